@@ -1,0 +1,123 @@
+//! CloudEvents 1.0: the structured JSON form, and the attributes that travel beside a body in binary mode.
+//!
+//! Source: the CloudEvents 1.0.2 specification, its JSON event format and its HTTP protocol binding.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use crate::delivery::{Delivery, Payload};
+use crate::json;
+
+/// What the HTTP binding (§3.1.3.2) has percent-encoded in header values: space, `"`, `%`, and all outside ASCII.
+const HEADER_VALUE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
+
+/// Media type of [`structured`].
+pub const STRUCTURED_CONTENT_TYPE: &str = "application/cloudevents+json";
+
+/// The attributes of a delivery, in the order of the specification. A subject that is empty is left out.
+pub fn attributes(delivery: &Delivery) -> Vec<(&'static str, String)> {
+    let event = &delivery.event;
+    let mut all = vec![
+        ("specversion", "1.0".to_owned()),
+        ("id", delivery.id.clone()),
+        ("source", event.path.clone()),
+        ("type", event.kind.clone()),
+    ];
+    if !event.subject.is_empty() {
+        all.push(("subject", event.subject.clone()));
+    }
+    all.push(("time", event.time.to_string()));
+    all
+}
+
+/// A header value as the HTTP binding wants it: percent-encoded where it is not plain printable ASCII.
+pub fn header_value(value: &str) -> String {
+    utf8_percent_encode(value, HEADER_VALUE).to_string()
+}
+
+/// The structured form on one line: the payload under `data`, its insignificant whitespace removed, digits and escapes
+/// as they came; `data_base64` where it is not JSON; neither where it is empty.
+pub fn structured(delivery: &Delivery) -> Vec<u8> {
+    let payload = delivery.bytes();
+    let mut out = Vec::with_capacity(payload.len() + 320);
+    out.push(b'{');
+    for (name, value) in attributes(delivery) {
+        push_member(&mut out, name, &value);
+    }
+    let is_json = matches!(delivery.payload, Payload::Json(_)) || json::is_json(payload);
+    if is_json {
+        push_member(&mut out, "datacontenttype", "application/json");
+        out.extend_from_slice(b",\"data\":");
+        json::strip_whitespace(payload, &mut out);
+    } else if !payload.is_empty() {
+        push_member(&mut out, "datacontenttype", delivery.content_type().unwrap_or("application/octet-stream"));
+        push_member(&mut out, "data_base64", &BASE64.encode(payload));
+    }
+    out.push(b'}');
+    out
+}
+
+fn push_member(out: &mut Vec<u8>, name: &str, value: &str) {
+    if out.last() != Some(&b'{') {
+        out.push(b',');
+    }
+    push_string(out, name);
+    out.push(b':');
+    push_string(out, value);
+}
+
+fn push_string(out: &mut Vec<u8>, text: &str) {
+    // Writing a &str into a Vec cannot fail: no I/O, and every str is valid JSON text.
+    let _ = serde_json::to_writer(out, text);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{Event, Target};
+
+    fn delivery(body: &'static [u8], kind: &str) -> Delivery {
+        let event = Event {
+            id: Uuid::nil(),
+            source: "interakt".into(),
+            kind: kind.into(),
+            subject: "m-1".into(),
+            key: "m-1".into(),
+            time: "2026-01-13T23:05:00.5Z".parse().unwrap(),
+            method: "POST".into(),
+            path: "/webhooks/interakt".into(),
+            remote: "127.0.0.1".into(),
+            headers: vec![("content-type".into(), "text/plain".into())],
+            body: Bytes::from_static(body),
+        };
+        let id = event.id.to_string();
+        let event = Arc::new(event);
+        Delivery { id, event, payload: Payload::Body, key: "m-1".into(), target: Target::default() }
+    }
+
+    fn text(body: &'static [u8]) -> String {
+        String::from_utf8(structured(&delivery(body, "t"))).unwrap()
+    }
+
+    #[test]
+    fn a_json_body_stands_under_data_digit_for_digit() {
+        let head = r#"{"specversion":"1.0","id":"00000000-0000-0000-0000-000000000000","source":"/webhooks/interakt","type":"t","subject":"m-1","time":"2026-01-13T23:05:00.5Z","#;
+        assert_eq!(
+            text(b"{\n \"n\": 12345678901234567890, \"s\": \"\\ud83d\"}"),
+            format!(r#"{head}"datacontenttype":"application/json","data":{{"n":12345678901234567890,"s":"\ud83d"}}}}"#)
+        );
+        assert_eq!(text(b"oops"), format!(r#"{head}"datacontenttype":"text/plain","data_base64":"b29wcw=="}}"#));
+        assert_eq!(text(b""), format!("{}}}", head.trim_end_matches(',')));
+    }
+
+    #[test]
+    fn header_values_outside_ascii_are_percent_encoded() {
+        assert_eq!(header_value("a\u{20ac} b%\"\n"), "a%E2%82%AC%20b%25%22%0A");
+    }
+}

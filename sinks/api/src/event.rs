@@ -1,0 +1,53 @@
+//! The event: one webhook that was verified and accepted, as every sink sees it. Plain data.
+
+use std::fmt;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+/// One accepted webhook. Attribute names follow CloudEvents.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Event {
+    /// UUIDv7, made when the webhook was accepted.
+    pub id: Uuid,
+    /// Name of the source in the config (`interakt`).
+    pub source: String,
+    /// Event type, never empty (`unknown` and `unparsable` stand in).
+    pub kind: String,
+    /// What the event is about (the message's id); may be empty.
+    pub subject: String,
+    /// Ordering key: the subject, else the event id as text.
+    pub key: String,
+    /// When it was accepted, UTC.
+    pub time: Timestamp,
+    /// Request method.
+    pub method: String,
+    /// Request path without the query; also the CloudEvents `source`.
+    pub path: String,
+    /// Client address, after trusted proxies.
+    pub remote: String,
+    /// Kept request headers, names in lower case, in the order they came.
+    pub headers: Vec<(String, String)>,
+    /// The body, byte for byte as it was signed.
+    pub body: Bytes,
+}
+
+impl Event {
+    /// First kept request header of that (lower-case) name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+}
+
+/// Names the event without showing its body, headers or client.
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("id", &self.id)
+            .field("source", &self.source)
+            .field("type", &self.kind)
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,56 @@
+//! JSON as bytes: checked and compacted, never re-encoded. Digits and escapes stay as they came.
+
+use serde::de::IgnoredAny;
+
+/// Whether the bytes are one JSON value in UTF-8. Lone surrogate escapes (`"\ud83d"`) are taken: they are what a cut
+/// emoji becomes in JSON made by Python, and real payloads hold them.
+pub fn is_json(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok() && serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
+}
+
+/// The value without whitespace outside strings, or `None` where the bytes are not JSON.
+pub fn compact(bytes: &[u8]) -> Option<Vec<u8>> {
+    is_json(bytes).then(|| {
+        let mut out = Vec::with_capacity(bytes.len());
+        strip_whitespace(bytes, &mut out);
+        out
+    })
+}
+
+/// Appends `json`, which must be valid, without whitespace outside strings.
+pub fn strip_whitespace(json: &[u8], out: &mut Vec<u8>) {
+    let (mut in_string, mut escaped) = (false, false);
+    for &byte in json {
+        if in_string {
+            out.push(byte);
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+        } else if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+            in_string = byte == b'"';
+            out.push(byte);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compact_keeps_digits_escapes_and_spaces_inside_strings() {
+        let text = br#" { "n" : 12345678901234567890.10 , "s" : "a \" b\\" , "u":"\ud83d \u0000" } "#;
+        let got = compact(text).unwrap();
+        assert_eq!(got, br#"{"n":12345678901234567890.10,"s":"a \" b\\","u":"\ud83d \u0000"}"#);
+    }
+
+    #[test]
+    fn compact_refuses_what_is_not_json() {
+        for bad in [&b""[..], b"{", b"{} x", b"\xff\"\"", b"\"\xff\"", b"\"a\nb\""] {
+            assert_eq!(compact(bad), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The contract between hookrelay's delivery core and a sink.
+//!
+//! A sink crate depends on this crate and on no other of ours. The core owns time: it batches, retries, orders,
+//! opens breakers and keeps dead letters. A sink is handed a [`Batch`], does its I/O once, and says for each delivery
+//! what became of it ([`Report`]). It never sleeps, retries, spawns or swallows.
+//!
+//! Rooms: [`event`] what came in; [`delivery`] what a sink is handed; [`report`] what it answers; [`sink`] the traits;
+//! [`settings`], [`fault`], [`units`], [`secret`] for its table in `config.toml`; [`template`] for `{type}` and its like;
+//! [`cloudevents`] and [`json`] for output shapes; [`disk`] for the free-space floor.
+
+pub mod cloudevents;
+pub mod delivery;
+pub mod disk;
+pub mod event;
+pub mod fault;
+pub mod json;
+pub mod report;
+pub mod secret;
+pub mod settings;
+pub mod sink;
+pub mod template;
+pub mod units;
+
+pub use async_trait::async_trait;
+pub use bytes::Bytes;
+pub use delivery::{Batch, Delivery, Payload, Target};
+pub use disk::DiskFloor;
+pub use event::Event;
+pub use fault::{At, Fault};
+pub use jiff::Timestamp;
+pub use report::{Outcome, Reason, Report, code};
+pub use secret::Secret;
+pub use settings::Settings;
+pub use sink::{BuildError, Defaults, Sink, SinkConfig, SinkContext, SinkKind};
+pub use template::{Escape, Template};
+pub use units::{Period, Size};
+pub use uuid::Uuid;

@@ -1,0 +1,121 @@
+//! The traits a sink crate implements, and the constant by which it is registered.
+
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::delivery::{Batch, Target};
+use crate::disk::DiskFloor;
+use crate::event::Event;
+use crate::fault::Fault;
+use crate::report::{Reason, Report};
+use crate::settings::Settings;
+
+/// A sink at work.
+#[async_trait]
+pub trait Sink: Send + Sync {
+    /// Delivers once and says what became of each delivery. Called concurrently, up to the sink's `concurrency`. May be
+    /// dropped at `batch.deadline`: unreported deliveries count as Retry. Must not sleep, retry, spawn or swallow.
+    /// Where order is owed, asks [`Report::may_attempt`] before each delivery it attempts one by one.
+    async fn deliver(&self, batch: &Batch) -> Report;
+
+    /// Whether the target could take deliveries now, without delivering anything (`check --connect`).
+    ///
+    /// # Errors
+    /// Says why not.
+    async fn probe(&self) -> Result<(), Reason>;
+
+    /// Flushes and lets go. Bounded by the core's drain time.
+    async fn close(self: Box<Self>);
+}
+
+/// A sink's table in `config.toml`, read and understood.
+#[async_trait]
+pub trait SinkConfig: Debug + Send + Sync {
+    /// All faults that can be seen without network, files or processes. Pure.
+    ///
+    /// # Errors
+    /// Every fault at once.
+    fn check(&self) -> Result<(), Vec<Fault>>;
+
+    /// Where this event goes inside the sink, from the sink's templates. Pure; the same for `explain` and `run`.
+    ///
+    /// # Errors
+    /// A reason that makes the delivery a dead letter.
+    fn target(&self, event: &Event) -> Result<Target, Reason>;
+
+    /// Things only one sink may own, as `what:which` (`file:/var/x/{type}.jsonl`); the same claim by two sinks is a fault.
+    fn claims(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Opens what the sink needs. I/O yes, spawn no.
+    ///
+    /// # Errors
+    /// [`BuildError::Refused`] where only a person can help, [`BuildError::Unavailable`] where time may.
+    async fn build(&self, cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError>;
+}
+
+/// What a sink is built with.
+#[derive(Clone, Debug)]
+pub struct SinkContext {
+    /// The sink's name in the config.
+    pub name: String,
+    /// Folder of the config file: relative paths in the sink's table start here.
+    pub base_dir: PathBuf,
+    /// A folder of this sink's own for what it must remember (exists, 0700).
+    pub state_dir: PathBuf,
+    /// The free space it must leave on the disk it writes to.
+    pub floor: DiskFloor,
+}
+
+impl SinkContext {
+    /// A path of the sink's table, made absolute as far as `base_dir` is.
+    pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.base_dir.join(path)
+    }
+}
+
+/// Why a sink could not be opened. The daemon goes on without it, says so, and tries again.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Needs a person: the table has no unique `event_id`, a path is not writable. The text says what to do.
+    #[error("{0}")]
+    Refused(String),
+    /// May pass by itself: the server is not up.
+    #[error("{0}")]
+    Unavailable(Reason),
+}
+
+/// What a kind suggests for the keys the core owns; the config may say otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Defaults {
+    /// Most deliveries in a batch.
+    pub max_events: usize,
+    /// Most payload bytes in a batch (a single larger delivery goes alone).
+    pub max_bytes: u64,
+    /// How long a batch that is not full waits for more.
+    pub linger: Duration,
+    /// Most `deliver` calls at once.
+    pub concurrency: usize,
+}
+
+/// Reads a kind's table.
+pub type Read = fn(Settings<'_>) -> Result<Box<dyn SinkConfig>, Vec<Fault>>;
+
+/// A kind of sink, as the registry lists it.
+#[derive(Clone, Copy, Debug)]
+pub struct SinkKind {
+    /// The word behind `kind =`.
+    pub name: &'static str,
+    /// One line: what it delivers to.
+    pub about: &'static str,
+    /// Its `example.toml`: a complete `[sinks.NAME]` table.
+    pub example: &'static str,
+    /// Defaults of the core's keys.
+    pub defaults: Defaults,
+    /// Reads its table.
+    pub read: Read,
+}

@@ -1,0 +1,248 @@
+//! Templates over an event's attributes: `whatsapp.{type}`, `data/{source}/{date}.jsonl`. A closed set of names,
+//! checked when the config is loaded, and made safe for where the value goes.
+
+use std::fmt::{self, Write as _};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::event::Event;
+use crate::fault::nearest;
+
+/// The attributes a template may name.
+pub const NAMES: &[&str] = &["id", "source", "type", "subject", "key", "date", "hour"];
+
+/// Longest a value may become inside a file path, in bytes; longer ones are cut and told apart by a hash.
+/// File systems take 255 bytes a name.
+const MAX_IN_PATH: usize = 160;
+
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'-');
+
+/// How a value is made safe for where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Escape {
+    /// As it is: keys, which are compared and hashed but never interpreted.
+    Plain,
+    /// A part of a file path: percent-encoded outside `[A-Za-z0-9._-]`, `.` and `..` wholly, empty becomes `_`.
+    Path,
+    /// A part of a URL's path or query: percent-encoded outside `[A-Za-z0-9._-]`.
+    Url,
+    /// A part of a Kafka topic name: everything outside `[A-Za-z0-9._-]` becomes `_`.
+    Topic,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Name(&'static str),
+}
+
+/// A parsed template.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Template {
+    source: String,
+    parts: Vec<Part>,
+}
+
+/// Why a text is not a template.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// `{` without `}` or the other way round.
+    #[error("`{0}` has an unmatched brace (write `{{{{` or `}}}}` for a literal one)")]
+    Unmatched(String),
+    /// A name outside the closed set.
+    #[error("`{{{name}}}` is not known in templates, expected one of {}{}", list(), hint(name))]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+}
+
+fn list() -> String {
+    NAMES.iter().map(|n| format!("`{{{n}}}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn hint(name: &str) -> String {
+    nearest(name, NAMES.iter().copied()).map(|n| format!("; did you mean `{{{n}}}`?")).unwrap_or_default()
+}
+
+impl Template {
+    /// Parses a text.
+    ///
+    /// # Errors
+    /// [`TemplateError`] with the way out in its text.
+    pub fn parse(text: &str) -> Result<Self, TemplateError> {
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(['{', '}']) {
+            let (before, tail) = rest.split_at(at);
+            literal.push_str(before);
+            if let Some(after) = tail.strip_prefix("{{").or_else(|| tail.strip_prefix("}}")) {
+                literal.push_str(tail.get(..1).unwrap_or_default());
+                rest = after;
+                continue;
+            }
+            let unmatched = || TemplateError::Unmatched(text.to_owned());
+            let (name, after) = tail.strip_prefix('{').and_then(|t| t.split_once('}')).ok_or_else(unmatched)?;
+            let known = NAMES.iter().copied().find(|n| *n == name);
+            let known = known.ok_or_else(|| TemplateError::Unknown { name: name.to_owned() })?;
+            if !literal.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut literal)));
+            }
+            parts.push(Part::Name(known));
+            rest = after;
+        }
+        literal.push_str(rest);
+        if !literal.is_empty() {
+            parts.push(Part::Text(literal));
+        }
+        Ok(Self { source: text.to_owned(), parts })
+    }
+
+    /// The text it was parsed from.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Whether it names no attribute, so that it renders the same for every event.
+    pub fn is_constant(&self) -> bool {
+        self.parts.iter().all(|p| matches!(p, Part::Text(_)))
+    }
+
+    /// The text before the first attribute.
+    pub fn literal_prefix(&self) -> &str {
+        match self.parts.first() {
+            Some(Part::Text(text)) => text,
+            _ => "",
+        }
+    }
+
+    /// Fills it in.
+    pub fn render(&self, event: &Event, escape: Escape) -> String {
+        let mut out = String::with_capacity(self.source.len() + 32);
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::Name(name) => push_escaped(&mut out, &value(event, name), escape),
+            }
+        }
+        out
+    }
+}
+
+fn value<'e>(event: &'e Event, name: &str) -> std::borrow::Cow<'e, str> {
+    match name {
+        "id" => event.id.to_string().into(),
+        "source" => event.source.as_str().into(),
+        "type" => event.kind.as_str().into(),
+        "subject" => event.subject.as_str().into(),
+        "date" => event.time.strftime("%Y-%m-%d").to_string().into(),
+        "hour" => event.time.strftime("%H").to_string().into(),
+        _ => event.key.as_str().into(),
+    }
+}
+
+fn push_escaped(out: &mut String, value: &str, escape: Escape) {
+    match escape {
+        Escape::Plain => out.push_str(value),
+        Escape::Url => out.extend(utf8_percent_encode(value, UNRESERVED)),
+        Escape::Topic => {
+            out.extend(value.chars().map(|c| match c {
+                'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' | '-' => c,
+                _ => '_',
+            }));
+        }
+        Escape::Path => match value {
+            "" => out.push('_'),
+            "." => out.push_str("%2E"),
+            ".." => out.push_str("%2E%2E"),
+            _ => push_bounded(out, &utf8_percent_encode(value, UNRESERVED).to_string(), value),
+        },
+    }
+}
+
+/// The encoded value, or its beginning and a hash of the whole where it is too long for a file name.
+fn push_bounded(out: &mut String, encoded: &str, value: &str) {
+    if encoded.len() <= MAX_IN_PATH {
+        out.push_str(encoded);
+        return;
+    }
+    let hash = value.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    let mut end = MAX_IN_PATH - 17;
+    while encoded.as_bytes().get(end.saturating_sub(2)..end).is_some_and(|tail| tail.contains(&b'%')) {
+        end -= 1; // not inside a %XX
+    }
+    out.push_str(encoded.get(..end).unwrap_or_default());
+    // Writing to a String cannot fail.
+    let _ = write!(out, "-{hash:016x}");
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.source, f)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Template {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn event(kind: &str, subject: &str) -> Event {
+        Event {
+            id: Uuid::nil(),
+            source: "interakt".into(),
+            kind: kind.into(),
+            subject: subject.into(),
+            key: subject.into(),
+            time: "2026-01-13T23:05:00Z".parse().unwrap(),
+            method: "POST".into(),
+            path: "/webhooks/interakt".into(),
+            remote: "127.0.0.1".into(),
+            headers: vec![],
+            body: Bytes::new(),
+        }
+    }
+
+    fn path(template: &str, kind: &str, subject: &str) -> String {
+        Template::parse(template).unwrap().render(&event(kind, subject), Escape::Path)
+    }
+
+    #[test]
+    fn dates_and_types_are_filled_in() {
+        assert_eq!(path("d/{type}/{date}-{hour}.jsonl", "a_b", ""), "d/a_b/2026-01-13-23.jsonl");
+        assert_eq!(path("{{x}}{type}", "t", ""), "{x}t");
+    }
+
+    #[test]
+    fn no_value_leaves_the_folder_of_a_path() {
+        assert_eq!(path("d/{type}/{subject}", "../../etc", ".."), "d/..%2F..%2Fetc/%2E%2E");
+        assert_eq!(path("d/{type}/{subject}", ".", ""), "d/%2E/_");
+        assert_eq!(path("{type}", "a\0/\\é", ""), "a%00%2F%5C%C3%A9");
+    }
+
+    #[test]
+    fn long_values_are_cut_and_stay_apart() {
+        let (a, b) = ("é".repeat(300) + "a", "é".repeat(300) + "b");
+        let (pa, pb) = (path("{type}", &a, ""), path("{type}", &b, ""));
+        assert!(pa.len() <= MAX_IN_PATH && pa != pb, "{pa} {pb}");
+        assert!(pa.split('%').skip(1).all(|s| s.len() >= 2), "{pa}");
+    }
+
+    #[test]
+    fn faults_name_the_way_out() {
+        let error = Template::parse("{tpe}").unwrap_err().to_string();
+        assert!(error.contains("did you mean `{type}`?"), "{error}");
+        assert!(matches!(Template::parse("a{b"), Err(TemplateError::Unmatched(_))));
+        assert!(matches!(Template::parse("a}b"), Err(TemplateError::Unmatched(_))));
+    }
+}
