@@ -39,23 +39,29 @@ pub fn header_value(value: &str) -> String {
 /// The structured form on one line: the payload under `data`, its insignificant whitespace removed, digits and escapes
 /// as they came; `data_base64` where it is not JSON; neither where it is empty.
 pub fn structured(delivery: &Delivery) -> Vec<u8> {
+    let mut out = Vec::with_capacity(delivery.bytes().len() + 320);
+    push_structured(&mut out, delivery);
+    out
+}
+
+/// Appends [`structured`].
+pub fn push_structured(out: &mut Vec<u8>, delivery: &Delivery) {
     let payload = delivery.bytes();
-    let mut out = Vec::with_capacity(payload.len() + 320);
+    out.reserve(payload.len() + 320);
     out.push(b'{');
     for (name, value) in attributes(delivery) {
-        push_member(&mut out, name, &value);
+        push_member(out, name, &value);
     }
     let is_json = matches!(delivery.payload, Payload::Json(_)) || json::is_json(payload);
     if is_json {
-        push_member(&mut out, "datacontenttype", "application/json");
+        push_member(out, "datacontenttype", "application/json");
         out.extend_from_slice(b",\"data\":");
-        json::strip_whitespace(payload, &mut out);
+        json::strip_whitespace(payload, out);
     } else if !payload.is_empty() {
-        push_member(&mut out, "datacontenttype", delivery.content_type().unwrap_or("application/octet-stream"));
-        push_member(&mut out, "data_base64", &BASE64.encode(payload));
+        push_member(out, "datacontenttype", delivery.content_type().unwrap_or("application/octet-stream"));
+        push_member(out, "data_base64", &BASE64.encode(payload));
     }
     out.push(b'}');
-    out
 }
 
 fn push_member(out: &mut Vec<u8>, name: &str, value: &str) {
@@ -73,7 +79,7 @@ fn push_string(out: &mut Vec<u8>, text: &str) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::Arc;
 
     use bytes::Bytes;
@@ -82,7 +88,7 @@ mod tests {
     use super::*;
     use crate::{Event, Target};
 
-    fn delivery(body: &'static [u8], kind: &str) -> Delivery {
+    pub(crate) fn delivery(body: &'static [u8], kind: &str) -> Delivery {
         let event = Event {
             id: Uuid::nil(),
             source: "interakt".into(),

@@ -6,7 +6,7 @@
 //!
 //! Rooms: [`event`] what came in; [`delivery`] what a sink is handed; [`report`] what it answers; [`sink`] the traits;
 //! [`settings`], [`fault`], [`units`], [`secret`] for its table in `config.toml`; [`template`] for `{type}` and its like;
-//! [`cloudevents`] and [`json`] for output shapes; [`disk`] for the free-space floor.
+//! [`cloudevents`], [`json`] and [`line`] for output shapes; [`disk`] for the free-space floor.
 
 pub mod cloudevents;
 pub mod delivery;
@@ -14,6 +14,7 @@ pub mod disk;
 pub mod event;
 pub mod fault;
 pub mod json;
+pub mod line;
 pub mod report;
 pub mod secret;
 pub mod settings;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use serde::Deserializer;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -64,9 +65,35 @@ impl<'i> Settings<'i> {
     }
 }
 
+/// A string, or a list of strings.
+///
+/// # Errors
+/// Where it is neither.
+pub fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    struct Visitor;
+    impl<'de> serde::de::Visitor<'de> for Visitor {
+        type Value = Vec<String>;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a string or a list of strings")
+        }
+        fn visit_str<E: serde::de::Error>(self, one: &str) -> Result<Vec<String>, E> {
+            Ok(vec![one.to_owned()])
+        }
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<String>, A::Error> {
+            let mut all = Vec::new();
+            while let Some(one) = seq.next_element()? {
+                all.push(one);
+            }
+            Ok(all)
+        }
+    }
+    from.deserialize_any(Visitor)
+}
+
 /// The top-level key whose name or value covers the span.
 fn key_over(table: &DeTable<'_>, span: &Range<usize>) -> Option<String> {
-    let covers = |outer: Range<usize>| outer.start <= span.start && span.end <= outer.end;
+    // An empty span is a table's own place (a missing key), not a key's.
+    let covers = |outer: Range<usize>| !span.is_empty() && outer.start <= span.start && span.end <= outer.end;
     table
         .iter()
         .find(|(key, value)| covers(key.span()) || covers(value.span()))
@@ -127,7 +154,8 @@ mod tests {
 
     #[test]
     fn a_missing_key_is_named_once_and_not_blamed_when_its_value_was_wrong() {
-        assert_eq!(read("inflight = 1")[0].message, "missing key `path`");
+        let faults = read("inflight = 1");
+        assert_eq!((faults.len(), faults[0].message.as_str()), (1, "missing key `path`"));
         assert_eq!(read("path = 1").len(), 1);
     }
 }
