@@ -1,1 +1,41 @@
-//! To be written.
+//! The `file` sink: one line per delivery in files named by a template; delivered means flushed to the disk.
+//!
+//! Rooms: `config` the table; `plan` which lines go where, and when; `store` the open
+//! files: write, flush, cut back, rotate; `open` one file and its end; `recover` what a crash left; `manifest` which files
+//! are ours; `retention` what is deleted; `pack` compression in the background; `verdict` errors as outcomes; `env` the
+//! clock and the disk, which tests replace; `sink` the trait. Depends on `sink-api` alone.
+
+mod config;
+mod env;
+mod manifest;
+mod open;
+mod pack;
+mod plan;
+mod recover;
+mod retention;
+mod sink;
+mod store;
+mod verdict;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use sink_api::{Defaults, Fault, Settings, SinkConfig, SinkKind};
+
+pub use config::{Compress, FileConfig, Rotate, Sync};
+pub use sink_api::line::Format;
+
+/// How the registry lists this kind. A batch is large: one flush per file covers all of it.
+pub const KIND: SinkKind = SinkKind {
+    name: "file",
+    about: "lines in files named by a template, rotated, compressed and kept for a time",
+    example: include_str!("../example.toml"),
+    defaults: Defaults { max_events: 4096, max_bytes: 4 << 20, linger: Duration::from_millis(5), concurrency: 1 },
+    read,
+};
+
+fn read(settings: Settings<'_>) -> Result<Box<dyn SinkConfig>, Vec<Fault>> {
+    Ok(Box::new(settings.read::<FileConfig>()?))
+}
