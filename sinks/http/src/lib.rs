@@ -1,1 +1,23 @@
-//! To be written.
+//! The HTTP sink: each delivery is one request to a URL, its body byte for byte what was received.
+//!
+//! Rooms: [`config`] reads its table and says what is wrong with it; [`sink`] makes requests; [`sign`] signs them;
+//! [`verdict`] is the table from answers and failures to outcomes. It touches the network only through one
+//! `reqwest` client, reads no file but `tls_ca`, and writes none. It must not retry or sleep: the core owns time.
+
+use std::time::Duration;
+
+use sink_api::{Defaults, SinkKind, Size};
+
+pub mod config;
+pub mod sign;
+pub mod sink;
+pub mod verdict;
+
+/// The kind, as the registry lists it. One event a batch, so that concurrency is the number of requests in flight.
+pub const KIND: SinkKind = SinkKind {
+    name: "http",
+    about: "HTTP callbacks: one request per delivery, optionally signed (Standard Webhooks)",
+    example: include_str!("../example.toml"),
+    defaults: Defaults { max_events: 1, max_bytes: Size::mib(1).0, linger: Duration::ZERO, concurrency: 8 },
+    read: config::read,
+};

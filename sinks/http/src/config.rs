@@ -1,0 +1,346 @@
+//! The sink's table in `config.toml`: what is written (`Written`) and what it means (`Plan`). Pure but for
+//! `build`, which reads `tls_ca` and the system's root certificates. Must not show a secret: a URL may hold one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use reqwest::{Method, Url};
+use serde::Deserialize;
+use sink_api::fault::nearest;
+use sink_api::template::{NAMES, TemplateError};
+use sink_api::{
+    BuildError, Escape, Event, Fault, Period, Reason, Secret, Settings, Sink, SinkConfig, SinkContext, Size, Target,
+    Template, code,
+};
+
+use crate::sign::{Key, KeyError};
+use crate::sink::HttpSink;
+
+/// Longest URL, in bytes: what RFC 9110 (§4.1) asks every party to take.
+const MAX_URL: usize = 8000;
+
+/// Headers that carry the message itself or belong to one hop; a config cannot set them.
+const OWNED: &[&str] = &[
+    "connection",
+    "content-encoding",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+/// Beginnings of header names the sink owns.
+const OWNED_PREFIXES: &[&str] = &["ce-", "webhook-"];
+
+/// The table as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    /// A [`Secret`], because tokens stand in paths and queries.
+    url: Secret,
+    #[serde(default)]
+    method: Verb,
+    #[serde(default)]
+    format: Format,
+    #[serde(default)]
+    headers: BTreeMap<String, Secret>,
+    bearer: Option<Secret>,
+    basic: Option<Basic>,
+    sign: Option<Sign>,
+    #[serde(default = "default_connect_timeout")]
+    connect_timeout: Period,
+    #[serde(default = "default_max_response")]
+    max_response: Size,
+    tls_ca: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+enum Verb {
+    #[default]
+    #[serde(rename = "POST")]
+    Post,
+    #[serde(rename = "PUT")]
+    Put,
+    #[serde(rename = "PATCH")]
+    Patch,
+}
+
+/// What a request's body is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// The payload untouched, the event's attributes in `ce-` headers (CloudEvents binary mode).
+    #[default]
+    Raw,
+    /// One structured CloudEvents JSON object.
+    Cloudevents,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Basic {
+    user: Secret,
+    password: Secret,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sign {
+    standard_webhooks: Secret,
+}
+
+const fn default_connect_timeout() -> Period {
+    Period::secs(5)
+}
+
+const fn default_max_response() -> Size {
+    Size(64 << 10)
+}
+
+/// What the table means: everything a request needs but the delivery.
+pub(crate) struct Plan {
+    pub(crate) url: Template,
+    /// Scheme, host and port, the same for every event; path `/`, nothing behind it.
+    pub(crate) origin: Url,
+    pub(crate) method: Method,
+    pub(crate) format: Format,
+    /// Sent with every request, credentials included.
+    pub(crate) headers: HeaderMap,
+    pub(crate) key: Option<Key>,
+    pub(crate) connect_timeout: Duration,
+    /// Bytes of an answer that are read.
+    pub(crate) max_response: u64,
+    pub(crate) tls_ca: Option<PathBuf>,
+}
+
+/// The sink's config. `Debug` shows where requests go, and no path, query, header value or key.
+pub struct HttpConfig {
+    plan: Result<Arc<Plan>, Vec<Fault>>,
+}
+
+/// Reads the table.
+///
+/// # Errors
+/// Keys that are unknown, missing or of a wrong type. What they say together is for [`SinkConfig::check`].
+pub fn read(settings: Settings<'_>) -> Result<Box<dyn SinkConfig>, Vec<Fault>> {
+    let written: Written = settings.read()?;
+    Ok(Box::new(HttpConfig { plan: plan(written).map(Arc::new) }))
+}
+
+#[async_trait]
+impl SinkConfig for HttpConfig {
+    fn check(&self) -> Result<(), Vec<Fault>> {
+        self.plan.as_ref().map(|_| ()).map_err(Clone::clone)
+    }
+
+    fn target(&self, event: &Event) -> Result<Target, Reason> {
+        let refuse = |why: &str| Err(Reason::new(code::BAD_PAYLOAD, format!("the URL made for this event {why}")));
+        let Ok(plan) = &self.plan else { return refuse("comes from a config with faults") };
+        let text = plan.url.render(event, Escape::Url);
+        if text.len() > MAX_URL {
+            return refuse(&format!("is longer than {MAX_URL} bytes"));
+        }
+        // An attribute may be `..`, and no percent-encoding keeps a URL's path from being folded by it.
+        if has_dot_segment(&text) {
+            return refuse("has a `.` or `..` segment in its path");
+        }
+        match Url::parse(&text) {
+            Ok(url) if url.origin() == plan.origin.origin() => Ok(Target::of("url", text)),
+            _ => refuse("is none"),
+        }
+    }
+
+    async fn build(&self, cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError> {
+        let Ok(plan) = &self.plan else { return Err(BuildError::Refused("the config has faults".to_owned())) };
+        Ok(Box::new(HttpSink::open(Arc::clone(plan), cx).await?))
+    }
+}
+
+impl fmt::Debug for HttpConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("HttpConfig");
+        match &self.plan {
+            Ok(plan) => out
+                .field("origin", &plan.origin.as_str())
+                .field("method", &plan.method)
+                .field("format", &plan.format)
+                .field("headers", &plan.headers.keys().collect::<Vec<_>>())
+                .field("signed", &plan.key.is_some())
+                .finish_non_exhaustive(),
+            Err(faults) => out.field("faults", &faults.len()).finish_non_exhaustive(),
+        }
+    }
+}
+
+fn plan(written: Written) -> Result<Plan, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let url = keep(&mut faults, read_url(&written.url));
+    let mut headers = HeaderMap::new();
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("hookrelay/", env!("CARGO_PKG_VERSION"))));
+    read_headers(&written, &mut headers, &mut faults);
+    let auth = keep(&mut faults, read_auth(&written)).flatten();
+    headers.extend(auth.map(|value| (AUTHORIZATION, value)));
+    let key = written.sign.as_ref().map(|s| read_key(&s.standard_webhooks));
+    let key = key.and_then(|key| keep(&mut faults, key));
+    if written.connect_timeout.0.is_zero() {
+        faults.push(Fault::at_key("connect_timeout", "`connect_timeout` is zero: no connection is made in no time"));
+    }
+    if written.tls_ca.is_some() && url.as_ref().is_some_and(|(_, origin)| origin.scheme() == "http") {
+        faults
+            .push(Fault::at_key("tls_ca", "`tls_ca` has no use with an http:// URL").help("use https://, or drop it"));
+    }
+    match url {
+        Some((url, origin)) if faults.is_empty() => Ok(Plan {
+            url,
+            origin,
+            method: match written.method {
+                Verb::Post => Method::POST,
+                Verb::Put => Method::PUT,
+                Verb::Patch => Method::PATCH,
+            },
+            format: written.format,
+            headers,
+            key,
+            connect_timeout: written.connect_timeout.0,
+            max_response: written.max_response.0,
+            tls_ca: written.tls_ca,
+        }),
+        _ => Err(faults),
+    }
+}
+
+/// The value, or `None` with the fault noted.
+fn keep<T>(faults: &mut Vec<Fault>, result: Result<T, Fault>) -> Option<T> {
+    result.map_err(|fault| faults.push(fault)).ok()
+}
+
+/// The template and its origin. Messages never show the URL, in which a `${…}` may stand.
+fn read_url(url: &Secret) -> Result<(Template, Url), Fault> {
+    let fault = |what: &str| Fault::at_key("url", format!("`url` {what}"));
+    let text = url.expose();
+    let template = Template::parse(text).map_err(|error| match error {
+        TemplateError::Unmatched(_) => fault("has an unmatched brace").help("write `{{` or `}}` for a literal one"),
+        TemplateError::Unknown { name } => {
+            let known = NAMES.iter().map(|n| format!("`{{{n}}}`")).collect::<Vec<_>>().join(", ");
+            let unknown = fault(&format!("names an attribute templates do not know, expected one of {known}"));
+            match nearest(&name, NAMES.iter().copied()) {
+                Some(name) => unknown.help(format!("did you mean `{{{name}}}`?")),
+                None => unknown,
+            }
+        }
+    })?;
+    // URL parsers drop line breaks and take a backslash for a slash: neither may move the end of the host.
+    if text.contains(|c: char| c.is_control() || c == ' ' || c == '\\' || c == '#') {
+        return Err(fault("has a space, a backslash, a control character or a `#`").help("percent-encode it"));
+    }
+    if text.len() > MAX_URL {
+        return Err(fault(&format!("is longer than {MAX_URL} bytes")));
+    }
+    let behind_scheme = ["http://", "https://"].iter().find_map(|scheme| {
+        let head = text.get(..scheme.len())?;
+        head.eq_ignore_ascii_case(scheme).then(|| text.get(scheme.len()..)).flatten()
+    });
+    let Some(rest) = behind_scheme else {
+        return Err(fault("does not begin with http:// or https://"));
+    };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    if authority.is_empty() {
+        return Err(fault("has no host"));
+    }
+    if authority.contains('@') {
+        return Err(fault("holds a user or password").help("use `basic = { user = \"…\", password = \"${…}\" }`"));
+    }
+    if authority.contains(['{', '}']) {
+        return Err(fault("has a template in its host or port").help("templates go into the path and the query only"));
+    }
+    if has_dot_segment(text) {
+        return Err(fault("has a `.` or `..` segment in its path"));
+    }
+    let head = text.get(..text.len() - rest.len() + authority.len()).unwrap_or_default();
+    let origin = Url::parse(head).map_err(|why| fault(&format!("is not a URL: {why}")))?;
+    Ok((template, origin))
+}
+
+/// Whether a segment of the URL's path is `.` or `..`, in any spelling.
+fn has_dot_segment(url: &str) -> bool {
+    let path = url.split('?').next().unwrap_or_default();
+    path.split('/').any(|segment| {
+        let plain = segment.replace("%2e", ".").replace("%2E", ".");
+        plain == "." || plain == ".."
+    })
+}
+
+fn read_headers(written: &Written, headers: &mut HeaderMap, faults: &mut Vec<Fault>) {
+    let mut seen: Vec<HeaderName> = Vec::new();
+    for (name, value) in &written.headers {
+        let fault = |what: &str| Fault::at_key(format!("headers.{name}"), format!("header `{name}` {what}"));
+        let Ok(parsed) = HeaderName::try_from(name.as_str()) else {
+            faults.push(fault("is not a header's name"));
+            continue;
+        };
+        let lower = parsed.as_str();
+        let owned = OWNED.contains(&lower) || OWNED_PREFIXES.iter().any(|prefix| lower.starts_with(prefix));
+        if owned {
+            faults.push(fault("is set by the sink itself"));
+        } else if parsed == CONTENT_TYPE && written.format == Format::Cloudevents {
+            faults.push(fault("is set by `format = \"cloudevents\"`"));
+        } else if parsed == AUTHORIZATION && (written.bearer.is_some() || written.basic.is_some()) {
+            faults.push(fault("is set by `bearer` or `basic` as well").help("keep one of them"));
+        } else if seen.contains(&parsed) {
+            faults.push(fault("stands there twice, in different case"));
+        } else {
+            match secret_value(value.expose()) {
+                Some(value) => _ = headers.insert(parsed.clone(), value),
+                None => faults.push(fault("has a value with a character that headers cannot carry")),
+            }
+        }
+        seen.push(parsed);
+    }
+}
+
+/// A header value that `Debug` does not show and HTTP/2 does not index.
+fn secret_value(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn read_auth(written: &Written) -> Result<Option<HeaderValue>, Fault> {
+    let (key, text) = match (&written.bearer, &written.basic) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => {
+            return Err(Fault::at_key("bearer", "`bearer` and `basic` exclude each other").help("keep one of them"));
+        }
+        (Some(token), None) if token.is_empty() => return Err(Fault::at_key("bearer", "`bearer` is empty")),
+        (Some(token), None) => ("bearer", format!("Bearer {}", token.expose())),
+        (None, Some(basic)) if basic.user.is_empty() => {
+            return Err(Fault::at_key("basic.user", "`basic.user` is empty"));
+        }
+        (None, Some(basic)) if basic.user.expose().contains(':') => {
+            return Err(Fault::at_key("basic.user", "`basic.user` holds a colon, which ends a user's name"));
+        }
+        (None, Some(Basic { user, password })) => {
+            ("basic", format!("Basic {}", BASE64.encode(format!("{}:{}", user.expose(), password.expose()))))
+        }
+    };
+    let broken = || Fault::at_key(key, format!("`{key}` holds a character that headers cannot carry"));
+    secret_value(&text).map(Some).ok_or_else(broken)
+}
+
+fn read_key(secret: &Secret) -> Result<Key, Fault> {
+    Key::parse(secret).map_err(|error: KeyError| {
+        Fault::at_key("sign.standard_webhooks", format!("`standard_webhooks` {error}"))
+            .help("`echo whsec_$(openssl rand -base64 32)` makes one")
+    })
+}

@@ -1,0 +1,222 @@
+//! Requests: one per delivery, over one client. Follows a redirect only where it leads to the same origin with the same
+//! method and body; sends nothing twice by itself. It must not decide what an answer means: that is `verdict`'s.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::redirect::{Action, Attempt, Policy};
+use reqwest::{Body, Certificate, Client, Method, Request, Response, Url};
+use sink_api::{Batch, BuildError, Bytes, Delivery, Outcome, Reason, Report, Sink, SinkContext, cloudevents, json};
+
+use crate::config::{Format, Plan};
+use crate::sign::webhook_id;
+use crate::verdict;
+
+/// Most redirects followed, all within one origin.
+const MAX_REDIRECTS: usize = 3;
+/// Most idle connections kept; more than the default concurrency, so that each can keep its own.
+const MAX_IDLE: usize = 64;
+/// How long an idle connection is kept. Below what servers usually keep theirs, so that we seldom write to a closed one.
+const IDLE: Duration = Duration::from_secs(15);
+/// Longest time spent on the rest of an answer whose status is known; reading it only saves a new connection.
+const DRAIN: Duration = Duration::from_secs(1);
+/// Kept back from the deadline, so that the sink can still say what happened before the core drops the call.
+const MARGIN: Duration = Duration::from_millis(50);
+/// Longest wait for a probe's answer, beyond the connection.
+const PROBE: Duration = Duration::from_secs(10);
+/// Largest `tls_ca` file, in bytes.
+const MAX_CA: u64 = 1 << 20;
+
+/// The sink at work. Nothing is buffered: `close` has nothing to flush.
+pub struct HttpSink {
+    client: Client,
+    plan: Arc<Plan>,
+}
+
+impl HttpSink {
+    /// Builds the client. Reads certificates, connects to nothing.
+    pub(crate) async fn open(plan: Arc<Plan>, cx: &SinkContext) -> Result<Self, BuildError> {
+        let mut builder = Client::builder()
+            .connect_timeout(plan.connect_timeout)
+            .pool_max_idle_per_host(MAX_IDLE)
+            .pool_idle_timeout(IDLE)
+            .redirect(Policy::custom(same_origin))
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .no_proxy();
+        builder = match &plan.tls_ca {
+            Some(path) => builder.tls_certs_merge(read_ca(&cx.resolve(path)).await?),
+            // No TLS will be spoken: a machine without root certificates is fine.
+            None if plan.origin.scheme() == "http" => builder.tls_certs_only([]),
+            None => builder,
+        };
+        let refused = |e: reqwest::Error| BuildError::Refused(format!("TLS: {}", verdict::of_error(&e).detail));
+        Ok(Self { client: builder.build().map_err(refused)?, plan })
+    }
+
+    async fn attempt(&self, delivery: &Delivery, time: Duration) -> Outcome {
+        let mut request = match self.request(delivery) {
+            Ok(request) => request,
+            Err(outcome) => return outcome,
+        };
+        *request.timeout_mut() = Some(time);
+        match self.client.execute(request).await {
+            Ok(answer) => {
+                let after = answer.headers().get(RETRY_AFTER);
+                let after = after.and_then(|value| verdict::retry_after(value.as_bytes(), SystemTime::now()));
+                let outcome = verdict::of_status(answer.status(), after, self.plan.url.is_constant());
+                drain(answer, self.plan.max_response).await;
+                outcome
+            }
+            Err(error) => Outcome::Retry { after: None, why: verdict::of_error(&error) },
+        }
+    }
+
+    /// The request of a delivery, but for its time.
+    fn request(&self, delivery: &Delivery) -> Result<Request, Outcome> {
+        let plan = &self.plan;
+        // A target was fixed when the event was routed; the credentials are today's, and go nowhere else than today's URL.
+        let url = delivery.target.get("url").and_then(|url| Url::parse(url).ok());
+        let Some(url) = url.filter(|url| url.origin() == plan.origin.origin() && !has_userinfo(url)) else {
+            let why = "the delivery was made for another host than the sink has now; route it again";
+            return Err(Outcome::reject(verdict::STALE_TARGET, why));
+        };
+        let mut request = Request::new(plan.method.clone(), url);
+        let headers = request.headers_mut();
+        headers.clone_from(&plan.headers);
+        let body = match plan.format {
+            Format::Raw => {
+                if !headers.contains_key(CONTENT_TYPE) {
+                    headers.insert(CONTENT_TYPE, content_type(delivery));
+                }
+                for (name, value) in cloudevents::attributes(delivery) {
+                    let name = HeaderName::try_from(format!("ce-{name}"));
+                    let value = HeaderValue::try_from(cloudevents::header_value(&value));
+                    if let (Ok(name), Ok(value)) = (name, value) {
+                        headers.insert(name, value);
+                    }
+                }
+                delivery.bytes().clone()
+            }
+            Format::Cloudevents => {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static(cloudevents::STRUCTURED_CONTENT_TYPE));
+                Bytes::from(cloudevents::structured(delivery))
+            }
+        };
+        if let Some(key) = &plan.key {
+            let id = webhook_id(&delivery.id);
+            // A clock before 1970 signs as 1970; the receiver refuses that, visibly.
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+            let signature = key.sign(&id, now, &body);
+            for (name, value) in [("id", id), ("timestamp", now.to_string()), ("signature", signature)] {
+                let name = HeaderName::try_from(format!("webhook-{name}"));
+                if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
+                    headers.insert(name, value);
+                }
+            }
+        }
+        if body.is_empty() {
+            // The client library leaves it out then, and some servers answer 411 to a POST without it.
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        *request.body_mut() = Some(Body::from(body));
+        Ok(request)
+    }
+}
+
+#[async_trait]
+impl Sink for HttpSink {
+    async fn deliver(&self, batch: &Batch) -> Report {
+        let mut report = Report::open(batch);
+        let left = batch.deadline.saturating_duration_since(Instant::now());
+        let end = batch.deadline.checked_sub(MARGIN.min(left / 20)).unwrap_or(batch.deadline);
+        for (i, delivery) in batch.deliveries.iter().enumerate() {
+            if !report.may_attempt(batch, i) {
+                continue;
+            }
+            let time = end.saturating_duration_since(Instant::now());
+            if time.is_zero() {
+                break; // what is left unset is handed out again
+            }
+            let outcome = self.attempt(delivery, time).await;
+            report.set(batch, i, outcome);
+        }
+        report
+    }
+
+    /// A `HEAD` of the origin's `/` without credentials: name, connection, TLS and HTTP are tried and nothing is
+    /// delivered. Any answer will do, but those by which a gateway says that nobody is behind it.
+    async fn probe(&self) -> Result<(), Reason> {
+        let mut request = Request::new(Method::HEAD, self.plan.origin.clone());
+        *request.timeout_mut() = Some(self.plan.connect_timeout.saturating_add(PROBE));
+        match self.client.execute(request).await {
+            Ok(answer) => match (answer.status().as_u16(), verdict::of_status(answer.status(), None, true)) {
+                (502..=504, Outcome::Retry { why, .. }) => Err(why),
+                _ => Ok(()),
+            },
+            Err(error) => Err(verdict::of_error(&error)),
+        }
+    }
+
+    async fn close(self: Box<Self>) {}
+}
+
+/// Follows 307 and 308, which keep method and body, within the origin; leaves any other redirect as the answer.
+fn same_origin(attempt: Attempt<'_>) -> Action {
+    let keeps_body = matches!(attempt.status().as_u16(), 307 | 308);
+    let first = attempt.previous().first();
+    let stays = first.is_some_and(|first| first.origin() == attempt.url().origin());
+    if keeps_body && stays && !has_userinfo(attempt.url()) && attempt.previous().len() <= MAX_REDIRECTS {
+        attempt.follow()
+    } else {
+        attempt.stop()
+    }
+}
+
+fn has_userinfo(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
+/// The payload's own media type where it has one that a header can carry, else what it looks like.
+fn content_type(delivery: &Delivery) -> HeaderValue {
+    let own = delivery.content_type().and_then(|text| HeaderValue::try_from(text).ok());
+    own.unwrap_or_else(|| {
+        let json = json::is_json(delivery.bytes());
+        HeaderValue::from_static(if json { "application/json" } else { "application/octet-stream" })
+    })
+}
+
+/// Reads the rest of the answer and forgets it, so that the connection can serve the next request; gives the connection
+/// up where the answer is too large or too slow. What was delivered stays delivered, whatever happens here.
+async fn drain(mut answer: Response, max: u64) {
+    if answer.content_length().is_some_and(|length| length > max) {
+        return;
+    }
+    let rest = async {
+        let mut left = max;
+        while let Ok(Some(chunk)) = answer.chunk().await {
+            match left.checked_sub(chunk.len() as u64) {
+                Some(less) => left = less,
+                None => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DRAIN, rest).await;
+}
+
+async fn read_ca(path: &Path) -> Result<Vec<Certificate>, BuildError> {
+    let refused = |why: String| BuildError::Refused(format!("tls_ca {}: {why}", path.display()));
+    let size = tokio::fs::metadata(path).await.map_err(|e| refused(e.to_string()))?.len();
+    if size > MAX_CA {
+        return Err(refused(format!("is {size} bytes, more than the {MAX_CA} that are read")));
+    }
+    let pem = tokio::fs::read(path).await.map_err(|e| refused(e.to_string()))?;
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        Ok(_) => Err(refused("holds no certificate (expected PEM)".to_owned())),
+        Err(error) => Err(refused(format!("is not PEM: {}", verdict::of_error(&error).detail))),
+    }
+}

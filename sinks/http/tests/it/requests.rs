@@ -1,0 +1,121 @@
+//! What is on the wire: bytes, headers, signatures.
+
+use http::HeaderMap;
+use sink_api::{Outcome, Payload};
+use sink_testkit::{EventBuilder, event};
+
+use crate::kit::{SIGNING_SECRET, open};
+use crate::server::{Reply, Seen, Server};
+
+/// The request made of an event by a sink of these further keys.
+async fn sent(keys: &str, event: EventBuilder) -> Seen {
+    let server = Server::always(Reply::Status(200)).await;
+    let sink = open(&format!("url = \"{}\"\n{keys}", server.url("/hook"))).await;
+    assert_eq!(sink.one(event).await, Outcome::Delivered);
+    server.only()
+}
+
+#[tokio::test]
+async fn a_raw_body_is_on_the_wire_byte_for_byte() {
+    let every_byte: Vec<u8> = (0..=255).collect();
+    let large = vec![b'x'; 1 << 20];
+    for body in [&b""[..], b" { \"a\" : 1.0 }\r\n", b"\xff\xfe\x00", &every_byte, &large] {
+        let request = sent("", event("t").body(body.to_vec())).await;
+        assert!(request.body == body, "{} bytes became {}", body.len(), request.body.len());
+        assert_eq!(request.header("content-length"), Some(body.len().to_string().as_str()));
+        assert_eq!(request.header("transfer-encoding"), None);
+    }
+}
+
+#[tokio::test]
+async fn the_media_type_is_the_requests_own_else_what_the_body_looks_like() {
+    let of = async |event: EventBuilder| sent("", event).await.header("content-type").unwrap().to_owned();
+    assert_eq!(of(event("t").header("content-type", "text/plain; charset=x")).await, "text/plain; charset=x");
+    assert_eq!(of(event("t").no_headers().body("[1]")).await, "application/json");
+    assert_eq!(of(event("t").no_headers().body("oops")).await, "application/octet-stream");
+    assert_eq!(of(event("t").header("content-type", "a\u{1}b").body("{}")).await, "application/json");
+    assert_eq!(of(event("t").header("content-type", "text/plain").json("{}")).await, "application/json");
+    let own = sent("headers = { Content-Type = \"application/vnd.api+json\" }", event("t")).await;
+    assert_eq!(own.header("content-type"), Some("application/vnd.api+json"));
+    assert_eq!(own.headers.iter().filter(|(name, _)| name == "content-type").count(), 1);
+}
+
+#[tokio::test]
+async fn a_raw_request_carries_the_events_attributes_percent_encoded() {
+    let built = event("größe \"1\"").subject("m 1%").time("2026-01-13T23:05:00.5Z").delivery_id("id-1-ä");
+    let request = sent("", built).await;
+    for (name, value) in [
+        ("ce-specversion", "1.0"),
+        ("ce-id", "id-1-%C3%A4"),
+        ("ce-source", "/webhooks/interakt"),
+        ("ce-type", "gr%C3%B6%C3%9Fe%20%221%22"),
+        ("ce-subject", "m%201%25"),
+        ("ce-time", "2026-01-13T23:05:00.5Z"),
+    ] {
+        assert_eq!(request.header(name), Some(value), "{name}");
+    }
+    let bare = sent("", event("t").subject("")).await;
+    assert_eq!(bare.header("ce-subject"), None);
+    assert_eq!(bare.header("webhook-signature"), None);
+}
+
+#[tokio::test]
+async fn a_structured_request_is_one_cloudevent() {
+    let delivery = event("t").body("{ \"n\" : 1.0 }").delivery_id("d-1");
+    let request = sent("format = \"cloudevents\"", delivery).await;
+    assert_eq!(request.header("content-type"), Some("application/cloudevents+json"));
+    assert_eq!(request.header("ce-id"), None);
+    let body = String::from_utf8(request.body).unwrap();
+    assert!(body.starts_with("{\"specversion\":\"1.0\",\"id\":\"d-1\""), "{body}");
+    assert!(body.ends_with("\"data\":{\"n\":1.0}}"), "{body}");
+}
+
+#[tokio::test]
+async fn a_transforms_output_is_sent_as_it_is() {
+    let built = event("t").json("{\"row\":1}");
+    assert!(matches!(built.clone().delivery().payload, Payload::Json(_)));
+    assert_eq!(sent("", built).await.body, b"{\"row\":1}");
+}
+
+#[tokio::test]
+async fn the_reference_verifier_accepts_our_signature() {
+    let verifier = standardwebhooks::Webhook::new(SIGNING_SECRET).unwrap();
+    let sign = format!("sign = {{ standard_webhooks = \"{SIGNING_SECRET}\" }}");
+    for keys in [sign.clone(), format!("{sign}\nformat = \"cloudevents\"")] {
+        let request = sent(&keys, event("t").delivery_id("0198-v1.2 späť")).await;
+        assert_eq!(request.header("webhook-id"), Some("0198-v1%2E2%20sp%C3%A4%C5%A5"));
+        let mut headers = HeaderMap::new();
+        for name in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
+            headers.insert(name, request.header(name).unwrap().parse().unwrap());
+        }
+        verifier.verify(&request.body, &headers).unwrap();
+        headers.insert("webhook-id", "another".parse().unwrap());
+        assert!(verifier.verify(&request.body, &headers).is_err());
+    }
+}
+
+#[tokio::test]
+async fn configured_headers_and_credentials_are_sent() {
+    let request = sent("headers = { X-Team = \"a b\", User-Agent = \"ours\" }\nbearer = \"t0ken\"", event("t")).await;
+    assert_eq!(request.header("x-team"), Some("a b"));
+    assert_eq!(request.header("user-agent"), Some("ours"));
+    assert_eq!(request.header("authorization"), Some("Bearer t0ken"));
+    let request = sent("basic = { user = \"Aladdin\", password = \"open sesame\" }", event("t")).await;
+    assert_eq!(request.header("authorization"), Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="));
+    assert!(request.header("user-agent").unwrap().starts_with("hookrelay/"), "{request:?}");
+    let request = sent("headers = { Authorization = \"Token x\" }", event("t")).await;
+    assert_eq!(request.header("authorization"), Some("Token x"));
+}
+
+#[tokio::test]
+async fn methods_and_templates_make_the_request_line() {
+    for (keys, method) in [("", "POST"), ("method = \"PUT\"", "PUT"), ("method = \"PATCH\"", "PATCH")] {
+        assert_eq!(sent(keys, event("t")).await.line, format!("{method} /hook HTTP/1.1"));
+    }
+    let server = Server::always(Reply::Status(200)).await;
+    let sink = open(&format!("url = \"{}\"", server.url("/a/{type}/{subject}?k={key}&d={date}"))).await;
+    let odd = event("x/../y?z#w").subject("ä&b=c").time("2026-01-13T23:05:00Z");
+    assert_eq!(sink.one(odd).await, Outcome::Delivered);
+    let line = server.only().line;
+    assert_eq!(line, "POST /a/x%2F..%2Fy%3Fz%23w/%C3%A4%26b%3Dc?k=%C3%A4%26b%3Dc&d=2026-01-13 HTTP/1.1");
+}

@@ -1,0 +1,214 @@
+//! A scripted HTTP/1.1 server on the loopback, written by hand so that it can misbehave and keeps every byte.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+/// A request as it came, and the status it was answered with (0: none).
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub line: String,
+    /// Names in lower case, in the order they came.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+    pub status: u16,
+}
+
+impl Seen {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+}
+
+/// What the server does with a request.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// This status, no body, and the connection stays open.
+    Status(u16),
+    /// This status with these headers, no body.
+    With(u16, Vec<(&'static str, String)>),
+    /// These bytes; `Then` what.
+    Bytes(Vec<u8>, Then),
+}
+
+/// What follows the bytes of an answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Then {
+    Close,
+    /// A TCP reset.
+    Reset,
+    /// Nothing, for ever.
+    Hang,
+    /// The connection waits for the next request.
+    Keep,
+    /// The same byte again and again, for ever.
+    Flood,
+}
+
+impl Reply {
+    fn status(&self) -> u16 {
+        match self {
+            Self::Status(status) | Self::With(status, _) => *status,
+            Self::Bytes(bytes, _) => {
+                let line = String::from_utf8_lossy(bytes);
+                line.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0)
+            }
+        }
+    }
+}
+
+pub type Script = Arc<dyn Fn(&Seen) -> Reply + Send + Sync>;
+
+pub struct Server {
+    pub addr: SocketAddr,
+    pub connections: Arc<AtomicUsize>,
+    script: Script,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Server {
+    /// Answers every request by this script.
+    pub async fn start(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Self {
+            addr: listener.local_addr().unwrap(),
+            connections: Arc::default(),
+            script: Arc::new(script),
+            seen: Arc::default(),
+            task: Mutex::default(),
+        };
+        server.run(listener);
+        server
+    }
+
+    /// Answers every request alike.
+    pub async fn always(reply: Reply) -> Self {
+        Self::start(move |_| reply.clone()).await
+    }
+
+    fn run(&self, listener: TcpListener) {
+        let (script, seen) = (Arc::clone(&self.script), Arc::clone(&self.seen));
+        let connections = Arc::clone(&self.connections);
+        let task = tokio::spawn(async move {
+            let mut calls = JoinSet::new(); // aborted with the server
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.fetch_add(1, Ordering::SeqCst);
+                calls.spawn(serve_tcp(stream, Arc::clone(&script), Arc::clone(&seen)));
+            }
+        });
+        *self.task.lock().unwrap() = Some(task);
+    }
+
+    /// Closes the port and every connection.
+    pub async fn stop(&self) {
+        let task = self.task.lock().unwrap().take();
+        if let Some(task) = task {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+
+    /// Opens the same port again.
+    pub async fn resume(&self) {
+        if self.task.lock().unwrap().is_some() {
+            return;
+        }
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        loop {
+            match TcpListener::bind(self.addr).await {
+                Ok(listener) => return self.run(listener),
+                Err(error) => assert!(tokio::time::Instant::now() < deadline, "{error}"),
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    /// All requests so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// The only request so far.
+    pub fn only(&self) -> Seen {
+        let mut seen = self.seen();
+        assert_eq!(seen.len(), 1, "{seen:?}");
+        seen.remove(0)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.lock().unwrap().take() {
+            task.abort();
+        }
+    }
+}
+
+async fn serve_tcp(mut stream: TcpStream, script: Script, seen: Arc<Mutex<Vec<Seen>>>) {
+    if serve(&mut stream, &script, &seen).await == Some(Then::Reset) {
+        stream.set_zero_linger().unwrap();
+    }
+}
+
+/// Serves one connection; says what ended it, if it was the script.
+pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    script: &Script,
+    seen: &Mutex<Vec<Seen>>,
+) -> Option<Then> {
+    loop {
+        let mut request = read_request(stream).await?;
+        let reply = script(&request);
+        request.status = reply.status();
+        seen.lock().unwrap().push(request);
+        let (bytes, then) = match reply {
+            Reply::Status(status) => (head(status, &[]), Then::Keep),
+            Reply::With(status, headers) => (head(status, &headers), Then::Keep),
+            Reply::Bytes(bytes, then) => (bytes, then),
+        };
+        stream.write_all(&bytes).await.ok()?;
+        stream.flush().await.ok()?;
+        match then {
+            Then::Keep => {}
+            Then::Close | Then::Reset => return Some(then),
+            Then::Hang => std::future::pending().await,
+            Then::Flood => loop {
+                stream.write_all(&[b'x'; 16 << 10]).await.ok()?;
+            },
+        }
+    }
+}
+
+fn head(status: u16, headers: &[(&'static str, String)]) -> Vec<u8> {
+    let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let length = if matches!(status, 204 | 304) { "" } else { "content-length: 0\r\n" };
+    format!("HTTP/1.1 {status} Whatever\r\n{length}{more}\r\n").into_bytes()
+}
+
+async fn read_request<S: AsyncRead + Unpin>(stream: &mut S) -> Option<Seen> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let mut lines = head.trim_end().split("\r\n");
+    let line = lines.next().unwrap().to_owned();
+    let headers: Vec<(String, String)> = lines
+        .map(|line| line.split_once(':').unwrap())
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
+    let length = headers.iter().find(|(n, _)| n == "content-length").map_or(0, |(_, v)| v.parse().unwrap());
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    Some(Seen { line, headers, body, status: 0 })
+}
