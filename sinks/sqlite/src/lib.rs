@@ -1,1 +1,29 @@
-//! To be written.
+//! The embedded SQL sink: each delivery's payload, a JSON object, becomes a row of one table in a SQLite database.
+//!
+//! May touch: the database file, its `-wal` and `-shm`, and folders above it that are missing. Must not: sleep, retry,
+//! spawn (blocking work goes to the runtime's blocking pool and is bounded by the batch's deadline), keep anything that
+//! is not in the database.
+//!
+//! Rooms: [`config`] its table in `config.toml`; `sink` batch → transaction → report; `database` opening, and noticing
+//! that the file went away; `schema` the table as it stands, and its SQL; `rows` payload → columns, knows no database;
+//! `verdict` SQLite's result codes → whose fault.
+
+pub mod config;
+mod database;
+mod rows;
+mod schema;
+mod sink;
+mod verdict;
+
+use std::time::Duration;
+
+use sink_api::{Defaults, SinkKind};
+
+/// How the registry lists this sink.
+pub const KIND: SinkKind = SinkKind {
+    name: "sqlite",
+    about: "rows of a table in a SQLite database file",
+    example: include_str!("../example.toml"),
+    defaults: Defaults { max_events: 500, max_bytes: 1 << 20, linger: Duration::from_millis(5), concurrency: 1 },
+    read: config::read,
+};

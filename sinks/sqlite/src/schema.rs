@@ -1,0 +1,211 @@
+//! The table as it stands in the database: its columns, its unique `event_id`, and the SQL that fits them.
+//! Reads the schema; writes nothing.
+
+use std::collections::HashMap;
+
+use rusqlite::Connection;
+use rusqlite::types::{ToSqlOutput, ValueRef};
+
+use crate::config::OnConflict;
+use crate::rows::{self, EVENT_ID, Value};
+
+/// The table could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// It is not what the sink needs; the text holds the SQL that helps.
+    #[error("{0}")]
+    Unfit(String),
+    /// It could not be read.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+#[derive(Debug)]
+struct Column {
+    name: String,
+    /// Whether SQLite turns numbers into text here (TEXT affinity).
+    text: bool,
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct Table {
+    quoted: String,
+    version: i64,
+    columns: Vec<Column>,
+    /// Where each column that can be written is in `columns`, without `event_id`.
+    pub positions: HashMap<String, usize>,
+}
+
+/// A number that changes whenever the schema does, by whichever connection.
+pub fn version(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.prepare_cached("PRAGMA main.schema_version")?.query_row([], |row| row.get(0))
+}
+
+/// `name` as an identifier in SQL.
+pub fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+impl Table {
+    /// Reads the table and checks that `event_id` is unique in it.
+    ///
+    /// # Errors
+    /// [`SchemaError::Unfit`] where it is missing, has no `event_id`, or none that is unique.
+    pub fn read(conn: &Connection, name: &str) -> Result<Self, SchemaError> {
+        let version = version(conn)?;
+        let quoted = quote(name);
+        // hidden: 0 an ordinary column; others are generated or belong to virtual tables and cannot be written.
+        let mut query =
+            conn.prepare("SELECT name, type FROM pragma_table_xinfo(?1, 'main') WHERE hidden = 0 ORDER BY cid")?;
+        let columns: Vec<Column> = query
+            .query_map([name], |row| {
+                let declared: String = row.get(1)?;
+                Ok(Column { name: row.get(0)?, text: has_text_affinity(&declared) })
+            })?
+            .collect::<rusqlite::Result<_>>()?;
+        check(conn, name, &quoted, &columns)?;
+        let positions = columns
+            .iter()
+            .enumerate()
+            .filter(|(_, column)| !column.name.eq_ignore_ascii_case(EVENT_ID))
+            .map(|(at, column)| (column.name.clone(), at))
+            .collect();
+        Ok(Self { quoted, version, columns, positions })
+    }
+
+    /// Whether the schema is still the one that was read.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn is_current(&self, conn: &Connection) -> rusqlite::Result<bool> {
+        Ok(version(conn)? == self.version)
+    }
+
+    /// An INSERT of so many rows into `event_id` and these columns.
+    pub fn insert(&self, columns: &[usize], rows: usize, on_conflict: OnConflict) -> String {
+        let names: Vec<String> =
+            columns.iter().filter_map(|at| self.columns.get(*at)).map(|column| quote(&column.name)).collect();
+        let list = std::iter::once(EVENT_ID.to_owned()).chain(names.iter().cloned()).collect::<Vec<_>>().join(", ");
+        let row = format!("({})", vec!["?"; names.len() + 1].join(","));
+        let values = vec![row.as_str(); rows].join(",");
+        let action = match on_conflict {
+            OnConflict::Update if !names.is_empty() => {
+                let set: Vec<String> = names.iter().map(|name| format!("{name} = excluded.{name}")).collect();
+                format!("UPDATE SET {}", set.join(", "))
+            }
+            OnConflict::Update | OnConflict::Nothing => "NOTHING".to_owned(),
+        };
+        format!("INSERT INTO main.{} ({list}) VALUES {values} ON CONFLICT ({EVENT_ID}) DO {action}", self.quoted)
+    }
+
+    /// The value as SQLite should get it in that column: digits are kept where a float would lose them, and where the
+    /// column holds text.
+    pub fn bind<'v>(&self, column: usize, value: &'v Value) -> ToSqlOutput<'v> {
+        let text = |text: &'v str| ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes()));
+        match value {
+            Value::Null => ToSqlOutput::Borrowed(ValueRef::Null),
+            Value::Bool(is) => ToSqlOutput::Borrowed(ValueRef::Integer(i64::from(*is))),
+            Value::Integer(n) => ToSqlOutput::Borrowed(ValueRef::Integer(*n)),
+            Value::Text(s) | Value::Json(s) => text(s),
+            Value::Number(digits) if self.columns.get(column).is_some_and(|c| c.text) => text(digits),
+            Value::Number(digits) => {
+                rows::exact_f64(digits).map_or_else(|| text(digits), |f| ToSqlOutput::Borrowed(ValueRef::Real(f)))
+            }
+        }
+    }
+}
+
+/// SQLite's rule for TEXT affinity, <https://sqlite.org/datatype3.html#determination_of_column_affinity>.
+fn has_text_affinity(declared: &str) -> bool {
+    let declared = declared.to_ascii_uppercase();
+    !declared.contains("INT") && ["CHAR", "CLOB", "TEXT"].iter().any(|word| declared.contains(word))
+}
+
+fn check(conn: &Connection, name: &str, quoted: &str, columns: &[Column]) -> Result<(), SchemaError> {
+    let index = format!("CREATE UNIQUE INDEX {} ON {quoted} ({EVENT_ID});", quote(&format!("{name}_{EVENT_ID}")));
+    let unfit = |text: String| Err(SchemaError::Unfit(text));
+    if columns.is_empty() {
+        return unfit(format!(
+            "the database has no table {quoted}; create it, for example under `setup`, with a column for each key of \
+             the payload that is to be kept:\nCREATE TABLE {quoted} (id INTEGER PRIMARY KEY, {EVENT_ID} TEXT NOT NULL UNIQUE);"
+        ));
+    }
+    if !columns.iter().any(|column| column.name.eq_ignore_ascii_case(EVENT_ID)) {
+        return unfit(format!(
+            "the table {quoted} has no column {EVENT_ID}, which keeps a delivery that comes again from being a second \
+             row; add it:\nALTER TABLE {quoted} ADD COLUMN {EVENT_ID} TEXT;\n{index}"
+        ));
+    }
+    // SQLite itself says whether this is a table, and has an index an upsert can rest on: unique, not partial, on this
+    // column alone.
+    let probe = format!("INSERT INTO main.{quoted} ({EVENT_ID}) VALUES (?) ON CONFLICT ({EVENT_ID}) DO NOTHING");
+    match conn.prepare(&probe) {
+        Ok(_) => Ok(()),
+        Err(error) if crate::verdict::message(&error).contains("ON CONFLICT clause does not match") => unfit(format!(
+            "{EVENT_ID} is not unique by itself in the table {quoted}, so a delivery that comes again would be a \
+             second row; make it so:\n{index}"
+        )),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(ddl: &str) -> Result<Table, SchemaError> {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(ddl).unwrap();
+        Table::read(&conn, "a \"t\"")
+    }
+
+    #[test]
+    fn names_are_quoted_and_generated_columns_are_not_written() {
+        let table = table(r#"CREATE TABLE "a ""t""" (Event_Id TEXT UNIQUE, "x""y" TEXT, g AS (1), n INT)"#).unwrap();
+        let mut names: Vec<&str> = table.positions.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["n", "x\"y"]);
+        let columns = [table.positions["x\"y"], table.positions["n"]];
+        assert_eq!(
+            table.insert(&columns, 2, OnConflict::Update),
+            r#"INSERT INTO main."a ""t""" (event_id, "x""y", "n") VALUES (?,?,?),(?,?,?) ON CONFLICT (event_id) DO UPDATE SET "x""y" = excluded."x""y", "n" = excluded."n""#
+        );
+        assert!(
+            table
+                .insert(&[], 1, OnConflict::Update)
+                .ends_with("(event_id) VALUES (?) ON CONFLICT (event_id) DO NOTHING")
+        );
+    }
+
+    #[test]
+    fn only_a_whole_unique_index_on_event_id_alone_will_do() {
+        for (columns, index, fits) in [
+            ("event_id TEXT PRIMARY KEY", "", true),
+            ("event_id TEXT PRIMARY KEY) WITHOUT ROWID; CREATE TABLE other (x", "", true),
+            ("event_id TEXT", r#"CREATE UNIQUE INDEX i ON "a ""t""" (event_id)"#, true),
+            ("event_id TEXT", r#"CREATE INDEX i ON "a ""t""" (event_id)"#, false),
+            ("event_id TEXT", r#"CREATE UNIQUE INDEX i ON "a ""t""" (event_id) WHERE event_id > ''"#, false),
+            ("event_id TEXT, b", r#"CREATE UNIQUE INDEX i ON "a ""t""" (event_id, b)"#, false),
+            ("event_id TEXT", r#"CREATE UNIQUE INDEX i ON "a ""t""" (lower(event_id))"#, false),
+        ] {
+            let got = table(&format!("CREATE TABLE \"a \"\"t\"\"\" ({columns});{index}"));
+            assert_eq!(got.is_ok(), fits, "{columns} {index}: {got:?}");
+        }
+    }
+
+    #[test]
+    fn a_view_is_refused() {
+        let error = table(r#"CREATE VIEW "a ""t""" AS SELECT 1 AS event_id"#).unwrap_err();
+        assert!(error.to_string().contains("is a view"), "{error}");
+    }
+
+    #[test]
+    fn text_affinity_follows_sqlite_s_rule() {
+        for (declared, text) in
+            [("TEXT", true), ("varchar(20)", true), ("CLOB", true), ("CHARINT", false), ("NUMERIC", false), ("", false)]
+        {
+            assert_eq!(has_text_affinity(declared), text, "{declared}");
+        }
+    }
+}
