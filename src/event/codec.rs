@@ -1,0 +1,207 @@
+//! The event's journal bytes, version 1.
+//!
+//! id, time, source, type and key travel in the record's head, where a sink can skip by them without decoding. The
+//! payload holds the rest, all integers little-endian:
+//!
+//! ```text
+//! u8  version (1)
+//! u8  flags: bit 0 = digest present
+//! [32 bytes digest]            the HMAC the sender signed with, for dedupe across a change of window
+//! str16 method, path, remote   u16 length, UTF-8
+//! str32 subject                u32 length, UTF-8
+//! u16 number of headers, each: str16 name, str32 value
+//! rest                         body
+//! ```
+//! A later version adds a number, never changes the meaning of this one.
+
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use sink_api::{Timestamp, Uuid};
+
+use super::Event;
+use crate::journal::Record;
+
+const VERSION: u8 = 1;
+const HAS_DIGEST: u8 = 1;
+
+/// Why a payload is not an event.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum CodecError {
+    /// Written by a later version.
+    #[error("event bytes of version {0}; this build knows version {VERSION}")]
+    Version(u8),
+    /// Ends early.
+    #[error("event bytes end early")]
+    Short,
+    /// A text is not UTF-8.
+    #[error("a text in the event bytes is not UTF-8")]
+    Text,
+    /// The head's time is outside what a clock can show.
+    #[error("time {0} is out of range")]
+    Time(i64),
+}
+
+/// The record that keeps this event. `digest` is the signature it was verified with; `fingerprint` whether the journal
+/// shall remember it for dedupe.
+pub fn encode(event: &Event, digest: Option<&[u8; 32]>, fingerprint: bool) -> Record {
+    let heads: usize = event.headers.iter().map(|(n, v)| n.len() + v.len() + 6).sum();
+    let mut out = Vec::with_capacity(96 + event.path.len() + event.subject.len() + heads + event.body.len());
+    out.extend([VERSION, if digest.is_some() { HAS_DIGEST } else { 0 }]);
+    out.extend(digest.into_iter().flatten());
+    for text in [&event.method, &event.path, &event.remote] {
+        put16(&mut out, text);
+    }
+    put32(&mut out, &event.subject);
+    let count = u16::try_from(event.headers.len()).unwrap_or(u16::MAX);
+    out.extend(count.to_le_bytes());
+    for (name, value) in event.headers.iter().take(usize::from(count)) {
+        put16(&mut out, name);
+        put32(&mut out, value);
+    }
+    out.extend_from_slice(&event.body);
+    Record {
+        id: *event.id.as_bytes(),
+        time: event.time.as_microsecond(),
+        source: event.source.as_str().into(),
+        kind: event.kind.as_str().into(),
+        key: event.key.as_str().into(),
+        fingerprint: digest.filter(|_| fingerprint).map(short),
+        payload: out.into(),
+    }
+}
+
+/// The first 16 bytes of a digest: enough to tell signatures apart, half the room in footers.
+fn short(digest: &[u8; 32]) -> [u8; 16] {
+    let mut out = [0; 16];
+    out.iter_mut().zip(digest).for_each(|(o, d)| *o = *d);
+    out
+}
+
+/// The event a record keeps; the body is a slice of the record's payload, not a copy.
+///
+/// # Errors
+/// [`CodecError`] where the payload is not one of ours.
+pub fn decode(record: &Record) -> Result<Event, CodecError> {
+    let mut rest = record.payload.clone();
+    let version = take(&mut rest, 1)?.get_u8();
+    if version != VERSION {
+        return Err(CodecError::Version(version));
+    }
+    let flags = take(&mut rest, 1)?.get_u8();
+    if flags & HAS_DIGEST != 0 {
+        take(&mut rest, 32)?;
+    }
+    let (method, path, remote) = (get16(&mut rest)?, get16(&mut rest)?, get16(&mut rest)?);
+    let subject = get32(&mut rest)?;
+    let count = take(&mut rest, 2)?.get_u16_le();
+    let headers =
+        (0..count).map(|_| Ok((get16(&mut rest)?, get32(&mut rest)?))).collect::<Result<Vec<_>, CodecError>>()?;
+    Ok(Event {
+        id: Uuid::from_bytes(record.id),
+        source: record.source.to_string(),
+        kind: record.kind.to_string(),
+        subject,
+        key: record.key.to_string(),
+        time: Timestamp::from_microsecond(record.time).map_err(|_| CodecError::Time(record.time))?,
+        method,
+        path,
+        remote,
+        headers,
+        body: rest,
+    })
+}
+
+/// The same, shared.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_shared(record: &Record) -> Result<Arc<Event>, CodecError> {
+    decode(record).map(Arc::new)
+}
+
+fn put16(out: &mut Vec<u8>, text: &str) {
+    let text = text.get(..text.floor_char_boundary(usize::from(u16::MAX))).unwrap_or_default();
+    out.extend(u16::try_from(text.len()).unwrap_or(u16::MAX).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn put32(out: &mut Vec<u8>, text: &str) {
+    // A text longer than 4 GiB cannot come through `max_header_bytes` and `max_body`.
+    out.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn take(rest: &mut Bytes, n: usize) -> Result<Bytes, CodecError> {
+    if rest.len() < n { Err(CodecError::Short) } else { Ok(rest.split_to(n)) }
+}
+
+fn text(rest: &mut Bytes, n: usize) -> Result<String, CodecError> {
+    let bytes = take(rest, n)?;
+    std::str::from_utf8(&bytes).map(str::to_owned).map_err(|_| CodecError::Text)
+}
+
+fn get16(rest: &mut Bytes) -> Result<String, CodecError> {
+    let n = take(rest, 2)?.get_u16_le();
+    text(rest, usize::from(n))
+}
+
+fn get32(rest: &mut Bytes) -> Result<String, CodecError> {
+    let n = take(rest, 4)?.get_u32_le();
+    text(rest, usize::try_from(n).map_err(|_| CodecError::Short)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn event() -> Event {
+        Event {
+            id: Uuid::now_v7(),
+            source: "interakt".into(),
+            kind: "message_api_sent".into(),
+            subject: "m-1".into(),
+            key: "m-1".into(),
+            time: Timestamp::from_microsecond(1_768_300_000_123_456).unwrap(),
+            method: "POST".into(),
+            path: "/webhooks/interakt".into(),
+            remote: "127.0.0.1".into(),
+            headers: vec![("content-type".into(), "application/json".into())],
+            body: Bytes::from_static(b"{\"a\":1}\0\xff"),
+        }
+    }
+
+    #[test]
+    fn an_event_comes_back_as_it_went_in() {
+        let event = event();
+        for digest in [None, Some([7; 32])] {
+            assert_eq!(decode(&encode(&event, digest.as_ref(), true)).unwrap(), event);
+        }
+        assert_eq!(encode(&event, Some(&[7; 32]), true).fingerprint, Some([7; 16]));
+        assert_eq!(encode(&event, Some(&[7; 32]), false).fingerprint, None);
+    }
+
+    #[test]
+    fn every_cut_before_the_body_is_an_error_and_a_later_version_is_named() {
+        let mut record = encode(&event(), Some(&[7; 32]), true);
+        let whole = record.payload.clone();
+        for end in 0..whole.len() - event().body.len() {
+            record.payload = whole.slice(..end);
+            assert_eq!(decode(&record).unwrap_err(), CodecError::Short, "cut at {end}");
+        }
+        record.payload = Bytes::from_static(&[9]);
+        assert_eq!(decode(&record).unwrap_err(), CodecError::Version(9));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(payload in proptest::collection::vec(any::<u8>(), 0..200), time in any::<i64>()) {
+            let mut record = encode(&event(), None, false);
+            record.payload = payload.into();
+            record.time = time;
+            let _ = decode(&record);
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The event inside the daemon: the sinks' [`Event`] and its way into and out of a journal record.
+//!
+//! Knows the journal's [`Record`] as plain data; knows neither HTTP nor sinks.
+
+mod codec;
+
+pub use codec::{CodecError, decode, decode_shared, encode};
+pub use sink_api::Event;
