@@ -1,0 +1,115 @@
+//! The ledger: what is derived from the journal and must outlive a restart. SQLite: each sink's cursor and totals, and
+//! held deliveries (dead ones now; parked ones later).
+//!
+//! One thread owns the connection; settlements that arrive together share one transaction and one flush
+//! (`synchronous = FULL`), so that what [`Cursors::settle`] returned is on disk. Off the journal's commit path.
+//! Knows the journal's plain data; knows neither sinks nor HTTP.
+
+mod schema;
+mod thread;
+
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use crate::journal::{Cursors, JournalError, Settlement, SinkState};
+use thread::Request;
+
+/// Requests that may wait for the ledger's thread; each caller has one under way.
+const QUEUE: usize = 256;
+
+/// Why the ledger cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The folder or file cannot be used.
+    #[error("{path}: {error}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// SQLite cannot make or read it.
+    #[error("{path}: {error}")]
+    Sqlite {
+        /// Which.
+        path: PathBuf,
+        /// What SQLite said.
+        error: rusqlite::Error,
+    },
+    /// Written by a later version of hookrelay.
+    #[error("{path} has version {found}; this build knows version {known}")]
+    Version {
+        /// Which.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+}
+
+/// What opening found.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// There was none, or an unreadable one: it holds nothing yet.
+    pub fresh: bool,
+    /// Where an unreadable one was set aside.
+    pub set_aside: Option<PathBuf>,
+}
+
+/// The open ledger.
+pub struct Ledger {
+    requests: std::sync::Mutex<Option<tokio::sync::mpsc::Sender<Request>>>,
+    thread: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl Ledger {
+    /// Opens or makes it; one that cannot be read is set aside beside itself, never deleted.
+    ///
+    /// # Errors
+    /// Where no ledger can be had at that path, or a later version wrote it.
+    pub fn open(path: &Path) -> Result<(Self, Opened), LedgerError> {
+        let (connection, opened) = schema::open(path)?;
+        let (requests, inbox) = tokio::sync::mpsc::channel(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("ledger".into())
+            .spawn(move || thread::serve(connection, inbox))
+            .map_err(|error| LedgerError::Io { path: path.to_owned(), error })?;
+        Ok((Self { requests: Some(requests).into(), thread: Some(thread).into() }, opened))
+    }
+
+    async fn ask<T>(&self, make: impl FnOnce(thread::Reply<T>) -> Request) -> Result<T, JournalError> {
+        let gone = || JournalError::Cursors("the ledger is closed".into());
+        let requests = self.requests.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let (reply, answer) = oneshot::channel();
+        requests.ok_or_else(gone)?.send(make(reply)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?.map_err(|error| JournalError::Cursors(error.to_string()))
+    }
+
+    /// Lets go: what was asked before is still done. Blocks until then.
+    pub fn close(&self) {
+        self.requests.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // A panic in the thread was reported on stderr; there is nothing left to save here.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[async_trait]
+impl Cursors for Ledger {
+    async fn load(&self, sink: &str) -> Result<Option<SinkState>, JournalError> {
+        let sink = sink.to_owned();
+        self.ask(|reply| Request::Load { sink, reply }).await
+    }
+
+    async fn settle(&self, settlement: Settlement) -> Result<(), JournalError> {
+        self.ask(|reply| Request::Settle { settlement: Box::new(settlement), reply }).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! The ledger's file: its tables, how it is opened, and what happens to one that cannot be read.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use super::{LedgerError, Opened};
+
+/// Version of the tables, in `user_version`.
+const VERSION: i64 = 1;
+/// A ledger up to this size is checked page by page when it is opened; a larger one by its tables alone.
+const CHECK_UP_TO: u64 = 64 << 20;
+
+/// Times are microseconds since 1970, UTC. Positions are (shard, place).
+/// `held`: dead where `due` is null, else parked until then.
+const TABLES: &str = "
+CREATE TABLE sinks (
+  name      TEXT PRIMARY KEY,
+  shard     INTEGER NOT NULL,
+  place     INTEGER NOT NULL,
+  accepted  INTEGER NOT NULL DEFAULT 0,
+  delivered INTEGER NOT NULL DEFAULT 0,
+  dead      INTEGER NOT NULL DEFAULT 0,
+  filtered  INTEGER NOT NULL DEFAULT 0,
+  dropped   INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE held (
+  sink       TEXT NOT NULL,
+  id         TEXT NOT NULL,
+  due        INTEGER,
+  shard      INTEGER NOT NULL,
+  place      INTEGER NOT NULL,
+  type       TEXT NOT NULL,
+  subject    TEXT NOT NULL,
+  key        TEXT NOT NULL,
+  code       TEXT NOT NULL,
+  detail     TEXT NOT NULL,
+  attempts   INTEGER NOT NULL,
+  accepted   INTEGER NOT NULL,
+  first_try  INTEGER NOT NULL,
+  last_try   INTEGER NOT NULL,
+  event_id   BLOB NOT NULL,
+  source     TEXT NOT NULL,
+  event_key  TEXT NOT NULL,
+  event      BLOB NOT NULL,
+  payload    BLOB,
+  target     TEXT NOT NULL,
+  PRIMARY KEY (sink, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX held_due ON held (sink, due);
+";
+
+/// Opens the file or makes it.
+pub fn open(path: &Path) -> Result<(Connection, Opened), LedgerError> {
+    let existed = path.exists();
+    match connect(path) {
+        Ok(connection) => Ok((connection, Opened { fresh: !existed, set_aside: None })),
+        Err(LedgerError::Sqlite { error, .. }) if existed && is_damage(&error) => {
+            let aside = set_aside(path)?;
+            let connection = connect(path)?;
+            Ok((connection, Opened { fresh: true, set_aside: Some(aside) }))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+        || matches!(error, rusqlite::Error::SqliteFailure(_, Some(text)) if text == DAMAGED || text.starts_with("no such"))
+}
+
+/// What our own check says of a file that SQLite opens but that is not whole.
+const DAMAGED: &str = "the ledger is damaged";
+
+fn connect(path: &Path) -> Result<Connection, LedgerError> {
+    let io = |error| LedgerError::Io { path: path.to_owned(), error };
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(io)?;
+    if let Some(folder) = path.parent() {
+        fs::File::open(folder).and_then(|f| f.sync_all()).map_err(io)?;
+    }
+    let size = fs::metadata(path).map_err(io)?.len();
+    let sqlite = |error| LedgerError::Sqlite { path: path.to_owned(), error };
+    let connection = Connection::open(path).map_err(sqlite)?;
+    connection
+        .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;")
+        .map_err(sqlite)?;
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sqlite)?;
+    match version {
+        0 if size == 0 => connection
+            .execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;"))
+            .map_err(sqlite)?,
+        VERSION => check(&connection, size).map_err(sqlite)?,
+        // Tables but no version: not one of ours, or half overwritten.
+        0 => return Err(sqlite(damaged())),
+        found => return Err(LedgerError::Version { path: path.to_owned(), found, known: VERSION }),
+    }
+    Ok(connection)
+}
+
+fn damaged() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(DAMAGED.into()))
+}
+
+fn check(connection: &Connection, size: u64) -> Result<(), rusqlite::Error> {
+    connection.query_row("SELECT count(*), sum(place) FROM sinks", [], |_| Ok(()))?;
+    connection.query_row("SELECT count(*) FROM held", [], |_| Ok(()))?;
+    if size <= CHECK_UP_TO {
+        let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if verdict != "ok" {
+            return Err(damaged());
+        }
+    }
+    Ok(())
+}
+
+/// Renames the file and its companions; the first free number.
+fn set_aside(path: &Path) -> Result<PathBuf, LedgerError> {
+    let io = |error| LedgerError::Io { path: path.to_owned(), error };
+    let named = |suffix: &str, n: u32| PathBuf::from(format!("{}.damaged-{n}{suffix}", path.display()));
+    let n = (1..u32::MAX).find(|n| !named("", *n).exists()).unwrap_or(u32::MAX);
+    for suffix in ["", "-wal", "-shm"] {
+        let from = PathBuf::from(format!("{}{suffix}", path.display()));
+        match fs::rename(&from, named(suffix, n)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+            _ => {}
+        }
+    }
+    Ok(named("", n))
+}

@@ -1,0 +1,113 @@
+//! The ledger keeps what it was told across a reopening, all or nothing, and is set aside when it cannot be read.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::journal::{Counters, DeadLetter, Position, Record};
+
+fn at(offset: u64) -> Position {
+    Position { shard: 0, offset }
+}
+
+fn letter(id: &str) -> DeadLetter {
+    let record = Record {
+        id: [1; 16],
+        time: 5,
+        source: "interakt".into(),
+        kind: "message_api_sent".into(),
+        key: "m-1".into(),
+        fingerprint: None,
+        payload: Bytes::from_static(b"event bytes"),
+    };
+    DeadLetter {
+        id: id.into(),
+        position: at(7),
+        kind: "message_api_sent".into(),
+        subject: "m-1".into(),
+        key: "m-1".into(),
+        code: "http_4xx".into(),
+        detail: "400 Bad Request".into(),
+        attempts: 3,
+        times: [1, 2, 3],
+        event: Arc::new(record),
+        payload: Some(Bytes::from_static(b"{}")),
+        target: "{}".into(),
+    }
+}
+
+fn step(sink: &str, cursor: u64, dead: Vec<DeadLetter>) -> Settlement {
+    let delta = Counters { accepted: 2, delivered: 1, dead: 1, ..Counters::default() };
+    Settlement { sink: sink.into(), cursor: Some(at(cursor)), delta, dead }
+}
+
+#[tokio::test]
+async fn cursors_totals_and_dead_letters_outlive_a_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let (ledger, opened) = Ledger::open(&path).unwrap();
+    assert_eq!(opened, Opened { fresh: true, set_aside: None });
+    assert_eq!(ledger.load("crm").await.unwrap(), None);
+    let steps = (1..=20).map(|n| ledger.settle(step("crm", n, vec![letter(&format!("d-{}", n % 2))])));
+    for result in futures_join(steps).await {
+        result.unwrap();
+    }
+    ledger.settle(step("other", u64::MAX, vec![])).await.unwrap();
+    ledger.close();
+    assert!(ledger.load("crm").await.is_err(), "a closed ledger says so");
+
+    let (ledger, opened) = Ledger::open(&path).unwrap();
+    assert_eq!(opened, Opened { fresh: false, set_aside: None });
+    let state = ledger.load("crm").await.unwrap().unwrap();
+    assert_eq!(state.counters, Counters { accepted: 40, delivered: 20, dead: 20, ..Counters::default() });
+    assert_eq!(ledger.load("other").await.unwrap().unwrap().cursor, at(u64::MAX));
+    ledger.close();
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let (rows, code): (i64, String) =
+        connection.query_row("SELECT count(*), max(code) FROM held", [], |r| Ok((r.get(0)?, r.get(1)?))).unwrap();
+    assert_eq!((rows, code.as_str()), (2, "http_4xx"), "the same delivery is held once");
+}
+
+async fn futures_join<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut out = Vec::new();
+    for one in all {
+        out.push(one.await);
+    }
+    out
+}
+
+#[tokio::test]
+async fn an_unreadable_ledger_is_set_aside_not_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    for (n, bytes) in [&b"not a database, but long enough to be looked at"[..], &[0; 4096]].into_iter().enumerate() {
+        std::fs::write(&path, bytes).unwrap();
+        let (ledger, opened) = Ledger::open(&path).unwrap();
+        assert!(opened.fresh);
+        let aside = opened.set_aside.expect("set aside");
+        assert_eq!(std::fs::read(&aside).unwrap(), bytes, "case {n}");
+        ledger.settle(step("crm", 3, vec![])).await.unwrap();
+        ledger.close();
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn a_later_version_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    Ledger::open(&path).unwrap().0.close();
+    rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
+    assert!(matches!(Ledger::open(&path), Err(LedgerError::Version { found: 99, .. })));
+    assert!(path.exists());
+}
+
+#[test]
+fn the_file_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    Ledger::open(&path).unwrap().0.close();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}

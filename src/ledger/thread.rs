@@ -1,0 +1,155 @@
+//! The thread that owns the ledger's connection: it gathers what was asked meanwhile into one transaction.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::journal::{Counters, DeadLetter, Position, Settlement, SinkState};
+
+/// Most settlements in one transaction.
+const BATCH: usize = 256;
+
+/// Where an answer goes.
+pub type Reply<T> = oneshot::Sender<Result<T, rusqlite::Error>>;
+
+/// What can be asked.
+pub enum Request {
+    /// A sink's state.
+    Load {
+        /// Which sink.
+        sink: String,
+        /// Answer.
+        reply: Reply<Option<SinkState>>,
+    },
+    /// A step of a sink.
+    Settle {
+        /// The step.
+        settlement: Box<Settlement>,
+        /// Answer, after the flush.
+        reply: Reply<()>,
+    },
+}
+
+/// Serves until every sender is gone.
+pub fn serve(mut connection: Connection, mut inbox: mpsc::Receiver<Request>) {
+    let mut requests = Vec::with_capacity(BATCH);
+    while inbox.blocking_recv_many(&mut requests, BATCH) > 0 {
+        let mut steps = Vec::new();
+        for request in requests.drain(..) {
+            match request {
+                // The asker may be gone; that is its affair.
+                Request::Load { sink, reply } => drop(reply.send(load(&connection, &sink))),
+                Request::Settle { settlement, reply } => steps.push((settlement, reply)),
+            }
+        }
+        if !steps.is_empty() {
+            settle_all(&mut connection, steps);
+        }
+    }
+}
+
+fn settle_all(connection: &mut Connection, steps: Vec<(Box<Settlement>, Reply<()>)>) {
+    let together = steps.len() > 1;
+    if together && settle(connection, steps.iter().map(|(step, _)| step.as_ref())).is_ok() {
+        steps.into_iter().for_each(|(_, reply)| drop(reply.send(Ok(()))));
+        return;
+    }
+    // Alone, or one of them failed them all: each by itself.
+    for (step, reply) in steps {
+        drop(reply.send(settle(connection, std::iter::once(step.as_ref()))));
+    }
+}
+
+fn load(connection: &Connection, sink: &str) -> Result<Option<SinkState>, rusqlite::Error> {
+    let sql = "SELECT shard, place, accepted, delivered, dead, filtered, dropped FROM sinks WHERE name = ?1";
+    connection
+        .prepare_cached(sql)?
+        .query_row([sink], |row| {
+            Ok(SinkState {
+                cursor: Position { shard: row.get(0)?, offset: row.get::<_, i64>(1)?.cast_unsigned() },
+                counters: Counters {
+                    accepted: row.get::<_, i64>(2)?.cast_unsigned(),
+                    delivered: row.get::<_, i64>(3)?.cast_unsigned(),
+                    dead: row.get::<_, i64>(4)?.cast_unsigned(),
+                    filtered: row.get::<_, i64>(5)?.cast_unsigned(),
+                    dropped: row.get::<_, i64>(6)?.cast_unsigned(),
+                },
+            })
+        })
+        .optional()
+}
+
+fn settle<'s>(connection: &mut Connection, steps: impl Iterator<Item = &'s Settlement>) -> Result<(), rusqlite::Error> {
+    let transaction = connection.transaction()?;
+    for step in steps {
+        for letter in &step.dead {
+            bury(&transaction, &step.sink, letter)?;
+        }
+        move_cursor(&transaction, step)?;
+    }
+    transaction.commit()
+}
+
+fn move_cursor(connection: &Connection, step: &Settlement) -> Result<(), rusqlite::Error> {
+    let d = &step.delta;
+    let counts = [d.accepted, d.delivered, d.dead, d.filtered, d.dropped].map(u64::cast_signed);
+    let [accepted, delivered, dead, filtered, dropped] = counts;
+    if let Some(cursor) = step.cursor {
+        connection
+            .prepare_cached(
+                "INSERT INTO sinks (name, shard, place, accepted, delivered, dead, filtered, dropped)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                 ON CONFLICT (name) DO UPDATE SET shard = ?2, place = ?3, accepted = accepted + ?4,
+                   delivered = delivered + ?5, dead = dead + ?6, filtered = filtered + ?7, dropped = dropped + ?8",
+            )?
+            .execute(params![
+                step.sink,
+                cursor.shard,
+                cursor.offset.cast_signed(),
+                accepted,
+                delivered,
+                dead,
+                filtered,
+                dropped
+            ])?;
+    } else if *d != Counters::default() {
+        connection
+            .prepare_cached(
+                "UPDATE sinks SET accepted = accepted + ?2, delivered = delivered + ?3, dead = dead + ?4,
+                   filtered = filtered + ?5, dropped = dropped + ?6 WHERE name = ?1",
+            )?
+            .execute(params![step.sink, accepted, delivered, dead, filtered, dropped])?;
+    }
+    Ok(())
+}
+
+fn bury(connection: &Connection, sink: &str, letter: &DeadLetter) -> Result<(), rusqlite::Error> {
+    let [accepted, first, last] = letter.times;
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO held (sink, id, due, shard, place, type, subject, key, code, detail, attempts,
+               accepted, first_try, last_try, event_id, source, event_key, event, payload, target)
+             VALUES (?1, ?2, NULL, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+        )?
+        .execute(params![
+            sink,
+            letter.id,
+            letter.position.shard,
+            letter.position.offset.cast_signed(),
+            letter.kind,
+            letter.subject,
+            letter.key,
+            letter.code,
+            letter.detail,
+            letter.attempts,
+            accepted,
+            first,
+            last,
+            letter.event.id,
+            &*letter.event.source,
+            &*letter.event.key,
+            &letter.event.payload[..],
+            letter.payload.as_deref(),
+            letter.target,
+        ])?;
+    Ok(())
+}
