@@ -1,0 +1,174 @@
+//! Reading JSON that keeps few promises: members picked by name out of raw values, texts taken from strings and
+//! numbers alike. Nothing here fails: what is not as hoped for is absent.
+//!
+//! Values are found by skipping over the others, so lone surrogates, deep nesting and giant members elsewhere in the
+//! body cost nothing and break nothing.
+
+use std::fmt;
+
+use serde::Deserializer as _;
+use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// A value in the body, not looked into yet; absent where the body has none.
+pub type Raw<'b> = Option<&'b RawValue>;
+
+/// The members of these names; all absent where the value is not an object. Of a name given twice the last counts.
+pub fn members<'b, const N: usize>(value: Raw<'b>, names: [&str; N]) -> [Raw<'b>; N] {
+    object(value)
+        .and_then(|raw| serde_json::Deserializer::from_str(raw.get()).deserialize_map(Pick(names)).ok())
+        .unwrap_or([None; N])
+}
+
+/// The value, where it is an object.
+pub fn object(value: Raw<'_>) -> Raw<'_> {
+    value.filter(|raw| raw.get().starts_with('{'))
+}
+
+/// The values of all members of an object, whatever their names.
+pub fn all_members(value: Raw<'_>) -> Vec<&RawValue> {
+    object(value)
+        .and_then(|raw| serde_json::Deserializer::from_str(raw.get()).deserialize_map(All).ok())
+        .unwrap_or_default()
+}
+
+/// The text of a string, or a number as its digits came, or `true` and `false`. Absent for null, objects and arrays,
+/// and for `""` and `"None"`, by which Interakt says that there is nothing. Lone surrogates become U+FFFD.
+pub fn text(value: Raw<'_>) -> Option<String> {
+    let raw = value?.get();
+    let text = match raw.as_bytes().first()? {
+        b'{' | b'[' | b'n' => return None,
+        b'"' => serde_json::Deserializer::from_str(raw).deserialize_bytes(Wtf8).ok()?,
+        _ => raw.to_owned(),
+    };
+    (!matches!(text.as_str(), "" | "None")).then_some(text)
+}
+
+struct Pick<'n, const N: usize>([&'n str; N]);
+
+impl<'de, const N: usize> Visitor<'de> for Pick<'_, N> {
+    type Value = [Raw<'de>; N];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = [None; N];
+        while let Some(index) = map.next_key_seed(NameOf(&self.0))? {
+            match index.and_then(|i| found.get_mut(i)) {
+                Some(slot) => *slot = Some(map.next_value()?),
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(found)
+    }
+}
+
+struct All;
+
+impl<'de> Visitor<'de> for All {
+    type Value = Vec<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = Vec::new();
+        while map.next_key_seed(NameOf(&[]))?.is_some() {
+            found.push(map.next_value()?);
+        }
+        Ok(found)
+    }
+}
+
+/// Which of the names a key is. Asks for bytes: as text, a key with a lone surrogate would be an error.
+struct NameOf<'n>(&'n [&'n str]);
+
+impl<'de> DeserializeSeed<'de> for NameOf<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_bytes(self)
+    }
+}
+
+impl Visitor<'_> for NameOf<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_bytes<E: Error>(self, key: &[u8]) -> Result<Self::Value, E> {
+        Ok(self.0.iter().position(|name| name.as_bytes() == key))
+    }
+}
+
+/// A string as bytes, where serde_json leaves lone surrogates in the three bytes of WTF-8.
+struct Wtf8;
+
+impl Visitor<'_> for Wtf8 {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<String, E> {
+        Ok(match std::str::from_utf8(bytes) {
+            Ok(text) => text.to_owned(),
+            Err(_) => without_surrogates(bytes.to_vec()),
+        })
+    }
+}
+
+/// U+FFFD has three bytes too, so each surrogate (ED, A0..BF, any) is replaced in its place. In UTF-8 the byte ED only
+/// ever begins a character.
+fn without_surrogates(mut bytes: Vec<u8>) -> String {
+    for at in 0..bytes.len() {
+        if let Some(three @ [0xED, 0xA0..=0xBF, _]) = bytes.get_mut(at..at.saturating_add(3)) {
+            three.copy_from_slice("\u{FFFD}".as_bytes());
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(json: &str) -> &RawValue {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn read(json: &str) -> Option<String> {
+        text(Some(raw(json)))
+    }
+
+    #[test]
+    fn texts_come_from_strings_and_numbers_and_lone_surrogates_are_replaced() {
+        assert_eq!(read(r#""a\u0000b""#).as_deref(), Some("a\0b"));
+        assert_eq!(read(r#""\ud83d\ude0a \ud83d. \udc00\ud83d""#).as_deref(), Some("😊 \u{FFFD}. \u{FFFD}\u{FFFD}"));
+        assert_eq!(read(r#""한퟿ \ud83d""#).as_deref(), Some("한퟿ \u{FFFD}"));
+        assert_eq!(read("12345678901234567890.10").as_deref(), Some("12345678901234567890.10"));
+        assert_eq!(read("-1").as_deref(), Some("-1"));
+        assert_eq!(read("true").as_deref(), Some("true"));
+        for nothing in ["null", "{}", "[\"a\"]", r#""""#, r#""None""#] {
+            assert_eq!(read(nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn members_are_found_behind_keys_and_values_that_cannot_be_decoded() {
+        let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
+        let json = format!(r#" {{"\udead":1,"x":"\ud83d","deep":{deep},"\u0061":2,"a":3,"b":{{"a":4}}}} "#);
+        let [a, b, c] = members(Some(raw(&json)), ["a", "b", "c"]);
+        assert_eq!((a.unwrap().get(), b.unwrap().get(), c.is_none()), ("3", r#"{"a":4}"#, true));
+        let [inner] = members(b, ["a"]);
+        assert_eq!(inner.unwrap().get(), "4");
+        assert!(members(Some(raw("[1]")), ["a"])[0].is_none());
+        assert_eq!(all_members(Some(raw(r#"{"\udead":1,"k":2}"#))).len(), 2);
+    }
+}

@@ -1,0 +1,347 @@
+//! Why an event goes where it goes: [`RuleSet::route`] for every sink, with an observer that takes notes. There is no
+//! second matcher.
+//!
+//! [`Explanation`] serialises to the shape of `explain --json`; its `Display` is the text for people.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use sink_api::{Delivery, Event, Target, json};
+
+use super::router::{Destination, Observer, Step};
+use super::rules::{Fit, INTERNAL_SOURCE, RuleSet};
+
+/// Most of a payload shown in the text form, in bytes.
+const MAX_SHOWN: usize = 4_000;
+
+/// What became of an event under a rule set.
+#[derive(Debug, Serialize)]
+pub struct Explanation {
+    /// The event.
+    pub event: EventView,
+    /// Every route, in file order.
+    pub routes: Vec<RouteView>,
+    /// Every delivery: sinks in the order given, a sink's deliveries in the order they are owed.
+    pub deliveries: Vec<DeliveryView>,
+}
+
+/// An event's attributes.
+#[derive(Debug, Serialize)]
+pub struct EventView {
+    /// Its id.
+    pub id: String,
+    /// Name of its source.
+    pub source: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What it is about; may be empty.
+    pub subject: String,
+    /// Its own ordering key.
+    pub key: String,
+}
+
+/// What became of a route.
+#[derive(Debug, Serialize)]
+pub struct RouteView {
+    /// Its name.
+    pub name: String,
+    /// Whether it applies to the event.
+    pub matched: bool,
+    /// Why, or why not, and what went wrong.
+    pub why: String,
+}
+
+/// One delivery.
+#[derive(Debug, Serialize)]
+pub struct DeliveryView {
+    /// Name of the sink.
+    pub sink: String,
+    /// The delivery's id.
+    pub id: String,
+    /// Its ordering key.
+    pub key: String,
+    /// What is delivered.
+    pub payload: PayloadView,
+    /// Where to, inside the sink.
+    pub target: Target,
+}
+
+/// A payload, in JSON the value itself, without insignificant whitespace, digits and escapes as they came; else
+/// `{"base64":"…"}`.
+pub enum PayloadView {
+    /// A JSON value.
+    Json(Box<RawValue>),
+    /// Anything else, in base64.
+    Base64(String),
+}
+
+impl PayloadView {
+    fn of(bytes: &[u8]) -> Self {
+        json::compact(bytes)
+            .and_then(|compact| RawValue::from_string(String::from_utf8(compact).ok()?).ok())
+            .map_or_else(|| Self::Base64(BASE64.encode(bytes)), Self::Json)
+    }
+}
+
+/// Says what it is without showing it.
+impl fmt::Debug for PayloadView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json(raw) => write!(f, "Json({} bytes)", raw.get().len()),
+            Self::Base64(text) => write!(f, "Base64({} bytes)", text.len()),
+        }
+    }
+}
+
+impl Serialize for PayloadView {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Json(raw) => raw.serialize(out),
+            Self::Base64(text) => BTreeMap::from([("base64", text)]).serialize(out),
+        }
+    }
+}
+
+/// Routes the event to every sink given and says what came of it.
+pub fn explain(rules: &RuleSet, sinks: &[Destination], event: &Arc<Event>) -> Explanation {
+    let mut notes = Notes { rules, sink: "", routes: BTreeMap::new() };
+    let mut deliveries = Vec::new();
+    for sink in sinks {
+        notes.sink = &sink.name;
+        let routed = rules.route(sink, event, &mut notes);
+        deliveries.extend(routed.deliveries.into_iter().map(|delivery| view(&sink.name, delivery)));
+    }
+    let fits = rules.fits(&event.source, &event.kind);
+    let routes = rules.route_names().zip(fits).enumerate().map(|(index, (name, fit))| {
+        let note = notes.routes.remove(&index).unwrap_or_default();
+        RouteView { name: name.to_owned(), matched: note.matched(&fit), why: note.why(rules, &fit, event) }
+    });
+    Explanation {
+        routes: routes.collect(),
+        event: EventView {
+            id: event.id.to_string(),
+            source: event.source.clone(),
+            kind: event.kind.clone(),
+            subject: event.subject.clone(),
+            key: event.key.clone(),
+        },
+        deliveries,
+    }
+}
+
+fn view(sink: &str, delivery: Delivery) -> DeliveryView {
+    let payload = PayloadView::of(delivery.bytes());
+    DeliveryView { sink: sink.to_owned(), id: delivery.id, key: delivery.key, payload, target: delivery.target }
+}
+
+/// What the router said about each route, over all sinks.
+struct Notes<'n> {
+    rules: &'n RuleSet,
+    sink: &'n str,
+    routes: BTreeMap<usize, Note>,
+}
+
+/// What the router said about one route.
+#[derive(Default)]
+struct Note {
+    /// Said to be no match, after its glob had matched.
+    refused: bool,
+    /// In the order first said.
+    remarks: Vec<String>,
+}
+
+impl Observer for Notes<'_> {
+    fn saw(&mut self, route: usize, step: Step<'_>) {
+        let note = self.routes.entry(route).or_default();
+        let remark = match step {
+            Step::Applies => return,
+            Step::False => {
+                note.refused = true;
+                "its `where` is false".to_owned()
+            }
+            Step::ConditionFailed(reason) => {
+                note.refused = true;
+                format!("its `where` failed: {reason}")
+            }
+            Step::AfterFinal(last) => {
+                note.refused = true;
+                after_final(self.rules, last)
+            }
+            Step::Nothing { outputs: 0 } => format!("nothing for sink {:?}: its `transform` yields nothing", self.sink),
+            Step::Nothing { .. } => format!("nothing new for sink {:?}: an earlier route yields the same", self.sink),
+            Step::Failed(reason) => format!("dead letter at sink {:?}: {reason}", self.sink),
+        };
+        if !note.remarks.contains(&remark) {
+            note.remarks.push(remark);
+        }
+    }
+}
+
+impl Note {
+    fn matched(&self, fit: &Fit<'_>) -> bool {
+        matches!(fit, Fit::Glob(_)) && !self.refused
+    }
+
+    fn why(self, rules: &RuleSet, fit: &Fit<'_>, event: &Event) -> String {
+        let by_globs = match fit {
+            Fit::Glob(glob) => format!("glob {glob:?} matches type {:?}", event.kind),
+            Fit::NoGlob => format!("no glob matches type {:?}", event.kind),
+            Fit::Source(Some(wanted)) => format!("source is {:?}, route wants {wanted:?}", event.source),
+            Fit::Source(None) => format!("internal events match only routes with source = {INTERNAL_SOURCE:?}"),
+            Fit::AfterFinal(last) => after_final(rules, *last),
+        };
+        std::iter::once(by_globs).chain(self.remarks).collect::<Vec<_>>().join("; ")
+    }
+}
+
+fn after_final(rules: &RuleSet, last: usize) -> String {
+    format!("after final route {:?}", rules.route_names().nth(last).unwrap_or_default())
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let event = &self.event;
+        writeln!(f, "event {}", event.id)?;
+        writeln!(
+            f,
+            "  source {:?}, type {:?}, subject {:?}, key {:?}",
+            event.source, event.kind, event.subject, event.key
+        )?;
+        writeln!(f, "\nroutes")?;
+        let width = self.routes.iter().map(|r| r.name.chars().count()).max().unwrap_or_default();
+        for route in &self.routes {
+            let mark = if route.matched { "yes" } else { "no " };
+            writeln!(f, "  {mark}  {:width$}  {}", route.name, route.why)?;
+        }
+        writeln!(f, "\ndeliveries")?;
+        if self.deliveries.is_empty() {
+            writeln!(f, "  none")?;
+        }
+        for delivery in &self.deliveries {
+            writeln!(f, "  {}", delivery.sink)?;
+            writeln!(f, "    id      {}", delivery.id)?;
+            writeln!(f, "    key     {}", printable(&delivery.key))?;
+            for (name, value) in delivery.target.parts() {
+                writeln!(f, "    {name:7} {}", printable(value))?;
+            }
+            writeln!(f, "    payload {}", shown(&delivery.payload))?;
+        }
+        Ok(())
+    }
+}
+
+/// The text with its control characters escaped: what a webhook sent must not steer a terminal.
+fn printable(text: &str) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escaped).collect()
+}
+
+/// A payload for people: JSON with line breaks and indentation, the rest in base64, cut where it is long.
+fn shown(payload: &PayloadView) -> String {
+    let (mut text, size) = match payload {
+        PayloadView::Json(raw) => (indented(raw.get(), MAX_SHOWN), raw.get().len()),
+        PayloadView::Base64(text) if text.is_empty() => return "(empty)".to_owned(),
+        PayloadView::Base64(text) => (format!("(not JSON) base64 {text}"), text.len()),
+    };
+    if text.len() > MAX_SHOWN {
+        text.truncate(text.floor_char_boundary(MAX_SHOWN));
+        text.push_str(&format!("\n    … cut here; {size} bytes in all"));
+    }
+    // JSON escapes no controls beyond ASCII; its own line breaks stay.
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
+}
+
+/// Compact JSON with line breaks and indentation, as far as `enough` bytes. Strings are left as they are: they may hold
+/// lone surrogates, which no parser would give back.
+fn indented(compact: &str, enough: usize) -> String {
+    let mut out = String::new();
+    let (mut in_string, mut escaped) = (false, false);
+    let mut depth = 2_usize;
+    let line = |out: &mut String, depth: usize| {
+        out.push('\n');
+        out.extend(std::iter::repeat_n("  ", depth));
+    };
+    let mut chars = compact.chars().peekable();
+    while let Some(c) = chars.next() {
+        if out.len() > enough {
+            break;
+        }
+        if in_string {
+            out.push(c);
+            in_string = escaped || c != '"';
+            escaped = c == '\\' && !escaped;
+            continue;
+        }
+        match c {
+            '{' | '[' if !matches!(chars.peek(), Some('}' | ']')) => {
+                depth += 1;
+                out.push(c);
+                line(&mut out, depth);
+            }
+            '{' | '[' => {
+                out.push(c);
+                out.extend(chars.next());
+            }
+            '}' | ']' => {
+                depth -= 1;
+                line(&mut out, depth);
+                out.push(c);
+            }
+            ',' => {
+                out.push(c);
+                line(&mut out, depth);
+            }
+            ':' => out.push_str(": "),
+            _ => {
+                in_string = c == '"';
+                out.push(c);
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_form_indents_json_and_leaves_strings_alone() {
+        let got = indented(r#"{"a":[1,{}],"s":"{,:\"\\","u":"\ud83d"}"#, 1_000);
+        let want = r#"{
+      "a": [
+        1,
+        {}
+      ],
+      "s": "{,:\"\\",
+      "u": "\ud83d"
+    }"#;
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn the_text_form_cuts_long_payloads_and_deep_ones_alike() {
+        for long in [format!("[{}1]", "1,".repeat(100_000)), "[".repeat(50_000) + &"]".repeat(50_000)] {
+            assert!(indented(&long, MAX_SHOWN).len() < 2 * MAX_SHOWN);
+            let text = shown(&PayloadView::of(long.as_bytes()));
+            assert!(text.len() < 3 * MAX_SHOWN, "{}", text.len());
+            assert!(text.ends_with(&format!("cut here; {} bytes in all", long.len())), "{}", text.len());
+        }
+        let binary = shown(&PayloadView::of(&[0xff; 100_000]));
+        assert!(binary.len() < 2 * MAX_SHOWN && binary.contains("… cut here"), "{}", binary.len());
+        assert_eq!(shown(&PayloadView::of(b"")), "(empty)");
+        assert_eq!(shown(&PayloadView::of(b"\xff")), "(not JSON) base64 /w==");
+    }
+
+    #[test]
+    fn the_text_form_escapes_what_would_steer_a_terminal() {
+        assert_eq!(printable("a\u{1b}[2J\n☕"), "a\\u{1b}[2J\\n☕");
+        assert_eq!(shown(&PayloadView::of("\"\u{9b}2J\"".as_bytes())), "\"\\u{9b}2J\"");
+    }
+}

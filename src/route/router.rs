@@ -1,0 +1,233 @@
+//! One event on its way to one sink: which routes apply, what is delivered, under which id, where to.
+//!
+//! The same function serves delivery and `explain`; an [`Observer`] sees what it decides. Pure but for what the
+//! evaluator does behind its seam.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sink_api::{Delivery, Escape, Event, Payload, Reason, SinkConfig, Target, Template};
+
+use super::rules::{Route, RuleSet};
+
+/// A sink as the router sees it.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// Its name in the config.
+    pub name: String,
+    /// Its table, which renders the target.
+    pub config: Arc<dyn SinkConfig>,
+    /// The sink's `key`; the event's own key where there is none, or where it renders to nothing.
+    pub key: Option<Template>,
+}
+
+/// What one event comes to at one sink.
+///
+/// With [`RuleSet::owed`] it balances: `deliveries + failed + filtered ≥ owed`, and what is over are further payloads,
+/// to be added to what was accepted.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Routed {
+    /// To be delivered, in this order.
+    pub deliveries: Vec<Delivery>,
+    /// To become dead letters at once.
+    pub failed: Vec<Failed>,
+    /// Routes that were owed and came to nothing: the condition was false, an earlier final route took the event, the
+    /// transform yielded nothing, or nothing that another route had not yielded already.
+    pub filtered: u32,
+}
+
+/// A delivery that could not be made up.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// The id it would have had.
+    pub id: String,
+    /// What a transform made, where it came that far; `None` where it failed, and where the payload is the body.
+    pub payload: Option<Bytes>,
+    /// Why: `rule_error` from a condition or transform, or the sink's own reason from rendering the target.
+    pub reason: Reason,
+}
+
+/// Says why without showing the payload.
+impl fmt::Debug for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Failed").field("id", &self.id).field("reason", &self.reason).finish_non_exhaustive()
+    }
+}
+
+/// Sees what the router decides, for one sink. `()` looks away.
+pub trait Observer {
+    /// The route with this index matches by glob and source; this is what came of it. A route that names another sink
+    /// is seen only where its condition decides whether the search goes on.
+    fn saw(&mut self, route: usize, step: Step<'_>);
+}
+
+impl Observer for () {
+    fn saw(&mut self, _route: usize, _step: Step<'_>) {}
+}
+
+/// What came of a route. The first four are said once per route, the last two may follow [`Step::Applies`].
+#[derive(Debug)]
+pub enum Step<'r> {
+    /// It applies: there is no condition, or it holds.
+    Applies,
+    /// Its condition is false.
+    False,
+    /// Its condition failed.
+    ConditionFailed(&'r Reason),
+    /// An earlier final route, of this index, took the event.
+    AfterFinal(usize),
+    /// Its transform yielded nothing, or nothing that is not delivered to this sink already.
+    Nothing {
+        /// Outputs of the transform.
+        outputs: usize,
+    },
+    /// The delivery of this id could not be made up.
+    Failed(&'r Reason),
+}
+
+/// A payload on its way, before it has a target.
+struct Output {
+    route: usize,
+    id: String,
+    payload: Payload,
+}
+
+impl RuleSet {
+    /// Routes an event to a sink: every matching route applies, in file order, until a final one.
+    ///
+    /// A route whose condition is false or fails did not match, so its `final` ends nothing. A failure fails the one
+    /// route; others go on.
+    pub fn route(&self, to: &Destination, event: &Arc<Event>, observer: &mut dyn Observer) -> Routed {
+        let row = self.row(&event.source, &event.kind);
+        let mut routed = Routed::default();
+        let mut outputs: Vec<Output> = Vec::new();
+        let mut final_route = None;
+        for stop in row.stops(&to.name) {
+            let Some(route) = self.routes.get(stop.route) else { continue };
+            if let Some(last) = final_route {
+                if stop.named {
+                    observer.saw(stop.route, Step::AfterFinal(last));
+                    routed.filtered += 1;
+                }
+                continue;
+            }
+            match self.applies(route, event) {
+                Ok(true) => observer.saw(stop.route, Step::Applies),
+                Ok(false) => {
+                    observer.saw(stop.route, Step::False);
+                    routed.filtered += u32::from(stop.named);
+                    continue;
+                }
+                Err(reason) => {
+                    observer.saw(stop.route, Step::ConditionFailed(&reason));
+                    if stop.named {
+                        let id = self.delivery_id(stop.route, &to.name, event, 1);
+                        routed.failed.push(Failed { id, payload: None, reason });
+                    }
+                    continue;
+                }
+            }
+            if stop.named {
+                self.apply(stop.route, to, event, &mut outputs, &mut routed, observer);
+            }
+            if route.is_final {
+                final_route = Some(stop.route);
+            }
+        }
+        address(outputs, to, event, &mut routed, observer);
+        routed
+    }
+
+    fn applies(&self, route: &Route, event: &Event) -> Result<bool, Reason> {
+        route.condition.as_ref().map_or(Ok(true), |program| self.eval.condition(program, event))
+    }
+
+    /// Adds what one route yields for the sink.
+    fn apply(
+        &self,
+        index: usize,
+        to: &Destination,
+        event: &Event,
+        outputs: &mut Vec<Output>,
+        routed: &mut Routed,
+        observer: &mut dyn Observer,
+    ) {
+        let payloads = match self.routes.get(index).and_then(|r| r.transform.as_ref()) {
+            None => vec![Payload::Body],
+            Some(program) => match self.eval.transform(program, event) {
+                Ok(payloads) => payloads.into_iter().map(Payload::Json).collect(),
+                Err(reason) => {
+                    observer.saw(index, Step::Failed(&reason));
+                    let id = self.delivery_id(index, &to.name, event, 1);
+                    routed.failed.push(Failed { id, payload: None, reason });
+                    return;
+                }
+            },
+        };
+        let (count, before) = (payloads.len(), outputs.len());
+        for (payload, n) in payloads.into_iter().zip(1..) {
+            // Only what another route yielded is a repeat: the outputs of one transform are all meant.
+            let earlier = outputs.iter().take(before);
+            if !earlier.into_iter().any(|o| bytes(&o.payload, event) == bytes(&payload, event)) {
+                outputs.push(Output { route: index, id: self.delivery_id(index, &to.name, event, n), payload });
+            }
+        }
+        if outputs.len() == before {
+            observer.saw(index, Step::Nothing { outputs: count });
+            routed.filtered += 1;
+        }
+    }
+
+    /// The id of a route's n-th output (from 1) at a sink. It comes from the config, not from what matched.
+    fn delivery_id(&self, route: usize, sink: &str, event: &Event, n: u32) -> String {
+        let mut id = event.id.to_string();
+        if self.firsts.get(sink) != Some(&route) {
+            id.push('-');
+            id.push_str(self.routes.get(route).map_or("", |r| r.name.as_str()));
+        }
+        if n > 1 {
+            id.push_str(&format!("-{n}"));
+        }
+        id
+    }
+}
+
+/// Gives the payloads their target and key, which are the same for all: they depend on the event and the sink.
+fn address(
+    outputs: Vec<Output>,
+    to: &Destination,
+    event: &Arc<Event>,
+    routed: &mut Routed,
+    observer: &mut dyn Observer,
+) {
+    if outputs.is_empty() {
+        return;
+    }
+    let target: Result<Target, Reason> = to.config.target(event);
+    let rendered = to.key.as_ref().map(|template| template.render(event, Escape::Plain));
+    let key = rendered.filter(|key| !key.is_empty()).unwrap_or_else(|| event.key.clone());
+    for Output { route, id, payload } in outputs {
+        match &target {
+            Ok(target) => {
+                let (event, key, target) = (event.clone(), key.clone(), target.clone());
+                routed.deliveries.push(Delivery { id, event, payload, key, target });
+            }
+            Err(reason) => {
+                observer.saw(route, Step::Failed(reason));
+                let payload = match payload {
+                    Payload::Body => None,
+                    Payload::Json(bytes) => Some(bytes),
+                };
+                routed.failed.push(Failed { id, payload, reason: reason.clone() });
+            }
+        }
+    }
+}
+
+fn bytes<'p>(payload: &'p Payload, event: &'p Event) -> &'p [u8] {
+    match payload {
+        Payload::Body => &event.body,
+        Payload::Json(bytes) => bytes,
+    }
+}

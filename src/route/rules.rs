@@ -1,0 +1,321 @@
+//! The rules, compiled: every route's globs in one set, its programs read, its sinks known to exist.
+//!
+//! Here lies what can be said without looking at an event's body: which sinks an event of a source and type may go to,
+//! and through how many routes. [`router`](super::router) goes on from there.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use globset::{GlobBuilder, GlobSet};
+use sink_api::Fault;
+use sink_api::fault::nearest;
+
+use super::config::RouteConfig;
+use super::eval::{Eval, Program};
+use super::table::{Row, Table};
+
+/// The source of the daemon's own events: always known, and matched only by routes that name it.
+pub const INTERNAL_SOURCE: &str = "hookrelay";
+
+/// One route, compiled.
+pub(super) struct Route {
+    pub name: String,
+    pub source: Option<String>,
+    pub condition: Option<Program>,
+    pub transform: Option<Program>,
+    pub to: Vec<String>,
+    pub is_final: bool,
+    /// Its globs as indices into [`RuleSet::globs`].
+    globs: Range<usize>,
+}
+
+/// Whether a route takes events of a source and type, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit<'r> {
+    /// This glob matches, and the source is right.
+    Glob(&'r str),
+    /// No glob matches.
+    NoGlob,
+    /// The route wants another source; `None` where it names none and the event is internal.
+    Source(Option<&'r str>),
+    /// An earlier route, without a condition, matches and is final.
+    AfterFinal(usize),
+}
+
+/// The routes of a config, ready for use by any number of threads. Immutable, but for the memory of its table.
+pub struct RuleSet {
+    pub(super) routes: Vec<Route>,
+    /// For each sink the first route in the file that names it: the one whose deliveries have the bare event id.
+    pub(super) firsts: HashMap<String, usize>,
+    pub(super) eval: Arc<dyn Eval>,
+    globs: Vec<String>,
+    set: GlobSet,
+    table: Table,
+}
+
+impl fmt::Debug for RuleSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.routes.iter().map(|r| &r.name)).finish()
+    }
+}
+
+impl RuleSet {
+    /// Compiles the routes of a config, where `sinks` and `sources` are the names it defines.
+    ///
+    /// # Errors
+    /// Every fault at once, each with the index of its route and the key it lies under.
+    pub fn compile(
+        routes: &[RouteConfig],
+        sinks: &[&str],
+        sources: &[&str],
+        eval: Arc<dyn Eval>,
+    ) -> Result<Self, Vec<(usize, Fault)>> {
+        let names = names(routes);
+        let mut compiled = Compiler { sinks, sources, eval: &*eval, globs: Vec::new(), set: GlobSet::builder() };
+        let mut faults = name_faults(routes, &names);
+        let mut out = Vec::with_capacity(routes.len());
+        for (index, (config, name)) in routes.iter().zip(&names).enumerate() {
+            let mut own = Vec::new();
+            out.push(compiled.route(config, name.clone(), &mut own));
+            faults.extend(own.into_iter().map(|fault| (index, fault)));
+        }
+        faults.extend(id_faults(&out));
+        let set = compiled.set.build().map_err(|e| Fault::at_key("match", format!("key `match`: {e}")));
+        match set {
+            Ok(set) if faults.is_empty() => {
+                let firsts = firsts(&out);
+                Ok(Self { routes: out, firsts, globs: compiled.globs, set, eval, table: Table::default() })
+            }
+            Ok(_) => Err(faults),
+            Err(fault) => {
+                faults.push((0, fault));
+                Err(faults)
+            }
+        }
+    }
+
+    /// Whether this sink may get anything from an event of that source and type. What it says no to can be skipped
+    /// without decoding.
+    pub fn wants(&self, sink: &str, source: &str, kind: &str) -> bool {
+        self.owed(sink, source, kind) > 0
+    }
+
+    /// Whether any sink may.
+    pub fn matched(&self, source: &str, kind: &str) -> bool {
+        !self.row(source, kind).is_empty()
+    }
+
+    /// Through how many routes: what counts as accepted before conditions and transforms have been asked.
+    pub fn owed(&self, sink: &str, source: &str, kind: &str) -> u32 {
+        self.row(source, kind).owed(sink)
+    }
+
+    /// The routes' names, in file order; `route<n>` (from 1) for those without one.
+    pub fn route_names(&self) -> impl Iterator<Item = &str> {
+        self.routes.iter().map(|r| r.name.as_str())
+    }
+
+    /// What the globs and sources say, from memory where it was asked before.
+    pub(super) fn row(&self, source: &str, kind: &str) -> Arc<Row> {
+        self.table.get_or(source, kind, || {
+            let fits = self.fits(source, kind);
+            let matching = self.routes.iter().enumerate().zip(fits).filter(|(_, fit)| matches!(fit, Fit::Glob(_)));
+            Row::of(matching.map(|(route, _)| route))
+        })
+    }
+
+    /// The same for every route and with its reason, never from memory.
+    pub(super) fn fits<'r>(&'r self, source: &str, kind: &str) -> Vec<Fit<'r>> {
+        let matching = self.set.matches(kind);
+        let mut after = None;
+        self.routes
+            .iter()
+            .enumerate()
+            .map(|(index, route)| {
+                if let Some(last) = after {
+                    return Fit::AfterFinal(last);
+                }
+                let fit = self.fit(route, source, &matching);
+                if matches!(fit, Fit::Glob(_)) && route.is_final && route.condition.is_none() {
+                    after = Some(index);
+                }
+                fit
+            })
+            .collect()
+    }
+
+    /// One route, where `matching` are the indices of all globs that match the type, in order.
+    fn fit<'r>(&'r self, route: &'r Route, source: &str, matching: &[usize]) -> Fit<'r> {
+        let wanted = route.source.as_deref();
+        if wanted.map_or(source == INTERNAL_SOURCE, |wanted| wanted != source) {
+            return Fit::Source(wanted);
+        }
+        let first = matching.partition_point(|glob| *glob < route.globs.start);
+        match matching.get(first).filter(|glob| route.globs.contains(glob)).and_then(|glob| self.globs.get(*glob)) {
+            Some(glob) => Fit::Glob(glob),
+            None => Fit::NoGlob,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.table.len()
+    }
+}
+
+/// What is gathered over all routes while they are compiled.
+struct Compiler<'c> {
+    sinks: &'c [&'c str],
+    sources: &'c [&'c str],
+    eval: &'c dyn Eval,
+    globs: Vec<String>,
+    set: globset::GlobSetBuilder,
+}
+
+impl Compiler<'_> {
+    fn route(&mut self, config: &RouteConfig, name: String, faults: &mut Vec<Fault>) -> Route {
+        let globs = self.globs(&config.globs, faults);
+        if let Some(source) = &config.source {
+            let known = || self.sources.iter().copied().chain([INTERNAL_SOURCE]);
+            if !known().any(|s| s == source) {
+                faults.push(unknown("source", source, known()));
+            }
+        }
+        self.check_sinks(&config.to, faults);
+        let mut read = |text: &Option<String>, read: &dyn Fn(&str) -> Result<Program, Fault>| {
+            text.as_deref().and_then(|text| read(text).map_err(|fault| faults.push(fault)).ok())
+        };
+        Route {
+            name,
+            globs,
+            source: config.source.clone(),
+            condition: read(&config.condition, &|text| self.eval.read_condition(text)),
+            transform: read(&config.transform, &|text| self.eval.read_transform(text)),
+            to: config.to.clone(),
+            is_final: config.is_final,
+        }
+    }
+
+    fn globs(&mut self, globs: &[String], faults: &mut Vec<Fault>) -> Range<usize> {
+        let start = self.globs.len();
+        if globs.is_empty() {
+            faults.push(
+                Fault::at_key("match", "key `match`: expected at least one glob over the event type")
+                    .help("write `match = \"*\"` for every type"),
+            );
+        }
+        for text in globs {
+            // A type is a word, not a path: `*` goes over slashes too.
+            match GlobBuilder::new(text).literal_separator(false).build() {
+                Ok(_) if text.is_empty() => {
+                    faults.push(Fault::at_key("match", "key `match`: an empty glob matches no event type"));
+                }
+                Ok(glob) => {
+                    self.set.add(glob);
+                    self.globs.push(text.clone());
+                }
+                Err(error) => {
+                    let message = format!("key `match`: `{text}` is not a glob: {}", error.kind());
+                    faults.push(Fault::at_key("match", message));
+                }
+            }
+        }
+        start..self.globs.len()
+    }
+
+    fn check_sinks(&self, to: &[String], faults: &mut Vec<Fault>) {
+        if to.is_empty() {
+            faults.push(Fault::at_key("to", "key `to`: expected at least one sink"));
+        }
+        let mut seen = HashSet::new();
+        for sink in to {
+            if !self.sinks.contains(&sink.as_str()) {
+                faults.push(unknown("to", sink, self.sinks.iter().copied()));
+            } else if !seen.insert(sink) {
+                faults.push(Fault::at_key("to", format!("key `to`: sink `{sink}` is named twice")));
+            }
+        }
+    }
+}
+
+fn unknown<'n>(key: &str, name: &str, known: impl Iterator<Item = &'n str> + Clone) -> Fault {
+    let what = if key == "to" { "sink" } else { key };
+    let list: Vec<String> = known.clone().map(|n| format!("`{n}`")).collect();
+    let expected =
+        if list.is_empty() { "none is defined".into() } else { format!("expected one of {}", list.join(", ")) };
+    let fault = Fault::at_key(key, format!("key `{key}`: unknown {what} `{name}`, {expected}"));
+    match nearest(name, known) {
+        Some(near) => fault.help(format!("did you mean `{near}`?")),
+        None => fault,
+    }
+}
+
+fn names(routes: &[RouteConfig]) -> Vec<String> {
+    let implicit = |n: usize| format!("route{}", n + 1);
+    routes.iter().enumerate().map(|(n, route)| route.name.clone().unwrap_or_else(|| implicit(n))).collect()
+}
+
+/// Names that are empty or taken. Where an unnamed route's `route<n>` is taken, the fault is at the route that wrote it.
+fn name_faults(routes: &[RouteConfig], names: &[String]) -> Vec<(usize, Fault)> {
+    let mut faults = Vec::new();
+    let mut owners: HashMap<&str, usize> = HashMap::new();
+    let unnamed = |n: &usize| routes.get(*n).is_some_and(|r| r.name.is_none());
+    for index in (0..names.len()).filter(unnamed).chain((0..names.len()).filter(|n| !unnamed(n))) {
+        let Some(name) = names.get(index) else { continue };
+        if name.is_empty() {
+            faults.push((index, Fault::at_key("name", "key `name`: expected a name that is not empty")));
+        } else if let Some(owner) = owners.insert(name, index) {
+            let whose = if unnamed(&owner) { "the name that" } else { "also the name of" };
+            let tail = if unnamed(&owner) { " has for want of another" } else { "" };
+            let message = format!("key `name`: `{name}` is {whose} route number {}{tail}; names are unique", owner + 1);
+            faults.push((index, Fault::at_key("name", message)));
+        }
+    }
+    faults.sort_by_key(|(index, _)| *index);
+    faults
+}
+
+/// Routes to one sink whose delivery ids could not be told apart: the second output of a transform in `a` has the id
+/// `<event>-a-2`, and so has the first of a route named `a-2`.
+fn id_faults(routes: &[Route]) -> Vec<(usize, Fault)> {
+    let firsts = firsts(routes);
+    let is_first = |sink: &String, index: usize| firsts.get(sink) == Some(&index);
+    let mut many: HashMap<(&str, &str), usize> = HashMap::new();
+    for (index, route) in routes.iter().enumerate().filter(|(_, r)| r.transform.is_some()) {
+        for sink in &route.to {
+            many.insert((sink, if is_first(sink, index) { "" } else { &route.name }), index);
+        }
+    }
+    let mut faults = Vec::new();
+    for (index, route) in routes.iter().enumerate() {
+        let (stem, number) = match route.name.rsplit_once('-') {
+            Some(("", _)) => continue,
+            Some(split) => split,
+            None => ("", route.name.as_str()),
+        };
+        let is_output = number.parse::<u32>().is_ok_and(|n| n >= 2 && n.to_string() == number);
+        let later = |sink: &&String| !is_first(sink, index);
+        let clash = route.to.iter().filter(later).find_map(|sink| many.get(&(sink.as_str(), stem)).map(|o| (sink, o)));
+        if let (true, Some((sink, other))) = (is_output, clash) {
+            let message = format!(
+                "key `name`: at sink `{sink}` the ids of `{}` would be those of output {number} of route number {}",
+                route.name,
+                other + 1
+            );
+            faults.push((index, Fault::at_key("name", message)));
+        }
+    }
+    faults
+}
+
+fn firsts(routes: &[Route]) -> HashMap<String, usize> {
+    let mut firsts = HashMap::new();
+    for (index, route) in routes.iter().enumerate() {
+        for sink in &route.to {
+            firsts.entry(sink.clone()).or_insert(index);
+        }
+    }
+    firsts
+}

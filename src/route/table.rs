@@ -1,0 +1,105 @@
+//! The memory of the rules: for a (source, type) the routes that match, per sink. In steady state an event costs two
+//! look-ups and no glob.
+//!
+//! Bounded at [`MAX_TYPES`]; types beyond are worked out each time. Nothing is forgotten: a rule set lives until the
+//! next reload.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::rules::Route;
+
+/// Most (source, type) pairs remembered.
+pub(super) const MAX_TYPES: usize = 4_096;
+
+/// One route on the way of an event to a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stop {
+    /// Its index in the rule set.
+    pub route: usize,
+    /// Whether it names the sink. If not, it only has to be asked whether its condition ends the search.
+    pub named: bool,
+}
+
+/// What globs and sources say about one source and type: for each sink that may get something, the routes to ask, in
+/// file order.
+#[derive(Debug, Default)]
+pub(super) struct Row(HashMap<Box<str>, Vec<Stop>>);
+
+impl Row {
+    /// From the matching routes, in file order, up to and with the first final one without a condition.
+    pub fn of<'r>(matching: impl Iterator<Item = (usize, &'r Route)>) -> Self {
+        let mut stops: HashMap<Box<str>, Vec<Stop>> = HashMap::new();
+        // Routes with a condition that may end the search, for sinks yet to come.
+        let mut gates: Vec<usize> = Vec::new();
+        for (index, route) in matching {
+            for sink in &route.to {
+                let own = stops.entry(sink.as_str().into()).or_default();
+                let passed = own.last().map_or(0, |last| gates.partition_point(|gate| *gate <= last.route));
+                let between = gates.iter().skip(passed).map(|gate| Stop { route: *gate, named: false });
+                own.extend(between.chain([Stop { route: index, named: true }]));
+            }
+            if route.is_final {
+                gates.push(index);
+            }
+        }
+        Self(stops)
+    }
+
+    /// The routes to ask for this sink.
+    pub fn stops(&self, sink: &str) -> &[Stop] {
+        self.0.get(sink).map_or(&[], Vec::as_slice)
+    }
+
+    /// How many of them name it.
+    pub fn owed(&self, sink: &str) -> u32 {
+        let named = self.stops(sink).iter().filter(|stop| stop.named).count();
+        u32::try_from(named).unwrap_or(u32::MAX)
+    }
+
+    /// Whether no sink gets anything.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Rows by source and type.
+#[derive(Debug, Default)]
+pub(super) struct Table(RwLock<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    rows: HashMap<Box<str>, HashMap<Box<str>, Arc<Row>>>,
+    len: usize,
+}
+
+impl Table {
+    /// The row, worked out where it is not remembered. Where two threads work out the same one, the first stays.
+    pub fn get_or(&self, source: &str, kind: &str, work_out: impl FnOnce() -> Row) -> Arc<Row> {
+        // The rows are whole at any moment, so a panic elsewhere under the lock spoils nothing.
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(row) = known.rows.get(source).and_then(|kinds| kinds.get(kind)) {
+            return row.clone();
+        }
+        let full = known.len >= MAX_TYPES;
+        drop(known);
+        let row = Arc::new(work_out());
+        if !full {
+            let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            let kinds = known.rows.entry(source.into()).or_default();
+            if let Some(first) = kinds.get(kind) {
+                return first.clone();
+            }
+            if known.len < MAX_TYPES {
+                known.len += 1;
+                known.rows.entry(source.into()).or_default().insert(kind.into(), row.clone());
+            }
+        }
+        row
+    }
+
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).rows.values().map(HashMap::len).sum()
+    }
+}
