@@ -1,0 +1,233 @@
+//! The breaker: whether a sink as a whole is worth trying. A pure state machine; the worker hands it the time.
+//!
+//! It opens at once on failures that speak of the sink ([`sink_api::code::SINK_DOWN`]), when three *different* events
+//! failed with no success between, or when fifty different events in a row were rejected. While it is open nothing is
+//! tried but one probe at a time, which is a real delivery.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use sink_api::{Outcome, Reason, Uuid, code};
+
+use super::config::BreakerKeys;
+
+/// Different events that must fail, with no success between.
+const FAILURES: usize = 3;
+/// Different events that must be rejected, one after the other.
+const REJECTS: usize = 50;
+/// The reason code of a breaker that opened on rejects.
+pub const REJECT_STORM: &str = "reject_storm";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Closed,
+    /// Nothing is tried before that time.
+    Open {
+        until: Instant,
+        wait: Duration,
+        since: Instant,
+    },
+    /// One probe is under way.
+    HalfOpen {
+        wait: Duration,
+        since: Instant,
+    },
+}
+
+/// What a change of the breaker means for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It has just opened.
+    Opened(Reason),
+    /// It has just closed.
+    Closed,
+}
+
+/// One sink's breaker.
+#[derive(Debug)]
+pub struct Breaker {
+    keys: BreakerKeys,
+    state: State,
+    failing: HashSet<Uuid>,
+    rejected: HashSet<Uuid>,
+    /// Time spent open so far, not counting now.
+    spent: Duration,
+}
+
+impl Breaker {
+    /// A closed one.
+    pub fn new(keys: BreakerKeys) -> Self {
+        Self { keys, state: State::Closed, failing: HashSet::new(), rejected: HashSet::new(), spent: Duration::ZERO }
+    }
+
+    /// Whether deliveries flow freely.
+    pub fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    /// When a probe may start, where it is open and none is under way.
+    pub fn probe_at(&self) -> Option<Instant> {
+        match self.state {
+            State::Open { until, .. } => Some(until),
+            State::Closed | State::HalfOpen { .. } => None,
+        }
+    }
+
+    /// A probe starts.
+    pub fn probing(&mut self) {
+        if let State::Open { wait, since, .. } = self.state {
+            self.state = State::HalfOpen { wait, since };
+        }
+    }
+
+    /// Time spent open up to now: a delivery's deadline does not run meanwhile.
+    pub fn time_open(&self, now: Instant) -> Duration {
+        match self.state {
+            State::Closed => self.spent,
+            State::Open { since, .. } | State::HalfOpen { since, .. } => self.spent + now.duration_since(since),
+        }
+    }
+
+    /// Opens it, or keeps it open with a longer wait after a failed probe.
+    pub fn trip(&mut self, why: Reason, now: Instant) -> Option<Change> {
+        match self.state {
+            State::Closed => {
+                let wait = self.keys.probe.0;
+                self.state = State::Open { until: now + wait, wait, since: now };
+                Some(Change::Opened(why))
+            }
+            State::HalfOpen { wait, since } => {
+                let wait = wait.saturating_mul(2).min(self.keys.probe_max.0.max(self.keys.probe.0));
+                self.state = State::Open { until: now + wait, wait, since };
+                None
+            }
+            State::Open { .. } => None, // a batch that was under way when it opened
+        }
+    }
+
+    /// The sink was opened: where opening it was the probe, it is closed again.
+    pub fn built(&mut self, now: Instant) -> Option<Change> {
+        match self.state {
+            State::HalfOpen { since, .. } => Some(self.close(since, now)),
+            State::Closed | State::Open { .. } => None,
+        }
+    }
+
+    fn close(&mut self, since: Instant, now: Instant) -> Change {
+        self.spent += now.duration_since(since);
+        self.state = State::Closed;
+        Change::Closed
+    }
+
+    /// Takes note of one outcome.
+    pub fn note(&mut self, event: Uuid, outcome: &Outcome, now: Instant) -> Option<Change> {
+        match outcome {
+            Outcome::Delivered => {
+                self.failing.clear();
+                self.rejected.clear();
+                let since = match self.state {
+                    State::Closed => return None,
+                    State::Open { since, .. } | State::HalfOpen { since, .. } => since,
+                };
+                Some(self.close(since, now))
+            }
+            Outcome::Retry { why, .. } => {
+                self.rejected.clear();
+                if self.failing.len() < FAILURES {
+                    self.failing.insert(event);
+                }
+                let down = code::SINK_DOWN.contains(&why.code) || self.failing.len() >= FAILURES;
+                (down || matches!(self.state, State::HalfOpen { .. })).then(|| self.trip(why.clone(), now)).flatten()
+            }
+            Outcome::Reject { why } => {
+                self.failing.remove(&event);
+                if self.rejected.len() < REJECTS {
+                    self.rejected.insert(event);
+                }
+                let storm = self.rejected.len() >= REJECTS;
+                match self.state {
+                    State::Closed if !storm => None,
+                    // An answer, if a refusal: the sink is there. Only a storm keeps it shut.
+                    State::HalfOpen { since, .. } if !storm => Some(self.close(since, now)),
+                    _ => self.trip(Reason::new(REJECT_STORM, format!("{REJECTS} in a row, last {why}")), now),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn breaker() -> (Breaker, Instant) {
+        (Breaker::new(BreakerKeys::default()), Instant::now())
+    }
+
+    fn id(n: u128) -> Uuid {
+        Uuid::from_u128(n)
+    }
+
+    #[test]
+    fn one_connect_failure_opens_it_and_says_so_once() {
+        let (mut b, now) = breaker();
+        let refused = Outcome::retry(code::CONNECT, "refused");
+        assert!(matches!(b.note(id(1), &refused, now), Some(Change::Opened(_))));
+        assert_eq!(b.note(id(2), &refused, now), None);
+        assert_eq!(b.probe_at(), Some(now + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn one_poison_event_never_opens_it_three_different_ones_do() {
+        let (mut b, now) = breaker();
+        let failed = Outcome::retry("http_5xx", "500");
+        for _ in 0..20 {
+            assert_eq!(b.note(id(1), &failed, now), None);
+        }
+        b.note(id(2), &failed, now);
+        b.note(id(3), &Outcome::Delivered, now);
+        b.note(id(1), &failed, now);
+        b.note(id(2), &failed, now);
+        assert!(b.is_closed());
+        assert!(matches!(b.note(id(4), &failed, now), Some(Change::Opened(_))));
+    }
+
+    #[test]
+    fn probes_wait_longer_each_time_and_a_success_closes_it() {
+        let (mut b, start) = breaker();
+        let refused = Outcome::retry(code::CONNECT, "refused");
+        b.note(id(1), &refused, start);
+        let mut now = start;
+        for expected in [2, 4, 8, 16, 30, 30] {
+            now = b.probe_at().unwrap();
+            b.probing();
+            assert_eq!(b.probe_at(), None);
+            b.note(id(1), &refused, now);
+            assert_eq!(b.probe_at(), Some(now + Duration::from_secs(expected)));
+        }
+        b.probing();
+        assert_eq!(b.note(id(2), &Outcome::Delivered, now), Some(Change::Closed));
+        assert!(b.is_closed());
+        assert_eq!(b.time_open(now + Duration::from_secs(99)), now - start);
+    }
+
+    #[test]
+    fn fifty_rejects_in_a_row_open_it_forty_nine_do_not() {
+        let (mut b, now) = breaker();
+        let rejected = Outcome::reject("constraint", "x");
+        for n in 0..49 {
+            assert_eq!(b.note(id(n), &rejected, now), None);
+        }
+        assert_eq!(b.note(id(48), &rejected, now), None, "the same event again is not a different one");
+        let change = b.note(id(49), &rejected, now);
+        assert!(matches!(change, Some(Change::Opened(why)) if why.code == REJECT_STORM));
+    }
+
+    #[test]
+    fn a_rejected_probe_closes_a_breaker_that_opened_on_connect() {
+        let (mut b, now) = breaker();
+        b.note(id(1), &Outcome::retry(code::CONNECT, "refused"), now);
+        b.probing();
+        assert_eq!(b.note(id(1), &Outcome::reject("http_4xx", "400"), now), Some(Change::Closed));
+    }
+}

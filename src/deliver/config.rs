@@ -1,0 +1,149 @@
+//! The keys every sink has, owned by the core: batching, order, retry, breaker.
+
+use std::num::NonZeroU32;
+
+use serde::Deserialize;
+use sink_api::{Defaults, Period, Size, Template};
+
+/// A new sink's first event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// Events from now on.
+    #[default]
+    Now,
+    /// Everything the journal still holds.
+    Beginning,
+}
+
+/// What order is owed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ordering {
+    /// Deliveries of one key in the order their events came.
+    #[default]
+    Key,
+    /// None.
+    None,
+}
+
+/// `batch = { … }`; what is unset is the kind's default.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchKeys {
+    /// Most deliveries.
+    pub max_events: Option<usize>,
+    /// Most payload bytes.
+    pub max_bytes: Option<Size>,
+    /// How long a batch that is not full waits.
+    pub linger: Option<Period>,
+}
+
+/// `retry = { … }`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetryKeys {
+    /// First wait, before jitter.
+    pub initial: Period,
+    /// Longest wait, before jitter.
+    pub max: Period,
+    /// A delivery not made this long after its first attempt becomes a dead letter.
+    pub deadline: Period,
+    /// Most attempts; unlimited where unset.
+    pub attempts: Option<NonZeroU32>,
+}
+
+impl Default for RetryKeys {
+    fn default() -> Self {
+        Self { initial: Period::millis(500), max: Period::secs(300), deadline: Period::secs(24 * 3600), attempts: None }
+    }
+}
+
+/// `breaker = { … }`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BreakerKeys {
+    /// First wait before a probe.
+    pub probe: Period,
+    /// Longest wait between probes.
+    pub probe_max: Period,
+}
+
+impl Default for BreakerKeys {
+    fn default() -> Self {
+        Self { probe: Period::secs(1), probe_max: Period::secs(30) }
+    }
+}
+
+/// The core's keys of a sink's table, as written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeliveryKeys {
+    /// Off: the sink takes nothing and its cursor stays.
+    pub enabled: bool,
+    /// Where a new sink begins.
+    pub start: Start,
+    /// Batching.
+    pub batch: BatchKeys,
+    /// Most deliver calls at once.
+    pub concurrency: Option<usize>,
+    /// The ordering key.
+    pub key: Option<Template>,
+    /// What order is owed.
+    pub ordering: Ordering,
+    /// Retry schedule.
+    pub retry: RetryKeys,
+    /// Breaker schedule.
+    pub breaker: BreakerKeys,
+    /// Time for one deliver call.
+    pub timeout: Period,
+    /// Room for parked deliveries. Read and checked; parking comes with a later version.
+    pub parked_max: Option<Size>,
+    /// Most deliveries in a span of time (`300/min`). Read and checked; comes with a later version.
+    pub rate: Option<String>,
+}
+
+impl Default for DeliveryKeys {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            start: Start::Now,
+            batch: BatchKeys::default(),
+            concurrency: None,
+            key: None,
+            ordering: Ordering::Key,
+            retry: RetryKeys::default(),
+            breaker: BreakerKeys::default(),
+            timeout: Period::secs(10),
+            parked_max: None,
+            rate: None,
+        }
+    }
+}
+
+impl DeliveryKeys {
+    /// The names of these keys: what the core takes out of a sink's table before the sink reads the rest.
+    pub const NAMES: &[&str] = &[
+        "enabled",
+        "start",
+        "batch",
+        "concurrency",
+        "key",
+        "ordering",
+        "retry",
+        "breaker",
+        "timeout",
+        "parked_max",
+        "rate",
+    ];
+
+    /// Batching and concurrency with the kind's defaults filled in.
+    pub fn limits(&self, kind: &Defaults) -> Defaults {
+        Defaults {
+            max_events: self.batch.max_events.unwrap_or(kind.max_events).max(1),
+            max_bytes: self.batch.max_bytes.map_or(kind.max_bytes, |s| s.0),
+            linger: self.batch.linger.map_or(kind.linger, |p| p.0),
+            concurrency: self.concurrency.unwrap_or(kind.concurrency).max(1),
+        }
+    }
+}

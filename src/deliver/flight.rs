@@ -1,0 +1,117 @@
+//! Batches under way: each a task of its own with a deadline, so that a sink that hangs or panics harms only its batch.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sink_api::{Batch, BuildError, Outcome, Reason, Sink, SinkConfig, SinkContext, code};
+use tokio::task::{Id, JoinSet};
+
+use super::lanes::Item;
+
+/// Beyond the deadline the sink is told of, for its answer to be heard.
+const GRACE: Duration = Duration::from_millis(250);
+/// Opening a sink takes no longer.
+const BUILD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Reason code of a sink that panicked.
+const PANIC: &str = "panic";
+
+/// A sink at work, shared by its batches.
+pub type Shared = Arc<Box<dyn Sink>>;
+
+/// What came back.
+pub enum Landed {
+    /// A batch, with a slot for each item.
+    Batch {
+        /// Its items.
+        items: Vec<Item>,
+        /// What became of each.
+        slots: Vec<Option<Outcome>>,
+        /// Whether it was the breaker's probe.
+        probe: bool,
+    },
+    /// The sink was opened, or not.
+    Built(Result<Shared, BuildError>),
+}
+
+enum Answer {
+    Slots(Vec<Option<Outcome>>),
+    Built(Result<Shared, BuildError>),
+}
+
+/// The tasks under way.
+#[derive(Default)]
+pub struct Flights {
+    tasks: JoinSet<Answer>,
+    items: HashMap<Id, (Vec<Item>, bool)>,
+}
+
+impl Flights {
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Whether none.
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// Opens the sink.
+    pub fn build(&mut self, config: Arc<dyn SinkConfig>, context: SinkContext) {
+        self.tasks.spawn(async move {
+            let built = tokio::time::timeout(BUILD_TIMEOUT, config.build(&context)).await;
+            let late = || Err(BuildError::Unavailable(Reason::new(code::TIMEOUT, "opening the sink took too long")));
+            Answer::Built(built.unwrap_or_else(|_| late()).map(Arc::new))
+        });
+    }
+
+    /// Sends a batch.
+    pub fn launch(&mut self, sink: &Shared, items: Vec<Item>, timeout: Duration, ordered: bool, probe: bool) {
+        let deliveries = items.iter().map(|item| Arc::clone(&item.delivery)).collect();
+        let batch = Batch { deliveries, deadline: Instant::now() + timeout, ordered };
+        let sink = Arc::clone(sink);
+        let task = self.tasks.spawn(async move {
+            match tokio::time::timeout(timeout + GRACE, sink.deliver(&batch)).await {
+                Ok(report) => Answer::Slots(report.into_slots()),
+                Err(_) => Answer::Slots(vec![
+                    Some(Outcome::retry(code::TIMEOUT, "the sink did not report in time"));
+                    batch.len()
+                ]),
+            }
+        });
+        self.items.insert(task.id(), (items, probe));
+    }
+
+    /// Waits for the next to come back, for ever where none is under way. Cancel-safe.
+    pub async fn landed(&mut self) -> Landed {
+        let Some(joined) = self.tasks.join_next_with_id().await else { return std::future::pending().await };
+        let (id, answer) = match joined {
+            Ok((id, answer)) => (id, Ok(answer)),
+            Err(error) => (error.id(), Err(error)),
+        };
+        let (items, probe) = self.items.remove(&id).unwrap_or_default();
+        match answer {
+            Ok(Answer::Slots(mut slots)) => {
+                slots.resize(items.len(), None); // a report of another length than its batch is no verdict
+                Landed::Batch { items, slots, probe }
+            }
+            Ok(Answer::Built(built)) => Landed::Built(built),
+            Err(error) if items.is_empty() => {
+                let why = Reason::new(PANIC, format!("opening the sink failed: {error}"));
+                Landed::Built(Err(BuildError::Unavailable(why)))
+            }
+            Err(_) => {
+                let slots = vec![Some(Outcome::retry(PANIC, "the sink panicked")); items.len()];
+                Landed::Batch { items, slots, probe }
+            }
+        }
+    }
+
+    /// Lets go of everything under way.
+    pub async fn abandon(&mut self) {
+        self.tasks.shutdown().await;
+        self.items.clear();
+    }
+}

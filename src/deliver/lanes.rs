@@ -1,0 +1,289 @@
+//! What is waiting to be delivered: one lane per ordering key, so that deliveries of a key never overtake each other
+//! and no two batches hold the same key. Pure; bounded by the worker's window.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sink_api::Delivery;
+
+use crate::journal::Position;
+
+/// Place of a delivery: its event's position, and its number among the event's deliveries to this sink.
+pub type Place = (Position, u32);
+
+/// A delivery waiting or under way.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Where it comes from.
+    pub place: Place,
+    /// What it is.
+    pub delivery: Arc<Delivery>,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// The first attempt: when, by the wall clock in microseconds, and how long the breaker had been open by then.
+    pub first: Option<FirstTry>,
+}
+
+/// When a delivery was first tried.
+#[derive(Clone, Copy, Debug)]
+pub struct FirstTry {
+    /// Monotonic.
+    pub at: Instant,
+    /// Wall clock, microseconds.
+    pub wall: i64,
+    /// The breaker's time open at that moment.
+    pub open_before: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum LaneKey {
+    Key(String),
+    Lone(Place),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Ready,
+    InFlight,
+    Waiting(Instant),
+}
+
+#[derive(Debug)]
+struct Lane {
+    queue: VecDeque<Item>,
+    state: State,
+}
+
+/// All lanes of one sink.
+#[derive(Debug)]
+pub struct Lanes {
+    ordered: bool,
+    lanes: HashMap<LaneKey, Lane>,
+    ready: BTreeMap<Place, LaneKey>,
+    /// Lanes waiting for a retry. Stale entries are passed over.
+    waiting: BinaryHeap<Reverse<(Instant, Place)>>,
+    waiting_keys: HashMap<Place, LaneKey>,
+}
+
+impl Lanes {
+    /// No lanes. Where `ordered` is false every delivery has a lane of its own.
+    pub fn new(ordered: bool) -> Self {
+        Self {
+            ordered,
+            lanes: HashMap::new(),
+            ready: BTreeMap::new(),
+            waiting: BinaryHeap::new(),
+            waiting_keys: HashMap::new(),
+        }
+    }
+
+    /// Number of lanes with something ready: a lower bound of what a batch could hold.
+    pub fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
+    fn key_of(&self, item: &Item) -> LaneKey {
+        if self.ordered { LaneKey::Key(item.delivery.key.clone()) } else { LaneKey::Lone(item.place) }
+    }
+
+    /// Adds a new delivery behind those of its key.
+    pub fn push(&mut self, item: Item) {
+        let key = self.key_of(&item);
+        let place = item.place;
+        if let Some(lane) = self.lanes.get_mut(&key) {
+            lane.queue.push_back(item);
+            return;
+        }
+        self.ready.insert(place, key.clone());
+        self.lanes.insert(key, Lane { queue: VecDeque::from([item]), state: State::Ready });
+    }
+
+    /// Takes a batch of what is ready, in journal order; the lanes it took from are held until [`Lanes::put_back`].
+    /// At least one delivery where any is ready, whatever its size.
+    pub fn take(&mut self, max_events: usize, max_bytes: u64) -> Vec<Item> {
+        let mut batch: Vec<Item> = Vec::new();
+        let mut touched: HashSet<LaneKey> = HashSet::new();
+        let mut bytes = 0_u64;
+        while batch.len() < max_events {
+            let Some((&place, key)) = self.ready.first_key_value() else { break };
+            let key = key.clone();
+            let Some(lane) = self.lanes.get_mut(&key) else { break };
+            let size = lane.queue.front().map_or(0, |item| item.delivery.bytes().len() as u64);
+            if !batch.is_empty() && bytes + size > max_bytes {
+                break;
+            }
+            self.ready.remove(&place);
+            batch.extend(lane.queue.pop_front());
+            bytes += size;
+            lane.state = State::InFlight;
+            if let Some(next) = lane.queue.front() {
+                self.ready.insert(next.place, key.clone());
+            }
+            touched.insert(key);
+        }
+        // A key is in one batch at a time: what is left of a touched lane waits.
+        for key in touched {
+            if let Some(head) = self.lanes.get(&key).and_then(|lane| lane.queue.front()) {
+                self.ready.remove(&head.place);
+            }
+        }
+        batch
+    }
+
+    /// Takes one delivery to probe with: the first behind `after` that is not in flight, else the first of all, so that
+    /// each probe takes another.
+    pub fn take_probe(&mut self, after: Option<Place>) -> Option<Item> {
+        let heads = || self.ready.iter().chain(self.waiting_keys.iter());
+        let behind = heads().filter(|(place, _)| after.is_none_or(|a| **place > a)).min_by_key(|(place, _)| **place);
+        let (place, key) = behind.or_else(|| heads().min_by_key(|(place, _)| **place))?;
+        let (place, key) = (*place, key.clone());
+        self.ready.remove(&place);
+        self.waiting_keys.remove(&place);
+        let lane = self.lanes.get_mut(&key)?;
+        lane.state = State::InFlight;
+        lane.queue.pop_front()
+    }
+
+    /// Ends a batch: `returned` are its deliveries that must be tried again, in the batch's order, each with the time
+    /// before which it must not; `done` are the others.
+    pub fn put_back(&mut self, returned: Vec<(Item, Option<Instant>)>, done: &[Item]) {
+        let mut held: HashMap<LaneKey, (Vec<Item>, Option<Instant>)> = HashMap::new();
+        for item in done {
+            held.entry(self.key_of(item)).or_default();
+        }
+        for (item, due) in returned {
+            let slot = held.entry(self.key_of(&item)).or_default();
+            slot.1 = slot.1.max(due);
+            slot.0.push(item);
+        }
+        for (key, (items, due)) in held {
+            let Some(lane) = self.lanes.get_mut(&key) else { continue };
+            for item in items.into_iter().rev() {
+                lane.queue.push_front(item);
+            }
+            let Some(head) = lane.queue.front().map(|item| item.place) else {
+                self.lanes.remove(&key);
+                continue;
+            };
+            match due {
+                Some(due) => {
+                    lane.state = State::Waiting(due);
+                    self.waiting.push(Reverse((due, head)));
+                    self.waiting_keys.insert(head, key);
+                }
+                None => {
+                    lane.state = State::Ready;
+                    self.ready.insert(head, key);
+                }
+            }
+        }
+    }
+
+    /// Makes ready what is due.
+    pub fn wake(&mut self, now: Instant) {
+        while let Some(Reverse((due, place))) = self.waiting.peek().copied() {
+            if due > now && self.is_waiting(place, due) {
+                return;
+            }
+            self.waiting.pop();
+            if !self.is_waiting(place, due) {
+                continue; // stale: a probe took it meanwhile
+            }
+            if let Some(key) = self.waiting_keys.remove(&place) {
+                if let Some(lane) = self.lanes.get_mut(&key) {
+                    lane.state = State::Ready;
+                }
+                self.ready.insert(place, key);
+            }
+        }
+    }
+
+    fn is_waiting(&self, place: Place, due: Instant) -> bool {
+        let lane = self.waiting_keys.get(&place).and_then(|key| self.lanes.get(key));
+        lane.is_some_and(|lane| lane.state == State::Waiting(due))
+    }
+
+    /// When the next retry is due.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.waiting.peek().map(|Reverse((due, _))| *due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sink_testkit::event;
+
+    use super::*;
+
+    fn item(offset: u64, key: &str) -> Item {
+        let delivery = Arc::new(event("t").subject(key).body("0123456789").delivery());
+        Item { place: (Position { shard: 0, offset }, 0), delivery, attempts: 0, first: None }
+    }
+
+    fn lanes(ordered: bool, items: &[(u64, &str)]) -> Lanes {
+        let mut lanes = Lanes::new(ordered);
+        items.iter().for_each(|(offset, key)| lanes.push(item(*offset, key)));
+        lanes
+    }
+
+    fn offsets(items: &[Item]) -> Vec<u64> {
+        items.iter().map(|i| i.place.0.offset).collect()
+    }
+
+    #[test]
+    fn a_batch_stands_in_journal_order_and_holds_its_keys() {
+        let mut l = lanes(true, &[(1, "a"), (2, "b"), (3, "a"), (4, "c"), (5, "a")]);
+        let first = l.take(3, u64::MAX);
+        assert_eq!(offsets(&first), [1, 2, 3]);
+        assert_eq!(offsets(&l.take(9, u64::MAX)), [4], "5 is of a key in flight");
+        l.put_back(vec![], &first);
+        assert_eq!(offsets(&l.take(9, u64::MAX)), [5]);
+    }
+
+    #[test]
+    fn what_comes_back_goes_before_what_came_later_and_waits_with_it() {
+        let mut l = lanes(true, &[(1, "a"), (2, "a"), (3, "a"), (4, "b")]);
+        let now = Instant::now();
+        let mut batch = l.take(2, u64::MAX);
+        let due = now + Duration::from_secs(1);
+        let second = batch.pop().unwrap();
+        l.put_back(vec![(batch.pop().unwrap(), Some(due)), (second, None)], &[]);
+        assert_eq!(offsets(&l.take(9, u64::MAX)), [4]);
+        assert_eq!(l.next_due(), Some(due));
+        l.wake(now);
+        assert_eq!(l.ready(), 0);
+        l.wake(due);
+        assert_eq!(offsets(&l.take(9, u64::MAX)), [1, 2, 3]);
+    }
+
+    #[test]
+    fn without_order_every_delivery_stands_alone() {
+        let mut l = lanes(false, &[(1, "a"), (2, "a")]);
+        let first = l.take(1, u64::MAX);
+        assert_eq!(offsets(&l.take(1, u64::MAX)), [2]);
+        l.put_back(vec![], &first);
+    }
+
+    #[test]
+    fn bytes_bound_a_batch_but_one_always_goes() {
+        let mut l = lanes(true, &[(1, "a"), (2, "b"), (3, "c")]);
+        assert_eq!(offsets(&l.take(9, 25)), [1, 2]);
+        assert_eq!(offsets(&l.take(9, 5)), [3]);
+    }
+
+    #[test]
+    fn each_probe_takes_another_and_comes_round_again() {
+        let mut l = lanes(true, &[(1, "a"), (2, "b"), (3, "a")]);
+        let mut after = None;
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let probe = l.take_probe(after).unwrap();
+            after = Some(probe.place);
+            seen.push(probe.place.0.offset);
+            l.put_back(vec![(probe, Some(Instant::now() + Duration::from_secs(60)))], &[]);
+        }
+        assert_eq!(seen, [1, 2, 1], "3 stands behind 1");
+    }
+}

@@ -1,0 +1,24 @@
+//! The delivery core: one worker per sink reads the journal from the sink's cursor, routes, batches, delivers, retries,
+//! gives up, and moves the cursor. It owns time; sinks do not.
+//!
+//! Knows the journal's trait, the rules and the sinks' contract; knows neither HTTP nor which kinds of sink there are.
+//!
+//! Rooms, in the order of an event's way: [`worker`] the loop, [`feed`](worker) reading and routing, `lanes` what waits
+//! per key, `flight` batches under way, `verdict` what an outcome leads to, `window` how far the cursor may move,
+//! `settler` its way into the ledger. Pure helpers: `backoff`, `breaker`.
+
+mod backoff;
+mod breaker;
+pub mod config;
+mod flight;
+mod lanes;
+mod settler;
+mod verdict;
+mod window;
+mod worker;
+
+pub use config::DeliveryKeys;
+pub use worker::{Spec, run};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! Carries a sink's settled steps into the journal's ledger: gathered, written at intervals, kept until they are durable.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+use tracing::warn;
+
+use super::window::Window;
+use crate::journal::{DeadLetter, Journal, JournalError, Position, Settlement};
+
+/// How often a sink's steps are made durable while it is busy. What was delivered since is delivered again after a kill.
+pub const INTERVAL: Duration = Duration::from_millis(200);
+/// Dead letters that may wait for the ledger; beyond, the sink pauses.
+pub const MAX_DEAD_WAITING: usize = 1000;
+
+type Written = (Settlement, Result<(), JournalError>);
+
+/// One sink's steps on their way.
+pub struct Settler {
+    journal: Arc<dyn Journal>,
+    sink: String,
+    durable: Position,
+    next: Settlement,
+    writing: Option<JoinHandle<Written>>,
+    last: Instant,
+    failing: bool,
+}
+
+impl Settler {
+    /// Starts from the sink's durable cursor.
+    pub fn new(journal: Arc<dyn Journal>, sink: &str, durable: Position, now: Instant) -> Self {
+        let next = Settlement { sink: sink.to_owned(), ..Settlement::default() };
+        Self { journal, sink: sink.to_owned(), durable, next, writing: None, last: now, failing: false }
+    }
+
+    /// Adds a dead letter to the next step.
+    pub fn bury(&mut self, letter: DeadLetter) {
+        self.next.dead.push(letter);
+    }
+
+    /// Whether so many dead letters wait that no more may be made.
+    pub fn is_full(&self) -> bool {
+        self.next.dead.len() >= MAX_DEAD_WAITING
+    }
+
+    /// Whether a write is under way.
+    pub fn is_busy(&self) -> bool {
+        self.writing.is_some()
+    }
+
+    fn gather(&mut self, window: &mut Window) -> bool {
+        self.next.delta.add(&window.take_passed());
+        let cursor = window.cursor();
+        self.next.cursor = (cursor != self.durable).then_some(cursor);
+        self.next.cursor.is_some() || !self.next.dead.is_empty()
+    }
+
+    /// When the next step is due, where there is one and none is under way.
+    pub fn due(&mut self, window: &mut Window) -> Option<Instant> {
+        (!self.is_busy() && self.gather(window)).then(|| self.last + INTERVAL)
+    }
+
+    /// Starts writing the next step.
+    pub fn start(&mut self, now: Instant) {
+        self.last = now;
+        let step = std::mem::replace(&mut self.next, Settlement { sink: self.sink.clone(), ..Settlement::default() });
+        let journal = Arc::clone(&self.journal);
+        self.writing = Some(tokio::spawn(async move {
+            let result = journal.settle(step.clone()).await;
+            (step, result)
+        }));
+    }
+
+    /// Waits for the write under way, for ever where there is none. Cancel-safe.
+    pub async fn written(&mut self) {
+        let Some(writing) = &mut self.writing else { return std::future::pending().await };
+        let outcome = writing.await;
+        self.writing = None;
+        match outcome {
+            Ok((step, Ok(()))) => {
+                self.durable = step.cursor.unwrap_or(self.durable);
+                if std::mem::take(&mut self.failing) {
+                    warn!(sink = %self.sink, "the ledger can be written again");
+                }
+            }
+            Ok((step, Err(error))) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    warn!(sink = %self.sink, %error, "the ledger cannot be written; the cursor waits");
+                }
+                self.next.delta.add(&step.delta);
+                self.next.dead.splice(0..0, step.dead);
+            }
+            // The task cannot panic by itself; where the runtime is going down, what it carried is delivered again.
+            Err(error) => warn!(sink = %self.sink, %error, "a step was not settled"),
+        }
+    }
+
+    /// Writes everything left, once.
+    pub async fn finish(&mut self, window: &mut Window) {
+        if self.is_busy() {
+            self.written().await;
+        }
+        if self.gather(window) {
+            self.start(Instant::now());
+            self.written().await;
+        }
+    }
+}

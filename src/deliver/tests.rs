@@ -1,0 +1,432 @@
+//! The worker against a scripted sink and a journal in memory: order, retry, breaker, dead letters, cursor.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sink_api::{BuildError, Defaults, DiskFloor, Event, Outcome, Period, Reason, SinkConfig, SinkContext, code};
+use sink_testkit::{Scripted, Step, event};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::config::{DeliveryKeys, Ordering, RetryKeys};
+use super::worker::WINDOW_EVENTS;
+use super::{Spec, run};
+use crate::event::encode;
+use crate::journal::{
+    Chunk, Counters, Entry, Journal, JournalError, OnFailure, Position, Record, Settlement, SinkState, Told, TypeCount,
+};
+use crate::route::{BuiltinEval, RouteConfig, RuleSet};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A journal in memory: what was settled can be looked at, and settling can be made to fail.
+struct Memory {
+    entries: Mutex<Vec<Entry>>,
+    end: watch::Sender<u64>,
+    settled: watch::Sender<Vec<Settlement>>,
+    failing: watch::Sender<bool>,
+    refused: watch::Sender<u64>,
+    furthest: watch::Sender<u64>,
+}
+
+impl Memory {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            entries: Mutex::default(),
+            end: watch::Sender::new(0),
+            settled: watch::Sender::new(vec![]),
+            failing: watch::Sender::new(false),
+            refused: watch::Sender::new(0),
+            furthest: watch::Sender::new(0),
+        })
+    }
+
+    fn put(&self, event: &Event) {
+        let mut entries = self.entries.lock().unwrap();
+        let position = at(entries.len() as u64);
+        entries.push(Entry { position, record: Arc::new(encode(event, None, false)) });
+        self.end.send_replace(entries.len() as u64);
+    }
+
+    fn settlements(&self) -> Vec<Settlement> {
+        self.settled.borrow().clone()
+    }
+
+    fn totals(&self) -> Counters {
+        let mut sum = Counters::default();
+        self.settlements().iter().for_each(|s| sum.add(&s.delta));
+        sum
+    }
+
+    fn cursor(&self) -> u64 {
+        self.settlements().iter().filter_map(|s| s.cursor).next_back().map_or(0, |c| c.offset)
+    }
+
+    fn dead(&self) -> HashMap<String, String> {
+        self.settlements().into_iter().flat_map(|s| s.dead).map(|d| (d.id, d.code)).collect()
+    }
+
+    async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let mut settled = self.settled.subscribe();
+        let wait = async {
+            while !holds(self) {
+                settled.changed().await.unwrap();
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "never: {what}; {:?}", self.settlements());
+    }
+}
+
+fn at(offset: u64) -> Position {
+    Position { shard: 0, offset }
+}
+
+#[sink_api::async_trait]
+impl Journal for Memory {
+    fn append(&self, _: Record, _: OnFailure, _: Told) {
+        unreachable!("a worker appends nothing")
+    }
+    async fn read(&self, from: Position, max_bytes: u64) -> Result<Chunk, JournalError> {
+        let start = usize::try_from(from.offset).unwrap();
+        let mut bytes = 0;
+        let entries = self.entries.lock().unwrap();
+        let took: Vec<Entry> = entries[start..]
+            .iter()
+            .take_while(|e| {
+                bytes += e.record.payload.len() as u64;
+                bytes <= max_bytes
+            })
+            .cloned()
+            .collect();
+        let next = at(from.offset + took.len() as u64);
+        self.furthest.send_modify(|f| *f = (*f).max(next.offset));
+        Ok(Chunk { entries: took, next, gap: None })
+    }
+    async fn wait(&self, from: Position) {
+        let mut end = self.end.subscribe();
+        end.wait_for(|end| *end > from.offset).await.unwrap();
+    }
+    fn end(&self) -> Position {
+        at(*self.end.borrow())
+    }
+    fn oldest(&self) -> Position {
+        at(0)
+    }
+    async fn seek(&self, _: i64) -> Result<Position, JournalError> {
+        Ok(at(0))
+    }
+    async fn counts(&self, _: Position) -> Result<Vec<TypeCount>, JournalError> {
+        Ok(vec![])
+    }
+    async fn load(&self, _: &str) -> Result<Option<SinkState>, JournalError> {
+        Ok(None)
+    }
+    async fn settle(&self, settlement: Settlement) -> Result<(), JournalError> {
+        if *self.failing.borrow() {
+            self.refused.send_modify(|n| *n += 1);
+            return Err(JournalError::Cursors("no".into()));
+        }
+        self.settled.send_modify(|all| all.push(settlement));
+        Ok(())
+    }
+    fn hold(&self, _: &str, _: Position) {}
+    fn release(&self, _: &str) {}
+    fn at_risk(&self) -> u64 {
+        0
+    }
+    async fn close(&self) {}
+}
+
+struct Running {
+    journal: Arc<Memory>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+    _state: tempfile::TempDir,
+}
+
+impl Running {
+    async fn stop(self) -> Arc<Memory> {
+        self.stop.send_replace(true);
+        tokio::time::timeout(PATIENCE, self.task).await.expect("stops").unwrap();
+        self.journal
+    }
+}
+
+fn keys() -> DeliveryKeys {
+    let retry = RetryKeys { initial: Period::millis(1), max: Period::millis(4), ..RetryKeys::default() };
+    let breaker = super::config::BreakerKeys { probe: Period::millis(2), probe_max: Period::millis(8) };
+    DeliveryKeys { retry, breaker, timeout: Period::secs(10), ..DeliveryKeys::default() }
+}
+
+fn start(sink: &Scripted, journal: &Arc<Memory>, keys: DeliveryKeys, max_events: usize, concurrency: usize) -> Running {
+    let state = tempfile::tempdir().unwrap();
+    let spec = Spec {
+        name: "crm".into(),
+        config: Arc::from(sink.config()) as Arc<dyn SinkConfig>,
+        keys,
+        limits: Defaults { max_events, max_bytes: 1 << 20, linger: Duration::from_millis(1), concurrency },
+        context: SinkContext {
+            name: "crm".into(),
+            base_dir: state.path().into(),
+            state_dir: state.path().into(),
+            floor: DiskFloor::default(),
+        },
+    };
+    let (stop, stopped) = watch::channel(false);
+    let journal = Arc::clone(journal);
+    let task = tokio::spawn(run(spec, at(0), rules(), journal.clone(), stopped, Duration::from_millis(50)));
+    Running { journal, stop, task, _state: state }
+}
+
+/// Everything goes to `crm`, untouched.
+fn rules() -> Arc<RuleSet> {
+    let route = RouteConfig {
+        name: None,
+        globs: vec!["*".into()],
+        source: None,
+        condition: None,
+        transform: None,
+        to: vec!["crm".into()],
+        is_final: false,
+    };
+    Arc::new(RuleSet::compile(&[route], &["crm"], &["interakt"], Arc::new(BuiltinEval)).unwrap())
+}
+
+fn fill(journal: &Memory, n: usize, keys: usize) -> Vec<String> {
+    (0..n)
+        .map(|i| {
+            let event = event("t").subject(&format!("k{}", i % keys)).build();
+            journal.put(&event);
+            event.id.to_string()
+        })
+        .collect()
+}
+
+fn ids_by_key(sink: &Scripted) -> HashMap<String, Vec<String>> {
+    let mut by_key: HashMap<String, Vec<String>> = HashMap::new();
+    for delivery in sink.delivered() {
+        by_key.entry(delivery.key.clone()).or_default().push(delivery.id.clone());
+    }
+    by_key
+}
+
+#[tokio::test]
+async fn everything_arrives_once_and_the_cursor_follows() {
+    let (sink, journal) = (Scripted::new(), Memory::new());
+    let mut sent = fill(&journal, 1234, 50);
+    let running = start(&sink, &journal, keys(), 100, 4);
+    journal.until("all settled", |j| j.cursor() == 1234).await;
+    sent.extend(fill(&journal, 10, 3));
+    journal.until("later ones settled", |j| j.cursor() == 1244).await;
+    running.stop().await;
+    let (mut got, mut sent) = (sink.delivered_ids(), sent);
+    got.sort();
+    sent.sort();
+    assert_eq!(got, sent);
+    assert!(sink.batches().iter().all(|b| b.len() <= 100));
+    assert!(sink.most_running() <= 4);
+    assert_eq!(journal.totals(), Counters { accepted: 1244, delivered: 1244, ..Counters::default() });
+    assert_eq!(sink.closes(), 1);
+}
+
+#[tokio::test]
+async fn deliveries_of_a_key_keep_their_order_whatever_fails_between() {
+    let (sink, journal) = (Scripted::new(), Memory::new());
+    let sent = fill(&journal, 600, 7);
+    let tries: Mutex<HashMap<String, u32>> = Mutex::default();
+    sink.judge(move |delivery| {
+        let mut tries = tries.lock().unwrap();
+        let tried = tries.entry(delivery.id.clone()).or_default();
+        *tried += 1;
+        let spread = delivery.event.id.as_bytes()[15];
+        if spread % 3 == 0 && *tried <= u32::from(spread % 4) {
+            Outcome::retry("x", "not yet")
+        } else {
+            Outcome::Delivered
+        }
+    });
+    let running = start(&sink, &journal, keys(), 20, 5);
+    journal.until("all settled", |j| j.cursor() == 600).await;
+    running.stop().await;
+    let by_key = ids_by_key(&sink);
+    for k in 0..7 {
+        let expected: Vec<&String> = sent.iter().skip(k).step_by(7).collect();
+        assert_eq!(by_key[&format!("k{k}")].iter().collect::<Vec<_>>(), expected, "key k{k}");
+    }
+    assert_eq!(sink.overlaps(), Vec::<String>::new(), "a key was in two batches at once");
+}
+
+#[tokio::test]
+async fn a_rejected_delivery_is_a_dead_letter_and_the_others_go_on() {
+    let (sink, journal) = (Scripted::new(), Memory::new());
+    let sent = fill(&journal, 30, 3);
+    let poison = sent[4].clone();
+    let bad = poison.clone();
+    sink.judge(move |d| if d.id == bad { Outcome::reject("constraint", "no") } else { Outcome::Delivered });
+    let running = start(&sink, &journal, keys(), 10, 2);
+    journal.until("all settled", |j| j.cursor() == 30).await;
+    running.stop().await;
+    assert_eq!(journal.dead(), HashMap::from([(poison, "constraint".to_owned())]));
+    assert_eq!(journal.totals(), Counters { accepted: 30, delivered: 29, dead: 1, ..Counters::default() });
+    assert_eq!(sink.delivered().len(), 29);
+}
+
+#[tokio::test]
+async fn an_event_that_always_fails_ends_as_a_dead_letter_after_its_attempts() {
+    let (sink, journal) = (Scripted::new(), Memory::new());
+    let sent = fill(&journal, 20, 20);
+    let poison = sent[0].clone();
+    let bad = poison.clone();
+    sink.judge(move |d| if d.id == bad { Outcome::retry("http_5xx", "500") } else { Outcome::Delivered });
+    let mut keys = keys();
+    keys.retry.attempts = NonZeroU32::new(4);
+    let running = start(&sink, &journal, keys, 5, 1);
+    journal.until("all settled", |j| j.cursor() == 20).await;
+    running.stop().await;
+    assert_eq!(journal.dead(), HashMap::from([(poison.clone(), "http_5xx".to_owned())]));
+    let tried = sink.batches().iter().flat_map(|b| b.deliveries.clone()).filter(|d| d.id == poison).count();
+    assert_eq!(tried, 4);
+}
+
+#[tokio::test]
+async fn a_delivery_past_its_deadline_is_given_up() {
+    let (sink, journal) = (Scripted::new(), Memory::new());
+    fill(&journal, 1, 1);
+    sink.judge(|_| Outcome::retry("http_5xx", "500"));
+    let mut keys = keys();
+    keys.retry.deadline = Period::millis(20);
+    let running = start(&sink, &journal, keys, 5, 1);
+    journal.until("given up", |j| j.cursor() == 1).await;
+    running.stop().await;
+    assert_eq!(journal.totals().dead, 1);
+}
+
+#[tokio::test]
+async fn a_sink_that_is_down_is_probed_with_one_event_at_a_time_and_nothing_is_given_up() {
+    let (sink, journal) = (Scripted::new(), Memory::new());
+    fill(&journal, 40, 40);
+    let up = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let is_up = Arc::clone(&up);
+    sink.judge(move |_| {
+        if is_up.load(std::sync::atomic::Ordering::SeqCst) {
+            Outcome::Delivered
+        } else {
+            Outcome::retry(code::CONNECT, "refused")
+        }
+    });
+    let mut keys = keys();
+    keys.retry.attempts = NonZeroU32::new(3);
+    let running = start(&sink, &journal, keys, 40, 1);
+    tokio::time::timeout(PATIENCE, sink.until(|s| s.batches().len() >= 8)).await.expect("probes go on");
+    let probes: Vec<_> = sink.batches().into_iter().skip(1).collect();
+    assert!(probes.iter().all(|b| b.len() == 1), "only probes while it is open");
+    let first: Vec<&String> = probes.iter().map(|b| &b.deliveries[0].id).take(5).collect();
+    assert_eq!(first.iter().collect::<std::collections::HashSet<_>>().len(), 5, "another event each time");
+    up.store(true, std::sync::atomic::Ordering::SeqCst);
+    journal.until("all settled", |j| j.cursor() == 40).await;
+    running.stop().await;
+    assert_eq!(journal.totals(), Counters { accepted: 40, delivered: 40, ..Counters::default() });
+}
+
+#[tokio::test]
+async fn a_call_that_hangs_or_panics_or_says_nothing_is_tried_again() {
+    let (sink, journal) = (Scripted::new(), Memory::new());
+    fill(&journal, 3, 3);
+    sink.then(Step::Hang).then(Step::Unset);
+    let panicked = std::sync::atomic::AtomicBool::new(false);
+    sink.judge(move |_| {
+        assert!(panicked.swap(true, std::sync::atomic::Ordering::SeqCst), "the sink breaks once");
+        Outcome::Delivered
+    });
+    let mut keys = keys();
+    keys.timeout = Period::millis(20);
+    let running = start(&sink, &journal, keys, 5, 1);
+    journal.until("all settled", |j| j.cursor() == 3).await;
+    running.stop().await;
+    assert_eq!(journal.totals().delivered, 3);
+}
+
+#[tokio::test]
+async fn a_stop_abandons_what_hangs_and_leaves_the_cursor_before_it() {
+    let (sink, journal) = (Scripted::new(), Memory::new());
+    fill(&journal, 4, 4);
+    sink.then(Step::All(Outcome::Delivered)).then(Step::Hang);
+    let running = start(&sink, &journal, keys(), 2, 1);
+    tokio::time::timeout(PATIENCE, sink.until(|s| s.batches().len() == 2)).await.unwrap();
+    let journal = running.stop().await;
+    assert_eq!(journal.cursor(), 2);
+    assert_eq!(journal.totals(), Counters { accepted: 2, delivered: 2, ..Counters::default() });
+}
+
+#[tokio::test]
+async fn a_sink_that_cannot_be_opened_is_opened_later() {
+    let (sink, journal) = (Scripted::new(), Memory::new());
+    fill(&journal, 4, 4);
+    sink.refuse_build(BuildError::Refused("CREATE UNIQUE INDEX …".into()));
+    sink.refuse_build(BuildError::Unavailable(Reason::new(code::CONNECT, "refused")));
+    let running = start(&sink, &journal, keys(), 2, 1);
+    journal.until("all settled", |j| j.cursor() == 4).await;
+    running.stop().await;
+    assert_eq!(sink.builds(), 3);
+}
+
+#[tokio::test]
+async fn what_waits_in_memory_is_bounded_by_the_window() {
+    let (sink, journal) = (Scripted::new(), Memory::new());
+    sink.shut_gate();
+    let total = WINDOW_EVENTS + 20_000;
+    fill(&journal, total, 1000);
+    let running = start(&sink, &journal, keys(), 500, 2);
+    let mut furthest = journal.furthest.subscribe();
+    tokio::time::timeout(PATIENCE, furthest.wait_for(|f| *f >= WINDOW_EVENTS as u64)).await.unwrap().unwrap();
+    let one_read = 10_000; // a chunk of 1 MiB of these small events
+    tokio::task::yield_now().await;
+    assert!(*journal.furthest.borrow() <= (WINDOW_EVENTS + one_read) as u64);
+    sink.open_gate();
+    journal.until("all settled", |j| j.cursor() == total as u64).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_ledger_that_fails_keeps_the_cursor_and_loses_no_dead_letter() {
+    let (sink, journal) = (Scripted::new(), Memory::new());
+    journal.failing.send_replace(true);
+    let sent = fill(&journal, 5, 5);
+    let bad = sent[0].clone();
+    sink.judge(move |d| if d.id == bad { Outcome::reject("x", "y") } else { Outcome::Delivered });
+    let running = start(&sink, &journal, keys(), 10, 1);
+    tokio::time::timeout(PATIENCE, sink.until(|s| s.delivered().len() == 4)).await.unwrap();
+    let mut refused = journal.refused.subscribe();
+    tokio::time::timeout(PATIENCE, refused.wait_for(|n| *n >= 2)).await.expect("it tries").unwrap();
+    assert!(journal.settlements().is_empty());
+    journal.failing.send_replace(false);
+    journal.until("settled after all", |j| j.cursor() == 5).await;
+    running.stop().await;
+    assert_eq!(journal.dead().len(), 1);
+    assert_eq!(journal.totals(), Counters { accepted: 5, delivered: 4, dead: 1, ..Counters::default() });
+}
+
+#[tokio::test]
+async fn without_order_a_failing_delivery_holds_up_no_other_of_its_key() {
+    let (sink, journal) = (Scripted::new(), Memory::new());
+    let sent = fill(&journal, 10, 1);
+    let bad = sent[0].clone();
+    let healed = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let ok = Arc::clone(&healed);
+    sink.judge(move |d| {
+        if d.id == bad && !ok.load(std::sync::atomic::Ordering::SeqCst) {
+            Outcome::retry("http_5xx", "500")
+        } else {
+            Outcome::Delivered
+        }
+    });
+    let mut keys = keys();
+    keys.ordering = Ordering::None;
+    let running = start(&sink, &journal, keys, 1, 1);
+    tokio::time::timeout(PATIENCE, sink.until(|s| s.delivered().len() == 9)).await.expect("the others arrive");
+    healed.store(true, std::sync::atomic::Ordering::SeqCst);
+    journal.until("all settled", |j| j.cursor() == 10).await;
+    running.stop().await;
+}

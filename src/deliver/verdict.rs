@@ -1,0 +1,144 @@
+//! What an outcome leads to: settled, tried again and when, or given up. Pure but for the dice.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use sink_api::{Outcome, Reason, code};
+
+use super::backoff;
+use super::breaker::{Breaker, Change};
+use super::config::DeliveryKeys;
+use super::lanes::Item;
+
+/// What becomes of one item of a batch that came back.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It arrived.
+    Delivered(Item),
+    /// It goes back to the front of its lane, not before that time; `None`: as soon as the breaker lets it.
+    Again(Item, Option<Instant>),
+    /// It is a dead letter.
+    Dead(Item, Reason),
+}
+
+/// By what a batch is judged.
+pub struct Bench<'k> {
+    /// The sink's keys.
+    pub keys: &'k DeliveryKeys,
+    /// Whether order within a key is owed.
+    pub ordered: bool,
+    /// Whether the batch was the breaker's probe.
+    pub probe: bool,
+    /// Now.
+    pub now: Instant,
+}
+
+/// Judges a batch: a verdict for each item, and what happened to the breaker.
+pub fn judge(
+    by: &Bench<'_>,
+    items: Vec<Item>,
+    slots: Vec<Option<Outcome>>,
+    breaker: &mut Breaker,
+) -> (Vec<Verdict>, Vec<Change>) {
+    let Bench { keys, ordered, probe, now } = *by;
+    let mut changes = Vec::new();
+    let mut stopped: HashSet<String> = HashSet::new();
+    let mut verdicts = Vec::with_capacity(items.len());
+    for (mut item, slot) in items.into_iter().zip(slots) {
+        let outcome = match slot {
+            Some(outcome) => outcome,
+            // Not attempted, because an earlier one of its key was not delivered: no attempt of its own.
+            None if ordered && stopped.contains(&item.delivery.key) => {
+                verdicts.push(Verdict::Again(item, None));
+                continue;
+            }
+            None => Outcome::retry(code::NO_VERDICT, "the sink gave no verdict"),
+        };
+        if ordered && outcome != Outcome::Delivered {
+            stopped.insert(item.delivery.key.clone());
+        }
+        changes.extend(breaker.note(item.delivery.event.id, &outcome, now));
+        verdicts.push(match outcome {
+            Outcome::Delivered => Verdict::Delivered(item),
+            Outcome::Reject { why } => {
+                item.attempts += 1;
+                Verdict::Dead(item, why)
+            }
+            // While the breaker is open nothing uses up attempts, but the probe.
+            Outcome::Retry { .. } if !breaker.is_closed() && !probe => Verdict::Again(item, None),
+            Outcome::Retry { after, why } => {
+                item.attempts += 1;
+                if is_spent(&item, keys, breaker, now) {
+                    Verdict::Dead(item, why)
+                } else {
+                    let wait = backoff::wait(&keys.retry, item.attempts, after, rand::random::<f64>());
+                    Verdict::Again(item, Some(now + wait))
+                }
+            }
+        });
+    }
+    (verdicts, changes)
+}
+
+/// Whether a failed item has used up its attempts or its time; the time the breaker was open does not count.
+fn is_spent(item: &Item, keys: &DeliveryKeys, breaker: &Breaker, now: Instant) -> bool {
+    let too_often = keys.retry.attempts.is_some_and(|most| item.attempts >= most.get());
+    let too_long = item.first.is_some_and(|first| {
+        let open = breaker.time_open(now).saturating_sub(first.open_before);
+        now.duration_since(first.at).saturating_sub(open) >= keys.retry.deadline.0
+    });
+    too_often || too_long
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use sink_testkit::event;
+
+    use super::*;
+    use crate::journal::Position;
+
+    fn items(keys: &[&str]) -> Vec<Item> {
+        let item = |(n, key): (u64, &&str)| Item {
+            place: (Position { shard: 0, offset: n }, 0),
+            delivery: Arc::new(event("t").subject(key).delivery()),
+            attempts: 0,
+            first: None,
+        };
+        (0..).zip(keys).map(item).collect()
+    }
+
+    /// Place, attempts, and whether it waits, of what is tried again.
+    fn again(verdicts: &[Verdict]) -> Vec<(u64, u32, bool)> {
+        let one = |v: &Verdict| match v {
+            Verdict::Again(item, due) => Some((item.place.0.offset, item.attempts, due.is_some())),
+            Verdict::Delivered(_) | Verdict::Dead(..) => None,
+        };
+        verdicts.iter().filter_map(one).collect()
+    }
+
+    fn judged(probe: bool, breaker: &mut Breaker, keys: &[&str], slots: Vec<Option<Outcome>>) -> Vec<Verdict> {
+        let settings = DeliveryKeys::default();
+        let by = Bench { keys: &settings, ordered: true, probe, now: Instant::now() };
+        judge(&by, items(keys), slots, breaker).0
+    }
+
+    #[test]
+    fn what_was_held_back_behind_its_key_has_used_no_attempt_but_silence_has() {
+        let mut breaker = Breaker::new(DeliveryKeys::default().breaker);
+        let slots = vec![Some(Outcome::retry("x", "")), None, None, Some(Outcome::Delivered)];
+        let verdicts = judged(false, &mut breaker, &["a", "a", "b", "c"], slots);
+        assert_eq!(again(&verdicts), [(0, 1, true), (1, 0, false), (2, 1, true)]);
+    }
+
+    #[test]
+    fn while_the_breaker_is_open_only_the_probe_uses_up_an_attempt() {
+        let mut breaker = Breaker::new(DeliveryKeys::default().breaker);
+        let down = || Some(Outcome::retry(code::CONNECT, "refused"));
+        let verdicts = judged(false, &mut breaker, &["a", "b"], vec![down(), down()]);
+        assert_eq!(again(&verdicts), [(0, 0, false), (1, 0, false)]);
+        breaker.probing();
+        assert_eq!(again(&judged(true, &mut breaker, &["a"], vec![down()])), [(0, 1, true)]);
+    }
+}
