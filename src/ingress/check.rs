@@ -1,0 +1,101 @@
+//! What is wrong with `[server]` and `[sources.*]`, beyond what their types say. Pure: no network, no files.
+
+use std::time::Duration;
+
+use http::HeaderName;
+use sink_api::{Fault, Period, Secret, Size};
+
+use super::config::{DedupeWindow, MAX_BODY_LIMIT, ServerConfig, SourceConfig};
+use super::listener;
+
+/// Bounds of `max_header_bytes`: what any honest request needs, and what no honest one does.
+const HEADER_BYTES: std::ops::RangeInclusive<u64> = 1024..=1 << 20;
+
+/// All faults of `[server]`.
+pub fn check_server(server: &ServerConfig) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut demand = |good: bool, key: &str, message: &str| {
+        if !good {
+            faults.push(Fault::at_key(key, message));
+        }
+    };
+    demand(!server.listen.is_empty(), "listen", "listen names no address");
+    for address in &server.listen {
+        if let Err(why) = listener::split(address) {
+            demand(false, "listen", &format!("listen address `{address}`: {why}"));
+        }
+    }
+    let body = server.max_body;
+    demand(body.0 > 0 && body <= MAX_BODY_LIMIT, "max_body", "max_body must be between 1 byte and 64MiB");
+    demand(
+        HEADER_BYTES.contains(&server.max_header_bytes.0),
+        "max_header_bytes",
+        "max_header_bytes must be between 1KiB and 1MiB",
+    );
+    demand(server.max_connections >= 1, "max_connections", "max_connections must be at least 1");
+    demand(server.max_inflight_bytes >= body, "max_inflight_bytes", "max_inflight_bytes must be at least max_body");
+    demand(
+        server.dedupe_max > Size(0),
+        "dedupe_max",
+        "dedupe_max must be more than 0; a source's dedupe = \"off\" switches it off",
+    );
+    for (key, period) in [("header_timeout", server.header_timeout), ("body_timeout", server.body_timeout)] {
+        demand(is_positive(period), key, &format!("{key} must be more than 0"));
+    }
+    faults
+}
+
+/// All faults of `[sources.NAME]`. Never shows a secret.
+pub fn check_source(name: &str, source: &SourceConfig) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut demand = |good: bool, key: &str, message: String| {
+        if !good {
+            faults.push(Fault::at_key(key, message));
+        }
+    };
+    let path = &source.path;
+    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '"' | '<' | '>' | '\\' | '`' | '{' | '}');
+    demand(
+        path.starts_with('/') && path.chars().all(plain),
+        "path",
+        format!("path `{path}` must start with `/` and hold no query, fragment, blanks or characters outside ASCII"),
+    );
+    demand(
+        !is_blank(&source.secret),
+        "secret",
+        format!("secret is empty; without it anybody could send to source `{name}`"),
+    );
+    let previous = source.previous_secret.as_ref();
+    demand(!previous.is_some_and(is_blank), "previous_secret", "previous_secret is empty; leave it out instead".into());
+    demand(
+        source.dedupe != DedupeWindow::For(Period(Duration::ZERO)),
+        "dedupe",
+        "dedupe must be more than 0; \"off\" switches it off".into(),
+    );
+    demand(is_positive(source.ack_deadline), "ack_deadline", "ack_deadline must be more than 0".into());
+    for header in &source.keep_headers {
+        let good = HeaderName::from_bytes(header.as_bytes()).is_ok();
+        demand(good, "keep_headers", format!("keep_headers: `{header}` is not a header name"));
+    }
+    faults
+}
+
+/// Faults between sources: two with one path. Each belongs to the source it comes with.
+pub fn check_sources(sources: &[(String, SourceConfig)]) -> Vec<(String, Fault)> {
+    let mut faults = Vec::new();
+    for (at, (name, source)) in sources.iter().enumerate() {
+        if let Some((first, _)) = sources.iter().take(at).find(|(_, other)| other.path == source.path) {
+            let message = format!("path `{}` is source `{first}`'s already", source.path);
+            faults.push((name.clone(), Fault::at_key("path", message)));
+        }
+    }
+    faults
+}
+
+fn is_blank(secret: &Secret) -> bool {
+    secret.expose().trim().is_empty()
+}
+
+fn is_positive(period: Period) -> bool {
+    period.0 > Duration::ZERO
+}

@@ -1,0 +1,253 @@
+//! One connection, HTTP/1.1 or HTTP/2 cleartext: hyper speaks, this room sets its bounds and sees it to its end.
+//!
+//! hyper closes without a word when a head is slow, and closing with unread bytes makes the kernel take back the answer
+//! just given. So the time for heads is kept here (408), and an answer given early is followed by a short reading on.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::body::READ_MAX;
+use super::pace::{Link, Wire};
+use super::{Ingress, intake, reply};
+
+/// How every HTTP/2 connection begins.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Most bytes read before it is known which protocol is spoken.
+const OPENING_BYTES: usize = 4 << 10;
+/// How long after the stop a connection without a request is waited for: its bytes may be on their way.
+const GRACE: Duration = Duration::from_millis(200);
+/// How long, and how far, an early answered request is read on, so that its sender gets to see the answer.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 8 << 20;
+/// HTTP/2: what a stream and a connection may send ahead of our reading, and how many streams there are at once.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 256 << 10;
+const STREAMS: u32 = 128;
+
+/// What connections learn of the server: `false` while it serves, `true` when it answers only what has begun; gone when
+/// its time is over.
+pub(super) type Stopping = watch::Receiver<bool>;
+
+/// Serves one connection to its end.
+pub(super) async fn serve(ingress: Arc<Ingress>, mut stream: TcpStream, peer: SocketAddr, mut stopping: Stopping) {
+    let opened = Instant::now();
+    // A socket that refuses it has been closed already.
+    let _ = stream.set_nodelay(true);
+    let first = match opening(&mut stream, ingress.header_timeout, &mut stopping).await {
+        Opening::Http1(first) => first,
+        Opening::Http2(first) => {
+            let link = Arc::new(Link::new(ingress, peer, opened));
+            return http2(link, Wire::new(stream, first, None), &mut stopping).await;
+        }
+        Opening::Slow => {
+            ingress.counts.slow_heads.add();
+            return refuse_slow_head(stream).await;
+        }
+        Opening::Gone => return,
+    };
+    let link = Arc::new(Link::new(ingress, peer, opened));
+    let wire = Wire::new(stream, first, Some(link.clone()));
+    http1(link, wire, &mut stopping).await;
+}
+
+enum Opening {
+    Http1(Bytes),
+    Http2(Bytes),
+    /// Some bytes, too late or too few.
+    Slow,
+    /// Nothing came.
+    Gone,
+}
+
+/// Reads until it is known which protocol is spoken: at the first byte that differs from HTTP/2's preface.
+async fn opening(stream: &mut TcpStream, limit: Duration, stopping: &mut Stopping) -> Opening {
+    let mut first = BytesMut::with_capacity(OPENING_BYTES);
+    let mut until = Instant::now() + limit;
+    if *stopping.borrow_and_update() {
+        until = until.min(Instant::now() + GRACE);
+    }
+    let mut timer = pin!(sleep_until(until));
+    loop {
+        tokio::select! {
+            biased;
+            read = stream.read_buf(&mut first) => match read {
+                Ok(0) | Err(_) => return Opening::Gone,
+                Ok(_) => {
+                    let compared = first.len().min(PREFACE.len());
+                    if first.get(..compared) != PREFACE.get(..compared) {
+                        return Opening::Http1(first.freeze());
+                    }
+                    if compared == PREFACE.len() {
+                        return Opening::Http2(first.freeze());
+                    }
+                    timer.as_mut().reset(until);
+                }
+            },
+            changed = stopping.changed() => match changed {
+                Ok(()) if first.is_empty() => timer.as_mut().reset(until.min(Instant::now() + GRACE)),
+                Ok(()) => {}
+                Err(_) => return Opening::Gone,
+            },
+            () = &mut timer => return if first.is_empty() { Opening::Gone } else { Opening::Slow },
+        }
+    }
+}
+
+async fn http1(link: Arc<Link>, wire: Wire, stopping: &mut Stopping) {
+    let max_head = link.ingress.max_header_bytes;
+    let mut conn = http1::Builder::new()
+        .header_read_timeout(None)
+        .max_header_size(max_head)
+        .max_buf_size(READ_MAX.max(max_head + 1))
+        // A sender that closes its half after the request still wants the answer; and not watching for it saves a
+        // read per request.
+        .half_close(true)
+        .serve_connection(TokioIo::new(wire), service(link.clone()));
+    let end = drive(&mut conn, |conn| conn.graceful_shutdown(), &link, stopping).await;
+    let parts = conn.into_parts();
+    let stream = parts.io.into_inner().stream;
+    match end {
+        End::Late if link.awaits_head() || !parts.read_buf.is_empty() => {
+            link.ingress.counts.slow_heads.add();
+            refuse_slow_head(stream).await;
+        }
+        End::Done(result) => {
+            let malformed = result.err().filter(hyper::Error::is_parse);
+            if malformed.as_ref().is_some_and(hyper::Error::is_parse_too_large) {
+                link.ingress.counts.large_heads.add();
+            }
+            if malformed.is_some() || link.unread.load(Relaxed) {
+                linger(stream).await;
+            }
+        }
+        // At rest for too long, or cut.
+        End::Late | End::Cut => {}
+    }
+}
+
+async fn http2(link: Arc<Link>, wire: Wire, stopping: &mut Stopping) {
+    let mut conn = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(link.ingress.max_header_bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(STREAMS)
+        .serve_connection(TokioIo::new(wire), service(link.clone()));
+    if let End::Late = drive(&mut conn, |conn| conn.graceful_shutdown(), &link, stopping).await {
+        if link.awaits_head() {
+            link.ingress.counts.slow_heads.add();
+        }
+        Pin::new(&mut conn).graceful_shutdown();
+        // The goodbye; a peer that does not take it is left anyway.
+        let _ = timeout(GRACE, &mut conn).await;
+    }
+}
+
+fn service(
+    link: Arc<Link>,
+) -> impl HttpService<
+    Incoming,
+    ResBody = Full<Bytes>,
+    Error = Infallible,
+    Future = impl Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send + 'static,
+> {
+    service_fn(move |request: Request<Incoming>| {
+        let link = link.clone();
+        async move {
+            let _busy = link.begin();
+            let version = request.version();
+            let (answer, unread) = intake::answer(&link, request).await;
+            if unread {
+                link.unread.store(true, Relaxed);
+            }
+            Ok::<_, Infallible>(reply::response(answer, version))
+        }
+    })
+}
+
+enum End {
+    /// hyper is through.
+    Done(hyper::Result<()>),
+    /// A head came too slowly, or nothing came for too long.
+    Late,
+    /// The server's time is over.
+    Cut,
+}
+
+/// Polls a connection to its end, or to ours.
+async fn drive<C>(conn: &mut C, wind_down: fn(Pin<&mut C>), link: &Link, stopping: &mut Stopping) -> End
+where
+    C: Future<Output = hyper::Result<()>> + Unpin,
+{
+    let patience = link.ingress.header_timeout;
+    let mut is_last = *stopping.borrow_and_update();
+    let look = if is_last { Some(Instant::now() + GRACE) } else { link.next_look(patience) };
+    let mut timer = pin!(sleep_until(look.unwrap_or_else(Instant::now)));
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut *conn => return End::Done(done),
+            changed = stopping.changed() => {
+                if changed.is_err() {
+                    return End::Cut;
+                }
+                is_last = true;
+                // What is being answered is the last on its connection; where nothing is, something may be coming.
+                if link.is_busy() {
+                    wind_down(Pin::new(conn));
+                } else {
+                    timer.as_mut().reset(Instant::now() + GRACE);
+                }
+            }
+            () = &mut timer => {
+                if is_last {
+                    wind_down(Pin::new(conn));
+                }
+                match link.next_look(patience) {
+                    Some(at) => timer.as_mut().reset(at),
+                    None => return End::Late,
+                }
+            }
+        }
+    }
+}
+
+async fn refuse_slow_head(mut stream: TcpStream) {
+    if let Ok(Ok(())) = timeout(GRACE, stream.write_all(reply::SLOW_HEAD)).await {
+        linger(stream).await;
+    }
+}
+
+/// Closes our half and reads on for a while: a connection closed over unread bytes is reset, and a reset takes the
+/// answer with it.
+async fn linger(mut stream: TcpStream) {
+    let _ = stream.shutdown().await;
+    let mut rest = vec![0; 8 << 10];
+    let read_on = async {
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match stream.read(&mut rest).await {
+                Ok(0) | Err(_) => return,
+                Ok(n) => left = left.saturating_sub(n),
+            }
+        }
+    };
+    let _ = timeout(LINGER, read_on).await;
+}

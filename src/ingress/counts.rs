@@ -1,0 +1,79 @@
+//! What the front has counted since the start: plain numbers for metrics and status to read. Knows nothing else.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::verify::Refusal;
+
+/// A number that only rises.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    pub fn add(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    /// How many so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// What one source has counted.
+#[derive(Debug, Default)]
+pub struct SourceCounts {
+    /// Events the journal took: durable, or kept in memory at risk. Each event once.
+    pub accepted: Counter,
+    /// Answered with the id of an earlier event.
+    pub duplicate: Counter,
+    /// 401: no signature.
+    pub missing: Counter,
+    /// 401: something that is no signature.
+    pub malformed: Counter,
+    /// 401: a signature by another secret or over another body.
+    pub wrong: Counter,
+    /// 413.
+    pub too_large: Counter,
+    /// 408 while the body came.
+    pub too_slow: Counter,
+    /// 400: the body broke off or was wrongly framed.
+    pub broken: Counter,
+    /// Answered 200 before the event was on disk.
+    pub at_risk: Counter,
+    /// 503.
+    pub unavailable: Counter,
+}
+
+impl SourceCounts {
+    pub(super) fn refused(&self, why: Refusal) {
+        match why {
+            Refusal::Missing => &self.missing,
+            Refusal::Malformed => &self.malformed,
+            Refusal::Wrong => &self.wrong,
+        }
+        .add();
+    }
+
+    /// All 401s.
+    pub fn rejected(&self) -> u64 {
+        self.missing.get() + self.malformed.get() + self.wrong.get()
+    }
+}
+
+/// What the listener has counted, whatever the source.
+#[derive(Debug, Default)]
+pub struct ServerCounts {
+    /// Connections accepted.
+    pub connections: Counter,
+    /// Failures to accept one (out of descriptors, out of memory).
+    pub accept_errors: Counter,
+    /// 408 or silence: a request's head did not come in time.
+    pub slow_heads: Counter,
+    /// 431.
+    pub large_heads: Counter,
+    /// 404.
+    pub not_found: Counter,
+    /// 405.
+    pub wrong_method: Counter,
+}

@@ -1,0 +1,356 @@
+//! Which webhooks were seen already, by source and digest, within a window of time and a bound of memory.
+//!
+//! A fingerprint is *reserved* from the moment its event is handed to the journal until the journal tells what became
+//! of it, then *durable* for the rest of the window. The states follow the journal's word alone, never the request's
+//! life: a client that hangs up changes nothing. Only verified webhooks get here. Knows neither HTTP nor the journal.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+/// What a fingerprint costs: its slot in a table half empty after growing, and its place in the queue, likewise.
+const ENTRY_BYTES: usize = 160;
+
+/// Most entries looked at for one that comes in, so that no request pays for all. More than one, so that what has
+/// expired goes faster than new ones come.
+const SWEEP: usize = 8;
+
+/// The first bytes of a digest.
+pub type Fingerprint = [u8; 16];
+
+/// What became of the event that holds a reservation, for the repeats that wait for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// On disk.
+    Durable,
+    /// In memory, to be written later.
+    AtRisk,
+    /// It will not be written.
+    Failed,
+}
+
+/// What is known of a fingerprint.
+#[derive(Debug)]
+pub enum Known {
+    /// Nothing: it is reserved now.
+    New,
+    /// This event has it, and is on disk.
+    Seen([u8; 16]),
+    /// This event has it, and is kept in memory until it can be written.
+    AtRisk([u8; 16]),
+    /// This event has it and is on its way; its outcome is told here.
+    Waiting([u8; 16], oneshot::Receiver<Outcome>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Reserved,
+    AtRisk,
+    Durable,
+}
+
+struct Slot {
+    id: [u8; 16],
+    /// Microseconds; from here the window runs.
+    time: i64,
+    state: State,
+}
+
+#[derive(Default)]
+struct Table {
+    window: i64,
+    slots: HashMap<Fingerprint, Slot>,
+    /// In order of time; an entry whose slot has another time is stale.
+    order: VecDeque<(i64, Fingerprint)>,
+    waiting: HashMap<Fingerprint, Vec<oneshot::Sender<Outcome>>>,
+    /// Time of the latest one let go; within the window only where memory was short.
+    cut: Option<i64>,
+}
+
+/// The memory of all sources, within one bound.
+pub struct Dedupe {
+    tables: Mutex<Vec<Table>>,
+    /// Most entries, all sources together.
+    capacity: usize,
+}
+
+impl Dedupe {
+    /// A memory for sources with these windows (zero: none), of `max` bytes together.
+    pub fn new(windows: &[Duration], max: usize) -> Self {
+        let micros = |w: &Duration| i64::try_from(w.as_micros()).unwrap_or(i64::MAX);
+        let tables = windows.iter().map(|w| Table { window: micros(w), ..Table::default() }).collect();
+        Self { tables: Mutex::new(tables), capacity: (max / ENTRY_BYTES).max(1) }
+    }
+
+    /// Remembers an event of an earlier life. Call in order of time.
+    pub fn preload(&self, source: usize, fingerprint: Fingerprint, id: [u8; 16], time: i64, now: i64) {
+        let mut tables = self.lock();
+        let alive = tables.get(source).is_some_and(|t| t.window > 0 && now.saturating_sub(time) <= t.window);
+        if alive
+            && self.make_room(&mut tables, now)
+            && let Some(table) = tables.get_mut(source)
+        {
+            table.put(fingerprint, Slot { id, time, state: State::Durable });
+        }
+    }
+
+    /// Looks a webhook up by its digest, and by the one it has under the other live secret; reserves the first where
+    /// neither is known. A reservation ends with [`Dedupe::settle`].
+    pub fn reserve(
+        &self,
+        source: usize,
+        fingerprint: Fingerprint,
+        other: Option<Fingerprint>,
+        id: [u8; 16],
+        now: i64,
+    ) -> Known {
+        let mut tables = self.lock();
+        let Some(table) = tables.get_mut(source).filter(|t| t.window > 0) else { return Known::New };
+        for known in [Some(fingerprint), other].into_iter().flatten() {
+            let Some(slot) = table.slots.get(&known) else { continue };
+            match slot.state {
+                State::Reserved => {
+                    let (tell, told) = oneshot::channel();
+                    let id = slot.id;
+                    table.waiting.entry(known).or_default().push(tell);
+                    return Known::Waiting(id, told);
+                }
+                State::AtRisk => return Known::AtRisk(slot.id),
+                State::Durable if now.saturating_sub(slot.time) <= table.window => return Known::Seen(slot.id),
+                State::Durable => {}
+            }
+        }
+        // Where everything remembered is still on its way, this one goes unremembered: the bound stands.
+        if self.make_room(&mut tables, now)
+            && let Some(table) = tables.get_mut(source)
+        {
+            table.put(fingerprint, Slot { id, time: now, state: State::Reserved });
+        }
+        Known::New
+    }
+
+    /// The journal's word on the event with that id: its repeats learn it, and a failed one is forgotten.
+    pub fn settle(&self, source: usize, fingerprint: Fingerprint, id: [u8; 16], outcome: Outcome) {
+        let waiting = {
+            let mut tables = self.lock();
+            let Some(table) = tables.get_mut(source) else { return };
+            let Some(slot) = table.slots.get_mut(&fingerprint).filter(|slot| slot.id == id) else { return };
+            match outcome {
+                Outcome::Durable => slot.state = State::Durable,
+                Outcome::AtRisk => slot.state = State::AtRisk,
+                Outcome::Failed => drop(table.slots.remove(&fingerprint)),
+            }
+            table.waiting.remove(&fingerprint)
+        };
+        for repeat in waiting.into_iter().flatten() {
+            // A repeat whose client has gone does not listen any more.
+            let _ = repeat.send(outcome);
+        }
+    }
+
+    /// For how long repeats of a source are recognised in truth: its window, or less where memory was short.
+    pub fn effective_window(&self, source: usize, now: i64) -> Duration {
+        let tables = self.lock();
+        let micros = tables.get(source).map_or(0, |t| match t.cut {
+            Some(cut) => t.window.min(now.saturating_sub(cut)),
+            None => t.window,
+        });
+        Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+    }
+
+    /// How many repeats wait for an event of that source.
+    #[cfg(test)]
+    pub fn waiting(&self, source: usize) -> usize {
+        self.lock()[source].waiting.values().map(Vec::len).sum()
+    }
+
+    /// Lets go of what has expired, then of the oldest, until one more fits. `false` where nothing may go.
+    fn make_room(&self, tables: &mut [Table], now: i64) -> bool {
+        for table in tables.iter_mut() {
+            table.expire(now);
+        }
+        for _ in 0..SWEEP {
+            if tables.iter().map(|t| t.order.len()).sum::<usize>() < self.capacity {
+                return true;
+            }
+            let oldest = tables.iter_mut().filter(|t| !t.order.is_empty()).min_by_key(|t| t.order.front().copied());
+            if let Some(table) = oldest {
+                table.pop(now);
+            }
+        }
+        false
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Table>> {
+        // No code that can panic runs under it.
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn put(&mut self, fingerprint: Fingerprint, slot: Slot) {
+        self.order.push_back((slot.time, fingerprint));
+        self.slots.insert(fingerprint, slot);
+    }
+
+    fn expire(&mut self, now: i64) {
+        for _ in 0..SWEEP {
+            match self.order.front() {
+                Some((time, _)) if now.saturating_sub(*time) > self.window => self.pop(now),
+                _ => return,
+            }
+        }
+    }
+
+    /// Forgets the oldest, unless it is still on its way: that one starts its window anew.
+    fn pop(&mut self, now: i64) {
+        let Some((time, fingerprint)) = self.order.pop_front() else { return };
+        let Some(slot) = self.slots.get_mut(&fingerprint).filter(|slot| slot.time == time) else { return };
+        if slot.state == State::Durable {
+            self.slots.remove(&fingerprint);
+            self.cut = Some(time);
+        } else {
+            slot.time = now;
+            self.order.push_back((now, fingerprint));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000;
+    const A: Fingerprint = [1; 16];
+    const B: Fingerprint = [2; 16];
+    const FIRST: [u8; 16] = [11; 16];
+    const SECOND_ID: [u8; 16] = [12; 16];
+
+    fn dedupe(entries: usize) -> Dedupe {
+        Dedupe::new(&[Duration::from_secs(10), Duration::ZERO, Duration::from_secs(60)], entries * ENTRY_BYTES)
+    }
+
+    fn is_new(known: Known) -> bool {
+        matches!(known, Known::New)
+    }
+
+    fn seen(known: Known) -> Option<[u8; 16]> {
+        match known {
+            Known::Seen(id) => Some(id),
+            _ => None,
+        }
+    }
+
+    fn numbered(n: usize) -> Fingerprint {
+        (n as u128).to_be_bytes()
+    }
+
+    #[test]
+    fn a_repeat_of_a_durable_one_is_seen_until_the_window_is_over() {
+        let dedupe = dedupe(10);
+        assert!(is_new(dedupe.reserve(0, A, None, FIRST, 0)));
+        dedupe.settle(0, A, FIRST, Outcome::Durable);
+        assert_eq!(seen(dedupe.reserve(0, A, None, SECOND_ID, 10 * SECOND)), Some(FIRST));
+        assert!(is_new(dedupe.reserve(0, B, None, SECOND_ID, 10 * SECOND)), "another digest");
+        assert!(is_new(dedupe.reserve(2, A, None, SECOND_ID, 10 * SECOND)), "another source");
+        assert!(is_new(dedupe.reserve(0, A, None, SECOND_ID, 10 * SECOND + 1)), "the window is over");
+    }
+
+    #[test]
+    fn repeats_of_a_reserved_one_wait_and_learn_its_outcome() {
+        for outcome in [Outcome::Durable, Outcome::AtRisk, Outcome::Failed] {
+            let dedupe = dedupe(10);
+            assert!(is_new(dedupe.reserve(0, A, None, FIRST, 0)));
+            let waiting: Vec<_> = (0..3).map(|_| dedupe.reserve(0, A, None, SECOND_ID, 0)).collect();
+            dedupe.settle(0, A, FIRST, outcome);
+            for known in waiting {
+                let Known::Waiting(FIRST, mut told) = known else { panic!("{known:?}") };
+                assert_eq!(told.try_recv(), Ok(outcome));
+            }
+            let again = dedupe.reserve(0, A, None, SECOND_ID, 0);
+            match outcome {
+                Outcome::Failed => assert!(is_new(again), "a failed one is forgotten"),
+                Outcome::AtRisk => assert!(matches!(again, Known::AtRisk(FIRST))),
+                Outcome::Durable => assert_eq!(seen(again), Some(FIRST)),
+            }
+        }
+    }
+
+    #[test]
+    fn one_on_its_way_is_kept_past_its_window_and_past_the_bound() {
+        let dedupe = dedupe(3);
+        assert!(is_new(dedupe.reserve(0, A, None, FIRST, 0)));
+        for n in 0..20 {
+            assert!(is_new(dedupe.reserve(0, numbered(n), None, SECOND_ID, 100 * SECOND)));
+            dedupe.settle(0, numbered(n), SECOND_ID, Outcome::Durable);
+        }
+        assert!(matches!(dedupe.reserve(0, A, None, SECOND_ID, 100 * SECOND), Known::Waiting(FIRST, _)));
+        dedupe.settle(0, A, FIRST, Outcome::AtRisk);
+        assert!(matches!(dedupe.reserve(0, A, None, SECOND_ID, 200 * SECOND), Known::AtRisk(FIRST)));
+    }
+
+    #[test]
+    fn either_digest_finds_the_event_while_a_secret_is_changed() {
+        let dedupe = dedupe(10);
+        assert!(is_new(dedupe.reserve(0, A, Some(B), FIRST, 0)));
+        assert!(matches!(dedupe.reserve(0, B, Some(A), SECOND_ID, 0), Known::Waiting(FIRST, _)));
+        dedupe.settle(0, A, FIRST, Outcome::Durable);
+        assert_eq!(seen(dedupe.reserve(0, B, Some(A), SECOND_ID, 0)), Some(FIRST));
+    }
+
+    #[test]
+    fn the_oldest_of_all_sources_goes_first_and_the_window_says_so() {
+        let dedupe = dedupe(4);
+        for n in 0..6 {
+            let source = if n % 2 == 0 { 0 } else { 2 };
+            assert!(is_new(dedupe.reserve(source, numbered(n), None, FIRST, n as i64 * SECOND)));
+            dedupe.settle(source, numbered(n), FIRST, Outcome::Durable);
+        }
+        let now = 6 * SECOND;
+        assert_eq!(dedupe.effective_window(0, now), Duration::from_secs(6), "0 went, 2 is there");
+        assert_eq!(dedupe.effective_window(2, now), Duration::from_secs(5), "1 went, 3 is there");
+        for (n, source) in [(2, 0), (3, 2), (4, 0), (5, 2)] {
+            assert_eq!(seen(dedupe.reserve(source, numbered(n), None, SECOND_ID, now)), Some(FIRST), "{n}");
+        }
+        assert!(is_new(dedupe.reserve(0, numbered(0), None, SECOND_ID, now)));
+    }
+
+    #[test]
+    fn what_has_expired_is_let_go_without_narrowing_the_window() {
+        let dedupe = dedupe(100);
+        for n in 0..1000 {
+            assert!(is_new(dedupe.reserve(0, numbered(n), None, FIRST, n as i64 * SECOND)));
+            dedupe.settle(0, numbered(n), FIRST, Outcome::Durable);
+        }
+        assert_eq!(dedupe.effective_window(0, 1000 * SECOND), Duration::from_secs(10));
+        assert!(dedupe.lock()[0].slots.len() <= 11 && dedupe.lock()[0].order.len() <= 11);
+    }
+
+    #[test]
+    fn with_dedupe_off_nothing_is_remembered() {
+        let dedupe = dedupe(10);
+        for _ in 0..3 {
+            assert!(is_new(dedupe.reserve(1, A, None, FIRST, 0)));
+        }
+        assert_eq!(dedupe.lock()[1].slots.len(), 0);
+    }
+
+    #[test]
+    fn an_earlier_life_is_remembered_within_the_window() {
+        let dedupe = dedupe(10);
+        dedupe.preload(0, A, FIRST, 0, 11 * SECOND);
+        dedupe.preload(0, B, FIRST, 5 * SECOND, 11 * SECOND);
+        assert!(is_new(dedupe.reserve(0, A, None, SECOND_ID, 11 * SECOND)));
+        assert_eq!(seen(dedupe.reserve(0, B, None, SECOND_ID, 11 * SECOND)), Some(FIRST));
+    }
+
+    #[test]
+    fn a_word_on_an_event_that_holds_no_reservation_changes_nothing() {
+        let dedupe = dedupe(10);
+        assert!(is_new(dedupe.reserve(0, A, None, FIRST, 0)));
+        dedupe.settle(0, A, SECOND_ID, Outcome::Failed);
+        assert!(matches!(dedupe.reserve(0, A, None, SECOND_ID, 0), Known::Waiting(FIRST, _)));
+    }
+}

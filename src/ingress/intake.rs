@@ -1,0 +1,231 @@
+//! The way of a request: source → body → verify → dedupe → type → append → answer.
+//!
+//! What happens to an event after it was handed to the journal hangs on the journal's word alone ([`Ticket`]); the
+//! request only listens. It may be gone long before.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::HeaderValue;
+use http::{Method, request};
+use hyper::Request;
+use hyper::body::{Body, Incoming};
+use sink_api::{Event, Timestamp, Uuid};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use super::Ingress;
+use super::body::{self, BodyFault};
+use super::dedupe::{Fingerprint, Known, Outcome};
+use super::pace::Link;
+use super::remote;
+use super::reply::Answer;
+use super::source::Source;
+use crate::event;
+use crate::journal::{OnFailure, Progress};
+use crate::verify::Verified;
+
+/// Answers one request, and says whether part of its body was left unread.
+pub(super) async fn answer(link: &Link, request: Request<Incoming>) -> (Answer, bool) {
+    let ingress = &link.ingress;
+    let (parts, mut body) = request.into_parts();
+    let answer = match (ingress.by_path.get(parts.uri.path()), &parts.method) {
+        (Some(&at), &Method::POST) => post(link, at, &parts, &mut body).await,
+        (Some(_), &Method::GET | &Method::HEAD) => Answer::Probe,
+        (Some(_), _) => {
+            ingress.counts.wrong_method.add();
+            Answer::WrongMethod
+        }
+        (None, _) => {
+            ingress.counts.not_found.add();
+            Answer::NotFound
+        }
+    };
+    (answer, !body.is_end_stream())
+}
+
+async fn post(link: &Link, at: usize, parts: &request::Parts, body: &mut Incoming) -> Answer {
+    let ingress = &link.ingress;
+    let Some(source) = ingress.sources.get(at) else { return Answer::NotFound };
+    let (bytes, room) = match body::collect(body, ingress.max_body, ingress.body_timeout, &ingress.room).await {
+        Ok(read) => read,
+        Err(BodyFault::TooLarge) => {
+            source.counts.too_large.add();
+            return Answer::TooLarge;
+        }
+        Err(BodyFault::TooSlow) => {
+            source.counts.too_slow.add();
+            return Answer::TooSlow;
+        }
+        Err(BodyFault::Broken) => {
+            source.counts.broken.add();
+            return Answer::Broken;
+        }
+    };
+    let signatures = parts.headers.get_all(&source.preset.signature).iter().map(HeaderValue::as_bytes);
+    let verified = match source.verifier.verify(signatures, &bytes) {
+        Ok(verified) => verified,
+        Err(why) => {
+            source.counts.refused(why);
+            if let Some(count) = source.refused.hit() {
+                tracing::warn!(source = source.name, count, "webhook refused: {why}");
+            }
+            return Answer::Refused(why);
+        }
+    };
+    let (id, time) = (Uuid::now_v7(), Timestamp::now());
+    let deadline = Instant::now() + source.ack_deadline;
+    let fingerprint = source.dedupes().then(|| short(&verified.digest));
+    if let Some(fingerprint) = fingerprint {
+        let other = verified.other.as_ref().map(short);
+        match ingress.dedupe.reserve(at, fingerprint, other, *id.as_bytes(), time.as_microsecond()) {
+            Known::New => {}
+            known => return repeat(source, known, deadline).await,
+        }
+    }
+    let (tell, told) = oneshot::channel();
+    let ticket = Ticket { ingress: ingress.clone(), source: at, fingerprint, id, tell: Some(tell), taken: false };
+    append(link, source, parts, bytes, &verified, (id, time), ticket);
+    drop(room);
+    match timeout_at(deadline, told).await {
+        Ok(Ok(Outcome::Durable)) => Answer::Accepted(id),
+        Ok(Ok(Outcome::AtRisk)) | Err(_) => at_risk(source, Answer::Accepted(id)),
+        Ok(Ok(Outcome::Failed) | Err(_)) => unavailable(source),
+    }
+}
+
+/// Hands the event to the journal; the ticket travels with it.
+fn append(
+    link: &Link,
+    source: &Source,
+    parts: &request::Parts,
+    body: Bytes,
+    verified: &Verified,
+    (id, time): (Uuid, Timestamp),
+    mut ticket: Ticket,
+) {
+    let ingress = &link.ingress;
+    let envelope = (source.preset.envelope)(&body);
+    let (kind, subject) = (envelope.kind.into_owned(), envelope.subject.into_owned());
+    let remote = match ingress.trusted_proxies.as_slice() {
+        [] => link.remote.clone(),
+        trusted => remote::client(link.peer, trusted, &parts.headers).to_string(),
+    };
+    let event = Event {
+        id,
+        source: source.name.clone(),
+        kind,
+        key: if subject.is_empty() { id.to_string() } else { subject.clone() },
+        subject,
+        time,
+        method: parts.method.as_str().to_owned(),
+        path: source.path.clone(),
+        remote,
+        headers: source.kept(&parts.headers),
+        body,
+    };
+    if let Some(tell) = ingress.on_append.get() {
+        tell(&event.source, &event.kind);
+    }
+    let record = event::encode(&event, Some(&verified.digest), source.dedupes());
+    ingress.journal.append(record, source.on_failure, Box::new(move |progress| ticket.told(progress)));
+}
+
+/// A repeat shares the answer of the event it repeats.
+async fn repeat(source: &Source, known: Known, deadline: Instant) -> Answer {
+    let (id, outcome) = match known {
+        Known::Seen(id) => (id, Outcome::Durable),
+        Known::AtRisk(id) => (id, Outcome::AtRisk),
+        Known::Waiting(id, told) => match timeout_at(deadline, told).await {
+            Ok(Ok(outcome)) => (id, outcome),
+            Ok(Err(_)) => (id, Outcome::Failed),
+            Err(_) => (id, Outcome::AtRisk),
+        },
+        // The caller keeps new ones to itself.
+        Known::New => return unavailable(source),
+    };
+    let duplicate = Answer::Duplicate(Uuid::from_bytes(id));
+    match (outcome, source.on_failure) {
+        (Outcome::Durable, _) | (Outcome::AtRisk, OnFailure::Keep) => {
+            source.counts.duplicate.add();
+            duplicate
+        }
+        (Outcome::AtRisk | Outcome::Failed, _) => unavailable(source),
+    }
+}
+
+/// The event is queued but not on disk, and the sender cannot be kept waiting.
+fn at_risk(source: &Source, accepted: Answer) -> Answer {
+    if source.on_failure == OnFailure::GiveBack {
+        return unavailable(source);
+    }
+    source.counts.at_risk.add();
+    if let Some(count) = source.at_risk.hit() {
+        tracing::error!(source = source.name, count, "webhook answered 200 before it was on disk");
+    }
+    accepted
+}
+
+fn unavailable(source: &Source) -> Answer {
+    source.counts.unavailable.add();
+    if let Some(count) = source.unavailable.hit() {
+        tracing::error!(source = source.name, count, "webhook answered 503: the journal cannot take it");
+    }
+    Answer::Unavailable
+}
+
+fn short(digest: &[u8; 32]) -> Fingerprint {
+    let mut out = [0; 16];
+    out.iter_mut().zip(digest).for_each(|(o, d)| *o = *d);
+    out
+}
+
+/// An event's claim on what the journal says about it: drives dedupe and the counts, and tells the request, if that
+/// still listens.
+struct Ticket {
+    ingress: Arc<Ingress>,
+    source: usize,
+    /// What it holds in dedupe, until the journal's last word.
+    fingerprint: Option<Fingerprint>,
+    id: Uuid,
+    tell: Option<oneshot::Sender<Outcome>>,
+    /// Whether it was counted as accepted.
+    taken: bool,
+}
+
+impl Ticket {
+    fn told(&mut self, progress: Progress) {
+        let outcome = match progress {
+            Progress::Durable(_) => Outcome::Durable,
+            Progress::AtRisk => Outcome::AtRisk,
+            Progress::Failed(_) => Outcome::Failed,
+        };
+        if outcome != Outcome::Failed
+            && !std::mem::replace(&mut self.taken, true)
+            && let Some(source) = self.ingress.sources.get(self.source)
+        {
+            source.counts.accepted.add();
+        }
+        // Dedupe first: who hears 200 and sends again is to be recognised.
+        self.settle(outcome);
+        if let Some(tell) = self.tell.take() {
+            let _ = tell.send(outcome);
+        }
+    }
+
+    fn settle(&mut self, outcome: Outcome) {
+        if let Some(fingerprint) = self.fingerprint {
+            self.ingress.dedupe.settle(self.source, fingerprint, *self.id.as_bytes(), outcome);
+        }
+        if outcome != Outcome::AtRisk {
+            self.fingerprint = None;
+        }
+    }
+}
+
+/// A journal that drops its word without a last one has not kept the event: forgotten, so that a repeat is taken anew.
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.settle(Outcome::Failed);
+    }
+}

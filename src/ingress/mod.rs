@@ -1,0 +1,162 @@
+//! Ingress: webhooks come in over HTTP, are verified, recognised, journaled and answered.
+//!
+//! Rooms: [`threads`] who serves; [`listener`] sockets; `connection` and `pace` one connection and its time; `body` reading it; `intake` the way
+//! of a request; [`typing`] type and subject; `dedupe` repeats; `source` a source made ready; `reply` the only place
+//! where outcomes become statuses; [`counts`] what was counted; [`check`] and [`config`] its tables.
+//!
+//! Knows the journal only as something to append to. Knows no sinks and no rules. Spawns only connections.
+
+mod body;
+pub mod check;
+pub mod config;
+mod connection;
+pub mod counts;
+mod dedupe;
+mod intake;
+pub mod listener;
+mod pace;
+mod remote;
+mod reply;
+mod source;
+#[cfg(test)]
+mod tests;
+pub mod threads;
+mod throttle;
+pub mod typing;
+#[cfg(test)]
+mod typing_tests;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use sink_api::Timestamp;
+use tokio::sync::Semaphore;
+
+pub use check::{check_server, check_source, check_sources};
+pub use config::{DedupeWindow, OnJournalFailure, ServerConfig, SourceConfig, SourceKind};
+pub use counts::{ServerCounts, SourceCounts};
+pub use listener::{BindError, bind};
+
+use crate::journal::{Fingerprint, Journal};
+use body::Room;
+use dedupe::Dedupe;
+use source::Source;
+
+/// Why sources cannot be set up. `check` finds the same, with its place in the file.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SetupError {
+    /// Anybody could sign with it.
+    #[error("source {source_name}: secret is empty")]
+    EmptySecret {
+        /// The source.
+        source_name: String,
+    },
+    /// A request could not be told to belong to one of them.
+    #[error("sources {first} and {second} have the same path")]
+    SamePath {
+        /// One.
+        first: String,
+        /// The other.
+        second: String,
+    },
+}
+
+/// Is told source and type of every event that is handed to the journal; on the hot path, so keep it short.
+pub type OnAppend = Box<dyn Fn(&str, &str) + Send + Sync>;
+
+/// The front of the daemon. Shared by all listeners and runtimes.
+pub struct Ingress {
+    sources: Vec<Source>,
+    by_path: HashMap<String, usize>,
+    journal: Arc<dyn Journal>,
+    dedupe: Dedupe,
+    room: Room,
+    connections: Arc<Semaphore>,
+    counts: ServerCounts,
+    on_append: OnceLock<OnAppend>,
+    trusted_proxies: Vec<IpAddr>,
+    max_body: usize,
+    max_header_bytes: usize,
+    header_timeout: Duration,
+    body_timeout: Duration,
+    drain: Duration,
+}
+
+impl Ingress {
+    /// A front for these sources (by name), which appends to that journal and remembers what an earlier life has seen.
+    ///
+    /// # Errors
+    /// [`SetupError`].
+    pub fn new(
+        server: &ServerConfig,
+        sources: Vec<(String, SourceConfig)>,
+        journal: Arc<dyn Journal>,
+        mut known: Vec<Fingerprint>,
+    ) -> Result<Arc<Self>, SetupError> {
+        let sources =
+            sources.into_iter().map(|(name, config)| Source::new(name, config)).collect::<Result<Vec<_>, _>>()?;
+        let mut by_path: HashMap<String, usize> = HashMap::new();
+        for (at, source) in sources.iter().enumerate() {
+            if let Some(first) = by_path.insert(source.path.clone(), at).and_then(|first| sources.get(first)) {
+                return Err(SetupError::SamePath { first: first.name.clone(), second: source.name.clone() });
+            }
+        }
+        let windows: Vec<Duration> = sources.iter().map(|s| s.window).collect();
+        let dedupe = Dedupe::new(&windows, server.dedupe_max.as_usize());
+        let now = Timestamp::now().as_microsecond();
+        known.sort_by_key(|f| f.time);
+        for known in known {
+            if let Some(at) = sources.iter().position(|s| *s.name == *known.source) {
+                dedupe.preload(at, known.fingerprint, known.id, known.time, now);
+            }
+        }
+        Ok(Arc::new(Self {
+            by_path,
+            journal,
+            dedupe,
+            room: Room::new(server.max_inflight_bytes.as_usize(), server.max_body.as_usize()),
+            connections: Arc::new(Semaphore::new(server.max_connections.min(Semaphore::MAX_PERMITS))),
+            counts: ServerCounts::default(),
+            on_append: OnceLock::new(),
+            trusted_proxies: server.trusted_proxies.clone(),
+            max_body: server.max_body.as_usize(),
+            max_header_bytes: server.max_header_bytes.as_usize(),
+            header_timeout: server.header_timeout.0,
+            body_timeout: server.body_timeout.0,
+            drain: server.drain.0,
+            sources,
+        }))
+    }
+
+    /// Accepts from a listener until `stop`, then stops accepting and answers what has begun, for at most `drain`:
+    /// requests under way, connections still in the kernel's queue, and for 200 ms those that have not said anything
+    /// yet. May be called for several listeners (or duplicates of one) on any number of runtimes of either flavour.
+    pub async fn serve(self: &Arc<Self>, listener: tokio::net::TcpListener, stop: impl Future<Output = ()>) {
+        listener::serve(self, listener, stop).await;
+    }
+
+    /// From now on `tell` hears of every event; a second call changes nothing.
+    pub fn on_append(&self, tell: OnAppend) {
+        let _ = self.on_append.set(tell);
+    }
+
+    /// What the listeners counted.
+    pub fn counts(&self) -> &ServerCounts {
+        &self.counts
+    }
+
+    /// What each source counted, by name.
+    pub fn source_counts(&self) -> impl Iterator<Item = (&str, &SourceCounts)> {
+        self.sources.iter().map(|s| (s.name.as_str(), &*s.counts))
+    }
+
+    /// For how long each source's repeats are recognised in truth: shorter than configured where `dedupe_max` did not
+    /// reach, zero where dedupe is off.
+    pub fn dedupe_windows(&self) -> impl Iterator<Item = (&str, Duration)> {
+        let now = Timestamp::now().as_microsecond();
+        self.sources.iter().enumerate().map(move |(at, s)| (s.name.as_str(), self.dedupe.effective_window(at, now)))
+    }
+}

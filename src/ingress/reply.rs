@@ -1,0 +1,97 @@
+//! What the sender is answered. The only place where outcomes become HTTP statuses. Pure.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode, Version};
+use http_body_util::Full;
+use sink_api::Uuid;
+
+use crate::verify::Refusal;
+
+/// Seconds until a refused sender may try again.
+const RETRY_SECONDS: &str = "5";
+
+/// A request's head did not come in time. Written as it stands: hyper has no request to answer then.
+pub const SLOW_HEAD: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\ncontent-length: 51\r\nconnection: close\r\n\r\n{\"error\":\"the request's head did not come in time\"}";
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A new event, on disk or taken at risk.
+    Accepted(Uuid),
+    /// A repeat of this event.
+    Duplicate(Uuid),
+    /// GET or HEAD on a source's path.
+    Probe,
+    /// No source has this path.
+    NotFound,
+    /// Neither POST, GET nor HEAD.
+    WrongMethod,
+    /// The signature was not believed.
+    Refused(Refusal),
+    /// The body is larger than `max_body`.
+    TooLarge,
+    /// The body did not come in time.
+    TooSlow,
+    /// The body broke off, or was wrongly framed.
+    Broken,
+    /// The journal cannot take it now.
+    Unavailable,
+}
+
+/// The answer on the wire.
+pub fn response(answer: Answer, version: Version) -> Response<Full<Bytes>> {
+    let (status, body) = match answer {
+        Answer::Accepted(id) => (StatusCode::OK, with_id(id, "\"}")),
+        Answer::Duplicate(id) => (StatusCode::OK, with_id(id, "\",\"duplicate\":true}")),
+        Answer::Probe => (StatusCode::OK, Bytes::from_static(b"{\"ok\":true}")),
+        Answer::NotFound => (StatusCode::NOT_FOUND, error("nothing is received here")),
+        Answer::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, error("webhooks are sent by POST")),
+        Answer::Refused(why) => (StatusCode::UNAUTHORIZED, error(why)),
+        Answer::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, error("the body is too large")),
+        Answer::TooSlow => (StatusCode::REQUEST_TIMEOUT, error("the body did not come in time")),
+        Answer::Broken => (StatusCode::BAD_REQUEST, error("the body could not be read")),
+        Answer::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, error("the webhook cannot be kept now")),
+    };
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    match answer {
+        Answer::WrongMethod => drop(headers.insert(ALLOW, HeaderValue::from_static("POST, GET, HEAD"))),
+        Answer::Unavailable => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS))),
+        // On HTTP/2 only the stream ends.
+        Answer::TooLarge | Answer::TooSlow | Answer::Broken if version < Version::HTTP_2 => {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        _ => {}
+    }
+    response
+}
+
+fn with_id(id: Uuid, rest: &str) -> Bytes {
+    let mut text = [0; 36];
+    let mut body = Vec::with_capacity(64);
+    body.extend_from_slice(b"{\"id\":\"");
+    body.extend_from_slice(id.hyphenated().encode_lower(&mut text).as_bytes());
+    body.extend_from_slice(rest.as_bytes());
+    body.into()
+}
+
+/// `text` is ours and needs no escaping.
+fn error(text: impl std::fmt::Display) -> Bytes {
+    format!("{{\"error\":\"{text}\"}}").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_to_a_slow_head_is_one_whole_response() {
+        let text = std::str::from_utf8(SLOW_HEAD).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+        assert!(serde_json::from_str::<serde_json::Value>(body).is_ok());
+    }
+}

@@ -1,0 +1,179 @@
+//! Every row of the answer table, over HTTP/1.1.
+
+use super::super::typing_tests::{FIXTURES, ODD, fixture};
+use super::*;
+
+#[tokio::test]
+async fn a_signed_webhook_is_answered_200_with_its_id_once_it_is_on_disk() {
+    let front = front(server(), source(), Does::Hang).await;
+    let mut client = front.connect().await;
+    client.send(signed(br#"{"type":"message_received"}"#)).await;
+    until(|| front.journal.hanging() == 1).await;
+    assert_eq!(client.0.try_read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "not before");
+    front.journal.tell(DURABLE);
+    let reply = client.reply().await;
+    let event = front.journal.events().remove(0);
+    assert_eq!((reply.status, reply.body.as_str()), (200, format!(r#"{{"id":"{}"}}"#, event.id).as_str()));
+    assert_eq!(reply.header("content-type"), Some("application/json"));
+    assert_eq!(event.id.get_version_num(), 7);
+    assert_eq!(front.counts().accepted.get(), 1);
+}
+
+#[tokio::test]
+async fn the_event_holds_what_came_and_neither_query_nor_secrets() {
+    let server = ServerConfig { trusted_proxies: vec!["127.0.0.1".parse().unwrap()], ..server() };
+    let keep = ["User-Agent", "x-note", "authorization", "cookie", "Interakt-Signature", "content-type"];
+    let source = SourceConfig { keep_headers: keep.map(String::from).into(), ..source() };
+    let front = front(server, source, Does::Flush).await;
+    let body = br#" {"type": "message_received", "data": {"message": {"id": "m-1"}}} "#;
+    let lines = format!(
+        "user-agent: Interakt\r\nauthorization: Basic x\r\ncookie: a=b\r\nX-Note: caf\u{e9}\r\nx-note: two\r\nx-other: 1\r\n\
+         x-forwarded-for: 1.1.1.1, 203.0.113.9\r\nINTERAKT-SIGNATURE:  SHA256={} \r\n",
+        sign(body).trim_start_matches("sha256=").to_uppercase()
+    );
+    let request = String::from_utf8(posted(&lines, body)).unwrap().replacen(PATH, &format!("{PATH}?token=hush"), 1);
+    assert_eq!(front.ask(request).await.status, 200);
+    let event = front.journal.events().remove(0);
+    assert_eq!((event.source.as_str(), event.kind.as_str()), ("interakt", "message_received"));
+    assert_eq!((event.subject.as_str(), event.key.as_str()), ("m-1", "m-1"));
+    assert_eq!((event.method.as_str(), event.path.as_str(), event.remote.as_str()), ("POST", PATH, "203.0.113.9"));
+    let headers: Vec<_> = event.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    assert_eq!(headers, [("user-agent", "Interakt"), ("x-note", "café"), ("x-note", "two")]);
+    assert_eq!(event.body, &body[..]);
+}
+
+#[tokio::test]
+async fn every_fixture_is_answered_200_and_kept_byte_for_byte() {
+    let front = plain().await;
+    for (name, kind, subject) in FIXTURES {
+        let body = fixture(name);
+        let reply = front.post(&body).await;
+        assert_eq!(reply.status, 200, "{name}: {reply:?}");
+        // account_update comes in two files, the other fixtures are all different.
+        let event = front.journal.events().pop().unwrap();
+        assert_eq!((event.kind.as_str(), event.subject.as_str()), (*kind, *subject), "{name}");
+        assert_eq!(event.body, body, "{name}");
+        let own_id = event.id.to_string();
+        assert_eq!(event.key, if subject.is_empty() { own_id.as_str() } else { subject }, "{name}");
+    }
+    assert_eq!(front.counts().accepted.get(), FIXTURES.len() as u64);
+}
+
+#[tokio::test]
+async fn odd_bodies_are_answered_200_and_kept_byte_for_byte() {
+    let front = plain().await;
+    let big = format!(
+        r#"{{"type":"message_received","data":{{"customer":{{"traits":{{"n":"{}"}}}}}}}}"#,
+        "x".repeat(137_000)
+    );
+    let mut odd: Vec<(Vec<u8>, &str)> = ODD.iter().map(|(body, kind)| (body.as_bytes().to_vec(), *kind)).collect();
+    odd.push((big.into(), "message_received"));
+    odd.extend(
+        [b"".to_vec(), b"not JSON".to_vec(), b"{\"type\":\"x".to_vec(), b"\"\xff\"".to_vec()]
+            .map(|b| (b, "unparsable")),
+    );
+    for (body, kind) in odd {
+        let shown = String::from_utf8_lossy(&body).chars().take(80).collect::<String>();
+        assert_eq!(front.post(&body).await.status, 200, "{shown}");
+        let event = front.journal.events().pop().unwrap();
+        assert_eq!((event.kind.as_str(), &event.body[..]), (kind, &body[..]), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn every_kind_of_bad_signature_is_401_and_counted_by_its_reason() {
+    let front = plain().await;
+    let body = b"{}";
+    let good = sign(body);
+    for (lines, error) in [
+        (String::new(), "missing"),
+        ("x-interakt-signature: sha256=00\r\n".into(), "missing"),
+        ("interakt-signature: \r\n".into(), "malformed"),
+        ("interakt-signature: sha256=\r\n".into(), "malformed"),
+        (format!("interakt-signature: {good}00\r\n"), "malformed"),
+        (format!("interakt-signature: {}\r\n", "\u{ff}".repeat(64)), "malformed"),
+        (format!("interakt-signature: {good}\r\ninterakt-signature: {}\r\n", sign(b"x")), "malformed"),
+        (format!("interakt-signature: {}\r\n", sign(b"{ }")), "does not match"),
+        (format!("interakt-signature: {}\r\n", "0".repeat(64)), "does not match"),
+    ] {
+        let reply = front.ask(posted(&lines, body)).await;
+        assert_eq!(reply.status, 401, "{lines}");
+        assert!(reply.json()["error"].as_str().unwrap().contains(error), "{lines}: {reply:?}");
+        assert_eq!(reply.header("content-type"), Some("application/json"));
+    }
+    let counts = front.counts();
+    assert_eq!([counts.missing.get(), counts.malformed.get(), counts.wrong.get(), counts.rejected()], [2, 5, 2, 9]);
+    assert!(front.journal.events().is_empty());
+}
+
+#[tokio::test]
+async fn the_official_vector_is_accepted_and_its_spaced_form_is_not() {
+    let front = plain().await;
+    let line = "Interakt-Signature: sha256=b84783d10ede5bd6ed771e8b16fbe5a7093340159d6e49ec4248350b6ec2c7b4\r\n";
+    assert_eq!(front.ask(posted(line, br#"{"foo":1,"bar":2}"#)).await.status, 200);
+    assert_eq!(front.ask(posted(line, br#"{"foo": 1, "bar": 2}"#)).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_sources_path_answers_probes_and_names_its_methods() {
+    let front = plain().await;
+    let mut client = front.connect().await;
+    for (method, status) in [("GET", 200), ("HEAD", 200), ("PUT", 405), ("DELETE", 405), ("OPTIONS", 405)] {
+        client.send(format!("{method} {PATH}?hub.challenge=1 HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        let reply = client.try_reply(method != "HEAD").await.unwrap();
+        assert_eq!(reply.status, status, "{method}");
+        assert_eq!(reply.header("allow"), (status == 405).then_some("POST, GET, HEAD"), "{method}");
+        assert!(method == "HEAD" || reply.json().is_object());
+    }
+    assert_eq!(front.ingress.counts().wrong_method.get(), 3);
+}
+
+#[tokio::test]
+async fn other_paths_are_404_whatever_the_method() {
+    let front = plain().await;
+    for (method, path) in
+        [("POST", "/"), ("GET", "/webhooks"), ("POST", "/webhooks/interakt/"), ("PUT", "/webhooks/Interakt")]
+    {
+        let reply = front.ask(format!("{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")).await;
+        assert_eq!((reply.status, reply.json()["error"].is_string()), (404, true), "{method} {path}");
+    }
+    assert_eq!(front.ingress.counts().not_found.get(), 4);
+}
+
+#[tokio::test]
+async fn a_connection_serves_one_request_after_another() {
+    let front = plain().await;
+    let mut client = front.connect().await;
+    for n in 0..3 {
+        client.send(signed(format!("{{\"n\":{n}}}").as_bytes())).await;
+        assert_eq!(client.reply().await.status, 200);
+        client.send(posted("", b"{}")).await;
+        assert_eq!(client.reply().await.status, 401);
+    }
+    assert_eq!(front.ingress.counts().connections.get(), 1);
+}
+
+#[tokio::test]
+async fn a_sender_that_closes_its_half_still_gets_its_answer() {
+    let front = front(server(), source(), Does::Hang).await;
+    let mut client = front.connect().await;
+    client.send(signed(b"{}")).await;
+    client.0.shutdown().await.unwrap();
+    until(|| front.journal.hanging() == 1).await;
+    front.journal.tell(DURABLE);
+    assert_eq!(client.reply().await.status, 200);
+    assert!(client.is_closed().await);
+}
+
+#[tokio::test]
+async fn a_sender_that_expects_100_continue_gets_it() {
+    let front = plain().await;
+    let request = signed(b"{}");
+    let request = String::from_utf8(request).unwrap().replacen("host", "expect: 100-continue\r\nhost", 1);
+    let (head, body) = request.split_at(request.len() - 2);
+    let mut client = front.connect().await;
+    client.send(head).await;
+    assert_eq!(client.reply().await.status, 100);
+    client.send(body).await;
+    assert_eq!(client.reply().await.status, 200);
+}

@@ -1,0 +1,253 @@
+//! Sizes, times, and pauses: what is too much is refused, what is much is waited with.
+
+use super::*;
+
+fn small() -> ServerConfig {
+    ServerConfig { max_body: Size(1000), ..server() }
+}
+
+fn quick() -> ServerConfig {
+    ServerConfig { header_timeout: Period::millis(250), body_timeout: Period::millis(250), ..server() }
+}
+
+/// A chunked webhook, signed as `body`.
+fn chunked(body: &[u8], chunk: usize) -> Vec<u8> {
+    let head = format!(
+        "POST {PATH} HTTP/1.1\r\nhost: x\r\ninterakt-signature: {}\r\ntransfer-encoding: chunked\r\n\r\n",
+        sign(body)
+    );
+    let mut out = head.into_bytes();
+    for part in body.chunks(chunk) {
+        out.extend_from_slice(format!("{:x}\r\n", part.len()).as_bytes());
+        out.extend_from_slice(part);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"0\r\n\r\n");
+    out
+}
+
+#[tokio::test]
+async fn a_body_of_exactly_max_body_is_taken_and_one_byte_more_is_413() {
+    let front = front(small(), source(), Does::Flush).await;
+    let (full, over) = (vec![b'x'; 1000], vec![b'x'; 1001]);
+    for (request, status) in [
+        (signed(&full), 200),
+        (chunked(&[b'y'; 1000], 300), 200),
+        (signed(&over), 413),
+        (chunked(&over, 300), 413),
+        (chunked(&over, 1001), 413),
+    ] {
+        let mut client = front.connect().await;
+        client.send(request).await;
+        let reply = client.reply().await;
+        assert_eq!(reply.status, status);
+        if status == 413 {
+            assert_eq!(reply.header("connection"), Some("close"));
+            assert!(client.is_closed().await);
+        }
+    }
+    assert_eq!(front.counts().too_large.get(), 3);
+    assert_eq!(front.journal.events().len(), 2);
+}
+
+#[tokio::test]
+async fn a_413_reaches_a_sender_that_is_still_sending() {
+    let front = front(small(), source(), Does::Flush).await;
+    let body = vec![b'x'; 4 << 20];
+    let mut client = front.connect().await;
+    client.send(signed(&body)).await;
+    assert_eq!(client.reply().await.status, 413);
+}
+
+#[tokio::test]
+async fn a_413_is_answered_before_a_sender_that_asks_first_sends_anything() {
+    let front = front(small(), source(), Does::Flush).await;
+    let head = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 1001\r\n\r\n");
+    assert_eq!(front.ask(head).await.status, 413);
+}
+
+#[tokio::test]
+async fn bodies_of_many_frames_come_together_unchanged() {
+    let front = plain().await;
+    let body: Vec<u8> = (0..1 << 20).map(|n: u32| n.to_le_bytes()[usize::from(n.is_multiple_of(3))]).collect();
+    assert_eq!(front.post(&body).await.status, 200);
+    assert_eq!(front.ask(chunked(&body[1..], 700)).await.status, 200);
+    let events = front.journal.events();
+    assert!(events[0].body == body && events[1].body == body[1..]);
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_slow_is_408_and_the_connection_closed() {
+    let front = front(quick(), source(), Does::Flush).await;
+    for part in ["P", "POST /web", "POST / HTTP/1.1\r\nhost: x\r\nx-a: "] {
+        let mut client = front.connect().await;
+        client.send(part).await;
+        let reply = client.reply().await;
+        assert_eq!((reply.status, reply.header("connection")), (408, Some("close")), "{part:?}");
+        assert!(reply.json()["error"].is_string());
+        assert!(client.is_closed().await);
+    }
+    assert_eq!(front.ingress.counts().slow_heads.get(), 3);
+}
+
+#[tokio::test]
+async fn a_slow_head_is_408_on_a_connection_that_has_served_before_too() {
+    let front = front(quick(), source(), Does::Flush).await;
+    let mut client = front.connect().await;
+    client.send(signed(b"{}")).await;
+    assert_eq!(client.reply().await.status, 200);
+    client.send("POST /web").await;
+    assert_eq!(client.reply().await.status, 408);
+    assert!(client.is_closed().await);
+}
+
+#[tokio::test]
+async fn a_connection_at_rest_between_requests_outlives_the_head_timeout() {
+    let front = front(quick(), source(), Does::Flush).await;
+    let mut client = front.connect().await;
+    for n in 0..2 {
+        client.send(signed(format!("{n}").as_bytes())).await;
+        assert_eq!(client.reply().await.status, 200);
+        tokio::time::sleep(Duration::from_millis(600)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_never_says_anything_is_closed_in_silence() {
+    let front = front(quick(), source(), Does::Flush).await;
+    assert!(front.connect().await.try_reply(true).await.is_none());
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_slow_is_408_and_the_connection_closed() {
+    let front = front(quick(), source(), Does::Flush).await;
+    for head in [
+        "content-length: 10\r\n\r\n12345",
+        "transfer-encoding: chunked\r\n\r\n5\r\n12345\r\n",
+        "content-length: 1\r\n\r\n",
+    ] {
+        let mut client = front.connect().await;
+        client.send(format!("POST {PATH} HTTP/1.1\r\nhost: x\r\n{head}")).await;
+        let reply = client.reply().await;
+        assert_eq!((reply.status, reply.header("connection")), (408, Some("close")), "{head:?}");
+        assert!(client.is_closed().await);
+    }
+    assert_eq!(front.counts().too_slow.get(), 3);
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_431() {
+    let front = front(ServerConfig { max_header_bytes: Size(2048), ..server() }, source(), Does::Flush).await;
+    let with = |bytes: usize| {
+        posted(&format!("interakt-signature: {}\r\nx-pad: {}\r\n", sign(b"{}"), "p".repeat(bytes)), b"{}")
+    };
+    assert_eq!(front.ask(with(1700)).await.status, 200);
+    for bytes in [2048, 10_000, 4 << 20] {
+        let mut client = front.connect().await;
+        client.send(with(bytes)).await;
+        assert_eq!(client.reply().await.status, 431, "{bytes}");
+        assert!(client.is_closed().await);
+    }
+    assert_eq!(front.ingress.counts().large_heads.get(), 3);
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_no_event() {
+    let front = plain().await;
+    let mut client = front.connect().await;
+    let whole = signed(b"{\"a\":1}");
+    client.send(&whole[..whole.len() - 1]).await;
+    client.0.shutdown().await.unwrap();
+    assert_eq!(client.try_reply(true).await.map(|r| r.status), Some(400));
+    assert!(front.journal.events().is_empty());
+    until(|| front.counts().broken.get() == 1).await;
+}
+
+#[tokio::test]
+async fn what_is_not_http_is_400() {
+    let front = plain().await;
+    assert_eq!(front.ask("hello\r\n\r\n").await.status, 400);
+    assert_eq!(front.ask(format!("POST {PATH} HTTP/1.1\r\ncontent-length: x\r\n\r\n")).await.status, 400);
+}
+
+#[tokio::test]
+async fn past_max_connections_new_ones_wait_until_one_ends() {
+    let front = front(ServerConfig { max_connections: 1, ..server() }, source(), Does::Flush).await;
+    let mut first = front.connect().await;
+    first.send(signed(b"1")).await;
+    assert_eq!(first.reply().await.status, 200);
+    let mut second = front.connect().await;
+    second.send(signed(b"2")).await;
+    // The first is still served; the second is not looked at.
+    first.send(signed(b"3")).await;
+    assert_eq!(first.reply().await.status, 200);
+    assert_eq!(front.journal.events().len(), 2);
+    drop(first);
+    assert_eq!(second.reply().await.status, 200);
+}
+
+#[tokio::test]
+async fn with_all_room_taken_reading_pauses_and_goes_on_when_there_is_some() {
+    let server = ServerConfig { max_inflight_bytes: Size(2500), ..small() };
+    let front = front(server, source(), Does::Flush).await;
+    let head = |n: u8| {
+        let body = [n; 1000];
+        let lines = format!("interakt-signature: {}\r\n", sign(&body));
+        (posted(&lines, &body)[..].to_vec(), body)
+    };
+    // 1500 bytes shared, and a lane of 1000: one gets shared room, one the lane, the third must wait.
+    let mut clients = Vec::new();
+    for n in 0..3 {
+        let mut client = front.connect().await;
+        let (request, _) = head(n);
+        client.send(&request[..request.len() - 1]).await;
+        clients.push(client);
+        until(|| front.ingress.room.free() == [(500, 1), (500, 0), (500, 0)][usize::from(n)]).await;
+    }
+    clients[2].send([2]).await;
+    clients[0].send([0]).await;
+    assert_eq!(clients[0].reply().await.status, 200);
+    assert_eq!(clients[2].reply().await.status, 200, "never refused, only later");
+    clients[1].send([1]).await;
+    assert_eq!(clients[1].reply().await.status, 200);
+    until(|| front.ingress.room.free() == (1500, 1)).await;
+}
+
+#[tokio::test]
+async fn a_sender_is_not_blamed_for_the_time_it_waited_for_room() {
+    let server = ServerConfig { max_inflight_bytes: Size(1000), max_body: Size(1000), ..server() };
+    let server = ServerConfig { body_timeout: Period::millis(300), ..server };
+    let front = front(server, source(), Does::Flush).await;
+    let mut slow = Vec::new();
+    for _ in 0..2 {
+        let mut client = front.connect().await;
+        client.send(format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: 900\r\n\r\n")).await;
+        until(|| front.ingress.room.free() == (0, 0)).await;
+        slow.push(client);
+    }
+    // Comes third, waits out the whole time of both before it, and still has all of its own.
+    let mut patient = front.connect().await;
+    let request = signed(&[b'p'; 900]);
+    patient.send(&request[..request.len() - 1]).await;
+    for client in &mut slow {
+        assert_eq!(client.reply().await.status, 408);
+    }
+    patient.send(b"p").await;
+    assert_eq!(patient.reply().await.status, 200);
+}
+
+#[tokio::test]
+async fn many_large_bodies_in_little_room_all_get_through() {
+    let server = ServerConfig { max_inflight_bytes: Size(300_000), max_body: Size(200_000), ..server() };
+    let front = Arc::new(front(server, source(), Does::Flush).await);
+    let posts: Vec<_> = (0..20_u8)
+        .map(|n| {
+            let front = front.clone();
+            tokio::spawn(async move { front.ask(chunked(&vec![n; 150_000], 9_999)).await.status })
+        })
+        .collect();
+    for post in posts {
+        assert_eq!(within(post).await.unwrap(), 200);
+    }
+    assert_eq!(front.ingress.room.free(), (100_000, 1));
+}

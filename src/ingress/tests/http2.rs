@@ -1,0 +1,127 @@
+//! The same over HTTP/2 cleartext: what ends a connection on HTTP/1.1 ends one stream here.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, Version};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Frame, Incoming};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
+use super::*;
+
+type Body = http_body_util::combinators::BoxBody<Bytes, Infallible>;
+
+/// A body of these bytes.
+fn full(bytes: &[u8]) -> Body {
+    Full::new(Bytes::copy_from_slice(bytes)).boxed()
+}
+
+/// A body of unknown length: these parts, and then its end, or nothing more at all.
+struct Parts {
+    parts: std::vec::IntoIter<Vec<u8>>,
+    ends: bool,
+}
+
+fn parts(parts: &[&[u8]], ends: bool) -> Body {
+    Parts { parts: parts.iter().map(|p| p.to_vec()).collect::<Vec<_>>().into_iter(), ends }.boxed()
+}
+
+impl hyper::body::Body for Parts {
+    type Data = Bytes;
+    type Error = Infallible;
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.parts.next() {
+            Some(part) => Poll::Ready(Some(Ok(Frame::data(part.into())))),
+            None if self.ends => Poll::Ready(None),
+            None => Poll::Pending,
+        }
+    }
+}
+
+async fn connect(front: &Front) -> http2::SendRequest<Body> {
+    let stream = TcpStream::connect(front.at).await.unwrap();
+    let (send, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    send
+}
+
+fn post(signature: &str, body: Body) -> Request<Body> {
+    Request::post(format!("http://x{PATH}")).header("interakt-signature", signature).body(body).unwrap()
+}
+
+async fn ask(send: &mut http2::SendRequest<Body>, request: Request<Body>) -> (StatusCode, String) {
+    let response: Response<Incoming> = within(send.send_request(request)).await.unwrap();
+    assert_eq!(response.version(), Version::HTTP_2);
+    let status = response.status();
+    let body = within(response.into_body().collect()).await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn webhooks_are_taken_and_refused_as_over_http_1() {
+    let front = plain().await;
+    let mut send = connect(&front).await;
+    for (n, body) in [&b"{\"type\":\"message_received\"}"[..], b"", &[b'x'; 300_000]].into_iter().enumerate() {
+        let (status, answer) = ask(&mut send, post(&sign(body), full(body))).await;
+        let event = &front.journal.events()[n];
+        assert_eq!((status.as_u16(), answer), (200, format!(r#"{{"id":"{}"}}"#, event.id)));
+        assert_eq!(event.body, body);
+    }
+    assert_eq!(ask(&mut send, post("x", full(b"{}"))).await.0, 401);
+    let elsewhere = Request::post("http://x/elsewhere").body(full(b"{}")).unwrap();
+    assert_eq!(ask(&mut send, elsewhere).await.0, 404);
+    assert_eq!(front.ingress.counts().connections.get(), 1);
+}
+
+#[tokio::test]
+async fn a_413_or_408_ends_its_stream_only() {
+    let server = ServerConfig { max_body: Size(1000), body_timeout: Period::millis(250), ..server() };
+    let front = front(server, source(), Does::Hang).await;
+    let mut send = connect(&front).await;
+    let mut other = send.clone();
+    let pending = tokio::spawn(async move { ask(&mut other, post(&sign(b"{}"), full(b"{}"))).await });
+    until(|| front.journal.hanging() == 1).await;
+
+    assert_eq!(ask(&mut send, post("x", full(&[b'x'; 1001]))).await.0, 413);
+    assert_eq!(ask(&mut send, post("x", parts(&[&[b'x'; 700], &[b'x'; 700]], true))).await.0, 413);
+    assert_eq!(ask(&mut send, post("x", parts(&[b"12345"], false))).await.0, 408);
+
+    front.journal.tell(DURABLE);
+    assert_eq!(pending.await.unwrap().0, 200, "the stream beside them");
+    front.journal.does(Does::Flush);
+    assert_eq!(ask(&mut send, post(&sign(b"{} "), full(b"{} "))).await.0, 200, "the connection goes on");
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_431() {
+    let front = front(ServerConfig { max_header_bytes: Size(2048), ..server() }, source(), Does::Flush).await;
+    let mut send = connect(&front).await;
+    let mut request = post(&sign(b"{}"), full(b"{}"));
+    request.headers_mut().insert("x-pad", "p".repeat(4000).parse().unwrap());
+    assert_eq!(ask(&mut send, request).await.0, 431);
+    assert_eq!(ask(&mut send, post(&sign(b"{}"), full(b"{}"))).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_connection_without_a_request_is_closed_after_the_head_timeout() {
+    let front = front(ServerConfig { header_timeout: Period::millis(250), ..server() }, source(), Does::Flush).await;
+    let send = connect(&front).await;
+    until(|| send.is_closed()).await;
+    assert_eq!(front.ingress.counts().slow_heads.get(), 1);
+}
+
+#[tokio::test]
+async fn a_stop_answers_the_stream_that_has_begun() {
+    let front = front(server(), source(), Does::Hang).await;
+    let mut send = connect(&front).await;
+    let pending = tokio::spawn(async move { ask(&mut send, post(&sign(b"{}"), full(b"{}"))).await });
+    until(|| front.journal.hanging() == 1).await;
+    front.stop.send(()).unwrap();
+    front.journal.tell(DURABLE);
+    assert_eq!(pending.await.unwrap().0, 200);
+    within(front.served).await.unwrap();
+}

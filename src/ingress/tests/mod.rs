@@ -1,0 +1,288 @@
+//! The front on a real socket, against a journal that does as it is told.
+//!
+//! `answers` the answer table; `journaling` what the journal's word does to answers and repeats; `bounds` sizes, times
+//! and pauses; `http2` the same over HTTP/2; `stopping` listeners and the end; `checking` faults in the tables.
+
+mod answers;
+mod bounds;
+mod checking;
+mod http2;
+mod journaling;
+mod stopping;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sink_api::{Event, Period, Secret, Size};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::event;
+use crate::journal::{
+    AppendError, Chunk, JournalError, OnFailure, Position, Progress, Record, Settlement, SinkState, Told, TypeCount,
+};
+use crate::verify::HmacSha256;
+
+/// No test waits longer for anything.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const PATH: &str = "/webhooks/interakt";
+
+/// What the journal does with a record.
+#[derive(Clone, Debug)]
+enum Does {
+    /// Flushes it at once.
+    Flush,
+    /// Says nothing, until [`FakeJournal::tell`].
+    Hang,
+    /// Says that it is at risk, and no more until [`FakeJournal::tell`].
+    Risk,
+    /// Does not take it.
+    Fail,
+    /// Drops its word.
+    Forget,
+}
+
+/// A journal in memory.
+struct FakeJournal {
+    does: Mutex<Does>,
+    records: Mutex<Vec<(Record, OnFailure)>>,
+    hanging: Mutex<Vec<Told>>,
+}
+
+impl FakeJournal {
+    fn new(does: Does) -> Arc<Self> {
+        Arc::new(Self { does: Mutex::new(does), records: Mutex::default(), hanging: Mutex::default() })
+    }
+
+    fn does(&self, does: Does) {
+        *self.does.lock().unwrap() = does;
+    }
+
+    fn events(&self) -> Vec<Event> {
+        self.records.lock().unwrap().iter().map(|(record, _)| event::decode(record).unwrap()).collect()
+    }
+
+    fn hanging(&self) -> usize {
+        self.hanging.lock().unwrap().len()
+    }
+
+    /// Tells everybody who waits, for good.
+    fn tell(&self, progress: Progress) {
+        for mut told in std::mem::take(&mut *self.hanging.lock().unwrap()) {
+            told(progress.clone());
+        }
+    }
+}
+
+const DURABLE: Progress = Progress::Durable(Position { shard: 0, offset: 0 });
+const FAILED: Progress = Progress::Failed(AppendError::QueueFull);
+
+#[async_trait]
+impl Journal for FakeJournal {
+    fn append(&self, record: Record, on_failure: OnFailure, mut told: Told) {
+        self.records.lock().unwrap().push((record, on_failure));
+        match &*self.does.lock().unwrap() {
+            Does::Flush => told(DURABLE),
+            Does::Hang => self.hanging.lock().unwrap().push(told),
+            Does::Risk => {
+                told(Progress::AtRisk);
+                self.hanging.lock().unwrap().push(told);
+            }
+            Does::Fail => told(FAILED),
+            Does::Forget => drop(told),
+        }
+    }
+    async fn read(&self, from: Position, _: u64) -> Result<Chunk, JournalError> {
+        Ok(Chunk { entries: vec![], next: from, gap: None })
+    }
+    async fn wait(&self, _: Position) {}
+    fn end(&self) -> Position {
+        Position { shard: 0, offset: 0 }
+    }
+    fn oldest(&self) -> Position {
+        self.end()
+    }
+    async fn seek(&self, _: i64) -> Result<Position, JournalError> {
+        Ok(self.end())
+    }
+    async fn counts(&self, _: Position) -> Result<Vec<TypeCount>, JournalError> {
+        Ok(vec![])
+    }
+    async fn load(&self, _: &str) -> Result<Option<SinkState>, JournalError> {
+        Ok(None)
+    }
+    async fn settle(&self, _: Settlement) -> Result<(), JournalError> {
+        Ok(())
+    }
+    fn hold(&self, _: &str, _: Position) {}
+    fn release(&self, _: &str) {}
+    fn at_risk(&self) -> u64 {
+        0
+    }
+    async fn close(&self) {}
+}
+
+/// A `[server]` on any free port.
+fn server() -> ServerConfig {
+    ServerConfig { listen: vec!["127.0.0.1:0".into()], ..ServerConfig::default() }
+}
+
+/// A source as the config's defaults have it.
+fn source() -> SourceConfig {
+    SourceConfig {
+        kind: SourceKind::Interakt,
+        path: PATH.into(),
+        secret: Secret::new("examplekey\n"),
+        previous_secret: None,
+        dedupe: DedupeWindow::For(Period::secs(600)),
+        on_journal_failure: OnJournalFailure::Accept,
+        ack_deadline: Period::secs(20),
+        keep_headers: vec!["content-type".into(), "user-agent".into()],
+    }
+}
+
+/// A front being served.
+struct Front {
+    at: SocketAddr,
+    ingress: Arc<Ingress>,
+    journal: Arc<FakeJournal>,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<()>,
+}
+
+async fn front(server: ServerConfig, source: SourceConfig, does: Does) -> Front {
+    let journal = FakeJournal::new(does);
+    let sources = vec![("interakt".into(), source)];
+    let ingress = Ingress::new(&server, sources, journal.clone(), vec![]).unwrap();
+    let listener = TcpListener::from_std(bind(&server).unwrap().remove(0)).unwrap();
+    let at = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let served = tokio::spawn({
+        let ingress = ingress.clone();
+        async move { ingress.serve(listener, async move { drop(stopped.await) }).await }
+    });
+    Front { at, ingress, journal, stop, served }
+}
+
+/// A front with every default, whose journal flushes.
+async fn plain() -> Front {
+    front(server(), source(), Does::Flush).await
+}
+
+impl Front {
+    fn counts(&self) -> &SourceCounts {
+        self.ingress.source_counts().next().unwrap().1
+    }
+
+    async fn connect(&self) -> Client {
+        Client(TcpStream::connect(self.at).await.unwrap())
+    }
+
+    /// One request on its own connection.
+    async fn ask(&self, request: impl AsRef<[u8]>) -> Reply {
+        let mut client = self.connect().await;
+        client.send(request).await;
+        client.reply().await
+    }
+
+    /// One signed webhook on its own connection.
+    async fn post(&self, body: impl AsRef<[u8]>) -> Reply {
+        self.ask(signed(body.as_ref())).await
+    }
+}
+
+fn sign(body: &[u8]) -> String {
+    HmacSha256::new(b"examplekey", None).unwrap().sign(body)
+}
+
+/// A signed webhook's bytes.
+fn signed(body: &[u8]) -> Vec<u8> {
+    posted(&format!("interakt-signature: {}\r\n", sign(body)), body)
+}
+
+/// A webhook's bytes with these header lines.
+fn posted(lines: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\n{lines}content-length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
+/// A response.
+#[derive(Debug)]
+struct Reply {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Reply {
+    fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+
+    fn id(&self) -> String {
+        self.json()["id"].as_str().unwrap_or_else(|| panic!("no id: {self:?}")).to_owned()
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+}
+
+/// A connection, spoken to in raw bytes.
+struct Client(TcpStream);
+
+impl Client {
+    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    /// The next response, by its content-length.
+    async fn reply(&mut self) -> Reply {
+        self.try_reply(true).await.expect("a response")
+    }
+
+    /// The same, or `None` where the connection was closed instead.
+    async fn try_reply(&mut self, has_body: bool) -> Option<Reply> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            match within(self.0.read_u8()).await {
+                Ok(byte) => head.push(byte),
+                Err(_) if head.is_empty() => return None,
+                Err(e) => panic!("{e} after {:?}", String::from_utf8_lossy(&head)),
+            }
+        }
+        let head = String::from_utf8(head).unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let mut reply = Reply { status, head, body: String::new() };
+        let length = reply.header("content-length").map_or(0, |n| n.parse().unwrap());
+        let mut body = vec![0; if has_body { length } else { 0 }];
+        within(self.0.read_exact(&mut body)).await.unwrap();
+        reply.body = String::from_utf8(body).unwrap();
+        Some(reply)
+    }
+
+    async fn is_closed(&mut self) -> bool {
+        !matches!(within(self.0.read(&mut [0])).await, Ok(1..))
+    }
+}
+
+/// What the future gives; a test that waits for nothing ends.
+async fn within<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future).await.expect("it never came")
+}
+
+/// Waits until something is so.
+async fn until(mut so: impl FnMut() -> bool) {
+    within(async {
+        while !so() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}

@@ -1,0 +1,147 @@
+//! Listeners: what they bind, how they share, and how they stop.
+
+use super::*;
+
+#[tokio::test]
+async fn a_stop_answers_the_request_that_has_begun_and_closes_its_connection() {
+    let front = front(server(), source(), Does::Hang).await;
+    let mut client = front.connect().await;
+    client.send(signed(b"{}")).await;
+    until(|| front.journal.hanging() == 1).await;
+    front.stop.send(()).unwrap();
+    // Nobody is let in any more; the request goes on.
+    within(async {
+        while TcpStream::connect(front.at).await.is_ok() {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    assert!(!front.served.is_finished());
+    front.journal.tell(DURABLE);
+    let reply = client.reply().await;
+    assert_eq!((reply.status, reply.header("connection")), (200, Some("close")));
+    assert!(client.is_closed().await);
+    within(front.served).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_lets_a_half_sent_request_finish() {
+    let request = signed(b"{}");
+    for cut in [1, 30, request.len() - 1] {
+        let front = plain().await;
+        let mut client = front.connect().await;
+        client.send(&request[..cut]).await;
+        until(|| front.ingress.counts().connections.get() == 1).await;
+        front.stop.send(()).unwrap();
+        tokio::task::yield_now().await;
+        client.send(&request[cut..]).await;
+        assert_eq!(client.reply().await.status, 200, "cut at {cut}");
+        within(front.served).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_stop_waits_a_moment_for_a_fresh_connection_and_for_one_at_rest() {
+    let front = plain().await;
+    let (mut fresh, mut resting) = (front.connect().await, front.connect().await);
+    resting.send(signed(b"1")).await;
+    assert_eq!(resting.reply().await.status, 200);
+    until(|| front.ingress.counts().connections.get() == 2).await;
+    front.stop.send(()).unwrap();
+    within(async {
+        while TcpStream::connect(front.at).await.is_ok() {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    fresh.send(signed(b"2")).await;
+    resting.send(signed(b"3")).await;
+    assert_eq!((fresh.reply().await.status, resting.reply().await.status), (200, 200));
+    within(front.served).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_long_for_connections_that_say_nothing() {
+    let front = front(ServerConfig { drain: Period::secs(3600), ..server() }, source(), Does::Flush).await;
+    let (mut fresh, mut resting) = (front.connect().await, front.connect().await);
+    resting.send(signed(b"1")).await;
+    assert_eq!(resting.reply().await.status, 200);
+    front.stop.send(()).unwrap();
+    assert!(fresh.is_closed().await && resting.is_closed().await);
+    within(front.served).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_serves_who_stands_in_the_kernels_queue() {
+    let listener = TcpListener::from_std(bind(&server()).unwrap().remove(0)).unwrap();
+    let mut client = Client(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+    client.send(signed(b"{}")).await;
+    let journal = FakeJournal::new(Does::Flush);
+    let ingress = Ingress::new(&server(), vec![("interakt".into(), source())], journal, vec![]).unwrap();
+    // Stopped before it has accepted anything.
+    within(ingress.serve(listener, async {})).await;
+    assert_eq!(client.reply().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_stop_ends_after_drain_whoever_is_left() {
+    let front = front(ServerConfig { drain: Period::millis(50), ..server() }, source(), Does::Hang).await;
+    let mut client = front.connect().await;
+    client.send(signed(b"{}")).await;
+    until(|| front.journal.hanging() == 1).await;
+    front.stop.send(()).unwrap();
+    within(front.served).await.unwrap();
+    assert!(client.is_closed().await);
+    front.journal.tell(DURABLE);
+    let counts = front.ingress.source_counts().next().unwrap().1;
+    assert_eq!(counts.accepted.get(), 1, "the journal's word counts all the same");
+}
+
+#[test]
+fn several_single_threaded_runtimes_share_one_socket() {
+    let bound = bind(&server()).unwrap().remove(0);
+    let at = bound.local_addr().unwrap();
+    let ingress =
+        Ingress::new(&server(), vec![("interakt".into(), source())], FakeJournal::new(Does::Flush), vec![]).unwrap();
+    let (stop, _) = tokio::sync::watch::channel(false);
+    let threads: Vec<_> = (0..2)
+        .map(|_| {
+            let (listener, ingress, mut stopped) = (bound.try_clone().unwrap(), ingress.clone(), stop.subscribe());
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(async move {
+                    let listener = TcpListener::from_std(listener).unwrap();
+                    ingress.serve(listener, async move { drop(stopped.wait_for(|s| *s).await) }).await;
+                });
+            })
+        })
+        .collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        for n in 0..50 {
+            let mut client = Client(TcpStream::connect(at).await.unwrap());
+            client.send(signed(format!("{n}").as_bytes())).await;
+            assert_eq!(client.reply().await.status, 200);
+        }
+    });
+    stop.send_replace(true);
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    assert_eq!(ingress.source_counts().next().unwrap().1.accepted.get(), 50);
+}
+
+#[test]
+fn an_address_in_use_is_named() {
+    let holder = bind(&server()).unwrap().remove(0);
+    let taken = holder.local_addr().unwrap().to_string();
+    let error = bind(&ServerConfig { listen: vec!["127.0.0.1:0".into(), taken.clone()], ..server() }).unwrap_err();
+    assert!(matches!(error, BindError::Bind { .. }));
+    assert!(error.to_string().contains(&taken), "{error}");
+}
+
+#[test]
+fn a_name_is_bound_at_its_addresses() {
+    let bound = bind(&ServerConfig { listen: vec!["localhost:0".into()], ..server() }).unwrap();
+    assert!(!bound.is_empty() && bound.iter().all(|l| l.local_addr().unwrap().ip().is_loopback()));
+    let error = bind(&ServerConfig { listen: vec!["no.such.host.invalid:1".into()], ..server() }).unwrap_err();
+    assert!(error.to_string().contains("no.such.host.invalid:1"), "{error}");
+}

@@ -1,0 +1,69 @@
+//! The threads that serve: one single-threaded runtime per core, each accepting from a duplicate of every listener.
+//!
+//! Measured against one shared runtime with work stealing (ARCHITECTURE.md, "Runtime shape"). The listeners are
+//! duplicated, not bound again with SO_REUSEPORT: whichever thread is free accepts, a stop loses nothing that the kernel
+//! had already given to one of several queues, and a second daemon cannot slip in on the same port.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::Ingress;
+
+/// The serving threads.
+pub struct Threads(Vec<JoinHandle<()>>);
+
+impl Threads {
+    /// Starts serving until `stop` turns true.
+    ///
+    /// # Errors
+    /// Where the system gives no thread, runtime or duplicate.
+    pub fn start(front: &Arc<Ingress>, listeners: &[TcpListener], stop: &watch::Receiver<bool>) -> io::Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let one = |core: usize| {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let own = listeners.iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>()?;
+            let own = {
+                let _inside = runtime.enter();
+                own.into_iter().map(tokio::net::TcpListener::from_std).collect::<io::Result<Vec<_>>>()?
+            };
+            let (front, stop) = (Arc::clone(front), stop.clone());
+            std::thread::Builder::new()
+                .name(format!("ingress-{core}"))
+                .spawn(move || serve(&runtime, &front, own, &stop))
+        };
+        (0..cores).map(one).collect::<io::Result<Vec<_>>>().map(Self)
+    }
+
+    /// Waits until every thread has answered what had begun. Blocks.
+    pub fn join(self) {
+        for thread in self.0 {
+            // A panic was reported on stderr by the thread itself; the others still want their time.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(
+    runtime: &Runtime,
+    front: &Arc<Ingress>,
+    listeners: Vec<tokio::net::TcpListener>,
+    stop: &watch::Receiver<bool>,
+) {
+    runtime.block_on(async {
+        let mut serving = JoinSet::new();
+        for listener in listeners {
+            let (front, mut stop) = (Arc::clone(front), stop.clone());
+            serving.spawn(async move {
+                // An error means that the sender is gone: then it is time to stop, too.
+                front.serve(listener, async move { drop(stop.wait_for(|stop| *stop).await) }).await;
+            });
+        }
+        while serving.join_next().await.is_some() {}
+    });
+}

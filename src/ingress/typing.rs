@@ -1,0 +1,288 @@
+//! What a signed body is about: its type and its subject, read in one pass over borrowed text.
+//!
+//! Only the few members that matter are looked at; the rest is skipped, not built. Nothing in a body makes this fail:
+//! what is not JSON is `unparsable`, what names no usable type is `unknown`. Pure.
+//!
+//! Where a name stands twice in an object the last one counts, as in nearly every JSON reader. A `type` that is there
+//! but cannot be used (no string, empty, too long, half an emoji) gives `unknown`; it does not fall through to `field`.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// The type of a body without a usable one.
+pub const UNKNOWN: &str = "unknown";
+/// The type of a body that is not JSON.
+pub const UNPARSABLE: &str = "unparsable";
+/// The type of a click that came without one.
+const CLICK: &str = "message_api_clicked";
+
+/// Longest type, in bytes.
+const MAX_TYPE: usize = 128;
+/// Longest subject, in bytes; it becomes the ordering key.
+const MAX_SUBJECT: usize = 256;
+
+/// What was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope<'b> {
+    /// The event's type, never empty.
+    pub kind: Cow<'b, str>,
+    /// What it is about: the message's id, else the workflow's, else empty.
+    pub subject: Cow<'b, str>,
+}
+
+/// Reads Interakt's envelope: `type`, else `field`, else a click by its `event.click_type` (also inside `data`, where
+/// some senders put the event); `data.message.id`, else `message.id`, else `data.workflow_id`.
+pub fn interakt(body: &[u8]) -> Envelope<'_> {
+    let Some(top) = std::str::from_utf8(body).ok().and_then(read) else {
+        return Envelope { kind: UNPARSABLE.into(), subject: "".into() };
+    };
+    let clicked = top.event.clicked || top.data.clicked;
+    let kind = match top.kind.or(top.field) {
+        Some(raw) => text(raw, MAX_TYPE).unwrap_or(UNKNOWN.into()),
+        None if clicked => CLICK.into(),
+        None => UNKNOWN.into(),
+    };
+    let ids = [top.data.message_id, top.message.id, top.data.workflow_id];
+    let subject = ids.into_iter().flatten().find_map(|raw| scalar(raw, MAX_SUBJECT)).unwrap_or_default();
+    Envelope { kind, subject }
+}
+
+/// The top level; `None` where the text is not one JSON value.
+fn read(text: &str) -> Option<Top<'_>> {
+    // In nearly all bodies the objects on our way are objects, or something harmless. What serde cannot step over
+    // when asked for "anything" (a number no f64 holds, half an emoji) is stepped over by the second, slower reading.
+    [Nested::Inline, Nested::Apart].into_iter().find_map(|nested| {
+        let mut from = serde_json::Deserializer::from_str(text);
+        let top = if text.trim_start().starts_with('{') {
+            from.deserialize_map(Members { found: Top::default(), nested })
+        } else {
+            IgnoredAny::deserialize(&mut from).map(|_| Top::default())
+        };
+        top.and_then(|top| from.end().map(|()| top)).ok()
+    })
+}
+
+/// A JSON string of at most `max` bytes and at least one; `None` for anything else.
+fn text(raw: &RawValue, max: usize) -> Option<Cow<'_, str>> {
+    let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
+    let text = match inner.len() {
+        0 => return None,
+        // An escape is at most six bytes for one.
+        n if n > 6 * max => return None,
+        _ if inner.contains('\\') => Cow::Owned(serde_json::from_str(raw.get()).ok()?),
+        _ => Cow::Borrowed(inner),
+    };
+    (text.len() <= max).then_some(text)
+}
+
+/// The same, or a number's digits as they came.
+fn scalar(raw: &RawValue, max: usize) -> Option<Cow<'_, str>> {
+    let digits = raw.get();
+    match digits.as_bytes().first() {
+        Some(b'-' | b'0'..=b'9') if digits.len() <= max => Some(digits.into()),
+        _ => text(raw, max),
+    }
+}
+
+/// What an object of the envelope holds for us; fills itself member by member.
+trait Find<'b>: Default {
+    /// Takes the value if the name is one we look for; `false` leaves it in place.
+    fn member<A: MapAccess<'b>>(&mut self, name: Name, from: &mut A, nested: Nested) -> Result<bool, A::Error>;
+}
+
+#[derive(Default)]
+struct Top<'b> {
+    kind: Option<&'b RawValue>,
+    field: Option<&'b RawValue>,
+    event: Event,
+    message: Message<'b>,
+    data: Data<'b>,
+}
+
+#[derive(Default)]
+struct Data<'b> {
+    message_id: Option<&'b RawValue>,
+    workflow_id: Option<&'b RawValue>,
+    clicked: bool,
+}
+
+#[derive(Default)]
+struct Message<'b> {
+    id: Option<&'b RawValue>,
+}
+
+#[derive(Default)]
+struct Event {
+    clicked: bool,
+}
+
+impl<'b> Find<'b> for Top<'b> {
+    fn member<A: MapAccess<'b>>(&mut self, name: Name, from: &mut A, nested: Nested) -> Result<bool, A::Error> {
+        match name {
+            Name::Type => self.kind = Some(from.next_value()?),
+            Name::Field => self.field = Some(from.next_value()?),
+            Name::Event => self.event = nested.object(from)?,
+            Name::Message => self.message = nested.object(from)?,
+            Name::Data => self.data = nested.object(from)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+impl<'b> Find<'b> for Data<'b> {
+    fn member<A: MapAccess<'b>>(&mut self, name: Name, from: &mut A, nested: Nested) -> Result<bool, A::Error> {
+        match name {
+            Name::Message => self.message_id = nested.object::<Message<'b>, A>(from)?.id,
+            Name::Event => self.clicked = nested.object::<Event, A>(from)?.clicked,
+            Name::WorkflowId => self.workflow_id = Some(from.next_value()?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+impl<'b> Find<'b> for Message<'b> {
+    fn member<A: MapAccess<'b>>(&mut self, name: Name, from: &mut A, _: Nested) -> Result<bool, A::Error> {
+        if name == Name::Id {
+            self.id = Some(from.next_value()?);
+        }
+        Ok(name == Name::Id)
+    }
+}
+
+impl<'b> Find<'b> for Event {
+    fn member<A: MapAccess<'b>>(&mut self, name: Name, from: &mut A, _: Nested) -> Result<bool, A::Error> {
+        if name == Name::ClickType {
+            self.clicked = from.next_value::<&RawValue>()?.get() != "null";
+        }
+        Ok(name == Name::ClickType)
+    }
+}
+
+/// How a value inside the envelope is read.
+#[derive(Clone, Copy)]
+enum Nested {
+    /// In passing.
+    Inline,
+    /// Cut out first, then read.
+    Apart,
+}
+
+impl Nested {
+    /// What the next value holds; nothing where it is no object.
+    fn object<'b, F: Find<'b>, A: MapAccess<'b>>(self, from: &mut A) -> Result<F, A::Error> {
+        from.next_value_seed(Members { found: F::default(), nested: self })
+    }
+}
+
+struct Members<F> {
+    found: F,
+    nested: Nested,
+}
+
+impl<'b, F: Find<'b>> DeserializeSeed<'b> for Members<F> {
+    type Value = F;
+
+    fn deserialize<D: Deserializer<'b>>(self, from: D) -> Result<F, D::Error> {
+        match self.nested {
+            Nested::Inline => from.deserialize_any(self),
+            Nested::Apart => {
+                let raw = <&RawValue>::deserialize(from)?.get();
+                if !raw.starts_with('{') {
+                    return Ok(self.found);
+                }
+                serde_json::Deserializer::from_str(raw).deserialize_map(self).map_err(serde::de::Error::custom)
+            }
+        }
+    }
+}
+
+impl<'b, F: Find<'b>> Visitor<'b> for Members<F> {
+    type Value = F;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'b>>(mut self, mut from: A) -> Result<F, A::Error> {
+        while let Some(name) = from.next_key::<Name>()? {
+            if !self.found.member(name, &mut from, self.nested)? {
+                from.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(self.found)
+    }
+
+    fn visit_seq<A: SeqAccess<'b>>(self, mut from: A) -> Result<F, A::Error> {
+        while from.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(self.found)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<F, E> {
+        Ok(self.found)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<F, E> {
+        Ok(self.found)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<F, E> {
+        Ok(self.found)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<F, E> {
+        Ok(self.found)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<F, E> {
+        Ok(self.found)
+    }
+
+    fn visit_unit<E>(self) -> Result<F, E> {
+        Ok(self.found)
+    }
+}
+
+/// The names looked for. Read as bytes: a name may hold half an emoji too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Name {
+    Type,
+    Field,
+    Event,
+    Data,
+    Message,
+    Id,
+    WorkflowId,
+    ClickType,
+    Other,
+}
+
+impl<'b> Deserialize<'b> for Name {
+    fn deserialize<D: Deserializer<'b>>(from: D) -> Result<Self, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = Name;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+            fn visit_bytes<E>(self, name: &[u8]) -> Result<Name, E> {
+                Ok(match name {
+                    b"type" => Name::Type,
+                    b"field" => Name::Field,
+                    b"event" => Name::Event,
+                    b"data" => Name::Data,
+                    b"message" => Name::Message,
+                    b"id" => Name::Id,
+                    b"workflow_id" => Name::WorkflowId,
+                    b"click_type" => Name::ClickType,
+                    _ => Name::Other,
+                })
+            }
+        }
+        from.deserialize_bytes(Bytes)
+    }
+}
