@@ -1,0 +1,277 @@
+//! The journal on this machine's disk: a log of segments in one folder, written by one thread.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+
+use super::disk::Held;
+use super::queue::Closing;
+use super::recovery::{self, Recovered};
+use super::retention;
+use super::segment::Store;
+use super::state::{Core, Env, Limits, Parts};
+use super::view::{SHARD, View, lock};
+use super::writer::Writer;
+use super::{
+    Chunk, Cursors, Fingerprint, Journal, JournalConfig, JournalError, OnFailure, Position, Record, Settlement,
+    SinkState, Told, TypeCount, reader,
+};
+
+/// Longest wait for a thread when the journal is closed.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+
+/// The journal in a folder. One a folder; the lock sees to it.
+///
+/// Call [`Self::begin_retention`] once every sink holds what it needs, and [`Journal::close`] at the end: dropping it
+/// lets go of what is still queued, as a crash would.
+pub struct LocalJournal {
+    core: Arc<Core>,
+    cursors: Arc<dyn Cursors>,
+    running: Mutex<Option<Running>>,
+}
+
+/// The threads, and the lock that must outlive them.
+struct Running {
+    writer: JoinHandle<()>,
+    janitor: JoinHandle<()>,
+    lock: Held,
+}
+
+/// A journal at a glance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalStat {
+    /// Events in it.
+    pub events: u64,
+    /// Bytes of its segments.
+    pub bytes: u64,
+    /// Segments.
+    pub segments: usize,
+    /// Time of the oldest event, microseconds.
+    pub oldest_time: Option<i64>,
+}
+
+impl LocalJournal {
+    /// Opens (or begins) the journal in `dir`, which is made where it is missing. Blocks: the newest segment is read.
+    /// `extra_size` gives the bytes that count towards `max_size` beside the segments: the ledger's.
+    ///
+    /// # Errors
+    /// [`JournalError::Locked`] where another process has it, [`JournalError::Format`] where a later version wrote it,
+    /// [`JournalError::Io`] where the folder or a file in it cannot be opened. Damage is no error: it is reported.
+    pub fn open(
+        dir: &Path,
+        config: &JournalConfig,
+        cursors: Arc<dyn Cursors>,
+        extra_size: Box<dyn Fn() -> u64 + Send + Sync>,
+    ) -> Result<(Self, Recovered), JournalError> {
+        Self::open_with(Env::real(), dir, config, cursors, extra_size)
+    }
+
+    /// [`Self::open`] with another disk, clock or salt.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn open_with(
+        env: Env,
+        dir: &Path,
+        config: &JournalConfig,
+        cursors: Arc<dyn Cursors>,
+        extra_size: Box<dyn Fn() -> u64 + Send + Sync>,
+    ) -> Result<(Self, Recovered), JournalError> {
+        let store = Store { disk: Arc::clone(&env.disk), dir: dir.to_owned() };
+        let failed = |error| JournalError::Io { what: format!("cannot create {}", dir.display()), error };
+        store.disk.create_dir(dir).map_err(failed)?;
+        let lock = store.disk.lock(dir)?;
+        let opened = recovery::open(&store, (env.clock)())?;
+        let (limits, overflow_max) = (Limits::of(config), config.overflow_max.0);
+        let view = View::new(opened.segments, opened.last.end);
+        let core = Arc::new(Core::new(Parts { env, store, limits, overflow_max, extra_size, view }));
+        let writer = Writer::new(Arc::clone(&core), opened.last, opened.next);
+        let running = Running {
+            writer: spawn("journal-commit", move || writer.run())?,
+            janitor: {
+                let core = Arc::clone(&core);
+                spawn("journal-keep", move || retention::run(&core))?
+            },
+            lock,
+        };
+        Ok((Self { core, cursors, running: Mutex::new(Some(running)) }, opened.recovered))
+    }
+
+    /// Lets retention delete from now on. Before this call nothing is deleted, as no sink may have said yet
+    /// ([`Journal::hold`]) what it still needs.
+    pub fn begin_retention(&self) {
+        self.core.retaining.store(true, Ordering::Release);
+        self.core.chores.kick();
+    }
+
+    /// Fingerprints of events accepted since a time (microseconds), at most `max` of them: the newest, oldest first.
+    /// Reads footers only, and blocks; what cannot be read is left out.
+    pub fn fingerprints(&self, since: i64, max: usize) -> Vec<Fingerprint> {
+        reader::fingerprints(&self.core, since, max)
+    }
+
+    /// Figures for `status`.
+    pub fn stat(&self) -> JournalStat {
+        let view = self.core.view();
+        JournalStat {
+            events: view.segments.iter().map(|s| s.records).sum(),
+            bytes: view.size(),
+            segments: view.segments.len(),
+            oldest_time: view.segments.first().and_then(|s| s.times).map(|(oldest, _)| oldest),
+        }
+    }
+
+    /// Ends the threads as they are, nothing flushed, nothing sealed: what a crash leaves behind.
+    #[cfg(test)]
+    pub(super) fn crash(&self) {
+        let running = lock(&self.running).take();
+        stop(&self.core, running, Closing::Abandon);
+    }
+
+    #[cfg(test)]
+    pub(super) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+}
+
+impl Drop for LocalJournal {
+    fn drop(&mut self) {
+        self.core.queue.close(Closing::Abandon);
+        self.core.chores.stop(false);
+        if let Some(running) = lock(&self.running).take() {
+            // Not waited for here; the lock goes when the threads have ended.
+            let Running { writer, janitor, lock } = running;
+            let _ = spawn("journal-end", move || drop((writer.join(), janitor.join(), lock)));
+        }
+    }
+}
+
+#[async_trait]
+impl Journal for LocalJournal {
+    fn append(&self, record: Record, on_failure: OnFailure, told: Told) {
+        self.core.queue.push(record, on_failure, told);
+    }
+
+    async fn read(&self, from: Position, max_bytes: u64) -> Result<Chunk, JournalError> {
+        let from = from.offset;
+        {
+            let view = self.core.view();
+            if let Some(chunk) = view.read_tail(from, max_bytes) {
+                return Ok(chunk);
+            }
+        }
+        self.blocking(move |core| reader::read(core, from, max_bytes)).await
+    }
+
+    async fn wait(&self, from: Position) {
+        let mut mark = self.core.mark.subscribe();
+        if mark.wait_for(|end| *end > from.offset).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    fn end(&self) -> Position {
+        position(self.core.view().end)
+    }
+
+    fn oldest(&self) -> Position {
+        position(self.core.view().oldest())
+    }
+
+    async fn seek(&self, time: i64) -> Result<Position, JournalError> {
+        self.blocking(move |core| reader::seek(core, time)).await.map(position)
+    }
+
+    async fn counts(&self, from: Position) -> Result<Vec<TypeCount>, JournalError> {
+        self.blocking(move |core| reader::counts(core, from.offset)).await
+    }
+
+    async fn load(&self, sink: &str) -> Result<Option<SinkState>, JournalError> {
+        self.cursors.load(sink).await
+    }
+
+    async fn settle(&self, settlement: Settlement) -> Result<(), JournalError> {
+        let (sink, cursor) = (settlement.sink.clone(), settlement.cursor);
+        self.cursors.settle(settlement).await?;
+        // Only now: a segment must not go before the cursor that released it is flushed.
+        if let Some(cursor) = cursor
+            && let Some(held) = lock(&self.core.holds).get_mut(&sink)
+        {
+            *held = cursor.offset;
+        }
+        Ok(())
+    }
+
+    fn hold(&self, sink: &str, cursor: Position) {
+        lock(&self.core.holds).insert(sink.to_owned(), cursor.offset);
+    }
+
+    fn release(&self, sink: &str) {
+        lock(&self.core.holds).remove(sink);
+    }
+
+    fn at_risk(&self) -> u64 {
+        self.core.queue.at_risk()
+    }
+
+    async fn close(&self) {
+        self.core.queue.close(Closing::Flush);
+        let running = lock(&self.running).take();
+        let core = Arc::clone(&self.core);
+        if tokio::task::spawn_blocking(move || stop(&core, running, Closing::Flush)).await.is_err() {
+            tracing::error!("closing the journal failed");
+        }
+    }
+}
+
+impl LocalJournal {
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Core) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let core = Arc::clone(&self.core);
+        let lost =
+            |error| JournalError::Io { what: "a read was cut short".into(), error: std::io::Error::other(error) };
+        tokio::task::spawn_blocking(move || work(&core)).await.map_err(lost)?
+    }
+}
+
+/// Ends both threads, the writer first, so that the last footer is still written; then lets go of the lock. A thread
+/// that hangs in the disk keeps the lock: its next write must not meet another process.
+fn stop(core: &Core, running: Option<Running>, how: Closing) {
+    let Some(Running { writer, janitor, lock }) = running else { return };
+    core.queue.close(how);
+    let ended = ends(&writer);
+    core.chores.stop(how == Closing::Flush);
+    if ended && ends(&janitor) {
+        if writer.join().is_err() || janitor.join().is_err() {
+            tracing::error!("a thread of the journal panicked");
+        }
+        drop(lock);
+    } else {
+        tracing::error!("the disk does not answer; the journal is left as it is");
+        let _ = spawn("journal-end", move || drop((writer.join(), janitor.join(), lock)));
+    }
+}
+
+/// Waits for a thread to end, but not for ever.
+fn ends(thread: &JoinHandle<()>) -> bool {
+    let until = Instant::now() + CLOSE_LIMIT;
+    while !thread.is_finished() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    thread.is_finished()
+}
+
+fn position(offset: u64) -> Position {
+    Position { shard: SHARD, offset }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, JournalError> {
+    let failed = |error| JournalError::Io { what: format!("cannot start the thread {name}"), error };
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(failed)
+}

@@ -1,0 +1,410 @@
+//! The journal: every accepted event, in order, on disk.
+//!
+//! Knows bytes and positions; knows neither HTTP nor sinks nor rules nor the ledger (it asks [`Cursors`] to keep what
+//! must be kept, and does not look into payloads). The rest of the daemon sees the trait [`Journal`]; [`LocalJournal`]
+//! is its one implementation. What follows specifies that one: format version 1, and what is done with it.
+//!
+//! # Constraints
+//! - One process has a journal: it holds `LOCK` (flock, its pid inside) for as long as it writes.
+//! - One thread writes. Records are told durable after an fdatasync that covers them, and readers get none before.
+//! - A failed write or flush is never repeated on the same file: afterwards nobody knows what is on disk.
+//! - Sequences only rise. None is given twice, not over a crash, not if the folder is emptied or taken from a backup:
+//!   at each start they go on above the microseconds since 1970, and at least 65,536 above any ever seen in a file.
+//! - Nothing damaged keeps the journal from opening; nothing damaged is destroyed (`quarantine/` keeps it).
+//!
+//! # Files
+//! ```text
+//! LOCK                             the lock
+//! 01790000000000000000.segment     a segment; the name is its base sequence, 20 digits
+//! quarantine/                      damaged bytes (NAME.FROM-TO) and whole files (NAME.N); only people read it
+//! ```
+//! All integers are little-endian, all checksums CRC-32C. A segment is a header, records back to back, and, once it is
+//! sealed, a footer. It takes records until it has grown to `segment_size`; a record larger than that has one alone.
+//!
+//! ## Header: 1,024 bytes, two copies of 64 bytes at 0 and 512, zeros between
+//! ```text
+//!  0  magic            8   "hookrel" 1a
+//!  8  version          u16 1
+//! 10  header length    u16 64, the checksum included
+//! 12  salt             u32 secret start value of every other checksum in this file
+//! 16  base             u64 sequence of the first record
+//! 24  created          i64 microseconds since 1970
+//! 32  predecessor      u64 base of the segment before, 0 where there was none
+//! 40  predecessor end  u64 the sequence after its last durable record (without one: where the journal began)
+//! 48  predecessor size u64 the byte after that record
+//! 56  reserved         u32 0
+//! 60  checksum         u32 of the bytes 0..60, salt not used
+//! ```
+//! Either copy will do. The salt keeps a body that is made to look like a record, and blocks of deleted files that a
+//! power loss brings back, from being taken for records.
+//!
+//! ## Record
+//! ```text
+//!  0  length           u32 bytes after the first 16; a record has at most 128 MiB in all
+//!  4  checksum         u32 of everything after it, begun with the salt
+//!  8  sequence         u64 that of the record before, plus one: dense within a segment
+//! 16  kind             u8  1: an event. Records of other kinds are passed over
+//! 17  flags            u8  bit 0: there is a fingerprint; others 0
+//! 18  place            u16 how many records of the same batch (one write, one flush) stand before it
+//! 20  head length      u32 bytes from 16 to the payload
+//! 24  time             i64 accepted at, microseconds since 1970
+//! 32  id               16  the event's UUID
+//! 48  source length    u16
+//! 50  type length      u16
+//! 52  key length       u32
+//! 56  fingerprint      16  where flagged
+//!     source, type, key    UTF-8
+//!     (a later build may add to the head here; readers go by the head length)
+//!     payload              to the end of the record
+//! ```
+//!
+//! ## Footer, from the byte after the last record to the end of the file
+//! ```text
+//! fingerprints  "hookfoot", count u32, each: fingerprint 16, id 16, time i64, source u32 (its place in the core)
+//! core          base u64, next sequence u64, end of the records u64, records u64, oldest time i64, newest time i64,
+//!               sources: count u32, each: name (length u16, UTF-8), types: count u32, each: name, events u64
+//!               index: count u32, each: sequence u64, offset u64: a record about every 64 KiB
+//!               damage: count u32, each: from u64, to u64, first sequence u64, records lost u64
+//! trailer       64 bytes: footer offset u64, fingerprints' length u64, core's length u64, base u64, checksum of the
+//!               fingerprints u32, of the core u32 (both begun with the salt), salt u32, version u16, trailer
+//!               length u16, "hookfoot", reserved u32, checksum u32 of the 60 bytes before it
+//! ```
+//! A footer says nothing that a scan would not: where it is missing or not whole, the segment is scanned.
+//!
+//! ## Versions
+//! Magic, version, header length and checksum stay where they are for ever. A build refuses a whole header with a
+//! version above its own and touches nothing. New head fields, flags and kinds of record that old readers may pass over
+//! need no new version; everything else does, and old versions stay readable. `tests/fixtures/journal/` keeps one
+//! journal of each.
+//!
+//! # Writing
+//! Appends queue up in memory (at most `overflow_max`). The commit thread takes what is there (at most 1 MiB or 4,096
+//! records, at least one), writes it with one write, flushes it with one fdatasync, publishes it (segment list, newest
+//! records in memory, durable end), tells the callers, wakes the readers. What is appended meanwhile is the next batch.
+//!
+//! A new segment is created exclusively, its header written and flushed, then the folder flushed, before the first
+//! batch goes in. The full one gets its footer from the housekeeping thread.
+//!
+//! When a write or flush fails, the segment is poisoned: it ends before the failed batch, gets no footer and is never
+//! flushed again. The batch's sequences are burned; records to be given back are told `Failed`, others `AtRisk`, once.
+//! After a pause (50 ms, doubling to 1 s) the same records, in the same order, with new sequences, go to a new segment,
+//! whose header says where the poisoned one durably ends. So what a failed batch may have left there, now or after a
+//! later write-back, is never read. Too little free space (`min_free`) or a full journal (`max_size`, `refuse`) is a
+//! failure too, but one that poisons nothing.
+//!
+//! # Reading
+//! From memory (the newest 32 MiB) or, for those further behind, from the files: the index finds the place, every
+//! checksum is verified. Where a record is bad the reader looks on for the next place that holds a good one with a
+//! sequence that can stand there, reports the stretch between once, keeps its bytes aside, and goes on.
+//!
+//! # Recovery
+//! From the newest segment to the oldest:
+//! 1. A file without a whole header is removed if it is no longer than a header (its creation was cut short; it never
+//!    held a record), else moved to `quarantine/`.
+//! 2. The newest segment, unless sealed, is scanned. Behind its last good record there can only be a write that was not
+//!    flushed: kept aside and cut off. If it holds no record at all it is removed, and the one before is the newest:
+//!    what a failed batch left in there may then be kept, as nothing replaced it.
+//! 3. A batch is begun only after the one before was flushed. So a hole among records of the last batch is a torn
+//!    write, and a hole before it is rot: acknowledged records were lost. Both are reported, the bytes kept aside, and
+//!    the good records after it are delivered.
+//! 4. Any other segment must reach exactly to where its successor's header says. A whole footer that agrees is
+//!    believed; else the segment is scanned up to there, what is missing is rot, what stands behind is ignored.
+//! 5. A segment that lies between its successor and the one its successor names was given up for it: moved aside.
+//! 6. Scanned segments are flushed, cut and sealed. Writing goes on in a new segment; never behind a cut.
+//!
+//! # Retention
+//! The housekeeping thread looks every second, and when a share of `max_size` was used up; not before
+//! [`LocalJournal::begin_retention`]. Oldest first, a sealed segment goes when the durable cursors of all sinks that hold
+//! are past it and it is older than `retention`, or is in the way of `max_size`; and if only owed ones are in the way,
+//! `when_full` decides. The newest segment never goes, so that a start always knows where sequences and predecessors
+//! stand; it is ended early where it is old. Deleting is an unlink and a flush of the folder. `quarantine/` is not
+//! counted.
+
+mod aside;
+pub mod config;
+pub mod disk;
+mod footer;
+mod format;
+pub mod local;
+pub mod lock;
+mod queue;
+mod reader;
+mod recovery;
+mod retention;
+mod segment;
+mod state;
+#[cfg(test)]
+mod tests;
+mod view;
+mod walk;
+mod writer;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use config::{JournalConfig, WhenFull};
+pub use local::{JournalStat, LocalJournal};
+pub use recovery::{DamageReport, Recovered};
+pub use state::Env;
+
+/// A place in the journal. Opaque outside `journal/`: only the order of two positions of one shard means anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// Which log (the local journal has one: 0).
+    pub shard: u32,
+    /// Place in it. Never given twice, even where the first holder was never written.
+    pub offset: u64,
+}
+
+/// One event as the journal keeps it: a head by which a reader can skip, and a payload it does not look into.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The event's UUID.
+    pub id: [u8; 16],
+    /// When it was accepted: microseconds since 1970, UTC.
+    pub time: i64,
+    /// Name of its source.
+    pub source: Arc<str>,
+    /// Its type.
+    pub kind: Arc<str>,
+    /// Its ordering key.
+    pub key: Arc<str>,
+    /// What dedupe knows it by; kept in footers, so that a start reads no bodies.
+    pub fingerprint: Option<[u8; 16]>,
+    /// The rest of the event, encoded.
+    pub payload: Bytes,
+}
+
+/// Names the record without its payload.
+impl std::fmt::Debug for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Record").field("kind", &self.kind).field("bytes", &self.payload.len()).finish_non_exhaustive()
+    }
+}
+
+/// A record and where it stands.
+#[derive(Clone)]
+pub struct Entry {
+    /// Where.
+    pub position: Position,
+    /// What.
+    pub record: Arc<Record>,
+}
+
+/// What one read gave.
+pub struct Chunk {
+    /// Records in order; empty where there is nothing durable at or after the position asked for.
+    pub entries: Vec<Entry>,
+    /// Where to read on.
+    pub next: Position,
+    /// Set where the position asked for was deleted already: the first one there still is. What lay before is gone.
+    pub gap: Option<Position>,
+}
+
+/// What became of an append, told on the journal's own thread: keep it short.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// On disk, flushed. Final.
+    Durable(Position),
+    /// A write failed or the journal is known to be failing; the record stays queued in memory and will be written as
+    /// soon as that works. Told at most once; `Durable` follows, unless the process ends first.
+    AtRisk,
+    /// It will not be written. Final.
+    Failed(AppendError),
+}
+
+/// Why a record was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// A write failed for certain, and the record was not to be kept in memory.
+    #[error("the journal cannot write: {0}")]
+    Unwritable(String),
+    /// `overflow_max` bytes are waiting already.
+    #[error("the commit queue is full")]
+    QueueFull,
+    /// `max_size` is reached and holds only owed events (`when_full = "refuse"`).
+    #[error("the journal is full of events still owed to sinks")]
+    Full,
+    /// Larger than any record may be.
+    #[error("a record of {0} bytes is too large")]
+    TooLarge(usize),
+    /// The journal is closing.
+    #[error("the journal is closing")]
+    Closed,
+}
+
+/// What to do with a record when a write fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Keep it in the commit queue until it is written.
+    Keep,
+    /// Give it back as failed.
+    GiveBack,
+}
+
+/// Called with the progress of one append; the last call is `Durable` or `Failed`.
+pub type Told = Box<dyn FnMut(Progress) + Send>;
+
+/// How many events of one source and type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypeCount {
+    /// Source.
+    pub source: Arc<str>,
+    /// Type.
+    pub kind: Arc<str>,
+    /// How many.
+    pub events: u64,
+}
+
+/// What dedupe needs to know of an earlier event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// Source.
+    pub source: Arc<str>,
+    /// First 16 bytes of the digest.
+    pub fingerprint: [u8; 16],
+    /// The event's id.
+    pub id: [u8; 16],
+    /// When it was accepted, microseconds.
+    pub time: i64,
+}
+
+/// Running totals of one sink. The transaction that moves its cursor carries the deltas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Deliveries owed by the events behind the cursor.
+    pub accepted: u64,
+    /// Of these: delivered.
+    pub delivered: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// Filtered by a condition or an empty transform.
+    pub filtered: u64,
+    /// Dropped, by retention or by hand.
+    pub dropped: u64,
+}
+
+/// Where a sink stands, durably.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SinkState {
+    /// The first position it has not settled.
+    pub cursor: Position,
+    /// Its totals.
+    pub counters: Counters,
+}
+
+/// A dead letter on its way into the ledger. Texts and bytes only: the journal does not know what they mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Delivery id.
+    pub id: String,
+    /// Where its event stands.
+    pub position: Position,
+    /// Event type, subject, ordering key.
+    pub kind: String,
+    /// What it is about.
+    pub subject: String,
+    /// Ordering key at the sink.
+    pub key: String,
+    /// Reason code and detail.
+    pub code: String,
+    /// One line.
+    pub detail: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Event accepted, first tried, given up: microseconds.
+    pub times: [i64; 3],
+    /// The event's record: id, source and payload as the journal keeps them.
+    pub event: Arc<Record>,
+    /// The rendered payload, where it is not the body.
+    pub payload: Option<Bytes>,
+    /// The rendered target, a JSON object.
+    pub target: String,
+}
+
+/// One step of one sink: its cursor, what it counted on the way, and what it gave up. All or nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Settlement {
+    /// The sink.
+    pub sink: String,
+    /// Its new cursor; `None` leaves it.
+    pub cursor: Option<Position>,
+    /// What to add to its totals.
+    pub delta: Counters,
+    /// What it gave up.
+    pub dead: Vec<DeadLetter>,
+}
+
+/// A failure of the journal or of where its cursors are kept.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Reading or writing failed.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was tried, with the path.
+        what: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The cursors' store failed.
+    #[error("ledger: {0}")]
+    Cursors(String),
+    /// Another process holds the journal.
+    #[error("{path} is in use by process {pid}")]
+    Locked {
+        /// The lock file.
+        path: String,
+        /// Its holder; 0 where unknown.
+        pid: u32,
+    },
+    /// Not a journal this build can read.
+    #[error("{path}: {why}")]
+    Format {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// Where cursors and totals are kept for the local journal. Implemented by the ledger.
+#[async_trait]
+pub trait Cursors: Send + Sync {
+    /// The state of one sink, `None` where it never had one.
+    async fn load(&self, sink: &str) -> Result<Option<SinkState>, JournalError>;
+    /// Makes the settlement durable (flushed), all or nothing.
+    async fn settle(&self, settlement: Settlement) -> Result<(), JournalError>;
+}
+
+/// The journal as the rest of the daemon sees it.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Queues a record; `told` learns what becomes of it. Never blocks on I/O.
+    fn append(&self, record: Record, on_failure: OnFailure, told: Told);
+    /// Durable records from a position on, at most about `max_bytes` of them (at least one, where there is one).
+    async fn read(&self, from: Position, max_bytes: u64) -> Result<Chunk, JournalError>;
+    /// Waits until something durable stands at or after the position. Cancel-safe.
+    async fn wait(&self, from: Position);
+    /// The position the next record will not come before.
+    fn end(&self) -> Position;
+    /// The oldest position still there.
+    fn oldest(&self) -> Position;
+    /// The first position whose event was accepted at or after that time (microseconds); the end where there is none.
+    async fn seek(&self, time: i64) -> Result<Position, JournalError>;
+    /// How many events of each source and type stand from a position to the end. Reads footers and heads, no payloads.
+    async fn counts(&self, from: Position) -> Result<Vec<TypeCount>, JournalError>;
+    /// A sink's durable state.
+    async fn load(&self, sink: &str) -> Result<Option<SinkState>, JournalError>;
+    /// Makes a sink's step durable, and lets retention have what no sink needs any more.
+    async fn settle(&self, settlement: Settlement) -> Result<(), JournalError>;
+    /// From now on the sink holds what is at or after its cursor.
+    fn hold(&self, sink: &str, cursor: Position);
+    /// The sink holds nothing any more.
+    fn release(&self, sink: &str);
+    /// Bytes waiting in memory since a write failed; 0 where all is well.
+    fn at_risk(&self) -> u64;
+    /// Takes no more records, flushes what is queued, lets go of the lock.
+    async fn close(&self);
+}

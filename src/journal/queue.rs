@@ -1,0 +1,306 @@
+//! The commit queue: what was appended and is not on disk yet. Callers put in, the commit thread takes out. Bounded
+//! by `overflow_max`; knows no files.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::view::lock;
+use super::{AppendError, OnFailure, Progress, Record, Told, format};
+
+/// Why nothing can be written just now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// A write, a flush or the creation of a segment failed, or too little space is left.
+    Unwritable(String),
+    /// `max_size` holds only owed events, and new ones are to be refused.
+    Full,
+}
+
+impl Trouble {
+    /// What a record that is not to be kept is told.
+    pub fn error(&self) -> AppendError {
+        match self {
+            Self::Unwritable(why) => AppendError::Unwritable(why.clone()),
+            Self::Full => AppendError::Full,
+        }
+    }
+}
+
+/// How the journal ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Closing {
+    /// What is queued is written first.
+    Flush,
+    /// What is queued is let go.
+    Abandon,
+}
+
+/// One record that waits.
+pub(super) struct Item {
+    pub record: Arc<Record>,
+    /// Its bytes on disk.
+    pub size: u64,
+    pub keep: bool,
+    /// Whether `AtRisk` was told.
+    pub at_risk: bool,
+    told: Told,
+}
+
+impl Item {
+    /// Tells the caller. A caller that panics must not take the journal with it.
+    pub fn tell(&mut self, progress: Progress) {
+        tell(&mut self.told, progress);
+    }
+}
+
+fn tell(told: &mut Told, progress: Progress) {
+    if catch_unwind(AssertUnwindSafe(|| told(progress))).is_err() {
+        tracing::error!("a caller of the journal panicked while it was told about its record");
+    }
+}
+
+#[derive(Default)]
+struct State {
+    items: Vec<Item>,
+    /// Bytes of all that is not settled yet, with the commit thread or here.
+    waiting: u64,
+    /// Of these: told `AtRisk`.
+    at_risk: u64,
+    /// Records that are being told `AtRisk` and will be pushed right after.
+    reserved: usize,
+    trouble: Option<Trouble>,
+    closing: Option<Closing>,
+    /// Whether the commit thread sleeps until something comes.
+    idle: bool,
+    /// Whether retention wants a new segment.
+    roll: bool,
+}
+
+/// What the commit thread finds when it looks.
+pub(super) struct Taken {
+    pub closing: Option<Closing>,
+    pub roll: bool,
+    /// Whether more is on its way that must be waited for before closing.
+    pub reserved: bool,
+}
+
+/// The queue.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    wake: Condvar,
+    limit: u64,
+}
+
+impl Queue {
+    /// An empty one that takes `limit` bytes.
+    pub fn new(limit: u64) -> Self {
+        Self { state: Mutex::default(), wake: Condvar::new(), limit }
+    }
+
+    /// Queues a record. Where it is refused, or at risk from the start, `told` is called before this returns.
+    pub fn push(&self, record: Record, on_failure: OnFailure, mut told: Told) {
+        let size = match format::record_len(&record) {
+            Ok(size) => size,
+            Err(size) => return tell(&mut told, Progress::Failed(AppendError::TooLarge(size))),
+        };
+        let keep = on_failure == OnFailure::Keep;
+        let mut item = Item { record: Arc::new(record), size, keep, at_risk: false, told };
+        let mut state = lock(&self.state);
+        let refused = if state.closing.is_some() {
+            Some(AppendError::Closed)
+        } else if state.waiting > 0 && state.waiting.saturating_add(size) > self.limit {
+            Some(AppendError::QueueFull)
+        } else {
+            state.trouble.as_ref().filter(|_| !keep).map(Trouble::error)
+        };
+        if let Some(error) = refused {
+            drop(state);
+            return item.tell(Progress::Failed(error));
+        }
+        state.waiting += size;
+        if state.trouble.is_some() {
+            // Told outside the lock, yet before the commit thread can have it: `Durable` must not come first.
+            state.at_risk += size;
+            state.reserved += 1;
+            drop(state);
+            item.at_risk = true;
+            item.tell(Progress::AtRisk);
+            state = lock(&self.state);
+            state.reserved -= 1;
+        }
+        state.items.push(item);
+        let idle = std::mem::take(&mut state.idle);
+        drop(state);
+        if idle {
+            self.wake.notify_all();
+        }
+    }
+
+    /// Moves what is queued behind `pending`. Waits where there is nothing to do; for `pause` where that is given
+    /// (the journal is failing), whatever comes, unless it is closed.
+    pub fn take(&self, pending: &mut VecDeque<Item>, pause: Option<Duration>) -> Taken {
+        let mut state = lock(&self.state);
+        if let Some(pause) = pause {
+            let until = Instant::now() + pause;
+            while state.closing != Some(Closing::Abandon) {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                state = self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            }
+        } else {
+            while pending.is_empty() && state.items.is_empty() && state.closing.is_none() && !state.roll {
+                state.idle = true;
+                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            state.idle = false;
+        }
+        pending.extend(state.items.drain(..));
+        Taken { closing: state.closing, roll: std::mem::take(&mut state.roll), reserved: state.reserved > 0 }
+    }
+
+    /// Counts records out that were written or given back.
+    pub fn settled(&self, bytes: u64, at_risk: u64) {
+        let mut state = lock(&self.state);
+        state.waiting = state.waiting.saturating_sub(bytes);
+        state.at_risk = state.at_risk.saturating_sub(at_risk);
+    }
+
+    /// From now on the journal is known to fail: keeps in `pending` (and moves there) what is to be kept, told
+    /// `AtRisk`; gives the rest back.
+    pub fn failing(&self, trouble: &Trouble, pending: &mut VecDeque<Item>) {
+        let mut state = lock(&self.state);
+        state.trouble = Some(trouble.clone());
+        pending.extend(state.items.drain(..));
+        let (mut at_risk, mut given_back) = (0, 0);
+        for item in pending.iter() {
+            match item.keep {
+                true if !item.at_risk => at_risk += item.size,
+                true => {}
+                false => given_back += item.size,
+            }
+        }
+        state.at_risk += at_risk;
+        state.waiting = state.waiting.saturating_sub(given_back);
+        drop(state);
+        pending.retain_mut(|item| {
+            if !item.keep {
+                item.tell(Progress::Failed(trouble.error()));
+            } else if !std::mem::replace(&mut item.at_risk, true) {
+                item.tell(Progress::AtRisk);
+            }
+            item.keep
+        });
+    }
+
+    /// The journal writes again.
+    pub fn well(&self) {
+        lock(&self.state).trouble = None;
+    }
+
+    /// Asks the commit thread to end the segment it writes.
+    pub fn roll(&self) {
+        let mut state = lock(&self.state);
+        state.roll = true;
+        state.idle = false;
+        drop(state);
+        self.wake.notify_all();
+    }
+
+    /// Takes no more records. The first call decides how; only `Abandon` may follow.
+    pub fn close(&self, how: Closing) {
+        let mut state = lock(&self.state);
+        if state.closing.is_none() || how == Closing::Abandon {
+            state.closing = Some(how);
+        }
+        state.idle = false;
+        drop(state);
+        self.wake.notify_all();
+    }
+
+    /// Bytes told `AtRisk` and not on disk yet.
+    pub fn at_risk(&self) -> u64 {
+        lock(&self.state).at_risk
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    type Log = Arc<Mutex<Vec<Progress>>>;
+
+    fn push(queue: &Queue, log: &Log, bytes: usize, on_failure: OnFailure) {
+        let (source, kind, key, payload) = ("s".into(), "t".into(), "k".into(), Bytes::from(vec![0; bytes]));
+        let record = Record { id: [0; 16], time: 0, source, kind, key, fingerprint: None, payload };
+        let log = Arc::clone(log);
+        queue.push(record, on_failure, Box::new(move |progress| lock(&log).push(progress)));
+    }
+
+    fn told(log: &Log) -> Vec<Progress> {
+        std::mem::take(&mut *lock(log))
+    }
+
+    #[test]
+    fn the_queue_is_bounded_by_bytes_but_takes_one_record_of_any_size() {
+        let (queue, log) = (Queue::new(1000), Log::default());
+        push(&queue, &log, 5000, OnFailure::Keep);
+        assert_eq!(told(&log), []);
+        push(&queue, &log, 1, OnFailure::Keep);
+        assert_eq!(told(&log), [Progress::Failed(AppendError::QueueFull)]);
+        let mut pending = VecDeque::new();
+        queue.take(&mut pending, None);
+        push(&queue, &log, 1, OnFailure::Keep);
+        assert_eq!(told(&log), [Progress::Failed(AppendError::QueueFull)], "what is being written still counts");
+        queue.settled(pending[0].size, 0);
+        push(&queue, &log, 1, OnFailure::Keep);
+        assert_eq!(told(&log), []);
+    }
+
+    #[test]
+    fn a_record_too_large_for_the_format_is_refused() {
+        let (queue, log) = (Queue::new(u64::MAX), Log::default());
+        push(&queue, &log, format::MAX_RECORD as usize, OnFailure::Keep);
+        assert!(matches!(told(&log)[..], [Progress::Failed(AppendError::TooLarge(_))]));
+    }
+
+    #[test]
+    fn with_the_journal_failing_a_record_is_kept_at_risk_or_given_back_at_once() {
+        let (queue, log) = (Queue::new(10_000), Log::default());
+        let trouble = Trouble::Unwritable("no".into());
+        push(&queue, &log, 1, OnFailure::Keep);
+        push(&queue, &log, 1, OnFailure::GiveBack);
+        let mut pending = VecDeque::new();
+        queue.failing(&trouble, &mut pending);
+        let failed = Progress::Failed(trouble.error());
+        assert_eq!(told(&log), [Progress::AtRisk, failed.clone()]);
+        assert_eq!(pending.len(), 1);
+        let one = pending[0].size;
+        assert_eq!(queue.at_risk(), one);
+        push(&queue, &log, 1, OnFailure::GiveBack);
+        assert_eq!(told(&log), [failed]);
+        push(&queue, &log, 1, OnFailure::Keep);
+        assert_eq!(told(&log), [Progress::AtRisk]);
+        assert_eq!(queue.at_risk(), 2 * one);
+        queue.failing(&trouble, &mut pending);
+        assert_eq!(told(&log), [], "at risk is told once");
+        queue.settled(2 * one, 2 * one);
+        queue.well();
+        push(&queue, &log, 1, OnFailure::GiveBack);
+        assert_eq!((told(&log), queue.at_risk()), (vec![], 0));
+    }
+
+    #[test]
+    fn a_closed_queue_takes_nothing_and_a_caller_that_panics_harms_nobody() {
+        let (queue, log) = (Queue::new(10_000), Log::default());
+        queue.close(Closing::Flush);
+        push(&queue, &log, 1, OnFailure::Keep);
+        assert_eq!(told(&log), [Progress::Failed(AppendError::Closed)]);
+        tell(&mut (Box::new(|_| -> () { panic!("caller") }) as Told), Progress::AtRisk);
+    }
+}

@@ -1,0 +1,296 @@
+//! The housekeeping thread: writes footers of ended segments and deletes old ones. What may go is decided by [`plan`],
+//! a pure function; nothing here is needed for an acknowledgement.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::config::WhenFull;
+use super::disk::DiskFile;
+use super::state::{Core, Limits};
+use super::view::{Segment, Shared, file_name, lock};
+use super::{format, segment};
+
+/// How often retention looks, unless it is called.
+const EVERY: Duration = Duration::from_secs(1);
+/// The alarm about owed events goes on at this share of `max_size` (percent), and off again below the second.
+const ALARM: (u64, u64) = (80, 70);
+/// A segment is ended when its oldest record has stood for this share of `retention`, so that little traffic does not
+/// keep events for much longer than they should be.
+const AGE_SHARE: u32 = 8;
+/// But not younger than this.
+const MIN_AGE: Duration = Duration::from_secs(60);
+
+/// A segment that has ended and wants its footer.
+pub(super) struct Seal {
+    pub base: u64,
+    pub salt: u32,
+    pub file: Arc<dyn DiskFile>,
+    pub end: u64,
+    pub summary: Shared,
+}
+
+#[derive(Default)]
+struct State {
+    seals: Vec<Seal>,
+    cuts: Vec<(Arc<dyn DiskFile>, u64)>,
+    kicked: bool,
+    /// Ends the thread; `true` once what is queued here has been done.
+    stop: Option<bool>,
+}
+
+/// What the thread is asked to do.
+#[derive(Default)]
+pub(super) struct Chores {
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+impl Chores {
+    /// Asks for a footer.
+    pub fn seal(&self, seal: Seal) {
+        lock(&self.state).seals.push(seal);
+        self.kick();
+    }
+
+    /// Asks for files to be cut, best effort, to where their durable part ends.
+    pub fn cut(&self, files: Vec<(Arc<dyn DiskFile>, u64)>) {
+        lock(&self.state).cuts.extend(files);
+        self.kick();
+    }
+
+    /// Asks for a look at retention.
+    pub fn kick(&self) {
+        lock(&self.state).kicked = true;
+        self.wake.notify_all();
+    }
+
+    /// Ends the thread, once it has done what it was asked for or at once.
+    pub fn stop(&self, finish: bool) {
+        lock(&self.state).stop = Some(finish);
+        self.wake.notify_all();
+    }
+
+    fn wait(&self) -> State {
+        let state = lock(&self.state);
+        let idle = |s: &mut State| !s.kicked && s.stop.is_none();
+        let mut state = self.wake.wait_timeout_while(state, EVERY, idle).unwrap_or_else(PoisonError::into_inner).0;
+        let stop = state.stop;
+        State { stop, ..std::mem::take(&mut *state) }
+    }
+}
+
+/// Runs until stopped.
+pub(super) fn run(core: &Core) {
+    let mut alarmed = false;
+    loop {
+        let state = core.chores.wait();
+        if state.stop == Some(false) {
+            return;
+        }
+        for seal in &state.seals {
+            write_footer(core, seal);
+        }
+        for (file, end) in &state.cuts {
+            // Only tidiness: the successor's header says already where this file ends.
+            let _ = file.truncate(*end);
+        }
+        if state.stop.is_some() {
+            return;
+        }
+        pass(core, &mut alarmed);
+        #[cfg(test)]
+        core.looks.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn write_footer(core: &Core, seal: &Seal) {
+    let footer = lock(&seal.summary).encode(seal.salt);
+    match segment::seal(&*seal.file, seal.end, &footer) {
+        Ok(size) => {
+            if let Some(segment) = core.view_mut().segment_mut(seal.base) {
+                segment.size = size;
+                segment.summary = None;
+            }
+        }
+        // Its summary stays in memory; the next start finds no whole footer and scans the segment.
+        Err(error) => {
+            tracing::warn!(file = format::segment_name(seal.base), %error, "a segment's footer could not be written");
+        }
+    }
+}
+
+/// What retention decides, once.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// How many of the oldest segments go: settled and old, or settled and in the way.
+    settled: usize,
+    /// How many after those go although they are owed.
+    owed: usize,
+    /// Whether new events are to be refused.
+    full: bool,
+    /// Whether the newest segment should be ended, so that it can go one day.
+    roll: bool,
+    /// Bytes of segments with owed events.
+    owed_bytes: u64,
+    /// Bytes that may be written until the next look.
+    allowance: u64,
+}
+
+/// Decides. `floor` is the first sequence any sink still needs, `extra` the bytes beside the segments.
+pub(super) fn plan(segments: &[Segment], floor: u64, now: i64, extra: u64, limits: &Limits) -> Plan {
+    let mut plan = Plan::default();
+    let mut total = extra + segments.iter().map(|s| s.size).sum::<u64>();
+    let is_settled = |s: &Segment| s.next <= floor;
+    plan.owed_bytes = segments.iter().filter(|s| !is_settled(s)).map(|s| s.size).sum();
+    let age = |time: i64| Duration::from_micros(u64::try_from(now.saturating_sub(time)).unwrap_or(0));
+    let is_old = |s: &Segment| s.times.is_none_or(|(_, newest)| age(newest) > limits.retention);
+    let Some((newest, sealed)) = segments.split_last() else {
+        plan.allowance = limits.max_size.saturating_sub(total);
+        return plan;
+    };
+    for segment in sealed {
+        if !is_settled(segment) || !(is_old(segment) || total > limits.max_size) {
+            break;
+        }
+        plan.settled += 1;
+        total -= segment.size;
+    }
+    for segment in sealed.iter().skip(plan.settled) {
+        if total <= limits.max_size || limits.when_full == WhenFull::Refuse {
+            break;
+        }
+        plan.owed += 1;
+        total -= segment.size;
+    }
+    plan.full = total > limits.max_size && limits.when_full == WhenFull::Refuse;
+    // The newest segment never goes; it can be ended, so that it is not the newest once the next record comes.
+    let stale = newest.times.is_some_and(|(oldest, _)| age(oldest) > (limits.retention / AGE_SHARE).max(MIN_AGE));
+    let in_the_way = total > limits.max_size && (is_settled(newest) || limits.when_full == WhenFull::DropOldest);
+    plan.roll = stale || in_the_way;
+    // Settled: the next record will push it out. It must not keep that record from coming.
+    plan.full &= !is_settled(newest);
+    plan.allowance = limits.max_size.saturating_sub(total);
+    plan
+}
+
+fn pass(core: &Core, alarmed: &mut bool) {
+    let extra = (core.extra_size)();
+    let floor = lock(&core.holds).values().copied().min().unwrap_or(u64::MAX);
+    let now = (core.env.clock)();
+    if !core.retaining.load(Ordering::Acquire) {
+        return;
+    }
+    let (plan, gone) = {
+        let mut view = core.view_mut();
+        let plan = plan(&view.segments, floor, now, extra, &core.limits);
+        let gone: Vec<Segment> = view.segments.drain(..plan.settled + plan.owed).collect();
+        (plan, gone)
+    };
+    let full = plan.full;
+    if core.full.swap(full, Ordering::Relaxed) != full && full {
+        tracing::error!("the journal is full of events still owed to sinks; new ones are refused");
+    }
+    core.allowance.store(i64::try_from(plan.allowance).unwrap_or(i64::MAX), Ordering::Relaxed);
+    delete(core, &gone, plan.settled);
+    if plan.roll {
+        core.queue.roll();
+    }
+    let percent = plan.owed_bytes.saturating_mul(100) / core.limits.max_size.max(1);
+    if percent >= ALARM.0 && !*alarmed {
+        tracing::warn!(percent, bytes = plan.owed_bytes, "owed events fill the journal: a sink does not keep up");
+    }
+    *alarmed = percent >= if *alarmed { ALARM.1 } else { ALARM.0 };
+}
+
+/// Deletes segments that readers no longer see; the first `settled` of them were owed to nobody.
+fn delete(core: &Core, gone: &[Segment], settled: usize) {
+    for (n, segment) in gone.iter().enumerate() {
+        let (file, records) = (file_name(segment), segment.records);
+        if n >= settled {
+            tracing::warn!(
+                file,
+                records,
+                from = segment.base,
+                to = segment.next,
+                "dropped owed events: the journal has reached max_size"
+            );
+        } else {
+            tracing::debug!(file, records, "deleted a settled segment");
+        }
+        core.cache.forget(segment.base);
+        if let Err(error) = core.store.remove(segment.base) {
+            tracing::warn!(file, %error, "a segment could not be deleted");
+        }
+    }
+    if !gone.is_empty()
+        && let Err(error) = core.store.disk.sync_dir(&core.store.dir)
+    {
+        tracing::warn!(%error, "the journal's folder could not be flushed after a deletion");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::footer::Summary;
+    use crate::journal::format::{Before, Header};
+
+    const SECOND: i64 = 1_000_000;
+
+    /// Segments of 100 bytes and 10 sequences, one a minute.
+    fn segments(n: u64) -> Vec<Segment> {
+        let segment = |n: u64| {
+            let before = Before { base: 0, end: 0, bytes: 0 };
+            let header = Header { base: n * 10, created: 0, salt: 0, before };
+            let time = n as i64 * 60 * SECOND;
+            let new = Segment::new(&header, &Summary::new(n * 10));
+            Segment { next: n * 10 + 10, size: 100, times: Some((time, time)), ..new }
+        };
+        (1..=n).map(segment).collect()
+    }
+
+    fn limits(retention_minutes: u64, max_size: u64, when_full: WhenFull) -> Limits {
+        let retention = Duration::from_secs(retention_minutes * 60);
+        Limits { segment_size: 100, retention, max_size, when_full, min_free: 0 }
+    }
+
+    fn planned(floor: u64, extra: u64, limits: &Limits) -> (usize, usize, bool, bool) {
+        let plan = plan(&segments(5), floor, 6 * 60 * SECOND, extra, limits);
+        (plan.settled, plan.owed, plan.full, plan.roll)
+    }
+
+    #[test]
+    fn only_settled_segments_older_than_retention_go_and_never_the_newest() {
+        let limits = limits(3, 10_000, WhenFull::DropOldest);
+        assert_eq!(planned(u64::MAX, 0, &limits).0, 2);
+        assert_eq!(planned(29, 0, &limits).0, 1, "one record of the second is owed");
+        assert_eq!(planned(10, 0, &limits).0, 0);
+        let none = Limits { retention: Duration::ZERO, ..limits };
+        assert_eq!(planned(u64::MAX, 0, &none).0, 4);
+    }
+
+    #[test]
+    fn max_size_takes_settled_segments_first_then_owed_ones() {
+        let limits = limits(1000, 300, WhenFull::DropOldest);
+        assert_eq!(planned(u64::MAX, 0, &limits), (2, 0, false, false));
+        assert_eq!(planned(20, 0, &limits), (1, 1, false, false));
+        assert_eq!(planned(0, 100, &limits), (0, 3, false, false), "the ledger counts");
+    }
+
+    #[test]
+    fn with_refuse_owed_segments_stay_and_the_journal_is_full() {
+        let limits = limits(1000, 300, WhenFull::Refuse);
+        assert_eq!(planned(20, 0, &limits), (1, 0, true, false));
+        assert_eq!(planned(30, 0, &limits), (2, 0, false, false));
+    }
+
+    #[test]
+    fn the_newest_segment_is_ended_where_it_alone_is_in_the_way_or_stale() {
+        assert_eq!(planned(0, 1000, &limits(1000, 300, WhenFull::DropOldest)), (0, 4, false, true));
+        assert_eq!(planned(u64::MAX, 1000, &limits(1000, 300, WhenFull::Refuse)), (4, 0, false, true));
+        assert!(!planned(0, 0, &limits(8, 10_000, WhenFull::Refuse)).3);
+        let plan = plan(&segments(5), 0, 7 * 60 * SECOND, 0, &limits(8, 10_000, WhenFull::Refuse));
+        assert!(plan.roll, "older than an eighth of retention, and than a minute");
+    }
+}

@@ -1,0 +1,145 @@
+//! What the journal's two threads and its callers share, and the little that is taken from outside so that tests can
+//! give their own: disk, clock, salt.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+
+use super::config::{JournalConfig, WhenFull};
+use super::disk::{Disk, RealDisk};
+use super::queue::Queue;
+use super::reader::Cache;
+use super::retention::Chores;
+use super::segment::Store;
+use super::view::View;
+
+/// What the journal takes from its surroundings.
+#[derive(Clone)]
+pub struct Env {
+    /// The file system.
+    pub disk: Arc<dyn Disk>,
+    /// Microseconds since 1970, UTC.
+    pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// Where a new segment's checksums start from; nobody outside may guess it.
+    pub salt: Arc<dyn Fn() -> u32 + Send + Sync>,
+    /// Pause before the first new try after a failed write, and the longest one; it doubles in between.
+    pub pauses: (Duration, Duration),
+}
+
+/// The pauses of [`Env::real`].
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+impl Env {
+    /// The machine's own.
+    pub fn real() -> Self {
+        Self { disk: Arc::new(RealDisk), clock: Arc::new(now), salt: Arc::new(salt), pauses: PAUSES }
+    }
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn salt() -> u32 {
+    // Seeded by the system for every process; enough against bodies made to look like records.
+    RandomState::new().build_hasher().finish() as u32
+}
+
+/// The bounds, as the config gives them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub segment_size: u64,
+    pub retention: Duration,
+    pub max_size: u64,
+    pub when_full: WhenFull,
+    pub min_free: u64,
+}
+
+/// Fewest segments `max_size` is cut into, so that retention has something to delete.
+const SEGMENTS_IN_MAX_SIZE: u64 = 4;
+
+impl Limits {
+    /// A segment takes at most a quarter of `max_size`, whatever the config says.
+    pub fn of(config: &JournalConfig) -> Self {
+        Self {
+            segment_size: config.segment_size.0.min(config.max_size.0 / SEGMENTS_IN_MAX_SIZE),
+            retention: config.retention.0,
+            max_size: config.max_size.0,
+            when_full: config.when_full,
+            min_free: config.min_free.0,
+        }
+    }
+}
+
+/// What is shared.
+pub(super) struct Core {
+    pub env: Env,
+    pub store: Store,
+    pub limits: Limits,
+    pub queue: Queue,
+    pub chores: Chores,
+    pub cache: Cache,
+    /// Bytes on disk beside the segments that count towards `max_size`.
+    pub extra_size: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// The durable end, for those who wait for it.
+    pub mark: watch::Sender<u64>,
+    /// By sink: the first sequence it still needs.
+    pub holds: Mutex<HashMap<String, u64>>,
+    /// Whether retention may delete: not before every sink has said what it holds.
+    pub retaining: AtomicBool,
+    /// Whether `max_size` holds only owed events, and new ones are refused.
+    pub full: AtomicBool,
+    /// Bytes that may still be written until retention must look again.
+    pub allowance: AtomicI64,
+    view: RwLock<View>,
+    /// How often retention has looked.
+    #[cfg(test)]
+    pub looks: std::sync::atomic::AtomicU64,
+}
+
+/// What [`Core::new`] is made of.
+pub(super) struct Parts {
+    pub env: Env,
+    pub store: Store,
+    pub limits: Limits,
+    pub overflow_max: u64,
+    pub extra_size: Box<dyn Fn() -> u64 + Send + Sync>,
+    pub view: View,
+}
+
+impl Core {
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            queue: Queue::new(parts.overflow_max),
+            chores: Chores::default(),
+            cache: Cache::default(),
+            mark: watch::Sender::new(parts.view.end),
+            holds: Mutex::default(),
+            retaining: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+            allowance: AtomicI64::new(i64::MAX),
+            view: RwLock::new(parts.view),
+            #[cfg(test)]
+            looks: std::sync::atomic::AtomicU64::new(0),
+            env: parts.env,
+            store: parts.store,
+            limits: parts.limits,
+            extra_size: parts.extra_size,
+        }
+    }
+
+    /// What readers see; held for memory work only.
+    pub fn view(&self) -> RwLockReadGuard<'_, View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To change what readers see.
+    pub fn view_mut(&self) -> RwLockWriteGuard<'_, View> {
+        self.view.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

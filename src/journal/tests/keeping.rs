@@ -1,0 +1,195 @@
+//! Retention: what goes, what stays, and what readers are told of it.
+
+use super::faulty::{Act, EIO, Op, segments};
+use super::*;
+
+fn settlement(sink: &str, offset: u64) -> Settlement {
+    Settlement { sink: sink.into(), cursor: Some(at(offset)), ..Settlement::default() }
+}
+
+/// Segments of about six records each, all much older than `retention`.
+fn old(records: u64) -> (World, LocalJournal, Vec<u64>) {
+    let mut world = World::with_segments(2048);
+    world.config.retention = Period::secs(60);
+    let (journal, _) = world.open();
+    let offsets = fill(&journal, 0..records);
+    world.clock.store(START + 1_000_000 * SECOND, Ordering::Relaxed);
+    (world, journal, offsets)
+}
+
+/// Waits until retention has looked at things as they are now.
+fn after_a_pass(journal: &LocalJournal) {
+    let looks = || journal.core().looks.load(Ordering::Relaxed);
+    let start = looks();
+    until("retention looked", || {
+        journal.core().chores.kick();
+        looks() > start + 1
+    });
+}
+
+#[test]
+fn nothing_is_deleted_before_the_sinks_have_said_what_they_hold() {
+    let (world, journal, _) = old(30);
+    after_a_pass(&journal);
+    assert_eq!(numbers(&journal).len(), 30);
+    journal.begin_retention();
+    until("deleted", || segments(&world.dir).len() == 1);
+    assert_eq!(*numbers(&journal).last().unwrap(), 29, "the newest segment stays");
+}
+
+#[test]
+fn a_segment_goes_only_when_the_durable_cursors_of_all_sinks_are_past_it() {
+    let (world, journal, offsets) = old(30);
+    journal.hold("a", at(offsets[0]));
+    journal.hold("b", at(offsets[0]));
+    journal.begin_retention();
+    run(journal.settle(settlement("a", offsets[29] + 1))).unwrap();
+    after_a_pass(&journal);
+    assert_eq!(numbers(&journal).len(), 30, "b needs them all");
+
+    world.cursors.fail.store(true, Ordering::Relaxed);
+    run(journal.settle(settlement("b", offsets[29] + 1))).unwrap_err();
+    after_a_pass(&journal);
+    assert_eq!(numbers(&journal).len(), 30, "a cursor that is not durable releases nothing");
+
+    world.cursors.fail.store(false, Ordering::Relaxed);
+    run(journal.settle(settlement("b", offsets[20]))).unwrap();
+    until("deleted", || journal.oldest().offset > offsets[0]);
+    after_a_pass(&journal);
+    let found = numbers(&journal);
+    assert!(found[0] > 0 && found[0] <= 20 && found.len() as u64 == 30 - found[0], "{found:?}");
+    assert_eq!(run(journal.load("b")).unwrap().unwrap().cursor, at(offsets[20]));
+    journal.release("b");
+    until("deleted", || segments(&world.dir).len() == 1);
+}
+
+#[test]
+fn a_sink_that_asks_for_what_is_deleted_is_told_where_to_go_on() {
+    let (world, journal, offsets) = old(30);
+    journal.begin_retention();
+    until("deleted", || segments(&world.dir).len() == 1);
+    let journal = {
+        journal.crash();
+        world.open().0
+    };
+    let chunk = run(journal.read(at(offsets[3]), 1 << 20)).unwrap();
+    let first = chunk.entries[0].position;
+    assert_eq!((chunk.gap, journal.oldest()), (Some(first), first));
+    assert!(run(journal.read(first, 1 << 20)).unwrap().gap.is_none());
+    assert!(run(journal.read(at(first.offset + 1), 1 << 20)).unwrap().gap.is_none());
+    let end = journal.end();
+    fill(&journal, 30..31);
+    let chunk = run(journal.read(end, 1 << 20)).unwrap();
+    assert_eq!((chunk.gap, chunk.entries.len()), (None, 1), "positions never given are no gap");
+}
+
+#[test]
+fn a_cursor_at_the_end_of_a_deleted_segment_sees_no_gap() {
+    let (world, journal, offsets) = old(30);
+    journal.crash();
+    let (journal, _) = world.open();
+    fill(&journal, 30..31);
+    journal.begin_retention();
+    until("deleted", || segments(&world.dir).len() == 1);
+    // Opened again, so that it is read from the file: memory would not have to think about gaps.
+    journal.crash();
+    let (journal, _) = world.open();
+    assert!(journal.oldest().offset > offsets[29] + 1);
+    let chunk = run(journal.read(at(offsets[29] + 1), 1)).unwrap();
+    assert_eq!((chunk.gap, number(&chunk.entries[0].record)), (None, 30));
+    let chunk = run(journal.read(at(offsets[29]), 1)).unwrap();
+    assert_eq!(chunk.gap, Some(journal.oldest()), "one record earlier there was something");
+}
+
+#[test]
+fn past_max_size_settled_segments_go_before_their_time_and_then_the_oldest_owed_ones() {
+    let mut world = World::with_segments(2048);
+    world.config.max_size = Size(16_384);
+    let (journal, _) = world.open();
+    let offsets = fill(&journal, 0..40);
+    journal.hold("a", at(offsets[20]));
+    journal.begin_retention();
+    until("down to size", || journal.stat().bytes <= 16_384);
+    let settled = numbers(&journal);
+    assert!(settled[0] > 0, "settled ones went first");
+    assert!(settled.contains(&20), "{settled:?}");
+    fill(&journal, 40..120);
+    until("down to size", || journal.stat().bytes <= 16_384 + 2048);
+    after_a_pass(&journal);
+    run(journal.close());
+    let (journal, _) = world.open();
+    let chunk = run(journal.read(at(offsets[20]), 1)).unwrap();
+    assert!(chunk.gap.is_some(), "the laggard's oldest went");
+    assert_eq!(*numbers(&journal).last().unwrap(), 119);
+}
+
+#[test]
+fn with_refuse_a_journal_full_of_owed_events_takes_no_more_until_a_sink_moves_on() {
+    let mut world = World::with_segments(2048);
+    world.config.max_size = Size(16_384);
+    world.config.when_full = WhenFull::Refuse;
+    let (journal, _) = world.open();
+    journal.hold("a", journal.end());
+    journal.begin_retention();
+    let (told, mut n) = (Told::default(), 0);
+    until("full", || {
+        journal.append(record(n), OnFailure::GiveBack, told.of(n));
+        n += 1;
+        told.until_final(n as usize);
+        told.about(n - 1) == [Progress::Failed(AppendError::Full)]
+    });
+    assert!(journal.stat().bytes > 16_384);
+    let kept = Told::default();
+    journal.append(record(n), OnFailure::Keep, kept.of(n));
+    kept.until_at_risk(n);
+    let held = numbers(&journal);
+    assert_eq!(held[0], 0, "nothing owed was dropped");
+    run(journal.settle(settlement("a", journal.end().offset))).unwrap();
+    kept.until_final(1);
+    assert_eq!(*numbers(&journal).last().unwrap(), n);
+}
+
+#[test]
+fn the_ledgers_size_counts_towards_max_size() {
+    let mut world = World::with_segments(2048);
+    world.config.max_size = Size(100_000);
+    let (journal, _) = world.open();
+    fill(&journal, 0..40);
+    journal.begin_retention();
+    after_a_pass(&journal);
+    assert_eq!(numbers(&journal).len(), 40);
+    world.extra.store(95_000, Ordering::Relaxed);
+    until("made room", || journal.stat().bytes <= 5_000);
+}
+
+#[test]
+fn an_active_segment_that_has_grown_old_is_ended_so_that_it_can_go_one_day() {
+    let mut world = World::new();
+    world.config.retention = Period::secs(800);
+    let (journal, _) = world.open();
+    fill(&journal, 0..1);
+    journal.begin_retention();
+    after_a_pass(&journal);
+    assert_eq!(segments(&world.dir).len(), 1);
+    world.clock.store(START + 101 * SECOND, Ordering::Relaxed);
+    until("ended", || {
+        journal.core().chores.kick();
+        journal.core().view().segments[0].summary.is_none()
+    });
+    fill(&journal, 1..2);
+    assert_eq!((segments(&world.dir).len(), numbers(&journal)), (2, vec![0, 1]));
+}
+
+#[test]
+fn a_footer_that_cannot_be_written_costs_nothing_but_a_scan_at_the_next_start() {
+    let world = World::with_segments(2048);
+    let (journal, _) = world.open();
+    fill(&journal, 0..3);
+    world.disk.on(2, Act::Fail(EIO), |op| matches!(op, Op::Write(_, at, n) if *at > 1024 && *n != 187 && *n != 171));
+    fill(&journal, 3..30);
+    assert_eq!(numbers(&journal), (0..30).collect::<Vec<_>>());
+    run(journal.close());
+    let (journal, recovered) = world.open();
+    assert!(recovered.scanned > 0 && recovered.rot.is_empty());
+    assert_eq!(numbers(&journal), (0..30).collect::<Vec<_>>());
+}

@@ -1,0 +1,255 @@
+//! The journal as a whole, tested through its interface on a disk that can fail.
+
+mod append;
+mod damage;
+mod failing;
+mod faulty;
+mod finding;
+mod golden;
+mod keeping;
+mod model;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sink_api::{Period, Size};
+
+use super::*;
+use faulty::{Act, FaultyDisk, Handle, Op};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Runs a future to its end.
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+}
+
+/// Waits for a condition, with a deadline.
+fn until(what: &str, mut met: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !met() {
+        assert!(Instant::now() < end, "never happened: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Cursors in memory; what was settled is as durable as it gets.
+#[derive(Default)]
+struct MemoryCursors {
+    states: Mutex<HashMap<String, SinkState>>,
+    fail: std::sync::atomic::AtomicBool,
+}
+
+#[async_trait]
+impl Cursors for MemoryCursors {
+    async fn load(&self, sink: &str) -> Result<Option<SinkState>, JournalError> {
+        Ok(self.states.lock().unwrap().get(sink).copied())
+    }
+
+    async fn settle(&self, settlement: Settlement) -> Result<(), JournalError> {
+        if self.fail.load(Ordering::Relaxed) {
+            return Err(JournalError::Cursors("no".into()));
+        }
+        if let Some(cursor) = settlement.cursor {
+            let state = SinkState { cursor, counters: Counters::default() };
+            self.states.lock().unwrap().insert(settlement.sink, state);
+        }
+        Ok(())
+    }
+}
+
+type Log = Vec<(u64, Progress)>;
+
+/// What was told, by the number of the record.
+#[derive(Clone, Default)]
+struct Told {
+    log: Arc<(Mutex<Log>, Condvar)>,
+}
+
+impl Told {
+    fn of(&self, n: u64) -> super::Told {
+        let log = Arc::clone(&self.log);
+        Box::new(move |progress| {
+            log.0.lock().unwrap().push((n, progress));
+            log.1.notify_all();
+        })
+    }
+
+    fn all(&self) -> Log {
+        self.log.0.lock().unwrap().clone()
+    }
+
+    fn about(&self, n: u64) -> Vec<Progress> {
+        self.all().into_iter().filter(|(m, _)| *m == n).map(|(_, p)| p).collect()
+    }
+
+    /// Waits until so many records have had their last word.
+    fn until_final(&self, count: usize) {
+        let last = |log: &Log| log.iter().filter(|(_, p)| *p != Progress::AtRisk).count();
+        let log = self.log.0.lock().unwrap();
+        let (log, late) = self.log.1.wait_timeout_while(log, DEADLINE, |log| last(log) < count).unwrap();
+        assert!(!late.timed_out(), "only told {log:?}");
+    }
+
+    fn until_at_risk(&self, n: u64) {
+        until("told at risk", || self.about(n).contains(&Progress::AtRisk));
+    }
+
+    /// Positions of what is durable, by number.
+    fn durable(&self) -> Vec<(u64, u64)> {
+        let all = self.all();
+        all.into_iter()
+            .filter_map(|(n, p)| if let Progress::Durable(at) = p { Some((n, at.offset)) } else { None })
+            .collect()
+    }
+}
+
+/// A folder, a disk, a clock and a config, to open journals on.
+struct World {
+    _home: tempfile::TempDir,
+    dir: PathBuf,
+    disk: Arc<FaultyDisk>,
+    clock: Arc<AtomicI64>,
+    extra: Arc<AtomicU64>,
+    cursors: Arc<MemoryCursors>,
+    config: JournalConfig,
+}
+
+const START: i64 = 1_790_000_000_000_000;
+const SECOND: i64 = 1_000_000;
+
+impl World {
+    fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let config = JournalConfig { min_free: Size(0), ..JournalConfig::default() };
+        Self {
+            dir: home.path().join("journal"),
+            _home: home,
+            disk: FaultyDisk::new(),
+            clock: Arc::new(AtomicI64::new(START)),
+            extra: Arc::default(),
+            cursors: Arc::default(),
+            config,
+        }
+    }
+
+    /// With segments of so many bytes.
+    fn with_segments(bytes: u64) -> Self {
+        let mut world = Self::new();
+        world.config.segment_size = Size(bytes);
+        world
+    }
+
+    fn try_open(&self) -> Result<(LocalJournal, Recovered), JournalError> {
+        let (clock, extra) = (Arc::clone(&self.clock), Arc::clone(&self.extra));
+        let env = Env {
+            disk: Arc::new(Handle(Arc::clone(&self.disk))),
+            clock: Arc::new(move || clock.load(Ordering::Relaxed)),
+            salt: Arc::new(|| 0x5a17),
+            pauses: (Duration::from_millis(1), Duration::from_millis(20)),
+        };
+        let extra = Box::new(move || extra.load(Ordering::Relaxed));
+        LocalJournal::open_with(env, &self.dir, &self.config, Arc::clone(&self.cursors) as Arc<dyn Cursors>, extra)
+    }
+
+    fn open(&self) -> (LocalJournal, Recovered) {
+        self.try_open().unwrap()
+    }
+
+    /// A journal that has been opened, given records `0..n`, one batch each, and crashed.
+    fn crashed_after(&self, n: u64) -> Vec<u64> {
+        let (journal, _) = self.open();
+        let offsets = fill(&journal, 0..n);
+        journal.crash();
+        offsets
+    }
+}
+
+/// Record number `n`: everything in it follows from the number.
+fn record(n: u64) -> Record {
+    sized(n, 100)
+}
+
+/// The same with a payload of so many bytes.
+fn sized(n: u64, bytes: usize) -> Record {
+    let mut payload = format!("{{\"n\":{n}}}").into_bytes();
+    payload.resize(bytes.max(payload.len()), b' ');
+    Record {
+        id: u128::from(n).to_be_bytes(),
+        time: START + n as i64 * SECOND,
+        source: "interakt".into(),
+        kind: if n.is_multiple_of(3) { "message_api_sent".into() } else { "message_api_read".into() },
+        key: format!("key-{}", n % 10).into(),
+        fingerprint: n.is_multiple_of(2).then(|| u128::from(n).to_le_bytes()),
+        payload: Bytes::from(payload),
+    }
+}
+
+fn number(record: &Record) -> u64 {
+    u128::from_be_bytes(record.id) as u64
+}
+
+/// Appends records one flush after the other; their positions.
+fn fill(journal: &LocalJournal, numbers: std::ops::Range<u64>) -> Vec<u64> {
+    let told = Told::default();
+    for (done, n) in numbers.enumerate() {
+        journal.append(record(n), OnFailure::Keep, told.of(n));
+        told.until_final(done + 1);
+    }
+    told.durable().into_iter().map(|(_, at)| at).collect()
+}
+
+/// Appends records: the first alone, the others as one batch; their positions.
+fn fill_batch(world: &World, journal: &LocalJournal, numbers: std::ops::Range<u64>) -> Vec<u64> {
+    let told = Told::default();
+    world.disk.on(1, Act::Hang, |op| matches!(op, Op::Sync(_)));
+    for (done, n) in numbers.clone().enumerate() {
+        journal.append(record(n), OnFailure::Keep, told.of(n));
+        if done == 0 {
+            world.disk.until_hanging();
+        }
+    }
+    world.disk.release();
+    told.until_final(numbers.count());
+    told.durable().into_iter().map(|(_, at)| at).collect()
+}
+
+fn at(offset: u64) -> Position {
+    Position { shard: 0, offset }
+}
+
+/// Everything from a position on: numbers and positions, read in chunks of `max_bytes`.
+fn read_from(journal: &LocalJournal, from: u64, max_bytes: u64) -> Vec<(u64, u64)> {
+    let (mut from, mut found) = (at(from), Vec::new());
+    loop {
+        let chunk = run(journal.read(from, max_bytes)).unwrap();
+        if chunk.entries.is_empty() {
+            return found;
+        }
+        for entry in &chunk.entries {
+            let n = number(&entry.record);
+            assert_eq!(entry.record.id, record(n).id);
+            assert!(*entry.record == sized(n, entry.record.payload.len()), "record {n} was changed");
+            found.push((n, entry.position.offset));
+        }
+        assert!(chunk.next > from);
+        from = chunk.next;
+    }
+}
+
+fn numbers(journal: &LocalJournal) -> Vec<u64> {
+    read_from(journal, 0, 1 << 20).into_iter().map(|(n, _)| n).collect()
+}
+
+/// Changes a file's bytes.
+fn edit(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = std::fs::read(path).unwrap();
+    change(&mut bytes);
+    std::fs::write(path, bytes).unwrap();
+}

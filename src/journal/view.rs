@@ -1,0 +1,211 @@
+//! What readers see: the list of segments, the durable end, and the newest records in memory. Published by the commit
+//! thread after a flush, pruned by retention; all behind one lock that is held for memory work only.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::footer::Summary;
+use super::format::{self, Before, Header};
+use super::{Chunk, Entry, Position};
+
+/// Bytes of newest records kept in memory for sinks that keep up.
+pub(super) const TAIL_BYTES: u64 = 32 << 20;
+
+/// The local journal's one shard.
+pub(super) const SHARD: u32 = 0;
+
+/// A summary that still grows, or that could not be written into a footer.
+pub(super) type Shared = Arc<Mutex<Summary>>;
+
+/// A segment as readers and retention know it.
+#[derive(Clone)]
+pub(super) struct Segment {
+    pub base: u64,
+    /// The sequence after its last durable record.
+    pub next: u64,
+    /// The byte after its last durable record.
+    pub end: u64,
+    /// Bytes of the whole file.
+    pub size: u64,
+    pub records: u64,
+    /// Oldest and newest time of its records, microseconds.
+    pub times: Option<(i64, i64)>,
+    pub salt: u32,
+    pub before: Before,
+    /// Its summary, where that is not in a footer.
+    pub summary: Option<Shared>,
+}
+
+impl Segment {
+    /// As a summary and its header tell it; the caller adds the rest.
+    pub fn new(header: &Header, summary: &Summary) -> Self {
+        Self {
+            base: header.base,
+            next: summary.next,
+            end: summary.end,
+            size: summary.end,
+            records: summary.records,
+            times: summary.times,
+            salt: header.salt,
+            before: header.before,
+            summary: None,
+        }
+    }
+}
+
+/// The newest records, bounded by bytes.
+#[derive(Default)]
+pub(super) struct Tail {
+    entries: VecDeque<(u64, Entry)>,
+    bytes: u64,
+    /// Every durable record from this sequence on is here.
+    from: u64,
+}
+
+impl Tail {
+    fn push(&mut self, size: u64, entry: Entry) {
+        self.bytes += size;
+        self.entries.push_back((size, entry));
+        while self.bytes > TAIL_BYTES {
+            let Some((size, entry)) = self.entries.pop_front() else { break };
+            self.bytes -= size;
+            self.from = entry.position.offset + 1;
+        }
+    }
+
+    /// Records from a sequence on, or `None` where memory does not reach back to it.
+    fn read(&self, from: u64, max_bytes: u64) -> Option<Chunk> {
+        if from < self.from {
+            return None;
+        }
+        let start = self.entries.partition_point(|(_, e)| e.position.offset < from);
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        for (size, entry) in self.entries.range(start..) {
+            bytes += size;
+            if bytes > max_bytes && !entries.is_empty() {
+                break;
+            }
+            entries.push(entry.clone());
+        }
+        Some(Chunk { next: after(&entries, from), entries, gap: None })
+    }
+}
+
+/// Where to read on after these entries.
+pub(super) fn after(entries: &[Entry], from: u64) -> Position {
+    Position { shard: SHARD, offset: entries.last().map_or(from, |e| e.position.offset + 1) }
+}
+
+/// What readers see.
+pub(super) struct View {
+    /// In order of base. Those with durable records only.
+    pub segments: Vec<Segment>,
+    /// The sequence after the last durable record.
+    pub end: u64,
+    tail: Tail,
+}
+
+impl View {
+    /// At the start: nothing in memory yet.
+    pub fn new(segments: Vec<Segment>, end: u64) -> Self {
+        Self { segments, end, tail: Tail { from: end, ..Tail::default() } }
+    }
+
+    /// The oldest position that may still hold a record.
+    pub fn oldest(&self) -> u64 {
+        self.segments.first().map_or(self.end, |s| s.base)
+    }
+
+    /// The first position that is still there, where the one asked for is not. 0 stands for the beginning, wherever
+    /// that is; and what lies between a segment and its predecessor's end never held anything.
+    pub fn gap(&self, from: u64) -> Option<u64> {
+        let segment = self.segment_for(from)?;
+        (0 < from && from < segment.before.end.min(segment.base)).then_some(segment.base)
+    }
+
+    /// The segment to read for a sequence: the one it is in, else the next one.
+    pub fn segment_for(&self, from: u64) -> Option<&Segment> {
+        self.segments.get(self.segments.partition_point(|s| s.next <= from))
+    }
+
+    /// Records from memory, or `None` where it does not reach back far enough.
+    pub fn read_tail(&self, from: u64, max_bytes: u64) -> Option<Chunk> {
+        self.tail.read(from, max_bytes)
+    }
+
+    /// Takes in a batch that is on disk. `segment` is its segment as it stands now.
+    pub fn publish(&mut self, segment: Segment, records: impl Iterator<Item = (u64, Entry)>) {
+        self.end = segment.next;
+        match self.segments.last_mut() {
+            Some(last) if last.base == segment.base => *last = segment,
+            _ => self.segments.push(segment),
+        }
+        for (size, entry) in records {
+            self.tail.push(size, entry);
+        }
+    }
+
+    /// The segment that begins at `base`.
+    pub fn segment_mut(&mut self, base: u64) -> Option<&mut Segment> {
+        self.segments.iter_mut().find(|s| s.base == base)
+    }
+
+    /// Bytes of all segments.
+    pub fn size(&self) -> u64 {
+        self.segments.iter().map(|s| s.size).sum()
+    }
+}
+
+/// A lock that outlives a panic of its holder: all that is kept behind one is valid between any two statements.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The file name of a segment.
+pub(super) fn file_name(segment: &Segment) -> String {
+    format::segment_name(segment.base)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::journal::Record;
+
+    fn entry(offset: u64) -> Entry {
+        let (source, kind, key) = ("s".into(), "t".into(), "k".into());
+        let record = Record { id: [0; 16], time: 0, source, kind, key, fingerprint: None, payload: Bytes::new() };
+        Entry { position: Position { shard: SHARD, offset }, record: Arc::new(record) }
+    }
+
+    fn offsets(chunk: &Chunk) -> Vec<u64> {
+        chunk.entries.iter().map(|e| e.position.offset).collect()
+    }
+
+    #[test]
+    fn the_tail_gives_what_was_asked_for_or_says_that_it_reaches_not_far_enough() {
+        let mut tail = Tail { from: 10, ..Tail::default() };
+        [10, 11, 15, 16].into_iter().for_each(|n| tail.push(100, entry(n)));
+        assert!(tail.read(9, 1000).is_none());
+        assert_eq!(offsets(&tail.read(10, 1000).unwrap()), [10, 11, 15, 16]);
+        assert_eq!(offsets(&tail.read(12, 1000).unwrap()), [15, 16]);
+        assert_eq!(offsets(&tail.read(10, 250).unwrap()), [10, 11]);
+        let one = tail.read(11, 1).unwrap();
+        assert_eq!((offsets(&one), one.next.offset), (vec![11], 12));
+        let none = tail.read(17, 1000).unwrap();
+        assert_eq!((offsets(&none), none.next.offset), (vec![], 17));
+    }
+
+    #[test]
+    fn the_tail_is_bounded_by_bytes_and_knows_what_it_has_let_go() {
+        let mut tail = Tail { from: 1, ..Tail::default() };
+        (1..=5).for_each(|n| tail.push(TAIL_BYTES / 3, entry(n)));
+        assert!(tail.bytes <= TAIL_BYTES);
+        assert!(tail.read(2, 1).is_none());
+        assert_eq!(offsets(&tail.read(3, u64::MAX).unwrap()), [3, 4, 5]);
+        tail.push(TAIL_BYTES + 1, entry(6));
+        assert!(tail.read(6, 1).is_none(), "a record larger than the tail does not stay");
+        assert!(tail.read(7, 1).is_some());
+    }
+}

@@ -1,0 +1,299 @@
+//! The commit thread: takes what is queued, writes it with one write and one flush, publishes it, tells the callers.
+//! While one batch is being flushed the next one gathers. A failed write or flush costs the segment, never a retry.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::disk::DiskFile;
+use super::footer::Summary;
+use super::format::{self, Before, Fields, Header, RECORDS_AT};
+use super::queue::{Closing, Item, Trouble};
+use super::retention::Seal;
+use super::state::Core;
+use super::view::{SHARD, Segment, Shared, lock};
+use super::{Entry, Position, Progress};
+
+/// Most bytes of a batch, unless one record alone is larger.
+pub(super) const BATCH_BYTES: u64 = 1 << 20;
+/// Most records of a batch.
+const BATCH_RECORDS: usize = 4096;
+/// Free space is looked at when this many bytes were written since, or this much time has passed.
+const CHECK_SPACE: (u64, Duration) = (1 << 20, Duration::from_millis(100));
+/// How long a journal that cannot write goes on trying when it is closed.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The segment being written.
+struct Active {
+    file: Arc<dyn DiskFile>,
+    header: Header,
+    /// The byte after its last durable record.
+    end: u64,
+    summary: Shared,
+}
+
+impl Active {
+    fn is_empty(&self) -> bool {
+        self.end == RECORDS_AT
+    }
+}
+
+/// The commit thread's own state.
+pub(super) struct Writer {
+    core: Arc<Core>,
+    active: Option<Active>,
+    /// The predecessor of the next segment.
+    last: Before,
+    /// The next sequence to give.
+    next: u64,
+    /// What is to be written, oldest first.
+    pending: VecDeque<Item>,
+    buf: Vec<u8>,
+    failing: bool,
+    pause: Duration,
+    space_checked: Instant,
+    written_since: u64,
+    /// Files that a failed batch may still stand in, and where their durable part ends.
+    poisoned: Vec<(Arc<dyn DiskFile>, u64)>,
+    closing_since: Option<Instant>,
+}
+
+/// Whatever ends the thread, nobody is left waiting for it.
+struct OnExit(Arc<Core>);
+
+impl Drop for OnExit {
+    fn drop(&mut self) {
+        self.0.queue.close(Closing::Abandon);
+    }
+}
+
+impl Writer {
+    /// Goes on after `last`, with sequence `next`.
+    pub fn new(core: Arc<Core>, last: Before, next: u64) -> Self {
+        Self {
+            pause: core.env.pauses.0,
+            core,
+            active: None,
+            last,
+            next,
+            pending: VecDeque::new(),
+            buf: Vec::new(),
+            failing: false,
+            space_checked: Instant::now(),
+            written_since: u64::MAX,
+            poisoned: Vec::new(),
+            closing_since: None,
+        }
+    }
+
+    /// Runs until the journal is closed.
+    pub fn run(mut self) {
+        let _on_exit = OnExit(Arc::clone(&self.core));
+        loop {
+            let pause = self.failing.then_some(self.pause);
+            let taken = self.core.queue.take(&mut self.pending, pause);
+            match taken.closing {
+                Some(Closing::Abandon) => return,
+                Some(Closing::Flush) if self.pending.is_empty() && !taken.reserved => return self.finish(),
+                Some(Closing::Flush) if self.out_of_patience() => return self.give_up(),
+                _ => {}
+            }
+            if taken.roll {
+                self.retire();
+            }
+            match self.commit() {
+                Ok(()) => self.well(),
+                Err(trouble) => self.failed(&trouble),
+            }
+        }
+    }
+
+    /// Writes one batch. With nothing to write, finds out whether something could be written.
+    fn commit(&mut self) -> Result<(), Trouble> {
+        self.room()?;
+        let (count, bytes) = self.batch();
+        if count > 0 || self.failing {
+            self.segment_for(bytes).map_err(|error| unwritable("cannot begin a segment", &error))?;
+        }
+        if count == 0 {
+            return Ok(());
+        }
+        if let Err(error) = self.write(count) {
+            self.poison(count);
+            return Err(unwritable("cannot write to the segment", &error));
+        }
+        self.publish(count, bytes);
+        self.pause = self.core.env.pauses.0;
+        Ok(())
+    }
+
+    /// Whether there is room, on the disk and within `max_size`.
+    fn room(&mut self) -> Result<(), Trouble> {
+        if self.core.full.load(Ordering::Relaxed) {
+            return Err(Trouble::Full);
+        }
+        let due = self.written_since >= CHECK_SPACE.0 || self.space_checked.elapsed() >= CHECK_SPACE.1;
+        if (due || self.failing) && self.core.limits.min_free > 0 {
+            self.written_since = 0;
+            self.space_checked = Instant::now();
+            // Where the file system does not say, the write itself will tell.
+            let free = self.core.store.disk.free_space(&self.core.store.dir).unwrap_or(u64::MAX);
+            if free < self.core.limits.min_free {
+                self.written_since = u64::MAX;
+                return Err(Trouble::Unwritable(format!("only {free} bytes are free on the disk")));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many of the pending records make the next batch, and their bytes: at least one, where there is one.
+    fn batch(&self) -> (usize, u64) {
+        let most = BATCH_BYTES.min(self.core.limits.segment_size.saturating_sub(RECORDS_AT));
+        let (mut count, mut bytes) = (0, 0);
+        for item in self.pending.iter().take(BATCH_RECORDS) {
+            if count > 0 && bytes + item.size > most {
+                break;
+            }
+            count += 1;
+            bytes += item.size;
+        }
+        (count, bytes)
+    }
+
+    /// Makes sure that there is a segment with room for so many bytes, or an empty one.
+    fn segment_for(&mut self, bytes: u64) -> io::Result<()> {
+        let full = |active: &Active| !active.is_empty() && active.end + bytes > self.core.limits.segment_size;
+        if self.active.as_ref().is_some_and(full) {
+            self.retire();
+        }
+        if self.active.is_some() {
+            return Ok(());
+        }
+        let (created, salt) = ((self.core.env.clock)(), (self.core.env.salt)());
+        let header = Header { base: self.next, created, salt, before: self.last };
+        // A name that could not be made good is not tried again.
+        let file = self.core.store.create(&header).inspect_err(|_| self.next += 1)?;
+        let summary = Arc::new(Mutex::new(Summary::new(header.base)));
+        self.active = Some(Active { file, header, end: RECORDS_AT, summary });
+        Ok(())
+    }
+
+    fn write(&mut self, count: usize) -> io::Result<()> {
+        let active = self.active.as_ref().ok_or_else(|| io::Error::other("no segment"))?;
+        self.buf.clear();
+        for (place, item) in self.pending.iter().take(count).enumerate() {
+            let sequence = self.next + place as u64;
+            format::encode_record(&mut self.buf, active.header.salt, sequence, place as u16, &item.record);
+        }
+        active.file.write_at(&self.buf, active.end)?;
+        active.file.sync_data()
+    }
+
+    /// After a failed write or flush nobody knows what of the batch is on disk, now or later: the segment ends before
+    /// it, and its sequences are burned.
+    fn poison(&mut self, count: usize) {
+        self.next += count as u64;
+        let Some(active) = self.active.take() else { return };
+        if active.is_empty() {
+            let _ = self.core.store.remove(active.header.base);
+        } else {
+            self.last = before(&active);
+            self.poisoned.push((active.file, active.end));
+        }
+    }
+
+    /// The batch is on disk: readers may have it, then callers learn of it.
+    fn publish(&mut self, count: usize, bytes: u64) {
+        let Some(active) = self.active.as_mut() else { return };
+        let first = self.next;
+        let batch = || self.pending.iter().take(count).zip(first..);
+        let mut segment = {
+            let mut summary = lock(&active.summary);
+            let mut offset = active.end;
+            for (item, sequence) in batch() {
+                summary.add(sequence, offset, item.size, &Fields::of(&item.record));
+                offset += item.size;
+            }
+            Segment::new(&active.header, &summary)
+        };
+        segment.summary = Some(Arc::clone(&active.summary));
+        active.end = segment.end;
+        self.next = segment.next;
+        let entries =
+            batch().map(|(item, n)| (item.size, Entry { position: position(n), record: Arc::clone(&item.record) }));
+        self.core.view_mut().publish(segment, entries);
+        let at_risk = batch().filter(|(item, _)| item.at_risk).map(|(item, _)| item.size).sum();
+        self.core.queue.settled(bytes, at_risk);
+        for (mut item, sequence) in self.pending.drain(..count).zip(first..) {
+            item.tell(Progress::Durable(position(sequence)));
+        }
+        self.core.mark.send_replace(self.next);
+        self.written_since = self.written_since.saturating_add(bytes);
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        if self.core.allowance.fetch_sub(bytes, Ordering::Relaxed) < bytes {
+            self.core.chores.kick();
+        }
+        if !self.poisoned.is_empty() {
+            self.core.chores.cut(std::mem::take(&mut self.poisoned));
+        }
+        if self.buf.capacity() as u64 > 4 * BATCH_BYTES {
+            self.buf = Vec::new();
+        }
+    }
+
+    /// Ends the segment; its footer is written off this thread.
+    fn retire(&mut self) {
+        let Some(active) = self.active.take_if(|active| !active.is_empty()) else { return };
+        self.last = before(&active);
+        let Active { file, header, end, summary } = active;
+        self.core.chores.seal(Seal { base: header.base, salt: header.salt, file, end, summary });
+    }
+
+    fn failed(&mut self, trouble: &Trouble) {
+        if self.failing {
+            self.pause = (self.pause * 2).min(self.core.env.pauses.1);
+        } else {
+            self.failing = true;
+            tracing::error!(reason = %trouble.error(), "the journal cannot write; trying again");
+        }
+        self.core.queue.failing(trouble, &mut self.pending);
+    }
+
+    fn well(&mut self) {
+        if std::mem::take(&mut self.failing) {
+            self.core.queue.well();
+            tracing::info!("the journal can write again");
+        }
+    }
+
+    fn finish(&mut self) {
+        self.retire();
+        if let Some(empty) = self.active.take() {
+            let _ = self.core.store.remove(empty.header.base);
+        }
+    }
+
+    fn out_of_patience(&mut self) -> bool {
+        self.failing && self.closing_since.get_or_insert_with(Instant::now).elapsed() > CLOSE_PATIENCE
+    }
+
+    fn give_up(&mut self) {
+        let (records, bytes) = (self.pending.len(), self.core.queue.at_risk());
+        tracing::error!(records, bytes, "the journal closes without having written records that were kept in memory");
+        self.finish();
+    }
+}
+
+fn before(active: &Active) -> Before {
+    Before { base: active.header.base, end: lock(&active.summary).next, bytes: active.end }
+}
+
+fn position(offset: u64) -> Position {
+    Position { shard: SHARD, offset }
+}
+
+fn unwritable(what: &str, error: &io::Error) -> Trouble {
+    Trouble::Unwritable(format!("{what}: {error}"))
+}
