@@ -1,0 +1,178 @@
+//! Where `${…}` gets its values: the process's environment, then the `.env` beside the config; secret files.
+//!
+//! The environment of the process is read, never changed. A `$` in a `.env` value is a `$`: nothing is expanded, as
+//! with the Node servers these files come from, because an expansion would silently damage a secret.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// Largest secret file, and largest `.env`.
+const MAX_FILE: u64 = 64 << 10;
+/// Most lines one quoted `.env` value may take: a private key has fewer.
+const MAX_VALUE_LINES: usize = 200;
+/// Stands in for `$` while a `.env` is parsed.
+const DOLLAR: char = '\u{e000}';
+
+/// Something wrong with a source of values, not with the config.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Which file.
+    pub file: PathBuf,
+    /// From 1.
+    pub line: usize,
+    /// What; never a value.
+    pub message: String,
+    /// The way out.
+    pub help: Option<String>,
+}
+
+/// The outside world, as far as a config may look into it.
+pub trait Env {
+    /// A variable.
+    fn get(&self, name: &str) -> Option<String>;
+
+    /// A file's text, of at most 64 KiB.
+    ///
+    /// # Errors
+    /// It cannot be read, is too large, or is not UTF-8.
+    fn read_file(&self, path: &Path) -> io::Result<String>;
+
+    /// What is wrong with the sources themselves: each is a fault of the config.
+    fn problems(&self) -> Vec<Problem> {
+        Vec::new()
+    }
+}
+
+/// The process's environment, then `.env` in the config's folder.
+pub struct RealEnv {
+    dot_env: HashMap<String, String>,
+    problems: Vec<Problem>,
+}
+
+impl RealEnv {
+    /// Reads the `.env` in that folder, if there is one.
+    pub fn new(config_dir: &Path) -> Self {
+        let file = config_dir.join(".env");
+        let (dot_env, problems) = match read_bounded(&file) {
+            Ok(text) => parse(&text, &file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (HashMap::new(), vec![]),
+            Err(error) => (HashMap::new(), vec![problem(&file, 1, format!("cannot be read: {error}"), None)]),
+        };
+        Self { dot_env, problems }
+    }
+}
+
+impl Env for RealEnv {
+    fn get(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok().or_else(|| self.dot_env.get(name).cloned())
+    }
+
+    fn read_file(&self, path: &Path) -> io::Result<String> {
+        read_bounded(path)
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        self.problems.clone()
+    }
+}
+
+fn problem(file: &Path, line: usize, message: String, help: Option<&str>) -> Problem {
+    Problem { file: file.to_owned(), line, message, help: help.map(str::to_owned) }
+}
+
+fn read_bounded(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {} KiB", MAX_FILE >> 10)));
+    }
+    Ok(text)
+}
+
+/// The variables of a `.env` (of several lines for one name the last counts) and the lines that are none.
+fn parse(text: &str, file: &Path) -> (HashMap<String, String>, Vec<Problem>) {
+    let text = keep_dollars(text.trim_start_matches('\u{feff}'));
+    let lines: Vec<&str> = text.lines().collect();
+    let (mut values, mut problems) = (HashMap::new(), Vec::new());
+    let mut at = 0;
+    while at < lines.len() {
+        // A quoted value may go on over lines: the shortest run of lines that can be read is taken.
+        let runs = 1..=MAX_VALUE_LINES.min(lines.len() - at);
+        let read = runs.filter_map(|n| entries(lines.get(at..at + n)?).map(|found| (n, found))).next();
+        if let Some((n, found)) = read {
+            values.extend(found.into_iter().map(|(name, value)| (name, value.replace(DOLLAR, "$"))));
+            at += n;
+        } else {
+            let help = "write NAME=value, the value in single quotes where it holds blanks, quotes or backslashes";
+            problems.push(problem(file, at + 1, "not an assignment".into(), Some(help)));
+            at += 1;
+        }
+    }
+    (values, problems)
+}
+
+/// What the lines assign, or `None` where they cannot be read.
+fn entries(lines: &[&str]) -> Option<Vec<(String, String)>> {
+    dotenvy::from_read_iter(lines.join("\n").as_bytes()).collect::<Result<_, _>>().ok()
+}
+
+/// Replaces each `$` that is not escaped, so that the parser expands nothing.
+fn keep_dollars(text: &str) -> String {
+    let mut escaped = false;
+    let keep = |c: char| {
+        let out = if c == '$' && !escaped { DOLLAR } else { c };
+        escaped = c == '\\' && !escaped;
+        out
+    };
+    text.chars().map(keep).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dot_env_is_read_as_it_stands() {
+        let text = "\u{feff}# c\nA=1\nexport B='x # y'\nC=\"two\nlines\"\nD=p@$$w0rd#x\nE='$A'\nF=\"\\$A\"\nG=\nA=2\n";
+        let (values, problems) = parse(text, Path::new(".env"));
+        assert_eq!(problems, []);
+        let expected =
+            [("A", "2"), ("B", "x # y"), ("C", "two\nlines"), ("D", "p@$$w0rd#x"), ("E", "$A"), ("F", "$A"), ("G", "")];
+        assert_eq!(values.len(), expected.len());
+        for (name, value) in expected {
+            assert_eq!(values.get(name).map(String::as_str), Some(value), "{name}");
+        }
+    }
+
+    #[test]
+    fn each_bad_line_is_named_by_number_without_its_text() {
+        let text = "A=1\nhunter2 hunter3\n# c\nB=hunter2 hunter3\nC=ok\nD=\"open\n";
+        let (values, problems) = parse(text, Path::new(".env"));
+        assert_eq!(problems.iter().map(|p| p.line).collect::<Vec<_>>(), [2, 4, 6]);
+        assert!(!format!("{problems:?}").contains("hunter"), "{problems:?}");
+        assert_eq!(values.get("C").map(String::as_str), Some("ok"));
+    }
+
+    #[test]
+    fn files_are_bounded_and_a_missing_dot_env_is_no_problem() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = RealEnv::new(dir.path());
+        assert_eq!((env.problems(), env.get("HOOKRELAY_NO_SUCH_VARIABLE")), (vec![], None));
+        let file = dir.path().join("key");
+        std::fs::write(&file, vec![b'x'; 64 << 10]).unwrap();
+        assert_eq!(env.read_file(&file).unwrap().len(), 64 << 10);
+        std::fs::write(&file, vec![b'x'; (64 << 10) + 1]).unwrap();
+        assert!(env.read_file(&file).unwrap_err().to_string().contains("64 KiB"));
+    }
+
+    #[test]
+    fn the_process_environment_wins_over_the_dot_env() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(".env"), "CARGO_MANIFEST_DIR=beside\nHOOKRELAY_ONLY_BESIDE=yes\n").unwrap();
+        let env = RealEnv::new(dir.path());
+        assert_eq!(env.get("CARGO_MANIFEST_DIR"), std::env::var("CARGO_MANIFEST_DIR").ok());
+        assert_eq!(env.get("HOOKRELAY_ONLY_BESIDE").as_deref(), Some("yes"));
+    }
+}

@@ -1,0 +1,157 @@
+//! `${VAR}`, `${VAR:-default}` and `${file:PATH}`, in string values only and only after parsing: a value cannot become
+//! a key, a number or a second line. `$${` stands for a plain `${`.
+
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::env::Env;
+use super::faults::Report;
+use super::mask::{Leaf, Part};
+
+/// Keys whose values are secrets even where they are written out in the file.
+const SECRET_KEYS: &[&str] =
+    &["secret", "previous_secret", "token", "password", "bearer", "basic", "sign", "headers", "api_key"];
+
+/// Fills in all strings below a table.
+pub(super) struct Filler<'a, 't> {
+    pub env: &'a dyn Env,
+    /// Where relative secret files lie.
+    pub dir: &'a Path,
+    pub report: &'a mut Report<'t>,
+}
+
+impl Filler<'_, '_> {
+    /// Goes through the whole file.
+    pub fn fill(&mut self, root: &mut DeTable<'_>) {
+        self.table(root, &mut Vec::new());
+    }
+
+    fn table(&mut self, table: &mut DeTable<'_>, path: &mut Vec<String>) {
+        for (key, value) in table.iter_mut() {
+            path.push(key.get_ref().to_string());
+            self.value(value, path);
+            path.pop();
+        }
+    }
+
+    fn value(&mut self, value: &mut Spanned<DeValue<'_>>, path: &mut Vec<String>) {
+        let span = value.span();
+        match value.get_mut() {
+            DeValue::Table(table) => self.table(table, path),
+            DeValue::Array(all) => all.iter_mut().for_each(|one| self.value(one, path)),
+            DeValue::String(text) => {
+                let raw = text.to_string();
+                let secret = is_secret(path, &raw);
+                if !raw.contains("${") {
+                    if secret && !raw.is_empty() {
+                        let shown = "***".to_owned();
+                        self.report.masks.add(Leaf { span, shown, value: raw, parts: vec![], literal: true });
+                    }
+                    return;
+                }
+                match self.string(&raw) {
+                    Ok((filled, parts)) => {
+                        let literal = secret && parts.is_empty();
+                        let shown = if literal { "***".to_owned() } else { raw };
+                        if literal || !parts.is_empty() {
+                            self.report.masks.add(Leaf { span, shown, value: filled.clone(), parts, literal });
+                        }
+                        *text = filled.into();
+                    }
+                    Err((message, help)) => {
+                        let table = path.split_last().map(|(_, table)| table.join(".")).unwrap_or_default();
+                        self.report.unfilled(&table, span, message, help);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The string filled in, and what of it came from outside.
+    fn string(&self, raw: &str) -> Result<(String, Vec<Part>), (String, Option<String>)> {
+        let (mut out, mut parts) = (String::new(), Vec::new());
+        let mut rest = raw;
+        while let Some(at) = rest.find("${") {
+            let (before, tail) = rest.split_at(at);
+            let inside = tail.get(2..).unwrap_or_default();
+            if let Some(before) = before.strip_suffix('$') {
+                out.push_str(before);
+                out.push_str("${");
+                rest = inside;
+                continue;
+            }
+            out.push_str(before);
+            let help = Some("write `$${` for a plain `${`".to_owned());
+            let (inside, after) = inside.split_once('}').ok_or_else(|| ("`${` has no `}`".to_owned(), help))?;
+            let value = self.look_up(inside)?;
+            let (Value::Given(text) | Value::Default(text)) = &value;
+            out.push_str(text);
+            if let Value::Given(value) = value {
+                parts.push(Part { shown: format!("${{{inside}}}"), value });
+            }
+            rest = after;
+        }
+        out.push_str(rest);
+        Ok((out, parts))
+    }
+
+    fn look_up(&self, inside: &str) -> Result<Value, (String, Option<String>)> {
+        if let Some(path) = inside.strip_prefix("file:") {
+            return self.file(path);
+        }
+        let (name, default) = match inside.split_once(":-") {
+            Some((name, default)) => (name, Some(default)),
+            None => (inside, None),
+        };
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(plain) {
+            let help = "expected ${NAME}, ${NAME:-default} or ${file:PATH}; write `$${` for a plain `${`";
+            return Err((format!("`${{{inside}}}` does not name a variable"), Some(help.to_owned())));
+        }
+        match (self.env.get(name), default) {
+            (Some(value), None) => Ok(Value::Given(value)),
+            (Some(value), Some(_)) if !value.is_empty() => Ok(Value::Given(value)),
+            (_, Some(default)) => Ok(Value::Default(default.to_owned())),
+            (None, None) => Err((
+                format!("the variable `{name}` is not set"),
+                Some(format!("set {name} in the environment, or write {name}=… into the file .env beside this one")),
+            )),
+        }
+    }
+
+    fn file(&self, path: &str) -> Result<Value, (String, Option<String>)> {
+        if path.is_empty() {
+            return Err(("`${file:}` names no file".into(), None));
+        }
+        let credentials = self.env.get("CREDENTIALS_DIRECTORY").filter(|dir| !dir.is_empty());
+        let path = credentials.map_or_else(|| self.dir.join(path), |dir| Path::new(&dir).join(path));
+        match self.env.read_file(&path) {
+            Ok(text) => {
+                let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
+                Ok(Value::Given(text.to_owned()))
+            }
+            Err(error) => Err((
+                format!("the secret file {} cannot be read: {error}", path.display()),
+                Some(
+                    "a relative path starts at $CREDENTIALS_DIRECTORY where that is set, else beside this file".into(),
+                ),
+            )),
+        }
+    }
+}
+
+enum Value {
+    /// From outside: not to be printed.
+    Given(String),
+    /// Written in the file.
+    Default(String),
+}
+
+/// Whether a string written out in the file may be a secret: by its key, or as a URL that carries one.
+fn is_secret(path: &[String], text: &str) -> bool {
+    let by_key = path.iter().skip(1).any(|key| SECRET_KEYS.contains(&key.to_lowercase().as_str()));
+    by_key || (text.contains("://") && text.contains(['@', '?']))
+}

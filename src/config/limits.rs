@@ -1,0 +1,72 @@
+//! Whether the figures of a config make sense together: what serde cannot say. Pure.
+
+use std::time::Duration;
+
+use sink_api::{Defaults, Fault, Size};
+
+use super::later;
+use crate::deliver::config::DeliveryKeys;
+use crate::journal::JournalConfig;
+
+/// Most `deliver` calls at once.
+pub const MAX_CONCURRENCY: usize = 1024;
+/// Most deliveries in a batch.
+pub const MAX_BATCH_EVENTS: usize = 100_000;
+/// Most payload bytes in a batch: it is held in memory.
+pub const MAX_BATCH_BYTES: Size = Size::mib(256);
+/// Longest a batch waits for more.
+pub const MAX_LINGER: Duration = Duration::from_secs(60);
+/// Longest a `deliver` call may take.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Smallest segment of the journal.
+pub const MIN_SEGMENT: Size = Size::mib(1);
+/// Largest segment: offsets inside one are 32 bits wide.
+pub const MAX_SEGMENT: Size = Size::mib(2048);
+
+/// `[journal]`.
+pub(super) fn journal(journal: &JournalConfig) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let size = journal.segment_size.0;
+    if !(MIN_SEGMENT.0..=MAX_SEGMENT.0).contains(&size) {
+        faults.push(Fault::at_key("segment_size", "`segment_size` is out of bounds, expected \"1MiB\" to \"2GiB\""));
+    } else if journal.max_size.0 < size.saturating_mul(2) {
+        let message = "`max_size` has no room for two segments: nothing could ever be deleted, expected at least twice \
+                       `segment_size`";
+        faults.push(Fault::at_key("max_size", message).help("make `max_size` larger or `segment_size` smaller"));
+    }
+    if journal.dir.as_ref().is_some_and(|dir| dir.as_os_str().is_empty()) {
+        faults.push(Fault::at_key("dir", "`dir` is empty, expected the path of a folder"));
+    }
+    faults
+}
+
+/// The core's keys of a sink's table.
+pub(super) fn delivery(keys: &DeliveryKeys, limits: &Defaults) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut expect = |good: bool, key: &str, what: &str| {
+        if !good {
+            faults.push(Fault::at_key(key, format!("`{key}` is out of bounds, expected {what}")));
+        }
+    };
+    let most = |n: Option<usize>, most: usize| n.is_none_or(|n| (1..=most).contains(&n));
+    expect(most(keys.concurrency, MAX_CONCURRENCY), "concurrency", "1 to 1024");
+    expect(most(keys.batch.max_events, MAX_BATCH_EVENTS), "batch.max_events", "1 to 100000");
+    expect((1..=MAX_BATCH_BYTES.0).contains(&limits.max_bytes), "batch.max_bytes", "1 byte to \"256MiB\"");
+    expect(limits.linger <= MAX_LINGER, "batch.linger", "at most \"60s\"");
+    let timeout = keys.timeout.0;
+    expect(!timeout.is_zero() && timeout <= MAX_TIMEOUT, "timeout", "more than nothing and at most \"1h\"");
+    let (retry, breaker) = (&keys.retry, &keys.breaker);
+    expect(!retry.initial.0.is_zero(), "retry.initial", "more than nothing");
+    expect(!retry.deadline.0.is_zero(), "retry.deadline", "more than nothing");
+    expect(!breaker.probe.0.is_zero(), "breaker.probe", "more than nothing");
+    if retry.initial > retry.max {
+        faults.push(Fault::at_key("retry.max", "`retry.max` is shorter than `retry.initial`"));
+    }
+    if breaker.probe > breaker.probe_max {
+        faults.push(Fault::at_key("breaker.probe_max", "`breaker.probe_max` is shorter than `breaker.probe`"));
+    }
+    if keys.rate.as_deref().is_some_and(|rate| !later::is_rate(rate)) {
+        faults.push(Fault::at_key("rate", "`rate` is not a rate, expected a count and a unit such as \"300/min\""));
+    }
+    faults
+}

@@ -1,0 +1,334 @@
+//! From text to [`Config`], or to all faults at once. Composition only: each room reads its own table.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use sink_api::fault::nearest;
+use sink_api::{Fault, Settings, SinkKind, Size};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::env::Env;
+use super::faults::{Faults, Report};
+use super::interpolate::Filler;
+use super::sinks::{self, SinkEntry, a};
+use super::{Config, Source, later, limits, place};
+use crate::ingress::check::{check_server, check_source, check_sources};
+use crate::ingress::config::{ServerConfig, SourceConfig};
+use crate::journal::JournalConfig;
+use crate::route::{BuiltinEval, INTERNAL_SOURCE, RouteConfig, RuleSet};
+
+/// What may stand at the top of the file.
+const TOP: &[&str] = &["data_dir", "server", "journal", "admin", "sources", "sinks", "dead_letters", "routes", "tests"];
+/// Faults of syntax after which the rest of the file is still what was meant.
+const HARMLESS: &[&str] = &["duplicate key", "string values must be quoted"];
+/// Longest name of a source or sink.
+const MAX_NAME: usize = 64;
+
+/// Reads a config. `file` names it in faults, and its folder is where relative paths start. Touches nothing but what
+/// `env` gives it.
+///
+/// # Errors
+/// All faults, in the order of the file.
+pub fn load(text: &str, file: &Path, env: &dyn Env, kinds: &[SinkKind]) -> Result<Config, Faults> {
+    let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let base_dir = absolute.parent().unwrap_or(Path::new("/")).to_owned();
+    let mut report = Report::new(text, file);
+    for problem in env.problems() {
+        report.elsewhere(&problem.file, problem.line, problem.message, problem.help);
+    }
+    let (mut root, errors) = DeTable::parse_recoverable(text);
+    let mut last_line = 0;
+    for error in &errors {
+        let span = error.span().unwrap_or_default();
+        let line = place::place(text, span.start).line;
+        // What follows on the same line follows from the first.
+        if line != std::mem::replace(&mut last_line, line) {
+            report.syntax(span, error.message());
+        }
+    }
+    if errors.iter().any(|e| !HARMLESS.iter().any(|message| e.message().starts_with(message))) {
+        // The parser may have taken whole tables for something else: what it found is not worth judging.
+        return report.finish().and_then(|_| Err(Faults::of_file(file, "is not TOML")));
+    }
+    Filler { env, dir: &base_dir, report: &mut report }.fill(root.get_mut());
+    let loader = Loader { kinds, base_dir, report, root: root.into_inner() };
+    loader.load(file)
+}
+
+struct Loader<'t> {
+    kinds: &'t [SinkKind],
+    base_dir: PathBuf,
+    report: Report<'t>,
+    root: DeTable<'t>,
+}
+
+/// A table and where its header is.
+type Table<'t> = (Spanned<DeTable<'t>>, Range<usize>);
+
+impl<'t> Loader<'t> {
+    fn load(mut self, file: &Path) -> Result<Config, Faults> {
+        self.unknown_tables();
+        let data_dir = self.data_dir();
+        let (server, max_body_at) = self.server();
+        let mut journal = self.journal(server.max_body, max_body_at);
+        let (sources, source_names) = self.sources();
+        let (sinks, sink_names) = self.sinks();
+        let (rules, routes) = self.routes(&source_names, &sink_names, &sinks);
+        self.later();
+        if self.report.has_errors() {
+            return self.report.finish().and_then(|_| Err(Faults::of_file(file, "is refused")));
+        }
+        let (warnings, masks) = self.report.finish()?;
+        let Some(rules) = rules else { return Err(Faults::of_file(file, "its routes cannot be compiled")) };
+        journal.dir = Some(journal.dir.map_or_else(|| data_dir.join("journal"), |dir| self.base_dir.join(dir)));
+        Ok(Config {
+            file: file.to_owned(),
+            base_dir: self.base_dir,
+            data_dir,
+            server,
+            journal,
+            sources: sources.into_iter().map(|(name, config)| Source { name, config }).collect(),
+            sinks,
+            routes,
+            rules: Arc::new(rules),
+            warnings,
+            masks,
+        })
+    }
+
+    fn unknown_tables(&mut self) {
+        for (key, _) in &self.root {
+            let name = key.get_ref().as_ref();
+            if !TOP.contains(&name) {
+                let list = TOP.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+                let help = nearest(name, TOP.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+                self.report.error("", key.span(), format!("unknown key `{name}`, expected one of {list}"), help);
+            }
+        }
+    }
+
+    fn data_dir(&mut self) -> PathBuf {
+        let value = self.root.remove("data_dir");
+        let dir = match &value {
+            None => "data",
+            Some(value) => value.get_ref().as_str().unwrap_or_default(),
+        };
+        if let (true, Some(value)) = (dir.is_empty(), &value) {
+            self.report.error("", value.span(), "`data_dir` is not a path, expected the path of a folder", None);
+        }
+        self.base_dir.join(dir)
+    }
+
+    /// Takes a table out of the root. What is there and no table is a fault.
+    fn take(&mut self, name: &str) -> Option<Table<'t>> {
+        let value = self.root.remove(name)?;
+        self.table(name, value)
+    }
+
+    fn table(&mut self, name: &str, value: Spanned<DeValue<'t>>) -> Option<Table<'t>> {
+        let header = value.span();
+        match value.into_inner() {
+            DeValue::Table(mut table) => {
+                let end = place::widen(&mut table).max(header.end);
+                Some((Spanned::new(header.start..end, table), header))
+            }
+            other => {
+                let message = format!("`{name}` is {}, expected a table [{name}]", a(&other));
+                self.report.error("", header, message, None);
+                None
+            }
+        }
+    }
+
+    /// Reads a table as `T`; the table is kept for the places of later faults.
+    fn read<T: DeserializeOwned>(&mut self, name: &str, (table, header): Table<'t>) -> Option<(T, DeTable<'t>)> {
+        let kept = table.get_ref().clone();
+        match Settings::new(table).read::<T>() {
+            Ok(value) => Some((value, kept)),
+            Err(faults) => {
+                self.report.faults(name, faults, &kept, &header);
+                None
+            }
+        }
+    }
+
+    /// `[server]`, and where its `max_body` is.
+    fn server(&mut self) -> (ServerConfig, Range<usize>) {
+        let nothing = (ServerConfig::default(), 0..0);
+        let Some((mut table, header)) = self.take("server") else { return nothing };
+        if let Some(tls) = table.get_mut().remove("tls") {
+            let help = "put a proxy that speaks TLS in front and name it in `trusted_proxies`";
+            self.report.error("server", tls.span(), "`tls` is not in this version", Some(help.into()));
+        }
+        let Some((server, kept)) = self.read::<ServerConfig>("server", (table, header.clone())) else {
+            return nothing;
+        };
+        self.report.faults("server", check_server(&server), &kept, &header);
+        let max_body = kept.get("max_body").map_or(header, Spanned::span);
+        (server, max_body)
+    }
+
+    fn journal(&mut self, max_body: Size, max_body_at: Range<usize>) -> JournalConfig {
+        let (table, header) = self.take("journal").unwrap_or((Spanned::new(0..0, DeTable::new()), 0..0));
+        let Some((journal, kept)) = self.read::<JournalConfig>("journal", (table, header.clone())) else {
+            return JournalConfig::default();
+        };
+        self.report.faults("journal", limits::journal(&journal), &kept, &header);
+        if journal.overflow_max < max_body {
+            let message = "`overflow_max` of [journal] is smaller than `max_body` of [server]: the largest body could never be queued";
+            let span = kept.get("overflow_max").map_or(max_body_at, Spanned::span);
+            self.report.error("", span, message, None);
+        }
+        journal
+    }
+
+    /// The tables below `name`, in the order of the file. A bad name is a fault.
+    fn named(&mut self, name: &str) -> Vec<(String, Table<'t>)> {
+        let Some((tables, _)) = self.take(name) else { return vec![] };
+        let mut tables: Vec<_> = tables.into_inner().into_iter().collect();
+        tables.sort_by_key(|(key, _)| key.span().start);
+        let mut out = Vec::new();
+        for (key, value) in tables {
+            let own = key.get_ref().as_ref();
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+            if own.is_empty() || own.len() > MAX_NAME || !own.chars().all(plain) {
+                let message =
+                    format!("`{own}` cannot be a name in `{name}`, expected 1 to {MAX_NAME} of A-Z a-z 0-9 _ -");
+                self.report.error("", key.span(), message, None);
+            }
+            let path = format!("{name}.{own}");
+            let own = own.to_owned();
+            out.extend(self.table(&path, value).map(|table| (own, table)));
+        }
+        out
+    }
+
+    /// The sources without faults of shape, and the names of all.
+    fn sources(&mut self) -> (Vec<(String, SourceConfig)>, Vec<String>) {
+        let span = self.root.get("sources").map_or(0..0, Spanned::span);
+        let tables = self.named("sources");
+        if tables.is_empty() {
+            let help = "add [sources.interakt] with kind = \"interakt\", path = \"/webhooks/interakt\" and a secret";
+            self.report.error("", span, "no source is defined: nothing could be received", Some(help.into()));
+        }
+        let (mut sources, mut places, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, (table, header)) in tables {
+            let place = format!("sources.{name}");
+            if name == INTERNAL_SOURCE {
+                let message = format!("the name `{INTERNAL_SOURCE}` is kept for the daemon's own events");
+                self.report.error(&place, header.clone(), message, None);
+            }
+            if let Some((config, kept)) = self.read::<SourceConfig>(&place, (table, header.clone())) {
+                self.report.faults(&place, check_source(&name, &config), &kept, &header);
+                sources.push((name.clone(), config));
+                places.push((kept, header));
+            }
+            names.push(name);
+        }
+        for (name, fault) in check_sources(&sources) {
+            let place = sources.iter().zip(&places).find(|((own, _), _)| *own == name);
+            if let Some((_, (kept, header))) = place {
+                self.report.faults(&format!("sources.{name}"), vec![fault], kept, header);
+            }
+        }
+        (sources, names)
+    }
+
+    /// The sinks without faults, and the names of all.
+    fn sinks(&mut self) -> (Vec<SinkEntry>, Vec<(String, Range<usize>)>) {
+        let (mut sinks, mut names) = (Vec::new(), Vec::new());
+        for (name, (table, header)) in self.named("sinks") {
+            let entry = sinks::read(&name, table, header.clone(), self.kinds, &mut self.report);
+            sinks.extend(entry.map(|entry| (entry, header.clone())));
+            names.push((name, header));
+        }
+        sinks::claim_faults(&sinks, &mut self.report);
+        if names.is_empty() {
+            self.report.warning("", 0..0, "no sink is defined: events are kept in the journal and go nowhere", None);
+        }
+        (sinks.into_iter().map(|(entry, _)| entry).collect(), names)
+    }
+
+    fn routes(
+        &mut self,
+        sources: &[String],
+        sink_names: &[(String, Range<usize>)],
+        sinks: &[SinkEntry],
+    ) -> (Option<RuleSet>, Vec<RouteConfig>) {
+        let (mut routes, mut places, mut complete) = (Vec::new(), Vec::new(), true);
+        for table in self.list("routes") {
+            let header = table.1.clone();
+            match self.read::<RouteConfig>("routes", table) {
+                Some((route, kept)) => {
+                    routes.push(route);
+                    places.push((kept, header));
+                }
+                None => complete = false,
+            }
+        }
+        let sink_list: Vec<&str> = sink_names.iter().map(|(name, _)| name.as_str()).collect();
+        let source_list: Vec<&str> = sources.iter().map(String::as_str).collect();
+        let rules = RuleSet::compile(&routes, &sink_list, &source_list, Arc::new(BuiltinEval));
+        if let Err(faults) = &rules {
+            for (index, fault) in faults {
+                if let Some((kept, header)) = places.get(*index) {
+                    self.report.faults("routes", vec![fault.clone()], kept, header);
+                }
+            }
+        }
+        if complete && routes.is_empty() && !sink_names.is_empty() {
+            self.report.warning("", 0..0, "no route is defined: no sink is given anything", None);
+        } else if complete {
+            self.idle_sinks(&routes, sink_names, sinks);
+        }
+        (rules.ok(), routes)
+    }
+
+    /// Sinks that no route names.
+    fn idle_sinks(&mut self, routes: &[RouteConfig], names: &[(String, Range<usize>)], sinks: &[SinkEntry]) {
+        for (name, header) in names {
+            let is_off = sinks.iter().any(|sink| sink.name == *name && !sink.keys.enabled);
+            if !is_off && !routes.iter().any(|route| route.to.contains(name)) {
+                let message = "no route names this sink: it is given nothing";
+                self.report.warning(&format!("sinks.{name}"), header.clone(), message, None);
+            }
+        }
+    }
+
+    /// The tables of a `[[name]]`.
+    fn list(&mut self, name: &str) -> Vec<Table<'t>> {
+        let Some(value) = self.root.remove(name) else { return vec![] };
+        let span = value.span();
+        match value.into_inner() {
+            DeValue::Array(all) => all.into_iter().filter_map(|one| self.table(name, one)).collect(),
+            other => {
+                let message = format!("`{name}` is {}, expected tables [[{name}]]", a(&other));
+                self.report.error("", span, message, Some(format!("write [[{name}]] with two brackets")));
+                vec![]
+            }
+        }
+    }
+
+    /// What comes with later versions: read, checked, and of no effect.
+    fn later(&mut self) {
+        type Shape = fn(Settings<'_>) -> Result<(), Vec<Fault>>;
+        let mut tables: Vec<(&str, Table<'t>, Shape)> = Vec::new();
+        tables.extend(self.take("admin").map(|table| ("admin", table, later::admin as Shape)));
+        tables.extend(self.take("dead_letters").map(|table| ("dead_letters", table, later::dead_letters as Shape)));
+        let tests = self.list("tests");
+        let mut warned = false;
+        tables.extend(tests.into_iter().map(|table| ("tests", table, later::test as Shape)));
+        for (name, (table, header), shape) in tables {
+            let kept = table.get_ref().clone();
+            match shape(Settings::new(table)) {
+                Err(faults) => self.report.faults(name, faults, &kept, &header),
+                // Once for all tests.
+                Ok(()) if name == "tests" && std::mem::replace(&mut warned, true) => {}
+                Ok(()) => self.report.warning("", header, format!("`{name}` has no effect in this version"), None),
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What must not be printed: the values that came in by `${…}`, and secrets written out in the file.
+//!
+//! A value is replaced by its placeholder wherever it stands in a text. Where a fault lies on such a value, that is not
+//! enough: a message may quote a piece of it (`unknown variant`, `unknown template name`), so there a message that
+//! still holds a piece is replaced as a whole.
+
+use std::fmt;
+use std::ops::Range;
+
+/// Shorter values are replaced only where they stand in quotes or alone: `1` is in too many innocent texts.
+const MIN_ANYWHERE: usize = 4;
+/// Pieces of a value that tell nothing.
+const HARMLESS: &[&str] = &["http", "https"];
+
+/// A piece of a string that was filled in.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Part {
+    /// `${NAME}`.
+    pub shown: String,
+    /// What it stood for.
+    pub value: String,
+}
+
+/// A string of the file that holds something not to be printed.
+#[derive(Clone)]
+pub(super) struct Leaf {
+    pub span: Range<usize>,
+    /// As it stands in the file; `***` where that is itself the secret.
+    pub shown: String,
+    /// As the daemon reads it.
+    pub value: String,
+    pub parts: Vec<Part>,
+    /// A secret written out in the file, not filled in.
+    pub literal: bool,
+}
+
+/// All of them. `Debug` shows none.
+#[derive(Clone, Default)]
+pub struct Masks {
+    leaves: Vec<Leaf>,
+}
+
+impl fmt::Debug for Masks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Masks({})", self.leaves.len())
+    }
+}
+
+impl Masks {
+    pub(super) fn add(&mut self, leaf: Leaf) {
+        self.leaves.push(leaf);
+    }
+
+    /// The text with every value that was filled in shown as `${NAME}`. Values shorter than 4 characters are replaced
+    /// only where they stand in quotes or are the whole text.
+    pub fn mask(&self, text: &str) -> String {
+        replace(text, &self.pairs(false))
+    }
+
+    /// A fault's text about these bytes of the file, or `None` where it gives away a piece of a value that lies there.
+    pub(super) fn mask_fault(&self, span: &Range<usize>, text: &str) -> Option<String> {
+        let masked = replace(text, &self.pairs(true));
+        let bare = self.leaves.iter().fold(masked.clone(), |text, leaf| text.replace(&leaf.shown, " "));
+        let bare = self.leaves.iter().flat_map(|l| &l.parts).fold(bare, |text, part| text.replace(&part.shown, " "));
+        (!self.on(span).any(|leaf| leaf.values().any(|value| gives_away(&bare, value)))).then_some(masked)
+    }
+
+    /// What to call a value at these bytes, where it must not be shown itself.
+    pub(super) fn shown_at(&self, span: &Range<usize>) -> Option<&str> {
+        self.on(span).next().map(|leaf| leaf.shown.as_str())
+    }
+
+    /// Bytes `range` of the file's text, with secrets written out in it as `"***"`.
+    pub(super) fn excerpt(&self, text: &str, range: Range<usize>) -> String {
+        let mut out = String::new();
+        let mut at = range.start;
+        let mut hidden: Vec<&Range<usize>> = self.leaves.iter().filter(|l| l.literal).map(|l| &l.span).collect();
+        hidden.sort_by_key(|span| span.start);
+        for span in hidden.into_iter().filter(|span| span.start < range.end && span.end > range.start) {
+            if at <= span.start {
+                out.push_str(text.get(at..span.start).unwrap_or_default());
+            }
+            out.push_str("\"***\"");
+            at = at.max(span.end);
+        }
+        out.push_str(text.get(at..range.end).unwrap_or_default());
+        out
+    }
+
+    fn on<'m>(&'m self, span: &Range<usize>) -> impl Iterator<Item = &'m Leaf> + use<'m> {
+        let (start, last) = (span.start, span.start.max(span.end.saturating_sub(1)));
+        self.leaves.iter().filter(move |leaf| leaf.span.start <= last && start < leaf.span.end)
+    }
+
+    /// What to look for and what to put there, the longest first; each value also as `{:?}`, JSON and a URL write it.
+    fn pairs(&self, literals: bool) -> Vec<(String, &str)> {
+        let leaves = self.leaves.iter().filter(|leaf| literals || !leaf.literal);
+        let whole = leaves.clone().map(|leaf| (leaf.value.as_str(), leaf.shown.as_str()));
+        let parts = leaves.flat_map(|leaf| leaf.parts.iter().map(|part| (part.value.as_str(), part.shown.as_str())));
+        let mut pairs = Vec::new();
+        for (value, shown) in whole.chain(parts) {
+            let trimmed = value.trim().trim_start_matches('\u{feff}');
+            for form in [value, trimmed] {
+                pairs.push((form.to_owned(), shown));
+                pairs.push((form.escape_debug().to_string(), shown));
+                let json = serde_json::to_string(form).unwrap_or_default();
+                pairs.push((json.trim_matches('"').to_owned(), shown));
+                let url = percent_encoding::utf8_percent_encode(form, percent_encoding::NON_ALPHANUMERIC);
+                pairs.push((url.to_string(), shown));
+            }
+        }
+        pairs.retain(|(value, _)| !value.is_empty());
+        pairs.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        pairs.dedup_by(|(a, _), (b, _)| a == b);
+        pairs
+    }
+}
+
+impl Leaf {
+    fn values(&self) -> impl Iterator<Item = &str> {
+        let whole = self.literal.then_some(self.value.as_str());
+        whole.into_iter().chain(self.parts.iter().map(|part| part.value.as_str()))
+    }
+}
+
+/// One pass, so that a placeholder is never searched again.
+fn replace(text: &str, pairs: &[(String, &str)]) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+        let before = out.chars().next_back();
+        let hit = pairs.iter().find(|(value, _)| {
+            rest.strip_prefix(value.as_str())
+                .is_some_and(|after| value.chars().count() >= MIN_ANYWHERE || alone(before, after.chars().next()))
+        });
+        if let Some((value, shown)) = hit {
+            out.push_str(shown);
+            at += value.len();
+        } else if let Some(c) = rest.chars().next() {
+            out.push(c);
+            at += c.len_utf8();
+        }
+    }
+    out
+}
+
+fn alone(before: Option<char>, after: Option<char>) -> bool {
+    match (before, after) {
+        (None, None) => true,
+        (Some(a), Some(b)) => a == b && matches!(a, '"' | '`' | '\''),
+        _ => false,
+    }
+}
+
+/// Whether a text holds a piece of a value: a word of it, or four characters of one in a row.
+fn gives_away(text: &str, value: &str) -> bool {
+    words(value).filter(|word| !HARMLESS.contains(word)).any(|word| {
+        if word.chars().count() < MIN_ANYWHERE {
+            return word.chars().count() >= 2 && words(text).any(|w| w == word);
+        }
+        let chars: Vec<(usize, char)> = word.char_indices().collect();
+        chars.windows(MIN_ANYWHERE).any(|piece| {
+            let (start, end) = (piece.first(), piece.last());
+            let range = start.map_or(0, |(at, _)| *at)..end.map_or(0, |(at, c)| at + c.len_utf8());
+            word.get(range).is_some_and(|piece| text.contains(piece))
+        })
+    })
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn masks(shown: &str, value: &str) -> Masks {
+        let parts = vec![Part { shown: shown.into(), value: value.into() }];
+        let mut masks = Masks::default();
+        masks.add(Leaf { span: 10..20, shown: shown.into(), value: value.into(), parts, literal: false });
+        masks
+    }
+
+    #[test]
+    fn a_value_is_shown_as_its_placeholder_in_every_spelling() {
+        let masks = masks("${KEY}", "p\"a/ss\n");
+        assert_eq!(masks.mask("x p\"a/ss\n y"), "x ${KEY} y");
+        assert_eq!(masks.mask(&format!("{:?}", "p\"a/ss\n")), "\"${KEY}\"");
+        assert_eq!(masks.mask("https://h/p%22a%2Fss"), "https://h/${KEY}");
+        assert_eq!(format!("{masks:?}"), "Masks(1)");
+    }
+
+    #[test]
+    fn short_values_are_replaced_only_where_they_stand_alone() {
+        let masks = masks("${N}", "1");
+        assert_eq!(masks.mask("1"), "${N}");
+        assert_eq!(masks.mask("at most 10, \"1\" given, `1`"), "at most 10, \"${N}\" given, `${N}`");
+    }
+
+    #[test]
+    fn a_placeholder_is_not_searched_again() {
+        let mut both = masks("${TOKEN}", "hunter2");
+        both.leaves.extend(masks("${B}", "TOKEN").leaves);
+        assert_eq!(both.mask("hunter2 TOKEN"), "${TOKEN} ${B}");
+    }
+
+    #[test]
+    fn a_message_with_a_piece_of_the_value_is_given_up_only_where_it_lies_on_it() {
+        let masks = masks("${KEY}", "{hunter}2");
+        assert_eq!(masks.mask_fault(&(12..13), "`{hunter}2` is bad").as_deref(), Some("`${KEY}` is bad"));
+        assert_eq!(masks.mask_fault(&(12..13), "`{hunter}` is not known"), None);
+        assert_eq!(masks.mask_fault(&(12..13), "unte"), None);
+        assert_eq!(masks.mask_fault(&(20..21), "the hunter").as_deref(), Some("the hunter"));
+    }
+}

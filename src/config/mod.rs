@@ -1,0 +1,91 @@
+//! `config.toml`: text in, a [`Config`] or all of its faults out. A config with a fault has no effect at all.
+//!
+//! Rooms: `load` puts the tables together, each read by the room it belongs to; `sinks` shares a sink's table between
+//! the core and its kind; `interpolate` and `env` fill in `${…}`; `faults`, `place` and `mask` say what is wrong, where,
+//! and without the secrets; `limits` are bounds; `later` what this version reads and does not do; `digest` tells whether
+//! a sink has changed. Pure but for [`read`] and [`RealEnv`]; opens nothing, starts nothing.
+
+mod digest;
+mod env;
+mod faults;
+mod interpolate;
+mod later;
+mod limits;
+mod load;
+mod mask;
+mod place;
+mod sinks;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sink_api::SinkKind;
+
+pub use env::{Env, Problem, RealEnv};
+pub use faults::{Faults, Located, Severity};
+pub use load::load;
+pub use mask::Masks;
+pub use sinks::SinkEntry;
+
+use crate::ingress::config::{ServerConfig, SourceConfig};
+use crate::journal::JournalConfig;
+use crate::route::{RouteConfig, RuleSet};
+
+/// Largest config file.
+pub const MAX_FILE: u64 = 4 << 20;
+
+/// A config without faults. `Debug` shows no secret.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it was read from, as it was named.
+    pub file: PathBuf,
+    /// The file's folder, absolute: relative paths start here.
+    pub base_dir: PathBuf,
+    /// Where the daemon keeps what it must not lose; absolute.
+    pub data_dir: PathBuf,
+    /// The listener.
+    pub server: ServerConfig,
+    /// The journal; `dir` is always set, and absolute.
+    pub journal: JournalConfig,
+    /// The sources, in file order. At least one.
+    pub sources: Vec<Source>,
+    /// The sinks, in file order.
+    pub sinks: Vec<SinkEntry>,
+    /// The routes as written, in file order.
+    pub routes: Vec<RouteConfig>,
+    /// The routes, compiled.
+    pub rules: Arc<RuleSet>,
+    /// What is written and does not do what it says.
+    pub warnings: Vec<Located>,
+    /// What must not be printed.
+    pub masks: Masks,
+}
+
+/// One source.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its name in the config.
+    pub name: String,
+    /// Its table.
+    pub config: SourceConfig,
+}
+
+/// Reads a config file, with the process's environment and the `.env` beside the file.
+///
+/// # Errors
+/// All faults; a file that cannot be read is one.
+pub fn read(file: &Path, kinds: &[SinkKind]) -> Result<Config, Faults> {
+    let mut text = String::new();
+    let read = File::open(file).and_then(|f| f.take(MAX_FILE + 1).read_to_string(&mut text));
+    if let Err(error) = read {
+        return Err(Faults::of_file(file, format!("cannot be read: {error}")));
+    }
+    if text.len() as u64 > MAX_FILE {
+        return Err(Faults::of_file(file, format!("is larger than {} MiB", MAX_FILE >> 20)));
+    }
+    load(&text, file, &RealEnv::new(file.parent().unwrap_or(Path::new(""))), kinds)
+}

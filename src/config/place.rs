@@ -1,0 +1,147 @@
+//! From bytes of the config file to lines and columns, and from a fault's `At` to bytes. Pure.
+
+use std::ops::Range;
+
+use sink_api::At;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// A place for people: both from 1, the column in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub line: usize,
+    pub column: usize,
+}
+
+/// The place of a byte. Offsets behind the end are the end.
+pub(super) fn place(text: &str, offset: usize) -> Place {
+    let before = text.get(..text.floor_char_boundary(offset)).unwrap_or(text);
+    let start = before.rfind('\n').map_or(0, |at| at + 1);
+    let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
+    let column = before.get(start..).unwrap_or_default().trim_start_matches('\u{feff}').chars().count() + 1;
+    Place { line, column }
+}
+
+/// The bytes of the line a byte is on, without its end.
+pub(super) fn line_around(text: &str, offset: usize) -> Range<usize> {
+    let offset = text.floor_char_boundary(offset);
+    let (before, after) = (text.get(..offset).unwrap_or(text), text.get(offset..).unwrap_or_default());
+    let start = before.rfind('\n').map_or(0, |at| at + 1);
+    let end = offset + after.find('\n').unwrap_or(after.len());
+    let line = text.get(start..end).unwrap_or_default();
+    start..start + line.trim_end_matches('\r').len()
+}
+
+/// The bytes a fault is about, where `table` is what was read and `header` its own place.
+pub(super) fn resolve(at: &At, table: &DeTable<'_>, header: &Range<usize>) -> Range<usize> {
+    match at {
+        At::Span(span) if span.is_empty() && span.start == 0 => header.clone(),
+        At::Span(span) => span.clone(),
+        At::Table => header.clone(),
+        At::Key(path) => key_span(path, table).unwrap_or_else(|| header.clone()),
+    }
+}
+
+/// The value of a dotted key; where the last parts are missing, the deepest one there is.
+fn key_span(path: &str, table: &DeTable<'_>) -> Option<Range<usize>> {
+    let mut parts = path.split('.');
+    let mut found = table.get(parts.next()?)?;
+    for part in parts {
+        let next = match found.get_ref() {
+            DeValue::Table(table) => table.get(part),
+            DeValue::Array(all) => part.parse::<usize>().ok().and_then(|n| all.get(n)),
+            _ => None,
+        };
+        match next {
+            Some(next) => found = next,
+            None => break,
+        }
+    }
+    Some(found.span())
+}
+
+/// The dotted key whose value covers these bytes, the deepest one; `None` where they are a key or the table itself.
+pub(super) fn key_at(table: &DeTable<'_>, span: &Range<usize>) -> Option<String> {
+    let (key, value) = table.iter().find(|(_, value)| {
+        let own = value.span();
+        own.start <= span.start && span.end <= own.end
+    })?;
+    let inner = match value.get_ref() {
+        DeValue::Table(table) if value.span().start != span.start => key_at(table, span),
+        _ => None,
+    };
+    let key = key.get_ref();
+    Some(inner.map_or_else(|| key.to_string(), |inner| format!("{key}.{inner}")))
+}
+
+/// Makes the span of each `[a.b]` below a table reach to the end of what it holds. The parser gives the header alone;
+/// `Settings::read` looks for the key a fault lies under by span.
+pub(super) fn widen(table: &mut DeTable<'_>) -> usize {
+    let mut end = 0;
+    for (key, value) in table.iter_mut() {
+        end = end.max(key.span().end).max(widen_value(value));
+    }
+    end
+}
+
+fn widen_value(value: &mut Spanned<DeValue<'_>>) -> usize {
+    let span = value.span();
+    let inner = match value.get_mut() {
+        DeValue::Table(table) => widen(table),
+        DeValue::Array(all) => all.iter_mut().map(widen_value).max().unwrap_or_default(),
+        _ => 0,
+    };
+    if inner > span.end {
+        let owned = std::mem::replace(value.get_mut(), DeValue::Boolean(false));
+        *value = Spanned::new(span.start..inner, owned);
+    }
+    value.span().end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_count_characters_and_lines_start_at_one() {
+        let text = "\u{feff}a = 1\nné = \"☕\" # x\r\n";
+        let at = |needle: &str| place(text, text.find(needle).unwrap());
+        assert_eq!(at("a ="), Place { line: 1, column: 1 });
+        assert_eq!(at("# x"), Place { line: 2, column: 10 });
+        assert_eq!(place(text, 999), Place { line: 3, column: 1 });
+        assert_eq!(&text[line_around(text, text.find('☕').unwrap() + 1)], "né = \"☕\" # x");
+    }
+
+    #[test]
+    fn a_key_is_found_by_its_path_and_a_missing_one_by_its_parent() {
+        let text = "[s]\na = { b = [1, 2] }\n[s.t]\nc = 1\n";
+        let table = DeTable::parse(text).unwrap();
+        let inner = table.get_ref().get("s").unwrap();
+        let Some(table) = inner.get_ref().as_table() else { panic!() };
+        let at = |key: &str| &text[resolve(&At::Key(key.into()), table, &inner.span())];
+        assert_eq!([at("a.b.1"), at("a.x"), at("t.c"), at("zz")], ["2", "{ b = [1, 2] }", "1", "[s]"]);
+    }
+
+    #[test]
+    fn bytes_are_told_apart_by_the_key_they_are_the_value_of() {
+        let text = "a = { b = [1, 2] }\nc = 3\n";
+        let table = DeTable::parse(text).unwrap();
+        let at = |needle: &str| {
+            let start = text.find(needle).unwrap();
+            key_at(table.get_ref(), &(start..start + needle.len()))
+        };
+        assert_eq!(
+            [at("2"), at("{ b = [1, 2] }"), at("3"), at("c")],
+            [Some("a.b".into()), Some("a".into()), Some("c".into()), None]
+        );
+    }
+
+    #[test]
+    fn a_headed_table_reaches_to_the_end_of_what_it_holds() {
+        let text = "[s]\nx = 1\n[s.t]\nc = 1\n";
+        let mut table = DeTable::parse(text).unwrap();
+        widen(table.get_mut());
+        let s = table.get_ref().get("s").unwrap();
+        assert_eq!(&text[s.span()], "[s]\nx = 1\n[s.t]\nc = 1");
+    }
+}

@@ -1,0 +1,162 @@
+//! `[sinks.*]`: the core takes its own keys out of each table, the kind reads the rest. Knows no sink by name.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use sink_api::fault::nearest;
+use sink_api::{At, Defaults, Fault, Settings, SinkConfig, SinkKind};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::digest::digest;
+use super::faults::Report;
+use super::limits;
+use crate::deliver::config::DeliveryKeys;
+
+/// One sink: its kind, the core's keys and its own config.
+#[derive(Clone, Debug)]
+pub struct SinkEntry {
+    /// Its name in the config.
+    pub name: String,
+    /// Its kind.
+    pub kind: SinkKind,
+    /// The core's keys, as written.
+    pub keys: DeliveryKeys,
+    /// Batching and concurrency, the kind's defaults filled in.
+    pub limits: Defaults,
+    /// Its own part of the table.
+    pub config: Arc<dyn SinkConfig>,
+    /// SHA-256 over the table after `${…}` was filled in: the same digest, the same sink.
+    pub digest: [u8; 32],
+}
+
+/// Reads one `[sinks.NAME]`; `None` where it has faults, which are in the report.
+pub(super) fn read(
+    name: &str,
+    table: Spanned<DeTable<'_>>,
+    header: Range<usize>,
+    kinds: &[SinkKind],
+    report: &mut Report<'_>,
+) -> Option<SinkEntry> {
+    let place = format!("sinks.{name}");
+    let kept = table.get_ref().clone();
+    let mut settings = Settings::new(table);
+    let kind = kind(&mut settings, kinds, &kept);
+    let own = take_keys(&mut settings, &header);
+    let keys = own.read::<DeliveryKeys>();
+    // Without a kind the other keys cannot be judged.
+    let config = kind.and_then(|kind| (kind.read)(settings).map(|config| (kind, config)));
+    let mut faults = Vec::new();
+    if let Err(own) = &keys {
+        faults.extend(own.iter().cloned());
+    }
+    match &config {
+        Err(own) => faults.extend(own.iter().cloned().map(|fault| suggest(fault, &kept))),
+        Ok((_, config)) => faults.extend(config.check().err().into_iter().flatten()),
+    }
+    let entry = match (keys, config) {
+        (Ok(keys), Ok((kind, config))) => {
+            let limits = keys.limits(&kind.defaults);
+            faults.extend(limits::delivery(&keys, &limits));
+            Some(SinkEntry { name: name.to_owned(), kind, keys, limits, config: config.into(), digest: digest(&kept) })
+        }
+        (Ok(keys), Err(_)) => {
+            faults.extend(limits::delivery(&keys, &keys.limits(&FALLBACK)));
+            None
+        }
+        (Err(_), _) => None,
+    };
+    let is_fine = faults.is_empty();
+    report.faults(&place, faults, &kept, &header);
+    entry.filter(|_| is_fine).inspect(|entry| warn_of_later(entry, &place, &kept, &header, report))
+}
+
+/// Stands in for a kind's defaults where there is no kind.
+const FALLBACK: Defaults = Defaults { max_events: 1, max_bytes: 1, linger: std::time::Duration::ZERO, concurrency: 1 };
+
+fn kind(settings: &mut Settings<'_>, kinds: &[SinkKind], kept: &DeTable<'_>) -> Result<SinkKind, Vec<Fault>> {
+    let list = || kinds.iter().map(|k| format!("`{}`", k.name)).collect::<Vec<_>>().join(", ");
+    let Some(value) = settings.take("kind") else {
+        let typo = kept.keys().map(|key| key.get_ref().as_ref()).find(|key| nearest(key, ["kind"]).is_some());
+        let fault =
+            Fault { at: At::Table, message: format!("missing key `kind`, expected one of {}", list()), help: None };
+        return Err(vec![match typo {
+            Some(typo) => fault.help(format!("`{typo}` is there: did you mean `kind`?")),
+            None => fault,
+        }]);
+    };
+    let Some(name) = value.get_ref().as_str() else {
+        let message = format!("`kind` is {}, expected one of {}", a(value.get_ref()), list());
+        return Err(vec![Fault::at_span(value.span(), message)]);
+    };
+    kinds.iter().find(|kind| kind.name == name).copied().ok_or_else(|| {
+        let fault = Fault::at_span(value.span(), format!("unknown kind `{name}`, expected one of {}", list()));
+        vec![match nearest(name, kinds.iter().map(|k| k.name)) {
+            Some(name) => fault.help(format!("did you mean `{name}`?")),
+            None => fault,
+        }]
+    })
+}
+
+/// The core's keys, in a table of their own.
+fn take_keys<'i>(settings: &mut Settings<'i>, header: &Range<usize>) -> Settings<'i> {
+    let names: Vec<_> = settings.table().keys().cloned().collect();
+    let mut own = DeTable::new();
+    for key in names {
+        if DeliveryKeys::NAMES.contains(&key.get_ref().as_ref())
+            && let Some(value) = settings.take(key.get_ref())
+        {
+            own.insert(key, value);
+        }
+    }
+    Settings::new(Spanned::new(header.clone(), own))
+}
+
+/// A kind knows its own keys only; whoever mistypes `concurrency` wants to hear of the core's too.
+fn suggest(fault: Fault, kept: &DeTable<'_>) -> Fault {
+    let Some((typo, rest)) = fault.message.strip_prefix("unknown key `").and_then(|rest| rest.split_once('`')) else {
+        return fault;
+    };
+    let At::Span(span) = &fault.at else { return fault };
+    if !kept.keys().any(|key| key.span() == *span && key.get_ref().as_ref() == typo) {
+        return fault;
+    }
+    let names = rest.split('`').skip(1).step_by(2).chain(DeliveryKeys::NAMES.iter().copied()).chain(["kind"]);
+    let help = match nearest(typo, names) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => format!("keys that every sink has: {}", DeliveryKeys::NAMES.join(", ")),
+    };
+    fault.help(help)
+}
+
+fn warn_of_later(entry: &SinkEntry, place: &str, kept: &DeTable<'_>, header: &Range<usize>, report: &mut Report<'_>) {
+    for (key, is_set) in [("parked_max", entry.keys.parked_max.is_some()), ("rate", entry.keys.rate.is_some())] {
+        if is_set {
+            let span = kept.get(key).map_or_else(|| header.clone(), Spanned::span);
+            report.warning(place, span, format!("`{key}` has no effect in this version"), None);
+        }
+    }
+}
+
+/// Faults of two sinks that want the same thing to themselves.
+pub(super) fn claim_faults(sinks: &[(SinkEntry, Range<usize>)], report: &mut Report<'_>) {
+    let mut owners: Vec<(String, &str)> = Vec::new();
+    for (sink, header) in sinks {
+        for claim in sink.config.claims() {
+            if let Some((_, owner)) = owners.iter().find(|(taken, _)| *taken == claim) {
+                let what = claim.split_once(':').map_or(claim.as_str(), |(_, which)| which);
+                let message = format!("[sinks.{owner}] and [sinks.{}] both want `{what}`, and only one may", sink.name);
+                report.error(&format!("sinks.{}", sink.name), header.clone(), message, None);
+            } else {
+                owners.push((claim, &sink.name));
+            }
+        }
+    }
+}
+
+/// `a string`, `an integer`: a value's type with its article.
+pub(super) fn a(value: &DeValue<'_>) -> String {
+    let name = value.type_str();
+    let article = if name.starts_with(['a', 'i']) { "an" } else { "a" };
+    format!("{article} {name}")
+}

@@ -1,0 +1,267 @@
+//! Bad configs, each with what the fault must say and where. A `^` line is not asked for; the place is.
+
+use super::*;
+
+/// A bad config behind [`SOURCE`] (line 1), and what must be found in its faults: `LINE:COL` and texts.
+struct Bad(&'static str, &'static [&'static str]);
+
+const BAD: &[Bad] = &[
+    // syntax
+    Bad("a = \n", &["2:5: error:"]),
+    Bad("[server\nlisten = \"x\"\n", &["2:8: error: unclosed table, expected `]`"]),
+    Bad("x = 'a\ny 1\n", &["2:7: error:", "3:"]),
+    Bad(
+        "data_dir = \"a\"\ndata_dir = \"b\"\n[sever]\n",
+        &["3:1: error: duplicate key", "4:2: error: unknown key `sever`"],
+    ),
+    // the top level
+    Bad(
+        "[sever]\n",
+        &["2:2: error: unknown key `sever`, expected one of `data_dir`, `server`", "help: did you mean `server`?"],
+    ),
+    Bad("[completely]\n", &["2:2: error: unknown key `completely`"]),
+    Bad("data_dir = 3\n", &["2:12: error: `data_dir` is not a path"]),
+    Bad("server = \"127.0.0.1:4000\"\n", &["2:10: error: `server` is a string, expected a table [server]"]),
+    Bad("[routes]\nmatch = \"*\"\n", &["2:1: error: `routes` is a table, expected tables [[routes]]", "two brackets"]),
+    Bad(
+        "[sinks]\narchive = \"file\"\n",
+        &["3:11: error: `sinks.archive` is a string, expected a table [sinks.archive]"],
+    ),
+    // [server] and [journal]
+    Bad(
+        "[server]\nlisen = \"x\"\nmax_body = \"1 apple\"\n",
+        &[
+            "3:1: error: [server] unknown key `lisen`, expected one of `listen`",
+            "did you mean `listen`?",
+            "4:12: error: [server] `max_body`: invalid value: string \"1 apple\", expected a size such as \"64MiB\"",
+        ],
+    ),
+    Bad(
+        "[server]\nlisten = \"localhost\"\n",
+        &["3:10: error: [server] listen address `localhost`: expected HOST:PORT"],
+    ),
+    Bad(
+        "[server]\nlisten = 4000\n",
+        &["3:10: error: [server] `listen`: invalid type: integer `4000`, expected a string or a list of strings"],
+    ),
+    Bad(
+        "[server]\ntls = { cert = \"c\" }\n",
+        &["3:7: error: [server] `tls` is not in this version", "trusted_proxies"],
+    ),
+    Bad("[server]\nheader_timeout = 10\n", &["3:18: error:", "expected a time span such as \"500ms\""]),
+    Bad(
+        "[server]\nmax_body = \"65MiB\"\n",
+        &[
+            "3:12: error: [server] max_body must be between 1 byte and 64MiB",
+            "3:12: error: `overflow_max` of [journal]",
+        ],
+    ),
+    Bad(
+        "[journal]\nsegment_size = \"1KiB\"\n",
+        &["3:16: error: [journal] `segment_size` is out of bounds, expected \"1MiB\""],
+    ),
+    Bad("[journal]\nmax_size = \"100MiB\"\n", &["3:12: error: [journal] `max_size` has no room for two segments"]),
+    Bad(
+        "[journal]\noverflow_max = \"1KiB\"\n",
+        &["3:16: error: `overflow_max` of [journal] is smaller than `max_body`"],
+    ),
+    Bad(
+        "[journal]\nwhen_full = \"drop\"\n",
+        &["3:13: error: [journal] `when_full`: unknown value `drop`, expected `drop_oldest` or `refuse`"],
+    ),
+    // sources
+    Bad(
+        "[sources.b]\nkind = \"interact\"\npath = \"/b\"\nsecret = \"s\"\n",
+        &["3:8: error: [sources.b] `kind`: unknown value `interact`, expected `interakt`", "did you mean `interakt`?"],
+    ),
+    Bad("[sources.b]\nkind = \"interakt\"\n", &["2:1: error: [sources.b] missing key `path`"]),
+    Bad(
+        "[sources.b]\nkind = \"interakt\"\npath = \"b\"\nsecret = \"\\n\"\n",
+        &["4:8: error: [sources.b] path `b` must start with `/`", "5:10: error: [sources.b] secret is empty"],
+    ),
+    Bad(
+        "[sources.b]\nkind = \"interakt\"\npath = \"/webhooks/interakt\"\nsecret = \"s\"\n",
+        &["4:8: error: [sources.b] path `/webhooks/interakt` is source `interakt`'s already"],
+    ),
+    Bad(
+        "[sources.\"a b\"]\nkind = \"interakt\"\npath = \"/b\"\nsecret = \"s\"\n",
+        &["2:10: error: `a b` cannot be a name in `sources`"],
+    ),
+    Bad(
+        "[sources.hookrelay]\nkind = \"interakt\"\npath = \"/b\"\nsecret = \"s\"\n",
+        &["2:1: error: [sources.hookrelay] the name `hookrelay` is kept"],
+    ),
+    Bad(
+        "[sources.b]\nkind = \"interakt\"\npath = \"/b\"\nsecret = \"s\"\ndedupe = \"never\"\n",
+        &[
+            "6:10: error: [sources.b] `dedupe`: invalid value: string \"never\", expected \"off\" or a time span such as \"10m\"",
+        ],
+    ),
+    // ${…}
+    Bad(
+        "[sources.b]\nkind = \"interakt\"\npath = \"/b\"\nsecret = \"${NO_SUCH}\"\n",
+        &[
+            "5:10: error: [sources.b] the variable `NO_SUCH` is not set",
+            "help: set NO_SUCH in the environment, or write NO_SUCH=",
+            ".env",
+        ],
+    ),
+    Bad("data_dir = \"${open\"\n", &["2:12: error: `${` has no `}`", "`$${`"]),
+    Bad("data_dir = \"${a b}\"\n", &["2:12: error: `${a b}` does not name a variable"]),
+    Bad("data_dir = \"${file:key}\"\n", &["2:12: error: the secret file /etc/relay/key cannot be read"]),
+    // sinks
+    Bad(
+        "[sinks.a]\npath = \"x/{type}\"\n",
+        &["2:1: error: [sinks.a] missing key `kind`, expected one of `file`, `http`, `sqlite`, `stdout`"],
+    ),
+    Bad(
+        "[sinks.a]\nkid = \"file\"\npath = \"x/{type}\"\n",
+        &["2:1: error: [sinks.a] missing key `kind`", "`kid` is there: did you mean `kind`?"],
+    ),
+    Bad(
+        "[sinks.a]\nkind = \"files\"\n",
+        &["3:8: error: [sinks.a] unknown kind `files`, expected one of `file`", "did you mean `file`?"],
+    ),
+    Bad("[sinks.a]\nkind = 1\n", &["3:8: error: [sinks.a] `kind` is an integer, expected one of `file`"]),
+    Bad(
+        "[sinks.a]\nkind = \"file\"\npath = \"x/{type}\"\nconcurency = 2\n",
+        &["5:1: error: [sinks.a] unknown key `concurency`", "help: did you mean `concurrency`?"],
+    ),
+    Bad(
+        "[sinks.a]\nkind = \"file\"\npath = \"x/{type}\"\nzzzzzz = 2\n",
+        &["5:1: error:", "help: keys that every sink has: enabled, start"],
+    ),
+    Bad(
+        "[sinks.a]\nkind = \"file\"\npath = \"x/{tpe}\"\n",
+        &["4:8: error: [sinks.a] `path`: `{tpe}` is not known in templates", "did you mean `{type}`?"],
+    ),
+    Bad(
+        "[sinks.a]\nkind = \"file\"\npath = \"x/{type}\"\nkeep = \"0s\"\nconcurrency = 0\nretry = { initial = \"9s\", max = \"1s\" }\n",
+        &[
+            "5:8: error: [sinks.a] `keep` is 0",
+            "6:15: error: [sinks.a] `concurrency` is out of bounds, expected 1 to 1024",
+            "7:33: error: [sinks.a] `retry.max` is shorter than `retry.initial`",
+        ],
+    ),
+    Bad(
+        "[sinks.a]\nkind = \"stdout\"\n[sinks.a.batch]\nmax_events = 0\nlinger = \"1d\"\nmax_byte = 1\n",
+        &["7:1: error: [sinks.a] `batch`: unknown key `max_byte`", "did you mean `max_bytes`?"],
+    ),
+    Bad(
+        "[sinks.a]\nkind = \"stdout\"\nbatch.max_events = 0\nbatch.linger = \"1d\"\ntimeout = \"0s\"\nrate = \"5\"\n",
+        &[
+            "4:20: error: [sinks.a] `batch.max_events` is out of bounds",
+            "5:16: error: [sinks.a] `batch.linger` is out of bounds",
+            "6:11: error: [sinks.a] `timeout` is out of bounds",
+            "7:8: error: [sinks.a] `rate` is not a rate, expected a count and a unit such as \"300/min\"",
+        ],
+    ),
+    Bad(
+        "[sinks.a]\nkind = \"stdout\"\nenabled = \"yes\"\nordering = \"keys\"\nstart = 1\n",
+        &[
+            "4:11: error: [sinks.a] `enabled`: invalid type: string \"yes\", expected a boolean",
+            "5:12: error: [sinks.a] `ordering`: unknown value `keys`, expected `key` or `none`",
+            "6:9: error: [sinks.a] `start`: invalid type, expected a string",
+        ],
+    ),
+    Bad(
+        "[sinks.a]\nkind = \"file\"\npath = \"x/{type}\"\n[sinks.b]\nkind = \"file\"\npath = \"x/{type}\"\n",
+        &["5:1: error: [sinks.b] [sinks.a] and [sinks.b] both want"],
+    ),
+    Bad(
+        "[sinks.a]\nkind = \"sqlite\"\ndatabase = \":memory:\"\ntable = \"t\"\n",
+        &["4:12: error: [sinks.a] `database`: `:memory:` would be lost"],
+    ),
+    Bad("[sinks.a]\nkind = \"http\"\nurl = \"crm.example\"\n", &["4:7: error: [sinks.a]"]),
+    Bad(
+        "[sinks.a]\nkind = \"stdout\"\nenabled = \"yes\"\n[sinks.a.batch]\nlinger = 1\n",
+        &["4:11: error: [sinks.a] `enabled`: invalid type", "6:10: error: [sinks.a] `batch.linger`: invalid type"],
+    ),
+    // routes
+    Bad("[[routes]]\nto = \"a\"\n", &["2:1: error: [routes] missing key `match`"]),
+    Bad(
+        "[sinks.archive]\nkind = \"stdout\"\n[[routes]]\nmatch = \"*\"\nto = [\"archiv\"]\n",
+        &["6:6: error: [routes] key `to`: unknown sink `archiv`, expected one of `archive`", "did you mean `archive`?"],
+    ),
+    Bad(
+        "[sinks.a]\nkind = \"stdout\"\n[[routes]]\nmatch = [\"[\"]\nto = \"a\"\nsource = \"interact\"\n",
+        &[
+            "5:9: error: [routes] key `match`: `[` is not a glob",
+            "7:10: error: [routes] key `source`: unknown source `interact`",
+        ],
+    ),
+    Bad(
+        "[sinks.a]\nkind = \"stdout\"\n[[routes]]\nmatch = \"*\"\nto = \"a\"\nwhere = \".x\"\ntransform = \"api_lg\"\n",
+        &[
+            "7:9: error: [routes] key `where`: jq conditions are not in this version",
+            "8:13: error: [routes] key `transform`: not the name of a built-in transform",
+            "did you mean `api_log`?",
+        ],
+    ),
+    Bad(
+        "[sinks.a]\nkind = \"file\"\npath = \"x/{type}\"\n[sinks.a.rotate]\nsize = \"1MiB\"\ncompress = \"gzip\"\n",
+        &["7:12: error: [sinks.a] `rotate.compress`: unknown value `gzip`"],
+    ),
+    // what comes later still has a shape
+    Bad(
+        "[admin]\nlisten = 1\n[dead_letters]\nmax_sise = \"1GiB\"\n",
+        &[
+            "3:10: error: [admin] `listen`: invalid type: integer `1`, expected a string",
+            "5:1: error: [dead_letters] unknown key `max_sise`",
+        ],
+    ),
+    Bad(
+        "[[tests]]\nname = \"t\"\nsinks = []\n[[tests]]\nname = \"u\"\nbody = \"{}\"\nsinks = []\ndeliveries = [{ topic = \"x\" }]\n",
+        &[
+            "2:1: error: [tests] expected one of the keys `event` and `body`",
+            "9:15: error: [tests] `deliveries`: missing key `sink`",
+        ],
+    ),
+];
+
+#[test]
+fn every_bad_config_names_the_place_the_key_and_what_was_expected() {
+    for Bad(text, parts) in BAD {
+        let message = faults(&format!("{SOURCE}{text}"), &FakeEnv::default());
+        for part in *parts {
+            let place =
+                part.starts_with(|c: char| c.is_ascii_digit()).then(|| format!("/etc/relay/config.toml:{part}"));
+            let wanted = place.as_deref().unwrap_or(part);
+            assert!(message.contains(wanted), "no {wanted:?} for\n{text}\nin\n{message}");
+        }
+    }
+}
+
+#[test]
+fn a_fault_is_printed_with_its_line_a_caret_and_the_way_out() {
+    let text = format!("{SOURCE}[sinks.crm]\nkind = 'x' # \u{e9}\n\turl = 1\n[server]\n\tlisen = 'ab' # \u{e9}\n");
+    let expected = "\
+/etc/relay/config.toml:3:8: error: [sinks.crm] unknown kind `x`, expected one of `file`, `http`, `sqlite`, `stdout`
+3 | kind = 'x' # é
+  |        ^^^
+/etc/relay/config.toml:6:2: error: [server] unknown key `lisen`, expected one of `listen`, `max_body`, `header_timeout`, \
+`body_timeout`, `max_header_bytes`, `max_connections`, `max_inflight_bytes`, `dedupe_max`, `drain`, `trusted_proxies`
+6 |  lisen = 'ab' # é
+  |  ^^^^^
+  help: did you mean `listen`?";
+    assert_eq!(faults(&text, &FakeEnv::default()), expected);
+    let list = read(&text, &FakeEnv::default()).unwrap_err();
+    let json: serde_json::Value = serde_json::to_value(&list).unwrap();
+    assert_eq!((&json[0]["line"], &json[0]["column"], &json[0]["table"]), (&3.into(), &8.into(), &"sinks.crm".into()));
+    assert_eq!(json[1]["help"], "did you mean `listen`?");
+}
+
+#[test]
+fn a_long_line_is_cut_around_the_caret() {
+    let long = "x".repeat(5_000);
+    let text = format!("{SOURCE}[server]\nlisten = [\"{long}:1\", 3, \"{long}\"]\n");
+    let message = faults(&text, &FakeEnv::default());
+    assert!(message.lines().skip(1).all(|line| line.chars().count() < 400), "{message}");
+    assert!(message.contains("…") && message.contains("^"), "{message}");
+}
+
+#[test]
+fn no_faults_but_those_of_syntax_are_told_of_a_file_the_parser_could_not_follow() {
+    let message = faults("[sources.a]\nkind = [1,\n[sever]\nx = 1\n", &FakeEnv::default());
+    assert!(!message.contains("unknown key") && !message.contains("missing key"), "{message}");
+}

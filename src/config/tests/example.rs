@@ -1,0 +1,105 @@
+//! The example config and the example of every kind are loaded, and no table of theirs takes a key it does not know.
+
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../../config.example.toml");
+
+fn env() -> FakeEnv {
+    let names = ["INTERAKT_WEBHOOK_SECRET", "OLD_SECRET", "CRM_SECRET", "CRM_TOKEN", "CRM_PASSWORD"];
+    FakeEnv::of(&names.map(|name| (name, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")))
+}
+
+/// Headers of tables, inline tables and their lines: a bogus key goes behind each.
+fn with_bogus_keys(text: &str) -> Vec<(usize, String)> {
+    let mut out = Vec::new();
+    let (mut at, mut in_text) = (0, false);
+    for (content, line) in text.split_inclusive('\n').zip(1..) {
+        let code = content.split(" #").next().unwrap_or_default();
+        if !in_text && content.starts_with('[') {
+            let end = at + content.len();
+            out.push((line + 1, format!("{}bogus_key = 1\n{}", &text[..end], &text[end..])));
+        }
+        if let (false, false, Some(brace)) = (in_text, content.starts_with('#'), code.find("= {")) {
+            let end = at + brace + 3;
+            out.push((line, format!("{} bogus_key = 1, {}", &text[..end], &text[end..])));
+        }
+        in_text ^= content.matches("\"\"\"").count() % 2 == 1;
+        at += content.len();
+    }
+    out
+}
+
+fn demand_faults(text: &str, least: usize) {
+    let all = with_bogus_keys(text);
+    assert!(all.len() >= least, "{} tables found", all.len());
+    for (line, text) in all {
+        let message = match read(&text, &env()) {
+            Ok(_) => panic!("taken with a bogus key on line {line}:\n{text}"),
+            Err(faults) => faults.to_string(),
+        };
+        // A table that is a set of names (headers) takes any name, but not any value.
+        let is_named = message.contains("bogus_key") || message.contains("invalid type: integer");
+        assert!(message.contains(&format!("config.toml:{line}:")) && is_named, "line {line}: {message}");
+    }
+}
+
+#[test]
+fn the_example_config_loads_without_a_warning() {
+    let config = read(EXAMPLE, &env()).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(config.warnings, []);
+    assert_eq!(config.sinks.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["archive", "statuses", "api_logs"]);
+    assert_eq!(config.rules.route_names().count(), 3);
+    for kind in ["message_api_clicked", "message_campaign_sent"] {
+        assert!(
+            ["archive", "statuses", "api_logs"].iter().all(|sink| config.rules.wants(sink, "interakt", kind)),
+            "{kind}"
+        );
+    }
+    assert!(!config.rules.wants("statuses", "interakt", "message_received"));
+}
+
+#[test]
+fn what_the_example_shows_commented_out_is_right_too() {
+    // A comment that is a table header or an assignment is code; prose has neither.
+    let is_code = |line: &str| {
+        let word = line.split([' ', '=', '.']).next().unwrap_or_default();
+        let is_key = !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        line.starts_with('[') || (is_key && line.contains(" = "))
+    };
+    let text: String = EXAMPLE
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(code) if is_code(code) => format!("{code}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let config = read(&text, &env()).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(config.sinks.len(), 5);
+    assert!(config.sources[0].config.previous_secret.is_some());
+}
+
+#[test]
+fn no_table_of_the_example_takes_an_unknown_key() {
+    demand_faults(EXAMPLE, 10);
+    let message = faults(&format!("bogus_key = 1\n{EXAMPLE}"), &env());
+    assert!(message.contains("config.toml:1:1: error: unknown key `bogus_key`"), "{message}");
+}
+
+#[test]
+fn the_example_of_every_kind_loads_and_takes_no_unknown_key() {
+    for kind in KINDS {
+        let name = kind.example.split("[sinks.").nth(1).and_then(|rest| rest.split(']').next()).unwrap();
+        let text = format!("{SOURCE}{}\n[[routes]]\nmatch = \"*\"\nto = \"{name}\"\n", kind.example);
+        let config = read(&text, &env()).unwrap_or_else(|faults| panic!("{}: {faults}", kind.name));
+        assert_eq!((config.sinks[0].kind.name, config.warnings.len()), (kind.name, 0));
+        demand_faults(&text, 2);
+    }
+}
+
+#[test]
+fn kinds_have_names_of_their_own_and_say_what_they_are() {
+    for (n, kind) in KINDS.iter().enumerate() {
+        assert!(!kind.name.is_empty() && !kind.about.is_empty());
+        assert!(KINDS.iter().skip(n + 1).all(|other| other.name != kind.name), "{} twice", kind.name);
+    }
+}

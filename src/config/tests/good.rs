@@ -1,0 +1,145 @@
+//! What a good config comes to: defaults, paths, `${…}`, warnings.
+
+use std::path::Path;
+
+use super::*;
+use crate::deliver::config::{Ordering, Start};
+use crate::ingress::config::DedupeWindow;
+
+const ARCHIVE: &str = "[sinks.archive]\nkind = \"file\"\npath = \"data/{type}.jsonl\"\n";
+const ROUTE: &str = "[[routes]]\nmatch = \"*\"\nto = \"archive\"\n";
+
+fn good(text: &str, env: &FakeEnv) -> Config {
+    read(text, env).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+#[test]
+fn what_is_left_out_has_its_documented_default() {
+    let config = good(&format!("{SOURCE}{ARCHIVE}{ROUTE}"), &FakeEnv::default());
+    assert_eq!(config.base_dir, Path::new("/etc/relay"));
+    assert_eq!(config.data_dir, Path::new("/etc/relay/data"));
+    assert_eq!(config.journal.dir.as_deref(), Some(Path::new("/etc/relay/data/journal")));
+    assert_eq!(config.server.listen, ["127.0.0.1:4000"]);
+    assert_eq!(config.server.max_body.0, 1 << 20);
+    assert_eq!(config.journal.max_size.0, 10 << 30);
+    assert_eq!(config.sources[0].config.dedupe.window(), Some(std::time::Duration::from_secs(600)));
+    let sink = &config.sinks[0];
+    assert_eq!((sink.name.as_str(), sink.kind.name), ("archive", "file"));
+    assert_eq!((sink.keys.enabled, sink.keys.start, sink.keys.ordering), (true, Start::Now, Ordering::Key));
+    assert_eq!(sink.limits, sink.kind.defaults);
+    assert_eq!(config.rules.route_names().collect::<Vec<_>>(), ["route1"]);
+    assert_eq!(config.warnings, []);
+}
+
+#[test]
+fn paths_start_at_the_file_and_absolute_ones_stay() {
+    let text = format!("data_dir = \"../state\"\njournal.dir = \"/mnt/journal\"\n{SOURCE}{ARCHIVE}{ROUTE}");
+    let config = good(&text, &FakeEnv::default());
+    assert_eq!(config.data_dir, Path::new("/etc/relay/../state"));
+    assert_eq!(config.journal.dir.as_deref(), Some(Path::new("/mnt/journal")));
+    let config = load(&text, Path::new("relay.toml"), &FakeEnv::default(), KINDS).unwrap();
+    assert!(config.base_dir.is_absolute() && config.data_dir.is_absolute());
+    assert_eq!(config.file, Path::new("relay.toml"));
+}
+
+#[test]
+fn the_keys_of_the_core_are_taken_out_of_a_sinks_table() {
+    let core = "enabled = false\nstart = \"beginning\"\nconcurrency = 3\nordering = \"none\"\nkey = \"{type}\"\n\
+                batch = { max_events = 7, linger = \"1s\" }\ntimeout = \"3s\"\n\
+                [sinks.archive.retry]\ninitial = \"1s\"\nmax = \"2s\"\nattempts = 4\n";
+    let config = good(&format!("{SOURCE}{ARCHIVE}{core}{ROUTE}"), &FakeEnv::default());
+    let sink = &config.sinks[0];
+    assert_eq!((sink.keys.enabled, sink.keys.start, sink.keys.ordering), (false, Start::Beginning, Ordering::None));
+    assert_eq!((sink.limits.concurrency, sink.limits.max_events), (3, 7));
+    assert_eq!(sink.limits.max_bytes, sink.kind.defaults.max_bytes);
+    assert_eq!(sink.keys.retry.attempts.map(std::num::NonZeroU32::get), Some(4));
+}
+
+#[test]
+fn placeholders_are_filled_in_inside_strings_only() {
+    let text = "data_dir = \"${DIR:-state}/x\"\n[sources.a]\nkind = \"${KIND}\"\npath = \"/$${a}/${EMPTY:-d}\"\n\
+                secret = \"${SECRET}\"\ndedupe = \"off\"\n";
+    let env = FakeEnv::of(&[("KIND", "interakt"), ("SECRET", "\"\n[server]\nlisten = 3"), ("EMPTY", "")]);
+    let source = text.replace("$${a}", "a");
+    let config = good(&source, &env);
+    assert_eq!(config.data_dir, Path::new("/etc/relay/state/x"));
+    assert_eq!(config.sources[0].config.path, "/a/d");
+    assert_eq!(config.sources[0].config.secret.expose(), "\"\n[server]\nlisten = 3");
+    assert_eq!(config.sources[0].config.dedupe, DedupeWindow::Off);
+    let text = format!("{SOURCE}[sinks.s]\nkind = \"sqlite\"\ndatabase = \"x.db\"\ntable = \"a$${{b}}$$\"\n");
+    assert!(format!("{:?}", good(&text, &env).sinks[0].config).contains("a${b}$$"));
+}
+
+#[test]
+fn a_secret_file_lies_in_the_credentials_directory_or_beside_the_config() {
+    let text = SOURCE.replace("a-long-secret", "${file:interakt.key}");
+    let secret = |env: FakeEnv| good(&text, &env).sources[0].config.secret.expose().to_owned();
+    let beside = || FakeEnv::default().with_file("/etc/relay/interakt.key", "\u{feff}beside\r\n\n");
+    assert_eq!(secret(beside()), "beside");
+    let trimmed = good(&format!("data_dir = \"${{file:interakt.key}}\"\n{SOURCE}"), &beside());
+    assert_eq!(trimmed.data_dir, Path::new("/etc/relay/beside"));
+    let mut env = beside().with_file("/run/cred/interakt.key", "credential");
+    env.variables.insert("CREDENTIALS_DIRECTORY".into(), "/run/cred".into());
+    assert_eq!(secret(env), "credential");
+    let absolute = text.replace("interakt.key", "/keys/a");
+    let config = good(&absolute, &FakeEnv::default().with_file("/keys/a", "absolute\n"));
+    assert_eq!(config.sources[0].config.secret.expose(), "absolute");
+}
+
+#[test]
+fn what_does_nothing_is_a_warning_at_its_place() {
+    let text = format!(
+        "{SOURCE}[admin]\nlisten = \"unix:data/admin.sock\"\n[dead_letters]\nmax_size = \"1GiB\"\n{ARCHIVE}\
+         rate = \"300/min\"\nparked_max = \"1MiB\"\n[sinks.idle]\nkind = \"stdout\"\n{ROUTE}\
+         [[tests]]\nname = \"t\"\nbody = '{{}}'\nsinks = []\n[[tests]]\nname = \"u\"\nevent = \"x.json\"\nsinks = [\"archive\"]\n\
+         deliveries = [{{ sink = \"archive\", payload = {{ a = 1 }} }}]\n"
+    );
+    let config = good(&text, &FakeEnv::default());
+    let warnings: Vec<String> =
+        config.warnings.iter().map(|w| w.to_string().lines().next().unwrap().to_owned()).collect();
+    let expected = [
+        "2:1: warning: `admin` has no effect in this version",
+        "4:1: warning: `dead_letters` has no effect in this version",
+        "9:8: warning: [sinks.archive] `rate` has no effect in this version",
+        "10:14: warning: [sinks.archive] `parked_max` has no effect in this version",
+        "11:1: warning: [sinks.idle] no route names this sink: it is given nothing",
+        "16:1: warning: `tests` has no effect in this version",
+    ];
+    let expected: Vec<String> = expected.iter().map(|w| format!("/etc/relay/config.toml:{w}")).collect();
+    assert_eq!(warnings.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_config_without_sinks_or_routes_is_taken_with_a_warning() {
+    assert!(good(SOURCE, &FakeEnv::default()).warnings[0].message.starts_with("no sink is defined"));
+    let config = good(&format!("{SOURCE}{ARCHIVE}"), &FakeEnv::default());
+    assert!(config.warnings[0].message.starts_with("no route is defined"));
+}
+
+#[test]
+fn a_changed_secret_changes_the_sinks_digest_and_layout_does_not() {
+    let text = format!("{SOURCE}{ARCHIVE}keep = \"${{KEEP}}\"\n{ROUTE}");
+    let digest = |text: &str, keep: &str| good(text, &FakeEnv::of(&[("KEEP", keep)])).sinks[0].digest;
+    assert_eq!(digest(&text, "1d"), digest(&text.replace("keep =", "# c\nkeep    ="), "1d"));
+    assert_ne!(digest(&text, "1d"), digest(&text, "2d"));
+}
+
+#[test]
+fn a_byte_order_mark_and_windows_line_ends_do_no_harm() {
+    let text = format!("\u{feff}{SOURCE}{ARCHIVE}{ROUTE}").replace('\n', "\r\n");
+    assert_eq!(good(&text, &FakeEnv::default()).sinks.len(), 1);
+}
+
+#[test]
+fn a_config_file_is_read_with_the_dot_env_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.toml");
+    assert!(super::super::read(&file, KINDS).unwrap_err().to_string().contains("cannot be read"));
+    std::fs::write(&file, SOURCE.replace("a-long-secret", "${HOOKRELAY_TEST_BESIDE}")).unwrap();
+    std::fs::write(dir.path().join(".env"), "HOOKRELAY_TEST_BESIDE='p@$$ #1'\n").unwrap();
+    let config = super::super::read(&file, KINDS).unwrap();
+    assert_eq!(config.sources[0].config.secret.expose(), "p@$$ #1");
+    std::fs::write(dir.path().join(".env"), "# c\nnot an assignment\nHOOKRELAY_TEST_BESIDE=x\n").unwrap();
+    let message = super::super::read(&file, KINDS).unwrap_err().to_string();
+    assert!(message.contains(".env:2:1: error: not an assignment"), "{message}");
+}

@@ -1,0 +1,6 @@
+//! The list of sink kinds: one line per sink. `check`, `kinds`, `run` and every "expected one of" read it.
+
+use sink_api::SinkKind;
+
+/// All kinds of sinks this binary knows.
+pub const KINDS: &[SinkKind] = &[sink_file::KIND, sink_http::KIND, sink_sqlite::KIND, sink_stdout::KIND];
