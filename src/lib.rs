@@ -1,1 +1,19 @@
-//! To be written.
+//! hookrelay: receives webhooks, proves who sent them, keeps every one on disk, and routes them to sinks.
+//!
+//! The rooms and their order are described in `src/ARCHITECTURE.md`.
+
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod daemon;
+pub mod deliver;
+pub mod event;
+pub mod exit;
+pub mod ingress;
+pub mod journal;
+pub mod ledger;
+pub mod registry;
+pub mod route;
+pub mod shutdown;
+pub mod telemetry;
+pub mod verify;

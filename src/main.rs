@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! hookrelay: the binary. Everything is in the library; errors become exit codes in `exit.rs` alone.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hookrelay::cli::main()
+}

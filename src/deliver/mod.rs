@@ -3,7 +3,7 @@
 //!
 //! Knows the journal's trait, the rules and the sinks' contract; knows neither HTTP nor which kinds of sink there are.
 //!
-//! Rooms, in the order of an event's way: [`worker`] the loop, [`feed`](worker) reading and routing, `lanes` what waits
+//! Rooms, in the order of an event's way: `worker` the loop (reading, routing, delivering), `lanes` what waits
 //! per key, `flight` batches under way, `verdict` what an outcome leads to, `window` how far the cursor may move,
 //! `settler` its way into the ledger. Pure helpers: `backoff`, `breaker`.
 

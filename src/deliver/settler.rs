@@ -11,6 +11,8 @@ use crate::journal::{DeadLetter, Journal, JournalError, Position, Settlement};
 
 /// How often a sink's steps are made durable while it is busy. What was delivered since is delivered again after a kill.
 pub const INTERVAL: Duration = Duration::from_millis(200);
+/// So many settled events are made durable at once, however soon: what a kill makes us deliver again stays small.
+pub const EVENTS: u64 = 1000;
 /// Dead letters that may wait for the ledger; beyond, the sink pauses.
 pub const MAX_DEAD_WAITING: usize = 1000;
 
@@ -23,15 +25,15 @@ pub struct Settler {
     durable: Position,
     next: Settlement,
     writing: Option<JoinHandle<Written>>,
-    last: Instant,
+    last: Option<Instant>,
     failing: bool,
 }
 
 impl Settler {
     /// Starts from the sink's durable cursor.
-    pub fn new(journal: Arc<dyn Journal>, sink: &str, durable: Position, now: Instant) -> Self {
+    pub fn new(journal: Arc<dyn Journal>, sink: &str, durable: Position) -> Self {
         let next = Settlement { sink: sink.to_owned(), ..Settlement::default() };
-        Self { journal, sink: sink.to_owned(), durable, next, writing: None, last: now, failing: false }
+        Self { journal, sink: sink.to_owned(), durable, next, writing: None, last: None, failing: false }
     }
 
     /// Adds a dead letter to the next step.
@@ -57,13 +59,15 @@ impl Settler {
     }
 
     /// When the next step is due, where there is one and none is under way.
-    pub fn due(&mut self, window: &mut Window) -> Option<Instant> {
-        (!self.is_busy() && self.gather(window)).then(|| self.last + INTERVAL)
+    pub fn due(&mut self, window: &mut Window, now: Instant) -> Option<Instant> {
+        let many = self.next.delta.accepted >= EVENTS && !self.failing;
+        let regular = self.last.map_or(now, |last| last + INTERVAL);
+        (!self.is_busy() && self.gather(window)).then_some(if many { now } else { regular })
     }
 
     /// Starts writing the next step.
     pub fn start(&mut self, now: Instant) {
-        self.last = now;
+        self.last = Some(now);
         let step = std::mem::replace(&mut self.next, Settlement { sink: self.sink.clone(), ..Settlement::default() });
         let journal = Arc::clone(&self.journal);
         self.writing = Some(tokio::spawn(async move {

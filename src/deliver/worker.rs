@@ -28,7 +28,7 @@ pub const WINDOW_BYTES: u64 = 64 << 20;
 /// Most bytes read from the journal at once.
 const READ_BYTES: u64 = 1 << 20;
 /// A sink that has caught up looks again no sooner: fewer wake-ups, larger batches.
-const READ_PAUSE: Duration = Duration::from_millis(2);
+const READ_PAUSE: Duration = Duration::from_millis(4);
 /// After a failed read of the journal.
 const READ_RETRY: Duration = Duration::from_secs(1);
 /// Closing a sink takes no longer.
@@ -118,7 +118,7 @@ impl Worker {
             lanes: Lanes::new(ordered),
             breaker: Breaker::new(spec.keys.breaker),
             flights: Flights::default(),
-            settler: Settler::new(Arc::clone(&journal), &spec.name, cursor, Instant::now()),
+            settler: Settler::new(Arc::clone(&journal), &spec.name, cursor),
             journal,
             spec,
             reading: None,
@@ -246,7 +246,7 @@ impl Worker {
         } else if self.breaker.probe_at().is_some_and(|at| at <= now) && self.flights.is_empty() {
             self.probe();
         }
-        let due = self.settler.due(&mut self.window);
+        let due = self.settler.due(&mut self.window, now);
         if due.is_some_and(|at| at <= now) {
             self.settler.start(now);
         }

@@ -1,6 +1,6 @@
 //! The event inside the daemon: the sinks' [`Event`] and its way into and out of a journal record.
 //!
-//! Knows the journal's [`Record`] as plain data; knows neither HTTP nor sinks.
+//! Knows the journal's [`Record`](crate::journal::Record) as plain data; knows neither HTTP nor sinks.
 
 mod codec;
 

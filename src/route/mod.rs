@@ -15,9 +15,11 @@ pub mod rules;
 mod table;
 #[cfg(test)]
 mod tests;
+mod unmatched;
 
 pub use config::RouteConfig;
 pub use eval::{BuiltinEval, Eval, Program};
 pub use explain::{Explanation, explain};
 pub use router::{Destination, Failed, Observer, Routed, Step};
 pub use rules::{INTERNAL_SOURCE, RuleSet};
+pub use unmatched::Unmatched;

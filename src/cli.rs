@@ -1,0 +1,121 @@
+//! The command line: what may be said, and to which command it goes. Does nothing itself.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{self, Failure, check, explain, kinds, run, send};
+use crate::config::{self, Config};
+use crate::exit;
+use crate::registry::KINDS;
+
+/// Where a config is looked for when none is named.
+const PLACES: [&str; 2] = ["config.toml", "/etc/hookrelay/config.toml"];
+
+const EXAMPLES: &str = "\
+Examples:
+  cp config.example.toml config.toml && echo INTERAKT_WEBHOOK_SECRET=… > .env
+  hookrelay check                          is the config right? every fault at once
+  hookrelay run                            receive webhooks until Ctrl-C
+  hookrelay send                           one signed sample of each type to the running daemon
+  hookrelay explain body.json              where would this webhook go, and why?";
+
+/// Receives webhooks, proves who sent them, keeps every one of them on disk, and routes each to the sinks its rules
+/// name.
+#[derive(Debug, Parser)]
+#[command(name = "hookrelay", version, after_help = format!("{EXAMPLES}\n\n{}", exit::CODES), max_term_width = 100)]
+pub struct Cli {
+    /// The config; without it config.toml, then /etc/hookrelay/config.toml
+    #[arg(long, short, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The daemon, in the foreground, until SIGTERM or Ctrl-C; logs go to standard error
+    #[command(after_help = exit::CODES)]
+    Run,
+    /// Validates the whole config and tells every fault; touches neither network nor disk
+    #[command(after_help = check::HELP)]
+    Check(check::CheckArgs),
+    /// Shows for one webhook which routes match and why not, and exactly what each sink would get
+    #[command(after_help = explain::HELP)]
+    Explain(explain::ExplainArgs),
+    /// Signs and posts samples, or files as they are, to the running daemon
+    #[command(after_help = send::HELP)]
+    Send(send::SendArgs),
+    /// Lists the kinds of sinks and sources and the built-in transforms
+    Kinds(kinds::KindsArgs),
+}
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    exit::finish(Cli::parse().run())
+}
+
+impl Cli {
+    fn run(self) -> Result<(), Failure> {
+        // Not locked: a stdout sink writes there too.
+        let out = &mut io::stdout();
+        match &self.command {
+            Command::Run => Ok(run::run(self.read()?)?),
+            Command::Check(args) => check::run(&self.file()?, args, out),
+            Command::Explain(args) => explain::run(&self.read()?, args, out),
+            Command::Send(args) => send::run(&self.read()?, args, out),
+            Command::Kinds(args) => kinds::run(args, out),
+        }
+    }
+
+    fn read(&self) -> Result<Config, Failure> {
+        Ok(config::read(&self.file()?, KINDS)?)
+    }
+
+    fn file(&self) -> Result<PathBuf, Failure> {
+        let places = PLACES.map(Path::new);
+        match &self.config {
+            Some(file) => commands::first_there(&[file]),
+            None => commands::first_there(&places),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_config_may_be_named_before_and_after_the_verb() {
+        for line in [["hookrelay", "--config", "a.toml", "check"], ["hookrelay", "check", "--config", "a.toml"]] {
+            assert_eq!(Cli::try_parse_from(line).unwrap().config.as_deref(), Some(Path::new("a.toml")));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for line in [&["send", "x.json", "--type", "t"][..], &["send", "--count", "0"], &["explain"], &["status"], &[]]
+        {
+            assert!(Cli::try_parse_from(["hookrelay"].iter().chain(line)).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn the_help_teaches_examples_and_exit_codes() {
+        let help = Cli::command().render_help().to_string();
+        for part in ["hookrelay check", "hookrelay send", "78  the config has faults", "75  another process"] {
+            assert!(help.contains(part), "{help}");
+        }
+    }
+}

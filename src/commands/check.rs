@@ -1,0 +1,152 @@
+//! `hookrelay check`: is the config right? With `--connect`: could its sinks take deliveries now?
+
+use clap::Args;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+use sink_api::{DiskFloor, Sink, SinkContext};
+
+use super::{Failure, block_on, count};
+use crate::config::{self, Config, Faults, Located, SinkEntry};
+use crate::registry::KINDS;
+
+/// `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Also ask each sink whether it could take deliveries now; delivers nothing
+    #[arg(long)]
+    pub connect: bool,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// For `--help`.
+pub const HELP: &str = "\
+Faults go to standard error, all at once, each beginning FILE:LINE:COL: error: … Values that
+came in by ${…} are shown as ${NAME}. --connect opens each sink as `run` would (a database that
+is missing is created) and delivers nothing.
+
+Exit codes: 0 fine, 78 the config has faults, 69 a sink did not answer (--connect only).";
+
+/// Longest a sink is waited for.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
+
+#[derive(Serialize)]
+struct Verdict<'c> {
+    ok: bool,
+    faults: &'c [Located],
+    warnings: &'c [Located],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sinks: Option<Vec<Probed>>,
+}
+
+/// What a sink said.
+#[derive(Serialize)]
+struct Probed {
+    sink: String,
+    kind: &'static str,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+}
+
+/// Validates a config file.
+///
+/// # Errors
+/// Its faults; with `--connect`, sinks that do not answer.
+pub fn run(file: &Path, args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    match config::read(file, KINDS) {
+        Ok(config) => passed(&config, args, out),
+        Err(Faults(faults)) if args.json => {
+            write_json(&Verdict { ok: false, faults: &faults, warnings: &[], sinks: None }, out)?;
+            Err(Failure::ConfigTold)
+        }
+        Err(faults) => Err(faults.into()),
+    }
+}
+
+fn passed(config: &Config, args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    if !args.json {
+        for warning in &config.warnings {
+            // Remarks; nobody left to tell where standard error is gone.
+            let _ = writeln!(std::io::stderr(), "{warning}");
+        }
+        let counts = [
+            count(config.sources.len(), "source"),
+            count(config.sinks.len(), "sink"),
+            count(config.routes.len(), "route"),
+        ];
+        writeln!(out, "{}: ok: {}", config.file.display(), counts.join(", "))?;
+    }
+    let probed = if args.connect { Some(block_on(probe_all(config))?) } else { None };
+    let failed = probed.iter().flatten().filter(|p| !p.ok).count();
+    if args.json {
+        let ok = failed == 0;
+        write_json(&Verdict { ok, faults: &[], warnings: &config.warnings, sinks: probed }, out)?;
+    } else {
+        let width = config.sinks.iter().map(|s| s.name.len()).max().unwrap_or_default();
+        for probed in probed.iter().flatten() {
+            let said = probed.why.as_deref().unwrap_or("ok");
+            writeln!(out, "  {:width$}  {:7} {said}", probed.sink, probed.kind)?;
+        }
+    }
+    if failed == 0 { Ok(()) } else { Err(Failure::Unavailable(format!("{} did not answer", count(failed, "sink")))) }
+}
+
+fn write_json(verdict: &Verdict<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+    let json = serde_json::to_string(verdict).map_err(std::io::Error::from)?;
+    Ok(writeln!(out, "{json}")?)
+}
+
+/// One after the other: their order is the file's, and a slow one is waited for once.
+async fn probe_all(config: &Config) -> Result<Vec<Probed>, Failure> {
+    let mut probed = Vec::new();
+    for sink in &config.sinks {
+        let asked = tokio::time::timeout(PROBE_TIMEOUT, probe(config, sink)).await;
+        let answer = asked.unwrap_or_else(|_| Err(format!("no answer within {} s", PROBE_TIMEOUT.as_secs())));
+        let why = answer.err().map(|why| config.masks.mask(&why));
+        probed.push(Probed { sink: sink.name.clone(), kind: sink.kind.name, ok: why.is_none(), why });
+    }
+    Ok(probed)
+}
+
+async fn probe(config: &Config, entry: &SinkEntry) -> Result<(), String> {
+    // A folder that goes away again: what a sink remembers is the daemon's alone.
+    let state = Scratch::new(&entry.name).map_err(|error| format!("no temporary folder: {error}"))?;
+    let context = SinkContext {
+        name: entry.name.clone(),
+        base_dir: config.base_dir.clone(),
+        state_dir: state.0.clone(),
+        floor: DiskFloor { min_free: config.journal.min_free.0 },
+    };
+    let sink: Box<dyn Sink> = entry.config.build(&context).await.map_err(|error| error.to_string())?;
+    let answer = sink.probe().await.map_err(|reason| reason.to_string());
+    sink.close().await;
+    answer
+}
+
+/// A temporary folder, removed when dropped.
+struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> std::io::Result<Self> {
+        use std::os::unix::fs::DirBuilderExt;
+        let path = std::env::temp_dir().join(format!("hookrelay-check-{name}-{}", uuid::Uuid::now_v7()));
+        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What stays behind is an empty folder among temporary files.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

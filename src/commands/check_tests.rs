@@ -1,0 +1,67 @@
+//! Tests of `check` on files of its own.
+
+use serde_json::Value;
+
+use super::*;
+use crate::config::tests::SOURCE;
+
+fn check(text: &str, connect: bool, json: bool) -> (Result<(), Failure>, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.toml");
+    std::fs::write(&file, text.replace("DIR", &dir.path().display().to_string())).unwrap();
+    let mut out = Vec::new();
+    let outcome = run(&file, &CheckArgs { connect, json }, &mut out);
+    assert!(!dir.path().join("data").exists(), "check made the data folder");
+    (outcome, String::from_utf8(out).unwrap())
+}
+
+fn with_sinks(sinks: &str) -> String {
+    format!("{SOURCE}journal.min_free = 0\n{sinks}[[routes]]\nmatch = \"*\"\nto = \"a\"\n")
+}
+
+const STDOUT: &str = "[sinks.a]\nkind = \"stdout\"\n";
+
+#[test]
+fn a_good_config_is_summed_up_in_a_line() {
+    let (outcome, text) = check(&with_sinks(STDOUT), false, false);
+    outcome.unwrap();
+    assert!(text.ends_with("config.toml: ok: 1 source, 1 sink, 1 route\n"), "{text}");
+}
+
+#[test]
+fn faults_are_a_failure_of_the_config_as_text_and_as_json() {
+    let text = format!("{SOURCE}[sever]\nx = 1\n");
+    let (outcome, printed) = check(&text, false, false);
+    assert!(matches!(&outcome, Err(Failure::Config(faults)) if faults.0[0].line == 2) && printed.is_empty());
+    let (outcome, printed) = check(&text, false, true);
+    assert!(matches!(outcome, Err(Failure::ConfigTold)));
+    let json: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!((&json["ok"], &json["faults"][0]["line"]), (&false.into(), &2.into()));
+    assert_eq!(json["faults"][0]["help"], "did you mean `server`?");
+}
+
+#[test]
+fn connect_asks_every_sink_and_names_the_one_that_does_not_answer() {
+    let both =
+        format!("{STDOUT}[sinks.down]\nkind = \"http\"\nurl = \"http://127.0.0.1:1/\"\nconnect_timeout = \"1s\"\n");
+    let (outcome, text) = check(&with_sinks(&both), true, false);
+    assert!(matches!(outcome, Err(Failure::Unavailable(_))), "{outcome:?}");
+    let lines: Vec<&str> = text.lines().skip(1).collect();
+    assert_eq!(lines[0], "  a     stdout  ok");
+    assert!(lines[1].starts_with("  down  http    connect: "), "{text}");
+    let (_, text) = check(&with_sinks(&both), true, true);
+    let json: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (&json["ok"], &json["sinks"][0]["ok"], &json["sinks"][1]["ok"]),
+        (&false.into(), &true.into(), &false.into())
+    );
+}
+
+#[test]
+fn the_folder_a_probe_is_given_goes_away_with_all_it_holds() {
+    let scratch = Scratch::new("archive").unwrap();
+    let path = scratch.0.clone();
+    std::fs::write(path.join("manifest"), "x").unwrap();
+    drop(scratch);
+    assert!(!path.exists());
+}

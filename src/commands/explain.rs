@@ -1,0 +1,207 @@
+//! `hookrelay explain EVENT.json`: a body is made an event as the daemon would make it, and routed by the same code with an
+//! observer. Touches neither network nor journal; the signature is not asked for.
+
+use clap::Args;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sink_api::{Event, Timestamp, Uuid};
+
+use super::{Failure, source};
+use crate::config::{Config, Masks, Source};
+use crate::ingress::config::SourceKind;
+use crate::ingress::typing;
+use crate::route::{Destination, Explanation, explain};
+
+/// `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// File with the webhook's body, byte for byte; - is standard input
+    #[arg(value_name = "EVENT.json")]
+    pub event: PathBuf,
+    /// The source it comes from; not needed where there is one
+    #[arg(long, short, value_name = "NAME")]
+    pub source: Option<String>,
+    /// A request header it came with, NAME:VALUE; may be given several times
+    #[arg(long, short = 'H', value_name = "K:V")]
+    pub header: Vec<String>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// For `--help`.
+pub const HELP: &str = "\
+EVENT.json is a webhook's raw body, as the provider would post it. Sinks that are not enabled
+are left out. Values that came in by ${…} are shown as ${NAME}.
+
+Examples:
+  hookrelay explain body.json
+  curl -s https://example.test/capture | hookrelay explain - --header 'user-agent: curl'
+  hookrelay explain body.json --json | jq '.deliveries[].sink'
+
+Exit codes: 0 explained (also where nothing matches), 1 EVENT.json cannot be read,
+78 the config has faults.";
+
+/// Says where an event would go, and why.
+///
+/// # Errors
+/// A file that cannot be read, a source that is not there.
+pub fn run(config: &Config, args: &ExplainArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let source = source(config, args.source.as_deref())?;
+    let headers = headers(&args.header, source)?;
+    let body = read(&args.event, config.server.max_body.0)?;
+    let explanation = explained(config, source, headers, body);
+    if args.json {
+        let json = serde_json::to_string(&explanation).map_err(io::Error::from)?;
+        return Ok(writeln!(out, "{json}")?);
+    }
+    Ok(write!(out, "{explanation}")?)
+}
+
+fn explained(config: &Config, source: &Source, headers: Vec<(String, String)>, body: Bytes) -> Explanation {
+    let event = Arc::new(event(source, headers, body));
+    let sinks: Vec<Destination> = config
+        .sinks
+        .iter()
+        .filter(|sink| sink.keys.enabled)
+        .map(|sink| Destination {
+            name: sink.name.clone(),
+            config: Arc::clone(&sink.config),
+            key: sink.keys.key.clone(),
+        })
+        .collect();
+    masked(explain(&config.rules, &sinks, &event), &config.masks)
+}
+
+/// What the daemon would make of the body, accepted now.
+fn event(source: &Source, headers: Vec<(String, String)>, body: Bytes) -> Event {
+    let envelope = match source.config.kind {
+        SourceKind::Interakt => typing::interakt(&body),
+    };
+    let id = Uuid::now_v7();
+    let (kind, subject) = (envelope.kind.into_owned(), envelope.subject.into_owned());
+    Event {
+        key: if subject.is_empty() { id.to_string() } else { subject.clone() },
+        id,
+        source: source.name.clone(),
+        kind,
+        subject,
+        time: Timestamp::now(),
+        method: "POST".into(),
+        path: source.config.path.clone(),
+        remote: "127.0.0.1".into(),
+        headers,
+        body,
+    }
+}
+
+/// A config's values may come out of a sink's templates and messages. Payloads are the event's own.
+fn masked(mut explanation: Explanation, masks: &Masks) -> Explanation {
+    for route in &mut explanation.routes {
+        route.why = masks.mask(&route.why);
+    }
+    for delivery in &mut explanation.deliveries {
+        delivery.key = masks.mask(&delivery.key);
+        delivery.target = delivery.target.parts().map(|(name, value)| (name.to_owned(), masks.mask(value))).collect();
+    }
+    explanation
+}
+
+/// The headers the daemon would keep with the event; a remark about those it would not.
+fn headers(given: &[String], source: &Source) -> Result<Vec<(String, String)>, Failure> {
+    let mut kept = Vec::new();
+    for header in given {
+        let (name, value) = header
+            .split_once(':')
+            .filter(|(name, _)| http::HeaderName::from_bytes(name.trim().as_bytes()).is_ok())
+            .ok_or_else(|| Failure::Usage(format!("--header `{header}`: expected NAME:VALUE")))?;
+        let name = name.trim().to_ascii_lowercase();
+        if source.config.keep_headers.iter().any(|keep| keep.eq_ignore_ascii_case(&name)) {
+            kept.push((name, value.trim().to_owned()));
+        } else {
+            // A remark; nobody left to tell where standard error is gone.
+            let _ = writeln!(io::stderr(), "remark: `{name}` is not in keep_headers of [sources.{}]", source.name);
+        }
+    }
+    Ok(kept)
+}
+
+/// The body, of at most as many bytes as the daemon would take.
+fn read(file: &Path, max: u64) -> Result<Bytes, Failure> {
+    let mut body = Vec::new();
+    let read = if file == Path::new("-") {
+        io::stdin().take(max + 1).read_to_end(&mut body)
+    } else {
+        File::open(file).and_then(|file| file.take(max + 1).read_to_end(&mut body))
+    };
+    read.map_err(|error| Failure::Refused(format!("{}: {error}", file.display())))?;
+    if body.len() as u64 > max {
+        let message = format!("{}: larger than max_body ({max} bytes): it would be answered 413", file.display());
+        return Err(Failure::Refused(message));
+    }
+    Ok(body.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::config::tests::{SOURCE, config_with};
+
+    const RULES: &str = "[sinks.a]\nkind = \"file\"\npath = \"${DIR}/{type}.jsonl\"\n[sinks.off]\nkind = \"stdout\"\n\
+        enabled = false\n[[routes]]\nname = \"all\"\nmatch = \"*\"\nto = [\"a\", \"off\"]\n\
+        [[routes]]\nname = \"none\"\nmatch = \"x_*\"\nto = \"a\"\n";
+
+    fn args(event: &Path, json: bool, headers: &[&str]) -> ExplainArgs {
+        let header = headers.iter().map(|h| (*h).to_owned()).collect();
+        ExplainArgs { event: event.to_owned(), source: None, header, json }
+    }
+
+    fn explain_text(body: &[u8], json: bool) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("e.json");
+        std::fs::write(&file, body).unwrap();
+        let config = config_with(&format!("{SOURCE}{RULES}"), &[("DIR", "very-secret-folder")]);
+        let mut out = Vec::new();
+        run(&config, &args(&file, json, &["User-Agent: x"]), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn an_event_is_typed_routed_and_shown_in_the_documented_shape() {
+        let body = br#"{"type":"message_api_sent","data":{"message":{"id":"m-1"}}}"#;
+        let shown: Value = serde_json::from_str(&explain_text(body, true)).unwrap();
+        assert_eq!(shown["event"]["type"], "message_api_sent");
+        assert_eq!((&shown["event"]["subject"], &shown["event"]["key"]), (&"m-1".into(), &"m-1".into()));
+        assert_eq!((&shown["routes"][0]["matched"], &shown["routes"][1]["matched"]), (&true.into(), &false.into()));
+        assert_eq!(shown["deliveries"].as_array().unwrap().len(), 1);
+        assert_eq!(shown["deliveries"][0]["payload"]["data"]["message"]["id"], "m-1");
+    }
+
+    #[test]
+    fn a_value_of_the_config_is_shown_as_its_placeholder() {
+        for json in [false, true] {
+            let text = explain_text(b"not json", json);
+            assert!(text.contains("${DIR}/unparsable.jsonl") && !text.contains("very-secret"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_or_meant_is_refused() {
+        let config = config_with(&format!("{SOURCE}[server]\nmax_body = 4\n"), &[]);
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("e.json");
+        let refused = |args: &ExplainArgs| run(&config, args, &mut Vec::new()).unwrap_err();
+        assert!(matches!(refused(&args(&file, false, &[])), Failure::Refused(_)));
+        std::fs::write(&file, "12345").unwrap();
+        assert!(refused(&args(&file, false, &[])).to_string().contains("413"));
+        assert!(matches!(refused(&args(&file, false, &["no colon"])), Failure::Usage(_)));
+        let other = ExplainArgs { source: Some("interact".into()), ..args(&file, false, &[]) };
+        assert!(refused(&other).to_string().contains("did you mean `interakt`?"));
+    }
+}

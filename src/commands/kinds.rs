@@ -1,0 +1,94 @@
+//! `hookrelay kinds`: what this binary knows. Reads no config.
+
+use clap::Args;
+use std::io::Write;
+
+use serde::Serialize;
+
+use super::Failure;
+use crate::registry::KINDS;
+use crate::route::builtin::BUILTINS;
+
+/// `kinds`.
+#[derive(Debug, Args)]
+pub struct KindsArgs {
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Kinds of sources. A source's preset is data in `ingress`; this is its line for people.
+const SOURCES: &[Kind] =
+    &[Kind { name: "interakt", about: "Interakt (WhatsApp Business): HMAC-SHA256 in Interakt-Signature" }];
+
+/// A name and one line about it.
+#[derive(Serialize)]
+struct Kind {
+    name: &'static str,
+    about: &'static str,
+}
+
+#[derive(Serialize)]
+struct Kinds {
+    sinks: Vec<Kind>,
+    sources: &'static [Kind],
+    transforms: Vec<Kind>,
+}
+
+/// Prints them.
+///
+/// # Errors
+/// Where standard output cannot be written.
+pub fn run(args: &KindsArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let kinds = Kinds {
+        sinks: KINDS.iter().map(|k| Kind { name: k.name, about: k.about }).collect(),
+        sources: SOURCES,
+        transforms: BUILTINS.iter().map(|b| Kind { name: b.name, about: b.about }).collect(),
+    };
+    if args.json {
+        let json = serde_json::to_string(&kinds).map_err(std::io::Error::from)?;
+        return Ok(writeln!(out, "{json}")?);
+    }
+    let lists = [
+        ("sinks, kind = in [sinks.NAME]", kinds.sinks.as_slice()),
+        ("sources, kind = in [sources.NAME]", kinds.sources),
+        ("transforms, transform = in [[routes]]", kinds.transforms.as_slice()),
+    ];
+    let width = lists.iter().flat_map(|(_, list)| list.iter()).map(|k| k.name.len()).max().unwrap_or_default();
+    for (n, (title, list)) in lists.into_iter().enumerate() {
+        writeln!(out, "{}{title}", if n == 0 { "" } else { "\n" })?;
+        for kind in list {
+            writeln!(out, "  {:width$}  {}", kind.name, kind.about)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests as testing;
+    use crate::ingress::SourceKind;
+
+    #[test]
+    fn everything_the_binary_knows_is_listed() {
+        for json in [false, true] {
+            let mut out = Vec::new();
+            run(&KindsArgs { json }, &mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            let names = KINDS.iter().map(|k| k.name).chain(BUILTINS.iter().map(|b| b.name)).chain(["interakt"]);
+            for name in names {
+                assert!(text.contains(name), "{name} is not in {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_listed_source_is_one_the_config_takes() {
+        for kind in SOURCES {
+            let text = testing::SOURCE.replace("kind = \"interakt\"", &format!("kind = \"{}\"", kind.name));
+            let config = testing::config(&text);
+            let SourceKind::Interakt = config.sources[0].config.kind;
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! One verb per file, thin: each reads its arguments, asks the rooms below, prints. No exit codes here: a [`Failure`] says
+//! what happened, `exit.rs` what that means.
+//!
+//! What is printed for the reader goes to `out` (standard output); remarks go to standard error.
+
+pub mod check;
+pub mod explain;
+pub mod kinds;
+pub mod run;
+pub mod samples;
+pub mod send;
+
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sink_api::fault::nearest;
+
+use crate::config::{Config, Faults, Source};
+use crate::daemon::DaemonError;
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The config has faults.
+    #[error(transparent)]
+    Config(#[from] Faults),
+    /// It has, and they have been printed as JSON.
+    #[error("the config has faults")]
+    ConfigTold,
+    /// There is no config at these places.
+    #[error("{}", no_config(.0))]
+    NoConfig(Vec<PathBuf>),
+    /// The daemon did not start.
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
+    /// The arguments ask for something that is not there.
+    #[error("{0}")]
+    Usage(String),
+    /// Something that is needed cannot be reached.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It was tried and did not work.
+    #[error("{0}")]
+    Refused(String),
+    /// Standard output cannot be written.
+    #[error("standard output: {0}")]
+    Output(#[from] io::Error),
+}
+
+fn no_config(places: &[PathBuf]) -> String {
+    let places: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
+    format!(
+        "there is no config: {} not found\n  help: copy config.example.toml to config.toml and edit it, or name another \
+         with --config FILE",
+        places.join(" and ")
+    )
+}
+
+/// The first of these files that exists.
+///
+/// # Errors
+/// [`Failure::NoConfig`] names them all.
+pub fn first_there(places: &[&Path]) -> Result<PathBuf, Failure> {
+    // What is there and cannot be looked at is a fault of its own, with its reason.
+    let found = places.iter().find(|place| place.try_exists().unwrap_or(true));
+    found.map(|place| place.to_path_buf()).ok_or_else(|| Failure::NoConfig(places.iter().map(PathBuf::from).collect()))
+}
+
+/// The source of that name, or the only one there is.
+fn source<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Source, Failure> {
+    let names = || config.sources.iter().map(|s| s.name.as_str());
+    let list = || names().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+    match (name, config.sources.as_slice()) {
+        (None, [only]) => Ok(only),
+        (None, _) => {
+            Err(Failure::Usage(format!("several sources are defined: say which by --source, one of {}", list())))
+        }
+        (Some(name), all) => all.iter().find(|s| s.name == name).ok_or_else(|| {
+            let near =
+                nearest(name, names()).map(|near| format!("\n  help: did you mean `{near}`?")).unwrap_or_default();
+            Failure::Usage(format!("unknown source `{name}`, expected one of {}{near}", list()))
+        }),
+    }
+}
+
+/// Runs a command's asynchronous part on a small runtime of its own.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::Refused(format!("no runtime: {error}")))?.block_on(work)
+}
+
+/// `1 sink`, `2 sinks`.
+fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_config_names_the_places_and_the_example() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a.toml"), dir.path().join("b.toml"));
+        let text = first_there(&[&a, &b]).unwrap_err().to_string();
+        for part in [a.to_str().unwrap(), b.to_str().unwrap(), "config.example.toml", "--config"] {
+            assert!(text.contains(part), "{text}");
+        }
+        std::fs::write(&b, "").unwrap();
+        assert_eq!(first_there(&[&a, &b]).unwrap(), b);
+    }
+}

@@ -1,0 +1,79 @@
+//! The only place where errors become exit codes, and where they are printed.
+//!
+//! | code | meaning |
+//! | --- | --- |
+//! | 0 | done (also where the reader of standard output went away) |
+//! | 1 | it did not work; the text says what |
+//! | 2 | the command line is not understood (clap) |
+//! | 69 | something it needs cannot be reached: the daemon, or a sink under `check --connect` (EX_UNAVAILABLE) |
+//! | 75 | another process holds the data folder (EX_TEMPFAIL) |
+//! | 78 | the config has faults, or there is none (EX_CONFIG) |
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use crate::commands::Failure;
+use crate::daemon::DaemonError;
+use crate::journal::JournalError;
+
+/// For `--help`.
+pub const CODES: &str = "\
+Exit codes:
+  0   done
+  1   it did not work; the text on standard error says what
+  2   the command line is not understood
+  69  something it needs cannot be reached: the daemon, or a sink under `check --connect`
+  75  another process holds the data folder
+  78  the config has faults (each with FILE:LINE:COL on standard error), or there is none";
+
+/// The exit code of a failure.
+pub fn code(failure: &Failure) -> u8 {
+    match failure {
+        Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+        Failure::Daemon(DaemonError::Journal(JournalError::Locked { .. })) => 75,
+        Failure::Output(_) | Failure::Refused(_) | Failure::Daemon(_) => 1,
+        Failure::Usage(_) => 2,
+        Failure::Unavailable(_) => 69,
+        Failure::Config(_) | Failure::ConfigTold | Failure::NoConfig(_) => 78,
+    }
+}
+
+/// Prints what went wrong and says how to leave.
+pub fn finish(outcome: Result<(), Failure>) -> ExitCode {
+    let Err(failure) = outcome else { return ExitCode::SUCCESS };
+    let code = code(&failure);
+    // Where standard error cannot be written there is nobody left to tell.
+    let _ = match &failure {
+        _ if code == 0 => Ok(()),
+        Failure::ConfigTold => Ok(()),
+        Failure::Config(faults) => writeln!(io::stderr(), "{faults}"),
+        other => writeln!(io::stderr(), "hookrelay: {other}"),
+    };
+    ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_failure_has_its_documented_code() {
+        let locked = JournalError::Locked { path: "data/LOCK".into(), pid: 7 };
+        let failures = [
+            (Failure::Output(io::ErrorKind::BrokenPipe.into()), 0),
+            (Failure::Output(io::ErrorKind::StorageFull.into()), 1),
+            (Failure::Refused("x".into()), 1),
+            (Failure::Daemon(DaemonError::Runtime(io::ErrorKind::Other.into())), 1),
+            (Failure::Usage("x".into()), 2),
+            (Failure::Unavailable("x".into()), 69),
+            (Failure::Daemon(DaemonError::Journal(locked)), 75),
+            (Failure::ConfigTold, 78),
+            (Failure::NoConfig(vec![]), 78),
+        ];
+        for (failure, wanted) in failures {
+            assert_eq!(code(&failure), wanted, "{failure:?}");
+            let line = format!("\n  {wanted} ");
+            assert!(CODES.contains(&line), "{wanted} is not in the help");
+        }
+    }
+}
