@@ -1,0 +1,267 @@
+//! A server under measurement: started in a process of its own, pressed, its processor time read from `/proc`, and
+//! stopped. For the daemon also its config, and the check that its file sink holds whatever was acknowledged.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::client::{self, Load, PATH, SECRET};
+use crate::figures::{self, Cell};
+
+/// Longest a server may take to start, to stop, or to bring its sink up to date.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a condition is looked at while waiting for it.
+const LOOK: Duration = Duration::from_millis(10);
+/// `statfs` says this of a file system in memory.
+const TMPFS: i64 = 0x0102_1994;
+
+/// Whom to start.
+#[derive(Clone)]
+pub struct Recipe {
+    /// How it is called in the table.
+    pub name: String,
+    /// More environment for the daemon; `None` for the bare server.
+    env: Option<Vec<(String, String)>>,
+}
+
+impl Recipe {
+    /// The bare hyper server.
+    pub fn bare() -> Self {
+        Self { name: "bare".to_owned(), env: None }
+    }
+
+    /// The daemon as it is.
+    pub fn relay() -> Self {
+        Self { name: "relay".to_owned(), env: Some(vec![]) }
+    }
+
+    /// `NAME:KEY=VALUE,KEY=VALUE`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let usage = || format!("{text:?} is not NAME:KEY=VALUE,KEY=VALUE");
+        let (name, pairs) = text.split_once(':').ok_or_else(usage)?;
+        if name.is_empty() || name.contains('/') || ["bare", "relay"].contains(&name) {
+            return Err(format!("{name:?} cannot be the name of a variant"));
+        }
+        let pair = |pair: &str| pair.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let env = pairs.split(',').map(pair).collect::<Option<_>>().ok_or_else(usage)?;
+        Ok(Self { name: name.to_owned(), env: Some(env) })
+    }
+}
+
+/// A server that runs; killed when dropped.
+pub struct Contestant {
+    name: String,
+    process: Child,
+    address: SocketAddr,
+    /// The daemon's file sink.
+    sink: Option<SinkFile>,
+    /// All its answers so far.
+    acknowledged: u64,
+}
+
+impl Contestant {
+    /// Starts it in a folder of its own and waits until it listens.
+    pub fn start(recipe: &Recipe, folder: &Path) -> Result<Self, Box<dyn Error>> {
+        let (process, address, sink) = match &recipe.env {
+            None => {
+                let (process, address) = start_bare()?;
+                (process, address, None)
+            }
+            Some(env) => {
+                let (process, address) = start_daemon(env, folder)?;
+                (process, address, Some(SinkFile::new(folder.join("events.jsonl"))))
+            }
+        };
+        Ok(Self { name: recipe.name.clone(), process, address, sink, acknowledged: 0 })
+    }
+
+    /// One cell. The sink's work belongs to a request's cost, so processor time is read when it has caught up; and
+    /// nobody's turn begins while another is still at work.
+    pub fn measure(&mut self, load: &Load, round: u32) -> Result<Cell, Box<dyn Error>> {
+        let before = cpu_time(self.process.id())?;
+        let answers = client::press(self.address, load).map_err(|error| format!("{}: {error}", self.name))?;
+        self.acknowledged += answers.all;
+        if let Some(sink) = &mut self.sink {
+            sink.wait_for(self.acknowledged)?;
+        }
+        let cpu = cpu_time(self.process.id())?.saturating_sub(before);
+        Ok(Cell {
+            server: self.name.clone(),
+            connections: load.connections,
+            round,
+            per_second: answers.latencies.len() as f64 / load.window.as_secs_f64(),
+            p99: figures::percentile(answers.latencies, 99.0),
+            cpu_per_request: cpu.div_f64(answers.all.max(1) as f64),
+        })
+    }
+
+    /// Ends it as an operator would.
+    pub fn stop(mut self) -> Result<(), Box<dyn Error>> {
+        drop(self.process.stdin.take());
+        if self.sink.is_some() {
+            let pid = rustix::process::Pid::from_child(&self.process);
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        }
+        let status = wait_until(|| Ok(self.process.try_wait()?), || format!("{} does not stop", self.name))?;
+        if status.success() { Ok(()) } else { Err(format!("{} ended with {status}", self.name).into()) }
+    }
+}
+
+impl Drop for Contestant {
+    fn drop(&mut self) {
+        // Gone already after a proper stop; then neither has anything to do.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn start_bare() -> Result<(Child, SocketAddr), Box<dyn Error>> {
+    let mut process = Command::new(std::env::current_exe()?)
+        .arg("--serve-bare")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut line = String::new();
+    if let Some(out) = process.stdout.take() {
+        BufReader::new(out).read_line(&mut line)?;
+    }
+    Ok((process, line.trim().parse()?))
+}
+
+fn start_daemon(env: &[(String, String)], folder: &Path) -> Result<(Child, SocketAddr), Box<dyn Error>> {
+    fs::create_dir_all(folder)?;
+    let config = folder.join("config.toml");
+    fs::write(
+        &config,
+        format!(
+            r#"data_dir = "data"
+[server]
+listen = "127.0.0.1:0"
+[sources.interakt]
+kind = "interakt"
+path = "{PATH}"
+secret = "{SECRET}"
+dedupe = "off"
+[sinks.archive]
+kind = "file"
+path = "events.jsonl"
+[[routes]]
+match = "*"
+to = ["archive"]
+"#
+        ),
+    )?;
+    let log = folder.join("daemon.log");
+    let mut process = Command::new(env!("CARGO_BIN_EXE_hookrelay"))
+        .arg("run")
+        .arg("--config")
+        .arg(&config)
+        .envs(env.iter().map(|(key, value)| (key, value)))
+        .stdin(Stdio::null())
+        .stderr(File::create(&log)?)
+        .spawn()?;
+    let address = wait_until(
+        || {
+            let text = fs::read_to_string(&log)?;
+            let ended = process.try_wait()?.is_some();
+            if ended { Err(format!("the daemon ended:\n{text}").into()) } else { Ok(listening_on(&text)) }
+        },
+        || format!("the daemon does not listen; see {}", log.display()),
+    );
+    if address.is_err() {
+        let _ = process.kill();
+        let _ = process.wait();
+    }
+    Ok((process, address?))
+}
+
+/// The address in the daemon's log line that says so.
+fn listening_on(log: &str) -> Option<SocketAddr> {
+    let line = log.lines().find(|line| line.contains("\"listening\""))?;
+    let fields: serde_json::Value = serde_json::from_str(line).ok()?;
+    fields.get("address")?.as_str()?.parse().ok()
+}
+
+/// The file the daemon's sink appends to, its lines counted as it grows.
+struct SinkFile {
+    path: PathBuf,
+    open: Option<File>,
+    lines: u64,
+}
+
+impl SinkFile {
+    fn new(path: PathBuf) -> Self {
+        Self { path, open: None, lines: 0 }
+    }
+
+    /// Waits until the file holds as many events as were acknowledged.
+    fn wait_for(&mut self, acknowledged: u64) -> Result<(), Box<dyn Error>> {
+        let until = Instant::now() + PATIENCE;
+        while self.lines < acknowledged {
+            let before = self.lines;
+            self.count_on()?;
+            if self.lines == before {
+                if Instant::now() > until {
+                    return Err(format!("LOST: {acknowledged} acknowledged, {before} in the file sink").into());
+                }
+                std::thread::sleep(LOOK);
+            }
+        }
+        Ok(())
+    }
+
+    fn count_on(&mut self) -> Result<(), Box<dyn Error>> {
+        if self.open.is_none() && self.path.exists() {
+            self.open = Some(File::open(&self.path)?);
+        }
+        let Some(file) = &mut self.open else { return Ok(()) };
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            let read = file.read(&mut buffer)?;
+            if read == 0 {
+                return Ok(());
+            }
+            self.lines += buffer[..read].iter().filter(|byte| **byte == b'\n').count() as u64;
+        }
+    }
+}
+
+/// Looks at a condition until it holds.
+fn wait_until<T>(
+    mut look: impl FnMut() -> Result<Option<T>, Box<dyn Error>>,
+    complaint: impl Fn() -> String,
+) -> Result<T, Box<dyn Error>> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look()? {
+            return Ok(found);
+        }
+        if Instant::now() > until {
+            return Err(complaint().into());
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Processor time a process has used, in user and kernel mode, all threads together.
+fn cpu_time(pid: u32) -> Result<Duration, Box<dyn Error>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name in brackets may hold anything; utime and stime are the 12th and 13th fields behind it.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok());
+    let (user, system) = ticks(11).zip(ticks(12)).ok_or("/proc/PID/stat has another form")?;
+    Ok(Duration::from_secs_f64((user + system) as f64 / rustix::param::clock_ticks_per_second() as f64))
+}
+
+/// Says so where the data would lie in memory, as a flush costs nothing there.
+pub fn warn_where_a_flush_costs_nothing(folder: &Path) -> Result<(), Box<dyn Error>> {
+    fs::create_dir_all(folder)?;
+    if rustix::fs::statfs(folder)?.f_type == TMPFS {
+        eprintln!("bench: {} lies in memory: a flush costs nothing there, the ratios flatter", folder.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,304 @@
+//! The daemon as a child process, a client that signs, and a callback server. All waiting is for a condition, bounded.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hookrelay::verify::HmacSha256;
+use http_body_util::{BodyExt, Full};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+
+/// Longest any condition is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const SECRET: &str = "test-secret";
+
+/// A folder with a config, in which daemons come and go.
+pub struct House {
+    pub folder: tempfile::TempDir,
+}
+
+impl House {
+    /// Writes `config.toml`: the given tables under a listener on a free port and an Interakt source.
+    pub fn new(tables: &str) -> Self {
+        let house = Self { folder: tempfile::tempdir().unwrap() };
+        house.configure(tables);
+        house
+    }
+
+    pub fn configure(&self, tables: &str) {
+        let text = format!(
+            r#"data_dir = "data"
+[server]
+listen = "127.0.0.1:0"
+[journal]
+min_free = 0
+[sources.interakt]
+kind = "interakt"
+path = "/webhooks/interakt"
+secret = "${{INTERAKT_WEBHOOK_SECRET}}"
+{tables}"#
+        );
+        std::fs::write(self.config(), text).unwrap();
+    }
+
+    pub fn path(&self, inside: &str) -> PathBuf {
+        self.folder.path().join(inside)
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.path("config.toml")
+    }
+
+    /// `hookrelay VERB …` on this config, its environment set.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hookrelay"));
+        command.arg("--config").arg(self.config()).args(args);
+        command.env("INTERAKT_WEBHOOK_SECRET", SECRET).env_remove("RUST_LOG").stdin(Stdio::null());
+        command
+    }
+
+    /// Starts the daemon and waits until it listens.
+    pub fn start(&self) -> Daemon {
+        let mut child = self.command(&["run"]).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Log::follow(child.stderr.take().unwrap());
+        let line = log.wait_for(|line| line.contains("\"listening\"")).unwrap_or_else(|| {
+            let _ = child.kill();
+            panic!("the daemon did not start:\n{}", log.text())
+        });
+        let line: serde_json::Value = serde_json::from_str(&line).expect("a JSON log line");
+        let address = line["address"].as_str().unwrap().parse().unwrap();
+        Daemon { child, address, log }
+    }
+}
+
+/// The daemon's log, read as it comes so that the pipe never fills.
+#[derive(Clone)]
+pub struct Log {
+    lines: Arc<Mutex<(VecDeque<String>, bool)>>,
+}
+
+impl Log {
+    fn follow(from: impl std::io::Read + Send + 'static) -> Self {
+        let lines = Arc::new(Mutex::new((VecDeque::new(), false)));
+        let out = Arc::clone(&lines);
+        std::thread::spawn(move || {
+            for line in BufReader::new(from).lines().map_while(Result::ok) {
+                let mut lines = out.lock().unwrap();
+                if lines.0.len() == 10_000 {
+                    lines.0.pop_front();
+                }
+                lines.0.push_back(line);
+            }
+            out.lock().unwrap().1 = true;
+        });
+        Self { lines }
+    }
+
+    pub fn text(&self) -> String {
+        self.lines.lock().unwrap().0.iter().cloned().collect::<Vec<_>>().join("\n")
+    }
+
+    /// The first line that holds, as soon as it is there; `None` where the process ended or the time ran out.
+    pub fn wait_for(&self, holds: impl Fn(&str) -> bool) -> Option<String> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let (found, ended) = {
+                let lines = self.lines.lock().unwrap();
+                (lines.0.iter().find(|line| holds(line)).cloned(), lines.1)
+            };
+            if found.is_some() || ended || Instant::now() > until {
+                return found;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// A running daemon; killed when dropped.
+pub struct Daemon {
+    child: Child,
+    pub address: SocketAddr,
+    pub log: Log,
+}
+
+impl Daemon {
+    pub fn url(&self) -> String {
+        format!("http://{}/webhooks/interakt", self.address)
+    }
+
+    /// kill -9.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and waits for the end; the exit code.
+    pub fn terminate(mut self) -> i32 {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code().unwrap_or(-1);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the daemon did not stop:\n{}", self.log.text())
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The header value Interakt would put on the body.
+pub fn sign(body: &[u8]) -> String {
+    HmacSha256::new(SECRET.as_bytes(), None).unwrap().sign(body)
+}
+
+/// Posts a signed body: status and answer.
+pub async fn post(client: &reqwest::Client, url: &str, body: Vec<u8>) -> reqwest::Result<(u16, serde_json::Value)> {
+    let signature = sign(&body);
+    let request = client.post(url).header("Interakt-Signature", signature).header("content-type", "application/json");
+    let answer = request.body(body).send().await?;
+    let status = answer.status().as_u16();
+    Ok((status, serde_json::from_slice(&answer.bytes().await?).unwrap_or_default()))
+}
+
+/// Posts bodies that must all be taken; their event ids.
+pub async fn post_all(url: &str, bodies: impl IntoIterator<Item = Vec<u8>>) -> Vec<String> {
+    let client = reqwest::Client::new();
+    let mut ids = Vec::new();
+    for body in bodies {
+        let (status, answer) = post(&client, url, body).await.unwrap();
+        assert_eq!(status, 200, "{answer}");
+        ids.push(answer["id"].as_str().unwrap().to_owned());
+    }
+    ids
+}
+
+/// Waits until it gives something.
+pub async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// All lines of all files under a folder whose names end so.
+pub fn lines_under(folder: &Path, ending: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.to_string_lossy().ends_with(ending) {
+                let text = std::fs::read_to_string(&path).unwrap_or_default();
+                // A line still being written is not there yet.
+                lines.extend(text.split_inclusive('\n').filter(|l| l.ends_with('\n')).map(|l| l.trim_end().to_owned()));
+            }
+        }
+    }
+    lines
+}
+
+/// One column of a table as text, in row order; empty where the table is not there yet.
+pub fn column(database: &Path, sql: &str) -> Vec<String> {
+    let Ok(connection) = rusqlite::Connection::open(database) else { return vec![] };
+    let Ok(mut statement) = connection.prepare(sql) else { return vec![] };
+    let rows = statement.query_map([], |row| row.get::<_, Option<String>>(0));
+    rows.map(|rows| rows.flatten().map(Option::unwrap_or_default).collect()).unwrap_or_default()
+}
+
+/// A request the callback server got.
+#[derive(Clone, Debug)]
+pub struct Got {
+    pub id: String,
+    pub kind: String,
+    pub body: Bytes,
+}
+
+/// An HTTP server that remembers what it got and answers as told.
+#[derive(Clone)]
+pub struct Callback {
+    pub address: SocketAddr,
+    got: Arc<Mutex<Vec<Got>>>,
+    status: Arc<Mutex<u16>>,
+    delay: Arc<Mutex<Duration>>,
+}
+
+impl Callback {
+    pub async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Self {
+            address: listener.local_addr().unwrap(),
+            got: Arc::default(),
+            status: Arc::new(Mutex::new(200)),
+            delay: Arc::default(),
+        };
+        let shared = server.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let shared = shared.clone();
+                tokio::spawn(async move {
+                    let service = service_fn(move |request| shared.clone().answer(request));
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+            }
+        });
+        server
+    }
+
+    async fn answer(self, request: Request<hyper::body::Incoming>) -> hyper::Result<Response<Full<Bytes>>> {
+        let header = |name: &str| request.headers().get(name).map_or("", |v| v.to_str().unwrap_or("")).to_owned();
+        let (id, kind) = (header("ce-id"), header("ce-type"));
+        let body = request.into_body().collect().await?.to_bytes();
+        let (status, delay) = (*self.status.lock().unwrap(), *self.delay.lock().unwrap());
+        tokio::time::sleep(delay).await;
+        if status == 200 {
+            self.got.lock().unwrap().push(Got { id, kind, body });
+        }
+        let mut answer = Response::new(Full::new(Bytes::new()));
+        *answer.status_mut() = hyper::StatusCode::from_u16(status).unwrap();
+        Ok(answer)
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/hook", self.address)
+    }
+
+    pub fn got(&self) -> Vec<Got> {
+        self.got.lock().unwrap().clone()
+    }
+
+    pub fn answer_with(&self, status: u16) {
+        *self.status.lock().unwrap() = status;
+    }
+
+    /// Makes it lag.
+    pub fn take_time(&self, delay: Duration) {
+        *self.delay.lock().unwrap() = delay;
+    }
+}

@@ -1,0 +1,27 @@
+//! The real binary from outside, one file per behaviour.
+//!
+//! - `main_job`: a signed webhook reaches every sink its rules name
+//! - `front`: what the front answers, and how long it waits
+//! - `nothing_lost`: kill -9 at any moment; every event answered 200 reaches every sink, unchanged
+//! - `sick_sinks`: a sink that hangs, refuses or is not there harms no other
+//! - `restart`: cursors, locks, a ledger that is gone
+//! - `command_line`: what the verbs print and how they exit
+//! - `harness`: starting and killing the daemon, sending, a callback server; `bodies`: what is sent
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    missing_docs
+)]
+
+mod bodies;
+mod command_line;
+mod front;
+mod harness;
+mod main_job;
+mod nothing_lost;
+mod restart;
+mod sick_sinks;

@@ -1,0 +1,145 @@
+//! Stopping and starting: cursors go on, the folder has one master, a ledger that is gone costs nothing.
+
+use crate::bodies::numbered;
+use crate::harness::{House, column, lines_under, post_all, until};
+
+const ARCHIVE: &str = r#"
+[sinks.archive]
+kind = "file"
+path = "out/all.jsonl"
+[[routes]]
+match = "*"
+to = "archive"
+"#;
+
+fn lines(house: &House) -> Vec<String> {
+    lines_under(&house.path("out"), ".jsonl")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_stop_each_sink_goes_on_where_it_was() {
+    let house = House::new(ARCHIVE);
+    let daemon = house.start();
+    post_all(&daemon.url(), (0..50).map(numbered)).await;
+    until("fifty lines", || (lines(&house).len() == 50).then_some(())).await;
+    assert_eq!(daemon.terminate(), 0);
+    let daemon = house.start();
+    post_all(&daemon.url(), (50..60).map(numbered)).await;
+    until("sixty lines", || (lines(&house).len() >= 60).then_some(())).await;
+    assert_eq!(daemon.terminate(), 0);
+    assert_eq!(lines(&house).len(), 60, "something was delivered twice though nothing was killed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_daemon_on_the_folder_exits_75_and_names_the_first() {
+    let house = House::new(ARCHIVE);
+    let daemon = house.start();
+    let second = house.command(&["run"]).output().unwrap();
+    assert_eq!(second.status.code(), Some(75));
+    let told = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(told.contains(&daemon.pid().to_string()), "{told}");
+    post_all(&daemon.url(), [numbered(1)]).await;
+    until("the first goes on", || (lines(&house).len() == 1).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_ledger_every_sink_starts_at_the_oldest_event() {
+    let house = House::new(ARCHIVE);
+    let daemon = house.start();
+    post_all(&daemon.url(), (0..20).map(numbered)).await;
+    until("twenty lines", || (lines(&house).len() == 20).then_some(())).await;
+    assert_eq!(daemon.terminate(), 0);
+    for name in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
+        let _ = std::fs::remove_file(house.path("data").join(name));
+    }
+    let daemon = house.start();
+    until("delivered again", || (lines(&house).len() == 40).then_some(())).await;
+    assert!(daemon.log.text().contains("the ledger is new"), "{}", daemon.log.text());
+    assert_eq!(daemon.terminate(), 0);
+
+    std::fs::write(house.path("data/ledger.db"), b"this is not a database at all").unwrap();
+    let daemon = house.start();
+    until("and again", || (lines(&house).len() == 60).then_some(())).await;
+    assert!(house.path("data/ledger.db.damaged-1").exists(), "the damaged one was not kept");
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_sink_starts_now_or_at_the_beginning_as_its_config_says() {
+    let house = House::new(ARCHIVE);
+    let daemon = house.start();
+    post_all(&daemon.url(), (0..5).map(numbered)).await;
+    assert_eq!(daemon.terminate(), 0);
+    house.configure(
+        r#"
+[sinks.archive]
+kind = "file"
+path = "out/all.jsonl"
+[sinks.late]
+kind = "file"
+path = "late/all.jsonl"
+[sinks.whole]
+kind = "file"
+path = "whole/all.jsonl"
+start = "beginning"
+[[routes]]
+match = "*"
+to = ["archive", "late", "whole"]
+"#,
+    );
+    let daemon = house.start();
+    post_all(&daemon.url(), [numbered(5)]).await;
+    let count = |folder: &str| lines_under(&house.path(folder), ".jsonl").len();
+    until("the whole", || (count("whole") == 6).then_some(())).await;
+    until("the late one", || (count("late") == 1).then_some(())).await;
+    until("the old one", || (count("out") == 6).then_some(())).await;
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_is_a_row_in_the_ledger_with_its_reason() {
+    let house = House::new(
+        r#"
+[sinks.strict]
+kind = "sqlite"
+database = "strict.db"
+table = "t"
+setup = "CREATE TABLE IF NOT EXISTS t (event_id TEXT NOT NULL UNIQUE, message_id TEXT CHECK (message_id <> 'm-3'))"
+[[routes]]
+match = "*"
+transform = "interakt.message_status"
+to = "strict"
+"#,
+    );
+    let daemon = house.start();
+    let ids = post_all(&daemon.url(), (0..6).map(numbered)).await;
+    let rows = until("five rows", || {
+        Some(column(&house.path("strict.db"), "SELECT message_id FROM t ORDER BY 1")).filter(|r| r.len() == 5)
+    })
+    .await;
+    assert_eq!(rows, ["m-0", "m-1", "m-2", "m-4", "m-5"]);
+    assert_eq!(daemon.terminate(), 0);
+    let dead = column(
+        &house.path("data/ledger.db"),
+        "SELECT sink || ' ' || id || ' ' || attempts || ' ' || detail FROM held WHERE due IS NULL",
+    );
+    assert_eq!(dead.len(), 1);
+    assert!(dead[0].starts_with(&format!("strict {} 1 ", ids[3])), "{dead:?}");
+    let totals = column(&house.path("data/ledger.db"), "SELECT accepted || ' ' || delivered || ' ' || dead FROM sinks");
+    assert_eq!(totals, ["6 5 1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_match_no_route_are_kept_counted_and_go_to_a_later_sink() {
+    let house = House::new("");
+    let daemon = house.start();
+    post_all(&daemon.url(), (0..7).map(|n| numbered(n * 3))).await;
+    let log = daemon.log.clone();
+    assert_eq!(daemon.terminate(), 0);
+    let told = log.wait_for(|l| l.contains("matched no route since the start")).expect("counted");
+    assert!(told.contains("message_api_sent") && told.contains(":7"), "{told}");
+    house.configure(&ARCHIVE.replace("path =", "start = \"beginning\"\npath ="));
+    let daemon = house.start();
+    until("all seven", || (lines(&house).len() == 7).then_some(())).await;
+    assert_eq!(daemon.terminate(), 0);
+}
