@@ -6,7 +6,7 @@
 //!
 //! Rooms: [`event`] what came in; [`delivery`] what a sink is handed; [`report`] what it answers; [`sink`] the traits;
 //! [`settings`], [`fault`], [`units`], [`secret`] for its table in `config.toml`; [`template`] for `{type}` and its like;
-//! [`cloudevents`], [`json`] and [`line`] for output shapes; [`disk`] for the free-space floor.
+//! [`cloudevents`], [`json`] and [`mod@line`] for output shapes; [`disk`] for the free-space floor.
 
 pub mod cloudevents;
 pub mod delivery;

@@ -1,0 +1,22 @@
+# Everything is done by these few verbs. They install what they need and is missing (tests/services/tools).
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench
+
+help: ## what there is to do
+	@echo "make VERB"
+	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+
+demo: ## build, start the daemon on config.example.toml, send one signed sample of each type, show what arrived; ONCE=1: then stop
+	@tests/services/demo
+
+test: ## every test
+	@tests/services/tools cargo cc
+	cargo test --workspace --no-fail-fast
+	@echo "make test: all tests passed"
+
+check: ## what CI looks at besides the tests: format, lints, docs, dependencies
+	@.ci/run check
+
+bench: ## requests/s, p99 and CPU beside a bare hyper server (minutes); ARGS=--quick for a trial, ARGS=--help for more
+	@tests/services/tools cargo cc
+	cargo bench --bench relay -- $(ARGS)
