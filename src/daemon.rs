@@ -82,6 +82,8 @@ pub async fn run(config: Config, stop: impl Future<Output = &'static str>) -> Re
         }
     }
 
+    // Every sink holds what it is owed: only now may anything be deleted.
+    store.journal.begin_retention();
     let known = store.journal.fingerprints(dedupe_since(&config), MAX_KNOWN);
     let sources = config.sources.iter().map(|s| (s.name.clone(), s.config.clone())).collect();
     let front = Ingress::new(&config.server, sources, store.journal.clone(), known)?;
