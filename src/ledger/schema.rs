@@ -56,7 +56,12 @@ CREATE INDEX held_due ON held (sink, due);
 pub fn open(path: &Path) -> Result<(Connection, Opened), LedgerError> {
     let existed = path.exists();
     match connect(path) {
-        Ok(connection) => Ok((connection, Opened { fresh: !existed, set_aside: None })),
+        Ok(connection) => {
+            // A ledger without a cursor knows no more than none at all: an emptied file, or a first start cut short.
+            let sinks = connection.query_row("SELECT count(*) FROM sinks", [], |row| row.get::<_, i64>(0));
+            let sinks = sinks.map_err(|error| LedgerError::Sqlite { path: path.to_owned(), error })?;
+            Ok((connection, Opened { fresh: sinks == 0, set_aside: None }))
+        }
         Err(LedgerError::Sqlite { error, .. }) if existed && is_damage(&error) => {
             let aside = set_aside(path)?;
             let connection = connect(path)?;

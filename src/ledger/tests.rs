@@ -111,3 +111,13 @@ fn the_file_is_for_its_owner_alone() {
     Ledger::open(&path).unwrap().0.close();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 }
+
+#[test]
+fn a_ledger_without_a_cursor_is_as_good_as_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    Ledger::open(&path).unwrap().0.close();
+    assert!(Ledger::open(&path).unwrap().1.fresh, "tables, but no cursor");
+    std::fs::write(&path, b"").unwrap();
+    assert!(Ledger::open(&path).unwrap().1.fresh, "an emptied file");
+}
