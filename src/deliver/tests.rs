@@ -15,7 +15,7 @@ use super::worker::WINDOW_EVENTS;
 use super::{Spec, run};
 use crate::event::encode;
 use crate::journal::{
-    Chunk, Counters, Entry, Journal, JournalError, OnFailure, Position, Record, Settlement, SinkState, Told, TypeCount,
+    Append, Chunk, Counters, Entry, Journal, JournalError, Position, Settlement, SinkState, TypeCount,
 };
 use crate::route::{BuiltinEval, RouteConfig, RuleSet};
 
@@ -85,7 +85,7 @@ fn at(offset: u64) -> Position {
 
 #[sink_api::async_trait]
 impl Journal for Memory {
-    fn append(&self, _: Record, _: OnFailure, _: Told) {
+    fn append_all(&self, _: Vec<Append>) {
         unreachable!("a worker appends nothing")
     }
     async fn read(&self, from: Position, max_bytes: u64) -> Result<Chunk, JournalError> {

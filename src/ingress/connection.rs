@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::body::READ_MAX;
+use super::desk::Desk;
 use super::pace::{Link, Wire};
 use super::{Ingress, intake, reply};
 
@@ -46,14 +47,20 @@ const STREAMS: u32 = 128;
 pub(super) type Stopping = watch::Receiver<bool>;
 
 /// Serves one connection to its end.
-pub(super) async fn serve(ingress: Arc<Ingress>, mut stream: TcpStream, peer: SocketAddr, mut stopping: Stopping) {
+pub(super) async fn serve(
+    ingress: Arc<Ingress>,
+    desk: Arc<Desk>,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    mut stopping: Stopping,
+) {
     let opened = Instant::now();
     // A socket that refuses it has been closed already.
     let _ = stream.set_nodelay(true);
     let first = match opening(&mut stream, ingress.header_timeout, &mut stopping).await {
         Opening::Http1(first) => first,
         Opening::Http2(first) => {
-            let link = Arc::new(Link::new(ingress, peer, opened));
+            let link = Arc::new(Link::new(ingress, desk, peer, opened));
             return http2(link, Wire::new(stream, first, None), &mut stopping).await;
         }
         Opening::Slow => {
@@ -62,7 +69,7 @@ pub(super) async fn serve(ingress: Arc<Ingress>, mut stream: TcpStream, peer: So
         }
         Opening::Gone => return,
     };
-    let link = Arc::new(Link::new(ingress, peer, opened));
+    let link = Arc::new(Link::new(ingress, desk, peer, opened));
     let wire = Wire::new(stream, first, Some(link.clone()));
     http1(link, wire, &mut stopping).await;
 }

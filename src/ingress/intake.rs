@@ -17,12 +17,13 @@ use tokio::time::{Instant, timeout_at};
 use super::Ingress;
 use super::body::{self, BodyFault};
 use super::dedupe::{Fingerprint, Known, Outcome};
+use super::desk::Desk;
 use super::pace::Link;
 use super::remote;
 use super::reply::Answer;
 use super::source::Source;
 use crate::event;
-use crate::journal::{OnFailure, Progress};
+use crate::journal::{Append, OnFailure, Progress};
 use crate::verify::Verified;
 
 /// Answers one request, and says whether part of its body was left unread.
@@ -84,7 +85,8 @@ async fn post(link: &Link, at: usize, parts: &request::Parts, body: &mut Incomin
         }
     }
     let (tell, told) = oneshot::channel();
-    let ticket = Ticket { ingress: ingress.clone(), source: at, fingerprint, id, tell: Some(tell), taken: false };
+    let (front, desk) = (ingress.clone(), link.desk.clone());
+    let ticket = Ticket { ingress: front, desk, source: at, fingerprint, id, tell: Some(tell), taken: false };
     append(link, source, parts, bytes, &verified, (id, time), ticket);
     drop(room);
     match timeout_at(deadline, told).await {
@@ -128,7 +130,8 @@ fn append(
         tell(&event.source, &event.kind);
     }
     let record = event::encode(&event, Some(&verified.digest), source.dedupes());
-    ingress.journal.append(record, source.on_failure, Box::new(move |progress| ticket.told(progress)));
+    let told = Box::new(move |progress| ticket.told(progress));
+    link.desk.append(Append { record, on_failure: source.on_failure, told });
 }
 
 /// A repeat shares the answer of the event it repeats.
@@ -184,6 +187,7 @@ fn short(digest: &[u8; 32]) -> Fingerprint {
 /// still listens.
 struct Ticket {
     ingress: Arc<Ingress>,
+    desk: Arc<Desk>,
     source: usize,
     /// What it holds in dedupe, until the journal's last word.
     fingerprint: Option<Fingerprint>,
@@ -209,7 +213,7 @@ impl Ticket {
         // Dedupe first: who hears 200 and sends again is to be recognised.
         self.settle(outcome);
         if let Some(tell) = self.tell.take() {
-            let _ = tell.send(outcome);
+            self.desk.answer(tell, outcome);
         }
     }
 

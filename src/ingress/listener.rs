@@ -9,10 +9,12 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::config::ServerConfig;
 use super::connection;
+use super::desk::Desk;
 use super::{Ingress, throttle::Throttle};
 
 /// Connections the kernel keeps for us while we are busy or being restarted (it may know a lower bound of its own).
@@ -107,11 +109,18 @@ pub(super) async fn serve(ingress: &Arc<Ingress>, listener: TcpListener, stop: i
     let (stopping, _) = watch::channel(false);
     // Every connection holds a sender; when all are gone, so are they.
     let (open, mut all_done) = mpsc::channel::<()>(1);
+    let desk = Arc::new(Desk::default());
+    // Ends with us: dropped, it is aborted.
+    let mut carrier = JoinSet::new();
+    carrier.spawn({
+        let (desk, journal) = (desk.clone(), ingress.journal.clone());
+        async move { desk.run(&*journal).await }
+    });
     let start = |stream, peer, permit| {
-        let (ingress, stopping, open) = (ingress.clone(), stopping.subscribe(), open.clone());
+        let (ingress, desk, stopping, open) = (ingress.clone(), desk.clone(), stopping.subscribe(), open.clone());
         ingress.counts.connections.add();
         tokio::spawn(async move {
-            connection::serve(ingress, stream, peer, stopping).await;
+            connection::serve(ingress, desk, stream, peer, stopping).await;
             drop((permit, open));
         });
     };

@@ -12,6 +12,7 @@ pub mod config;
 mod connection;
 pub mod counts;
 mod dedupe;
+mod desk;
 mod intake;
 pub mod listener;
 mod pace;

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::Ingress;
+use super::desk::Desk;
 
 /// How long a connection may rest between requests. Longer than the 60 s after which proxies in front let theirs go, so
 /// that it is they who close: a connection closed under a POST on its way is a webhook lost.
@@ -23,6 +24,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// What a connection's parts share.
 pub(super) struct Link {
     pub ingress: Arc<Ingress>,
+    pub desk: Arc<Desk>,
     pub peer: IpAddr,
     /// The peer's address as text.
     pub remote: String,
@@ -39,10 +41,11 @@ pub(super) struct Link {
 
 impl Link {
     /// A connection opened at `opened`, its first head on its way since then.
-    pub fn new(ingress: Arc<Ingress>, peer: SocketAddr, opened: Instant) -> Self {
+    pub fn new(ingress: Arc<Ingress>, desk: Arc<Desk>, peer: SocketAddr, opened: Instant) -> Self {
         let peer = peer.ip().to_canonical();
         Self {
             ingress,
+            desk,
             peer,
             remote: peer.to_string(),
             opened,

@@ -17,8 +17,8 @@ use super::state::{Core, Env, Limits, Parts};
 use super::view::{SHARD, View, lock};
 use super::writer::Writer;
 use super::{
-    Chunk, Cursors, Fingerprint, Journal, JournalConfig, JournalError, OnFailure, Position, Record, Settlement,
-    SinkState, Told, TypeCount, reader,
+    Append, Chunk, Cursors, Fingerprint, Journal, JournalConfig, JournalError, Position, Settlement, SinkState,
+    TypeCount, reader,
 };
 
 /// Longest wait for a thread when the journal is closed.
@@ -152,8 +152,8 @@ impl Drop for LocalJournal {
 
 #[async_trait]
 impl Journal for LocalJournal {
-    fn append(&self, record: Record, on_failure: OnFailure, told: Told) {
-        self.core.queue.push(record, on_failure, told);
+    fn append_all(&self, records: Vec<Append>) {
+        self.core.queue.push(records);
     }
 
     async fn read(&self, from: Position, max_bytes: u64) -> Result<Chunk, JournalError> {

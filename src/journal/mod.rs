@@ -247,6 +247,16 @@ pub enum OnFailure {
 /// Called with the progress of one append; the last call is `Durable` or `Failed`.
 pub type Told = Box<dyn FnMut(Progress) + Send>;
 
+/// A record on its way to the disk.
+pub struct Append {
+    /// What is to be kept.
+    pub record: Record,
+    /// What to do with it when a write fails.
+    pub on_failure: OnFailure,
+    /// Learns what becomes of it.
+    pub told: Told,
+}
+
 /// How many events of one source and type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypeCount {
@@ -381,8 +391,12 @@ pub trait Cursors: Send + Sync {
 /// The journal as the rest of the daemon sees it.
 #[async_trait]
 pub trait Journal: Send + Sync {
-    /// Queues a record; `told` learns what becomes of it. Never blocks on I/O.
-    fn append(&self, record: Record, on_failure: OnFailure, told: Told);
+    /// Queues records, in order; each one's `told` learns what becomes of it. Never blocks on I/O.
+    fn append_all(&self, records: Vec<Append>);
+    /// Queues one record.
+    fn append(&self, record: Record, on_failure: OnFailure, told: Told) {
+        self.append_all(vec![Append { record, on_failure, told }]);
+    }
     /// Durable records from a position on, at most about `max_bytes` of them (at least one, where there is one).
     async fn read(&self, from: Position, max_bytes: u64) -> Result<Chunk, JournalError>;
     /// Waits until something durable stands at or after the position. Cancel-safe.

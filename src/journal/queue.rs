@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::view::lock;
-use super::{AppendError, OnFailure, Progress, Record, Told, format};
+use super::{Append, AppendError, OnFailure, Progress, Record, Told, format};
 
 /// Why nothing can be written just now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,8 +99,19 @@ impl Queue {
         Self { state: Mutex::default(), wake: Condvar::new(), limit }
     }
 
-    /// Queues a record. Where it is refused, or at risk from the start, `told` is called before this returns.
-    pub fn push(&self, record: Record, on_failure: OnFailure, mut told: Told) {
+    /// Queues records, in order. Where one is refused, or at risk from the start, its `told` is called before this
+    /// returns.
+    pub fn push(&self, records: Vec<Append>) {
+        for record in records {
+            self.push_one(record);
+        }
+        let idle = std::mem::take(&mut lock(&self.state).idle);
+        if idle {
+            self.wake.notify_all();
+        }
+    }
+
+    fn push_one(&self, Append { record, on_failure, mut told }: Append) {
         let size = match format::record_len(&record) {
             Ok(size) => size,
             Err(size) => return tell(&mut told, Progress::Failed(AppendError::TooLarge(size))),
@@ -131,11 +142,6 @@ impl Queue {
             state.reserved -= 1;
         }
         state.items.push(item);
-        let idle = std::mem::take(&mut state.idle);
-        drop(state);
-        if idle {
-            self.wake.notify_all();
-        }
     }
 
     /// Moves what is queued behind `pending`. Waits where there is nothing to do; for `pause` where that is given
@@ -239,7 +245,8 @@ mod tests {
         let (source, kind, key, payload) = ("s".into(), "t".into(), "k".into(), Bytes::from(vec![0; bytes]));
         let record = Record { id: [0; 16], time: 0, source, kind, key, fingerprint: None, payload };
         let log = Arc::clone(log);
-        queue.push(record, on_failure, Box::new(move |progress| lock(&log).push(progress)));
+        let told = Box::new(move |progress| lock(&log).push(progress));
+        queue.push(vec![Append { record, on_failure, told }]);
     }
 
     fn told(log: &Log) -> Vec<Progress> {

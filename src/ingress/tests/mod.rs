@@ -24,7 +24,8 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::event;
 use crate::journal::{
-    AppendError, Chunk, JournalError, OnFailure, Position, Progress, Record, Settlement, SinkState, Told, TypeCount,
+    Append, AppendError, Chunk, JournalError, OnFailure, Position, Progress, Record, Settlement, SinkState, Told,
+    TypeCount,
 };
 use crate::verify::HmacSha256;
 
@@ -85,17 +86,19 @@ const FAILED: Progress = Progress::Failed(AppendError::QueueFull);
 
 #[async_trait]
 impl Journal for FakeJournal {
-    fn append(&self, record: Record, on_failure: OnFailure, mut told: Told) {
-        self.records.lock().unwrap().push((record, on_failure));
-        match &*self.does.lock().unwrap() {
-            Does::Flush => told(DURABLE),
-            Does::Hang => self.hanging.lock().unwrap().push(told),
-            Does::Risk => {
-                told(Progress::AtRisk);
-                self.hanging.lock().unwrap().push(told);
+    fn append_all(&self, records: Vec<Append>) {
+        for Append { record, on_failure, mut told } in records {
+            self.records.lock().unwrap().push((record, on_failure));
+            match &*self.does.lock().unwrap() {
+                Does::Flush => told(DURABLE),
+                Does::Hang => self.hanging.lock().unwrap().push(told),
+                Does::Risk => {
+                    told(Progress::AtRisk);
+                    self.hanging.lock().unwrap().push(told);
+                }
+                Does::Fail => told(FAILED),
+                Does::Forget => drop(told),
             }
-            Does::Fail => told(FAILED),
-            Does::Forget => drop(told),
         }
     }
     async fn read(&self, from: Position, _: u64) -> Result<Chunk, JournalError> {

@@ -1,0 +1,67 @@
+//! Where the requests of a serving thread meet the journal. What they append in one turn of the thread goes out
+//! together, and what the journal says of it comes back together: one wake-up of the other side for many requests.
+//!
+//! A request hands over and is polled no more in that turn; the desk's task was woken by the first of them, so it stands
+//! in the thread's queue behind every request that was ready, and waits for nobody who is not.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, oneshot};
+
+use super::dedupe::Outcome;
+use crate::journal::{Append, Journal};
+
+/// An answer on its way to the request that waits for it.
+type Answer = (oneshot::Sender<Outcome>, Outcome);
+
+/// One serving thread's desk. Holds what one turn brings: at most one entry for each request under way.
+#[derive(Default)]
+pub(super) struct Desk {
+    out: Mutex<Vec<Append>>,
+    back: Mutex<Vec<Answer>>,
+    bell: Notify,
+}
+
+impl Desk {
+    /// Hands over what the journal is to keep.
+    pub fn append(&self, append: Append) {
+        self.put(&self.out, append);
+    }
+
+    /// Hands over the journal's word; called on the journal's thread, or on our own where it refuses at once.
+    pub fn answer(&self, tell: oneshot::Sender<Outcome>, outcome: Outcome) {
+        self.put(&self.back, (tell, outcome));
+    }
+
+    fn put<T>(&self, tray: &Mutex<Vec<T>>, one: T) {
+        let mut tray = lock(tray);
+        tray.push(one);
+        // Whoever put the first one rang, and nobody has looked since.
+        if tray.len() == 1 {
+            drop(tray);
+            self.bell.notify_one();
+        }
+    }
+
+    /// Carries both ways until it is dropped.
+    pub async fn run(&self, journal: &dyn Journal) {
+        let mut back = Vec::new();
+        loop {
+            self.bell.notified().await;
+            let out = std::mem::take(&mut *lock(&self.out));
+            if !out.is_empty() {
+                journal.append_all(out);
+            }
+            std::mem::swap(&mut back, &mut *lock(&self.back));
+            for (tell, outcome) in back.drain(..) {
+                // A request whose sender has gone waits for nothing.
+                let _ = tell.send(outcome);
+            }
+        }
+    }
+}
+
+/// A tray is valid between any two statements, whoever panicked.
+fn lock<T>(tray: &Mutex<T>) -> MutexGuard<'_, T> {
+    tray.lock().unwrap_or_else(PoisonError::into_inner)
+}
