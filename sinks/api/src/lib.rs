@@ -6,7 +6,8 @@
 //!
 //! Rooms: [`event`] what came in; [`delivery`] what a sink is handed; [`report`] what it answers; [`sink`] the traits;
 //! [`settings`], [`fault`], [`units`], [`secret`] for its table in `config.toml`; [`template`] for `{type}` and its like;
-//! [`cloudevents`], [`json`] and [`mod@line`] for output shapes; [`disk`] for the free-space floor.
+//! [`cloudevents`], [`json`] and [`mod@line`] for output shapes; [`rows`] for sinks that fill tables; [`disk`] for the
+//! free-space floor.
 
 pub mod cloudevents;
 pub mod delivery;
@@ -16,6 +17,7 @@ pub mod fault;
 pub mod json;
 pub mod line;
 pub mod report;
+pub mod rows;
 pub mod secret;
 pub mod settings;
 pub mod sink;
