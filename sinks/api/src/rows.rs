@@ -98,7 +98,8 @@ fn scientific(text: &str) -> Option<(bool, String, i64)> {
     Some((unsigned.is_some(), digits, exponent))
 }
 
-fn value(raw: &str) -> Value {
+/// Reads one JSON value, which must be valid.
+pub fn value(raw: &str) -> Value {
     match raw.as_bytes().first() {
         Some(b'n') => Value::Null,
         Some(b't') => Value::Bool(true),
