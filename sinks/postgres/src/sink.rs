@@ -28,6 +28,32 @@ pub struct PostgresSink {
     unknown: Mutex<Unknown>,
 }
 
+/// Why rows could not be put in, found by looking.
+enum Unready {
+    /// The table is not what the sink needs; the text holds the SQL that helps, on lines of its own.
+    Unfit(String),
+    /// Anything else.
+    Why(Reason),
+}
+
+impl From<Unready> for Reason {
+    fn from(unready: Unready) -> Self {
+        match unready {
+            Unready::Unfit(text) => Self::new(SCHEMA, text),
+            Unready::Why(why) => why,
+        }
+    }
+}
+
+impl From<Unready> for BuildError {
+    fn from(unready: Unready) -> Self {
+        match unready {
+            Unready::Unfit(text) => Self::Refused(text),
+            Unready::Why(why) => of_opening(why),
+        }
+    }
+}
+
 /// A transaction that failed, and how the connection came out of it.
 struct Broken {
     failure: Failure,
@@ -46,14 +72,14 @@ impl PostgresSink {
         }
         let unknown = Mutex::new(Unknown::new(&spec.sink, &spec.table));
         let sink = Self { pool: Pool::new(spec), unknown };
-        sink.rehearse().await.map_err(of_opening)?;
+        sink.rehearse().await?;
         Ok(sink)
     }
 
     /// Whether rows could be put in.
-    async fn rehearse(&self) -> Result<(), Reason> {
+    async fn rehearse(&self) -> Result<(), Unready> {
         let deadline = Instant::now() + PROBE_PATIENCE;
-        let mut lease = self.pool.take(deadline).await?;
+        let mut lease = self.pool.take(deadline).await.map_err(Unready::Why)?;
         let (name, on_conflict) = (self.pool.spec.table.as_str(), self.pool.spec.on_conflict);
         let asked = lease.conn.run(deadline, |client| Table::ask(client, name)).await.map_err(|e| of_sink(&e))?;
         let table = Table::read(name, &asked).map_err(of_table)?;

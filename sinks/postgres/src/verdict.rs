@@ -97,7 +97,7 @@ fn of_connection(error: &Error) -> Reason {
         }
         _ => code::CONNECT,
     };
-    Reason::new(code, said)
+    Reason::new(code, error.source().map_or_else(|| said.clone(), |cause| format!("{said}: {cause}")))
 }
 
 fn is_tls(cause: &(dyn std::error::Error + 'static)) -> bool {
