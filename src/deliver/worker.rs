@@ -196,7 +196,7 @@ impl Worker {
         }
         for (nth, delivery) in (0_u32..).zip(routed.deliveries) {
             let place = (entry.position, nth);
-            self.lanes.push(Item { place, delivery: Arc::new(delivery), attempts: 0, first: None });
+            self.lanes.push(Item { place, delivery: Arc::new(delivery), attempts: 0, first: None, told: None });
         }
     }
 
@@ -244,7 +244,7 @@ impl Worker {
         if self.breaker.is_closed() {
             self.dispatch(now);
         } else if self.breaker.probe_at().is_some_and(|at| at <= now) && self.flights.is_empty() {
-            self.probe();
+            self.probe(now);
         }
         let due = self.settler.due(&mut self.window, now);
         if due.is_some_and(|at| at <= now) {
@@ -274,13 +274,13 @@ impl Worker {
     }
 
     /// One real delivery to see whether the sink is back, of another event each time.
-    fn probe(&mut self) {
+    fn probe(&mut self, now: Instant) {
         let Some(sink) = self.sink.clone() else {
             self.breaker.probing();
             self.build();
             return;
         };
-        if let Some(item) = self.lanes.take_probe(self.last_probe) {
+        if let Some(item) = self.lanes.take_probe(self.last_probe, now) {
             self.last_probe = Some(item.place);
             self.breaker.probing();
             self.launch(&sink, vec![item], true);
@@ -355,7 +355,7 @@ impl Worker {
                 Reason::new("refused", text)
             }
         };
-        let change = self.breaker.trip(why, Instant::now());
+        let change = self.breaker.trip(why, None, Instant::now());
         if let Some(change) = change {
             self.log_change(&change);
         }
