@@ -10,9 +10,9 @@ use sink_testkit::{Scripted, Step, event};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::config::{DeliveryKeys, Ordering, RetryKeys};
+use super::config::{DeliveryKeys, Ordering, RetryKeys, Start};
 use super::worker::WINDOW_EVENTS;
-use super::{Spec, run};
+use super::{Spec, first_cursors, run};
 use crate::event::encode;
 use crate::journal::{
     Chunk, Counters, Entry, Journal, JournalError, OnFailure, Position, Record, Settlement, SinkState, Told, TypeCount,
@@ -123,12 +123,12 @@ impl Journal for Memory {
     async fn load(&self, _: &str) -> Result<Option<SinkState>, JournalError> {
         Ok(None)
     }
-    async fn settle(&self, settlement: Settlement) -> Result<(), JournalError> {
+    async fn settle(&self, steps: Vec<Settlement>) -> Result<(), JournalError> {
         if *self.failing.borrow() {
             self.refused.send_modify(|n| *n += 1);
             return Err(JournalError::Cursors("no".into()));
         }
-        self.settled.send_modify(|all| all.push(settlement));
+        self.settled.send_modify(|all| all.extend(steps));
         Ok(())
     }
     fn hold(&self, _: &str, _: Position) {}
@@ -210,6 +210,21 @@ fn ids_by_key(sink: &Scripted) -> HashMap<String, Vec<String>> {
         by_key.entry(delivery.key.clone()).or_default().push(delivery.id.clone());
     }
     by_key
+}
+
+#[tokio::test]
+async fn first_cursors_are_written_at_once_or_not_at_all() {
+    let journal = Memory::new();
+    fill(&journal, 3, 3);
+    let sinks = [("old", Start::Beginning), ("new", Start::Now)];
+    journal.failing.send_replace(true);
+    first_cursors(&*journal, sinks, false).await.unwrap_err();
+    assert_eq!(*journal.refused.borrow(), 1, "one transaction");
+    journal.failing.send_replace(false);
+    assert_eq!(first_cursors(&*journal, sinks, false).await.unwrap(), [at(0), at(3)]);
+    let written: Vec<_> = journal.settlements().into_iter().map(|s| (s.sink, s.cursor)).collect();
+    assert_eq!(written, [("old".into(), Some(at(0))), ("new".into(), Some(at(3)))]);
+    assert_eq!(first_cursors(&*journal, sinks, true).await.unwrap(), [at(0), at(0)], "a lost ledger: nobody is new");
 }
 
 #[tokio::test]

@@ -194,14 +194,15 @@ impl Journal for LocalJournal {
         self.cursors.load(sink).await
     }
 
-    async fn settle(&self, settlement: Settlement) -> Result<(), JournalError> {
-        let (sink, cursor) = (settlement.sink.clone(), settlement.cursor);
-        self.cursors.settle(settlement).await?;
+    async fn settle(&self, steps: Vec<Settlement>) -> Result<(), JournalError> {
+        let moved: Vec<_> = steps.iter().filter_map(|step| Some((step.sink.clone(), step.cursor?))).collect();
+        self.cursors.settle(steps).await?;
         // Only now: a segment must not go before the cursor that released it is flushed.
-        if let Some(cursor) = cursor
-            && let Some(held) = lock(&self.core.holds).get_mut(&sink)
-        {
-            *held = cursor.offset;
+        let mut holds = lock(&self.core.holds);
+        for (sink, cursor) in moved {
+            if let Some(held) = holds.get_mut(&sink) {
+                *held = cursor.offset;
+            }
         }
         Ok(())
     }

@@ -374,8 +374,8 @@ pub enum JournalError {
 pub trait Cursors: Send + Sync {
     /// The state of one sink, `None` where it never had one.
     async fn load(&self, sink: &str) -> Result<Option<SinkState>, JournalError>;
-    /// Makes the settlement durable (flushed), all or nothing.
-    async fn settle(&self, settlement: Settlement) -> Result<(), JournalError>;
+    /// Makes these steps durable (flushed), all of them or none.
+    async fn settle(&self, steps: Vec<Settlement>) -> Result<(), JournalError>;
 }
 
 /// The journal as the rest of the daemon sees it.
@@ -397,8 +397,8 @@ pub trait Journal: Send + Sync {
     async fn counts(&self, from: Position) -> Result<Vec<TypeCount>, JournalError>;
     /// A sink's durable state.
     async fn load(&self, sink: &str) -> Result<Option<SinkState>, JournalError>;
-    /// Makes a sink's step durable, and lets retention have what no sink needs any more.
-    async fn settle(&self, settlement: Settlement) -> Result<(), JournalError>;
+    /// Makes these steps durable, all of them or none, and lets retention have what no sink needs any more.
+    async fn settle(&self, steps: Vec<Settlement>) -> Result<(), JournalError>;
     /// From now on the sink holds what is at or after its cursor.
     fn hold(&self, sink: &str, cursor: Position);
     /// The sink holds nothing any more.

@@ -106,8 +106,8 @@ impl Cursors for Ledger {
         self.ask(|reply| Request::Load { sink, reply }).await
     }
 
-    async fn settle(&self, settlement: Settlement) -> Result<(), JournalError> {
-        self.ask(|reply| Request::Settle { settlement: Box::new(settlement), reply }).await
+    async fn settle(&self, steps: Vec<Settlement>) -> Result<(), JournalError> {
+        self.ask(|reply| Request::Settle { steps, reply }).await
     }
 }
 

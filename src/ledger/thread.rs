@@ -5,7 +5,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::journal::{Counters, DeadLetter, Position, Settlement, SinkState};
 
-/// Most settlements in one transaction.
+/// Most requests in one transaction.
 const BATCH: usize = 256;
 
 /// Where an answer goes.
@@ -20,10 +20,10 @@ pub enum Request {
         /// Answer.
         reply: Reply<Option<SinkState>>,
     },
-    /// A step of a sink.
+    /// Steps of sinks, all of them or none.
     Settle {
-        /// The step.
-        settlement: Box<Settlement>,
+        /// The steps.
+        steps: Vec<Settlement>,
         /// Answer, after the flush.
         reply: Reply<()>,
     },
@@ -33,29 +33,29 @@ pub enum Request {
 pub fn serve(mut connection: Connection, mut inbox: mpsc::Receiver<Request>) {
     let mut requests = Vec::with_capacity(BATCH);
     while inbox.blocking_recv_many(&mut requests, BATCH) > 0 {
-        let mut steps = Vec::new();
+        let mut asked = Vec::new();
         for request in requests.drain(..) {
             match request {
                 // The asker may be gone; that is its affair.
                 Request::Load { sink, reply } => drop(reply.send(load(&connection, &sink))),
-                Request::Settle { settlement, reply } => steps.push((settlement, reply)),
+                Request::Settle { steps, reply } => asked.push((steps, reply)),
             }
         }
-        if !steps.is_empty() {
-            settle_all(&mut connection, steps);
+        if !asked.is_empty() {
+            settle_all(&mut connection, asked);
         }
     }
 }
 
-fn settle_all(connection: &mut Connection, steps: Vec<(Box<Settlement>, Reply<()>)>) {
-    let together = steps.len() > 1;
-    if together && settle(connection, steps.iter().map(|(step, _)| step.as_ref())).is_ok() {
-        steps.into_iter().for_each(|(_, reply)| drop(reply.send(Ok(()))));
+fn settle_all(connection: &mut Connection, asked: Vec<(Vec<Settlement>, Reply<()>)>) {
+    let together = asked.len() > 1;
+    if together && settle(connection, asked.iter().flat_map(|(steps, _)| steps)).is_ok() {
+        asked.into_iter().for_each(|(_, reply)| drop(reply.send(Ok(()))));
         return;
     }
     // Alone, or one of them failed them all: each by itself.
-    for (step, reply) in steps {
-        drop(reply.send(settle(connection, std::iter::once(step.as_ref()))));
+    for (steps, reply) in asked {
+        drop(reply.send(settle(connection, steps.iter())));
     }
 }
 

@@ -43,17 +43,17 @@ fn a_segment_goes_only_when_the_durable_cursors_of_all_sinks_are_past_it() {
     journal.hold("a", at(offsets[0]));
     journal.hold("b", at(offsets[0]));
     journal.begin_retention();
-    run(journal.settle(settlement("a", offsets[29] + 1))).unwrap();
+    run(journal.settle(vec![settlement("a", offsets[29] + 1)])).unwrap();
     after_a_pass(&journal);
     assert_eq!(numbers(&journal).len(), 30, "b needs them all");
 
     world.cursors.fail.store(true, Ordering::Relaxed);
-    run(journal.settle(settlement("b", offsets[29] + 1))).unwrap_err();
+    run(journal.settle(vec![settlement("b", offsets[29] + 1)])).unwrap_err();
     after_a_pass(&journal);
     assert_eq!(numbers(&journal).len(), 30, "a cursor that is not durable releases nothing");
 
     world.cursors.fail.store(false, Ordering::Relaxed);
-    run(journal.settle(settlement("b", offsets[20]))).unwrap();
+    run(journal.settle(vec![settlement("b", offsets[20])])).unwrap();
     until("deleted", || journal.oldest().offset > offsets[0]);
     after_a_pass(&journal);
     let found = numbers(&journal);
@@ -144,7 +144,7 @@ fn with_refuse_a_journal_full_of_owed_events_takes_no_more_until_a_sink_moves_on
     kept.until_at_risk(n);
     let held = numbers(&journal);
     assert_eq!(held[0], 0, "nothing owed was dropped");
-    run(journal.settle(settlement("a", journal.end().offset))).unwrap();
+    run(journal.settle(vec![settlement("a", journal.end().offset)])).unwrap();
     kept.until_final(1);
     assert_eq!(*numbers(&journal).last().unwrap(), n);
 }

@@ -52,13 +52,15 @@ impl Cursors for MemoryCursors {
         Ok(self.states.lock().unwrap().get(sink).copied())
     }
 
-    async fn settle(&self, settlement: Settlement) -> Result<(), JournalError> {
+    async fn settle(&self, steps: Vec<Settlement>) -> Result<(), JournalError> {
         if self.fail.load(Ordering::Relaxed) {
             return Err(JournalError::Cursors("no".into()));
         }
-        if let Some(cursor) = settlement.cursor {
-            let state = SinkState { cursor, counters: Counters::default() };
-            self.states.lock().unwrap().insert(settlement.sink, state);
+        for step in steps {
+            if let Some(cursor) = step.cursor {
+                let state = SinkState { cursor, counters: Counters::default() };
+                self.states.lock().unwrap().insert(step.sink, state);
+            }
         }
         Ok(())
     }
