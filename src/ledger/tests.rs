@@ -146,3 +146,35 @@ fn a_ledger_without_a_cursor_is_as_good_as_none() {
     std::fs::write(&path, b"").unwrap();
     assert!(Ledger::open(&path).unwrap().1.fresh, "an emptied file");
 }
+
+#[test]
+fn what_was_deleted_is_kept_until_every_sink_is_past_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (ledger, _) = Ledger::open(&path).unwrap();
+    let stretch = |from| Deleted { from: at(from), to: at(from + 10), tally: vec![7; from as usize] };
+    let move_to = |ledger: &Ledger, sink: &str, cursor| {
+        runtime.block_on(ledger.settle(vec![step(sink, cursor, vec![])])).unwrap();
+    };
+    let all = |ledger: &Ledger, from, to| runtime.block_on(ledger.deleted(at(from), at(to))).unwrap();
+    move_to(&ledger, "late", 15);
+    move_to(&ledger, "later", 10);
+    ledger.keep_deleted(stretch(10)).unwrap();
+    ledger.keep_deleted(stretch(20)).unwrap();
+    ledger.keep_deleted(stretch(20)).unwrap();
+    ledger.close();
+    assert!(ledger.keep_deleted(stretch(30)).is_err(), "a closed ledger says so");
+
+    let (ledger, _) = Ledger::open(&path).unwrap();
+    assert_eq!(all(&ledger, 0, 100), [stretch(10), stretch(20)]);
+    assert_eq!(all(&ledger, 19, 20), [stretch(10)]);
+    assert_eq!(all(&ledger, 20, 21), [stretch(20)]);
+    move_to(&ledger, "later", 20);
+    ledger.keep_deleted(stretch(30)).unwrap();
+    assert_eq!(all(&ledger, 0, 100), [stretch(10), stretch(20), stretch(30)], "one sink is in the first still");
+    move_to(&ledger, "late", 30);
+    ledger.keep_deleted(stretch(40)).unwrap();
+    assert_eq!(all(&ledger, 0, 100), [stretch(20), stretch(30), stretch(40)]);
+    ledger.close();
+}

@@ -43,6 +43,7 @@ fn until(what: &str, mut met: impl FnMut() -> bool) {
 #[derive(Default)]
 struct MemoryCursors {
     states: Mutex<HashMap<String, SinkState>>,
+    deleted: Mutex<Vec<Deleted>>,
     fail: std::sync::atomic::AtomicBool,
 }
 
@@ -63,6 +64,19 @@ impl Cursors for MemoryCursors {
             }
         }
         Ok(())
+    }
+
+    fn keep_deleted(&self, deleted: Deleted) -> Result<(), JournalError> {
+        if self.fail.load(Ordering::Relaxed) {
+            return Err(JournalError::Cursors("no".into()));
+        }
+        self.deleted.lock().unwrap().push(deleted);
+        Ok(())
+    }
+
+    async fn deleted(&self, from: Position, to: Position) -> Result<Vec<Deleted>, JournalError> {
+        let all = self.deleted.lock().unwrap().clone();
+        Ok(all.into_iter().filter(|d| d.to > from && d.from < to).collect())
     }
 }
 
