@@ -14,13 +14,12 @@ use tokio::task::JoinSet;
 use tracing::{error, info};
 
 use crate::config::{Config, SinkEntry};
-use crate::deliver::config::Start;
 use crate::deliver::{self, Spec};
 use crate::ingress::threads::Threads;
 use crate::ingress::{self, Ingress};
 use crate::journal::local::LocalJournal;
 use crate::journal::lock::Lock;
-use crate::journal::{Journal, JournalError, Position, Settlement};
+use crate::journal::{Journal, JournalError};
 use crate::ledger::{Ledger, LedgerError};
 use crate::route::Unmatched;
 
@@ -70,8 +69,9 @@ pub async fn run(config: Config, stop: impl Future<Output = &'static str>) -> Re
 
     let (stop_sinks, sinks_stop) = watch::channel(false);
     let mut sinks = JoinSet::new();
-    for sink in &config.sinks {
-        let cursor = store.first_cursor(sink).await?;
+    let named = config.sinks.iter().map(|sink| (sink.name.as_str(), sink.keys.start));
+    let cursors = deliver::first_cursors(&*store.journal, named, store.lost).await?;
+    for (sink, cursor) in config.sinks.iter().zip(cursors) {
         store.journal.hold(&sink.name, cursor);
         if sink.keys.enabled {
             let spec = spec(&config, sink)?;
@@ -144,20 +144,6 @@ impl Store {
             error!("the journal holds events but the ledger is new: every sink starts at the oldest, nothing is lost");
         }
         Ok(Self { journal: Arc::new(journal), ledger, lost })
-    }
-
-    /// Where a sink goes on; a new sink's first cursor is durable when this returns.
-    async fn first_cursor(&self, sink: &SinkEntry) -> Result<Position, DaemonError> {
-        if let Some(state) = self.journal.load(&sink.name).await? {
-            return Ok(state.cursor);
-        }
-        let cursor = match sink.keys.start {
-            Start::Now if !self.lost => self.journal.end(),
-            Start::Now | Start::Beginning => self.journal.oldest(),
-        };
-        let step = Settlement { sink: sink.name.clone(), cursor: Some(cursor), ..Settlement::default() };
-        self.journal.settle(step).await?;
-        Ok(cursor)
     }
 }
 

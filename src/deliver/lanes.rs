@@ -24,6 +24,8 @@ pub struct Item {
     pub attempts: u32,
     /// The first attempt: when, by the wall clock in microseconds, and how long the breaker had been open by then.
     pub first: Option<FirstTry>,
+    /// When last tried, the target asked to be left alone until then.
+    pub told: Option<Instant>,
 }
 
 /// When a delivery was first tried.
@@ -133,11 +135,15 @@ impl Lanes {
     }
 
     /// Takes one delivery to probe with: the first behind `after` that is not in flight, else the first of all, so that
-    /// each probe takes another.
-    pub fn take_probe(&mut self, after: Option<Place>) -> Option<Item> {
-        let heads = || self.ready.iter().chain(self.waiting_keys.iter());
-        let behind = heads().filter(|(place, _)| after.is_none_or(|a| **place > a)).min_by_key(|(place, _)| **place);
-        let (place, key) = behind.or_else(|| heads().min_by_key(|(place, _)| **place))?;
+    /// each probe takes another. Its own backoff does not keep a delivery from being the probe, but the target's word
+    /// does, unless all were told to wait: then the one that was told to wait least.
+    pub fn take_probe(&mut self, after: Option<Place>, now: Instant) -> Option<Item> {
+        let rank = |place: &Place, key: &LaneKey| {
+            let told = self.lanes.get(key).and_then(|lane| lane.queue.front()?.told).filter(|told| *told > now);
+            (told, after.is_some_and(|after| *place <= after), *place)
+        };
+        let heads = self.ready.iter().chain(self.waiting_keys.iter());
+        let (place, key) = heads.min_by_key(|(place, key)| rank(place, key))?;
         let (place, key) = (*place, key.clone());
         self.ready.remove(&place);
         self.waiting_keys.remove(&place);
@@ -219,7 +225,7 @@ mod tests {
 
     fn item(offset: u64, key: &str) -> Item {
         let delivery = Arc::new(event("t").subject(key).body("0123456789").delivery());
-        Item { place: (Position { shard: 0, offset }, 0), delivery, attempts: 0, first: None }
+        Item { place: (Position { shard: 0, offset }, 0), delivery, attempts: 0, first: None, told: None }
     }
 
     fn lanes(ordered: bool, items: &[(u64, &str)]) -> Lanes {
@@ -279,11 +285,26 @@ mod tests {
         let mut after = None;
         let mut seen = Vec::new();
         for _ in 0..3 {
-            let probe = l.take_probe(after).unwrap();
+            let probe = l.take_probe(after, Instant::now()).unwrap();
             after = Some(probe.place);
             seen.push(probe.place.0.offset);
             l.put_back(vec![(probe, Some(Instant::now() + Duration::from_secs(60)))], &[]);
         }
         assert_eq!(seen, [1, 2, 1], "3 stands behind 1");
+    }
+
+    #[test]
+    fn what_was_told_to_wait_is_no_probe_unless_all_were() {
+        let mut l = lanes(true, &[(1, "a"), (2, "b"), (3, "c")]);
+        let now = Instant::now();
+        let until = |secs| Some(now + Duration::from_secs(secs));
+        let told = l.take(3, u64::MAX).into_iter().zip([until(60), None, until(30)]);
+        l.put_back(told.map(|(item, told)| (Item { told, ..item }, told)).collect(), &[]);
+        let second = l.take_probe(None, now).unwrap();
+        assert_eq!(second.place.0.offset, 2);
+        assert_eq!(l.take_probe(None, now).unwrap().place.0.offset, 3, "all were: the one that has to wait least");
+        l.put_back(vec![(second, None)], &[]);
+        let over = now + Duration::from_secs(60);
+        assert_eq!(l.take_probe(None, over).unwrap().place.0.offset, 1, "its time is over");
     }
 }

@@ -14,10 +14,11 @@ use super::recovery::{self, Recovered};
 use super::retention;
 use super::segment::Store;
 use super::state::{Core, Env, Limits, Parts};
+use super::tally::{Counted, Tally};
 use super::view::{SHARD, View, lock};
 use super::writer::Writer;
 use super::{
-    Append, Chunk, Cursors, Fingerprint, Journal, JournalConfig, JournalError, Position, Settlement, SinkState,
+    Append, Chunk, Cursors, Fingerprint, Gap, Journal, JournalConfig, JournalError, Position, Settlement, SinkState,
     TypeCount, reader,
 };
 
@@ -88,7 +89,8 @@ impl LocalJournal {
         let opened = recovery::open(&store, (env.clock)())?;
         let (limits, overflow_max) = (Limits::of(config), config.overflow_max.0);
         let view = View::new(opened.segments, opened.last.end);
-        let core = Arc::new(Core::new(Parts { env, store, limits, overflow_max, extra_size, view }));
+        let parts = Parts { env, store, limits, overflow_max, extra_size, view, cursors: Arc::clone(&cursors) };
+        let core = Arc::new(Core::new(parts));
         let writer = Writer::new(Arc::clone(&core), opened.last, opened.next);
         let running = Running {
             writer: spawn("journal-commit", move || writer.run())?,
@@ -164,7 +166,9 @@ impl Journal for LocalJournal {
                 return Ok(chunk);
             }
         }
-        self.blocking(move |core| reader::read(core, from, max_bytes)).await
+        let read = self.blocking(move |core| reader::read(core, from, max_bytes)).await?;
+        let gap = self.gap(&read).await?;
+        Ok(Chunk { entries: read.entries, next: position(read.next), gap })
     }
 
     async fn wait(&self, from: Position) {
@@ -194,14 +198,15 @@ impl Journal for LocalJournal {
         self.cursors.load(sink).await
     }
 
-    async fn settle(&self, settlement: Settlement) -> Result<(), JournalError> {
-        let (sink, cursor) = (settlement.sink.clone(), settlement.cursor);
-        self.cursors.settle(settlement).await?;
+    async fn settle(&self, steps: Vec<Settlement>) -> Result<(), JournalError> {
+        let moved: Vec<_> = steps.iter().filter_map(|step| Some((step.sink.clone(), step.cursor?))).collect();
+        self.cursors.settle(steps).await?;
         // Only now: a segment must not go before the cursor that released it is flushed.
-        if let Some(cursor) = cursor
-            && let Some(held) = lock(&self.core.holds).get_mut(&sink)
-        {
-            *held = cursor.offset;
+        let mut holds = lock(&self.core.holds);
+        for (sink, cursor) in moved {
+            if let Some(held) = holds.get_mut(&sink) {
+                *held = cursor.offset;
+            }
         }
         Ok(())
     }
@@ -229,6 +234,27 @@ impl Journal for LocalJournal {
 }
 
 impl LocalJournal {
+    /// What a read has passed over.
+    async fn gap(&self, read: &reader::Read) -> Result<Option<Gap>, JournalError> {
+        let mut counted = Counted::default();
+        if let Some((from, to)) = read.gone {
+            for stretch in self.cursors.deleted(position(from), position(to)).await? {
+                match Tally::decode(stretch.from.offset, &stretch.tally) {
+                    Some(tally) => tally.count(from, to, &mut counted),
+                    None => counted.unknown += stretch.to.offset.min(to).saturating_sub(stretch.from.offset.max(from)),
+                }
+            }
+        }
+        let damaged = read.lost.map(|(from, to, _)| (from, to));
+        let stretches = || read.gone.into_iter().chain(damaged);
+        let Some((from, to)) = stretches().map(|s| s.0).min().zip(stretches().map(|s| s.1).max()) else {
+            return Ok(None);
+        };
+        let lost = counted.unknown + read.lost.map_or(0, |(_, _, lost)| lost);
+        let deleted = reader::in_order(counted.known);
+        Ok(Some(Gap { from: position(from), to: position(to), deleted, lost }))
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Core) -> Result<T, JournalError> + Send + 'static,

@@ -1,5 +1,5 @@
-//! The ledger: what is derived from the journal and must outlive a restart. SQLite: each sink's cursor and totals, and
-//! held deliveries (dead ones now; parked ones later).
+//! The ledger: what is derived from the journal and must outlive a restart. SQLite: each sink's cursor and totals,
+//! held deliveries (dead ones now; parked ones later), and what the journal deleted before sinks had it.
 //!
 //! One thread owns the connection; settlements that arrive together share one transaction and one flush
 //! (`synchronous = FULL`), so that what [`Cursors::settle`] returned is on disk. Off the journal's commit path.
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use crate::journal::{Cursors, JournalError, Settlement, SinkState};
+use crate::journal::{Cursors, Deleted, JournalError, Position, Settlement, SinkState};
 use thread::Request;
 
 /// Requests that may wait for the ledger's thread; each caller has one under way.
@@ -81,11 +81,14 @@ impl Ledger {
     }
 
     async fn ask<T>(&self, make: impl FnOnce(thread::Reply<T>) -> Request) -> Result<T, JournalError> {
-        let gone = || JournalError::Cursors("the ledger is closed".into());
-        let requests = self.requests.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         let (reply, answer) = oneshot::channel();
-        requests.ok_or_else(gone)?.send(make(reply)).await.map_err(|_| gone())?;
+        self.sender()?.send(make(reply)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?.map_err(|error| JournalError::Cursors(error.to_string()))
+    }
+
+    fn sender(&self) -> Result<tokio::sync::mpsc::Sender<Request>, JournalError> {
+        let requests = self.requests.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        requests.ok_or_else(gone)
     }
 
     /// Lets go: what was asked before is still done. Blocks until then.
@@ -99,6 +102,10 @@ impl Ledger {
     }
 }
 
+fn gone() -> JournalError {
+    JournalError::Cursors("the ledger is closed".into())
+}
+
 #[async_trait]
 impl Cursors for Ledger {
     async fn load(&self, sink: &str) -> Result<Option<SinkState>, JournalError> {
@@ -106,8 +113,18 @@ impl Cursors for Ledger {
         self.ask(|reply| Request::Load { sink, reply }).await
     }
 
-    async fn settle(&self, settlement: Settlement) -> Result<(), JournalError> {
-        self.ask(|reply| Request::Settle { settlement: Box::new(settlement), reply }).await
+    async fn settle(&self, steps: Vec<Settlement>) -> Result<(), JournalError> {
+        self.ask(|reply| Request::Settle { steps, reply }).await
+    }
+
+    fn keep_deleted(&self, deleted: Deleted) -> Result<(), JournalError> {
+        let (reply, answer) = oneshot::channel();
+        self.sender()?.blocking_send(Request::Keep { deleted, reply }).map_err(|_| gone())?;
+        answer.blocking_recv().map_err(|_| gone())?.map_err(|error| JournalError::Cursors(error.to_string()))
+    }
+
+    async fn deleted(&self, from: Position, to: Position) -> Result<Vec<Deleted>, JournalError> {
+        self.ask(|reply| Request::Deleted { from, to, reply }).await
     }
 }
 

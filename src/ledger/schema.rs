@@ -52,6 +52,18 @@ CREATE TABLE held (
 CREATE INDEX held_due ON held (sink, due);
 ";
 
+/// What stood in stretches of the journal that were deleted although sinks were owed it. Came later than version 1; a
+/// build that does not know it leaves it alone.
+const DELETED: &str = "
+CREATE TABLE IF NOT EXISTS deleted (
+  shard INTEGER NOT NULL,
+  first INTEGER NOT NULL,
+  next  INTEGER NOT NULL,
+  tally BLOB NOT NULL,
+  PRIMARY KEY (shard, first)
+) STRICT;
+";
+
 /// Opens the file or makes it.
 pub fn open(path: &Path) -> Result<(Connection, Opened), LedgerError> {
     let existed = path.exists();
@@ -102,6 +114,7 @@ fn connect(path: &Path) -> Result<Connection, LedgerError> {
         0 => return Err(sqlite(damaged())),
         found => return Err(LedgerError::Version { path: path.to_owned(), found, known: VERSION }),
     }
+    connection.execute_batch(DELETED).map_err(sqlite)?;
     Ok(connection)
 }
 

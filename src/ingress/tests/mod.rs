@@ -120,7 +120,7 @@ impl Journal for FakeJournal {
     async fn load(&self, _: &str) -> Result<Option<SinkState>, JournalError> {
         Ok(None)
     }
-    async fn settle(&self, _: Settlement) -> Result<(), JournalError> {
+    async fn settle(&self, _: Vec<Settlement>) -> Result<(), JournalError> {
         Ok(())
     }
     fn hold(&self, _: &str, _: Position) {}

@@ -130,6 +130,39 @@ fn a_record_inside_a_damaged_records_body_is_not_taken_for_one() {
 }
 
 #[test]
+fn a_reader_is_told_once_how_many_damaged_records_it_has_passed() {
+    // A record at the beginning of a segment, in the middle, and the last ones of one.
+    for (at_byte, len) in [(1024 + 80, 1), (1500, 1), (1800, 500)] {
+        let world = World::with_segments(2048);
+        let (journal, _) = world.open();
+        let given = fill(&journal, 0..30);
+        run(journal.close());
+        edit(&segments(&world.dir)[1], |bytes| {
+            let end = bytes.len().min(at_byte + len);
+            bytes[at_byte..end].iter_mut().for_each(|b| *b ^= 1);
+        });
+        let (journal, _) = world.open();
+        let found = numbers(&journal);
+        let lost: Vec<u64> = (0..30).filter(|n| !found.contains(n)).map(|n| given[n as usize]).collect();
+        assert!(!lost.is_empty());
+        for max_bytes in [1, 400, 1 << 20] {
+            let (mut from, mut told, mut read) = (at(given[0]), Vec::new(), 0);
+            while read < found.len() {
+                let chunk = run(journal.read(from, max_bytes)).unwrap();
+                read += chunk.entries.len();
+                told.extend(chunk.gap);
+                from = chunk.next;
+            }
+            let within = |gap: &Gap| (gap.from.offset, gap.to.offset) == (lost[0], lost[lost.len() - 1] + 1);
+            assert!(told.iter().all(within), "{told:?} {lost:?}");
+            let records: Vec<u64> = told.iter().map(|gap| gap.lost).collect();
+            assert_eq!(records, [lost.len() as u64], "{max_bytes} bytes at once");
+            assert!(told.iter().all(|gap| gap.deleted.is_empty()));
+        }
+    }
+}
+
+#[test]
 fn rot_in_a_sealed_segment_is_passed_over_by_readers_and_its_bytes_are_kept_aside() {
     let world = World::with_segments(2048);
     let (journal, _) = world.open();
@@ -166,7 +199,7 @@ fn one_header_copy_is_enough_and_without_both_the_file_is_moved_aside_whole() {
             assert_eq!((found[0], *found.last().unwrap()), (0, 29));
             let first_lost = (0..30).find(|n| !found.contains(n)).unwrap();
             let chunk = run(journal.read(at(given[first_lost as usize]), 1)).unwrap();
-            assert_eq!(chunk.gap, Some(chunk.entries[0].position), "what is gone is told as a gap");
+            assert_eq!(chunk.gap.map(|gap| gap.to), Some(chunk.entries[0].position), "what is gone is told as a gap");
         }
     }
 }
