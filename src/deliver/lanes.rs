@@ -2,7 +2,7 @@
 //! and no two batches hold the same key. Pure; bounded by the worker's window.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ pub struct FirstTry {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum LaneKey {
-    Key(String),
+    Key(Arc<str>),
     Lone(Place),
 }
 
@@ -87,7 +87,7 @@ impl Lanes {
     }
 
     fn key_of(&self, item: &Item) -> LaneKey {
-        if self.ordered { LaneKey::Key(item.delivery.key.clone()) } else { LaneKey::Lone(item.place) }
+        if self.ordered { LaneKey::Key(Arc::clone(&item.delivery.key)) } else { LaneKey::Lone(item.place) }
     }
 
     /// Adds a new delivery behind those of its key.
@@ -106,27 +106,39 @@ impl Lanes {
     /// At least one delivery where any is ready, whatever its size.
     pub fn take(&mut self, max_events: usize, max_bytes: u64) -> Vec<Item> {
         let mut batch: Vec<Item> = Vec::new();
-        let mut touched: HashSet<LaneKey> = HashSet::new();
+        let mut left: Vec<LaneKey> = Vec::new();
         let mut bytes = 0_u64;
-        while batch.len() < max_events {
-            let Some((&place, key)) = self.ready.first_key_value() else { break };
-            let key = key.clone();
-            let Some(lane) = self.lanes.get_mut(&key) else { break };
-            let size = lane.queue.front().map_or(0, |item| item.delivery.bytes().len() as u64);
-            if !batch.is_empty() && bytes + size > max_bytes {
+        while let Some((place, key)) = self.ready.pop_first() {
+            let Some(lane) = self.lanes.get_mut(&key) else { continue };
+            // Its run: up to where another lane's turn comes.
+            let until = self.ready.first_key_value().map(|(place, _)| *place);
+            let before = batch.len();
+            let mut fits = true;
+            while let Some(head) = lane.queue.front().filter(|head| until.is_none_or(|until| head.place < until)) {
+                let size = head.delivery.bytes().len() as u64;
+                fits = batch.len() < max_events && (batch.is_empty() || bytes + size <= max_bytes);
+                if !fits {
+                    break;
+                }
+                bytes += size;
+                batch.extend(lane.queue.pop_front());
+            }
+            if batch.len() > before {
+                lane.state = State::InFlight;
+            } else if lane.state == State::Ready {
+                self.ready.insert(place, key);
                 break;
             }
-            self.ready.remove(&place);
-            batch.extend(lane.queue.pop_front());
-            bytes += size;
-            lane.state = State::InFlight;
-            if let Some(next) = lane.queue.front() {
-                self.ready.insert(next.place, key.clone());
+            if !fits {
+                break;
             }
-            touched.insert(key);
+            if let Some(head) = lane.queue.front() {
+                self.ready.insert(head.place, key.clone());
+                left.push(key);
+            }
         }
-        // A key is in one batch at a time: what is left of a touched lane waits.
-        for key in touched {
+        // A key is in one batch at a time: what is left of a lane that was touched waits.
+        for key in left {
             if let Some(head) = self.lanes.get(&key).and_then(|lane| lane.queue.front()) {
                 self.ready.remove(&head.place);
             }
@@ -156,8 +168,13 @@ impl Lanes {
     /// before which it must not; `done` are the others.
     pub fn put_back(&mut self, returned: Vec<(Item, Option<Instant>)>, done: &[Item]) {
         let mut held: HashMap<LaneKey, (Vec<Item>, Option<Instant>)> = HashMap::new();
+        let mut last: Option<LaneKey> = None;
         for item in done {
-            held.entry(self.key_of(item)).or_default();
+            let key = self.key_of(item);
+            if last.as_ref() != Some(&key) {
+                held.entry(key.clone()).or_default();
+                last = Some(key);
+            }
         }
         for (item, due) in returned {
             let slot = held.entry(self.key_of(&item)).or_default();

@@ -211,7 +211,7 @@ fn fill(journal: &Memory, n: usize, keys: usize) -> Vec<String> {
 fn ids_by_key(sink: &Scripted) -> HashMap<String, Vec<String>> {
     let mut by_key: HashMap<String, Vec<String>> = HashMap::new();
     for delivery in sink.delivered() {
-        by_key.entry(delivery.key.clone()).or_default().push(delivery.id.clone());
+        by_key.entry(delivery.key.to_string()).or_default().push(delivery.id.clone());
     }
     by_key
 }
@@ -294,7 +294,7 @@ async fn deliveries_of_a_key_keep_their_order_whatever_fails_between() {
         let expected: Vec<&String> = sent.iter().skip(k).step_by(7).collect();
         assert_eq!(by_key[&format!("k{k}")].iter().collect::<Vec<_>>(), expected, "key k{k}");
     }
-    assert_eq!(sink.overlaps(), Vec::<String>::new(), "a key was in two batches at once");
+    assert_eq!(sink.overlaps(), Vec::<Arc<str>>::new(), "a key was in two batches at once");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What an outcome leads to: settled, tried again and when, or given up. Pure but for the dice.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sink_api::{Outcome, Reason, code};
@@ -42,7 +43,7 @@ pub fn judge(
 ) -> (Vec<Verdict>, Vec<Change>) {
     let Bench { keys, ordered, probe, now } = *by;
     let mut changes = Vec::new();
-    let mut stopped: HashSet<String> = HashSet::new();
+    let mut stopped: HashSet<Arc<str>> = HashSet::new();
     let mut verdicts = Vec::with_capacity(items.len());
     for (mut item, slot) in items.into_iter().zip(slots) {
         let outcome = match slot {
@@ -55,7 +56,7 @@ pub fn judge(
             None => Outcome::retry(code::NO_VERDICT, "the sink gave no verdict"),
         };
         if ordered && outcome != Outcome::Delivered {
-            stopped.insert(item.delivery.key.clone());
+            stopped.insert(Arc::clone(&item.delivery.key));
         }
         changes.extend(breaker.note(item.delivery.event.id, &outcome, now));
         verdicts.push(match outcome {

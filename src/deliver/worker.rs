@@ -212,8 +212,8 @@ impl Worker {
         let bytes: u64 = routed.deliveries.iter().map(|d| d.bytes().len() as u64).sum();
         self.window.opened(entry.position, count, bytes, tally);
         for failed in routed.failed {
-            let key = event.key.clone();
-            self.bury_unrouted(entry, failed.id, (event.subject.clone(), key), failed.reason, failed.payload);
+            let texts = (event.subject.to_string(), event.key.to_string());
+            self.bury_unrouted(entry, failed.id, texts, failed.reason, failed.payload);
         }
         for (nth, delivery) in (0_u32..).zip(routed.deliveries) {
             let place = (entry.position, nth);
@@ -395,9 +395,9 @@ impl Worker {
         self.settler.bury(DeadLetter {
             id: item.delivery.id.clone(),
             position: item.place.0,
-            kind: event.kind.clone(),
-            subject: event.subject.clone(),
-            key: item.delivery.key.clone(),
+            kind: event.kind.to_string(),
+            subject: event.subject.to_string(),
+            key: item.delivery.key.to_string(),
             code: why.code.to_owned(),
             detail: why.detail,
             attempts: item.attempts,
