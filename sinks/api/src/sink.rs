@@ -46,7 +46,10 @@ pub trait SinkConfig: Debug + Send + Sync {
     /// A reason that makes the delivery a dead letter.
     fn target(&self, event: &Event) -> Result<Target, Reason>;
 
-    /// Things only one sink may own, as `what:which` (`file:/var/x/{type}.jsonl`); the same claim by two sinks is a fault.
+    /// Things only one sink may own, as `what:which`; the same claim by two sinks is a fault. `file:PATH` claims a path (or
+    /// a template of one) as it is written: the core compares such claims from the config's folder, `.` and `..` taken
+    /// out by their letters. Symbolic links are not looked at, as this is pure: two ways to one file through a link pass,
+    /// and a folder that is one, followed by `..`, is taken for a plain folder. The sink's own lock is for that.
     fn claims(&self) -> Vec<String> {
         Vec::new()
     }

@@ -169,6 +169,18 @@ const BAD: &[Bad] = &[
         &["5:1: error: [sinks.b] [sinks.a] and [sinks.b] both want"],
     ),
     Bad(
+        "[sinks.a]\nkind = \"file\"\npath = \"d/{type}\"\n[sinks.b]\nkind = \"file\"\npath = \"./d/{type}\"\n\
+         [sinks.c]\nkind = \"file\"\npath = \"x/y/../.././d//{type}\"\n\
+         [sinks.d]\nkind = \"file\"\npath = \"/etc/relay/../relay/d/{type}\"\n\
+         [sinks.e]\nkind = \"file\"\npath = \"../../../../etc/relay/d/{type}\"\n",
+        &[
+            "5:1: error: [sinks.b] [sinks.a] and [sinks.b] both want `./d/{type}`, and only one may",
+            "8:1: error: [sinks.c] [sinks.a] and [sinks.c] both want `x/y/../.././d//{type}`",
+            "11:1: error: [sinks.d] [sinks.a] and [sinks.d] both want `/etc/relay/../relay/d/{type}`",
+            "14:1: error: [sinks.e] [sinks.a] and [sinks.e] both want `../../../../etc/relay/d/{type}`",
+        ],
+    ),
+    Bad(
         "[sinks.a]\nkind = \"sqlite\"\ndatabase = \":memory:\"\ntable = \"t\"\n",
         &["4:12: error: [sinks.a] `database`: `:memory:` would be lost"],
     ),
