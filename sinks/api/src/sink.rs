@@ -59,6 +59,19 @@ pub trait SinkConfig: Debug + Send + Sync {
     /// # Errors
     /// [`BuildError::Refused`] where only a person can help, [`BuildError::Unavailable`] where time may.
     async fn build(&self, cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError>;
+
+    /// Whether deliveries could be taken now (`check --connect`), and what is worth knowing beside a yes. Creates and
+    /// changes nothing outside `cx.state_dir`, which goes away afterwards: a sink whose `build` does more than open
+    /// (creates a file, runs SQL) says here what it would do, and does not do it. Others open, probe and close.
+    ///
+    /// # Errors
+    /// Says why not.
+    async fn inspect(&self, cx: &SinkContext) -> Result<Option<String>, BuildError> {
+        let sink = self.build(cx).await?;
+        let answer = sink.probe().await;
+        sink.close().await;
+        answer.map(|()| None).map_err(BuildError::Unavailable)
+    }
 }
 
 /// What a sink is built with.
