@@ -60,7 +60,7 @@ pub enum DaemonError {
 /// Runs until `stop` resolves (to the reason's name), then takes everything down again.
 ///
 /// # Errors
-/// What kept it from starting. Once it runs, nothing ends it but `stop`.
+/// What kept it from starting; [`JournalError::Lost`] where it stopped without having written all that it had accepted.
 pub async fn run(config: Config, stop: impl Future<Output = &'static str>) -> Result<(), DaemonError> {
     make_folder(&config.data_dir)?;
     let lock = Lock::take(&config.data_dir)?;
@@ -109,11 +109,12 @@ pub async fn run(config: Config, stop: impl Future<Output = &'static str>) -> Re
     stop_front.send_replace(true);
     // It cannot fail but by a panic, which was reported already.
     let _ = tokio::task::spawn_blocking(|| threads.join()).await;
-    store.journal.close().await;
+    let closed = store.journal.close().await;
     for (source, kind, events) in unmatched.counts() {
         info!(source, kind, events, "matched no route since the start");
     }
     drop(lock);
+    closed?;
     info!("stopped");
     Ok(())
 }
@@ -131,9 +132,6 @@ impl Store {
         let path = config.data_dir.join("ledger.db");
         let (ledger, opened) = Ledger::open(&path)?;
         let ledger = Arc::new(ledger);
-        if let Some(aside) = &opened.set_aside {
-            error!(path = %aside.display(), "the ledger could not be read and was set aside");
-        }
         let size = move || ledger_size(&path);
         let folder = config.journal.dir.clone().unwrap_or_else(|| config.data_dir.join("journal"));
         make_folder(&folder)?;

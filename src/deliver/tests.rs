@@ -136,7 +136,9 @@ impl Journal for Memory {
     fn at_risk(&self) -> u64 {
         0
     }
-    async fn close(&self) {}
+    async fn close(&self) -> Result<(), JournalError> {
+        Ok(())
+    }
 }
 
 struct Running {

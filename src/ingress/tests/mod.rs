@@ -125,7 +125,9 @@ impl Journal for FakeJournal {
     fn at_risk(&self) -> u64 {
         0
     }
-    async fn close(&self) {}
+    async fn close(&self) -> Result<(), JournalError> {
+        Ok(())
+    }
 }
 
 /// A `[server]` on any free port.
