@@ -17,7 +17,7 @@ use crate::config::{Config, SinkEntry};
 use crate::deliver::config::Start;
 use crate::deliver::{self, Spec};
 use crate::ingress::threads::Threads;
-use crate::ingress::{self, Ingress};
+use crate::ingress::{self, Bound, Ingress};
 use crate::journal::local::LocalJournal;
 use crate::journal::lock::Lock;
 use crate::journal::{Journal, JournalError, Position, Settlement};
@@ -64,7 +64,7 @@ pub enum DaemonError {
 pub async fn run(config: Config, stop: impl Future<Output = &'static str>) -> Result<(), DaemonError> {
     make_folder(&config.data_dir)?;
     let lock = Lock::take(&config.data_dir)?;
-    let listeners = ingress::bind(&config.server)?;
+    let bound = ingress::bind(&config.server)?;
     let store = Store::open(&config)?;
     let rules = Arc::clone(&config.rules);
 
@@ -95,6 +95,7 @@ pub async fn run(config: Config, stop: impl Future<Output = &'static str>) -> Re
         }
     }));
     let (stop_front, front_stop) = watch::channel(false);
+    let listeners = bound.into_iter().map(Bound::listen).collect::<Result<Vec<_>, _>>()?;
     let threads = Threads::start(&front, &listeners, &front_stop).map_err(DaemonError::Runtime)?;
     for listener in listeners {
         info!(address = %listener.local_addr().map_err(DaemonError::Runtime)?, "listening");
