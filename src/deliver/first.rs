@@ -5,14 +5,16 @@
 use super::config::Start;
 use crate::journal::{Journal, JournalError, Position, Settlement};
 
-/// The cursor of each sink, in the order given; those that had none have a durable one when this returns. To be called
-/// before the first webhook is answered. `lost`: the ledger is gone although the journal is not, so nobody is new.
+/// The cursor of each sink, in the order given; those that had none have a durable one when this returns. `now` is where
+/// a new sink begins: the journal's end before the first webhook of this life was answered. `lost`: the ledger is gone
+/// although the journal is not, so nobody is new.
 ///
 /// # Errors
 /// Where cursors cannot be read or written. Then no sink was given one.
 pub async fn first_cursors(
     journal: &dyn Journal,
     sinks: impl IntoIterator<Item = (&str, Start)>,
+    now: Position,
     lost: bool,
 ) -> Result<Vec<Position>, JournalError> {
     let (mut cursors, mut firsts) = (Vec::new(), Vec::new());
@@ -22,7 +24,7 @@ pub async fn first_cursors(
             continue;
         }
         let cursor = match start {
-            Start::Now if !lost => journal.end(),
+            Start::Now if !lost => now,
             Start::Now | Start::Beginning => journal.oldest(),
         };
         firsts.push(Settlement { sink: name.to_owned(), cursor: Some(cursor), ..Settlement::default() });

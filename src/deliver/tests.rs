@@ -140,7 +140,9 @@ impl Journal for Memory {
     fn at_risk(&self) -> u64 {
         0
     }
-    async fn close(&self) {}
+    async fn close(&self) -> Result<(), JournalError> {
+        Ok(())
+    }
 }
 
 struct Running {
@@ -222,13 +224,17 @@ async fn first_cursors_are_written_at_once_or_not_at_all() {
     fill(&journal, 3, 3);
     let sinks = [("old", Start::Beginning), ("new", Start::Now)];
     journal.failing.send_replace(true);
-    first_cursors(&*journal, sinks, false).await.unwrap_err();
+    first_cursors(&*journal, sinks, journal.end(), false).await.unwrap_err();
     assert_eq!(*journal.refused.borrow(), 1, "one transaction");
     journal.failing.send_replace(false);
-    assert_eq!(first_cursors(&*journal, sinks, false).await.unwrap(), [at(0), at(3)]);
+    assert_eq!(first_cursors(&*journal, sinks, journal.end(), false).await.unwrap(), [at(0), at(3)]);
     let written: Vec<_> = journal.settlements().into_iter().map(|s| (s.sink, s.cursor)).collect();
     assert_eq!(written, [("old".into(), Some(at(0))), ("new".into(), Some(at(3)))]);
-    assert_eq!(first_cursors(&*journal, sinks, true).await.unwrap(), [at(0), at(0)], "a lost ledger: nobody is new");
+    assert_eq!(
+        first_cursors(&*journal, sinks, journal.end(), true).await.unwrap(),
+        [at(0), at(0)],
+        "a lost ledger: nobody is new"
+    );
 }
 
 #[tokio::test]

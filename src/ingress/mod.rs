@@ -39,7 +39,7 @@ use tokio::sync::Semaphore;
 pub use check::{check_server, check_source, check_sources};
 pub use config::{DedupeWindow, OnJournalFailure, ServerConfig, SourceConfig, SourceKind};
 pub use counts::{ServerCounts, SourceCounts};
-pub use listener::{BindError, bind};
+pub use listener::{BindError, Bound, bind};
 
 use crate::journal::{Fingerprint, Journal};
 use body::Room;

@@ -1,5 +1,6 @@
 //! The journal on this machine's disk: a log of segments in one folder, written by one thread.
 
+use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -37,7 +38,8 @@ pub struct LocalJournal {
 
 /// The threads, and the lock that must outlive them.
 struct Running {
-    writer: JoinHandle<()>,
+    /// Gives the number of records it could not write.
+    writer: JoinHandle<usize>,
     janitor: JoinHandle<()>,
     lock: Held,
 }
@@ -131,7 +133,7 @@ impl LocalJournal {
     #[cfg(test)]
     pub(super) fn crash(&self) {
         let running = lock(&self.running).take();
-        stop(&self.core, running, Closing::Abandon);
+        let _ = stop(&self.core, running, Closing::Abandon);
     }
 
     #[cfg(test)]
@@ -223,13 +225,13 @@ impl Journal for LocalJournal {
         self.core.queue.at_risk()
     }
 
-    async fn close(&self) {
+    async fn close(&self) -> Result<(), JournalError> {
         self.core.queue.close(Closing::Flush);
         let running = lock(&self.running).take();
         let core = Arc::clone(&self.core);
-        if tokio::task::spawn_blocking(move || stop(&core, running, Closing::Flush)).await.is_err() {
-            tracing::error!("closing the journal failed");
-        }
+        let cut_short =
+            |error| JournalError::Io { what: "closing the journal failed".into(), error: io::Error::other(error) };
+        tokio::task::spawn_blocking(move || stop(&core, running, Closing::Flush)).await.map_err(cut_short)?
     }
 }
 
@@ -260,32 +262,40 @@ impl LocalJournal {
         work: impl FnOnce(&Core) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, JournalError> {
         let core = Arc::clone(&self.core);
-        let lost =
-            |error| JournalError::Io { what: "a read was cut short".into(), error: std::io::Error::other(error) };
+        let lost = |error| JournalError::Io { what: "a read was cut short".into(), error: io::Error::other(error) };
         tokio::task::spawn_blocking(move || work(&core)).await.map_err(lost)?
     }
 }
 
 /// Ends both threads, the writer first, so that the last footer is still written; then lets go of the lock. A thread
 /// that hangs in the disk keeps the lock: its next write must not meet another process.
-fn stop(core: &Core, running: Option<Running>, how: Closing) {
-    let Some(Running { writer, janitor, lock }) = running else { return };
+fn stop(core: &Core, running: Option<Running>, how: Closing) -> Result<(), JournalError> {
+    let Some(Running { writer, janitor, lock }) = running else { return Ok(()) };
     core.queue.close(how);
     let ended = ends(&writer);
     core.chores.stop(how == Closing::Flush);
-    if ended && ends(&janitor) {
-        if writer.join().is_err() || janitor.join().is_err() {
+    let unwritten = if ended && ends(&janitor) {
+        let (written, kept) = (writer.join(), janitor.join());
+        if written.is_err() || kept.is_err() {
             tracing::error!("a thread of the journal panicked");
         }
         drop(lock);
+        written.ok()
     } else {
         tracing::error!("the disk does not answer; the journal is left as it is");
         let _ = spawn("journal-end", move || drop((writer.join(), janitor.join(), lock)));
+        None
+    };
+    match (unwritten, core.queue.waiting()) {
+        _ if how == Closing::Abandon => Ok(()),
+        (Some(0), _) | (None, 0) => Ok(()),
+        (Some(events), _) => Err(JournalError::Lost(format!("{events} accepted events"))),
+        (None, bytes) => Err(JournalError::Lost(format!("{bytes} bytes of accepted events"))),
     }
 }
 
 /// Waits for a thread to end, but not for ever.
-fn ends(thread: &JoinHandle<()>) -> bool {
+fn ends<T>(thread: &JoinHandle<T>) -> bool {
     let until = Instant::now() + CLOSE_LIMIT;
     while !thread.is_finished() && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(1));
@@ -297,7 +307,10 @@ fn position(offset: u64) -> Position {
     Position { shard: SHARD, offset }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, JournalError> {
+fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, JournalError> {
     let failed = |error| JournalError::Io { what: format!("cannot start the thread {name}"), error };
     std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(failed)
 }

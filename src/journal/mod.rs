@@ -401,6 +401,9 @@ pub enum JournalError {
         /// Its holder; 0 where unknown.
         pid: u32,
     },
+    /// Closed although not all could be written: events that had been accepted are lost.
+    #[error("{0} could not be written when the journal closed and are lost")]
+    Lost(String),
     /// Not a journal this build can read.
     #[error("{path}: {why}")]
     Format {
@@ -457,5 +460,8 @@ pub trait Journal: Send + Sync {
     /// Bytes waiting in memory since a write failed; 0 where all is well.
     fn at_risk(&self) -> u64;
     /// Takes no more records, flushes what is queued, lets go of the lock.
-    async fn close(&self);
+    ///
+    /// # Errors
+    /// [`JournalError::Lost`] where queued records could not be written in the time there is; it is closed all the same.
+    async fn close(&self) -> Result<(), JournalError>;
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use crate::journal::{Cursors, Deleted, JournalError, Position, Settlement, SinkState};
+use crate::journal::{Cursors, Deleted, JournalError, Position, Settlement, SinkState, disk};
 use thread::Request;
 
 /// Requests that may wait for the ledger's thread; each caller has one under way.
@@ -50,6 +50,17 @@ pub enum LedgerError {
     },
 }
 
+impl LedgerError {
+    /// Whether the disk is full or failing: what may pass while one waits.
+    pub fn is_disk_trouble(&self) -> bool {
+        match self {
+            Self::Io { error, .. } => disk::is_trouble(error),
+            Self::Sqlite { error, path } => schema::is_disk_trouble(error, path),
+            Self::Version { .. } => false,
+        }
+    }
+}
+
 /// What opening found.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Opened {
@@ -59,7 +70,8 @@ pub struct Opened {
     pub set_aside: Option<PathBuf>,
 }
 
-/// The open ledger.
+/// The ledger. [`Ledger::default`] is not open yet: until [`Ledger::attach`] it answers as a closed one does.
+#[derive(Default)]
 pub struct Ledger {
     requests: std::sync::Mutex<Option<tokio::sync::mpsc::Sender<Request>>>,
     thread: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -71,13 +83,25 @@ impl Ledger {
     /// # Errors
     /// Where no ledger can be had at that path, or a later version wrote it.
     pub fn open(path: &Path) -> Result<(Self, Opened), LedgerError> {
+        let ledger = Self::default();
+        let opened = ledger.attach(path)?;
+        Ok((ledger, opened))
+    }
+
+    /// The same for one that is in use already and could not be opened before. Blocks.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`]; then nothing has changed, and it may be called again.
+    pub fn attach(&self, path: &Path) -> Result<Opened, LedgerError> {
         let (connection, opened) = schema::open(path)?;
         let (requests, inbox) = tokio::sync::mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("ledger".into())
             .spawn(move || thread::serve(connection, inbox))
             .map_err(|error| LedgerError::Io { path: path.to_owned(), error })?;
-        Ok((Self { requests: Some(requests).into(), thread: Some(thread).into() }, opened))
+        *self.requests.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(requests);
+        *self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(thread);
+        Ok(opened)
     }
 
     async fn ask<T>(&self, make: impl FnOnce(thread::Reply<T>) -> Request) -> Result<T, JournalError> {
@@ -103,7 +127,7 @@ impl Ledger {
 }
 
 fn gone() -> JournalError {
-    JournalError::Cursors("the ledger is closed".into())
+    JournalError::Cursors("the ledger is not open".into())
 }
 
 #[async_trait]

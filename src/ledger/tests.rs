@@ -178,3 +178,46 @@ fn what_was_deleted_is_kept_until_every_sink_is_past_it() {
     assert_eq!(all(&ledger, 0, 100), [stretch(20), stretch(30), stretch(40)]);
     ledger.close();
 }
+
+#[test]
+fn an_empty_database_that_a_full_disk_left_behind_is_completed_and_is_no_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA journal_mode = WAL").unwrap();
+    assert!(std::fs::metadata(&path).unwrap().len() > 0);
+    assert_eq!(Ledger::open(&path).unwrap().1, Opened { fresh: true, set_aside: None });
+}
+
+#[tokio::test]
+async fn a_ledger_that_could_not_be_opened_can_be_attached_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ledger, path) = (Ledger::default(), folder.path().join("not/ledger.db"));
+    assert!(ledger.attach(&path).is_err());
+    assert!(ledger.load("crm").await.is_err());
+    std::fs::create_dir(folder.path().join("not")).unwrap();
+    assert!(ledger.attach(&path).unwrap().fresh);
+    ledger.settle(vec![step("crm", 3, vec![])]).await.unwrap();
+    ledger.close();
+}
+
+#[test]
+fn a_disk_that_is_full_or_failing_is_told_from_what_waiting_does_not_cure() {
+    use rusqlite::ffi::{self, SQLITE_BUSY, SQLITE_CANTOPEN, SQLITE_CORRUPT, SQLITE_FULL, SQLITE_IOERR, SQLITE_PERM};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    // 28 ENOSPC, 122 EDQUOT, 5 EIO; 13 EACCES, 30 EROFS, 2 ENOENT
+    for (errno, wanted) in [(28, true), (122, true), (5, true), (13, false), (30, false), (2, false)] {
+        let error = LedgerError::Io { path: path.clone(), error: std::io::Error::from_raw_os_error(errno) };
+        assert_eq!(error.is_disk_trouble(), wanted, "{error}");
+    }
+    let io_read = ffi::SQLITE_IOERR_READ;
+    for (code, wanted) in [(SQLITE_FULL, true), (SQLITE_IOERR, true), (io_read, true), (SQLITE_CANTOPEN, false)]
+        .into_iter()
+        .chain([(SQLITE_CORRUPT, false), (SQLITE_PERM, false), (SQLITE_BUSY, false)])
+    {
+        let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+        let error = LedgerError::Sqlite { path: path.clone(), error };
+        assert_eq!(error.is_disk_trouble(), wanted, "{error}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the probe was left behind");
+}

@@ -33,10 +33,10 @@ fn goes_on(world: &World, expected: &[u64], last: u64) -> Recovered {
     assert!(new[0] > last, "a position was given twice");
     let all = [expected, &[900]].concat();
     assert_eq!(numbers(&journal), all);
-    run(journal.close());
+    run(journal.close()).unwrap();
     let (journal, again) = world.open();
     assert_eq!((numbers(&journal), again.scanned), (all, 0), "and once more");
-    run(journal.close());
+    run(journal.close()).unwrap();
     recovered
 }
 
@@ -136,7 +136,7 @@ fn a_reader_is_told_once_how_many_damaged_records_it_has_passed() {
         let world = World::with_segments(2048);
         let (journal, _) = world.open();
         let given = fill(&journal, 0..30);
-        run(journal.close());
+        let _ = run(journal.close());
         edit(&segments(&world.dir)[1], |bytes| {
             let end = bytes.len().min(at_byte + len);
             bytes[at_byte..end].iter_mut().for_each(|b| *b ^= 1);
@@ -167,7 +167,7 @@ fn rot_in_a_sealed_segment_is_passed_over_by_readers_and_its_bytes_are_kept_asid
     let world = World::with_segments(2048);
     let (journal, _) = world.open();
     fill(&journal, 0..30);
-    run(journal.close());
+    run(journal.close()).unwrap();
     let files = segments(&world.dir);
     edit(&files[1], |bytes| bytes[1024 + 80] ^= 1);
     let (journal, recovered) = world.open();
@@ -187,7 +187,7 @@ fn one_header_copy_is_enough_and_without_both_the_file_is_moved_aside_whole() {
         let world = World::with_segments(2048);
         let (journal, _) = world.open();
         let given = fill(&journal, 0..30);
-        run(journal.close());
+        run(journal.close()).unwrap();
         let file = segments(&world.dir)[1].clone();
         edit(&file, |bytes| copies.iter().for_each(|copy| bytes[copy + 20] ^= 1));
         let (journal, recovered) = world.open();
@@ -212,7 +212,7 @@ fn a_footer_that_is_missing_cut_or_damaged_is_rebuilt_by_a_scan() {
         fill(&journal, 0..30);
         let counts = run(journal.counts(at(0))).unwrap();
         let prints = journal.fingerprints(0, 1000);
-        run(journal.close());
+        run(journal.close()).unwrap();
         let sealed: Vec<Vec<u8>> = segments(&world.dir).iter().map(|f| std::fs::read(f).unwrap()).collect();
         for file in segments(&world.dir) {
             edit(&file, |bytes| match damage {
@@ -230,7 +230,7 @@ fn a_footer_that_is_missing_cut_or_damaged_is_rebuilt_by_a_scan() {
         assert_eq!(numbers(&journal), (0..30).collect::<Vec<_>>());
         assert_eq!(run(journal.counts(at(0))).unwrap(), counts);
         assert_eq!(journal.fingerprints(0, 1000), prints);
-        run(journal.close());
+        run(journal.close()).unwrap();
         let again: Vec<Vec<u8>> = segments(&world.dir).iter().map(|f| std::fs::read(f).unwrap()).collect();
         assert!(again == sealed, "the same footers as before");
     }
@@ -241,7 +241,7 @@ fn fingerprints_that_rotted_in_a_footer_are_read_from_the_records() {
     let world = World::new();
     let (journal, _) = world.open();
     fill(&journal, 0..30);
-    run(journal.close());
+    run(journal.close()).unwrap();
     let end = offsets(30)[30];
     edit(&only_segment(&world), |bytes| bytes[end + 20] ^= 1);
     let (journal, recovered) = world.open();

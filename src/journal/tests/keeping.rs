@@ -116,7 +116,7 @@ fn past_max_size_settled_segments_go_before_their_time_and_then_the_oldest_owed_
     fill(&journal, 40..120);
     until("down to size", || journal.stat().bytes <= 16_384 + 2048);
     after_a_pass(&journal);
-    run(journal.close());
+    run(journal.close()).unwrap();
     let (journal, _) = world.open();
     let chunk = run(journal.read(at(offsets[20]), 1)).unwrap();
     assert!(chunk.gap.is_some(), "the laggard's oldest went");
@@ -254,7 +254,7 @@ fn a_footer_that_cannot_be_written_costs_nothing_but_a_scan_at_the_next_start() 
     world.disk.on(2, Act::Fail(EIO), |op| matches!(op, Op::Write(_, at, n) if *at > 1024 && *n != 187 && *n != 171));
     fill(&journal, 3..30);
     assert_eq!(numbers(&journal), (0..30).collect::<Vec<_>>());
-    run(journal.close());
+    run(journal.close()).unwrap();
     let (journal, recovered) = world.open();
     assert!(recovered.scanned > 0 && recovered.rot.is_empty());
     assert_eq!(numbers(&journal), (0..30).collect::<Vec<_>>());
