@@ -73,9 +73,11 @@ impl<'b> Call<'b> {
         let begun = Instant::now();
         loop {
             self.fill(&mut flight, &to);
+            if let Some(why) = producer.fatal() {
+                producer.end(&why);
+            }
             let known = state.borrow_and_update().clone();
-            if let Some(why) = known.fatal.as_ref().or(known.over.as_ref()) {
-                producer.end(why);
+            if let Some(why) = &known.over {
                 // What has arrived until now has arrived.
                 while let Ok(one) = landed.try_recv() {
                     self.settle(&mut flight, one);

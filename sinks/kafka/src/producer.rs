@@ -14,7 +14,7 @@ use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{
     BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer,
 };
-use sink_api::Reason;
+use sink_api::{Reason, code};
 use tokio::sync::{mpsc, watch};
 
 use crate::verdict;
@@ -29,8 +29,6 @@ const PROBE: Duration = Duration::from_secs(5);
 pub struct State {
     /// Why it has ended.
     pub over: Option<Reason>,
-    /// Why it cannot go on, though nobody has ended it yet.
-    pub fatal: Option<Reason>,
     /// What was last said about connections, with nothing delivered since.
     pub trouble: Option<Reason>,
     /// Since when no broker can be used, with nothing delivered since.
@@ -53,9 +51,12 @@ impl State {
         if down && self.down.is_none() {
             self.down = Some(Instant::now());
         }
-        // "All brokers are down" says less than why the last of them is.
-        if error != Code::AllBrokersDown || self.trouble.is_none() {
-            self.trouble = Some(verdict::reason(error, said));
+        // That a connection failed, or that all have, says less than why one of them did.
+        let telling = |code: &str| [code::AUTH, code::TLS, code::DNS].contains(&code);
+        let new = verdict::reason(error, said);
+        let keeps = |old: &Reason| error == Code::AllBrokersDown || (telling(old.code) && !telling(new.code));
+        if !self.trouble.as_ref().is_some_and(keeps) {
+            self.trouble = Some(new);
         }
     }
 }
@@ -118,10 +119,8 @@ impl ClientContext for Ear {
 
     fn error(&self, error: KafkaError, said: &str) {
         let Some(code) = error.rdkafka_error_code() else { return };
-        self.state.send_modify(|state| match code {
-            Code::Fatal => state.fatal = Some(verdict::reason(code, said)),
-            _ => state.note(code, said),
-        });
+        // A fatal error comes with the code of its cause; calls wake up by the note and ask for it.
+        self.state.send_modify(|state| state.note(code, said));
     }
 }
 
@@ -166,15 +165,20 @@ impl Producer {
 
     /// Whether it is of no use any more.
     pub fn is_over(&self) -> bool {
-        let state = self.state.borrow();
-        state.over.is_some() || state.fatal.is_some()
+        self.state.borrow().over.is_some() || self.fatal().is_some()
+    }
+
+    /// Why librdkafka cannot go on with it, if that is so.
+    pub fn fatal(&self) -> Option<Reason> {
+        let (_, said) = self.native.client().fatal_error()?;
+        Some(verdict::reason(Code::Fatal, &said))
     }
 
     /// Hands a message over. Never waits.
     pub fn send(&self, message: Message<'_>, ticket: Ticket) -> Handed {
         // Held while the message is handed over, so that nothing can slip in behind the purge of `end`.
         let state = self.state.borrow();
-        if state.over.is_some() || state.fatal.is_some() {
+        if state.over.is_some() {
             return Handed::Over;
         }
         let record = BaseRecord::with_opaque_to(message.topic, Box::new(ticket))
@@ -185,6 +189,7 @@ impl Producer {
         match self.native.send(record).map_err(|(error, _)| error.rdkafka_error_code()) {
             Ok(()) => Handed::Queued,
             Err(Some(Code::QueueFull)) => Handed::Full,
+            Err(Some(Code::Fatal)) => Handed::Over,
             Err(code) => Handed::Refused(code.unwrap_or(Code::Unknown)),
         }
     }

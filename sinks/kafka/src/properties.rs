@@ -46,6 +46,8 @@ const DEFAULTS: &[(&[&str], &str)] = &[
     (&["message.max.bytes"], "16777216"),
     // How long a topic may be unknown before that is believed; well below the core's `timeout`.
     (&["topic.metadata.propagation.max.ms"], "5000"),
+    // Rights that were given, and topics that were made, are seen that soon.
+    (&["topic.metadata.refresh.interval.ms"], "30000"),
     (&["reconnect.backoff.max.ms"], "2000"),
     (&["socket.keepalive.enable"], "true"),
 ];
