@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
+use rdkafka::error::RDKafkaErrorCode as Code;
 use sink_api::{Batch, Outcome, Reason, Report, code};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout_at;
@@ -26,8 +27,8 @@ pub struct Call<'b> {
     follower: Vec<Option<usize>>,
     /// May be sent now, in this order.
     waiting: VecDeque<usize>,
-    /// Part of a set of messages that was too large for the topic.
-    suspects: VecDeque<usize>,
+    /// Part of a set of messages that a broker refused, each with its outcome if it is to blame.
+    suspects: VecDeque<(usize, Outcome)>,
 }
 
 /// Messages under way with a producer.
@@ -103,18 +104,18 @@ impl<'b> Call<'b> {
         !self.suspects.is_empty()
     }
 
-    /// Sends what is suspected one by one, with nothing else under way at this producer, so that what is too large is
+    /// Sends what is suspected one by one, with nothing else under way at this producer, so that what is to blame is
     /// known by name. What follows in its key goes the same way.
     pub async fn run_alone(&mut self, producer: &Producer) {
-        while let Some(i) = self.suspects.pop_front() {
+        while let Some((i, _)) = self.suspects.pop_front() {
             self.waiting.push_back(i);
             let before = self.suspects.len();
             // One message at a time: nothing else of this call is waiting, followers come one after the other.
             self.run(producer).await;
             if self.suspects.len() > before
-                && let Some(guilty) = self.suspects.pop_back()
+                && let Some((guilty, outcome)) = self.suspects.pop_back()
             {
-                self.report.set(self.batch, guilty, too_large());
+                self.report.set(self.batch, guilty, outcome);
             }
         }
     }
@@ -122,7 +123,7 @@ impl<'b> Call<'b> {
     /// Gives up what is not settled yet.
     pub fn give_up(mut self, why: &Reason) -> Report {
         let suspects = std::mem::take(&mut self.suspects);
-        self.leave(suspects, why);
+        self.leave(suspects.into_iter().map(|(i, _)| i), why);
         self.report
     }
 
@@ -141,10 +142,10 @@ impl<'b> Call<'b> {
                     return;
                 }
                 // Found by librdkafka before it was put beside others.
-                Handed::Refused(error) => match verdict::of(error, self.plan.topic.is_constant()) {
-                    Failure::TooLarge => self.report.set(self.batch, i, too_large()),
-                    Failure::Outcome(outcome) => self.report.set(self.batch, i, outcome),
-                },
+                Handed::Refused(error) => {
+                    let (Failure::Suspect(outcome) | Failure::Outcome(outcome)) = self.verdict(error);
+                    self.report.set(self.batch, i, outcome);
+                }
             }
         }
     }
@@ -156,13 +157,13 @@ impl<'b> Call<'b> {
             key: &delivery.key,
             value: &message::value(delivery, self.plan.format),
             headers: message::headers(delivery, self.plan.format),
-            time: delivery.event.time.as_millisecond(),
         };
         producer.send(message, Ticket { index, to })
     }
 
     fn settle(&mut self, flight: &mut Flight<'_>, one: Landed) {
-        if !flight.indices.remove(&one.index) {
+        // Purged, because the producer has ended: what ended it says why, in a moment.
+        if matches!(one.result, Err(Code::PurgeQueue | Code::PurgeInflight)) || !flight.indices.remove(&one.index) {
             return;
         }
         let failure = match one.result {
@@ -171,12 +172,16 @@ impl<'b> Call<'b> {
                 self.waiting.extend(self.follower.get(one.index).copied().flatten());
                 return;
             }
-            Err(error) => verdict::of(error, self.plan.topic.is_constant()),
+            Err(error) => self.verdict(error),
         };
         match failure {
-            Failure::TooLarge => self.suspects.push_back(one.index),
+            Failure::Suspect(outcome) => self.suspects.push_back((one.index, outcome)),
             Failure::Outcome(outcome) => self.report.set(self.batch, one.index, outcome),
         }
+    }
+
+    fn verdict(&self, error: Code) -> Failure {
+        verdict::of(error, self.plan.topic.is_constant())
     }
 
     /// Gives up what is under way and what waits.
@@ -190,10 +195,6 @@ impl<'b> Call<'b> {
             self.report.set(self.batch, i, Outcome::Retry { after: None, why: why.clone() });
         }
     }
-}
-
-fn too_large() -> Outcome {
-    Outcome::reject(verdict::TOO_LARGE, "the message is larger than the topic, or `message.max.bytes`, allows")
 }
 
 /// The next report; `None` where something is known about the producer that was not before. Cancel-safe.

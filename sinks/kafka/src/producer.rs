@@ -88,8 +88,6 @@ pub struct Message<'m> {
     pub value: &'m [u8],
     /// Its headers.
     pub headers: OwnedHeaders,
-    /// Its time, in milliseconds since 1970.
-    pub time: i64,
 }
 
 /// What became of an attempt to hand a message to librdkafka.
@@ -184,8 +182,7 @@ impl Producer {
         let record = BaseRecord::with_opaque_to(message.topic, Box::new(ticket))
             .key(message.key)
             .payload(message.value)
-            .headers(message.headers)
-            .timestamp(message.time);
+            .headers(message.headers);
         match self.native.send(record).map_err(|(error, _)| error.rdkafka_error_code()) {
             Ok(()) => Handed::Queued,
             Err(Some(Code::QueueFull)) => Handed::Full,

@@ -26,8 +26,9 @@ pub const KAFKA: &str = "kafka";
 pub enum Failure {
     /// The delivery's outcome.
     Outcome(Outcome),
-    /// A set of messages was too large for the topic; which of them is to blame is not said.
-    TooLarge,
+    /// Brokers refuse messages by the set, and need not say which of them is to blame: the outcome of one that was
+    /// alone in its set.
+    Suspect(Outcome),
 }
 
 /// The verdict on a delivery that was answered with this code. `constant`: the topic is the same for every event.
@@ -36,12 +37,17 @@ pub fn of(error: Code, constant: bool) -> Failure {
     let retry = |code| Failure::Outcome(Outcome::retry(code, text.clone()));
     let reject = |code| Failure::Outcome(Outcome::reject(code, text.clone()));
     match error {
-        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => Failure::TooLarge,
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
+            let what = "the message is larger than the topic, or `message.max.bytes`, allows";
+            Failure::Suspect(Outcome::reject(TOO_LARGE, what))
+        }
+        Code::InvalidRecord | Code::InvalidTimestamp | Code::UnsupportedForMessageFormat => {
+            Failure::Suspect(Outcome::reject(REFUSED, text))
+        }
         Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition | Code::InvalidTopic => {
             if constant { retry(UNKNOWN_TOPIC) } else { reject(UNKNOWN_TOPIC) }
         }
         Code::TopicAuthorizationFailed if !constant => retry(TOPIC_AUTH),
-        Code::InvalidRecord | Code::InvalidTimestamp | Code::UnsupportedForMessageFormat => reject(REFUSED),
         _ => retry(code_of(error)),
     }
 }
@@ -78,11 +84,14 @@ mod tests {
     use super::*;
 
     fn row(error: Code, constant: bool) -> String {
-        match of(error, constant) {
-            Failure::TooLarge => "too large".to_owned(),
-            Failure::Outcome(Outcome::Delivered) => "delivered".to_owned(),
-            Failure::Outcome(Outcome::Retry { why, .. }) => format!("retry {}", why.code),
-            Failure::Outcome(Outcome::Reject { why }) => format!("reject {}", why.code),
+        let (alone, outcome) = match of(error, constant) {
+            Failure::Suspect(outcome) => ("alone: ", outcome),
+            Failure::Outcome(outcome) => ("", outcome),
+        };
+        match outcome {
+            Outcome::Delivered => "delivered".to_owned(),
+            Outcome::Retry { why, .. } => format!("{alone}retry {}", why.code),
+            Outcome::Reject { why } => format!("{alone}reject {}", why.code),
         }
     }
 
@@ -90,9 +99,9 @@ mod tests {
     fn every_kind_of_answer_has_its_row() {
         let rows: &[(Code, &str, &str)] = &[
             // code, with one topic for all events, with a topic each
-            (Code::MessageSizeTooLarge, "too large", "too large"),
-            (Code::MessageBatchTooLarge, "too large", "too large"),
-            (Code::InvalidMessageSize, "too large", "too large"),
+            (Code::MessageSizeTooLarge, "alone: reject too_large", "alone: reject too_large"),
+            (Code::MessageBatchTooLarge, "alone: reject too_large", "alone: reject too_large"),
+            (Code::InvalidMessageSize, "alone: reject too_large", "alone: reject too_large"),
             (Code::UnknownTopic, "retry unknown_topic", "reject unknown_topic"),
             (Code::UnknownTopicOrPartition, "retry unknown_topic", "reject unknown_topic"),
             (Code::UnknownPartition, "retry unknown_topic", "reject unknown_topic"),
@@ -101,8 +110,8 @@ mod tests {
             (Code::ClusterAuthorizationFailed, "retry auth", "retry auth"),
             (Code::SaslAuthenticationFailed, "retry auth", "retry auth"),
             (Code::Authentication, "retry auth", "retry auth"),
-            (Code::InvalidRecord, "reject refused", "reject refused"),
-            (Code::InvalidTimestamp, "reject refused", "reject refused"),
+            (Code::InvalidRecord, "alone: reject refused", "alone: reject refused"),
+            (Code::InvalidTimestamp, "alone: reject refused", "alone: reject refused"),
             (Code::BrokerTransportFailure, "retry connect", "retry connect"),
             (Code::AllBrokersDown, "retry connect", "retry connect"),
             (Code::Resolve, "retry dns", "retry dns"),
@@ -113,6 +122,7 @@ mod tests {
             (Code::Fatal, "retry fatal", "retry fatal"),
             (Code::NotEnoughReplicas, "retry kafka", "retry kafka"),
             (Code::NotLeaderForPartition, "retry kafka", "retry kafka"),
+            (Code::InvalidDifferentRecord, "retry kafka", "retry kafka"),
             (Code::PurgeInflight, "retry kafka", "retry kafka"),
             (Code::KafkaStorageError, "retry kafka", "retry kafka"),
             (Code::Unknown, "retry kafka", "retry kafka"),

@@ -220,6 +220,7 @@ impl Cluster {
         let wait = Duration::from_secs(30);
         let metadata = consumer.fetch_metadata(Some(topic), wait).unwrap();
         let mut stored = Vec::new();
+        assert!(!metadata.topics()[0].partitions().is_empty(), "{topic}: {:?}", metadata.topics()[0].error());
         for partition in metadata.topics()[0].partitions() {
             let (low, high) = consumer.fetch_watermarks(topic, partition.id(), wait).unwrap();
             let mut place = TopicPartitionList::new();

@@ -56,3 +56,13 @@ async fn an_answer_that_speaks_of_rights_is_the_sink_s_fault_and_rights_given_la
     assert_eq!(open.verdicts(kit::events(2)).await, ["retry auth"; 2]);
     open.insist(open.batch(broker::PATIENCE, kit::events(2)), broker::PATIENCE).await;
 }
+
+#[tokio::test]
+async fn of_a_set_that_was_refused_only_the_one_to_blame_is_rejected() {
+    let cluster = mock();
+    let open = kit::open(&cluster.bootstrap_servers(), "t", "properties = { \"linger.ms\" = 50 }").await;
+    // The set of all three is refused; alone, the first is refused again, and the others are taken.
+    let refused = E::RD_KAFKA_RESP_ERR_INVALID_RECORD;
+    cluster.request_errors(RDKafkaApiKey::Produce, &[refused, refused]);
+    assert_eq!(open.verdicts(kit::events(3)).await, ["reject refused", "delivered", "delivered"]);
+}

@@ -1,7 +1,5 @@
 //! TLS, passwords, rights: over the SASL_SSL listener of the real broker.
 
-use std::time::Duration;
-
 use crate::broker::{self, Cluster};
 use crate::kit;
 
@@ -38,8 +36,10 @@ async fn a_wrong_password_is_the_sink_s_fault_and_is_not_shown() {
     let topic = cluster.topic(1, &[]).await;
     let table = table(&cluster, &topic, cluster.user(), "wrong-pass-2718", &trusted(&cluster));
     let open = kit::open_table(&table).await;
-    let batch = open.batch(Duration::from_secs(20), kit::events(2));
-    let slots = open.sink.deliver(&batch).await.into_slots();
+    // The call does not wait for its deadline: the breaker should hear of it before.
+    let batch = open.batch(10 * broker::PATIENCE, kit::events(2));
+    let report = tokio::time::timeout(broker::PATIENCE, open.sink.deliver(&batch)).await.expect("waits on");
+    let slots = report.into_slots();
     assert_eq!(slots.iter().map(kit::verdict).collect::<Vec<_>>(), ["retry auth"; 2], "{slots:?}");
     let why = open.sink.probe().await.unwrap_err();
     assert_eq!(why.code, "auth", "{why}");
@@ -67,7 +67,7 @@ async fn a_certificate_nobody_vouches_for_is_refused() {
     };
     let topic = cluster.topic(1, &[]).await;
     let open = kit::open_table(&table(&cluster, &topic, cluster.user(), cluster.password(), "")).await;
-    assert_eq!(open.within(Duration::from_secs(20), kit::events(1)).await, ["retry tls"]);
+    assert_eq!(open.within(broker::PATIENCE, kit::events(1)).await, ["retry tls"]);
     assert_eq!(open.sink.probe().await.unwrap_err().code, "tls");
     assert_eq!(cluster.stored(&topic).await, []);
 }

@@ -94,13 +94,3 @@ async fn sets_of_messages_larger_than_a_topic_takes_are_sent_one_by_one() {
     assert_eq!(open.verdicts((0..30).map(body)).await, ["delivered"; 30]);
     assert_eq!(cluster.stored(&topic).await.len(), 30);
 }
-
-#[tokio::test]
-async fn a_message_the_broker_will_not_have_is_rejected() {
-    let Some((cluster, _turn)) = broker::shared("kafka: a_message_the_broker_will_not_have_is_rejected").await else {
-        return;
-    };
-    let topic = cluster.topic(1, &[("message.timestamp.before.max.ms", "1000")]).await;
-    let open = kit::open(cluster.brokers(), &topic, "").await;
-    assert_eq!(open.verdicts([event("t").time("2020-01-01T00:00:00Z")]).await, ["reject refused"]);
-}
