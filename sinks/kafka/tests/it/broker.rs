@@ -45,9 +45,9 @@ impl Stored {
 }
 
 /// Straight to the terminal, as the harness swallows what the print macros write, and into the report.
-fn skipped(test: &str, why: &str) {
+fn note(line: &str) {
     use std::io::Write as _;
-    let line = format!("skipped: {test}: {why}\n");
+    let line = format!("{line}\n");
     std::io::stderr().write_all(line.as_bytes()).unwrap();
     if let Some(path) = std::env::var_os("HOOKRELAY_TEST_REPORT") {
         let mut report = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
@@ -55,16 +55,26 @@ fn skipped(test: &str, why: &str) {
     }
 }
 
+/// The cluster of `tests/services/up`, or the stand-in for it, shared with other tests.
+pub async fn any(test: &str) -> Option<(Cluster, RwLockReadGuard<'static, ()>)> {
+    let turn = TURN.read().await;
+    let cluster = Cluster::of_environment(test)?;
+    if let Some(name) = cluster.stand_in() {
+        note(&format!("on the stand-in {name}: {test}"));
+    }
+    Some((cluster, turn))
+}
+
 /// The cluster of `tests/services/up`, shared with other tests.
 pub async fn shared(test: &str) -> Option<(Cluster, RwLockReadGuard<'static, ()>)> {
     let turn = TURN.read().await;
-    Some((Cluster::of_environment(test)?, turn))
+    Some((Cluster::real(test)?, turn))
 }
 
 /// The same, with no other test beside: its brokers may be stopped.
 pub async fn alone(test: &str) -> Option<(Cluster, RwLockWriteGuard<'static, ()>)> {
     let turn = TURN.write().await;
-    Some((Cluster::of_environment(test)?, turn))
+    Some((Cluster::real(test)?, turn))
 }
 
 fn script() -> PathBuf {
@@ -92,8 +102,19 @@ impl Cluster {
         let why = std::env::var("HOOKRELAY_TEST_KAFKA_MISSING");
         let why =
             why.unwrap_or_else(|_| "HOOKRELAY_TEST_KAFKA is not set; `eval \"$(tests/services/up)\"` sets it".into());
-        skipped(test, &why);
+        note(&format!("skipped: {test}: {why}"));
         None
+    }
+
+    fn real(test: &str) -> Option<Self> {
+        let cluster = Self::of_environment(test)?;
+        let Some(name) = cluster.stand_in() else { return Some(cluster) };
+        note(&format!("skipped: {test}: needs Apache Kafka, and there is only the stand-in {name}"));
+        None
+    }
+
+    fn stand_in(&self) -> Option<&str> {
+        self.0.get("HOOKRELAY_TEST_KAFKA_STANDIN").map(String::as_str)
     }
 
     /// A cluster of three brokers beside it, started here.

@@ -9,7 +9,7 @@ use crate::{broker, kit};
 #[tokio::test]
 async fn a_raw_message_is_the_body_with_the_attributes_beside_it() {
     let test = "kafka: a_raw_message_is_the_body_with_the_attributes_beside_it";
-    let Some((cluster, _turn)) = broker::shared(test).await else { return };
+    let Some((cluster, _turn)) = broker::any(test).await else { return };
     let topic = cluster.topic(1, &[]).await;
     let more = "headers = { team = \"support\", \"x-from\" = \"{source}/{subject}\" }";
     let open = kit::open(cluster.brokers(), &topic, more).await;
@@ -42,7 +42,7 @@ async fn a_raw_message_is_the_body_with_the_attributes_beside_it() {
 
 #[tokio::test]
 async fn an_empty_body_is_an_empty_value_and_no_tombstone() {
-    let Some((cluster, _turn)) = broker::shared("kafka: an_empty_body_is_an_empty_value_and_no_tombstone").await else {
+    let Some((cluster, _turn)) = broker::any("kafka: an_empty_body_is_an_empty_value_and_no_tombstone").await else {
         return;
     };
     let topic = cluster.topic(1, &[]).await;
@@ -55,7 +55,7 @@ async fn an_empty_body_is_an_empty_value_and_no_tombstone() {
 
 #[tokio::test]
 async fn a_structured_message_is_one_json_object() {
-    let Some((cluster, _turn)) = broker::shared("kafka: a_structured_message_is_one_json_object").await else { return };
+    let Some((cluster, _turn)) = broker::any("kafka: a_structured_message_is_one_json_object").await else { return };
     let topic = cluster.topic(1, &[]).await;
     let open = kit::open(cluster.brokers(), &topic, "format = \"cloudevents\"").await;
     assert_eq!(open.verdicts([event("t").subject("s").body("{ \"a\": 1 }")]).await, ["delivered"]);
