@@ -9,14 +9,14 @@ help: ## what there is to do
 demo: ## build, start the daemon on config.example.toml, send one signed sample of each type, show what arrived; ONCE=1: then stop
 	@tests/services/demo
 
-test: ## every test
-	@tests/services/tools cargo cc
-	cargo test --workspace --no-fail-fast
+test: ## every test; starts the real servers they need (tests/services/up) and stops them again
+	@tests/services/tools cargo cc c++ make ssl
+	tests/services/with cargo test --workspace --no-fail-fast
 	@echo "make test: all tests passed"
 
 check: ## what CI looks at besides the tests: format, lints, docs, dependencies
 	@.ci/run check
 
 bench: ## requests/s, p99 and CPU beside a bare hyper server (minutes); ARGS=--quick for a trial, ARGS=--help for more
-	@tests/services/tools cargo cc
+	@tests/services/tools cargo cc c++ make ssl
 	cargo bench --bench relay -- $(ARGS)

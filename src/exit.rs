@@ -6,6 +6,7 @@
 //! | 1 | it did not work; the text says what |
 //! | 2 | the command line is not understood (clap) |
 //! | 69 | something it needs cannot be reached: the daemon, or a sink under `check --connect` (EX_UNAVAILABLE) |
+//! | 74 | stopped while the disk could not be written: accepted events are lost, the log names them (EX_IOERR) |
 //! | 75 | another process holds the data folder (EX_TEMPFAIL) |
 //! | 78 | the config has faults, or there is none (EX_CONFIG) |
 
@@ -23,6 +24,7 @@ Exit codes:
   1   it did not work; the text on standard error says what
   2   the command line is not understood
   69  something it needs cannot be reached: the daemon, or a sink under `check --connect`
+  74  stopped while the disk could not be written: accepted events are lost, the log names them
   75  another process holds the data folder
   78  the config has faults (each with FILE:LINE:COL on standard error), or there is none";
 
@@ -30,6 +32,7 @@ Exit codes:
 pub fn code(failure: &Failure) -> u8 {
     match failure {
         Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+        Failure::Daemon(DaemonError::Journal(JournalError::Lost(_))) => 74,
         Failure::Daemon(DaemonError::Journal(JournalError::Locked { .. })) => 75,
         Failure::Output(_) | Failure::Refused(_) | Failure::Daemon(_) => 1,
         Failure::Usage(_) => 2,
@@ -66,6 +69,7 @@ mod tests {
             (Failure::Daemon(DaemonError::Runtime(io::ErrorKind::Other.into())), 1),
             (Failure::Usage("x".into()), 2),
             (Failure::Unavailable("x".into()), 69),
+            (Failure::Daemon(DaemonError::Journal(JournalError::Lost("2 accepted events".into()))), 74),
             (Failure::Daemon(DaemonError::Journal(locked)), 75),
             (Failure::ConfigTold, 78),
             (Failure::NoConfig(vec![]), 78),

@@ -12,9 +12,13 @@ fn ours(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(name)
 }
 
-/// Straight to the terminal: the harness swallows what the print macros write.
+/// Straight to the terminal, as the harness swallows what the print macros write, and into the report of `make test`.
 fn say(line: &str) {
     std::io::stderr().write_all(line.as_bytes()).unwrap();
+    if let Some(report) = std::env::var_os("HOOKRELAY_TEST_REPORT") {
+        let mut report = fs::OpenOptions::new().create(true).append(true).open(report).unwrap();
+        report.write_all(line.as_bytes()).unwrap();
+    }
 }
 
 /// Runs a tool; `None`, said aloud, where it is not installed.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
-use sink_api::{DiskFloor, Sink, SinkContext};
+use sink_api::{DiskFloor, SinkContext};
 
 use super::{Failure, block_on, count};
 use crate::config::{self, Config, Faults, Located, SinkEntry};
@@ -26,8 +26,8 @@ pub struct CheckArgs {
 /// For `--help`.
 pub const HELP: &str = "\
 Faults go to standard error, all at once, each beginning FILE:LINE:COL: error: … Values that
-came in by ${…} are shown as ${NAME}. --connect opens each sink as `run` would (a database that
-is missing is created) and delivers nothing.
+came in by ${…} are shown as ${NAME}. --connect asks each sink whether it could take deliveries
+now; it delivers, creates and changes nothing, and says what `run` would create.
 
 Exit codes: 0 fine, 78 the config has faults, 69 a sink did not answer (--connect only).";
 
@@ -49,8 +49,22 @@ struct Probed {
     sink: String,
     kind: &'static str,
     ok: bool,
+    /// Why not, where it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
+    /// What is worth knowing, where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
+}
+
+impl Probed {
+    fn said(&self) -> String {
+        match (&self.why, &self.note) {
+            (Some(why), _) => why.clone(),
+            (None, Some(note)) => format!("ok: {note}"),
+            (None, None) => "ok".to_owned(),
+        }
+    }
 }
 
 /// Validates a config file.
@@ -89,8 +103,7 @@ fn passed(config: &Config, args: &CheckArgs, out: &mut dyn Write) -> Result<(), 
     } else {
         let width = config.sinks.iter().map(|s| s.name.len()).max().unwrap_or_default();
         for probed in probed.iter().flatten() {
-            let said = probed.why.as_deref().unwrap_or("ok");
-            writeln!(out, "  {:width$}  {:7} {said}", probed.sink, probed.kind)?;
+            writeln!(out, "  {:width$}  {:7} {}", probed.sink, probed.kind, probed.said())?;
         }
     }
     if failed == 0 { Ok(()) } else { Err(Failure::Unavailable(format!("{} did not answer", count(failed, "sink")))) }
@@ -107,13 +120,16 @@ async fn probe_all(config: &Config) -> Result<Vec<Probed>, Failure> {
     for sink in &config.sinks {
         let asked = tokio::time::timeout(PROBE_TIMEOUT, probe(config, sink)).await;
         let answer = asked.unwrap_or_else(|_| Err(format!("no answer within {} s", PROBE_TIMEOUT.as_secs())));
-        let why = answer.err().map(|why| config.masks.mask(&why));
-        probed.push(Probed { sink: sink.name.clone(), kind: sink.kind.name, ok: why.is_none(), why });
+        let (why, note) = match answer {
+            Ok(note) => (None, note.map(|note| config.masks.mask(&note))),
+            Err(why) => (Some(config.masks.mask(&why)), None),
+        };
+        probed.push(Probed { sink: sink.name.clone(), kind: sink.kind.name, ok: why.is_none(), why, note });
     }
     Ok(probed)
 }
 
-async fn probe(config: &Config, entry: &SinkEntry) -> Result<(), String> {
+async fn probe(config: &Config, entry: &SinkEntry) -> Result<Option<String>, String> {
     // A folder that goes away again: what a sink remembers is the daemon's alone.
     let state = Scratch::new(&entry.name).map_err(|error| format!("no temporary folder: {error}"))?;
     let context = SinkContext {
@@ -122,10 +138,7 @@ async fn probe(config: &Config, entry: &SinkEntry) -> Result<(), String> {
         state_dir: state.0.clone(),
         floor: DiskFloor { min_free: config.journal.min_free.0 },
     };
-    let sink: Box<dyn Sink> = entry.config.build(&context).await.map_err(|error| error.to_string())?;
-    let answer = sink.probe().await.map_err(|reason| reason.to_string());
-    sink.close().await;
-    answer
+    entry.config.inspect(&context).await.map_err(|error| error.to_string())
 }
 
 /// A temporary folder, removed when dropped.

@@ -58,6 +58,31 @@ fn connect_asks_every_sink_and_names_the_one_that_does_not_answer() {
 }
 
 #[test]
+fn connect_says_what_run_would_create_and_creates_nothing() {
+    let setup = "CREATE TABLE IF NOT EXISTS t (event_id TEXT UNIQUE)";
+    let sinks = format!(
+        "[sinks.a]\nkind = \"sqlite\"\ndatabase = \"DIR/new/x.db\"\ntable = \"t\"\nsetup = \"{setup}\"\n\
+         [sinks.b]\nkind = \"file\"\npath = \"DIR/new/{{type}}.jsonl\"\n"
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.toml");
+    std::fs::write(&file, with_sinks(&sinks).replace("DIR", &dir.path().display().to_string())).unwrap();
+    let mut out = Vec::new();
+    run(&file, &CheckArgs { connect: true, json: false }, &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    let lines: Vec<&str> = text.lines().skip(1).collect();
+    let database = dir.path().join("new/x.db");
+    assert_eq!(lines[0], format!("  a  sqlite  ok: {} does not exist yet, `run` creates it", database.display()));
+    assert_eq!(lines[1], "  b  file    ok");
+    let mut out = Vec::new();
+    run(&file, &CheckArgs { connect: true, json: true }, &mut out).unwrap();
+    let json: Value = serde_json::from_slice(&out).unwrap();
+    assert!(json["sinks"][0]["note"].as_str().unwrap().ends_with("`run` creates it"), "{json}");
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["config.toml"]);
+}
+
+#[test]
 fn the_folder_a_probe_is_given_goes_away_with_all_it_holds() {
     let scratch = Scratch::new("archive").unwrap();
     let path = scratch.0.clone();

@@ -83,18 +83,18 @@ fn event(source: &Source, headers: Vec<(String, String)>, body: Bytes) -> Event 
         SourceKind::Interakt => typing::interakt(&body),
     };
     let id = Uuid::now_v7();
-    let (kind, subject) = (envelope.kind.into_owned(), envelope.subject.into_owned());
+    let subject: Arc<str> = envelope.subject.into();
     Event {
-        key: if subject.is_empty() { id.to_string() } else { subject.clone() },
+        key: if subject.is_empty() { id.to_string().into() } else { Arc::clone(&subject) },
         id,
-        source: source.name.clone(),
-        kind,
+        source: source.name.as_str().into(),
+        kind: envelope.kind.into(),
         subject,
         time: Timestamp::now(),
         method: "POST".into(),
-        path: source.config.path.clone(),
+        path: source.config.path.as_str().into(),
         remote: "127.0.0.1".into(),
-        headers,
+        headers: headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
         body,
     }
 }

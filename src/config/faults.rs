@@ -168,8 +168,10 @@ impl<'t> Report<'t> {
             let span = resolve(&fault.at, table, header);
             // serde says what it wanted and not for which key; the parser's words for an enum are its own.
             let message = fault.message.replace("wanted string or table", "invalid type, expected a string");
+            // `expected a size` speaks of no key of that name.
+            let names = |key: &str| !message.starts_with("invalid ") && message.contains(key);
             let message = match key_at(table, &span) {
-                Some(key) if !message.contains(key.rsplit('.').next().unwrap_or(&key)) => format!("`{key}`: {message}"),
+                Some(key) if !names(key.rsplit('.').next().unwrap_or(&key)) => format!("`{key}`: {message}"),
                 _ => message,
             };
             self.error(name, span, message, fault.help);

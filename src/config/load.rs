@@ -245,7 +245,7 @@ impl<'t> Loader<'t> {
             sinks.extend(entry.map(|entry| (entry, header.clone())));
             names.push((name, header));
         }
-        sinks::claim_faults(&sinks, &mut self.report);
+        sinks::claim_faults(&sinks, &self.base_dir, &mut self.report);
         if names.is_empty() {
             self.report.warning("", 0..0, "no sink is defined: events are kept in the journal and go nowhere", None);
         }

@@ -42,22 +42,24 @@ pub(super) fn resolve(at: &At, table: &DeTable<'_>, header: &Range<usize>) -> Ra
     }
 }
 
-/// The value of a dotted key; where the last parts are missing, the deepest one there is.
+/// The value of a dotted key; where the last parts are missing, the deepest one there is. A name may hold dots itself
+/// (`properties."linger.ms"`): the longest that is there is meant.
 fn key_span(path: &str, table: &DeTable<'_>) -> Option<Range<usize>> {
-    let mut parts = path.split('.');
-    let mut found = table.get(parts.next()?)?;
-    for part in parts {
-        let next = match found.get_ref() {
-            DeValue::Table(table) => table.get(part),
-            DeValue::Array(all) => part.parse::<usize>().ok().and_then(|n| all.get(n)),
-            _ => None,
-        };
-        match next {
-            Some(next) => found = next,
-            None => break,
+    let ends = std::iter::once(path.len()).chain(path.rmatch_indices('.').map(|(at, _)| at));
+    let (found, rest) = ends.filter_map(|end| Some((table.get(path.get(..end)?)?, path.get(end + 1..)))).next()?;
+    Some(rest.and_then(|rest| value_span(rest, found)).unwrap_or_else(|| found.span()))
+}
+
+fn value_span(path: &str, value: &Spanned<DeValue<'_>>) -> Option<Range<usize>> {
+    match value.get_ref() {
+        DeValue::Table(table) => key_span(path, table),
+        DeValue::Array(all) => {
+            let (index, rest) = path.split_once('.').map_or((path, None), |(index, rest)| (index, Some(rest)));
+            let found = index.parse::<usize>().ok().and_then(|n| all.get(n))?;
+            Some(rest.and_then(|rest| value_span(rest, found)).unwrap_or_else(|| found.span()))
         }
+        _ => None,
     }
-    Some(found.span())
 }
 
 /// The dotted key whose value covers these bytes, the deepest one; `None` where they are a key or the table itself.
@@ -114,12 +116,13 @@ mod tests {
 
     #[test]
     fn a_key_is_found_by_its_path_and_a_missing_one_by_its_parent() {
-        let text = "[s]\na = { b = [1, 2] }\n[s.t]\nc = 1\n";
+        let text = "[s]\na = { b = [1, 2], x.y = 3, \"x.y\" = 4 }\n[s.t]\nc = 1\n";
         let table = DeTable::parse(text).unwrap();
         let inner = table.get_ref().get("s").unwrap();
         let Some(table) = inner.get_ref().as_table() else { panic!() };
         let at = |key: &str| &text[resolve(&At::Key(key.into()), table, &inner.span())];
-        assert_eq!([at("a.b.1"), at("a.x"), at("t.c"), at("zz")], ["2", "{ b = [1, 2] }", "1", "[s]"]);
+        assert_eq!([at("a.b.1"), at("a.x.y"), at("a.x.z"), at("t.c"), at("zz")], ["2", "4", "x", "1", "[s]"]);
+        assert_eq!(at("a.z"), r#"{ b = [1, 2], x.y = 3, "x.y" = 4 }"#);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `[sinks.*]`: the core takes its own keys out of each table, the kind reads the rest. Knows no sink by name.
 
 use std::ops::Range;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use sink_api::fault::nearest;
@@ -138,20 +139,38 @@ fn warn_of_later(entry: &SinkEntry, place: &str, kept: &DeTable<'_>, header: &Ra
     }
 }
 
-/// Faults of two sinks that want the same thing to themselves.
-pub(super) fn claim_faults(sinks: &[(SinkEntry, Range<usize>)], report: &mut Report<'_>) {
+/// Faults of two sinks that want the same thing to themselves, a file by whatever name.
+pub(super) fn claim_faults(sinks: &[(SinkEntry, Range<usize>)], base_dir: &Path, report: &mut Report<'_>) {
     let mut owners: Vec<(String, &str)> = Vec::new();
     for (sink, header) in sinks {
         for claim in sink.config.claims() {
-            if let Some((_, owner)) = owners.iter().find(|(taken, _)| *taken == claim) {
+            let thing = match claim.strip_prefix("file:") {
+                Some(path) => format!("file:{}", lexical(&base_dir.join(path)).display()),
+                None => claim.clone(),
+            };
+            if let Some((_, owner)) = owners.iter().find(|(taken, _)| *taken == thing) {
                 let what = claim.split_once(':').map_or(claim.as_str(), |(_, which)| which);
                 let message = format!("[sinks.{owner}] and [sinks.{}] both want `{what}`, and only one may", sink.name);
                 report.error(&format!("sinks.{}", sink.name), header.clone(), message, None);
             } else {
-                owners.push((claim, &sink.name));
+                owners.push((thing, &sink.name));
             }
         }
     }
+}
+
+/// The path without `.` and `..`, by its letters alone: links are not followed.
+fn lexical(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            // Above `/` is `/`.
+            Component::ParentDir => _ = out.pop(),
+            plain => out.push(plain),
+        }
+    }
+    out
 }
 
 /// `a string`, `an integer`: a value's type with its article.

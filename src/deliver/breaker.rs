@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use sink_api::{Outcome, Reason, Uuid, code};
 
+use super::backoff::MAX_AFTER;
 use super::config::BreakerKeys;
 
 /// Different events that must fail, with no success between.
@@ -88,20 +89,26 @@ impl Breaker {
         }
     }
 
-    /// Opens it, or keeps it open with a longer wait after a failed probe.
-    pub fn trip(&mut self, why: Reason, now: Instant) -> Option<Change> {
+    /// Opens it, or keeps it open with a longer wait after a failed probe; no probe before `after`, which the sink
+    /// asked for, is over (an hour at most).
+    pub fn trip(&mut self, why: Reason, after: Option<Duration>, now: Instant) -> Option<Change> {
+        let asked = after.unwrap_or_default().min(MAX_AFTER);
         match self.state {
             State::Closed => {
                 let wait = self.keys.probe.0;
-                self.state = State::Open { until: now + wait, wait, since: now };
+                self.state = State::Open { until: now + wait.max(asked), wait, since: now };
                 Some(Change::Opened(why))
             }
             State::HalfOpen { wait, since } => {
                 let wait = wait.saturating_mul(2).min(self.keys.probe_max.0.max(self.keys.probe.0));
-                self.state = State::Open { until: now + wait, wait, since };
+                self.state = State::Open { until: now + wait.max(asked), wait, since };
                 None
             }
-            State::Open { .. } => None, // a batch that was under way when it opened
+            // Of a batch that was under way when it opened: it changes nothing but what the sink asks for.
+            State::Open { until, wait, since } => {
+                self.state = State::Open { until: until.max(now + asked), wait, since };
+                None
+            }
         }
     }
 
@@ -131,13 +138,15 @@ impl Breaker {
                 };
                 Some(self.close(since, now))
             }
-            Outcome::Retry { why, .. } => {
+            Outcome::Retry { why, after } => {
                 self.rejected.clear();
                 if self.failing.len() < FAILURES {
                     self.failing.insert(event);
                 }
                 let down = code::SINK_DOWN.contains(&why.code) || self.failing.len() >= FAILURES;
-                (down || matches!(self.state, State::HalfOpen { .. })).then(|| self.trip(why.clone(), now)).flatten()
+                (down || matches!(self.state, State::HalfOpen { .. }))
+                    .then(|| self.trip(why.clone(), *after, now))
+                    .flatten()
             }
             Outcome::Reject { why } => {
                 self.failing.remove(&event);
@@ -149,7 +158,7 @@ impl Breaker {
                     State::Closed if !storm => None,
                     // An answer, if a refusal: the sink is there. Only a storm keeps it shut.
                     State::HalfOpen { since, .. } if !storm => Some(self.close(since, now)),
-                    _ => self.trip(Reason::new(REJECT_STORM, format!("{REJECTS} in a row, last {why}")), now),
+                    _ => self.trip(Reason::new(REJECT_STORM, format!("{REJECTS} in a row, last {why}")), None, now),
                 }
             }
         }
@@ -209,6 +218,26 @@ mod tests {
         assert_eq!(b.note(id(2), &Outcome::Delivered, now), Some(Change::Closed));
         assert!(b.is_closed());
         assert_eq!(b.time_open(now + Duration::from_secs(99)), now - start);
+    }
+
+    #[test]
+    fn no_probe_comes_before_the_sink_asked_for_one() {
+        let (mut b, start) = breaker();
+        let asks =
+            |secs| Outcome::Retry { after: Some(Duration::from_secs(secs)), why: Reason::new(code::CONNECT, "") };
+        let opens_in = |b: &Breaker, now| b.probe_at().map(|at| at - now);
+        b.note(id(1), &asks(7), start);
+        assert_eq!(opens_in(&b, start), Some(Duration::from_secs(7)));
+        b.note(id(2), &asks(5), start);
+        assert_eq!(opens_in(&b, start), Some(Duration::from_secs(7)), "of the same batch, shorter");
+        b.note(id(3), &asks(9), start);
+        assert_eq!(opens_in(&b, start), Some(Duration::from_secs(9)), "of the same batch, longer");
+        b.probing();
+        b.note(id(1), &asks(86_400), start);
+        assert_eq!(opens_in(&b, start), Some(MAX_AFTER));
+        b.probing();
+        b.note(id(1), &Outcome::retry(code::CONNECT, ""), start);
+        assert_eq!(opens_in(&b, start), Some(Duration::from_secs(4)), "its own wait does not grow by what was asked");
     }
 
     #[test]

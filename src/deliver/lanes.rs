@@ -2,7 +2,7 @@
 //! and no two batches hold the same key. Pure; bounded by the worker's window.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,8 @@ pub struct Item {
     pub attempts: u32,
     /// The first attempt: when, by the wall clock in microseconds, and how long the breaker had been open by then.
     pub first: Option<FirstTry>,
+    /// When last tried, the target asked to be left alone until then.
+    pub told: Option<Instant>,
 }
 
 /// When a delivery was first tried.
@@ -39,7 +41,7 @@ pub struct FirstTry {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum LaneKey {
-    Key(String),
+    Key(Arc<str>),
     Lone(Place),
 }
 
@@ -85,7 +87,7 @@ impl Lanes {
     }
 
     fn key_of(&self, item: &Item) -> LaneKey {
-        if self.ordered { LaneKey::Key(item.delivery.key.clone()) } else { LaneKey::Lone(item.place) }
+        if self.ordered { LaneKey::Key(Arc::clone(&item.delivery.key)) } else { LaneKey::Lone(item.place) }
     }
 
     /// Adds a new delivery behind those of its key.
@@ -104,27 +106,39 @@ impl Lanes {
     /// At least one delivery where any is ready, whatever its size.
     pub fn take(&mut self, max_events: usize, max_bytes: u64) -> Vec<Item> {
         let mut batch: Vec<Item> = Vec::new();
-        let mut touched: HashSet<LaneKey> = HashSet::new();
+        let mut left: Vec<LaneKey> = Vec::new();
         let mut bytes = 0_u64;
-        while batch.len() < max_events {
-            let Some((&place, key)) = self.ready.first_key_value() else { break };
-            let key = key.clone();
-            let Some(lane) = self.lanes.get_mut(&key) else { break };
-            let size = lane.queue.front().map_or(0, |item| item.delivery.bytes().len() as u64);
-            if !batch.is_empty() && bytes + size > max_bytes {
+        while let Some((place, key)) = self.ready.pop_first() {
+            let Some(lane) = self.lanes.get_mut(&key) else { continue };
+            // Its run: up to where another lane's turn comes.
+            let until = self.ready.first_key_value().map(|(place, _)| *place);
+            let before = batch.len();
+            let mut fits = true;
+            while let Some(head) = lane.queue.front().filter(|head| until.is_none_or(|until| head.place < until)) {
+                let size = head.delivery.bytes().len() as u64;
+                fits = batch.len() < max_events && (batch.is_empty() || bytes + size <= max_bytes);
+                if !fits {
+                    break;
+                }
+                bytes += size;
+                batch.extend(lane.queue.pop_front());
+            }
+            if batch.len() > before {
+                lane.state = State::InFlight;
+            } else if lane.state == State::Ready {
+                self.ready.insert(place, key);
                 break;
             }
-            self.ready.remove(&place);
-            batch.extend(lane.queue.pop_front());
-            bytes += size;
-            lane.state = State::InFlight;
-            if let Some(next) = lane.queue.front() {
-                self.ready.insert(next.place, key.clone());
+            if !fits {
+                break;
             }
-            touched.insert(key);
+            if let Some(head) = lane.queue.front() {
+                self.ready.insert(head.place, key.clone());
+                left.push(key);
+            }
         }
-        // A key is in one batch at a time: what is left of a touched lane waits.
-        for key in touched {
+        // A key is in one batch at a time: what is left of a lane that was touched waits.
+        for key in left {
             if let Some(head) = self.lanes.get(&key).and_then(|lane| lane.queue.front()) {
                 self.ready.remove(&head.place);
             }
@@ -133,11 +147,15 @@ impl Lanes {
     }
 
     /// Takes one delivery to probe with: the first behind `after` that is not in flight, else the first of all, so that
-    /// each probe takes another.
-    pub fn take_probe(&mut self, after: Option<Place>) -> Option<Item> {
-        let heads = || self.ready.iter().chain(self.waiting_keys.iter());
-        let behind = heads().filter(|(place, _)| after.is_none_or(|a| **place > a)).min_by_key(|(place, _)| **place);
-        let (place, key) = behind.or_else(|| heads().min_by_key(|(place, _)| **place))?;
+    /// each probe takes another. Its own backoff does not keep a delivery from being the probe, but the target's word
+    /// does, unless all were told to wait: then the one that was told to wait least.
+    pub fn take_probe(&mut self, after: Option<Place>, now: Instant) -> Option<Item> {
+        let rank = |place: &Place, key: &LaneKey| {
+            let told = self.lanes.get(key).and_then(|lane| lane.queue.front()?.told).filter(|told| *told > now);
+            (told, after.is_some_and(|after| *place <= after), *place)
+        };
+        let heads = self.ready.iter().chain(self.waiting_keys.iter());
+        let (place, key) = heads.min_by_key(|(place, key)| rank(place, key))?;
         let (place, key) = (*place, key.clone());
         self.ready.remove(&place);
         self.waiting_keys.remove(&place);
@@ -150,8 +168,13 @@ impl Lanes {
     /// before which it must not; `done` are the others.
     pub fn put_back(&mut self, returned: Vec<(Item, Option<Instant>)>, done: &[Item]) {
         let mut held: HashMap<LaneKey, (Vec<Item>, Option<Instant>)> = HashMap::new();
+        let mut last: Option<LaneKey> = None;
         for item in done {
-            held.entry(self.key_of(item)).or_default();
+            let key = self.key_of(item);
+            if last.as_ref() != Some(&key) {
+                held.entry(key.clone()).or_default();
+                last = Some(key);
+            }
         }
         for (item, due) in returned {
             let slot = held.entry(self.key_of(&item)).or_default();
@@ -219,7 +242,7 @@ mod tests {
 
     fn item(offset: u64, key: &str) -> Item {
         let delivery = Arc::new(event("t").subject(key).body("0123456789").delivery());
-        Item { place: (Position { shard: 0, offset }, 0), delivery, attempts: 0, first: None }
+        Item { place: (Position { shard: 0, offset }, 0), delivery, attempts: 0, first: None, told: None }
     }
 
     fn lanes(ordered: bool, items: &[(u64, &str)]) -> Lanes {
@@ -279,11 +302,26 @@ mod tests {
         let mut after = None;
         let mut seen = Vec::new();
         for _ in 0..3 {
-            let probe = l.take_probe(after).unwrap();
+            let probe = l.take_probe(after, Instant::now()).unwrap();
             after = Some(probe.place);
             seen.push(probe.place.0.offset);
             l.put_back(vec![(probe, Some(Instant::now() + Duration::from_secs(60)))], &[]);
         }
         assert_eq!(seen, [1, 2, 1], "3 stands behind 1");
+    }
+
+    #[test]
+    fn what_was_told_to_wait_is_no_probe_unless_all_were() {
+        let mut l = lanes(true, &[(1, "a"), (2, "b"), (3, "c")]);
+        let now = Instant::now();
+        let until = |secs| Some(now + Duration::from_secs(secs));
+        let told = l.take(3, u64::MAX).into_iter().zip([until(60), None, until(30)]);
+        l.put_back(told.map(|(item, told)| (Item { told, ..item }, told)).collect(), &[]);
+        let second = l.take_probe(None, now).unwrap();
+        assert_eq!(second.place.0.offset, 2);
+        assert_eq!(l.take_probe(None, now).unwrap().place.0.offset, 3, "all were: the one that has to wait least");
+        l.put_back(vec![(second, None)], &[]);
+        let over = now + Duration::from_secs(60);
+        assert_eq!(l.take_probe(None, over).unwrap().place.0.offset, 1, "its time is over");
     }
 }

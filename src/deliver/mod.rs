@@ -3,13 +3,14 @@
 //!
 //! Knows the journal's trait, the rules and the sinks' contract; knows neither HTTP nor which kinds of sink there are.
 //!
-//! Rooms, in the order of an event's way: `worker` the loop (reading, routing, delivering), `lanes` what waits
+//! Rooms, in the order of an event's way: `first` where a sink begins, `worker` the loop (reading, routing, delivering), `lanes` what waits
 //! per key, `flight` batches under way, `verdict` what an outcome leads to, `window` how far the cursor may move,
 //! `settler` its way into the ledger. Pure helpers: `backoff`, `breaker`.
 
 mod backoff;
 mod breaker;
 pub mod config;
+mod first;
 mod flight;
 mod lanes;
 mod settler;
@@ -18,6 +19,7 @@ mod window;
 mod worker;
 
 pub use config::DeliveryKeys;
+pub use first::first_cursors;
 pub use worker::{Spec, run};
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ impl Settler {
         let step = std::mem::replace(&mut self.next, Settlement { sink: self.sink.clone(), ..Settlement::default() });
         let journal = Arc::clone(&self.journal);
         self.writing = Some(tokio::spawn(async move {
-            let result = journal.settle(step.clone()).await;
+            let result = journal.settle(vec![step.clone()]).await;
             (step, result)
         }));
     }

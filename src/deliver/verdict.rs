@@ -1,7 +1,8 @@
 //! What an outcome leads to: settled, tried again and when, or given up. Pure but for the dice.
 
 use std::collections::HashSet;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sink_api::{Outcome, Reason, code};
 
@@ -42,7 +43,7 @@ pub fn judge(
 ) -> (Vec<Verdict>, Vec<Change>) {
     let Bench { keys, ordered, probe, now } = *by;
     let mut changes = Vec::new();
-    let mut stopped: HashSet<String> = HashSet::new();
+    let mut stopped: HashSet<Arc<str>> = HashSet::new();
     let mut verdicts = Vec::with_capacity(items.len());
     for (mut item, slot) in items.into_iter().zip(slots) {
         let outcome = match slot {
@@ -55,7 +56,7 @@ pub fn judge(
             None => Outcome::retry(code::NO_VERDICT, "the sink gave no verdict"),
         };
         if ordered && outcome != Outcome::Delivered {
-            stopped.insert(item.delivery.key.clone());
+            stopped.insert(Arc::clone(&item.delivery.key));
         }
         changes.extend(breaker.note(item.delivery.event.id, &outcome, now));
         verdicts.push(match outcome {
@@ -65,9 +66,14 @@ pub fn judge(
                 Verdict::Dead(item, why)
             }
             // While the breaker is open nothing uses up attempts, but the probe.
-            Outcome::Retry { .. } if !breaker.is_closed() && !probe => Verdict::Again(item, None),
+            Outcome::Retry { after, .. } if !breaker.is_closed() && !probe => {
+                item.told = told(after, now);
+                let due = item.told;
+                Verdict::Again(item, due)
+            }
             Outcome::Retry { after, why } => {
                 item.attempts += 1;
+                item.told = told(after, now);
                 if is_spent(&item, keys, breaker, now) {
                     Verdict::Dead(item, why)
                 } else {
@@ -78,6 +84,11 @@ pub fn judge(
         });
     }
     (verdicts, changes)
+}
+
+/// Until when the target asked to be left alone.
+fn told(after: Option<Duration>, now: Instant) -> Option<Instant> {
+    after.map(|after| now + after.min(backoff::MAX_AFTER))
 }
 
 /// Whether a failed item has used up its attempts or its time; the time the breaker was open does not count.
@@ -105,6 +116,7 @@ mod tests {
             delivery: Arc::new(event("t").subject(key).delivery()),
             attempts: 0,
             first: None,
+            told: None,
         };
         (0..).zip(keys).map(item).collect()
     }
@@ -140,5 +152,20 @@ mod tests {
         assert_eq!(again(&verdicts), [(0, 0, false), (1, 0, false)]);
         breaker.probing();
         assert_eq!(again(&judged(true, &mut breaker, &["a"], vec![down()])), [(0, 1, true)]);
+    }
+
+    #[test]
+    fn what_was_told_to_wait_waits_whether_the_breaker_is_open_or_not() {
+        let mut breaker = Breaker::new(DeliveryKeys::default().breaker);
+        let down = |after| Some(Outcome::Retry { after, why: Reason::new(code::CONNECT, "") });
+        let slots = vec![down(None), down(Some(Duration::from_secs(9))), down(Some(Duration::MAX))];
+        let now = Instant::now();
+        let verdicts = judged(false, &mut breaker, &["a", "b", "c"], slots);
+        let told = |v: &Verdict| if let Verdict::Again(item, due) = v { (*due, item.told) } else { (None, None) };
+        assert_eq!(told(&verdicts[0]), (None, None));
+        for (n, least) in [(1, Duration::from_secs(9)), (2, backoff::MAX_AFTER)] {
+            assert!(told(&verdicts[n]).0.is_some_and(|due| due >= now + least), "{n}");
+            assert_eq!(told(&verdicts[n]).0, told(&verdicts[n]).1);
+        }
     }
 }

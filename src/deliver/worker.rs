@@ -18,7 +18,7 @@ use super::settler::Settler;
 use super::verdict::{self, Bench, Verdict};
 use super::window::{End, Window};
 use crate::event;
-use crate::journal::{Chunk, Counters, DeadLetter, Entry, Journal, JournalError, Position};
+use crate::journal::{Chunk, Counters, DeadLetter, Entry, Gap, Journal, JournalError, Position, TypeCount};
 use crate::route::{Destination, RuleSet};
 
 /// Most events between a sink's cursor and its reading place.
@@ -161,8 +161,8 @@ impl Worker {
                 return;
             }
         };
-        if chunk.gap.is_some() {
-            warn!(sink = %self.spec.name, "events this sink was owed were deleted from the journal (max_size)");
+        if let Some(gap) = &chunk.gap {
+            self.missed(gap);
         }
         let bytes: u64 = chunk.entries.iter().map(|e| e.record.payload.len() as u64).sum();
         self.caught_up = bytes < READ_BYTES / 2;
@@ -172,6 +172,27 @@ impl Worker {
             }
         }
         self.window.read_to(chunk.next);
+    }
+
+    /// Books what this sink was owed and will never get. It travels with the cursor: the settlement that moves it over
+    /// the gap counts it, once. Each route that names the sink counts, as its condition can be asked no more.
+    fn missed(&mut self, gap: &Gap) {
+        let sink = &self.spec.name;
+        let owed = |c: &TypeCount| c.events * u64::from(self.rules.owed(sink, &c.source, &c.kind));
+        let dropped = gap.deleted.iter().map(owed).sum();
+        let (from, to) = (gap.from.offset, gap.to.offset);
+        if dropped > 0 {
+            let tally = Counters { accepted: dropped, dropped, ..Counters::default() };
+            self.window.opened(self.window.read_position(), 0, 0, tally);
+            error!(%sink, dropped, from, to, "deliveries this sink was owed are dropped: the journal reached max_size");
+        }
+        if gap.lost > 0 {
+            error!(%sink, records = gap.lost, from, to,
+                "damaged records of the journal, of unknown types: what this sink was owed of them is lost");
+        }
+        if gap.deleted.is_empty() && gap.lost == 0 {
+            warn!(%sink, from, to, "a part of the journal is gone, and nothing is known of what stood there");
+        }
     }
 
     /// Routes one event to this sink, once: payload, target and id are fixed from here on.
@@ -191,12 +212,12 @@ impl Worker {
         let bytes: u64 = routed.deliveries.iter().map(|d| d.bytes().len() as u64).sum();
         self.window.opened(entry.position, count, bytes, tally);
         for failed in routed.failed {
-            let key = event.key.clone();
-            self.bury_unrouted(entry, failed.id, (event.subject.clone(), key), failed.reason, failed.payload);
+            let texts = (event.subject.to_string(), event.key.to_string());
+            self.bury_unrouted(entry, failed.id, texts, failed.reason, failed.payload);
         }
         for (nth, delivery) in (0_u32..).zip(routed.deliveries) {
             let place = (entry.position, nth);
-            self.lanes.push(Item { place, delivery: Arc::new(delivery), attempts: 0, first: None });
+            self.lanes.push(Item { place, delivery: Arc::new(delivery), attempts: 0, first: None, told: None });
         }
     }
 
@@ -244,7 +265,7 @@ impl Worker {
         if self.breaker.is_closed() {
             self.dispatch(now);
         } else if self.breaker.probe_at().is_some_and(|at| at <= now) && self.flights.is_empty() {
-            self.probe();
+            self.probe(now);
         }
         let due = self.settler.due(&mut self.window, now);
         if due.is_some_and(|at| at <= now) {
@@ -274,13 +295,13 @@ impl Worker {
     }
 
     /// One real delivery to see whether the sink is back, of another event each time.
-    fn probe(&mut self) {
+    fn probe(&mut self, now: Instant) {
         let Some(sink) = self.sink.clone() else {
             self.breaker.probing();
             self.build();
             return;
         };
-        if let Some(item) = self.lanes.take_probe(self.last_probe) {
+        if let Some(item) = self.lanes.take_probe(self.last_probe, now) {
             self.last_probe = Some(item.place);
             self.breaker.probing();
             self.launch(&sink, vec![item], true);
@@ -355,7 +376,7 @@ impl Worker {
                 Reason::new("refused", text)
             }
         };
-        let change = self.breaker.trip(why, Instant::now());
+        let change = self.breaker.trip(why, None, Instant::now());
         if let Some(change) = change {
             self.log_change(&change);
         }
@@ -374,9 +395,9 @@ impl Worker {
         self.settler.bury(DeadLetter {
             id: item.delivery.id.clone(),
             position: item.place.0,
-            kind: event.kind.clone(),
-            subject: event.subject.clone(),
-            key: item.delivery.key.clone(),
+            kind: event.kind.to_string(),
+            subject: event.subject.to_string(),
+            key: item.delivery.key.to_string(),
             code: why.code.to_owned(),
             detail: why.detail,
             attempts: item.attempts,

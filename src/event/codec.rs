@@ -63,9 +63,9 @@ pub fn encode(event: &Event, digest: Option<&[u8; 32]>, fingerprint: bool) -> Re
     Record {
         id: *event.id.as_bytes(),
         time: event.time.as_microsecond(),
-        source: event.source.as_str().into(),
-        kind: event.kind.as_str().into(),
-        key: event.key.as_str().into(),
+        source: Arc::clone(&event.source),
+        kind: Arc::clone(&event.kind),
+        key: Arc::clone(&event.key),
         fingerprint: digest.filter(|_| fingerprint).map(short),
         payload: out.into(),
     }
@@ -93,16 +93,16 @@ pub fn decode(record: &Record) -> Result<Event, CodecError> {
         take(&mut rest, 32)?;
     }
     let (method, path, remote) = (get16(&mut rest)?, get16(&mut rest)?, get16(&mut rest)?);
-    let subject = get32(&mut rest)?;
+    let subject = subject(&mut rest, &record.key)?;
     let count = take(&mut rest, 2)?.get_u16_le();
     let headers =
         (0..count).map(|_| Ok((get16(&mut rest)?, get32(&mut rest)?))).collect::<Result<Vec<_>, CodecError>>()?;
     Ok(Event {
         id: Uuid::from_bytes(record.id),
-        source: record.source.to_string(),
-        kind: record.kind.to_string(),
+        source: Arc::clone(&record.source),
+        kind: Arc::clone(&record.kind),
         subject,
-        key: record.key.to_string(),
+        key: Arc::clone(&record.key),
         time: Timestamp::from_microsecond(record.time).map_err(|_| CodecError::Time(record.time))?,
         method,
         path,
@@ -136,17 +136,29 @@ fn take(rest: &mut Bytes, n: usize) -> Result<Bytes, CodecError> {
     if rest.len() < n { Err(CodecError::Short) } else { Ok(rest.split_to(n)) }
 }
 
-fn text(rest: &mut Bytes, n: usize) -> Result<String, CodecError> {
-    let bytes = take(rest, n)?;
-    std::str::from_utf8(&bytes).map(str::to_owned).map_err(|_| CodecError::Text)
+fn text(rest: &mut Bytes, n: usize) -> Result<Arc<str>, CodecError> {
+    let bytes = rest.get(..n).ok_or(CodecError::Short)?;
+    let text = std::str::from_utf8(bytes).map_err(|_| CodecError::Text)?.into();
+    rest.advance(n);
+    Ok(text)
 }
 
-fn get16(rest: &mut Bytes) -> Result<String, CodecError> {
+/// The subject; nearly always it is the key, which is there already.
+fn subject(rest: &mut Bytes, key: &Arc<str>) -> Result<Arc<str>, CodecError> {
+    let n = usize::try_from(take(rest, 4)?.get_u32_le()).map_err(|_| CodecError::Short)?;
+    if rest.get(..n) != Some(key.as_bytes()) {
+        return text(rest, n);
+    }
+    rest.advance(n);
+    Ok(Arc::clone(key))
+}
+
+fn get16(rest: &mut Bytes) -> Result<Arc<str>, CodecError> {
     let n = take(rest, 2)?.get_u16_le();
     text(rest, usize::from(n))
 }
 
-fn get32(rest: &mut Bytes) -> Result<String, CodecError> {
+fn get32(rest: &mut Bytes) -> Result<Arc<str>, CodecError> {
     let n = take(rest, 4)?.get_u32_le();
     text(rest, usize::try_from(n).map_err(|_| CodecError::Short)?)
 }

@@ -19,11 +19,13 @@ pub struct ServerConfig {
     pub header_timeout: Period,
     /// Time for a request's body.
     pub body_timeout: Period,
-    /// Largest request head; 431 beyond.
+    /// Largest request head; 431 beyond, and on HTTP/1 beyond one header per 64 bytes of this (at least 100, at most 2048).
     pub max_header_bytes: Size,
-    /// Most connections; further ones wait in the kernel.
+    /// Most connections; further ones wait in the kernel. Each may hold 64 KiB of bodies not yet read beside
+    /// `max_inflight_bytes`, and the heads of its requests (on HTTP/2 up to 128 at once).
     pub max_connections: usize,
-    /// Most body bytes in flight; reading pauses beyond.
+    /// Most body bytes in flight; reading pauses beyond. What the peer sends ahead of the reading is bounded by
+    /// `max_connections`.
     pub max_inflight_bytes: Size,
     /// Memory for dedupe, all sources together.
     pub dedupe_max: Size,

@@ -37,10 +37,21 @@ const GRACE: Duration = Duration::from_millis(200);
 /// How long, and how far, an early answered request is read on, so that its sender gets to see the answer.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 8 << 20;
-/// HTTP/2: what a stream and a connection may send ahead of our reading, and how many streams there are at once.
-const STREAM_WINDOW: u32 = 64 << 10;
-const CONNECTION_WINDOW: u32 = 256 << 10;
+/// HTTP/2: what a connection's peer may send ahead of our reading. Memory outside `max_inflight_bytes`, as there room is
+/// taken when a body is read: at most `max_connections` times this in all (256 MiB by default), which is what HTTP/1's
+/// read buffers ([`READ_MAX`]) come to, too. The least that HTTP/2 knows is one byte less.
+const CONNECTION_WINDOW: u32 = 64 << 10;
+/// HTTP/2: what one stream may. Half a connection's, so that a stream waiting for room does not stop the others by itself.
+const STREAM_WINDOW: u32 = CONNECTION_WINDOW / 2;
+/// HTTP/2: streams of a connection at once. Each may hold a head of `max_header_bytes` while its body comes.
 const STREAMS: u32 = 128;
+/// HTTP/1: how many headers a head may have. hyper's own bound of 100 refuses heads that are far from large. It sets
+/// aside 64 bytes a header at each parse, so the number follows `max_header_bytes`, one for each [`HEADER_LINE`] of it,
+/// and ends at [`MAX_HEADERS`]. HTTP/2 counts 32 bytes a header into the bytes and needs no number.
+const MIN_HEADERS: usize = 100;
+const MAX_HEADERS: usize = 2048;
+/// Bytes of a header line below which the number of headers decides, not their bytes.
+const HEADER_LINE: usize = 64;
 
 /// What connections learn of the server: `false` while it serves, `true` when it answers only what has begun; gone when
 /// its time is over.
@@ -122,6 +133,7 @@ async fn http1(link: Arc<Link>, wire: Wire, stopping: &mut Stopping) {
     let mut conn = http1::Builder::new()
         .header_read_timeout(None)
         .max_header_size(max_head)
+        .max_headers((max_head / HEADER_LINE).clamp(MIN_HEADERS, MAX_HEADERS))
         .max_buf_size(READ_MAX.max(max_head + 1))
         // A sender that closes its half after the request still wants the answer; and not watching for it saves a
         // read per request.

@@ -69,7 +69,7 @@ async fn post(link: &Link, at: usize, parts: &request::Parts, body: &mut Incomin
         Err(why) => {
             source.counts.refused(why);
             if let Some(count) = source.refused.hit() {
-                tracing::warn!(source = source.name, count, "webhook refused: {why}");
+                tracing::warn!(source = &*source.name, count, "webhook refused: {why}");
             }
             return Answer::Refused(why);
         }
@@ -108,20 +108,20 @@ fn append(
 ) {
     let ingress = &link.ingress;
     let envelope = (source.preset.envelope)(&body);
-    let (kind, subject) = (envelope.kind.into_owned(), envelope.subject.into_owned());
+    let subject: Arc<str> = envelope.subject.into();
     let remote = match ingress.trusted_proxies.as_slice() {
-        [] => link.remote.clone(),
-        trusted => remote::client(link.peer, trusted, &parts.headers).to_string(),
+        [] => Arc::clone(&link.remote),
+        trusted => remote::client(link.peer, trusted, &parts.headers).to_string().into(),
     };
     let event = Event {
         id,
-        source: source.name.clone(),
-        kind,
-        key: if subject.is_empty() { id.to_string() } else { subject.clone() },
+        source: Arc::clone(&source.name),
+        kind: envelope.kind.into(),
+        key: if subject.is_empty() { id.to_string().into() } else { Arc::clone(&subject) },
         subject,
         time,
-        method: parts.method.as_str().to_owned(),
-        path: source.path.clone(),
+        method: Arc::clone(&ingress.post),
+        path: Arc::clone(&source.path),
         remote,
         headers: source.kept(&parts.headers),
         body,
@@ -164,7 +164,7 @@ fn at_risk(source: &Source, accepted: Answer) -> Answer {
     }
     source.counts.at_risk.add();
     if let Some(count) = source.at_risk.hit() {
-        tracing::error!(source = source.name, count, "webhook answered 200 before it was on disk");
+        tracing::error!(source = &*source.name, count, "webhook answered 200 before it was on disk");
     }
     accepted
 }
@@ -172,7 +172,7 @@ fn at_risk(source: &Source, accepted: Answer) -> Answer {
 fn unavailable(source: &Source) -> Answer {
     source.counts.unavailable.add();
     if let Some(count) = source.unavailable.hit() {
-        tracing::error!(source = source.name, count, "webhook answered 503: the journal cannot take it");
+        tracing::error!(source = &*source.name, count, "webhook answered 503: the journal cannot take it");
     }
     Answer::Unavailable
 }

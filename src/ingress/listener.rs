@@ -66,20 +66,29 @@ pub fn split(address: &str) -> Result<(&str, u16), String> {
     Ok((host, port))
 }
 
-/// Binds every configured address, ready for tokio. A name stands for all its addresses that this machine has.
+/// An address that is ours, though the kernel takes no connection for it yet: whoever calls is refused, as if nobody
+/// were there, and is not left with a connection that is reset when the start fails after all.
+#[derive(Debug)]
+pub struct Bound {
+    address: String,
+    socket: Socket,
+}
+
+/// Takes every configured address; [`Bound::listen`] opens them. A name stands for all its addresses that this machine
+/// has.
 ///
 /// # Errors
 /// [`BindError`], which names the address.
-pub fn bind(server: &ServerConfig) -> Result<Vec<std::net::TcpListener>, BindError> {
-    let mut listeners = Vec::with_capacity(server.listen.len());
+pub fn bind(server: &ServerConfig) -> Result<Vec<Bound>, BindError> {
+    let mut all = Vec::with_capacity(server.listen.len());
     for address in &server.listen {
         let fault = |error| BindError::Bind { address: address.clone(), error };
         let parts = split(address).map_err(|why| BindError::Address { address: address.clone(), why })?;
         let mut bound = Vec::new();
         let mut failed = None;
         for at in parts.to_socket_addrs().map_err(fault)? {
-            match listen(at) {
-                Ok(listener) => bound.push(listener),
+            match socket(at) {
+                Ok(socket) => bound.push(Bound { address: address.clone(), socket }),
                 Err(error) => failed = Some(error),
             }
         }
@@ -88,20 +97,31 @@ pub fn bind(server: &ServerConfig) -> Result<Vec<std::net::TcpListener>, BindErr
             Some(error) if bound.is_empty() || error.kind() != std::io::ErrorKind::AddrNotAvailable => {
                 return Err(fault(error));
             }
-            _ => listeners.append(&mut bound),
+            _ => all.append(&mut bound),
         }
     }
-    Ok(listeners)
+    Ok(all)
 }
 
-fn listen(at: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+impl Bound {
+    /// From now on the kernel takes connections: to be called when they will be answered. Ready for tokio.
+    ///
+    /// # Errors
+    /// [`BindError`], where another process was quicker to listen on the address.
+    pub fn listen(self) -> Result<std::net::TcpListener, BindError> {
+        let Self { address, socket } = self;
+        socket.listen(BACKLOG.into()).map_err(|error| BindError::Bind { address, error })?;
+        Ok(socket.into())
+    }
+}
+
+fn socket(at: SocketAddr) -> std::io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for the last connections' TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&at.into())?;
-    socket.listen(BACKLOG.into())?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// Accepts until `stop`, then answers what has begun, for at most `drain`.

@@ -39,7 +39,7 @@ use tokio::sync::Semaphore;
 pub use check::{check_server, check_source, check_sources};
 pub use config::{DedupeWindow, OnJournalFailure, ServerConfig, SourceConfig, SourceKind};
 pub use counts::{ServerCounts, SourceCounts};
-pub use listener::{BindError, bind};
+pub use listener::{BindError, Bound, bind};
 
 use crate::journal::{Fingerprint, Journal};
 use body::Room;
@@ -79,6 +79,8 @@ pub struct Ingress {
     counts: ServerCounts,
     on_append: OnceLock<OnAppend>,
     trusted_proxies: Vec<IpAddr>,
+    /// The one method that brings events.
+    post: Arc<str>,
     max_body: usize,
     max_header_bytes: usize,
     header_timeout: Duration,
@@ -101,8 +103,8 @@ impl Ingress {
             sources.into_iter().map(|(name, config)| Source::new(name, config)).collect::<Result<Vec<_>, _>>()?;
         let mut by_path: HashMap<String, usize> = HashMap::new();
         for (at, source) in sources.iter().enumerate() {
-            if let Some(first) = by_path.insert(source.path.clone(), at).and_then(|first| sources.get(first)) {
-                return Err(SetupError::SamePath { first: first.name.clone(), second: source.name.clone() });
+            if let Some(first) = by_path.insert(source.path.to_string(), at).and_then(|first| sources.get(first)) {
+                return Err(SetupError::SamePath { first: first.name.to_string(), second: source.name.to_string() });
             }
         }
         let windows: Vec<Duration> = sources.iter().map(|s| s.window).collect();
@@ -123,6 +125,7 @@ impl Ingress {
             counts: ServerCounts::default(),
             on_append: OnceLock::new(),
             trusted_proxies: server.trusted_proxies.clone(),
+            post: "POST".into(),
             max_body: server.max_body.as_usize(),
             max_header_bytes: server.max_header_bytes.as_usize(),
             header_timeout: server.header_timeout.0,
@@ -151,13 +154,13 @@ impl Ingress {
 
     /// What each source counted, by name.
     pub fn source_counts(&self) -> impl Iterator<Item = (&str, &SourceCounts)> {
-        self.sources.iter().map(|s| (s.name.as_str(), &*s.counts))
+        self.sources.iter().map(|s| (&*s.name, &*s.counts))
     }
 
     /// For how long each source's repeats are recognised in truth: shorter than configured where `dedupe_max` did not
     /// reach, zero where dedupe is off.
     pub fn dedupe_windows(&self) -> impl Iterator<Item = (&str, Duration)> {
         let now = Timestamp::now().as_microsecond();
-        self.sources.iter().enumerate().map(move |(at, s)| (s.name.as_str(), self.dedupe.effective_window(at, now)))
+        self.sources.iter().enumerate().map(move |(at, s)| (&*s.name, self.dedupe.effective_window(at, now)))
     }
 }

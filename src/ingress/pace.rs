@@ -27,7 +27,7 @@ pub(super) struct Link {
     pub desk: Arc<Desk>,
     pub peer: IpAddr,
     /// The peer's address as text.
-    pub remote: String,
+    pub remote: Arc<str>,
     opened: Instant,
     /// Requests being answered.
     active: AtomicU32,
@@ -47,7 +47,7 @@ impl Link {
             ingress,
             desk,
             peer,
-            remote: peer.to_string(),
+            remote: peer.to_string().into(),
             opened,
             active: AtomicU32::new(0),
             head: AtomicU64::new(1),

@@ -32,15 +32,16 @@ fn preset(kind: SourceKind) -> Preset {
 
 /// One source.
 pub(super) struct Source {
-    pub name: String,
-    pub path: String,
+    pub name: Arc<str>,
+    pub path: Arc<str>,
     pub preset: Preset,
     pub verifier: HmacSha256,
     /// Zero: dedupe is off.
     pub window: Duration,
     pub on_failure: OnFailure,
     pub ack_deadline: Duration,
-    keep: Vec<HeaderName>,
+    /// Kept headers, with their names as events have them.
+    keep: Vec<(HeaderName, Arc<str>)>,
     pub counts: Arc<SourceCounts>,
     pub refused: Throttle,
     pub at_risk: Throttle,
@@ -56,7 +57,7 @@ impl Source {
         let never = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, preset.signature.clone()];
         let names = config.keep_headers.iter().filter_map(|n| HeaderName::from_bytes(n.as_bytes()).ok());
         Ok(Self {
-            path: config.path,
+            path: config.path.into(),
             verifier,
             window: config.dedupe.window().unwrap_or_default(),
             on_failure: match config.on_journal_failure {
@@ -64,9 +65,9 @@ impl Source {
                 OnJournalFailure::Refuse => OnFailure::GiveBack,
             },
             ack_deadline: config.ack_deadline.0,
-            keep: names.filter(|n| !never.contains(n)).collect(),
+            keep: names.filter(|n| !never.contains(n)).map(|n| (n.clone(), n.as_str().into())).collect(),
             preset,
-            name,
+            name: name.into(),
             counts: Arc::default(),
             refused: Throttle::default(),
             at_risk: Throttle::default(),
@@ -80,11 +81,11 @@ impl Source {
     }
 
     /// The headers kept with an event, names in lower case.
-    pub fn kept(&self, headers: &HeaderMap) -> Vec<(String, String)> {
+    pub fn kept(&self, headers: &HeaderMap) -> Vec<(Arc<str>, Arc<str>)> {
         let mut kept = Vec::with_capacity(self.keep.len());
         for (name, value) in headers {
-            if self.keep.contains(name) {
-                kept.push((name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+            if let Some((_, name)) = self.keep.iter().find(|(keep, _)| keep == name) {
+                kept.push((Arc::clone(name), String::from_utf8_lossy(value.as_bytes()).into()));
             }
         }
         kept

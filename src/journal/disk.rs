@@ -131,6 +131,13 @@ impl Disk for RealDisk {
     }
 }
 
+/// Whether an error says that the disk is full (or its quota used up) or failing: what may pass while one waits, unlike a
+/// missing permission.
+pub fn is_trouble(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::NOSPC | Errno::DQUOT | Errno::IO))
+}
+
 fn parent(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),

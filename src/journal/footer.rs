@@ -272,16 +272,16 @@ impl Trailer {
     }
 }
 
-fn put_len(out: &mut Vec<u8>, n: usize) {
+pub(super) fn put_len(out: &mut Vec<u8>, n: usize) {
     out.extend_from_slice(&(n as u32).to_le_bytes());
 }
 
-fn put_text(out: &mut Vec<u8>, text: &str) {
+pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(&(text.len() as u16).to_le_bytes());
     out.extend_from_slice(text.as_bytes());
 }
 
-fn take_text(cut: &mut Cut<'_>) -> Option<Arc<str>> {
+pub(super) fn take_text(cut: &mut Cut<'_>) -> Option<Arc<str>> {
     let len = usize::from(cut.u16()?);
     cut.text(len).map(Arc::from)
 }

@@ -1,5 +1,6 @@
 //! The journal on this machine's disk: a log of segments in one folder, written by one thread.
 
+use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -14,10 +15,11 @@ use super::recovery::{self, Recovered};
 use super::retention;
 use super::segment::Store;
 use super::state::{Core, Env, Limits, Parts};
+use super::tally::{Counted, Tally};
 use super::view::{SHARD, View, lock};
 use super::writer::Writer;
 use super::{
-    Append, Chunk, Cursors, Fingerprint, Journal, JournalConfig, JournalError, Position, Settlement, SinkState,
+    Append, Chunk, Cursors, Fingerprint, Gap, Journal, JournalConfig, JournalError, Position, Settlement, SinkState,
     TypeCount, reader,
 };
 
@@ -36,7 +38,8 @@ pub struct LocalJournal {
 
 /// The threads, and the lock that must outlive them.
 struct Running {
-    writer: JoinHandle<()>,
+    /// Gives the number of records it could not write.
+    writer: JoinHandle<usize>,
     janitor: JoinHandle<()>,
     lock: Held,
 }
@@ -88,7 +91,8 @@ impl LocalJournal {
         let opened = recovery::open(&store, (env.clock)())?;
         let (limits, overflow_max) = (Limits::of(config), config.overflow_max.0);
         let view = View::new(opened.segments, opened.last.end);
-        let core = Arc::new(Core::new(Parts { env, store, limits, overflow_max, extra_size, view }));
+        let parts = Parts { env, store, limits, overflow_max, extra_size, view, cursors: Arc::clone(&cursors) };
+        let core = Arc::new(Core::new(parts));
         let writer = Writer::new(Arc::clone(&core), opened.last, opened.next);
         let running = Running {
             writer: spawn("journal-commit", move || writer.run())?,
@@ -129,7 +133,7 @@ impl LocalJournal {
     #[cfg(test)]
     pub(super) fn crash(&self) {
         let running = lock(&self.running).take();
-        stop(&self.core, running, Closing::Abandon);
+        let _ = stop(&self.core, running, Closing::Abandon);
     }
 
     #[cfg(test)]
@@ -164,7 +168,9 @@ impl Journal for LocalJournal {
                 return Ok(chunk);
             }
         }
-        self.blocking(move |core| reader::read(core, from, max_bytes)).await
+        let read = self.blocking(move |core| reader::read(core, from, max_bytes)).await?;
+        let gap = self.gap(&read).await?;
+        Ok(Chunk { entries: read.entries, next: position(read.next), gap })
     }
 
     async fn wait(&self, from: Position) {
@@ -194,14 +200,15 @@ impl Journal for LocalJournal {
         self.cursors.load(sink).await
     }
 
-    async fn settle(&self, settlement: Settlement) -> Result<(), JournalError> {
-        let (sink, cursor) = (settlement.sink.clone(), settlement.cursor);
-        self.cursors.settle(settlement).await?;
+    async fn settle(&self, steps: Vec<Settlement>) -> Result<(), JournalError> {
+        let moved: Vec<_> = steps.iter().filter_map(|step| Some((step.sink.clone(), step.cursor?))).collect();
+        self.cursors.settle(steps).await?;
         // Only now: a segment must not go before the cursor that released it is flushed.
-        if let Some(cursor) = cursor
-            && let Some(held) = lock(&self.core.holds).get_mut(&sink)
-        {
-            *held = cursor.offset;
+        let mut holds = lock(&self.core.holds);
+        for (sink, cursor) in moved {
+            if let Some(held) = holds.get_mut(&sink) {
+                *held = cursor.offset;
+            }
         }
         Ok(())
     }
@@ -218,48 +225,77 @@ impl Journal for LocalJournal {
         self.core.queue.at_risk()
     }
 
-    async fn close(&self) {
+    async fn close(&self) -> Result<(), JournalError> {
         self.core.queue.close(Closing::Flush);
         let running = lock(&self.running).take();
         let core = Arc::clone(&self.core);
-        if tokio::task::spawn_blocking(move || stop(&core, running, Closing::Flush)).await.is_err() {
-            tracing::error!("closing the journal failed");
-        }
+        let cut_short =
+            |error| JournalError::Io { what: "closing the journal failed".into(), error: io::Error::other(error) };
+        tokio::task::spawn_blocking(move || stop(&core, running, Closing::Flush)).await.map_err(cut_short)?
     }
 }
 
 impl LocalJournal {
+    /// What a read has passed over.
+    async fn gap(&self, read: &reader::Read) -> Result<Option<Gap>, JournalError> {
+        let mut counted = Counted::default();
+        if let Some((from, to)) = read.gone {
+            for stretch in self.cursors.deleted(position(from), position(to)).await? {
+                match Tally::decode(stretch.from.offset, &stretch.tally) {
+                    Some(tally) => tally.count(from, to, &mut counted),
+                    None => counted.unknown += stretch.to.offset.min(to).saturating_sub(stretch.from.offset.max(from)),
+                }
+            }
+        }
+        let damaged = read.lost.map(|(from, to, _)| (from, to));
+        let stretches = || read.gone.into_iter().chain(damaged);
+        let Some((from, to)) = stretches().map(|s| s.0).min().zip(stretches().map(|s| s.1).max()) else {
+            return Ok(None);
+        };
+        let lost = counted.unknown + read.lost.map_or(0, |(_, _, lost)| lost);
+        let deleted = reader::in_order(counted.known);
+        Ok(Some(Gap { from: position(from), to: position(to), deleted, lost }))
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Core) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, JournalError> {
         let core = Arc::clone(&self.core);
-        let lost =
-            |error| JournalError::Io { what: "a read was cut short".into(), error: std::io::Error::other(error) };
+        let lost = |error| JournalError::Io { what: "a read was cut short".into(), error: io::Error::other(error) };
         tokio::task::spawn_blocking(move || work(&core)).await.map_err(lost)?
     }
 }
 
 /// Ends both threads, the writer first, so that the last footer is still written; then lets go of the lock. A thread
 /// that hangs in the disk keeps the lock: its next write must not meet another process.
-fn stop(core: &Core, running: Option<Running>, how: Closing) {
-    let Some(Running { writer, janitor, lock }) = running else { return };
+fn stop(core: &Core, running: Option<Running>, how: Closing) -> Result<(), JournalError> {
+    let Some(Running { writer, janitor, lock }) = running else { return Ok(()) };
     core.queue.close(how);
     let ended = ends(&writer);
     core.chores.stop(how == Closing::Flush);
-    if ended && ends(&janitor) {
-        if writer.join().is_err() || janitor.join().is_err() {
+    let unwritten = if ended && ends(&janitor) {
+        let (written, kept) = (writer.join(), janitor.join());
+        if written.is_err() || kept.is_err() {
             tracing::error!("a thread of the journal panicked");
         }
         drop(lock);
+        written.ok()
     } else {
         tracing::error!("the disk does not answer; the journal is left as it is");
         let _ = spawn("journal-end", move || drop((writer.join(), janitor.join(), lock)));
+        None
+    };
+    match (unwritten, core.queue.waiting()) {
+        _ if how == Closing::Abandon => Ok(()),
+        (Some(0), _) | (None, 0) => Ok(()),
+        (Some(events), _) => Err(JournalError::Lost(format!("{events} accepted events"))),
+        (None, bytes) => Err(JournalError::Lost(format!("{bytes} bytes of accepted events"))),
     }
 }
 
 /// Waits for a thread to end, but not for ever.
-fn ends(thread: &JoinHandle<()>) -> bool {
+fn ends<T>(thread: &JoinHandle<T>) -> bool {
     let until = Instant::now() + CLOSE_LIMIT;
     while !thread.is_finished() && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(1));
@@ -271,7 +307,10 @@ fn position(offset: u64) -> Position {
     Position { shard: SHARD, offset }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, JournalError> {
+fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, JournalError> {
     let failed = |error| JournalError::Io { what: format!("cannot start the thread {name}"), error };
     std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(failed)
 }

@@ -119,6 +119,13 @@
 //! `when_full` decides. The newest segment never goes, so that a start always knows where sequences and predecessors
 //! stand; it is ended early where it is old. Deleting is an unlink and a flush of the folder. `quarantine/` is not
 //! counted.
+//!
+//! Before an owed segment goes, source and type of each of its records are kept beside the cursors, flushed
+//! ([`Cursors::keep_deleted`]; `tally.rs` has the bytes). A reader that comes to the hole is told what stood there from
+//! its own position on ([`Gap`]), so that it can book it in the transaction that moves its cursor over the hole: exact,
+//! whenever the process ends in between. What it still got from memory is not in its hole. Two limits: what was
+//! delivered but not settled before a kill is booked as dropped, if it was deleted; records that were damaged before,
+//! or of more than 4,096 types in a segment, are counted without a type. Where the tally cannot be kept, deletion waits.
 
 mod aside;
 pub mod config;
@@ -133,6 +140,7 @@ mod recovery;
 mod retention;
 mod segment;
 mod state;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -199,8 +207,32 @@ pub struct Chunk {
     pub entries: Vec<Entry>,
     /// Where to read on.
     pub next: Position,
-    /// Set where the position asked for was deleted already: the first one there still is. What lay before is gone.
-    pub gap: Option<Position>,
+    /// Set where something that stood between the position asked for and `next` is gone.
+    pub gap: Option<Gap>,
+}
+
+/// Records a reader asked for and will never get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// They stood at or after this position.
+    pub from: Position,
+    /// They stood before this one.
+    pub to: Position,
+    /// Those deleted although somebody was owed them (`max_size`), counted from the very position that was asked for.
+    pub deleted: Vec<TypeCount>,
+    /// How many others are known to be gone, of unknown types: damaged ones.
+    pub lost: u64,
+}
+
+/// A stretch of the journal that was deleted although sinks were owed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    /// Its first position.
+    pub from: Position,
+    /// The position after it.
+    pub to: Position,
+    /// What stood there, in the journal's own words; not for others to read.
+    pub tally: Vec<u8>,
 }
 
 /// What became of an append, told on the journal's own thread: keep it short.
@@ -369,6 +401,9 @@ pub enum JournalError {
         /// Its holder; 0 where unknown.
         pid: u32,
     },
+    /// Closed although not all could be written: events that had been accepted are lost.
+    #[error("{0} could not be written when the journal closed and are lost")]
+    Lost(String),
     /// Not a journal this build can read.
     #[error("{path}: {why}")]
     Format {
@@ -384,8 +419,13 @@ pub enum JournalError {
 pub trait Cursors: Send + Sync {
     /// The state of one sink, `None` where it never had one.
     async fn load(&self, sink: &str) -> Result<Option<SinkState>, JournalError>;
-    /// Makes the settlement durable (flushed), all or nothing.
-    async fn settle(&self, settlement: Settlement) -> Result<(), JournalError>;
+    /// Makes these steps durable (flushed), all of them or none.
+    async fn settle(&self, steps: Vec<Settlement>) -> Result<(), JournalError>;
+    /// Keeps, flushed, what stood in a stretch that is about to be deleted, for as long as any sink's cursor is not past
+    /// it. Blocks; called from the journal's own thread.
+    fn keep_deleted(&self, deleted: Deleted) -> Result<(), JournalError>;
+    /// What was kept of stretches that reach into the one from `from` to `to`.
+    async fn deleted(&self, from: Position, to: Position) -> Result<Vec<Deleted>, JournalError>;
 }
 
 /// The journal as the rest of the daemon sees it.
@@ -411,8 +451,8 @@ pub trait Journal: Send + Sync {
     async fn counts(&self, from: Position) -> Result<Vec<TypeCount>, JournalError>;
     /// A sink's durable state.
     async fn load(&self, sink: &str) -> Result<Option<SinkState>, JournalError>;
-    /// Makes a sink's step durable, and lets retention have what no sink needs any more.
-    async fn settle(&self, settlement: Settlement) -> Result<(), JournalError>;
+    /// Makes these steps durable, all of them or none, and lets retention have what no sink needs any more.
+    async fn settle(&self, steps: Vec<Settlement>) -> Result<(), JournalError>;
     /// From now on the sink holds what is at or after its cursor.
     fn hold(&self, sink: &str, cursor: Position);
     /// The sink holds nothing any more.
@@ -420,5 +460,8 @@ pub trait Journal: Send + Sync {
     /// Bytes waiting in memory since a write failed; 0 where all is well.
     fn at_risk(&self) -> u64;
     /// Takes no more records, flushes what is queued, lets go of the lock.
-    async fn close(&self);
+    ///
+    /// # Errors
+    /// [`JournalError::Lost`] where queued records could not be written in the time there is; it is closed all the same.
+    async fn close(&self) -> Result<(), JournalError>;
 }

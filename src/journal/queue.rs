@@ -227,6 +227,11 @@ impl Queue {
         self.wake.notify_all();
     }
 
+    /// Bytes taken and not on disk yet.
+    pub fn waiting(&self) -> u64 {
+        lock(&self.state).waiting
+    }
+
     /// Bytes told `AtRisk` and not on disk yet.
     pub fn at_risk(&self) -> u64 {
         lock(&self.state).at_risk

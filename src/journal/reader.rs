@@ -10,9 +10,10 @@ use super::footer::{Damage, Summary, Trailer};
 use super::format::{Header, HeaderState};
 use super::segment::{read_core, read_fingerprints};
 use super::state::Core;
+use super::tally::Tally;
 use super::view::{SHARD, Segment, after, file_name, lock};
 use super::walk::{Found, Step, Walker};
-use super::{Chunk, Entry, Fingerprint, JournalError, Position, TypeCount, aside};
+use super::{Entry, Fingerprint, JournalError, Position, TypeCount, aside};
 
 /// Most files kept open for readers.
 const OPEN_FILES: usize = 16;
@@ -70,36 +71,84 @@ impl Cache {
     }
 }
 
+/// What a read from disk found.
+#[derive(Default)]
+pub(super) struct Read {
+    pub entries: Vec<Entry>,
+    /// Where to read on.
+    pub next: u64,
+    /// The stretch whose segments are not there any more.
+    pub gone: Option<(u64, u64)>,
+    /// The stretch in which damaged records lie, and how many.
+    pub lost: Option<(u64, u64, u64)>,
+}
+
+impl Read {
+    /// Passes over what is gone, up to `to`.
+    fn skip(&mut self, to: u64) {
+        let from = self.gone.map_or(self.next, |(from, _)| from);
+        self.gone = Some((from, to));
+        self.next = to;
+    }
+
+    /// Takes note of damaged records, of those that were asked for and are passed by now.
+    fn note(&mut self, damage: &Damage, asked: u64) {
+        let (from, to) = (damage.first.max(asked), damage.first + damage.lost);
+        if from < to && from < self.next {
+            let (first, _, lost) = self.lost.unwrap_or((from, to, 0));
+            self.lost = Some((first, to, lost + to - from));
+        }
+    }
+}
+
 /// Records from a sequence on, from disk.
-pub(super) fn read(core: &Core, from: u64, max_bytes: u64) -> Result<Chunk, JournalError> {
-    let (mut from, mut gap) = (from, None);
+pub(super) fn read(core: &Core, from: u64, max_bytes: u64) -> Result<Read, JournalError> {
+    let mut read = Read { next: from, ..Read::default() };
     loop {
         let segment = {
             let view = core.view();
-            if let Some(first) = view.gap(from) {
-                (from, gap) = (first, Some(first));
+            if let Some(first) = view.gap(read.next) {
+                read.skip(first);
             }
-            view.segment_for(from).cloned()
+            view.segment_for(read.next).cloned()
         };
-        let at = |offset| Position { shard: SHARD, offset };
-        let Some(segment) = segment else {
-            return Ok(Chunk { entries: Vec::new(), next: at(from), gap: gap.map(at) });
-        };
-        match read_segment(core, &segment, from, max_bytes) {
-            Ok(entries) if !entries.is_empty() => {
-                return Ok(Chunk { next: after(&entries, from), entries, gap: gap.map(at) });
+        let Some(segment) = segment else { return Ok(read) };
+        let asked = read.next;
+        match read_segment(core, &segment, asked, max_bytes) {
+            Ok((entries, damage)) => {
+                read.next = if entries.is_empty() { segment.next } else { after(&entries, asked).offset };
+                damage.iter().for_each(|damage| read.note(damage, asked));
+                if !entries.is_empty() {
+                    return Ok(Read { entries, ..read });
+                }
             }
-            Ok(_) => from = segment.next,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if core.view().segment_for(from).is_some_and(|now| now.base == segment.base) {
-                    report(core, &segment, None, Damage { from: 0, to: 0, first: segment.base, lost: segment.records });
-                    from = segment.next;
-                    gap = Some(from);
+                if core.view().segment_for(asked).is_some_and(|now| now.base == segment.base) {
+                    let damage = Damage { from: 0, to: 0, first: segment.base, lost: segment.next - segment.base };
+                    report(core, &segment, None, damage);
+                    read.skip(segment.next);
+                    read.note(&damage, asked);
                 }
             }
             Err(error) => return Err(failed(&segment, error)),
         }
     }
+}
+
+/// Source and type of each record of a segment. What cannot be read is not known.
+pub(super) fn tally(core: &Core, segment: &Segment) -> Tally {
+    let mut tally = Tally::new(segment.base);
+    let walked = walk(core, segment, segment.base, |walker, found| {
+        if let Some(fields) = walker.fields(found) {
+            tally.add(found.sequence, fields.source, fields.kind);
+        }
+        true
+    });
+    if let Err(error) = walked {
+        tracing::error!(file = file_name(segment), %error, "a segment that is to be dropped cannot be read to its end");
+    }
+    tally.pad(segment.next);
+    tally
 }
 
 /// The first position at or after a time; the end where there is none.
@@ -116,6 +165,7 @@ pub(super) fn seek(core: &Core, time: i64) -> Result<u64, JournalError> {
             }
             first.is_none()
         })
+        .map(drop)
         .or_else(|error| passed_over(segment, error))?;
         if let Some(first) = first {
             return Ok(first);
@@ -139,10 +189,15 @@ pub(super) fn counts(core: &Core, from: u64) -> Result<Vec<TypeCount>, JournalEr
             add(&part);
         }
     }
+    Ok(in_order(counts))
+}
+
+/// Counts in order of source and type.
+pub(super) fn in_order(counts: HashMap<(Arc<str>, Arc<str>), u64>) -> Vec<TypeCount> {
     let mut counts: Vec<_> =
         counts.into_iter().map(|((source, kind), events)| TypeCount { source, kind, events }).collect();
     counts.sort_unstable_by(|a, b| (&a.source, &a.kind).cmp(&(&b.source, &b.kind)));
-    Ok(counts)
+    counts
 }
 
 /// The newest fingerprints since a time, at most `max` of them, oldest first.
@@ -163,9 +218,9 @@ pub(super) fn fingerprints(core: &Core, since: i64, max: usize) -> Vec<Fingerpri
     newest
 }
 
-fn read_segment(core: &Core, segment: &Segment, from: u64, max_bytes: u64) -> io::Result<Vec<Entry>> {
+fn read_segment(core: &Core, segment: &Segment, from: u64, max_bytes: u64) -> io::Result<(Vec<Entry>, Vec<Damage>)> {
     let (mut entries, mut bytes, mut names) = (Vec::new(), 0, Names::default());
-    walk(core, segment, from, |walker, found| {
+    let damage = walk(core, segment, from, |walker, found| {
         bytes += found.length;
         if bytes > max_bytes && !entries.is_empty() {
             return false;
@@ -176,16 +231,16 @@ fn read_segment(core: &Core, segment: &Segment, from: u64, max_bytes: u64) -> io
         }
         true
     })?;
-    Ok(entries)
+    Ok((entries, damage))
 }
 
-/// Goes through a segment's records from a sequence on, until `visit` has enough.
+/// Goes through a segment's records from a sequence on, until `visit` has enough. Gives the damage it met.
 fn walk(
     core: &Core,
     segment: &Segment,
     from: u64,
     mut visit: impl FnMut(&Walker<'_>, &Found) -> bool,
-) -> io::Result<()> {
+) -> io::Result<Vec<Damage>> {
     let open = core.cache.get(core, segment)?;
     let start = match (&segment.summary, &open.core) {
         (Some(summary), _) => lock(summary).nearest(from),
@@ -193,22 +248,27 @@ fn walk(
         (None, None) => Summary::new(segment.base).nearest(from),
     };
     let mut walker = Walker::new(&*open.file, segment.salt, start, segment.end);
-    let mut next = start.0;
+    let (mut next, mut met) = (start.0, Vec::new());
     loop {
         match walker.step()? {
             Step::Record(found) => {
                 next = found.sequence + 1;
                 if found.sequence >= from && !visit(&walker, &found) {
-                    return Ok(());
+                    return Ok(met);
                 }
             }
-            Step::Damaged(damage) => report(core, segment, Some(&*open.file), damage),
+            Step::Damaged(damage) => {
+                report(core, segment, Some(&*open.file), damage);
+                met.push(damage);
+            }
             Step::Rest(at) => {
                 let lost = segment.next.saturating_sub(next);
-                report(core, segment, Some(&*open.file), Damage { from: at, to: segment.end, first: next, lost });
-                return Ok(());
+                let damage = Damage { from: at, to: segment.end, first: next, lost };
+                report(core, segment, Some(&*open.file), damage);
+                met.push(damage);
+                return Ok(met);
             }
-            Step::End => return Ok(()),
+            Step::End => return Ok(met),
         }
     }
 }

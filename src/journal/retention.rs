@@ -3,13 +3,13 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::config::WhenFull;
 use super::disk::DiskFile;
 use super::state::{Core, Limits};
-use super::view::{Segment, Shared, file_name, lock};
-use super::{format, segment};
+use super::view::{SHARD, Segment, Shared, file_name, lock};
+use super::{Deleted, Position, format, reader, segment};
 
 /// How often retention looks, unless it is called.
 const EVERY: Duration = Duration::from_secs(1);
@@ -80,9 +80,18 @@ impl Chores {
     }
 }
 
+/// What was said already, so that it is not said at every look.
+#[derive(Default)]
+struct Alarms {
+    /// Owed events fill the journal.
+    owed: bool,
+    /// When the tally of an owed segment could last not be kept; none is tried again sooner than a look later.
+    untold: Option<Instant>,
+}
+
 /// Runs until stopped.
 pub(super) fn run(core: &Core) {
-    let mut alarmed = false;
+    let mut alarms = Alarms::default();
     loop {
         let state = core.chores.wait();
         if state.stop == Some(false) {
@@ -98,7 +107,7 @@ pub(super) fn run(core: &Core) {
         if state.stop.is_some() {
             return;
         }
-        pass(core, &mut alarmed);
+        pass(core, &mut alarms);
         #[cfg(test)]
         core.looks.fetch_add(1, Ordering::Relaxed);
     }
@@ -174,19 +183,22 @@ pub(super) fn plan(segments: &[Segment], floor: u64, now: i64, extra: u64, limit
     plan
 }
 
-fn pass(core: &Core, alarmed: &mut bool) {
+fn pass(core: &Core, alarms: &mut Alarms) {
     let extra = (core.extra_size)();
     let floor = lock(&core.holds).values().copied().min().unwrap_or(u64::MAX);
     let now = (core.env.clock)();
     if !core.retaining.load(Ordering::Acquire) {
         return;
     }
-    let (plan, gone) = {
-        let mut view = core.view_mut();
+    let (plan, owed) = {
+        let view = core.view();
         let plan = plan(&view.segments, floor, now, extra, &core.limits);
-        let gone: Vec<Segment> = view.segments.drain(..plan.settled + plan.owed).collect();
-        (plan, gone)
+        let owed: Vec<Segment> = view.segments.iter().skip(plan.settled).take(plan.owed).cloned().collect();
+        (plan, owed)
     };
+    // Only this thread takes segments away, so the oldest are still the ones that were looked at.
+    let told = owed.iter().take_while(|segment| keep_tally(core, segment, alarms)).count();
+    let gone: Vec<Segment> = core.view_mut().segments.drain(..plan.settled + told).collect();
     let full = plan.full;
     if core.full.swap(full, Ordering::Relaxed) != full && full {
         tracing::error!("the journal is full of events still owed to sinks; new ones are refused");
@@ -197,10 +209,28 @@ fn pass(core: &Core, alarmed: &mut bool) {
         core.queue.roll();
     }
     let percent = plan.owed_bytes.saturating_mul(100) / core.limits.max_size.max(1);
-    if percent >= ALARM.0 && !*alarmed {
+    if percent >= ALARM.0 && !alarms.owed {
         tracing::warn!(percent, bytes = plan.owed_bytes, "owed events fill the journal: a sink does not keep up");
     }
-    *alarmed = percent >= if *alarmed { ALARM.1 } else { ALARM.0 };
+    alarms.owed = percent >= if alarms.owed { ALARM.1 } else { ALARM.0 };
+}
+
+/// Keeps what stands in an owed segment, so that each sink that is owed it can book it as dropped. `false` where that
+/// cannot be had: then it must stay.
+fn keep_tally(core: &Core, segment: &Segment, alarms: &mut Alarms) -> bool {
+    if alarms.untold.is_some_and(|last| last.elapsed() < EVERY) {
+        return false;
+    }
+    let at = |offset| Position { shard: SHARD, offset };
+    let tally = reader::tally(core, segment).encode();
+    let kept = core.cursors.keep_deleted(Deleted { from: at(segment.base), to: at(segment.next), tally });
+    if let Err(error) = &kept
+        && alarms.untold.is_none()
+    {
+        tracing::error!(%error, "the journal is over max_size, but what would be dropped cannot be noted; it stays");
+    }
+    alarms.untold = kept.is_err().then(Instant::now);
+    kept.is_ok()
 }
 
 /// Deletes segments that readers no longer see; the first `settled` of them were owed to nobody.

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
+use super::Cursors;
 use super::config::{JournalConfig, WhenFull};
 use super::disk::{Disk, RealDisk};
 use super::queue::Queue;
@@ -84,6 +85,8 @@ pub(super) struct Core {
     pub queue: Queue,
     pub chores: Chores,
     pub cache: Cache,
+    /// Where cursors are kept, and what was deleted before them.
+    pub cursors: Arc<dyn Cursors>,
     /// Bytes on disk beside the segments that count towards `max_size`.
     pub extra_size: Box<dyn Fn() -> u64 + Send + Sync>,
     /// The durable end, for those who wait for it.
@@ -110,6 +113,7 @@ pub(super) struct Parts {
     pub overflow_max: u64,
     pub extra_size: Box<dyn Fn() -> u64 + Send + Sync>,
     pub view: View,
+    pub cursors: Arc<dyn Cursors>,
 }
 
 impl Core {
@@ -130,6 +134,7 @@ impl Core {
             store: parts.store,
             limits: parts.limits,
             extra_size: parts.extra_size,
+            cursors: parts.cursors,
         }
     }
 

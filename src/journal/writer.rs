@@ -24,6 +24,8 @@ const BATCH_RECORDS: usize = 4096;
 const CHECK_SPACE: (u64, Duration) = (1 << 20, Duration::from_millis(100));
 /// How long a journal that cannot write goes on trying when it is closed.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// Most lost events that are named.
+const NAMED: usize = 100;
 
 /// The segment being written.
 struct Active {
@@ -88,24 +90,32 @@ impl Writer {
         }
     }
 
-    /// Runs until the journal is closed.
-    pub fn run(mut self) {
+    /// Runs until the journal is closed. Gives the number of records that could not be written by then.
+    pub fn run(mut self) -> usize {
         let _on_exit = OnExit(Arc::clone(&self.core));
         loop {
             let pause = self.failing.then_some(self.pause);
             let taken = self.core.queue.take(&mut self.pending, pause);
             match taken.closing {
-                Some(Closing::Abandon) => return,
-                Some(Closing::Flush) if self.pending.is_empty() && !taken.reserved => return self.finish(),
-                Some(Closing::Flush) if self.out_of_patience() => return self.give_up(),
-                _ => {}
+                Some(Closing::Abandon) => return 0,
+                Some(Closing::Flush) if self.pending.is_empty() && !taken.reserved => {
+                    self.finish();
+                    return 0;
+                }
+                Some(Closing::Flush) => drop(self.closing_since.get_or_insert_with(Instant::now)),
+                None => {}
             }
             if taken.roll {
                 self.retire();
             }
             match self.commit() {
                 Ok(()) => self.well(),
-                Err(trouble) => self.failed(&trouble),
+                Err(trouble) => {
+                    self.failed(&trouble);
+                    if self.closing_since.is_some_and(|since| since.elapsed() > CLOSE_PATIENCE) {
+                        return self.give_up();
+                    }
+                }
             }
         }
     }
@@ -129,8 +139,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether there is room, on the disk and within `max_size`.
+    /// Whether there is room, on the disk and within `max_size`. Both keep something back for a bad hour; the last one is
+    /// when the journal closes: what is not written then is lost.
     fn room(&mut self) -> Result<(), Trouble> {
+        if self.closing_since.is_some() {
+            return Ok(());
+        }
         if self.core.full.load(Ordering::Relaxed) {
             return Err(Trouble::Full);
         }
@@ -275,14 +289,13 @@ impl Writer {
         }
     }
 
-    fn out_of_patience(&mut self) -> bool {
-        self.failing && self.closing_since.get_or_insert_with(Instant::now).elapsed() > CLOSE_PATIENCE
-    }
-
-    fn give_up(&mut self) {
-        let (records, bytes) = (self.pending.len(), self.core.queue.at_risk());
-        tracing::error!(records, bytes, "the journal closes without having written records that were kept in memory");
+    fn give_up(&mut self) -> usize {
+        let lost = self.pending.len();
+        let named = self.pending.iter().take(NAMED).map(|item| uuid::Uuid::from_bytes(item.record.id).to_string());
+        let (ids, bytes) = (named.collect::<Vec<_>>().join(" "), self.core.queue.waiting());
+        tracing::error!(events = lost, bytes, ids, "the journal closes; events it kept in memory are lost");
         self.finish();
+        lost
     }
 }
 

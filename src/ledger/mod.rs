@@ -1,5 +1,5 @@
-//! The ledger: what is derived from the journal and must outlive a restart. SQLite: each sink's cursor and totals, and
-//! held deliveries (dead ones now; parked ones later).
+//! The ledger: what is derived from the journal and must outlive a restart. SQLite: each sink's cursor and totals,
+//! held deliveries (dead ones now; parked ones later), and what the journal deleted before sinks had it.
 //!
 //! One thread owns the connection; settlements that arrive together share one transaction and one flush
 //! (`synchronous = FULL`), so that what [`Cursors::settle`] returned is on disk. Off the journal's commit path.
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use crate::journal::{Cursors, JournalError, Settlement, SinkState};
+use crate::journal::{Cursors, Deleted, JournalError, Position, Settlement, SinkState, disk};
 use thread::Request;
 
 /// Requests that may wait for the ledger's thread; each caller has one under way.
@@ -50,6 +50,17 @@ pub enum LedgerError {
     },
 }
 
+impl LedgerError {
+    /// Whether the disk is full or failing: what may pass while one waits.
+    pub fn is_disk_trouble(&self) -> bool {
+        match self {
+            Self::Io { error, .. } => disk::is_trouble(error),
+            Self::Sqlite { error, path } => schema::is_disk_trouble(error, path),
+            Self::Version { .. } => false,
+        }
+    }
+}
+
 /// What opening found.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Opened {
@@ -59,7 +70,8 @@ pub struct Opened {
     pub set_aside: Option<PathBuf>,
 }
 
-/// The open ledger.
+/// The ledger. [`Ledger::default`] is not open yet: until [`Ledger::attach`] it answers as a closed one does.
+#[derive(Default)]
 pub struct Ledger {
     requests: std::sync::Mutex<Option<tokio::sync::mpsc::Sender<Request>>>,
     thread: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -71,21 +83,36 @@ impl Ledger {
     /// # Errors
     /// Where no ledger can be had at that path, or a later version wrote it.
     pub fn open(path: &Path) -> Result<(Self, Opened), LedgerError> {
+        let ledger = Self::default();
+        let opened = ledger.attach(path)?;
+        Ok((ledger, opened))
+    }
+
+    /// The same for one that is in use already and could not be opened before. Blocks.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`]; then nothing has changed, and it may be called again.
+    pub fn attach(&self, path: &Path) -> Result<Opened, LedgerError> {
         let (connection, opened) = schema::open(path)?;
         let (requests, inbox) = tokio::sync::mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("ledger".into())
             .spawn(move || thread::serve(connection, inbox))
             .map_err(|error| LedgerError::Io { path: path.to_owned(), error })?;
-        Ok((Self { requests: Some(requests).into(), thread: Some(thread).into() }, opened))
+        *self.requests.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(requests);
+        *self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(thread);
+        Ok(opened)
     }
 
     async fn ask<T>(&self, make: impl FnOnce(thread::Reply<T>) -> Request) -> Result<T, JournalError> {
-        let gone = || JournalError::Cursors("the ledger is closed".into());
-        let requests = self.requests.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         let (reply, answer) = oneshot::channel();
-        requests.ok_or_else(gone)?.send(make(reply)).await.map_err(|_| gone())?;
+        self.sender()?.send(make(reply)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?.map_err(|error| JournalError::Cursors(error.to_string()))
+    }
+
+    fn sender(&self) -> Result<tokio::sync::mpsc::Sender<Request>, JournalError> {
+        let requests = self.requests.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        requests.ok_or_else(gone)
     }
 
     /// Lets go: what was asked before is still done. Blocks until then.
@@ -99,6 +126,10 @@ impl Ledger {
     }
 }
 
+fn gone() -> JournalError {
+    JournalError::Cursors("the ledger is not open".into())
+}
+
 #[async_trait]
 impl Cursors for Ledger {
     async fn load(&self, sink: &str) -> Result<Option<SinkState>, JournalError> {
@@ -106,8 +137,18 @@ impl Cursors for Ledger {
         self.ask(|reply| Request::Load { sink, reply }).await
     }
 
-    async fn settle(&self, settlement: Settlement) -> Result<(), JournalError> {
-        self.ask(|reply| Request::Settle { settlement: Box::new(settlement), reply }).await
+    async fn settle(&self, steps: Vec<Settlement>) -> Result<(), JournalError> {
+        self.ask(|reply| Request::Settle { steps, reply }).await
+    }
+
+    fn keep_deleted(&self, deleted: Deleted) -> Result<(), JournalError> {
+        let (reply, answer) = oneshot::channel();
+        self.sender()?.blocking_send(Request::Keep { deleted, reply }).map_err(|_| gone())?;
+        answer.blocking_recv().map_err(|_| gone())?.map_err(|error| JournalError::Cursors(error.to_string()))
+    }
+
+    async fn deleted(&self, from: Position, to: Position) -> Result<Vec<Deleted>, JournalError> {
+        self.ask(|reply| Request::Deleted { from, to, reply }).await
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::{LedgerError, Opened};
+use crate::journal::disk;
 
 /// Version of the tables, in `user_version`.
 const VERSION: i64 = 1;
@@ -52,6 +53,18 @@ CREATE TABLE held (
 CREATE INDEX held_due ON held (sink, due);
 ";
 
+/// What stood in stretches of the journal that were deleted although sinks were owed it. Came later than version 1; a
+/// build that does not know it leaves it alone.
+const DELETED: &str = "
+CREATE TABLE IF NOT EXISTS deleted (
+  shard INTEGER NOT NULL,
+  first INTEGER NOT NULL,
+  next  INTEGER NOT NULL,
+  tally BLOB NOT NULL,
+  PRIMARY KEY (shard, first)
+) STRICT;
+";
+
 /// Opens the file or makes it.
 pub fn open(path: &Path) -> Result<(Connection, Opened), LedgerError> {
     let existed = path.exists();
@@ -64,6 +77,7 @@ pub fn open(path: &Path) -> Result<(Connection, Opened), LedgerError> {
         }
         Err(LedgerError::Sqlite { error, .. }) if existed && is_damage(&error) => {
             let aside = set_aside(path)?;
+            tracing::error!(path = %aside.display(), "the ledger could not be read and was set aside");
             let connection = connect(path)?;
             Ok((connection, Opened { fresh: true, set_aside: Some(aside) }))
         }
@@ -75,6 +89,22 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
     matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
         || matches!(error, rusqlite::Error::SqliteFailure(_, Some(text)) if text == DAMAGED || text.starts_with("no such"))
+}
+
+/// Whether SQLite failed because the disk is full or failing.
+pub fn is_disk_trouble(error: &rusqlite::Error, path: &Path) -> bool {
+    use rusqlite::ErrorCode::{CannotOpen, DiskFull, SystemIoFailure};
+    match error.sqlite_error_code() {
+        Some(DiskFull | SystemIoFailure) => true,
+        // It does not say why it cannot make its companions (-wal, -shm); one of our own will.
+        Some(CannotOpen) => {
+            let probe = PathBuf::from(format!("{}-probe", path.display()));
+            let made = fs::write(&probe, b"probe");
+            let _ = fs::remove_file(&probe);
+            made.is_err_and(|error| disk::is_trouble(&error))
+        }
+        _ => false,
+    }
 }
 
 /// What our own check says of a file that SQLite opens but that is not whole.
@@ -93,8 +123,11 @@ fn connect(path: &Path) -> Result<Connection, LedgerError> {
         .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;")
         .map_err(sqlite)?;
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sqlite)?;
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(sqlite)?;
     match version {
-        0 if size == 0 => connection
+        // Empty: new, or left by a start that a full disk cut short.
+        0 if tables == 0 => connection
             .execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;"))
             .map_err(sqlite)?,
         VERSION => check(&connection, size).map_err(sqlite)?,
@@ -102,6 +135,7 @@ fn connect(path: &Path) -> Result<Connection, LedgerError> {
         0 => return Err(sqlite(damaged())),
         found => return Err(LedgerError::Version { path: path.to_owned(), found, known: VERSION }),
     }
+    connection.execute_batch(DELETED).map_err(sqlite)?;
     Ok(connection)
 }
 

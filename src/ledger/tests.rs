@@ -49,11 +49,11 @@ async fn cursors_totals_and_dead_letters_outlive_a_reopening() {
     let (ledger, opened) = Ledger::open(&path).unwrap();
     assert_eq!(opened, Opened { fresh: true, set_aside: None });
     assert_eq!(ledger.load("crm").await.unwrap(), None);
-    let steps = (1..=20).map(|n| ledger.settle(step("crm", n, vec![letter(&format!("d-{}", n % 2))])));
+    let steps = (1..=20).map(|n| ledger.settle(vec![step("crm", n, vec![letter(&format!("d-{}", n % 2))])]));
     for result in futures_join(steps).await {
         result.unwrap();
     }
-    ledger.settle(step("other", u64::MAX, vec![])).await.unwrap();
+    ledger.settle(vec![step("other", u64::MAX, vec![])]).await.unwrap();
     ledger.close();
     assert!(ledger.load("crm").await.is_err(), "a closed ledger says so");
 
@@ -78,6 +78,31 @@ async fn futures_join<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output>
 }
 
 #[tokio::test]
+async fn steps_given_together_are_written_together_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let (ledger, _) = Ledger::open(&path).unwrap();
+    // The disk gives out (or the power fails) once the first of two cursors was written.
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other
+        .execute_batch(
+            "CREATE TRIGGER fails BEFORE INSERT ON sinks WHEN NEW.name = 'second'
+             BEGIN SELECT raise(ABORT, 'disk'); END",
+        )
+        .unwrap();
+    let first = |sink: &str| Settlement { sink: sink.into(), cursor: Some(at(9)), ..Settlement::default() };
+    ledger.settle(vec![first("first"), first("second")]).await.unwrap_err();
+    assert_eq!(ledger.load("first").await.unwrap(), None, "no first cursor without the others");
+    ledger.close();
+    let (ledger, opened) = Ledger::open(&path).unwrap();
+    assert!(opened.fresh, "the next start sees that no sink has begun");
+    other.execute_batch("DROP TRIGGER fails").unwrap();
+    ledger.settle(vec![first("first"), first("second")]).await.unwrap();
+    assert_eq!(ledger.load("second").await.unwrap().unwrap().cursor, at(9));
+    ledger.close();
+}
+
+#[tokio::test]
 async fn an_unreadable_ledger_is_set_aside_not_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");
@@ -87,7 +112,7 @@ async fn an_unreadable_ledger_is_set_aside_not_deleted() {
         assert!(opened.fresh);
         let aside = opened.set_aside.expect("set aside");
         assert_eq!(std::fs::read(&aside).unwrap(), bytes, "case {n}");
-        ledger.settle(step("crm", 3, vec![])).await.unwrap();
+        ledger.settle(vec![step("crm", 3, vec![])]).await.unwrap();
         ledger.close();
         std::fs::remove_file(&path).unwrap();
     }
@@ -120,4 +145,79 @@ fn a_ledger_without_a_cursor_is_as_good_as_none() {
     assert!(Ledger::open(&path).unwrap().1.fresh, "tables, but no cursor");
     std::fs::write(&path, b"").unwrap();
     assert!(Ledger::open(&path).unwrap().1.fresh, "an emptied file");
+}
+
+#[test]
+fn what_was_deleted_is_kept_until_every_sink_is_past_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (ledger, _) = Ledger::open(&path).unwrap();
+    let stretch = |from| Deleted { from: at(from), to: at(from + 10), tally: vec![7; from as usize] };
+    let move_to = |ledger: &Ledger, sink: &str, cursor| {
+        runtime.block_on(ledger.settle(vec![step(sink, cursor, vec![])])).unwrap();
+    };
+    let all = |ledger: &Ledger, from, to| runtime.block_on(ledger.deleted(at(from), at(to))).unwrap();
+    move_to(&ledger, "late", 15);
+    move_to(&ledger, "later", 10);
+    ledger.keep_deleted(stretch(10)).unwrap();
+    ledger.keep_deleted(stretch(20)).unwrap();
+    ledger.keep_deleted(stretch(20)).unwrap();
+    ledger.close();
+    assert!(ledger.keep_deleted(stretch(30)).is_err(), "a closed ledger says so");
+
+    let (ledger, _) = Ledger::open(&path).unwrap();
+    assert_eq!(all(&ledger, 0, 100), [stretch(10), stretch(20)]);
+    assert_eq!(all(&ledger, 19, 20), [stretch(10)]);
+    assert_eq!(all(&ledger, 20, 21), [stretch(20)]);
+    move_to(&ledger, "later", 20);
+    ledger.keep_deleted(stretch(30)).unwrap();
+    assert_eq!(all(&ledger, 0, 100), [stretch(10), stretch(20), stretch(30)], "one sink is in the first still");
+    move_to(&ledger, "late", 30);
+    ledger.keep_deleted(stretch(40)).unwrap();
+    assert_eq!(all(&ledger, 0, 100), [stretch(20), stretch(30), stretch(40)]);
+    ledger.close();
+}
+
+#[test]
+fn an_empty_database_that_a_full_disk_left_behind_is_completed_and_is_no_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA journal_mode = WAL").unwrap();
+    assert!(std::fs::metadata(&path).unwrap().len() > 0);
+    assert_eq!(Ledger::open(&path).unwrap().1, Opened { fresh: true, set_aside: None });
+}
+
+#[tokio::test]
+async fn a_ledger_that_could_not_be_opened_can_be_attached_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ledger, path) = (Ledger::default(), folder.path().join("not/ledger.db"));
+    assert!(ledger.attach(&path).is_err());
+    assert!(ledger.load("crm").await.is_err());
+    std::fs::create_dir(folder.path().join("not")).unwrap();
+    assert!(ledger.attach(&path).unwrap().fresh);
+    ledger.settle(vec![step("crm", 3, vec![])]).await.unwrap();
+    ledger.close();
+}
+
+#[test]
+fn a_disk_that_is_full_or_failing_is_told_from_what_waiting_does_not_cure() {
+    use rusqlite::ffi::{self, SQLITE_BUSY, SQLITE_CANTOPEN, SQLITE_CORRUPT, SQLITE_FULL, SQLITE_IOERR, SQLITE_PERM};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    // 28 ENOSPC, 122 EDQUOT, 5 EIO; 13 EACCES, 30 EROFS, 2 ENOENT
+    for (errno, wanted) in [(28, true), (122, true), (5, true), (13, false), (30, false), (2, false)] {
+        let error = LedgerError::Io { path: path.clone(), error: std::io::Error::from_raw_os_error(errno) };
+        assert_eq!(error.is_disk_trouble(), wanted, "{error}");
+    }
+    let io_read = ffi::SQLITE_IOERR_READ;
+    for (code, wanted) in [(SQLITE_FULL, true), (SQLITE_IOERR, true), (io_read, true), (SQLITE_CANTOPEN, false)]
+        .into_iter()
+        .chain([(SQLITE_CORRUPT, false), (SQLITE_PERM, false), (SQLITE_BUSY, false)])
+    {
+        let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+        let error = LedgerError::Sqlite { path: path.clone(), error };
+        assert_eq!(error.is_disk_trouble(), wanted, "{error}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the probe was left behind");
 }

@@ -3,9 +3,9 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::journal::{Counters, DeadLetter, Position, Settlement, SinkState};
+use crate::journal::{Counters, DeadLetter, Deleted, Position, Settlement, SinkState};
 
-/// Most settlements in one transaction.
+/// Most requests in one transaction.
 const BATCH: usize = 256;
 
 /// Where an answer goes.
@@ -20,12 +20,28 @@ pub enum Request {
         /// Answer.
         reply: Reply<Option<SinkState>>,
     },
-    /// A step of a sink.
+    /// Steps of sinks, all of them or none.
     Settle {
-        /// The step.
-        settlement: Box<Settlement>,
+        /// The steps.
+        steps: Vec<Settlement>,
         /// Answer, after the flush.
         reply: Reply<()>,
+    },
+    /// A stretch of the journal that is about to be deleted.
+    Keep {
+        /// The stretch.
+        deleted: Deleted,
+        /// Answer, after the flush.
+        reply: Reply<()>,
+    },
+    /// What was kept of deleted stretches that reach into one.
+    Deleted {
+        /// Its first position.
+        from: Position,
+        /// The position after it.
+        to: Position,
+        /// Answer.
+        reply: Reply<Vec<Deleted>>,
     },
 }
 
@@ -33,29 +49,31 @@ pub enum Request {
 pub fn serve(mut connection: Connection, mut inbox: mpsc::Receiver<Request>) {
     let mut requests = Vec::with_capacity(BATCH);
     while inbox.blocking_recv_many(&mut requests, BATCH) > 0 {
-        let mut steps = Vec::new();
+        let mut asked = Vec::new();
         for request in requests.drain(..) {
             match request {
                 // The asker may be gone; that is its affair.
                 Request::Load { sink, reply } => drop(reply.send(load(&connection, &sink))),
-                Request::Settle { settlement, reply } => steps.push((settlement, reply)),
+                Request::Settle { steps, reply } => asked.push((steps, reply)),
+                Request::Keep { deleted, reply } => drop(reply.send(keep(&mut connection, &deleted))),
+                Request::Deleted { from, to, reply } => drop(reply.send(kept(&connection, from, to))),
             }
         }
-        if !steps.is_empty() {
-            settle_all(&mut connection, steps);
+        if !asked.is_empty() {
+            settle_all(&mut connection, asked);
         }
     }
 }
 
-fn settle_all(connection: &mut Connection, steps: Vec<(Box<Settlement>, Reply<()>)>) {
-    let together = steps.len() > 1;
-    if together && settle(connection, steps.iter().map(|(step, _)| step.as_ref())).is_ok() {
-        steps.into_iter().for_each(|(_, reply)| drop(reply.send(Ok(()))));
+fn settle_all(connection: &mut Connection, asked: Vec<(Vec<Settlement>, Reply<()>)>) {
+    let together = asked.len() > 1;
+    if together && settle(connection, asked.iter().flat_map(|(steps, _)| steps)).is_ok() {
+        asked.into_iter().for_each(|(_, reply)| drop(reply.send(Ok(()))));
         return;
     }
     // Alone, or one of them failed them all: each by itself.
-    for (step, reply) in steps {
-        drop(reply.send(settle(connection, std::iter::once(step.as_ref()))));
+    for (steps, reply) in asked {
+        drop(reply.send(settle(connection, steps.iter())));
     }
 }
 
@@ -120,6 +138,32 @@ fn move_cursor(connection: &Connection, step: &Settlement) -> Result<(), rusqlit
             .execute(params![step.sink, accepted, delivered, dead, filtered, dropped])?;
     }
     Ok(())
+}
+
+/// Keeps a stretch, and lets go of those that every sink is past.
+fn keep(connection: &mut Connection, deleted: &Deleted) -> Result<(), rusqlite::Error> {
+    let transaction = connection.transaction()?;
+    let Deleted { from, to, tally } = deleted;
+    transaction.execute(
+        "DELETE FROM deleted WHERE shard = ?1 AND next <= (SELECT min(place) FROM sinks WHERE shard = ?1)",
+        [from.shard],
+    )?;
+    transaction.execute(
+        "INSERT OR REPLACE INTO deleted (shard, first, next, tally) VALUES (?1, ?2, ?3, ?4)",
+        params![from.shard, from.offset.cast_signed(), to.offset.cast_signed(), tally],
+    )?;
+    transaction.commit()
+}
+
+fn kept(connection: &Connection, from: Position, to: Position) -> Result<Vec<Deleted>, rusqlite::Error> {
+    let sql = "SELECT first, next, tally FROM deleted WHERE shard = ?1 AND next > ?2 AND first < ?3 ORDER BY first";
+    let at = |offset: i64| Position { shard: from.shard, offset: offset.cast_unsigned() };
+    connection
+        .prepare_cached(sql)?
+        .query_map(params![from.shard, from.offset.cast_signed(), to.offset.cast_signed()], |row| {
+            Ok(Deleted { from: at(row.get(0)?), to: at(row.get(1)?), tally: row.get(2)? })
+        })?
+        .collect()
 }
 
 fn bury(connection: &Connection, sink: &str, letter: &DeadLetter) -> Result<(), rusqlite::Error> {

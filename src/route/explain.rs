@@ -126,10 +126,10 @@ pub fn explain(rules: &RuleSet, sinks: &[Destination], event: &Arc<Event>) -> Ex
         routes: routes.collect(),
         event: EventView {
             id: event.id.to_string(),
-            source: event.source.clone(),
-            kind: event.kind.clone(),
-            subject: event.subject.clone(),
-            key: event.key.clone(),
+            source: event.source.to_string(),
+            kind: event.kind.to_string(),
+            subject: event.subject.to_string(),
+            key: event.key.to_string(),
         },
         deliveries,
     }
@@ -137,7 +137,13 @@ pub fn explain(rules: &RuleSet, sinks: &[Destination], event: &Arc<Event>) -> Ex
 
 fn view(sink: &str, delivery: Delivery) -> DeliveryView {
     let payload = PayloadView::of(delivery.bytes());
-    DeliveryView { sink: sink.to_owned(), id: delivery.id, key: delivery.key, payload, target: delivery.target }
+    DeliveryView {
+        sink: sink.to_owned(),
+        id: delivery.id,
+        key: delivery.key.to_string(),
+        payload,
+        target: delivery.target,
+    }
 }
 
 /// What the router said about each route, over all sinks.

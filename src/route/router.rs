@@ -206,11 +206,11 @@ fn address(
     }
     let target: Result<Target, Reason> = to.config.target(event);
     let rendered = to.key.as_ref().map(|template| template.render(event, Escape::Plain));
-    let key = rendered.filter(|key| !key.is_empty()).unwrap_or_else(|| event.key.clone());
+    let key: Arc<str> = rendered.filter(|key| !key.is_empty()).map_or_else(|| Arc::clone(&event.key), Into::into);
     for Output { route, id, payload } in outputs {
         match &target {
             Ok(target) => {
-                let (event, key, target) = (event.clone(), key.clone(), target.clone());
+                let (event, key, target) = (Arc::clone(event), Arc::clone(&key), target.clone());
                 routed.deliveries.push(Delivery { id, event, payload, key, target });
             }
             Err(reason) => {

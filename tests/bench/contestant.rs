@@ -26,17 +26,19 @@ pub struct Recipe {
     pub name: String,
     /// More environment for the daemon; `None` for the bare server.
     env: Option<Vec<(String, String)>>,
+    /// The daemon's program.
+    program: PathBuf,
 }
 
 impl Recipe {
     /// The bare hyper server.
     pub fn bare() -> Self {
-        Self { name: "bare".to_owned(), env: None }
+        Self { name: "bare".to_owned(), env: None, program: PathBuf::new() }
     }
 
     /// The daemon as it is.
     pub fn relay() -> Self {
-        Self { name: "relay".to_owned(), env: Some(vec![]) }
+        Self { name: "relay".to_owned(), env: Some(vec![]), program: env!("CARGO_BIN_EXE_hookrelay").into() }
     }
 
     /// `NAME:KEY=VALUE,KEY=VALUE`.
@@ -48,7 +50,15 @@ impl Recipe {
         }
         let pair = |pair: &str| pair.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
         let env = pairs.split(',').map(pair).collect::<Option<_>>().ok_or_else(usage)?;
-        Ok(Self { name: name.to_owned(), env: Some(env) })
+        Ok(Self { name: name.to_owned(), env: Some(env), ..Self::relay() })
+    }
+
+    /// Another build of the daemon, under the name of its file.
+    pub fn other(program: &str) -> Result<Self, String> {
+        let program = PathBuf::from(program);
+        let name = program.file_name().and_then(|name| name.to_str()).filter(|name| !["bare", "relay"].contains(name));
+        let name = name.ok_or_else(|| format!("{} has no name for a build", program.display()))?.to_owned();
+        Ok(Self { name, env: Some(vec![]), program })
     }
 }
 
@@ -72,7 +82,7 @@ impl Contestant {
                 (process, address, None)
             }
             Some(env) => {
-                let (process, address) = start_daemon(env, folder)?;
+                let (process, address) = start_daemon(&recipe.program, env, folder)?;
                 (process, address, Some(SinkFile::new(folder.join("events.jsonl"))))
             }
         };
@@ -132,7 +142,11 @@ fn start_bare() -> Result<(Child, SocketAddr), Box<dyn Error>> {
     Ok((process, line.trim().parse()?))
 }
 
-fn start_daemon(env: &[(String, String)], folder: &Path) -> Result<(Child, SocketAddr), Box<dyn Error>> {
+fn start_daemon(
+    program: &Path,
+    env: &[(String, String)],
+    folder: &Path,
+) -> Result<(Child, SocketAddr), Box<dyn Error>> {
     fs::create_dir_all(folder)?;
     let config = folder.join("config.toml");
     fs::write(
@@ -156,7 +170,7 @@ to = ["archive"]
         ),
     )?;
     let log = folder.join("daemon.log");
-    let mut process = Command::new(env!("CARGO_BIN_EXE_hookrelay"))
+    let mut process = Command::new(program)
         .arg("run")
         .arg("--config")
         .arg(&config)

@@ -44,6 +44,9 @@ struct Options {
     /// A further daemon with more environment, measured in turn: NAME:KEY=VALUE,KEY=VALUE. May be repeated.
     #[arg(long, value_name = "NAME:KEY=VALUE", value_parser = Recipe::parse)]
     variant: Vec<Recipe>,
+    /// A further build of the daemon, measured in turn. May be repeated.
+    #[arg(long, value_name = "PROGRAM", value_parser = Recipe::other)]
+    build: Vec<Recipe>,
     /// Handed over by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
@@ -71,7 +74,7 @@ fn compare(options: &Options) -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bench");
     contestant::warn_where_a_flush_costs_nothing(&folder)?;
     let mut recipes = vec![Recipe::bare(), Recipe::relay()];
-    recipes.extend(options.variant.iter().cloned());
+    recipes.extend(options.variant.iter().chain(&options.build).cloned());
     let (rounds, window) = match options.quick {
         true => (1, Duration::from_secs(1)),
         false => (options.rounds, Duration::from_secs(options.seconds)),

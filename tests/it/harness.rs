@@ -66,7 +66,12 @@ secret = "${{INTERAKT_WEBHOOK_SECRET}}"
 
     /// Starts the daemon and waits until it listens.
     pub fn start(&self) -> Daemon {
-        let mut child = self.command(&["run"]).stderr(Stdio::piped()).spawn().unwrap();
+        Self::start_as(self.command(&["run"]))
+    }
+
+    /// The same with a command of the test's own.
+    pub fn start_as(mut command: Command) -> Daemon {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = Log::follow(child.stderr.take().unwrap());
         let line = log.wait_for(|line| line.contains("\"listening\"")).unwrap_or_else(|| {
             let _ = child.kill();

@@ -5,6 +5,7 @@
 //! - `nothing_lost`: kill -9 at any moment; every event answered 200 reaches every sink, unchanged
 //! - `sick_sinks`: a sink that hangs, refuses or is not there harms no other
 //! - `disk_use`: the journal stays within its bounds
+//! - `full_disk`: starting and stopping where nothing can be written
 //! - `restart`: cursors, locks, a ledger that is gone
 //! - `command_line`: what the verbs print and how they exit
 //! - `harness`: starting and killing the daemon, sending, a callback server; `bodies`: what is sent
@@ -22,6 +23,7 @@ mod bodies;
 mod command_line;
 mod disk_use;
 mod front;
+mod full_disk;
 mod harness;
 mod main_job;
 mod nothing_lost;

@@ -78,7 +78,7 @@ pub struct Delivery {
     /// What to deliver.
     pub payload: Payload,
     /// Ordering key at this sink; deliveries of one key must not overtake each other.
-    pub key: String,
+    pub key: Arc<str>,
     /// Where to, inside the sink.
     pub target: Target,
 }

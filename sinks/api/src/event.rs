@@ -1,6 +1,7 @@
 //! The event: one webhook that was verified and accepted, as every sink sees it. Plain data.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -12,23 +13,23 @@ pub struct Event {
     /// UUIDv7, made when the webhook was accepted.
     pub id: Uuid,
     /// Name of the source in the config (`interakt`).
-    pub source: String,
+    pub source: Arc<str>,
     /// Event type, never empty (`unknown` and `unparsable` stand in).
-    pub kind: String,
+    pub kind: Arc<str>,
     /// What the event is about (the message's id); may be empty.
-    pub subject: String,
+    pub subject: Arc<str>,
     /// Ordering key: the subject, else the event id as text.
-    pub key: String,
+    pub key: Arc<str>,
     /// When it was accepted, UTC.
     pub time: Timestamp,
     /// Request method.
-    pub method: String,
+    pub method: Arc<str>,
     /// Request path without the query; also the CloudEvents `source`.
-    pub path: String,
+    pub path: Arc<str>,
     /// Client address, after trusted proxies.
-    pub remote: String,
+    pub remote: Arc<str>,
     /// Kept request headers, names in lower case, in the order they came.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<(Arc<str>, Arc<str>)>,
     /// The body, byte for byte as it was signed.
     pub body: Bytes,
 }
@@ -36,7 +37,7 @@ pub struct Event {
 impl Event {
     /// First kept request header of that (lower-case) name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.headers.iter().find(|(n, _)| **n == *name).map(|(_, v)| v.as_ref())
     }
 }
 

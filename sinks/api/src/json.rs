@@ -19,21 +19,30 @@ pub fn compact(bytes: &[u8]) -> Option<Vec<u8>> {
 
 /// Appends `json`, which must be valid, without whitespace outside strings.
 pub fn strip_whitespace(json: &[u8], out: &mut Vec<u8>) {
-    let (mut in_string, mut escaped) = (false, false);
-    for &byte in json {
-        if in_string {
-            out.push(byte);
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-        } else if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
-            in_string = byte == b'"';
-            out.push(byte);
-        }
+    let mut rest = json;
+    // Copied in stretches: up to the next whitespace, or through the next string.
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b' ' | b'\t' | b'\n' | b'\r')) {
+        let (before, tail) = rest.split_at(at);
+        out.extend_from_slice(before);
+        let taken = if tail.first() == Some(&b'"') { string_len(tail) } else { 0 };
+        let (string, after) = tail.split_at(taken);
+        out.extend_from_slice(string);
+        rest = if taken == 0 { after.get(1..).unwrap_or_default() } else { after };
     }
+    out.extend_from_slice(rest);
+}
+
+/// Length of the string that `json` begins with, both quotes included.
+fn string_len(json: &[u8]) -> usize {
+    let mut end = 1;
+    while let Some(next) = json.get(end..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+        end += next;
+        if json.get(end) == Some(&b'"') {
+            return end + 1;
+        }
+        end += 2; // an escape: what comes after the backslash ends nothing
+    }
+    json.len()
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@
 //! what became of it ([`Report`]). It never sleeps, retries, spawns or swallows.
 //!
 //! Rooms: [`event`] what came in; [`delivery`] what a sink is handed; [`report`] what it answers; [`sink`] the traits;
-//! [`settings`], [`fault`], [`units`], [`secret`] for its table in `config.toml`; [`template`] for `{type}` and its like;
-//! [`cloudevents`], [`json`] and [`mod@line`] for output shapes; [`rows`] for sinks that fill tables; [`disk`] for the
-//! free-space floor.
+//! [`settings`] (and `survey`, all its faults), [`fault`], [`units`], [`secret`] for its table in `config.toml`;
+//! [`template`] for `{type}` and its like; [`cloudevents`], [`json`] and [`mod@line`] for output shapes; [`rows`] for
+//! sinks that fill tables; [`disk`] for the free-space floor.
 
 pub mod cloudevents;
 pub mod delivery;
@@ -21,6 +21,7 @@ pub mod rows;
 pub mod secret;
 pub mod settings;
 pub mod sink;
+mod survey;
 pub mod template;
 pub mod units;
 

@@ -1,6 +1,7 @@
 //! What a sink answers: one outcome per delivery. A slot left unset means Retry, never Delivered.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::delivery::Batch;
@@ -100,7 +101,7 @@ pub struct Report {
     slots: Vec<Option<Outcome>>,
     ordered: bool,
     /// Keys with a delivery in this batch that was attempted and not delivered.
-    stopped: HashSet<String>,
+    stopped: HashSet<Arc<str>>,
 }
 
 impl Report {

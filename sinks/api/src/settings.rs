@@ -1,6 +1,5 @@
 //! A table of `config.toml` on its way to a type: positions kept, every fault reported, not just the first.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 use serde::Deserializer;
@@ -8,7 +7,8 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::fault::{Fault, nearest};
+use crate::fault::Fault;
+use crate::survey::every_fault;
 
 /// One table, its positions kept. `${…}` in its strings has been filled in already.
 #[derive(Clone, Debug)]
@@ -38,30 +38,9 @@ impl<'i> Settings<'i> {
     /// Reads the table as `T` (which says `deny_unknown_fields`).
     ///
     /// # Errors
-    /// All faults: after each one, the key it lies under is set aside and the rest is read again.
-    pub fn read<T: DeserializeOwned>(mut self) -> Result<T, Vec<Fault>> {
-        let mut faults: Vec<Fault> = Vec::new();
-        let mut set_aside: BTreeSet<String> = BTreeSet::new();
-        loop {
-            let error = match T::deserialize(toml::de::Deserializer::from(self.0.clone())) {
-                Ok(value) if faults.is_empty() => return Ok(value),
-                Ok(_) => return Err(faults),
-                Err(error) => error,
-            };
-            let span = error.span().unwrap_or_else(|| self.0.span());
-            let (message, help) = reword(error.message());
-            if missing_field(error.message()).is_none_or(|name| !set_aside.contains(name)) {
-                faults.push(Fault { help, ..Fault::at_span(span.clone(), message) });
-            }
-            // A fault under one of our keys: go on without that key. A missing key cannot be set aside: stop there.
-            match key_over(self.table(), &span) {
-                Some(key) => {
-                    self.0.get_mut().remove(key.as_str());
-                    set_aside.insert(key);
-                }
-                None => return Err(faults),
-            }
-        }
+    /// All faults at once, those of nested tables included: unknown keys, missing keys, values of a wrong type.
+    pub fn read<T: DeserializeOwned>(self) -> Result<T, Vec<Fault>> {
+        T::deserialize(toml::de::Deserializer::from(self.0.clone())).map_err(|_| every_fault::<T>(&self.0))
     }
 }
 
@@ -88,74 +67,4 @@ pub fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D:
         }
     }
     from.deserialize_any(Visitor)
-}
-
-/// The top-level key whose name or value covers the span.
-fn key_over(table: &DeTable<'_>, span: &Range<usize>) -> Option<String> {
-    // An empty span is a table's own place (a missing key), not a key's.
-    let covers = |outer: Range<usize>| !span.is_empty() && outer.start <= span.start && span.end <= outer.end;
-    table
-        .iter()
-        .find(|(key, value)| covers(key.span()) || covers(value.span()))
-        .map(|(key, _)| key.get_ref().clone().into_owned())
-}
-
-fn missing_field(message: &str) -> Option<&str> {
-    message.strip_prefix("missing field `")?.strip_suffix('`')
-}
-
-/// serde's wording with the nearest of the expected names as the way out.
-fn reword(message: &str) -> (String, Option<String>) {
-    let help = ["unknown field `", "unknown variant `"].iter().find_map(|prefix| {
-        let (typo, rest) = message.strip_prefix(prefix)?.split_once('`')?;
-        let names: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
-        nearest(typo, names).map(|name| format!("did you mean `{name}`?"))
-    });
-    let message = match missing_field(message) {
-        Some(name) => format!("missing key `{name}`"),
-        None => message.replacen("unknown field", "unknown key", 1).replacen("unknown variant", "unknown value", 1),
-    };
-    (message, help)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde::Deserialize;
-
-    use super::*;
-
-    #[derive(Debug, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    #[allow(dead_code)]
-    struct Probe {
-        path: String,
-        #[serde(default)]
-        inflight: u32,
-    }
-
-    fn read(text: &str) -> Vec<Fault> {
-        Settings::new(DeTable::parse(text).unwrap()).read::<Probe>().unwrap_err()
-    }
-
-    #[test]
-    fn every_fault_of_a_table_is_reported_with_its_place() {
-        let text = "path = 3\ninflght = 1\ninflight = \"many\"\n";
-        let mut faults = read(text);
-        faults.sort_by_key(|f| match &f.at {
-            crate::At::Span(s) => s.start,
-            _ => 0,
-        });
-        assert_eq!(faults.len(), 3, "{faults:#?}");
-        assert_eq!(faults[0].at, crate::At::Span(7..8));
-        assert!(faults[1].message.starts_with("unknown key `inflght`"), "{faults:#?}");
-        assert_eq!(faults[1].help.as_deref(), Some("did you mean `inflight`?"));
-        assert!(faults[2].message.contains("expected u32"), "{faults:#?}");
-    }
-
-    #[test]
-    fn a_missing_key_is_named_once_and_not_blamed_when_its_value_was_wrong() {
-        let faults = read("inflight = 1");
-        assert_eq!((faults.len(), faults[0].message.as_str()), (1, "missing key `path`"));
-        assert_eq!(read("path = 1").len(), 1);
-    }
 }

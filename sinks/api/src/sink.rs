@@ -46,7 +46,10 @@ pub trait SinkConfig: Debug + Send + Sync {
     /// A reason that makes the delivery a dead letter.
     fn target(&self, event: &Event) -> Result<Target, Reason>;
 
-    /// Things only one sink may own, as `what:which` (`file:/var/x/{type}.jsonl`); the same claim by two sinks is a fault.
+    /// Things only one sink may own, as `what:which`; the same claim by two sinks is a fault. `file:PATH` claims a path (or
+    /// a template of one) as it is written: the core compares such claims from the config's folder, `.` and `..` taken
+    /// out by their letters. Symbolic links are not looked at, as this is pure: two ways to one file through a link pass,
+    /// and a folder that is one, followed by `..`, is taken for a plain folder. The sink's own lock is for that.
     fn claims(&self) -> Vec<String> {
         Vec::new()
     }
@@ -56,6 +59,19 @@ pub trait SinkConfig: Debug + Send + Sync {
     /// # Errors
     /// [`BuildError::Refused`] where only a person can help, [`BuildError::Unavailable`] where time may.
     async fn build(&self, cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError>;
+
+    /// Whether deliveries could be taken now (`check --connect`), and what is worth knowing beside a yes. Creates and
+    /// changes nothing outside `cx.state_dir`, which goes away afterwards: a sink whose `build` does more than open
+    /// (creates a file, runs SQL) says here what it would do, and does not do it. Others open, probe and close.
+    ///
+    /// # Errors
+    /// Says why not.
+    async fn inspect(&self, cx: &SinkContext) -> Result<Option<String>, BuildError> {
+        let sink = self.build(cx).await?;
+        let answer = sink.probe().await;
+        sink.close().await;
+        answer.map(|()| None).map_err(BuildError::Unavailable)
+    }
 }
 
 /// What a sink is built with.

@@ -133,12 +133,12 @@ impl Template {
 fn value<'e>(event: &'e Event, name: &str) -> std::borrow::Cow<'e, str> {
     match name {
         "id" => event.id.to_string().into(),
-        "source" => event.source.as_str().into(),
-        "type" => event.kind.as_str().into(),
-        "subject" => event.subject.as_str().into(),
+        "source" => event.source.as_ref().into(),
+        "type" => event.kind.as_ref().into(),
+        "subject" => event.subject.as_ref().into(),
         "date" => event.time.strftime("%Y-%m-%d").to_string().into(),
         "hour" => event.time.strftime("%H").to_string().into(),
-        _ => event.key.as_str().into(),
+        _ => event.key.as_ref().into(),
     }
 }
 

@@ -147,7 +147,7 @@ impl SinkConfig for FileConfig {
     }
 
     fn claims(&self) -> Vec<String> {
-        vec![format!("file:{}", self.path.source().trim_start_matches("./"))]
+        vec![format!("file:{}", self.path.source())]
     }
 
     async fn build(&self, cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError> {

@@ -10,9 +10,11 @@
 //! gone 2026-01-13T23:05:00Z data/events/a.jsonl          not ours any more (renamed or deleted)
 //! ```
 //! Paths are as the template renders them (relative ones start at the config file's folder) and hold no control
-//! characters. A record is appended and flushed before what it announces is done; a last line without a line feed was
-//! never acted on and is dropped. The file is rewritten (temporary name, rename) when it is opened and when most of it
-//! is history.
+//! characters. A record is appended and flushed before what it announces is done; a last line without a line feed, wherever
+//! in a character it breaks off, was never acted on and is dropped. A line that is not understood is moved to
+//! `manifest.damaged` beside it, and a file that it may have spoken of counts as foreign. The manifest of another version
+//! is left as it is, and the sink does not open. The file is rewritten (temporary name, rename) when it is opened and when
+//! most of it is history.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -24,6 +26,8 @@ use std::path::{Path, PathBuf};
 use sink_api::Timestamp;
 
 const HEADER: &str = "hookrelay file sink manifest 1";
+/// What the header of any version begins with.
+const ANY_HEADER: &str = "hookrelay file sink manifest ";
 /// Records of history that are not worth a rewrite.
 const SLACK: usize = 4096;
 
@@ -33,11 +37,11 @@ pub(crate) enum ManifestError {
     /// The system's word.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// Not of this format.
-    #[error("line {line} is not understood")]
-    Damaged {
-        /// From 1.
-        line: usize,
+    /// Of another version of this format.
+    #[error("is of another version, `{header}`")]
+    Version {
+        /// Its first line.
+        header: String,
     },
 }
 
@@ -71,6 +75,7 @@ pub(crate) struct Manifest {
     log: File,
     records: usize,
     entries: BTreeMap<String, Entry>,
+    damaged: usize,
     /// An append failed: what is on disk behind the last good record is unknown.
     torn: bool,
 }
@@ -82,13 +87,21 @@ impl Manifest {
     /// [`ManifestError`].
     pub(crate) fn open(folder: &Path) -> Result<Self, ManifestError> {
         let path = folder.join("manifest");
-        let entries = match fs::read_to_string(&path) {
-            Ok(text) => parse(&text)?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(e) => return Err(e.into()),
+        let bytes = match fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            read => read?,
         };
+        let Parsed { entries, damaged } = parse(&bytes)?;
+        if !damaged.is_empty() {
+            set_aside(&folder.join("manifest.damaged"), &damaged)?;
+        }
         let log = rewrite(&path, &entries)?;
-        Ok(Self { path, log, records: entries.len(), entries, torn: false })
+        Ok(Self { path, log, records: entries.len(), entries, damaged: damaged.len(), torn: false })
+    }
+
+    /// Lines that were not understood when it was opened, and were moved to `manifest.damaged`.
+    pub(crate) fn damaged(&self) -> usize {
+        self.damaged
     }
 
     /// What that file is to us.
@@ -150,29 +163,45 @@ fn push_record(text: &mut String, path: &str, entry: Option<Entry>) {
     let _ = writeln!(text, "{word} {begun} {path}");
 }
 
-fn parse(text: &str) -> Result<BTreeMap<String, Entry>, ManifestError> {
-    let whole = text.rfind('\n').and_then(|end| text.get(..end)).unwrap_or_default();
-    let mut entries = BTreeMap::new();
-    for (i, record) in whole.split('\n').enumerate() {
-        if i == 0 {
-            // An empty file: made, and the machine stopped before the header was written.
-            if record != HEADER && !text.is_empty() {
-                return Err(ManifestError::Damaged { line: 1 });
-            }
-            continue;
+/// What a manifest says, and the lines of it that are not understood.
+struct Parsed<'b> {
+    entries: BTreeMap<String, Entry>,
+    damaged: Vec<&'b [u8]>,
+}
+
+fn parse(bytes: &[u8]) -> Result<Parsed<'_>, ManifestError> {
+    let mut parsed = Parsed { entries: BTreeMap::new(), damaged: Vec::new() };
+    let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n') else { return Ok(parsed) };
+    for (i, line) in bytes.get(..end).unwrap_or_default().split(|byte| *byte == b'\n').enumerate() {
+        let text = std::str::from_utf8(line).ok();
+        match text.and_then(parse_record) {
+            Some((path, Some(entry))) => _ = parsed.entries.insert(path, entry),
+            Some((path, None)) => _ = parsed.entries.remove(&path),
+            None if i == 0 && text == Some(HEADER) => {}
+            None => match text.filter(|text| i == 0 && text.starts_with(ANY_HEADER)) {
+                Some(header) => return Err(ManifestError::Version { header: header.to_owned() }),
+                None => {
+                    // It may have said that the file is not ours any more: better to leave one too many alone.
+                    parsed.entries.retain(|path, _| !line.ends_with(path.as_bytes()));
+                    parsed.damaged.push(line);
+                }
+            },
         }
-        let (path, entry) = parse_record(record).ok_or(ManifestError::Damaged { line: i + 1 })?;
-        match entry {
-            Some(entry) => entries.insert(path, entry),
-            None => entries.remove(&path),
-        };
     }
-    Ok(entries)
+    Ok(parsed)
+}
+
+/// Adds these lines to a file for people, durably.
+fn set_aside(path: &Path, lines: &[&[u8]]) -> io::Result<()> {
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    file.write_all(&[&lines.join(&b'\n'), &b"\n"[..]].concat())?;
+    file.sync_all()
 }
 
 fn parse_record(record: &str) -> Option<Change> {
     let mut parts = record.splitn(3, ' ');
-    let (word, begun, path) = (parts.next()?, parts.next()?.parse().ok()?, parts.next()?);
+    let (word, begun) = (parts.next()?, parts.next()?.parse().ok()?);
+    let path = parts.next().filter(|path| !path.is_empty())?;
     let state = match word {
         "open" => State::Open,
         "rotated" => State::Rotated,
@@ -225,16 +254,62 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), golden);
     }
 
+    const RECORDS: &str = "open 2026-01-13T23:05:00Z a/\u{e9}.jsonl\nopen 2026-01-13T23:05:00Z b\n";
+
+    fn written(dir: &Path, bytes: &[u8]) -> Result<Manifest, ManifestError> {
+        fs::write(dir.join("manifest"), bytes).unwrap();
+        Manifest::open(dir)
+    }
+
     #[test]
-    fn damage_is_named_by_its_line() {
+    fn a_manifest_cut_anywhere_opens_with_its_whole_records() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("manifest");
-        for (text, at) in [("something else\n", 1), ("hookrelay file sink manifest 1\nopen x y\n", 2)] {
-            fs::write(&path, text).unwrap();
-            let error = Manifest::open(dir.path()).unwrap_err();
-            assert!(matches!(error, ManifestError::Damaged { line } if line == at), "{error}");
-            assert_eq!(fs::read_to_string(&path).unwrap(), text, "left as it was");
+        let text = format!("{HEADER}\n{RECORDS}");
+        for cut in 0..=text.len() {
+            let whole = text.as_bytes()[..cut].iter().filter(|byte| **byte == b'\n').count().saturating_sub(1);
+            let manifest = written(dir.path(), &text.as_bytes()[..cut]).unwrap();
+            assert_eq!((manifest.entries().count(), manifest.damaged()), (whole, 0), "cut at {cut}");
         }
+        assert!(!dir.path().join("manifest.damaged").exists());
+    }
+
+    #[test]
+    fn a_damaged_line_is_set_aside_and_the_others_stand() {
+        for damage in [&b"open x y\n"[..], b"", b"\n", b"open 2026-01-13T23:05:00Z \xff\xfe\n", b"\xc3\n"] {
+            let dir = tempfile::tempdir().unwrap();
+            let bytes = [HEADER.as_bytes(), b"\n", damage, RECORDS.as_bytes()].concat();
+            let manifest = written(dir.path(), &bytes).unwrap();
+            let names: Vec<&str> = manifest.entries().map(|(path, _)| path).collect();
+            assert_eq!(names, ["a/\u{e9}.jsonl", "b"]);
+            assert_eq!(manifest.damaged(), usize::from(!damage.is_empty()));
+            assert_eq!(fs::read(dir.path().join("manifest.damaged")).unwrap_or_default(), damage);
+            drop(manifest);
+            assert_eq!(Manifest::open(dir.path()).unwrap().damaged(), 0, "told once");
+        }
+    }
+
+    #[test]
+    fn a_damaged_header_loses_no_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let manifest = written(dir.path(), format!("iookrelay\n{RECORDS}").as_bytes()).unwrap();
+        assert_eq!((manifest.entries().count(), manifest.damaged()), (2, 1));
+    }
+
+    #[test]
+    fn a_file_that_a_damaged_line_may_have_spoken_of_is_not_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = format!("{HEADER}\n{RECORDS}gome 2026-01-13T23:05:00Z b\n");
+        let manifest = written(dir.path(), bytes.as_bytes()).unwrap();
+        assert_eq!((manifest.get("b"), manifest.entries().count(), manifest.damaged()), (None, 1, 1));
+    }
+
+    #[test]
+    fn the_manifest_of_another_version_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "hookrelay file sink manifest 2\nopen x y\n";
+        let error = written(dir.path(), text.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("manifest 2"), "{error}");
+        assert_eq!(fs::read_to_string(dir.path().join("manifest")).unwrap(), text);
     }
 
     #[test]

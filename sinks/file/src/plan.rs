@@ -21,15 +21,20 @@ pub(crate) struct Group<'b> {
 
 /// The steps of a batch, in order.
 pub(crate) fn steps<'b>(batch: &'b Batch, path_of: impl Fn(&'b Delivery) -> Cow<'b, str>) -> Vec<Vec<Group<'b>>> {
+    let paths: Vec<Cow<'b, str>> = batch.deliveries.iter().map(|delivery| path_of(delivery)).collect();
+    if let Some((path, others)) = paths.split_first()
+        && others.iter().all(|other| other == path)
+    {
+        return vec![vec![Group { path: path.clone(), at: (0..paths.len()).collect() }]];
+    }
     let mut steps: Vec<Vec<Group<'b>>> = Vec::new();
     let mut place: HashMap<(usize, Cow<'b, str>), usize> = HashMap::new();
     // For each key, its last file and the step in which that was.
     let mut last: HashMap<&str, (usize, Cow<'b, str>)> = HashMap::new();
-    for (i, delivery) in batch.deliveries.iter().enumerate() {
-        let path = path_of(delivery);
+    for ((i, delivery), path) in batch.deliveries.iter().enumerate().zip(paths) {
         let mut step = 0;
         if batch.ordered {
-            match last.get_mut(delivery.key.as_str()) {
+            match last.get_mut(&*delivery.key) {
                 Some((before, file)) if *file == path => step = *before,
                 Some(entry) => {
                     step = entry.0 + 1;
@@ -60,7 +65,7 @@ mod tests {
     use super::*;
 
     fn plan(batch: &Batch) -> Vec<Vec<(&str, Vec<usize>)>> {
-        let by_type = |d: &'_ Delivery| Cow::Owned(d.event.kind.clone());
+        let by_type = |d: &'_ Delivery| Cow::Owned(d.event.kind.to_string());
         let names = |g: Group<'_>| (["A", "B"][usize::from(g.path == "B")], g.at);
         steps(batch, by_type).into_iter().map(|s| s.into_iter().map(names).collect()).collect()
     }

@@ -28,12 +28,20 @@ pub(crate) fn open(config: FileConfig, cx: &SinkContext, env: Env) -> Result<Sto
     }
     let manifest = Manifest::open(&cx.state_dir).map_err(|error| match error {
         ManifestError::Io(e) => unavailable("reading the manifest", &e),
-        damaged @ ManifestError::Damaged { .. } => BuildError::Refused(format!(
-            "{}: {damaged}; move it away to start afresh (the files it listed then count as foreign: `keep` and \
-             `max_total` leave them alone)",
+        other @ ManifestError::Version { .. } => BuildError::Refused(format!(
+            "{} {other}; run the version that wrote it, or move it away to start afresh (the files it lists then count \
+             as foreign: `keep` and `max_total` leave them alone)",
             cx.state_dir.join("manifest").display()
         )),
     })?;
+    if manifest.damaged() > 0 {
+        tracing::error!(
+            sink = cx.name,
+            lines = manifest.damaged(),
+            aside = %cx.state_dir.join("manifest.damaged").display(),
+            "the manifest has damaged lines, moved aside: the files they listed count as foreign, `keep` and `max_total` leave them alone"
+        );
+    }
     let packer = Packer::new(cx.name.clone(), cx.base_dir.clone(), manifest);
     let compress = config.rotate.as_ref().is_some_and(|r| r.compress == Compress::Zstd);
     let store = Store::new(config, env, cx.floor, packer, lock);

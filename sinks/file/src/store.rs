@@ -135,7 +135,7 @@ impl Store {
         let mut stopped: HashSet<&str> = HashSet::new();
         for &i in &group.at {
             let Some(delivery) = batch.deliveries.get(i) else { continue };
-            if !report.may_attempt(batch, i) || (batch.ordered && stopped.contains(delivery.key.as_str())) {
+            if !report.may_attempt(batch, i) || (batch.ordered && stopped.contains(&*delivery.key)) {
                 continue;
             }
             let rejected = line::push(&mut lines, self.config.format, delivery).err();

@@ -78,7 +78,10 @@ impl HttpSink {
     /// The request of a delivery, but for its time.
     fn request(&self, delivery: &Delivery) -> Result<Request, Outcome> {
         let plan = &self.plan;
-        // A target was fixed when the event was routed; the credentials are today's, and go nowhere else than today's URL.
+        // A target was fixed when the event was routed; the credentials are today's, and go nowhere else than today's
+        // host. Within one process both come from one config, so this only meets deliveries that were held since an
+        // earlier one. Rejected, not sent elsewhere: a dead letter keeps the event, and `dead retry` routes it again by
+        // today's URL, which is what whoever mended a wrong host wants.
         let url = delivery.target.get("url").and_then(|url| Url::parse(url).ok());
         let Some(url) = url.filter(|url| url.origin() == plan.origin.origin() && !has_userinfo(url)) else {
             let why = "the delivery was made for another host than the sink has now; route it again";

@@ -26,7 +26,7 @@ pub const HTTP_5XX: &str = "http_5xx";
 pub const GONE: &str = "gone";
 /// A redirect that was not followed.
 pub const REDIRECT: &str = "redirect";
-/// The delivery was made for another host than the one the config names now.
+/// The delivery was made for another host than the one the config names now: only one held over a change of the config.
 pub const STALE_TARGET: &str = "stale_target";
 /// An answer that is none: 1xx as the last word, or a status of 600 and more.
 pub const PROTOCOL: &str = "protocol";

@@ -1,4 +1,5 @@
-//! The sink's table in `config.toml`. Reads and checks text; the only I/O is what [`SinkConfig::build`] starts.
+//! The sink's table in `config.toml`. Reads and checks text; the only I/O is what [`SinkConfig::build`] and
+//! [`SinkConfig::inspect`] start.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,9 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::Deserialize;
 use sink_api::{BuildError, Event, Fault, Period, Reason, Settings, Sink, SinkConfig, SinkContext, Target};
+use tokio::task::spawn_blocking;
 
-use crate::database::Spec;
+use crate::database::{self, Spec};
 use crate::sink::SqliteSink;
+use crate::verdict::INTERNAL;
 
 /// Longest `busy_timeout`. A wait is cut at the batch's deadline anyway; this catches slips such as `"5d"`.
 const MAX_BUSY_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -94,6 +97,12 @@ impl SinkConfig for SqliteConfig {
 
     async fn build(&self, cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError> {
         Ok(Box::new(SqliteSink::open(Spec::new(self, cx)?).await?))
+    }
+
+    async fn inspect(&self, cx: &SinkContext) -> Result<Option<String>, BuildError> {
+        let spec = Spec::new(self, cx)?;
+        let probed = spawn_blocking(move || database::probe(&spec)).await;
+        Ok(probed.map_err(|e| BuildError::Unavailable(Reason::new(INTERNAL, e.to_string())))??)
     }
 }
 

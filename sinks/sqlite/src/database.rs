@@ -139,10 +139,19 @@ impl Spec {
 
     fn run_setup(&self, conn: &Connection) -> Result<(), OpenError> {
         let Some(setup) = &self.setup else { return Ok(()) };
-        conn.execute_batch(setup).map_err(|error| match self.judge(&error) {
-            OpenError::Person { .. } => self.person(SCHEMA, format!("`setup` fails: {}", verdict::message(&error))),
+        conn.execute_batch(setup).map_err(|error| self.judge_setup(&error))
+    }
+
+    fn judge_setup(&self, error: &rusqlite::Error) -> OpenError {
+        match self.judge(error) {
+            OpenError::Person { .. } => self.person(SCHEMA, format!("`setup` fails: {}", verdict::message(error))),
             passing => passing,
-        })
+        }
+    }
+
+    fn check_closed(&self, conn: &Connection) -> Result<(), OpenError> {
+        let open = || self.person(SCHEMA, "`setup` leaves a transaction open; add COMMIT");
+        if conn.is_autocommit() { Ok(()) } else { Err(open()) }
     }
 }
 
@@ -177,9 +186,7 @@ impl Database {
     pub fn open(spec: &Spec, patience: Duration) -> Result<Self, OpenError> {
         let (conn, file) = connect(spec, patience)?;
         spec.run_setup(&conn)?;
-        if !conn.is_autocommit() {
-            return Err(spec.person(SCHEMA, "`setup` leaves a transaction open; add COMMIT"));
-        }
+        spec.check_closed(&conn)?;
         // After `setup`, which may have said otherwise: what is reported delivered has been flushed.
         conn.pragma_update(None, "synchronous", "FULL").map_err(|e| spec.judge(&e))?;
         let table = Table::read(&conn, &spec.table).map_err(|e| spec.judge_schema(e))?;
@@ -252,18 +259,15 @@ fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Whether rows could be put in now. Creates no database and changes none.
+/// Whether rows could be put in now, and what is worth knowing beside a yes. Creates no database and changes none.
 ///
 /// # Errors
 /// Says why not.
-pub fn probe(spec: &Spec) -> Result<(), Reason> {
+pub fn probe(spec: &Spec) -> Result<Option<String>, OpenError> {
     if spec.is_full() {
-        return Err(Reason::new(code::DISK_FULL, "free space is below min_free"));
+        return Err(OpenError::Time(Reason::new(code::DISK_FULL, "free space is below min_free")));
     }
-    if !spec.path.exists() {
-        return probe_missing(spec).map_err(Reason::from);
-    }
-    Ok(probe_present(spec)?)
+    if spec.path.exists() { probe_present(spec).map(|()| None) } else { probe_missing(spec).map(Some) }
 }
 
 fn probe_present(spec: &Spec) -> Result<(), OpenError> {
@@ -272,22 +276,30 @@ fn probe_present(spec: &Spec) -> Result<(), OpenError> {
     drop(opening);
     let judge = |error: rusqlite::Error| spec.judge(&error);
     let begun = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(judge)?;
-    match Table::read(&begun, &spec.table) {
+    match (Table::read(&begun, &spec.table), &spec.setup) {
         // What is missing may be just what `setup` would add: tried, and taken back.
-        Err(SchemaError::Unfit(_)) if spec.setup.is_some() => {
-            spec.run_setup(&begun)?;
-            Table::read(&begun, &spec.table).map_err(|e| spec.judge_schema(e))?;
-        }
-        read => drop(read.map_err(|e| spec.judge_schema(e))?),
+        (Err(SchemaError::Unfit(_)), Some(setup)) => match begun.execute_batch(setup) {
+            Ok(()) => drop(Table::read(&begun, &spec.table).map_err(|e| spec.judge_schema(e))?),
+            // It has a transaction of its own, which could not be taken back: `run` will see.
+            Err(error) if verdict::message(&error).contains("within a transaction") => {}
+            Err(error) => return Err(spec.judge_setup(&error)),
+        },
+        (read, _) => drop(read.map_err(|e| spec.judge_schema(e))?),
     }
     begun.rollback().map_err(judge)
 }
 
-fn probe_missing(spec: &Spec) -> Result<(), OpenError> {
+/// What `run` would do, tried in memory.
+fn probe_missing(spec: &Spec) -> Result<String, OpenError> {
     if spec.setup.is_none() {
         return Err(spec.person(SCHEMA, "there is no such database, and no `setup` to make the table with"));
     }
     let there = spec.folder().ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-    rustix::fs::access(there, access).map_err(|e| spec.judge_io(&e.into()))
+    rustix::fs::access(there, access).map_err(|e| spec.judge_io(&e.into()))?;
+    let trial = Connection::open_in_memory().map_err(|e| spec.judge(&e))?;
+    spec.run_setup(&trial)?;
+    spec.check_closed(&trial)?;
+    Table::read(&trial, &spec.table).map_err(|e| spec.judge_schema(e))?;
+    Ok(format!("{} does not exist yet, `run` creates it", spec.path.display()))
 }

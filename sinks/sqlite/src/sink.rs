@@ -56,7 +56,7 @@ impl Sink for SqliteSink {
     async fn probe(&self) -> Result<(), Reason> {
         let spec = Arc::clone(&self.spec);
         let probed = spawn_blocking(move || database::probe(&spec)).await;
-        probed.unwrap_or_else(|e| Err(Reason::new(INTERNAL, e.to_string())))
+        Ok(probed.map_err(|e| Reason::new(INTERNAL, e.to_string()))?.map(drop)?)
     }
 
     async fn close(self: Box<Self>) {

@@ -27,15 +27,15 @@ pub fn event(kind: &str) -> EventBuilder {
     let id = Uuid::now_v7();
     let event = Event {
         id,
-        source: "interakt".to_owned(),
-        kind: kind.to_owned(),
-        subject: String::new(),
-        key: id.to_string(),
+        source: "interakt".into(),
+        kind: kind.into(),
+        subject: "".into(),
+        key: id.to_string().into(),
         time: sink_api::Timestamp::UNIX_EPOCH + Duration::from_millis(1_768_345_500_500),
-        method: "POST".to_owned(),
-        path: "/webhooks/interakt".to_owned(),
-        remote: "127.0.0.1".to_owned(),
-        headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+        method: "POST".into(),
+        path: "/webhooks/interakt".into(),
+        remote: "127.0.0.1".into(),
+        headers: vec![("content-type".into(), "application/json".into())],
         body: Bytes::from(format!(r#"{{"id":"{id}","text":"{MARKER}"}}"#)),
     };
     EventBuilder { event, key: None, json: None, id: None }
@@ -45,8 +45,8 @@ impl EventBuilder {
     /// What it is about; its ordering key too, unless [`Self::key`] says otherwise.
     #[must_use]
     pub fn subject(mut self, subject: &str) -> Self {
-        self.event.subject = subject.to_owned();
-        self.event.key = if subject.is_empty() { self.event.id.to_string() } else { subject.to_owned() };
+        self.event.subject = subject.into();
+        self.event.key = if subject.is_empty() { self.event.id.to_string().into() } else { subject.into() };
         self
     }
 
@@ -74,7 +74,7 @@ impl EventBuilder {
     /// Name of the source.
     #[must_use]
     pub fn source(mut self, source: &str) -> Self {
-        self.event.source = source.to_owned();
+        self.event.source = source.into();
         self
     }
 
@@ -88,8 +88,8 @@ impl EventBuilder {
     /// A kept request header, in place of one of that name. The name is in lower case.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.event.headers.retain(|(n, _)| n != name);
-        self.event.headers.push((name.to_owned(), value.to_owned()));
+        self.event.headers.retain(|(n, _)| **n != *name);
+        self.event.headers.push((name.into(), value.into()));
         self
     }
 
@@ -137,7 +137,7 @@ impl EventBuilder {
 
     fn split(self) -> (Event, Payload) {
         let mut event = self.event;
-        event.key = self.key.unwrap_or(event.key);
+        event.key = self.key.map_or(event.key, Into::into);
         (event, self.json.map_or(Payload::Body, Payload::Json))
     }
 }

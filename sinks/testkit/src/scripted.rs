@@ -33,8 +33,8 @@ struct State {
     probe: Option<Reason>,
     batches: Vec<Batch>,
     delivered: Vec<Arc<Delivery>>,
-    busy_keys: HashSet<String>,
-    overlaps: Vec<String>,
+    busy_keys: HashSet<Arc<str>>,
+    overlaps: Vec<Arc<str>>,
     running: usize,
     most_running: usize,
     builds: usize,
@@ -138,7 +138,7 @@ impl Scripted {
     }
 
     /// Keys that stood in two ordered batches at the same time: the core's mistake.
-    pub fn overlaps(&self) -> Vec<String> {
+    pub fn overlaps(&self) -> Vec<Arc<str>> {
         self.lock().overlaps.clone()
     }
 
@@ -188,7 +188,7 @@ impl Scripted {
         state.batches.push(batch.clone());
         if batch.ordered {
             keys.extend(batch.deliveries.iter().map(|d| d.key.clone()));
-            let overlaps: Vec<String> = keys.intersection(&state.busy_keys).cloned().collect();
+            let overlaps: Vec<Arc<str>> = keys.intersection(&state.busy_keys).cloned().collect();
             keys.retain(|key| !overlaps.contains(key));
             state.overlaps.extend(overlaps);
             state.busy_keys.extend(keys.iter().cloned());
@@ -206,7 +206,7 @@ impl Scripted {
 /// A call that has begun; ended by being dropped, whatever way.
 struct Running {
     script: Scripted,
-    keys: HashSet<String>,
+    keys: HashSet<Arc<str>>,
 }
 
 impl Drop for Running {

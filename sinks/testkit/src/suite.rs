@@ -231,7 +231,7 @@ pub async fn order_after_failure(subject: &dyn Subject) -> Tried {
     let kit = Kit::open("order", subject).await?;
     let Some(builder) = kit.poison().await? else { return kit.excused_poison().await };
     let key = "order-stopped";
-    let follower = kit.one("order-follower-subject").map(|d| Delivery { key: key.to_owned(), ..d })?;
+    let follower = kit.one("order-follower-subject").map(|d| Delivery { key: key.into(), ..d })?;
     let all = vec![kit.fixed(builder.key(key))?, follower, kit.one("order-free")?];
     let slots = kit.deliver(&batch(all.clone())).await?;
     let seen = subject.delivered().await;

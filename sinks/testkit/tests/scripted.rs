@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 async fn steps_come_first_then_the_judge() {
     let script = Scripted::new();
     let retry = Outcome::retry(code::IO, "later");
-    script.then(Step::All(retry.clone())).then(Step::Unset).judge(|d| match d.event.kind.as_str() {
+    script.then(Step::All(retry.clone())).then(Step::Unset).judge(|d| match &*d.event.kind {
         "bad" => Outcome::reject(code::BAD_PAYLOAD, "no"),
         _ => Outcome::Delivered,
     });
@@ -39,7 +39,7 @@ async fn a_shut_gate_holds_calls_and_shows_them_running() {
         .collect();
     timeout(PATIENCE, script.until(|s| s.running() == 2)).await.unwrap();
     assert!(script.delivered().is_empty());
-    assert_eq!(script.overlaps(), ["same"]);
+    assert_eq!(script.overlaps(), ["same".into()]);
     script.open_gate();
     for call in calls {
         assert_eq!(call.await.unwrap().into_slots(), [Some(Outcome::Delivered)]);

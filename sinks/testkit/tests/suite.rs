@@ -73,7 +73,7 @@ impl Fake {
                 _ => Report::all(batch, &Outcome::retry(label, self.detail())),
             };
         }
-        let poisoned = batch.deliveries.iter().any(|d| d.event.kind == "poison");
+        let poisoned = batch.deliveries.iter().any(|d| d.event.kind.as_ref() == "poison");
         if poisoned && self.breaks == Breaks::RejectsWholeBatch {
             return Report::all(batch, &Outcome::reject(code::BAD_PAYLOAD, "refused"));
         }
@@ -89,7 +89,7 @@ impl Fake {
             if stop_anyway || (self.breaks != Breaks::GoesOnAfterFailure && !report.may_attempt(batch, i)) {
                 continue;
             }
-            if delivery.event.kind == "poison" {
+            if delivery.event.kind.as_ref() == "poison" {
                 failed = true;
                 report.set(
                     batch,

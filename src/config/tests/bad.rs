@@ -112,7 +112,7 @@ const BAD: &[Bad] = &[
     // sinks
     Bad(
         "[sinks.a]\npath = \"x/{type}\"\n",
-        &["2:1: error: [sinks.a] missing key `kind`, expected one of `file`, `http`, `sqlite`, `stdout`"],
+        &["2:1: error: [sinks.a] missing key `kind`, expected one of `file`, `http`, `"],
     ),
     Bad(
         "[sinks.a]\nkid = \"file\"\npath = \"x/{type}\"\n",
@@ -169,6 +169,18 @@ const BAD: &[Bad] = &[
         &["5:1: error: [sinks.b] [sinks.a] and [sinks.b] both want"],
     ),
     Bad(
+        "[sinks.a]\nkind = \"file\"\npath = \"d/{type}\"\n[sinks.b]\nkind = \"file\"\npath = \"./d/{type}\"\n\
+         [sinks.c]\nkind = \"file\"\npath = \"x/y/../.././d//{type}\"\n\
+         [sinks.d]\nkind = \"file\"\npath = \"/etc/relay/../relay/d/{type}\"\n\
+         [sinks.e]\nkind = \"file\"\npath = \"../../../../etc/relay/d/{type}\"\n",
+        &[
+            "5:1: error: [sinks.b] [sinks.a] and [sinks.b] both want `./d/{type}`, and only one may",
+            "8:1: error: [sinks.c] [sinks.a] and [sinks.c] both want `x/y/../.././d//{type}`",
+            "11:1: error: [sinks.d] [sinks.a] and [sinks.d] both want `/etc/relay/../relay/d/{type}`",
+            "14:1: error: [sinks.e] [sinks.a] and [sinks.e] both want `../../../../etc/relay/d/{type}`",
+        ],
+    ),
+    Bad(
         "[sinks.a]\nkind = \"sqlite\"\ndatabase = \":memory:\"\ntable = \"t\"\n",
         &["4:12: error: [sinks.a] `database`: `:memory:` would be lost"],
     ),
@@ -202,7 +214,88 @@ const BAD: &[Bad] = &[
         "[sinks.a]\nkind = \"file\"\npath = \"x/{type}\"\n[sinks.a.rotate]\nsize = \"1MiB\"\ncompress = \"gzip\"\n",
         &["7:12: error: [sinks.a] `rotate.compress`: unknown value `gzip`"],
     ),
+    // many faults of one table, at any depth
+    Bad(
+        "[server]\nlisten = [1, \"127.0.0.1:0\", true]\nmax_bdy = 1\nheader_timeout = 10\ntrusted_proxies = [\"x\", \"::1\", 3]\n",
+        &[
+            "3:11: error: [server] `listen`: invalid type",
+            "3:29: error: [server] `listen`: invalid type",
+            "4:1: error: [server] unknown key `max_bdy`",
+            "5:18: error: [server] `header_timeout`: invalid type",
+            "6:20: error: [server] `trusted_proxies`: invalid IP address syntax",
+            "6:32: error: [server] `trusted_proxies`: invalid type",
+        ],
+    ),
+    Bad(
+        "[journal]\ndir = 1\nretention = \"x\"\nwhen_full = \"drop\"\nmin_fre = 1\n",
+        &[
+            "3:7: error: [journal] `dir`: invalid type",
+            "4:13: error: [journal] `retention`: invalid value",
+            "5:13: error: [journal] `when_full`: unknown value",
+            "6:1: error: [journal] unknown key `min_fre`",
+        ],
+    ),
+    Bad(
+        "[sources.b]\npth = \"/b\"\nack_deadline = 1\nkeep_headers = [\"a\", 1, 2]\n",
+        &[
+            "2:1: error: [sources.b] missing key `kind`",
+            "2:1: error: [sources.b] missing key `path`",
+            "2:1: error: [sources.b] missing key `secret`",
+            "3:1: error: [sources.b] unknown key `pth`",
+            "4:16: error: [sources.b] `ack_deadline`: invalid type",
+            "5:22: error: [sources.b] `keep_headers`: invalid type",
+            "5:25: error: [sources.b] `keep_headers`: invalid type",
+        ],
+    ),
+    Bad(
+        "[sinks.a]\nkind = \"file\"\nbatch = { max_events = \"x\", linger = 3 }\nretry = { initial = 1, attempts = 0 }\n\
+         [sinks.a.rotate]\nsize = \"x\"\nevry = 1\ncompress = \"gzip\"\n",
+        &[
+            "2:1: error: [sinks.a] missing key `path`",
+            "4:24: error: [sinks.a] `batch.max_events`: invalid type",
+            "4:38: error: [sinks.a] `batch.linger`: invalid type",
+            "5:21: error: [sinks.a] `retry.initial`: invalid type",
+            "5:35: error: [sinks.a] `retry.attempts`: invalid value",
+            "7:8: error: [sinks.a] `rotate.size`: invalid value",
+            "8:1: error: [sinks.a] `rotate`: unknown key `evry`",
+            "9:12: error: [sinks.a] `rotate.compress`: unknown value `gzip`",
+        ],
+    ),
+    Bad(
+        "[sinks.a]\nkind = \"http\"\nbasic = {}\nsign = { key = \"x\" }\n",
+        &[
+            "2:1: error: [sinks.a] missing key `url`",
+            "4:9: error: [sinks.a] `basic`: missing key `user`",
+            "4:9: error: [sinks.a] `basic`: missing key `password`",
+            "5:8: error: [sinks.a] `sign`: missing key `standard_webhooks`",
+            "5:10: error: [sinks.a] `sign`: unknown key `key`",
+        ],
+    ),
+    Bad(
+        "[sinks.a]\nkind = \"sqlite\"\non_conflict = \"x\"\n",
+        &[
+            "2:1: error: [sinks.a] missing key `database`",
+            "2:1: error: [sinks.a] missing key `table`",
+            "4:15: error: [sinks.a] `on_conflict`: unknown value",
+        ],
+    ),
+    Bad(
+        "[[routes]]\nname = 1\nfinal = \"x\"\n[[routes]]\nmtch = \"*\"\n",
+        &[
+            "2:1: error: [routes] missing key `match`",
+            "2:1: error: [routes] missing key `to`",
+            "3:8: error: [routes] `name`: invalid type",
+            "4:9: error: [routes] `final`: invalid type",
+            "5:1: error: [routes] missing key `match`",
+            "5:1: error: [routes] missing key `to`",
+            "6:1: error: [routes] unknown key `mtch`",
+        ],
+    ),
     // what comes later still has a shape
+    Bad(
+        "[[tests]]\nevent = 1\n",
+        &["2:1: error: [tests] missing key `name`", "2:1: error: [tests] missing key `sinks`", "3:9: error:"],
+    ),
     Bad(
         "[admin]\nlisten = 1\n[dead_letters]\nmax_sise = \"1GiB\"\n",
         &[
@@ -235,15 +328,19 @@ fn every_bad_config_names_the_place_the_key_and_what_was_expected() {
 #[test]
 fn a_fault_is_printed_with_its_line_a_caret_and_the_way_out() {
     let text = format!("{SOURCE}[sinks.crm]\nkind = 'x' # \u{e9}\n\turl = 1\n[server]\n\tlisen = 'ab' # \u{e9}\n");
-    let expected = "\
-/etc/relay/config.toml:3:8: error: [sinks.crm] unknown kind `x`, expected one of `file`, `http`, `sqlite`, `stdout`
+    let kinds: Vec<String> = crate::registry::KINDS.iter().map(|kind| format!("`{}`", kind.name)).collect();
+    let kinds = kinds.join(", ");
+    let expected = format!(
+        "\
+/etc/relay/config.toml:3:8: error: [sinks.crm] unknown kind `x`, expected one of {kinds}
 3 | kind = 'x' # é
   |        ^^^
 /etc/relay/config.toml:6:2: error: [server] unknown key `lisen`, expected one of `listen`, `max_body`, `header_timeout`, \
 `body_timeout`, `max_header_bytes`, `max_connections`, `max_inflight_bytes`, `dedupe_max`, `drain`, `trusted_proxies`
 6 |  lisen = 'ab' # é
   |  ^^^^^
-  help: did you mean `listen`?";
+  help: did you mean `listen`?"
+    );
     assert_eq!(faults(&text, &FakeEnv::default()), expected);
     let list = read(&text, &FakeEnv::default()).unwrap_err();
     let json: serde_json::Value = serde_json::to_value(&list).unwrap();

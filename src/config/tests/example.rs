@@ -74,7 +74,7 @@ fn what_the_example_shows_commented_out_is_right_too() {
         })
         .collect();
     let config = read(&text, &env()).unwrap_or_else(|faults| panic!("{faults}"));
-    assert_eq!(config.sinks.len(), 5);
+    assert_eq!(config.sinks.len(), 6);
     assert!(config.sources[0].config.previous_secret.is_some());
 }
 

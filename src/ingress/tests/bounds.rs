@@ -152,6 +152,20 @@ async fn a_head_that_is_too_large_is_431() {
 }
 
 #[tokio::test]
+async fn many_small_headers_are_taken_as_long_as_their_bytes_are() {
+    let front = plain().await;
+    let with = |count: usize, width: usize| {
+        let lines: String = (0..count).map(|n| format!("x-{n}: {}\r\n", "v".repeat(width))).collect();
+        posted(&format!("interakt-signature: {}\r\n{lines}", sign(b"{}")), b"{}")
+    };
+    assert_eq!(front.ask(with(300, 1)).await.status, 200);
+    assert_eq!(front.ask(with(300, 90)).await.status, 200);
+    assert_eq!(front.ask(with(300, 110)).await.status, 431, "past the bytes");
+    assert_eq!(front.ask(with(600, 1)).await.status, 431, "past one for each 64 bytes");
+    assert_eq!(front.ingress.counts().large_heads.get(), 2);
+}
+
+#[tokio::test]
 async fn a_body_that_breaks_off_is_no_event() {
     let front = plain().await;
     let mut client = front.connect().await;

@@ -107,6 +107,55 @@ async fn a_head_that_is_too_large_is_431() {
 }
 
 #[tokio::test]
+async fn many_small_headers_are_taken_as_long_as_their_bytes_are() {
+    let front = plain().await;
+    let mut send = connect(&front).await;
+    for (count, width, status) in [(300, 1, 200), (300, 110, 431), (600, 1, 200)] {
+        let mut request = post(&sign(b"{}"), full(b"{}"));
+        for n in 0..count {
+            let name = http::HeaderName::try_from(format!("x-{n}")).unwrap();
+            request.headers_mut().insert(name, "v".repeat(width).parse().unwrap());
+        }
+        assert_eq!(ask(&mut send, request).await.0.as_u16(), status, "{count} of {width}");
+    }
+}
+
+/// The next frame: type, stream, payload.
+async fn frame(stream: &mut TcpStream) -> (u8, u32, Vec<u8>) {
+    let mut head = [0; 9];
+    within(stream.read_exact(&mut head)).await.unwrap();
+    let mut payload = vec![0; usize::from(head[2]) | usize::from(head[1]) << 8 | usize::from(head[0]) << 16];
+    within(stream.read_exact(&mut payload)).await.unwrap();
+    (head[3], u32::from_be_bytes(head[5..].try_into().unwrap()), payload)
+}
+
+#[tokio::test]
+async fn no_peer_may_send_more_than_64_kib_ahead_of_the_reading() {
+    const SETTINGS: u8 = 4;
+    const WINDOW_UPDATE: u8 = 8;
+    let front = plain().await;
+    let mut stream = TcpStream::connect(front.at).await.unwrap();
+    // The preface, settings of our own without any, and a ping whose answer ends what the server says by itself.
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    stream.write_all(b"\0\0\x08\x06\0\0\0\0\0whatever").await.unwrap();
+    let (mut window, mut connection) = (65_535, 65_535);
+    loop {
+        match frame(&mut stream).await {
+            (SETTINGS, _, settings) => {
+                for setting in settings.chunks(6).filter(|setting| setting[..2] == [0, 4]) {
+                    window = u32::from_be_bytes(setting[2..].try_into().unwrap());
+                }
+            }
+            (WINDOW_UPDATE, 0, more) => connection += u32::from_be_bytes(more.try_into().unwrap()),
+            (6, ..) => break,
+            _ => {}
+        }
+    }
+    assert_eq!(window, 32 << 10);
+    assert!(connection <= 64 << 10, "{connection}");
+}
+
+#[tokio::test]
 async fn a_connection_without_a_request_is_closed_after_the_head_timeout() {
     let front = front(ServerConfig { header_timeout: Period::millis(250), ..server() }, source(), Does::Flush).await;
     let send = connect(&front).await;

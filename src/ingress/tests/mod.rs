@@ -120,7 +120,7 @@ impl Journal for FakeJournal {
     async fn load(&self, _: &str) -> Result<Option<SinkState>, JournalError> {
         Ok(None)
     }
-    async fn settle(&self, _: Settlement) -> Result<(), JournalError> {
+    async fn settle(&self, _: Vec<Settlement>) -> Result<(), JournalError> {
         Ok(())
     }
     fn hold(&self, _: &str, _: Position) {}
@@ -128,7 +128,9 @@ impl Journal for FakeJournal {
     fn at_risk(&self) -> u64 {
         0
     }
-    async fn close(&self) {}
+    async fn close(&self) -> Result<(), JournalError> {
+        Ok(())
+    }
 }
 
 /// A `[server]` on any free port.
@@ -159,11 +161,16 @@ struct Front {
     served: JoinHandle<()>,
 }
 
+/// The first of the configured addresses, open.
+fn listening(server: &ServerConfig) -> std::net::TcpListener {
+    bind(server).unwrap().remove(0).listen().unwrap()
+}
+
 async fn front(server: ServerConfig, source: SourceConfig, does: Does) -> Front {
     let journal = FakeJournal::new(does);
     let sources = vec![("interakt".into(), source)];
     let ingress = Ingress::new(&server, sources, journal.clone(), vec![]).unwrap();
-    let listener = TcpListener::from_std(bind(&server).unwrap().remove(0)).unwrap();
+    let listener = TcpListener::from_std(listening(&server)).unwrap();
     let at = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let served = tokio::spawn({

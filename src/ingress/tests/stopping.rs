@@ -73,7 +73,7 @@ async fn a_stop_does_not_wait_long_for_connections_that_say_nothing() {
 
 #[tokio::test]
 async fn a_stop_serves_who_stands_in_the_kernels_queue() {
-    let listener = TcpListener::from_std(bind(&server()).unwrap().remove(0)).unwrap();
+    let listener = TcpListener::from_std(listening(&server())).unwrap();
     let mut client = Client(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
     client.send(signed(b"{}")).await;
     let journal = FakeJournal::new(Does::Flush);
@@ -99,7 +99,7 @@ async fn a_stop_ends_after_drain_whoever_is_left() {
 
 #[test]
 fn several_single_threaded_runtimes_share_one_socket() {
-    let bound = bind(&server()).unwrap().remove(0);
+    let bound = listening(&server());
     let at = bound.local_addr().unwrap();
     let ingress =
         Ingress::new(&server(), vec![("interakt".into(), source())], FakeJournal::new(Does::Flush), vec![]).unwrap();
@@ -131,7 +131,7 @@ fn several_single_threaded_runtimes_share_one_socket() {
 
 #[test]
 fn an_address_in_use_is_named() {
-    let holder = bind(&server()).unwrap().remove(0);
+    let holder = listening(&server());
     let taken = holder.local_addr().unwrap().to_string();
     let error = bind(&ServerConfig { listen: vec!["127.0.0.1:0".into(), taken.clone()], ..server() }).unwrap_err();
     assert!(matches!(error, BindError::Bind { .. }));
@@ -141,7 +141,20 @@ fn an_address_in_use_is_named() {
 #[test]
 fn a_name_is_bound_at_its_addresses() {
     let bound = bind(&ServerConfig { listen: vec!["localhost:0".into()], ..server() }).unwrap();
+    let bound: Vec<_> = bound.into_iter().map(|bound| bound.listen().unwrap()).collect();
     assert!(!bound.is_empty() && bound.iter().all(|l| l.local_addr().unwrap().ip().is_loopback()));
     let error = bind(&ServerConfig { listen: vec!["no.such.host.invalid:1".into()], ..server() }).unwrap_err();
     assert!(error.to_string().contains("no.such.host.invalid:1"), "{error}");
+}
+
+#[tokio::test]
+async fn a_bound_address_turns_clients_away_until_it_listens_and_of_two_the_first_to_listen_has_it() {
+    let port = listening(&server()).local_addr().unwrap().port();
+    let server = ServerConfig { listen: vec![format!("127.0.0.1:{port}")], ..server() };
+    let (first, second) = (bind(&server).unwrap().remove(0), bind(&server).unwrap().remove(0));
+    let refused = TcpStream::connect(("127.0.0.1", port)).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "never taken and reset");
+    let _open = first.listen().unwrap();
+    TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    assert!(second.listen().unwrap_err().to_string().contains(&port.to_string()));
 }

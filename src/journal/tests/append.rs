@@ -16,13 +16,13 @@ fn what_is_appended_is_read_back_in_order_from_memory_and_from_disk() {
     assert_eq!(read_from(&journal, 0, 300), expected, "from the file");
     assert_eq!(journal.end().offset, offsets[19] + 1);
     assert_eq!(journal.oldest().offset, offsets[0]);
-    run(journal.close());
+    run(journal.close()).unwrap();
 
     let (journal, recovered) = world.open();
     assert!(recovered.had_records && recovered.scanned == 0 && recovered.segments == 1);
     assert_eq!(read_from(&journal, 0, 1 << 20), expected, "after closing, by the footer");
     assert_eq!(read_from(&journal, offsets[7], 1), expected[7..], "one at a time");
-    run(journal.close());
+    run(journal.close()).unwrap();
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_segment_is_ended_at_its_size_and_its_file_is_made_safe_before_the_first_ans
     let files = segments(&world.dir);
     assert!(files.len() > 4);
     assert!(files.iter().all(|f| std::fs::metadata(f).unwrap().permissions() == permissions(0o600)));
-    run(journal.close());
+    run(journal.close()).unwrap();
     for file in segments(&world.dir) {
         let bytes = std::fs::read(file).unwrap();
         assert_eq!(&bytes[bytes.len() - 16..bytes.len() - 8], b"hookfoot", "every one is sealed once closed");
@@ -126,7 +126,7 @@ fn a_record_larger_than_a_segment_gets_one_of_its_own() {
     told.until_final(4);
     assert_eq!(segments(&world.dir).len(), 4);
     assert_eq!(numbers(&journal), [0, 1, 2, 3]);
-    run(journal.close());
+    run(journal.close()).unwrap();
     assert_eq!(numbers(&world.open().0), [0, 1, 2, 3]);
 }
 
@@ -151,11 +151,11 @@ fn closing_flushes_what_is_queued_and_takes_no_more() {
     let (journal, _) = world.open();
     let told = Told::default();
     (0..5000).for_each(|n| journal.append(record(n), OnFailure::Keep, told.of(n)));
-    run(journal.close());
+    run(journal.close()).unwrap();
     assert_eq!(told.durable().len(), 5000);
     journal.append(record(5000), OnFailure::Keep, told.of(5000));
     assert_eq!(told.about(5000), [Progress::Failed(AppendError::Closed)]);
-    run(journal.close());
+    run(journal.close()).unwrap();
     assert_eq!(numbers(&world.open().0).len(), 5000);
 }
 
@@ -165,7 +165,7 @@ fn a_second_journal_on_the_folder_is_told_the_holders_pid_until_the_first_closes
     let (journal, _) = world.open();
     let Err(JournalError::Locked { pid, .. }) = world.try_open() else { panic!("opened twice") };
     assert_eq!(pid, std::process::id());
-    run(journal.close());
+    run(journal.close()).unwrap();
     world.open();
 }
 
@@ -173,7 +173,7 @@ fn a_second_journal_on_the_folder_is_told_the_holders_pid_until_the_first_closes
 fn opening_and_closing_without_a_record_leaves_no_segment() {
     let world = World::new();
     for _ in 0..3 {
-        run(world.open().0.close());
+        run(world.open().0.close()).unwrap();
     }
     assert!(segments(&world.dir).is_empty());
 }

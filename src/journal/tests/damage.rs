@@ -33,10 +33,10 @@ fn goes_on(world: &World, expected: &[u64], last: u64) -> Recovered {
     assert!(new[0] > last, "a position was given twice");
     let all = [expected, &[900]].concat();
     assert_eq!(numbers(&journal), all);
-    run(journal.close());
+    run(journal.close()).unwrap();
     let (journal, again) = world.open();
     assert_eq!((numbers(&journal), again.scanned), (all, 0), "and once more");
-    run(journal.close());
+    run(journal.close()).unwrap();
     recovered
 }
 
@@ -130,11 +130,44 @@ fn a_record_inside_a_damaged_records_body_is_not_taken_for_one() {
 }
 
 #[test]
+fn a_reader_is_told_once_how_many_damaged_records_it_has_passed() {
+    // A record at the beginning of a segment, in the middle, and the last ones of one.
+    for (at_byte, len) in [(1024 + 80, 1), (1500, 1), (1800, 500)] {
+        let world = World::with_segments(2048);
+        let (journal, _) = world.open();
+        let given = fill(&journal, 0..30);
+        let _ = run(journal.close());
+        edit(&segments(&world.dir)[1], |bytes| {
+            let end = bytes.len().min(at_byte + len);
+            bytes[at_byte..end].iter_mut().for_each(|b| *b ^= 1);
+        });
+        let (journal, _) = world.open();
+        let found = numbers(&journal);
+        let lost: Vec<u64> = (0..30).filter(|n| !found.contains(n)).map(|n| given[n as usize]).collect();
+        assert!(!lost.is_empty());
+        for max_bytes in [1, 400, 1 << 20] {
+            let (mut from, mut told, mut read) = (at(given[0]), Vec::new(), 0);
+            while read < found.len() {
+                let chunk = run(journal.read(from, max_bytes)).unwrap();
+                read += chunk.entries.len();
+                told.extend(chunk.gap);
+                from = chunk.next;
+            }
+            let within = |gap: &Gap| (gap.from.offset, gap.to.offset) == (lost[0], lost[lost.len() - 1] + 1);
+            assert!(told.iter().all(within), "{told:?} {lost:?}");
+            let records: Vec<u64> = told.iter().map(|gap| gap.lost).collect();
+            assert_eq!(records, [lost.len() as u64], "{max_bytes} bytes at once");
+            assert!(told.iter().all(|gap| gap.deleted.is_empty()));
+        }
+    }
+}
+
+#[test]
 fn rot_in_a_sealed_segment_is_passed_over_by_readers_and_its_bytes_are_kept_aside() {
     let world = World::with_segments(2048);
     let (journal, _) = world.open();
     fill(&journal, 0..30);
-    run(journal.close());
+    run(journal.close()).unwrap();
     let files = segments(&world.dir);
     edit(&files[1], |bytes| bytes[1024 + 80] ^= 1);
     let (journal, recovered) = world.open();
@@ -154,7 +187,7 @@ fn one_header_copy_is_enough_and_without_both_the_file_is_moved_aside_whole() {
         let world = World::with_segments(2048);
         let (journal, _) = world.open();
         let given = fill(&journal, 0..30);
-        run(journal.close());
+        run(journal.close()).unwrap();
         let file = segments(&world.dir)[1].clone();
         edit(&file, |bytes| copies.iter().for_each(|copy| bytes[copy + 20] ^= 1));
         let (journal, recovered) = world.open();
@@ -166,7 +199,7 @@ fn one_header_copy_is_enough_and_without_both_the_file_is_moved_aside_whole() {
             assert_eq!((found[0], *found.last().unwrap()), (0, 29));
             let first_lost = (0..30).find(|n| !found.contains(n)).unwrap();
             let chunk = run(journal.read(at(given[first_lost as usize]), 1)).unwrap();
-            assert_eq!(chunk.gap, Some(chunk.entries[0].position), "what is gone is told as a gap");
+            assert_eq!(chunk.gap.map(|gap| gap.to), Some(chunk.entries[0].position), "what is gone is told as a gap");
         }
     }
 }
@@ -179,7 +212,7 @@ fn a_footer_that_is_missing_cut_or_damaged_is_rebuilt_by_a_scan() {
         fill(&journal, 0..30);
         let counts = run(journal.counts(at(0))).unwrap();
         let prints = journal.fingerprints(0, 1000);
-        run(journal.close());
+        run(journal.close()).unwrap();
         let sealed: Vec<Vec<u8>> = segments(&world.dir).iter().map(|f| std::fs::read(f).unwrap()).collect();
         for file in segments(&world.dir) {
             edit(&file, |bytes| match damage {
@@ -197,7 +230,7 @@ fn a_footer_that_is_missing_cut_or_damaged_is_rebuilt_by_a_scan() {
         assert_eq!(numbers(&journal), (0..30).collect::<Vec<_>>());
         assert_eq!(run(journal.counts(at(0))).unwrap(), counts);
         assert_eq!(journal.fingerprints(0, 1000), prints);
-        run(journal.close());
+        run(journal.close()).unwrap();
         let again: Vec<Vec<u8>> = segments(&world.dir).iter().map(|f| std::fs::read(f).unwrap()).collect();
         assert!(again == sealed, "the same footers as before");
     }
@@ -208,7 +241,7 @@ fn fingerprints_that_rotted_in_a_footer_are_read_from_the_records() {
     let world = World::new();
     let (journal, _) = world.open();
     fill(&journal, 0..30);
-    run(journal.close());
+    run(journal.close()).unwrap();
     let end = offsets(30)[30];
     edit(&only_segment(&world), |bytes| bytes[end + 20] ^= 1);
     let (journal, recovered) = world.open();

@@ -13,7 +13,7 @@ fn filled(n: u64) -> (World, LocalJournal, Vec<u64>) {
 fn both(n: u64, check: impl Fn(&LocalJournal, &[u64])) {
     let (world, journal, offsets) = filled(n);
     check(&journal, &offsets);
-    run(journal.close());
+    run(journal.close()).unwrap();
     check(&world.open().0, &offsets);
 }
 

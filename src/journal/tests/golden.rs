@@ -22,7 +22,7 @@ fn written() -> (World, Vec<u64>) {
     for numbers in [0..3, 3..5] {
         let (journal, _) = world.open();
         offsets.extend(fill(&journal, numbers));
-        run(journal.close());
+        run(journal.close()).unwrap();
     }
     (world, offsets)
 }

@@ -43,17 +43,17 @@ fn a_segment_goes_only_when_the_durable_cursors_of_all_sinks_are_past_it() {
     journal.hold("a", at(offsets[0]));
     journal.hold("b", at(offsets[0]));
     journal.begin_retention();
-    run(journal.settle(settlement("a", offsets[29] + 1))).unwrap();
+    run(journal.settle(vec![settlement("a", offsets[29] + 1)])).unwrap();
     after_a_pass(&journal);
     assert_eq!(numbers(&journal).len(), 30, "b needs them all");
 
     world.cursors.fail.store(true, Ordering::Relaxed);
-    run(journal.settle(settlement("b", offsets[29] + 1))).unwrap_err();
+    run(journal.settle(vec![settlement("b", offsets[29] + 1)])).unwrap_err();
     after_a_pass(&journal);
     assert_eq!(numbers(&journal).len(), 30, "a cursor that is not durable releases nothing");
 
     world.cursors.fail.store(false, Ordering::Relaxed);
-    run(journal.settle(settlement("b", offsets[20]))).unwrap();
+    run(journal.settle(vec![settlement("b", offsets[20])])).unwrap();
     until("deleted", || journal.oldest().offset > offsets[0]);
     after_a_pass(&journal);
     let found = numbers(&journal);
@@ -74,7 +74,7 @@ fn a_sink_that_asks_for_what_is_deleted_is_told_where_to_go_on() {
     };
     let chunk = run(journal.read(at(offsets[3]), 1 << 20)).unwrap();
     let first = chunk.entries[0].position;
-    assert_eq!((chunk.gap, journal.oldest()), (Some(first), first));
+    assert_eq!((chunk.gap.map(|gap| gap.to), journal.oldest()), (Some(first), first));
     assert!(run(journal.read(first, 1 << 20)).unwrap().gap.is_none());
     assert!(run(journal.read(at(first.offset + 1), 1 << 20)).unwrap().gap.is_none());
     let end = journal.end();
@@ -98,7 +98,7 @@ fn a_cursor_at_the_end_of_a_deleted_segment_sees_no_gap() {
     let chunk = run(journal.read(at(offsets[29] + 1), 1)).unwrap();
     assert_eq!((chunk.gap, number(&chunk.entries[0].record)), (None, 30));
     let chunk = run(journal.read(at(offsets[29]), 1)).unwrap();
-    assert_eq!(chunk.gap, Some(journal.oldest()), "one record earlier there was something");
+    assert_eq!(chunk.gap.map(|gap| gap.to), Some(journal.oldest()), "one record earlier there was something");
 }
 
 #[test]
@@ -116,11 +116,77 @@ fn past_max_size_settled_segments_go_before_their_time_and_then_the_oldest_owed_
     fill(&journal, 40..120);
     until("down to size", || journal.stat().bytes <= 16_384 + 2048);
     after_a_pass(&journal);
-    run(journal.close());
+    run(journal.close()).unwrap();
     let (journal, _) = world.open();
     let chunk = run(journal.read(at(offsets[20]), 1)).unwrap();
     assert!(chunk.gap.is_some(), "the laggard's oldest went");
     assert_eq!(*numbers(&journal).last().unwrap(), 119);
+}
+
+/// What a reader at `from` is told was deleted: of both types, and how many without a type.
+fn deleted_from(journal: &LocalJournal, from: u64) -> (u64, u64, u64) {
+    let Some(gap) = run(journal.read(at(from), 1)).unwrap().gap else { return (0, 0, 0) };
+    let of = |kind: &str| gap.deleted.iter().filter(|c| &*c.kind == kind).map(|c| c.events).sum();
+    (of("message_api_sent"), of("message_api_read"), gap.lost)
+}
+
+/// A journal past `max_size` whose oldest segments a sink still owes.
+fn laggard(records: u64) -> (World, LocalJournal, Vec<u64>) {
+    let mut world = World::with_segments(2048);
+    world.config.max_size = Size(16_384);
+    let (journal, _) = world.open();
+    journal.hold("a", journal.end());
+    let offsets = fill(&journal, 0..records);
+    (world, journal, offsets)
+}
+
+#[test]
+fn what_was_deleted_though_owed_is_told_to_the_record_from_any_cursor_and_after_a_crash() {
+    let (world, journal, offsets) = laggard(120);
+    journal.begin_retention();
+    until("down to size", || journal.stat().bytes <= 16_384);
+    journal.crash();
+    let (journal, _) = world.open();
+    let first = numbers(&journal)[0];
+    assert!(first > 20);
+    for from in 0..120 {
+        let sent = (from..first).filter(|n| n.is_multiple_of(3)).count() as u64;
+        let all = first.saturating_sub(from);
+        assert_eq!(deleted_from(&journal, offsets[from as usize]), (sent, all - sent, 0), "from {from} to {first}");
+    }
+}
+
+#[test]
+fn what_memory_still_gives_is_not_told_as_deleted() {
+    let (_world, journal, offsets) = laggard(120);
+    journal.begin_retention();
+    until("down to size", || journal.stat().bytes <= 16_384);
+    assert!(journal.oldest() > at(offsets[20]));
+    let chunk = run(journal.read(at(offsets[3]), 1 << 20)).unwrap();
+    assert_eq!((chunk.gap, chunk.entries.len()), (None, 117));
+}
+
+#[test]
+fn an_owed_segment_stays_until_it_is_noted_what_goes_with_it() {
+    let (world, journal, offsets) = laggard(120);
+    world.cursors.fail.store(true, Ordering::Relaxed);
+    journal.begin_retention();
+    after_a_pass(&journal);
+    assert_eq!(journal.oldest(), at(offsets[0]));
+    world.cursors.fail.store(false, Ordering::Relaxed);
+    until("down to size", || journal.stat().bytes <= 16_384);
+}
+
+#[test]
+fn what_was_noted_but_not_deleted_before_a_crash_is_read_and_not_told_as_deleted() {
+    let (world, journal, offsets) = laggard(120);
+    world.disk.on(usize::MAX, Act::Fail(EIO), |op| matches!(op, Op::Unlink(_)));
+    journal.begin_retention();
+    until("noted", || !world.cursors.deleted.lock().unwrap().is_empty());
+    journal.crash();
+    let (journal, _) = world.open();
+    assert_eq!(deleted_from(&journal, offsets[0]), (0, 0, 0));
+    assert_eq!(numbers(&journal).len(), 120);
 }
 
 #[test]
@@ -144,7 +210,7 @@ fn with_refuse_a_journal_full_of_owed_events_takes_no_more_until_a_sink_moves_on
     kept.until_at_risk(n);
     let held = numbers(&journal);
     assert_eq!(held[0], 0, "nothing owed was dropped");
-    run(journal.settle(settlement("a", journal.end().offset))).unwrap();
+    run(journal.settle(vec![settlement("a", journal.end().offset)])).unwrap();
     kept.until_final(1);
     assert_eq!(*numbers(&journal).last().unwrap(), n);
 }
@@ -188,7 +254,7 @@ fn a_footer_that_cannot_be_written_costs_nothing_but_a_scan_at_the_next_start() 
     world.disk.on(2, Act::Fail(EIO), |op| matches!(op, Op::Write(_, at, n) if *at > 1024 && *n != 187 && *n != 171));
     fill(&journal, 3..30);
     assert_eq!(numbers(&journal), (0..30).collect::<Vec<_>>());
-    run(journal.close());
+    run(journal.close()).unwrap();
     let (journal, recovered) = world.open();
     assert!(recovered.scanned > 0 && recovered.rot.is_empty());
     assert_eq!(numbers(&journal), (0..30).collect::<Vec<_>>());

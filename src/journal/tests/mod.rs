@@ -43,6 +43,7 @@ fn until(what: &str, mut met: impl FnMut() -> bool) {
 #[derive(Default)]
 struct MemoryCursors {
     states: Mutex<HashMap<String, SinkState>>,
+    deleted: Mutex<Vec<Deleted>>,
     fail: std::sync::atomic::AtomicBool,
 }
 
@@ -52,15 +53,30 @@ impl Cursors for MemoryCursors {
         Ok(self.states.lock().unwrap().get(sink).copied())
     }
 
-    async fn settle(&self, settlement: Settlement) -> Result<(), JournalError> {
+    async fn settle(&self, steps: Vec<Settlement>) -> Result<(), JournalError> {
         if self.fail.load(Ordering::Relaxed) {
             return Err(JournalError::Cursors("no".into()));
         }
-        if let Some(cursor) = settlement.cursor {
-            let state = SinkState { cursor, counters: Counters::default() };
-            self.states.lock().unwrap().insert(settlement.sink, state);
+        for step in steps {
+            if let Some(cursor) = step.cursor {
+                let state = SinkState { cursor, counters: Counters::default() };
+                self.states.lock().unwrap().insert(step.sink, state);
+            }
         }
         Ok(())
+    }
+
+    fn keep_deleted(&self, deleted: Deleted) -> Result<(), JournalError> {
+        if self.fail.load(Ordering::Relaxed) {
+            return Err(JournalError::Cursors("no".into()));
+        }
+        self.deleted.lock().unwrap().push(deleted);
+        Ok(())
+    }
+
+    async fn deleted(&self, from: Position, to: Position) -> Result<Vec<Deleted>, JournalError> {
+        let all = self.deleted.lock().unwrap().clone();
+        Ok(all.into_iter().filter(|d| d.to > from && d.from < to).collect())
     }
 }
 

@@ -79,7 +79,7 @@ impl Run {
             }),
             Step::Read(place, bytes) => self.check(place % (self.model.len() + 1), bytes),
             Step::Close => {
-                run(self.journal.close());
+                run(self.journal.close()).unwrap();
                 self.reopen();
             }
             Step::Crash => {

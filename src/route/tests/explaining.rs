@@ -165,7 +165,7 @@ fn explain_shows_exactly_what_run_delivers() {
                 let deliveries = rules.route(&sink(name), &event, &mut ()).deliveries;
                 deliveries.into_iter().map(move |d| {
                     let payload: Value = serde_json::from_slice(d.bytes()).unwrap();
-                    json!({"sink": name, "id": d.id, "key": d.key, "payload": payload, "target": d.target})
+                    json!({"sink": name, "id": d.id, "key": &*d.key, "payload": payload, "target": d.target})
                 })
             })
             .collect();

@@ -66,12 +66,32 @@ async fn without_its_manifest_the_sink_takes_its_own_files_for_foreign() {
 }
 
 #[tokio::test]
-async fn a_damaged_manifest_is_refused_and_left_as_it_is() {
-    let world = World::new(RAW);
-    let _ = world.context();
-    fs::write(world.path("archive-state/manifest"), "what?\n").unwrap();
-    assert!(matches!(world.try_open().await, Err(BuildError::Refused(text)) if text.contains("line 1")));
-    assert_eq!(world.text("archive-state/manifest"), "what?\n");
+async fn a_damaged_manifest_does_not_keep_the_sink_from_its_work() {
+    let world = World::new("path = 'out/{type}.jsonl'\nformat = 'raw'");
+    let sink = world.open().await;
+    world.put(&sink, "a", "1").await;
+    sink.close().await;
+    let manifest = fs::read(world.path("archive-state/manifest")).unwrap();
+    // Torn inside of a character, behind a line of rubbish.
+    fs::write(
+        world.path("archive-state/manifest"),
+        [&manifest, &b"\xff\xfe\nopen 2026-01-13T23:05:00Z out/\xc3"[..]].concat(),
+    )
+    .unwrap();
+    let sink = world.open().await;
+    world.put(&sink, "a", "2").await;
+    assert_eq!(world.text("out/a.jsonl"), "1\n2\n");
+    assert_eq!(fs::read(world.path("archive-state/manifest.damaged")).unwrap(), b"\xff\xfe\n");
+}
+
+#[tokio::test]
+async fn the_manifest_of_another_version_is_refused_and_left_as_it_is() {
+    let world = World::new("path = 'out/{type}.jsonl'");
+    fs::create_dir(world.path("archive-state")).unwrap();
+    let text = "hookrelay file sink manifest 2\nopen x y\n";
+    fs::write(world.path("archive-state/manifest"), text).unwrap();
+    assert!(matches!(world.try_open().await, Err(BuildError::Refused(why)) if why.contains("manifest 2")));
+    assert_eq!(world.text("archive-state/manifest"), text);
 }
 
 #[tokio::test]

@@ -186,3 +186,37 @@ async fn a_probe_of_a_missing_database_without_setup_fails() {
     std::fs::remove_file(bench.path("x.db")).unwrap();
     assert_eq!(sink.probe().await.unwrap_err().code, "schema");
 }
+
+async fn inspected(bench: &Bench) -> Result<Option<String>, String> {
+    bench.config.inspect(&bench.context()).await.map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn inspecting_a_missing_database_tries_setup_and_creates_nothing() {
+    let bench = Bench::with("");
+    assert!(inspected(&bench).await.unwrap().unwrap().ends_with("x.db does not exist yet, `run` creates it"));
+    for (setup, says) in [
+        ("setup = 'CREATE TABEL t'", "`setup` fails: near \"TABEL\""),
+        ("setup = 'BEGIN; CREATE TABLE t (event_id TEXT UNIQUE)'", "leaves a transaction open"),
+        ("setup = 'CREATE TABLE t (v)'", "has no column event_id"),
+        ("", "no `setup` to make the table with"),
+    ] {
+        let bench = Bench::new(setup);
+        let why = inspected(&bench).await.unwrap_err();
+        assert!(why.contains(says), "{setup}: {why}");
+        assert!(!bench.path("x.db").exists());
+    }
+    let own = Bench::new("setup = 'BEGIN; CREATE TABLE t (event_id TEXT UNIQUE); COMMIT'");
+    assert!(inspected(&own).await.unwrap().is_some());
+    assert!(!bench.path("x.db").exists() && !own.path("x.db").exists());
+}
+
+#[tokio::test]
+async fn inspecting_a_database_leaves_it_as_it_is() {
+    for setup in [table(""), format!("BEGIN; {}; COMMIT", table(""))] {
+        let bench = Bench::new(&format!("setup = '''{setup}'''"));
+        rusqlite::Connection::open(bench.path("x.db")).unwrap().execute_batch("CREATE TABLE other (v)").unwrap();
+        assert_eq!(inspected(&bench).await, Ok(None));
+        assert_eq!(bench.texts("SELECT name FROM sqlite_schema"), ["other"]);
+    }
+}

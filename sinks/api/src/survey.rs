@@ -1,0 +1,264 @@
+//! Every fault of a table, where serde stops at the first: what is at fault is set aside, what is missing is given a
+//! stand-in, and the table is read again. Works on a copy in which each key and value bears a number instead of its
+//! place, so that a fault says for certain what it is about.
+
+use std::collections::{BTreeSet, HashSet};
+use std::ops::Range;
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue};
+
+use crate::fault::{Fault, nearest};
+
+/// Most faults told of one table.
+const MAX_FAULTS: usize = 100;
+/// Most readings of one table: each tells a fault, or tries a stand-in.
+const MAX_READINGS: usize = 10 * MAX_FAULTS;
+/// The table itself.
+const ROOT: usize = 0;
+/// What a missing value is tried to be, after an empty string. The example that the fault with it gives, where there is
+/// one, comes in the first one's place. Where a type takes none of them, missing keys that its struct declares behind it
+/// are told only when it is there.
+const STAND_INS: &[&str] = &["'1s'", "1", "true", "0.5", "[]", "{}", "'::1'"];
+
+/// All faults of a table that cannot be read as `T`, as far as [`MAX_FAULTS`].
+pub(crate) fn every_fault<T: DeserializeOwned>(table: &Spanned<DeTable<'_>>) -> Vec<Fault> {
+    let mut survey = Survey::new(table);
+    for _ in 0..MAX_READINGS {
+        let read = T::deserialize(toml::de::Deserializer::from(survey.table.clone()));
+        let Err(error) = read else { break };
+        if survey.faults.len() == MAX_FAULTS {
+            survey.tell(ROOT, "there are more faults in this table; mend these first");
+            break;
+        }
+        if !survey.go_on_after(&error) {
+            break;
+        }
+    }
+    survey.faults
+}
+
+/// A key or a value.
+struct Node {
+    /// Its place in the file.
+    at: Range<usize>,
+    /// The table or array it stands in.
+    parent: usize,
+    /// For a stand-in: how many of [`STAND_INS`] have been tried.
+    stand_in: Option<usize>,
+}
+
+struct Survey<'i> {
+    /// What is left to be read. Spans are places in `nodes`.
+    table: Spanned<DeTable<'i>>,
+    nodes: Vec<Node>,
+    /// Keys, with the table they were in, that were set aside: not missing, whatever serde says.
+    set_aside: BTreeSet<(usize, String)>,
+    /// What is not as it was written any more: faults of the whole may be of our making.
+    changed: HashSet<usize>,
+    faults: Vec<Fault>,
+}
+
+impl<'i> Survey<'i> {
+    fn new(table: &Spanned<DeTable<'i>>) -> Self {
+        let nodes = vec![Node { at: table.span(), parent: ROOT, stand_in: None }];
+        let nothing = Spanned::new(number(ROOT), DeTable::new());
+        let mut survey =
+            Self { table: nothing, nodes, set_aside: BTreeSet::new(), changed: HashSet::new(), faults: Vec::new() };
+        *survey.table.get_mut() = survey.numbered(table.get_ref().clone(), ROOT);
+        survey
+    }
+
+    fn add(&mut self, at: Range<usize>, parent: usize, stand_in: Option<usize>) -> usize {
+        self.nodes.push(Node { at, parent, stand_in });
+        self.nodes.len() - 1
+    }
+
+    fn numbered(&mut self, table: DeTable<'i>, own: usize) -> DeTable<'i> {
+        let mut out = DeTable::new();
+        for (key, value) in table {
+            let key_number = self.add(key.span(), own, None);
+            out.insert(Spanned::new(number(key_number), key.into_inner()), self.numbered_value(value, own));
+        }
+        out
+    }
+
+    fn numbered_value(&mut self, value: Spanned<DeValue<'i>>, parent: usize) -> Spanned<DeValue<'i>> {
+        let own = self.add(value.span(), parent, None);
+        let inner = match value.into_inner() {
+            DeValue::Table(table) => DeValue::Table(self.numbered(table, own)),
+            DeValue::Array(mut all) => {
+                for one in all.iter_mut() {
+                    let taken = std::mem::replace(one, Spanned::new(0..0, DeValue::Boolean(false)));
+                    *one = self.numbered_value(taken, own);
+                }
+                DeValue::Array(all)
+            }
+            plain => plain,
+        };
+        Spanned::new(number(own), inner)
+    }
+
+    /// Tells the fault, and sees to it that the next reading comes past it; false where that cannot be.
+    fn go_on_after(&mut self, error: &toml::de::Error) -> bool {
+        let own = error.span().map_or(ROOT, |span| span.start);
+        let message = error.message();
+        if let Some(key) = missing_field(message)
+            && self.stand_in(own, key)
+        {
+            // Of what stands in for something nothing is missing, and what was set aside has been spoken of.
+            let is_written = self.nodes.get(own).is_some_and(|node| node.stand_in.is_none());
+            if is_written && !self.set_aside.contains(&(own, key.to_owned())) {
+                self.tell(own, message);
+            }
+            return true;
+        }
+        match self.nodes.get(own) {
+            Some(Node { stand_in: Some(_), parent, .. }) => {
+                let parent = *parent;
+                self.next_stand_in(own, message) || self.remove(parent)
+            }
+            Some(_) => {
+                if !self.changed.contains(&own) {
+                    self.tell(own, message);
+                }
+                self.remove(own)
+            }
+            None => false,
+        }
+    }
+
+    fn tell(&mut self, own: usize, message: &str) {
+        let at = self.nodes.get(own).map_or(0..0, |node| node.at.clone());
+        let (message, help) = reword(message);
+        self.faults.push(Fault { help, ..Fault::at_span(at, message) });
+    }
+
+    /// Puts something where a key is missing; false where there is no such table, or the key is there.
+    fn stand_in(&mut self, table: usize, key: &str) -> bool {
+        let Some(at) = self.nodes.get(table).map(|node| node.at.clone()) else { return false };
+        let own = self.add(at, table, Some(0));
+        match find_table(self.table.get_mut(), ROOT, table) {
+            Some(found) if !found.contains_key(key) => {
+                let value = Spanned::new(number(own), DeValue::String("".into()));
+                found.insert(Spanned::new(number(own), key.to_owned().into()), value);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Tries something else as a stand-in; false where nothing is left.
+    fn next_stand_in(&mut self, own: usize, message: &str) -> bool {
+        let Some(Node { stand_in: Some(tried), .. }) = self.nodes.get_mut(own) else { return false };
+        let example = example(message).filter(|_| *tried == 0).map(|text| DeValue::String(text.to_owned().into()));
+        let plain = || Some(DeValue::parse(STAND_INS.get(*tried)?).ok()?.into_inner());
+        let value = example.or_else(plain);
+        *tried += 1;
+        match (value, find_value(self.table.get_mut(), own)) {
+            (Some(value), Some(place)) => {
+                *place.get_mut() = value;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Sets a key or value aside; false where it is the table itself.
+    fn remove(&mut self, own: usize) -> bool {
+        let Some(parent) = self.nodes.get(own).map(|node| node.parent) else { return false };
+        if own == ROOT || !remove(self.table.get_mut(), ROOT, own, &mut self.set_aside) {
+            return false;
+        }
+        self.changed.insert(parent);
+        true
+    }
+}
+
+fn number(own: usize) -> Range<usize> {
+    own..own + 1
+}
+
+/// The table of that number below (or at) this one.
+fn find_table<'t, 'i>(table: &'t mut DeTable<'i>, own: usize, wanted: usize) -> Option<&'t mut DeTable<'i>> {
+    if own == wanted {
+        return Some(table);
+    }
+    match find_value(table, wanted)?.get_mut() {
+        DeValue::Table(table) => Some(table),
+        _ => None,
+    }
+}
+
+/// The value of that number below this table.
+fn find_value<'t, 'i>(table: &'t mut DeTable<'i>, wanted: usize) -> Option<&'t mut Spanned<DeValue<'i>>> {
+    table.iter_mut().find_map(|(_, value)| find_in(value, wanted))
+}
+
+fn find_in<'t, 'i>(value: &'t mut Spanned<DeValue<'i>>, wanted: usize) -> Option<&'t mut Spanned<DeValue<'i>>> {
+    if value.span().start == wanted {
+        return Some(value);
+    }
+    match value.get_mut() {
+        DeValue::Table(table) => find_value(table, wanted),
+        DeValue::Array(all) => all.iter_mut().find_map(|one| find_in(one, wanted)),
+        _ => None,
+    }
+}
+
+/// Takes the key or value of that number out, wherever it is below this table.
+fn remove(table: &mut DeTable<'_>, own: usize, wanted: usize, set_aside: &mut BTreeSet<(usize, String)>) -> bool {
+    let is_it = |span: Range<usize>| span.start == wanted;
+    let key = table.iter().find(|(key, value)| is_it(key.span()) || is_it(value.span()));
+    if let Some(key) = key.map(|(key, _)| key.get_ref().to_string()) {
+        table.remove(key.as_str());
+        set_aside.insert((own, key));
+        return true;
+    }
+    table.iter_mut().any(|(_, value)| remove_in(value, wanted, set_aside))
+}
+
+fn remove_in(value: &mut Spanned<DeValue<'_>>, wanted: usize, set_aside: &mut BTreeSet<(usize, String)>) -> bool {
+    let own = value.span().start;
+    match value.get_mut() {
+        DeValue::Table(table) => remove(table, own, wanted, set_aside),
+        DeValue::Array(all) => {
+            let before = all.len();
+            let kept = std::mem::replace(all, DeArray::new()).into_iter().filter(|one| one.span().start != wanted);
+            kept.for_each(|one| all.push(one));
+            all.len() < before || all.iter_mut().any(|one| remove_in(one, wanted, set_aside))
+        }
+        _ => false,
+    }
+}
+
+fn missing_field(message: &str) -> Option<&str> {
+    message.strip_prefix("missing field `")?.strip_suffix('`')
+}
+
+/// What a fault says would do: the first name or text it gives behind `expected`.
+fn example(message: &str) -> Option<&str> {
+    let (_, expected) = message.rsplit_once("expected ")?;
+    let quote = expected.find(['`', '"'])?;
+    let (quote, rest) = expected.get(quote..)?.split_at_checked(1)?;
+    rest.split_once(quote).map(|(text, _)| text)
+}
+
+/// serde's wording with the nearest of the expected names as the way out.
+fn reword(message: &str) -> (String, Option<String>) {
+    let help = ["unknown field `", "unknown variant `"].iter().find_map(|prefix| {
+        let (typo, rest) = message.strip_prefix(prefix)?.split_once('`')?;
+        let names: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
+        nearest(typo, names).map(|name| format!("did you mean `{name}`?"))
+    });
+    let message = match missing_field(message) {
+        Some(name) => format!("missing key `{name}`"),
+        None => message.replacen("unknown field", "unknown key", 1).replacen("unknown variant", "unknown value", 1),
+    };
+    (message, help)
+}
+
+#[cfg(test)]
+#[path = "survey_tests.rs"]
+mod tests;

@@ -1,0 +1,235 @@
+//! The sink's table in `config.toml`: what is written, and what it means ([`Plan`]). Pure: asking librdkafka whether it
+//! knows a property opens no file and no connection, as properties that load code are refused before.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use sink_api::settings::one_or_many;
+use sink_api::{
+    BuildError, Bytes, Escape, Event, Fault, Reason, Secret, Settings, Sink, SinkConfig, SinkContext, Target, Template,
+    Timestamp, Uuid, code,
+};
+
+use crate::properties::{self, Property};
+use crate::sink::KafkaSink;
+
+/// Longest name Kafka takes for a topic, in bytes.
+const MAX_TOPIC: usize = 249;
+/// What stands before a header's name in a delivery's target.
+pub const HEADER: &str = "header ";
+/// Headers the sink sets itself.
+const CONTENT_TYPE: &str = "content-type";
+
+/// The table as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(deserialize_with = "one_or_many")]
+    brokers: Vec<String>,
+    topic: Template,
+    #[serde(default)]
+    format: Format,
+    #[serde(default)]
+    headers: BTreeMap<String, Template>,
+    #[serde(default)]
+    properties: BTreeMap<String, Property>,
+}
+
+/// What a message's value is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// The payload untouched, the event's attributes in `ce_` headers (CloudEvents binary mode).
+    #[default]
+    Raw,
+    /// One structured CloudEvents JSON object.
+    Cloudevents,
+}
+
+/// What the table means.
+pub struct Plan {
+    /// `host:port`, with commas between.
+    pub brokers: String,
+    /// Where messages go.
+    pub topic: Template,
+    /// What a message's value is.
+    pub format: Format,
+    /// Further headers.
+    pub headers: BTreeMap<String, Template>,
+    /// For librdkafka.
+    pub properties: BTreeMap<String, Secret>,
+}
+
+/// The sink's config. `Debug` shows where messages go, and no property's value.
+pub struct KafkaConfig {
+    plan: Result<Arc<Plan>, Vec<Fault>>,
+}
+
+/// Reads the table.
+///
+/// # Errors
+/// Keys that are unknown, missing or of a wrong type. What they say together is for [`SinkConfig::check`].
+pub fn read(settings: Settings<'_>) -> Result<Box<dyn SinkConfig>, Vec<Fault>> {
+    let written: Written = settings.read()?;
+    Ok(Box::new(KafkaConfig { plan: plan(written).map(Arc::new) }))
+}
+
+#[async_trait]
+impl SinkConfig for KafkaConfig {
+    fn check(&self) -> Result<(), Vec<Fault>> {
+        self.plan.as_ref().map(|_| ()).map_err(Clone::clone)
+    }
+
+    fn target(&self, event: &Event) -> Result<Target, Reason> {
+        let Ok(plan) = &self.plan else {
+            return Err(Reason::new(code::BAD_PAYLOAD, "the topic comes from a config with faults"));
+        };
+        let topic = plan.topic.render(event, Escape::Topic);
+        if let Some(what) = topic_fault(&topic) {
+            return Err(Reason::new(code::BAD_PAYLOAD, format!("the topic made for this event {what}")));
+        }
+        let headers = plan.headers.iter();
+        let headers = headers.map(|(name, value)| (format!("{HEADER}{name}"), value.render(event, Escape::Plain)));
+        Ok(std::iter::once(("topic".to_owned(), topic)).chain(headers).collect())
+    }
+
+    async fn build(&self, cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError> {
+        let Ok(plan) = &self.plan else { return Err(BuildError::Refused("the config has faults".to_owned())) };
+        Ok(Box::new(KafkaSink::open(Arc::clone(plan), cx).await?))
+    }
+}
+
+impl fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("KafkaConfig");
+        match &self.plan {
+            Ok(plan) => out
+                .field("brokers", &plan.brokers)
+                .field("topic", &plan.topic)
+                .field("format", &plan.format)
+                .field("headers", &plan.headers.keys().collect::<Vec<_>>())
+                .field("properties", &plan.properties.keys().collect::<Vec<_>>())
+                .finish(),
+            Err(faults) => out.field("faults", &faults.len()).finish_non_exhaustive(),
+        }
+    }
+}
+
+fn plan(written: Written) -> Result<Plan, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let brokers: Vec<&str> = written.brokers.iter().flat_map(|text| text.split(',')).map(str::trim).collect();
+    faults.extend(brokers.iter().filter(|broker| !is_address(broker)).map(|broker| {
+        Fault::at_key("brokers", format!("`{broker}` is no address, expected host:port"))
+            .help("brokers = [\"kafka-1.example:9092\", \"kafka-2.example:9092\"]")
+    }));
+    if brokers.is_empty() {
+        faults.push(Fault::at_key("brokers", "`brokers` is empty, expected host:port of at least one broker"));
+    }
+    faults.extend(template_fault(&written.topic));
+    faults.extend(written.headers.keys().filter_map(|name| header_fault(name)));
+    faults.extend(written.properties.iter().filter_map(|(name, value)| properties::fault(name, &value.0)));
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    Ok(Plan {
+        brokers: brokers.join(","),
+        topic: written.topic,
+        format: written.format,
+        headers: written.headers,
+        properties: written.properties.into_iter().map(|(name, value)| (name, value.0)).collect(),
+    })
+}
+
+/// `host:port`, or `host` alone (librdkafka takes port 9092 then).
+fn is_address(text: &str) -> bool {
+    let port_is_fine = match text.rsplit_once(':') {
+        Some((host, port)) if !host.ends_with(':') => port.ends_with(']') || port.parse::<u16>().is_ok_and(|p| p > 0),
+        _ => true,
+    };
+    let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
+    !host.is_empty() && port_is_fine && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/')
+}
+
+/// What is wrong with the parts of the topic that stand in the config.
+fn template_fault(topic: &Template) -> Option<Fault> {
+    // Values are made safe, so whatever else is wrong was written there; an event without values makes the shortest name.
+    let shortest = topic.render(&nothing(), Escape::Topic);
+    let help = "letters, digits, `.`, `_` and `-`";
+    if let Some(bad) = shortest.chars().find(|c| !is_topic_character(*c)) {
+        return Some(Fault::at_key("topic", format!("`{bad}` cannot stand in a topic's name")).help(help));
+    }
+    let what = topic_fault(&shortest)?;
+    (topic.is_constant() || shortest.len() > MAX_TOPIC)
+        .then(|| Fault::at_key("topic", format!("the topic {what}")).help(help))
+}
+
+/// Why Kafka would not take this name.
+fn topic_fault(topic: &str) -> Option<String> {
+    match topic {
+        "" => Some("is empty".to_owned()),
+        "." | ".." => Some(format!("is `{topic}`")),
+        _ if topic.len() > MAX_TOPIC => Some(format!("is longer than {MAX_TOPIC} bytes")),
+        _ => None,
+    }
+}
+
+fn is_topic_character(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+}
+
+fn header_fault(name: &str) -> Option<Fault> {
+    let fault = |what: &str| Some(Fault::at_key(format!("headers.{name}"), format!("header `{name}` {what}")));
+    if name.is_empty() || name.contains('\0') {
+        return fault("is not a header's name");
+    }
+    let own = name.starts_with("ce_") || name.eq_ignore_ascii_case(CONTENT_TYPE);
+    if own { fault("is set by the sink itself") } else { None }
+}
+
+/// An event all of whose attributes are as short as can be.
+fn nothing() -> Event {
+    Event {
+        id: Uuid::nil(),
+        source: "".into(),
+        kind: "".into(),
+        subject: "".into(),
+        key: "".into(),
+        time: Timestamp::UNIX_EPOCH,
+        method: "".into(),
+        path: "".into(),
+        remote: "".into(),
+        headers: Vec::new(),
+        body: Bytes::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_told_from_slips() {
+        for good in ["a", "a:9092", "127.0.0.1:1", "[::1]:9092", "kafka-1.example:65535"] {
+            assert!(is_address(good), "{good}");
+        }
+        for bad in ["", ":9092", "a:", "a:0", "a:65536", "a:x", "a b:1", "http://a:1", "a:1/b"] {
+            assert!(!is_address(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_a_topic_s_template_says_itself_must_be_legal() {
+        let fault = |text: &str| template_fault(&Template::parse(text).unwrap()).map(|fault| fault.message);
+        for good in ["whatsapp.{type}", "{type}", "a-b_c.D9", &"x".repeat(249)] {
+            assert_eq!(fault(good), None, "{good}");
+        }
+        for bad in
+            ["a b", "whatsapp/{type}", "é", ".", "..", "", &"x".repeat(250), &format!("{}{{type}}", "x".repeat(250))]
+        {
+            assert!(fault(bad).is_some(), "{bad}");
+        }
+    }
+}

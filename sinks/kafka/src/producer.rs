@@ -1,0 +1,244 @@
+//! One librdkafka producer from its birth to its end.
+//!
+//! A producer ends for good: at a call's deadline, when a call is dropped with messages under way, when no broker can be
+//! reached, and on a fatal error. From that moment it takes no message, what it holds is purged, and every call that waits
+//! for it hears of it. Dropping it destroys it, which blocks: that belongs on a thread that may wait.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::{
+    BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer,
+};
+use sink_api::{Reason, code};
+use tokio::sync::{mpsc, watch};
+
+use crate::verdict;
+
+/// How long all brokers may be away, or refuse our credentials, before calls stop waiting for them.
+const DOWN_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a probe waits for an answer.
+const PROBE: Duration = Duration::from_secs(5);
+
+/// What is known about a producer.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Why it has ended.
+    pub over: Option<Reason>,
+    /// What was last said about connections, with nothing delivered since.
+    pub trouble: Option<Reason>,
+    /// Since when no broker can be used, with nothing delivered since.
+    down: Option<Instant>,
+}
+
+impl State {
+    /// Until when it is worth waiting for a call that began then: what was so before may long be mended.
+    pub fn patience(&self, begun: Instant) -> Option<Instant> {
+        self.down.map(|since| since.max(begun) + DOWN_PATIENCE)
+    }
+
+    /// Whether no broker can be used.
+    pub fn is_down(&self) -> bool {
+        self.down.is_some()
+    }
+
+    fn note(&mut self, error: Code, said: &str) {
+        let down = matches!(error, Code::AllBrokersDown | Code::Authentication | Code::SSL | Code::Resolve);
+        if down && self.down.is_none() {
+            self.down = Some(Instant::now());
+        }
+        // That a connection failed, or that all have, says less than why one of them did.
+        let telling = |code: &str| [code::AUTH, code::TLS, code::DNS].contains(&code);
+        let new = verdict::reason(error, said);
+        let keeps = |old: &Reason| error == Code::AllBrokersDown || (telling(old.code) && !telling(new.code));
+        if !self.trouble.as_ref().is_some_and(keeps) {
+            self.trouble = Some(new);
+        }
+    }
+}
+
+/// What a delivery report says.
+#[derive(Clone, Copy, Debug)]
+pub struct Landed {
+    /// The delivery's place in its batch.
+    pub index: usize,
+    /// What the brokers answered.
+    pub result: Result<(), Code>,
+}
+
+/// What a message carries so that its report finds its call. A call's channel has room for all its messages.
+pub struct Ticket {
+    /// The delivery's place in its batch.
+    pub index: usize,
+    /// Where its report goes.
+    pub to: mpsc::Sender<Landed>,
+}
+
+/// A message to be sent.
+pub struct Message<'m> {
+    /// Its topic.
+    pub topic: &'m str,
+    /// Its key.
+    pub key: &'m str,
+    /// Its value.
+    pub value: &'m [u8],
+    /// Its headers.
+    pub headers: OwnedHeaders,
+}
+
+/// What became of an attempt to hand a message to librdkafka.
+pub enum Handed {
+    /// It is queued; its report will come.
+    Queued,
+    /// There is no room now.
+    Full,
+    /// The producer has ended.
+    Over,
+    /// librdkafka would not take it.
+    Refused(Code),
+}
+
+/// What librdkafka tells us, from its polling thread.
+struct Ear {
+    state: watch::Sender<State>,
+}
+
+impl ClientContext for Ear {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        // What matters comes back as an error or a verdict; the rest repeats itself while a broker is away.
+        tracing::debug!(?level, facility, text, "librdkafka");
+    }
+
+    fn stats_raw(&self, _json: &[u8]) {}
+
+    fn error(&self, error: KafkaError, said: &str) {
+        let Some(code) = error.rdkafka_error_code() else { return };
+        // A fatal error comes with the code of its cause; calls wake up by the note and ask for it.
+        self.state.send_modify(|state| state.note(code, said));
+    }
+}
+
+impl ProducerContext for Ear {
+    type DeliveryOpaque = Box<Ticket>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+        let result = match result {
+            Ok(_) => Ok(()),
+            Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(Code::Unknown)),
+        };
+        let troubled = |state: &State| state.trouble.is_some() || state.down.is_some();
+        if result.is_ok() && troubled(&self.state.borrow()) {
+            self.state.send_modify(|state| (state.trouble, state.down) = (None, None));
+        }
+        // A call that is gone does not ask any more.
+        let _ = ticket.to.try_send(Landed { index: ticket.index, result });
+    }
+}
+
+/// A producer at work, or at its end.
+pub struct Producer {
+    native: ThreadedProducer<Ear>,
+    state: watch::Sender<State>,
+}
+
+impl Producer {
+    /// Makes one. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// Where librdkafka does not take the properties together.
+    pub fn open(config: &ClientConfig) -> Result<Self, KafkaError> {
+        let state = watch::Sender::new(State::default());
+        let native = config.create_with_context(Ear { state: state.clone() })?;
+        Ok(Self { native, state })
+    }
+
+    /// What is known about it, now and as it changes.
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    /// Whether it is of no use any more.
+    pub fn is_over(&self) -> bool {
+        self.state.borrow().over.is_some() || self.fatal().is_some()
+    }
+
+    /// Why librdkafka cannot go on with it, if that is so.
+    pub fn fatal(&self) -> Option<Reason> {
+        let (_, said) = self.native.client().fatal_error()?;
+        Some(verdict::reason(Code::Fatal, &said))
+    }
+
+    /// Hands a message over. Never waits.
+    pub fn send(&self, message: Message<'_>, ticket: Ticket) -> Handed {
+        // Held while the message is handed over, so that nothing can slip in behind the purge of `end`.
+        let state = self.state.borrow();
+        if state.over.is_some() {
+            return Handed::Over;
+        }
+        let record = BaseRecord::with_opaque_to(message.topic, Box::new(ticket))
+            .key(message.key)
+            .payload(message.value)
+            .headers(message.headers);
+        match self.native.send(record).map_err(|(error, _)| error.rdkafka_error_code()) {
+            Ok(()) => Handed::Queued,
+            Err(Some(Code::QueueFull)) => Handed::Full,
+            Err(Some(Code::Fatal)) => Handed::Over,
+            Err(code) => Handed::Refused(code.unwrap_or(Code::Unknown)),
+        }
+    }
+
+    /// Ends it: no message from now on, what it holds is purged, all who wait for it hear why. The first reason stands.
+    pub fn end(&self, why: &Reason) {
+        self.state.send_if_modified(|state| {
+            if state.over.is_some() {
+                return false;
+            }
+            state.over = Some(why.clone());
+            self.native.purge(PurgeConfig::default().queue().inflight().non_blocking());
+            true
+        });
+    }
+}
+
+/// Asks a broker whether it is there and knows the topic (any topic, where `None`), with a client of its own. Blocks.
+///
+/// # Errors
+/// Says why not.
+pub fn probe(config: &ClientConfig, topic: Option<&str>) -> Result<(), Reason> {
+    let mut config = config.clone();
+    // Asking must not make the topic.
+    config.set("allow.auto.create.topics", "false");
+    let state = watch::Sender::new(State::default());
+    let ear = Ear { state: state.clone() };
+    let failed = |error: &KafkaError| {
+        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+        verdict::reason(code, &error.to_string())
+    };
+    let native: BaseProducer<Ear> = config.create_with_context(ear).map_err(|error| failed(&error))?;
+    let answer = match topic {
+        Some(name) => native.client().fetch_metadata(Some(name), PROBE).map_err(|error| failed(&error)),
+        None => match native.client().fetch_cluster_id(PROBE) {
+            Some(_) => return Ok(()),
+            None => Err(verdict::reason(Code::OperationTimedOut, "no broker answered in time")),
+        },
+    };
+    let metadata = answer.map_err(|why| {
+        native.poll(Duration::from_millis(100)); // hear what was said about connections meanwhile
+        state.borrow().trouble.clone().unwrap_or(why)
+    })?;
+    let error = metadata.topics().first().and_then(|topic| topic.error());
+    match error.map(Code::from) {
+        None | Some(Code::NoError) => Ok(()),
+        Some(error) => match verdict::of(error, true) {
+            verdict::Failure::Outcome(sink_api::Outcome::Retry { why, .. }) => Err(why),
+            _ => Err(verdict::reason(error, "")),
+        },
+    }
+}
+
+/// Shared by the calls of a sink.
+pub type Shared = Arc<tokio::sync::RwLock<Option<Producer>>>;

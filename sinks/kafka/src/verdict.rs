@@ -1,0 +1,134 @@
+//! The table from Kafka's error codes to outcomes. Pure.
+//!
+//! What is unknown is Retry: the core bounds attempts, and a retry too many harms less than a loss. Details are
+//! librdkafka's fixed texts for a code, and what it says about its connections; never a message.
+
+use rdkafka::error::RDKafkaErrorCode as Code;
+use sink_api::{Outcome, Reason, code};
+
+/// The topic does not exist.
+pub const UNKNOWN_TOPIC: &str = "unknown_topic";
+/// No right to write to a topic that the event named.
+pub const TOPIC_AUTH: &str = "topic_auth";
+/// The message is larger than the topic takes.
+pub const TOO_LARGE: &str = "too_large";
+/// The broker read the message and would not have it.
+pub const REFUSED: &str = "refused";
+/// librdkafka's queue is full of other batches' messages.
+pub const QUEUE_FULL: &str = "queue_full";
+/// The producer cannot go on; a new one takes its place.
+pub const FATAL: &str = "fatal";
+/// Any other answer of a broker.
+pub const KAFKA: &str = "kafka";
+
+/// What an error code means for the delivery it was answered to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The delivery's outcome.
+    Outcome(Outcome),
+    /// Brokers refuse messages by the set, and need not say which of them is to blame: the outcome of one that was
+    /// alone in its set.
+    Suspect(Outcome),
+}
+
+/// The verdict on a delivery that was answered with this code. `constant`: the topic is the same for every event.
+pub fn of(error: Code, constant: bool) -> Failure {
+    let text = error.to_string();
+    let retry = |code| Failure::Outcome(Outcome::retry(code, text.clone()));
+    let reject = |code| Failure::Outcome(Outcome::reject(code, text.clone()));
+    match error {
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
+            let what = "the message is larger than the topic, or `message.max.bytes`, allows";
+            Failure::Suspect(Outcome::reject(TOO_LARGE, what))
+        }
+        Code::InvalidRecord | Code::InvalidTimestamp | Code::UnsupportedForMessageFormat => {
+            Failure::Suspect(Outcome::reject(REFUSED, text))
+        }
+        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition | Code::InvalidTopic => {
+            if constant { retry(UNKNOWN_TOPIC) } else { reject(UNKNOWN_TOPIC) }
+        }
+        Code::TopicAuthorizationFailed if !constant => retry(TOPIC_AUTH),
+        _ => retry(code_of(error)),
+    }
+}
+
+/// The reason code of an error that speaks of the sink.
+pub fn code_of(error: Code) -> &'static str {
+    match error {
+        Code::BrokerTransportFailure | Code::AllBrokersDown | Code::NetworkException | Code::BrokerNotAvailable => {
+            code::CONNECT
+        }
+        Code::Resolve => code::DNS,
+        Code::SSL => code::TLS,
+        Code::Authentication
+        | Code::SaslAuthenticationFailed
+        | Code::UnsupportedSASLMechanism
+        | Code::IllegalSASLState
+        | Code::TopicAuthorizationFailed
+        | Code::ClusterAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed => code::AUTH,
+        Code::MessageTimedOut | Code::OperationTimedOut | Code::RequestTimedOut | Code::TimedOutQueue => code::TIMEOUT,
+        Code::QueueFull => QUEUE_FULL,
+        Code::Fatal => FATAL,
+        _ => KAFKA,
+    }
+}
+
+/// The reason an error gives, with what was said beside it.
+pub fn reason(error: Code, said: &str) -> Reason {
+    Reason::new(code_of(error), if said.is_empty() { error.to_string() } else { said.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(error: Code, constant: bool) -> String {
+        let (alone, outcome) = match of(error, constant) {
+            Failure::Suspect(outcome) => ("alone: ", outcome),
+            Failure::Outcome(outcome) => ("", outcome),
+        };
+        match outcome {
+            Outcome::Delivered => "delivered".to_owned(),
+            Outcome::Retry { why, .. } => format!("{alone}retry {}", why.code),
+            Outcome::Reject { why } => format!("{alone}reject {}", why.code),
+        }
+    }
+
+    #[test]
+    fn every_kind_of_answer_has_its_row() {
+        let rows: &[(Code, &str, &str)] = &[
+            // code, with one topic for all events, with a topic each
+            (Code::MessageSizeTooLarge, "alone: reject too_large", "alone: reject too_large"),
+            (Code::MessageBatchTooLarge, "alone: reject too_large", "alone: reject too_large"),
+            (Code::InvalidMessageSize, "alone: reject too_large", "alone: reject too_large"),
+            (Code::UnknownTopic, "retry unknown_topic", "reject unknown_topic"),
+            (Code::UnknownTopicOrPartition, "retry unknown_topic", "reject unknown_topic"),
+            (Code::UnknownPartition, "retry unknown_topic", "reject unknown_topic"),
+            (Code::InvalidTopic, "retry unknown_topic", "reject unknown_topic"),
+            (Code::TopicAuthorizationFailed, "retry auth", "retry topic_auth"),
+            (Code::ClusterAuthorizationFailed, "retry auth", "retry auth"),
+            (Code::SaslAuthenticationFailed, "retry auth", "retry auth"),
+            (Code::Authentication, "retry auth", "retry auth"),
+            (Code::InvalidRecord, "alone: reject refused", "alone: reject refused"),
+            (Code::InvalidTimestamp, "alone: reject refused", "alone: reject refused"),
+            (Code::BrokerTransportFailure, "retry connect", "retry connect"),
+            (Code::AllBrokersDown, "retry connect", "retry connect"),
+            (Code::Resolve, "retry dns", "retry dns"),
+            (Code::SSL, "retry tls", "retry tls"),
+            (Code::MessageTimedOut, "retry timeout", "retry timeout"),
+            (Code::RequestTimedOut, "retry timeout", "retry timeout"),
+            (Code::QueueFull, "retry queue_full", "retry queue_full"),
+            (Code::Fatal, "retry fatal", "retry fatal"),
+            (Code::NotEnoughReplicas, "retry kafka", "retry kafka"),
+            (Code::NotLeaderForPartition, "retry kafka", "retry kafka"),
+            (Code::InvalidDifferentRecord, "retry kafka", "retry kafka"),
+            (Code::PurgeInflight, "retry kafka", "retry kafka"),
+            (Code::KafkaStorageError, "retry kafka", "retry kafka"),
+            (Code::Unknown, "retry kafka", "retry kafka"),
+        ];
+        for (error, constant, templated) in rows {
+            assert_eq!((row(*error, true).as_str(), row(*error, false).as_str()), (*constant, *templated), "{error}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Brokers that go away, under load and for a while, and what is still there after.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use sink_testkit::event;
+
+use crate::broker::{self, Cluster, Stored};
+use crate::kit::{self, Open};
+
+/// Batches under way at once, and how many each of them sends, of how many events.
+const LANES: usize = 4;
+const BATCHES: usize = 10;
+const EVENTS: usize = 100;
+
+/// Sends under load while `harm` is done, and says for each key which ids were owed in which order. A key belongs to one
+/// lane, as the core never has it in two batches at a time.
+pub async fn load(open: &Open, harm: impl Future<Output = ()>) -> HashMap<String, Vec<String>> {
+    let lanes = (0..LANES).map(|lane| {
+        let open = open.clone();
+        tokio::spawn(async move {
+            let mut owed = HashMap::<String, Vec<String>>::new();
+            for _ in 0..BATCHES {
+                let events = (0..EVENTS).map(|i| event("t").subject(&format!("{lane}-{}", i % 30))).collect::<Vec<_>>();
+                for (i, event) in events.iter().enumerate() {
+                    owed.entry(format!("{lane}-{}", i % 30)).or_default().push(event.id().to_string());
+                }
+                let batch = open.batch(Duration::from_secs(5), events);
+                open.insist(batch, Duration::from_secs(120)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await; // so that the load lasts longer than the harm begins
+            }
+            owed
+        })
+    });
+    let lanes: Vec<_> = lanes.collect();
+    harm.await;
+    assert!(lanes.iter().any(|lane| !lane.is_finished()), "the load was over before the harm was");
+    let mut owed = HashMap::new();
+    for lane in lanes {
+        owed.extend(lane.await.unwrap());
+    }
+    owed
+}
+
+/// All that was owed is there, and the ids of each key appear first in the order they were owed.
+pub fn is_whole(owed: &HashMap<String, Vec<String>>, stored: &[Stored]) {
+    let mut seen: HashMap<String, Vec<String>> = HashMap::new();
+    for message in stored {
+        let ids = seen.entry(message.key.clone().unwrap()).or_default();
+        let id = message.id();
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    assert_eq!(seen.len(), owed.len());
+    for (key, ids) in owed {
+        assert_eq!(seen.get(key), Some(ids), "key {key}");
+    }
+    let duplicates = stored.len() - owed.values().map(Vec::len).sum::<usize>();
+    eprintln!("{} messages, {duplicates} of them duplicates", stored.len());
+}
+
+async fn survives(test: &str, how: &str, away: Duration) {
+    let Some((cluster, _turn)) = broker::alone(test).await else { return };
+    let topic = cluster.topic(6, &[]).await;
+    let open = kit::open(cluster.brokers(), &topic, "").await;
+    let bounce = async |cluster: &Cluster| {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        cluster.broker(1, how).await;
+        tokio::time::sleep(away).await;
+        cluster.broker(1, "start").await;
+    };
+    let owed = load(&open, bounce(&cluster)).await;
+    is_whole(&owed, &cluster.stored(&topic).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_stops_and_starts_under_load_loses_and_reorders_nothing() {
+    survives("kafka: a_broker_that_stops_and_starts_under_load_loses_and_reorders_nothing", "stop", Duration::ZERO)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_killed_under_load_and_stays_away_for_a_while_loses_and_reorders_nothing() {
+    let test = "kafka: a_broker_that_is_killed_under_load_and_stays_away_for_a_while_loses_and_reorders_nothing";
+    // Longer than the calls' patience and deadline, so that producers end and begin meanwhile.
+    survives(test, "kill", Duration::from_secs(15)).await;
+}

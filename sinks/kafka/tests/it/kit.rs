@@ -1,0 +1,86 @@
+//! Configs, sinks and deliveries in one line.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sink_api::{Batch, Outcome, Sink, SinkConfig};
+use sink_testkit::{EventBuilder, batch, context, event, read_table};
+
+/// The config of a table without faults.
+pub fn config(table: &str) -> Box<dyn SinkConfig> {
+    read_table(&sink_kafka::KIND, table).unwrap()
+}
+
+/// A sink and the config it is built from.
+#[derive(Clone)]
+pub struct Open {
+    pub config: Arc<dyn SinkConfig>,
+    pub sink: Arc<Box<dyn Sink>>,
+}
+
+/// A sink for these brokers and this topic, with further lines.
+pub async fn open(brokers: &str, topic: &str, more: &str) -> Open {
+    open_table(&format!("brokers = \"{brokers}\"\ntopic = \"{topic}\"\n{more}")).await
+}
+
+pub async fn open_table(table: &str) -> Open {
+    let config: Arc<dyn SinkConfig> = config(table).into();
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Arc::new(config.build(&context("pipeline", dir.path())).await.unwrap());
+    Open { config, sink }
+}
+
+/// Events, each with a key of its own.
+pub fn events(n: usize) -> Vec<EventBuilder> {
+    (0..n).map(|i| event("message_api_sent").subject(&format!("m-{i}"))).collect()
+}
+
+impl Open {
+    /// A batch of these events, with so much time.
+    pub fn batch(&self, time: Duration, events: impl IntoIterator<Item = EventBuilder>) -> Batch {
+        let batch = batch(events.into_iter().map(|e| e.delivery_for(self.config.as_ref()).unwrap()));
+        Batch { deadline: Instant::now() + time, ..batch }
+    }
+
+    /// Delivers these events with plenty of time, and says what became of each.
+    pub async fn verdicts(&self, events: impl IntoIterator<Item = EventBuilder>) -> Vec<String> {
+        self.within(Duration::from_secs(30), events).await
+    }
+
+    /// Delivers these events within so much time.
+    pub async fn within(&self, time: Duration, events: impl IntoIterator<Item = EventBuilder>) -> Vec<String> {
+        self.sent(&self.batch(time, events)).await
+    }
+
+    pub async fn sent(&self, batch: &Batch) -> Vec<String> {
+        let slots = self.sink.deliver(batch).await.into_slots();
+        slots.iter().map(verdict).collect()
+    }
+
+    /// Delivers a batch until all of it has arrived, as the core would: what has not is handed out again, in order.
+    pub async fn insist(&self, batch: Batch, patience: Duration) {
+        let until = Instant::now() + patience;
+        let mut left = batch.deliveries;
+        while !left.is_empty() {
+            assert!(Instant::now() < until, "{} of a batch are still not delivered", left.len());
+            let again =
+                Batch { deliveries: left.clone(), deadline: Instant::now() + Duration::from_secs(5), ordered: true };
+            let slots = self.sink.deliver(&again).await.into_slots();
+            let rejected = slots.iter().find(|slot| matches!(slot, Some(Outcome::Reject { .. })));
+            assert!(rejected.is_none(), "{rejected:?}");
+            let still = left.iter().zip(&slots).filter(|(_, slot)| **slot != Some(Outcome::Delivered));
+            left = still.map(|(delivery, _)| Arc::clone(delivery)).collect();
+            tokio::time::sleep(Duration::from_millis(20)).await; // the core would wait longer
+        }
+    }
+}
+
+/// `delivered`, `retry CODE`, `reject CODE` or `unset`.
+pub fn verdict(slot: &Option<Outcome>) -> String {
+    match slot {
+        Some(Outcome::Delivered) => "delivered".to_owned(),
+        Some(Outcome::Retry { why, .. }) => format!("retry {}", why.code),
+        Some(Outcome::Reject { why }) => format!("reject {}", why.code),
+        None => "unset".to_owned(),
+    }
+}

@@ -1,0 +1,73 @@
+//! What is on disk: the journal, opened first and without fail, and the ledger, which may come later: a full disk has no
+//! room for it, yet webhooks must be taken.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tracing::{error, info};
+
+use super::{DaemonError, make_folder};
+use crate::config::Config;
+use crate::journal::local::LocalJournal;
+use crate::journal::{Journal, Position};
+use crate::ledger::Ledger;
+
+/// The journal and the ledger.
+pub struct Store {
+    pub journal: Arc<LocalJournal>,
+    pub ledger: Arc<Ledger>,
+    path: PathBuf,
+    /// Whether the journal held events when it was opened, and its end then: what this life accepts must change neither
+    /// the verdict on a ledger opened later nor where a new sink begins.
+    had_records: bool,
+    pub begun: Position,
+    /// Known once the ledger is open: it is new although the journal is not, so every sink starts at the oldest record.
+    pub lost: Option<bool>,
+}
+
+impl Store {
+    /// Opens the journal. The ledger is not open yet.
+    pub fn open(config: &Config) -> Result<Self, DaemonError> {
+        let path = config.data_dir.join("ledger.db");
+        let ledger = Arc::new(Ledger::default());
+        let size = {
+            let path = path.clone();
+            move || ledger_size(&path)
+        };
+        let folder = config.journal.dir.clone().unwrap_or_else(|| config.data_dir.join("journal"));
+        make_folder(&folder)?;
+        let (journal, found) = LocalJournal::open(&folder, &config.journal, ledger.clone(), Box::new(size))?;
+        info!(segments = found.segments, scanned = found.scanned, cut_bytes = found.cut_bytes, "journal opened");
+        let begun = journal.end();
+        Ok(Self { journal: Arc::new(journal), ledger, path, had_records: found.had_records, begun, lost: None })
+    }
+
+    /// Opens the ledger, unless that was done. After an error it may be tried again.
+    pub async fn open_ledger(&mut self) -> Result<(), DaemonError> {
+        if self.lost.is_some() {
+            return Ok(());
+        }
+        let (ledger, path) = (Arc::clone(&self.ledger), self.path.clone());
+        let opened = tokio::task::spawn_blocking(move || ledger.attach(&path)).await;
+        let opened = opened.map_err(|panicked| DaemonError::Runtime(std::io::Error::other(panicked)))??;
+        let lost = opened.fresh && self.had_records;
+        if lost {
+            error!("the journal holds events but the ledger is new: every sink starts at the oldest, nothing is lost");
+        }
+        self.lost = Some(lost);
+        Ok(())
+    }
+
+    /// While nobody knows what the sinks have settled, they hold all there is; so `max_size` can be kept already.
+    pub fn hold_everything(&self, config: &Config) {
+        for sink in &config.sinks {
+            self.journal.hold(&sink.name, self.journal.oldest());
+        }
+        self.journal.begin_retention();
+    }
+}
+
+fn ledger_size(path: &Path) -> u64 {
+    let of = |suffix: &str| std::fs::metadata(format!("{}{suffix}", path.display())).map_or(0, |m| m.len());
+    of("") + of("-wal")
+}

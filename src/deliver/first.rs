@@ -1,0 +1,37 @@
+//! Where sinks go on when the daemon starts. Sinks without a cursor get their first ones together, in one transaction:
+//! were they written one by one, a kill in between would leave a ledger that looks whole, and at the next start a sink
+//! that was owed events meanwhile would be taken for a new one.
+
+use super::config::Start;
+use crate::journal::{Journal, JournalError, Position, Settlement};
+
+/// The cursor of each sink, in the order given; those that had none have a durable one when this returns. `now` is where
+/// a new sink begins: the journal's end before the first webhook of this life was answered. `lost`: the ledger is gone
+/// although the journal is not, so nobody is new.
+///
+/// # Errors
+/// Where cursors cannot be read or written. Then no sink was given one.
+pub async fn first_cursors(
+    journal: &dyn Journal,
+    sinks: impl IntoIterator<Item = (&str, Start)>,
+    now: Position,
+    lost: bool,
+) -> Result<Vec<Position>, JournalError> {
+    let (mut cursors, mut firsts) = (Vec::new(), Vec::new());
+    for (name, start) in sinks {
+        if let Some(state) = journal.load(name).await? {
+            cursors.push(state.cursor);
+            continue;
+        }
+        let cursor = match start {
+            Start::Now if !lost => now,
+            Start::Now | Start::Beginning => journal.oldest(),
+        };
+        firsts.push(Settlement { sink: name.to_owned(), cursor: Some(cursor), ..Settlement::default() });
+        cursors.push(cursor);
+    }
+    if !firsts.is_empty() {
+        journal.settle(firsts).await?;
+    }
+    Ok(cursors)
+}
