@@ -10,7 +10,7 @@ demo: ## build, start the daemon on config.example.toml, send one signed sample 
 	@tests/services/demo
 
 test: ## every test
-	@tests/services/tools cargo cc
+	@tests/services/tools cargo cc python3
 	cargo test --workspace --no-fail-fast
 	@echo "make test: all tests passed"
 
