@@ -4,4 +4,4 @@ use sink_api::SinkKind;
 
 /// All kinds of sinks this binary knows.
 pub const KINDS: &[SinkKind] =
-    &[sink_file::KIND, sink_http::KIND, sink_kafka::KIND, sink_sqlite::KIND, sink_stdout::KIND];
+    &[sink_exec::KIND, sink_file::KIND, sink_http::KIND, sink_kafka::KIND, sink_sqlite::KIND, sink_stdout::KIND];
