@@ -10,7 +10,7 @@ demo: ## build, start the daemon on config.example.toml, send one signed sample 
 	@tests/services/demo
 
 test: ## every test; starts the real servers they need (tests/services/up) and stops them again
-	@tests/services/tools cargo cc c++ make ssl
+	@tests/services/tools cargo cc c++ make python3 ssl
 	tests/services/with cargo test --workspace --no-fail-fast
 	@echo "make test: all tests passed"
 

@@ -4,6 +4,7 @@ use sink_api::SinkKind;
 
 /// All kinds of sinks this binary knows.
 pub const KINDS: &[SinkKind] = &[
+    sink_exec::KIND,
     sink_file::KIND,
     sink_http::KIND,
     sink_kafka::KIND,

@@ -3,6 +3,7 @@
 //! - `main_job`: a signed webhook reaches every sink its rules name
 //! - `front`: what the front answers, and how long it waits
 //! - `nothing_lost`: kill -9 at any moment; every event answered 200 reaches every sink, unchanged
+//! - `exec`: a program as a sink, across kill -9
 //! - `sick_sinks`: a sink that hangs, refuses or is not there harms no other
 //! - `disk_use`: the journal stays within its bounds
 //! - `full_disk`: starting and stopping where nothing can be written
@@ -22,6 +23,7 @@
 mod bodies;
 mod command_line;
 mod disk_use;
+mod exec;
 mod front;
 mod full_disk;
 mod harness;

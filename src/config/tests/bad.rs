@@ -120,9 +120,9 @@ const BAD: &[Bad] = &[
     ),
     Bad(
         "[sinks.a]\nkind = \"files\"\n",
-        &["3:8: error: [sinks.a] unknown kind `files`, expected one of `file`", "did you mean `file`?"],
+        &["3:8: error: [sinks.a] unknown kind `files`, expected one of {kinds}", "did you mean `file`?"],
     ),
-    Bad("[sinks.a]\nkind = 1\n", &["3:8: error: [sinks.a] `kind` is an integer, expected one of `file`"]),
+    Bad("[sinks.a]\nkind = 1\n", &["3:8: error: [sinks.a] `kind` is an integer, expected one of {kinds}"]),
     Bad(
         "[sinks.a]\nkind = \"file\"\npath = \"x/{type}\"\nconcurency = 2\n",
         &["5:1: error: [sinks.a] unknown key `concurency`", "help: did you mean `concurrency`?"],
@@ -312,6 +312,11 @@ const BAD: &[Bad] = &[
     ),
 ];
 
+/// What stands for `{kinds}` above.
+fn kinds() -> String {
+    KINDS.iter().map(|kind| format!("`{}`", kind.name)).collect::<Vec<_>>().join(", ")
+}
+
 #[test]
 fn every_bad_config_names_the_place_the_key_and_what_was_expected() {
     for Bad(text, parts) in BAD {
@@ -319,8 +324,8 @@ fn every_bad_config_names_the_place_the_key_and_what_was_expected() {
         for part in *parts {
             let place =
                 part.starts_with(|c: char| c.is_ascii_digit()).then(|| format!("/etc/relay/config.toml:{part}"));
-            let wanted = place.as_deref().unwrap_or(part);
-            assert!(message.contains(wanted), "no {wanted:?} for\n{text}\nin\n{message}");
+            let wanted = place.as_deref().unwrap_or(part).replace("{kinds}", &kinds());
+            assert!(message.contains(&wanted), "no {wanted:?} for\n{text}\nin\n{message}");
         }
     }
 }

@@ -1,0 +1,141 @@
+//! The sink's table in `config.toml`. Reads and checks text; the only I/O is what [`SinkConfig::build`] starts.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use sink_api::{
+    BuildError, Event, Fault, Reason, Secret, Settings, Sink, SinkConfig, SinkContext, Size, Target, async_trait,
+};
+
+use crate::sink::ExecSink;
+use crate::spec::{OWN_PREFIX, Spec};
+
+/// Least and most `max_line`, in bytes.
+const LINE_BOUNDS: (u64, u64) = (4 << 10, 1 << 30);
+
+/// `[sinks.NAME]` with `kind = "exec"`.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExecConfig {
+    /// The program and its arguments; no shell in between.
+    pub command: Vec<String>,
+    /// Its working directory, relative to the config file; the config file's own folder where it is not said.
+    #[serde(default)]
+    pub dir: PathBuf,
+    /// Environment variables beyond those every program gets.
+    #[serde(default)]
+    pub env: BTreeMap<String, Secret>,
+    /// Longest line it is handed, in bytes; a delivery that would need a longer one is rejected.
+    #[serde(default = "default_max_line")]
+    pub max_line: Size,
+}
+
+fn default_max_line() -> Size {
+    Size::mib(16)
+}
+
+/// Reads the table.
+///
+/// # Errors
+/// Every fault of shape: unknown and missing keys, wrong types.
+pub fn read(settings: Settings<'_>) -> Result<Box<dyn SinkConfig>, Vec<Fault>> {
+    Ok(Box::new(settings.read::<ExecConfig>()?))
+}
+
+impl ExecConfig {
+    fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if self.command.first().is_none_or(|program| program.trim().is_empty()) {
+            let fault = Fault::at_key("command", "expected the program and its arguments");
+            faults.push(fault.help("command = [\"python3\", \"sink.py\"]"));
+        } else if self.command.iter().any(|part| part.contains('\0')) {
+            faults.push(Fault::at_key("command", "holds a NUL character, which no argument can"));
+        }
+        if self.dir.as_os_str().as_encoded_bytes().contains(&0) {
+            faults.push(Fault::at_key("dir", "holds a NUL character, which no path can"));
+        }
+        for (name, value) in &self.env {
+            let at = format!("env.{name}");
+            if name.is_empty() || name.contains(['=', '\0']) {
+                faults.push(Fault::at_key("env", format!("`{name}` is not the name of an environment variable")));
+            } else if name.starts_with(OWN_PREFIX) {
+                faults.push(Fault::at_key(at, format!("names in {OWN_PREFIX} are the sink's own")));
+            } else if value.expose().contains('\0') {
+                faults.push(Fault::at_key(at, "its value holds a NUL character, which no variable can"));
+            }
+        }
+        let (least, most) = LINE_BOUNDS;
+        if !(least..=most).contains(&self.max_line.0) {
+            let text = format!("is {} bytes, expected {least} to {most}", self.max_line.0);
+            faults.push(Fault::at_key("max_line", text).help("max_line = \"16MiB\""));
+        }
+        faults
+    }
+}
+
+#[async_trait]
+impl SinkConfig for ExecConfig {
+    fn check(&self) -> Result<(), Vec<Fault>> {
+        let faults = self.faults();
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
+    }
+
+    fn target(&self, _event: &Event) -> Result<Target, Reason> {
+        Ok(Target::default())
+    }
+
+    async fn build(&self, cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError> {
+        Ok(Box::new(ExecSink::open(Arc::new(Spec::new(self, cx)?)).await?))
+    }
+}
+
+/// Shows neither arguments nor values of variables: either may hold a secret.
+impl fmt::Debug for ExecConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExecConfig")
+            .field("program", &self.command.first())
+            .field("arguments", &self.command.len().saturating_sub(1))
+            .field("dir", &self.dir)
+            .field("env", &self.env.keys())
+            .field("max_line", &self.max_line)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(command: &[&str], env: &[(&str, &str)], max_line: u64) -> ExecConfig {
+        ExecConfig {
+            command: command.iter().map(|&part| part.to_owned()).collect(),
+            dir: PathBuf::new(),
+            env: env.iter().map(|&(name, value)| (name.to_owned(), Secret::new(value))).collect(),
+            max_line: Size(max_line),
+        }
+    }
+
+    fn keys(config: &ExecConfig) -> Vec<String> {
+        config.faults().iter().map(|f| format!("{:?}", f.at)).collect()
+    }
+
+    #[test]
+    fn every_fault_is_named_at_its_key() {
+        assert_eq!(
+            keys(&config(&[], &[("", "x"), ("A=B", "x")], 1)),
+            [r#"Key("command")"#, r#"Key("env")"#, r#"Key("env")"#, r#"Key("max_line")"#]
+        );
+        let own = config(&["a\0"], &[("HOOKRELAY_SINK", "x"), ("TOKEN", "a\0")], 1 << 20);
+        assert_eq!(keys(&own), [r#"Key("command")"#, r#"Key("env.HOOKRELAY_SINK")"#, r#"Key("env.TOKEN")"#]);
+        assert_eq!(config(&["sh", ""], &[("TOKEN", "")], 1 << 20).faults(), []);
+    }
+
+    #[test]
+    fn debug_shows_neither_arguments_nor_values() {
+        let shown = format!("{0:?} {0:#?}", config(&["sh", "--token=hush-argument"], &[("TOKEN", "hush-value")], 4096));
+        assert!(shown.contains("TOKEN") && !shown.contains("hush"), "{shown}");
+    }
+}

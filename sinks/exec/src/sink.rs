@@ -1,0 +1,130 @@
+//! Batch → a program → report. Programs that wait for work lie in a pool; a call takes one out or starts one, and puts it
+//! back when every verdict is in.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sink_api::{Batch, BuildError, Reason, Report, Sink, async_trait, code};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::exchange::{Broken, Exchange};
+use crate::program::{self, Program, Unfit};
+use crate::spec::Spec;
+
+/// How long a killed program's end is waited for, beyond the deadline too, before the next start has to wait for it. The
+/// core hears a report that is so late.
+const BURIAL: Duration = Duration::from_millis(100);
+/// How long opening waits for an earlier run to die.
+const OPENING: Duration = Duration::from_secs(5);
+/// How long a probe watches whether a program stays alive: one that lacks a module or a file ends at once.
+const PROBE: Duration = Duration::from_millis(500);
+
+/// The sink at work.
+pub struct ExecSink {
+    spec: Arc<Spec>,
+    /// Programs without work: at most as many as calls there were at once, which is `concurrency`.
+    idle: Mutex<Vec<Program>>,
+}
+
+impl ExecSink {
+    /// Starts a first program.
+    ///
+    /// # Errors
+    /// Refused where the program is not there or may not be run, else Unavailable.
+    pub async fn open(spec: Arc<Spec>) -> Result<Self, BuildError> {
+        let started = Program::start(&spec, Instant::now() + OPENING).await;
+        let program = started.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+                BuildError::Refused(spec.not_started(&error).detail)
+            }
+            _ => BuildError::Unavailable(program::reason(&spec, &error)),
+        })?;
+        Ok(Self { spec, idle: Mutex::new(vec![program]) })
+    }
+
+    fn take_idle(&self) -> Option<Program> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn put_back(&self, program: Program) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(program);
+    }
+
+    /// A program that is fit for a batch: one that waits, or a new one.
+    async fn lease(&self, until: Instant) -> Result<Program, Reason> {
+        while let Some(program) = self.take_idle() {
+            let why = match program.is_fit() {
+                Ok(()) => return Ok(program),
+                Err(Unfit::Ended) => "the program ended while it had nothing to do",
+                Err(Unfit::Talking) => "the program wrote more than one verdict for each delivery",
+            };
+            let status = program.end(until.min(Instant::now() + BURIAL)).await;
+            self.spec.complain(&with_status(why, status), "");
+        }
+        let started = Program::start(&self.spec, until).await;
+        started.map_err(|error| program::reason(&self.spec, &error))
+    }
+
+    /// Ends a program that failed, and says how.
+    async fn give_up(&self, program: Program, broken: Broken) -> Reason {
+        let status = program.end(Instant::now() + BURIAL).await;
+        let what = with_status(&broken.what, status);
+        self.spec.complain(&what, &broken.line);
+        Reason::new(broken.code, what)
+    }
+}
+
+#[async_trait]
+impl Sink for ExecSink {
+    async fn deliver(&self, batch: &Batch) -> Report {
+        let until = Instant::from_std(batch.deadline);
+        let mut exchange = Exchange::new(batch, self.spec.max_line);
+        if exchange.is_done() {
+            return exchange.end(None); // none of them fits on a line
+        }
+        let mut program = match self.lease(until).await {
+            Ok(program) => program,
+            Err(why) => return exchange.end(Some(&why)),
+        };
+        let late = || Err(Broken::silent(code::TIMEOUT, "the program did not answer in time"));
+        match timeout_at(until, program.converse(&mut exchange)).await.unwrap_or_else(|_| late()) {
+            Ok(()) => {
+                self.put_back(program);
+                exchange.end(None)
+            }
+            Err(broken) => {
+                let why = self.give_up(program, broken).await;
+                exchange.end(Some(&why))
+            }
+        }
+    }
+
+    /// Whether a program is running, or can be started and does not end at once. It is handed nothing.
+    async fn probe(&self) -> Result<(), Reason> {
+        let program = self.lease(Instant::now() + OPENING).await?;
+        if timeout(PROBE, program.ended()).await.is_ok() {
+            let status = program.end(Instant::now() + BURIAL).await;
+            return Err(Reason::new(code::CONNECT, with_status("the program ended without work to do", status)));
+        }
+        self.put_back(program);
+        Ok(())
+    }
+
+    async fn close(self: Box<Self>) {
+        let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        Program::close(idle).await;
+        // What a dropped call left behind has been killed; be sure that it is dead.
+        let _ = program::bury(&self.spec, Instant::now() + BURIAL).await;
+    }
+}
+
+/// What happened, and how the program ended where it did so by itself.
+fn with_status(what: &str, status: Option<ExitStatus>) -> String {
+    match status.filter(|status| status.signal() != Some(9)) {
+        Some(status) => format!("{what} ({status})"),
+        None => what.to_owned(), // most often by us
+    }
+}
