@@ -61,13 +61,13 @@ pub fn sort_out<'r>(batch: &Batch, read: &[Result<Members, &'r str>]) -> (Vec<us
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     let mut stopped = HashSet::new();
     for (i, (delivery, members)) in batch.deliveries.iter().zip(read).enumerate() {
-        if batch.ordered && stopped.contains(delivery.key.as_str()) {
+        if batch.ordered && stopped.contains(&*delivery.key) {
             continue;
         }
         match members {
             Ok(_) => good.push(i),
             Err(why) => {
-                stopped.insert(delivery.key.as_str());
+                stopped.insert(&*delivery.key);
                 bad.push((i, *why));
             }
         }

@@ -90,6 +90,10 @@ impl SinkConfig for PostgresConfig {
         let spec = Spec::new(self, cx).await?;
         Ok(Box::new(PostgresSink::open(spec, self.setup.as_deref()).await?))
     }
+
+    async fn inspect(&self, cx: &SinkContext) -> Result<Option<String>, BuildError> {
+        crate::sink::inspect(Spec::new(self, cx).await?, self.setup.as_deref()).await
+    }
 }
 
 #[cfg(test)]

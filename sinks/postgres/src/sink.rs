@@ -30,27 +30,60 @@ pub struct PostgresSink {
 
 /// Why rows could not be put in, found by looking.
 enum Unready {
-    /// The table is not what the sink needs; the text holds the SQL that helps, on lines of its own.
+    /// There is no such table; the text holds the SQL that helps, on a line of its own.
+    Missing(String),
+    /// The table is not what the sink needs; the same.
     Unfit(String),
     /// Anything else.
     Why(Reason),
 }
 
+impl From<TableError> for Unready {
+    fn from(error: TableError) -> Self {
+        match error {
+            TableError::Missing(text) => Self::Missing(text),
+            TableError::Unfit(text) => Self::Unfit(text),
+            TableError::Sql(error) => Self::Why(of_sink(&Trouble::Sql(error))),
+        }
+    }
+}
+
+impl From<Reason> for Unready {
+    fn from(why: Reason) -> Self {
+        Self::Why(why)
+    }
+}
+
 impl From<Unready> for Reason {
     fn from(unready: Unready) -> Self {
         match unready {
-            Unready::Unfit(text) => Self::new(SCHEMA, text),
+            Unready::Missing(text) | Unready::Unfit(text) => Self::new(SCHEMA, text),
             Unready::Why(why) => why,
         }
     }
 }
 
+/// Whom to ask when the sink cannot be opened.
 impl From<Unready> for BuildError {
     fn from(unready: Unready) -> Self {
-        match unready {
-            Unready::Unfit(text) => Self::Refused(text),
-            Unready::Why(why) => of_opening(why),
+        match Reason::from(unready) {
+            why if matches!(why.code, SCHEMA | CORRUPT | code::AUTH | code::TLS) => Self::Refused(why.detail),
+            why => Self::Unavailable(why),
         }
+    }
+}
+
+/// Whether rows could be put in, now or after `setup`; runs no SQL of the config's and changes nothing.
+///
+/// # Errors
+/// [`BuildError`].
+pub async fn inspect(spec: Spec, setup: Option<&str>) -> Result<Option<String>, BuildError> {
+    match PostgresSink::new(spec).rehearse().await {
+        Ok(()) => Ok(None),
+        Err(Unready::Missing(_)) if setup.is_some() => {
+            Ok(Some("the table does not exist yet; `run` runs `setup` first, which is not tried here".to_owned()))
+        }
+        Err(unready) => Err(unready.into()),
     }
 }
 
@@ -70,24 +103,29 @@ impl PostgresSink {
         if let Some(setup) = setup {
             run_setup(&spec, setup).await?;
         }
-        let unknown = Mutex::new(Unknown::new(&spec.sink, &spec.table));
-        let sink = Self { pool: Pool::new(spec), unknown };
+        let sink = Self::new(spec);
         sink.rehearse().await?;
         Ok(sink)
+    }
+
+    fn new(spec: Spec) -> Self {
+        let unknown = Mutex::new(Unknown::new(&spec.sink, &spec.table));
+        Self { pool: Pool::new(spec), unknown }
     }
 
     /// Whether rows could be put in.
     async fn rehearse(&self) -> Result<(), Unready> {
         let deadline = Instant::now() + PROBE_PATIENCE;
-        let mut lease = self.pool.take(deadline).await.map_err(Unready::Why)?;
+        let mut lease = self.pool.take(deadline).await?;
         let (name, on_conflict) = (self.pool.spec.table.as_str(), self.pool.spec.on_conflict);
         let asked = lease.conn.run(deadline, |client| Table::ask(client, name)).await.map_err(|e| of_sink(&e))?;
-        let table = Table::read(name, &asked).map_err(of_table)?;
+        let table = Table::read(name, &asked)?;
         let rehearsal = table.rehearsal(on_conflict);
         let limit = format!("SET statement_timeout = {}; {rehearsal}; RESET statement_timeout", millis(PROBE_PATIENCE));
         match lease.conn.run(deadline, async |client| client.batch_execute(&limit).await).await {
             Ok(()) => lease.rest(),
-            Err(trouble) => return Err(unique_or(&trouble, &table)),
+            Err(trouble) if is_not_unique(&trouble) => return Err(Unready::Unfit(table.not_unique())),
+            Err(trouble) => return Err(of_sink(&trouble).into()),
         }
         Ok(())
     }
@@ -167,7 +205,7 @@ impl PostgresSink {
         };
         let table = match Table::read(&spec.table, &asked) {
             Ok(table) => table,
-            Err(error) => return Err(undo(conn, deadline, Failure::Sink(of_table(error))).await),
+            Err(error) => return Err(undo(conn, deadline, Failure::Sink(Unready::from(error).into())).await),
         };
         let inserts = self.inserts(batch, read, part, &table);
         for (nth, insert) in inserts.iter().enumerate() {
@@ -223,7 +261,7 @@ impl Sink for PostgresSink {
     }
 
     async fn probe(&self) -> Result<(), Reason> {
-        self.rehearse().await
+        Ok(self.rehearse().await?)
     }
 
     /// Nothing is kept that was not committed: connections are just closed.
@@ -233,7 +271,7 @@ impl Sink for PostgresSink {
 /// On a connection of its own, which may be left in any state.
 async fn run_setup(spec: &Spec, setup: &str) -> Result<(), BuildError> {
     let deadline = Instant::now() + SETUP_PATIENCE;
-    let mut conn = spec.connect(deadline).await.map_err(of_opening)?;
+    let mut conn = spec.connect(deadline).await.map_err(Unready::Why)?;
     let limit = format!("SET statement_timeout = {}", millis(SETUP_PATIENCE));
     let ran = conn.run(deadline, async |client| {
         client.batch_execute(&limit).await?;
@@ -386,28 +424,9 @@ fn is_not_unique(trouble: &Trouble) -> bool {
     state(trouble) == Some(NO_UNIQUE_INDEX)
 }
 
-fn unique_or(trouble: &Trouble, table: &Table) -> Reason {
-    if is_not_unique(trouble) { Reason::new(SCHEMA, table.not_unique()) } else { of_sink(trouble) }
-}
-
 fn of_sink(trouble: &Trouble) -> Reason {
     let (Failure::Row(why) | Failure::Sink(why)) = verdict::of_trouble(trouble);
     why
-}
-
-fn of_table(error: TableError) -> Reason {
-    match error {
-        TableError::Unfit(text) => Reason::new(SCHEMA, text),
-        TableError::Sql(error) => of_sink(&Trouble::Sql(error)),
-    }
-}
-
-/// Whom to ask when the sink cannot be opened.
-fn of_opening(why: Reason) -> BuildError {
-    match why.code {
-        SCHEMA | CORRUPT | code::AUTH | code::TLS => BuildError::Refused(why.detail),
-        _ => BuildError::Unavailable(why),
-    }
 }
 
 fn retry(why: &Reason) -> Outcome {
