@@ -66,9 +66,12 @@ impl From<Unready> for Reason {
 /// Whom to ask when the sink cannot be opened.
 impl From<Unready> for BuildError {
     fn from(unready: Unready) -> Self {
-        match Reason::from(unready) {
-            why if matches!(why.code, SCHEMA | CORRUPT | code::AUTH | code::TLS) => Self::Refused(why.detail),
-            why => Self::Unavailable(why),
+        match unready {
+            Unready::Missing(text) | Unready::Unfit(text) => Self::Refused(text),
+            Unready::Why(why) if [SCHEMA, CORRUPT, code::AUTH, code::TLS].contains(&why.code) => {
+                Self::Refused(why.detail)
+            }
+            Unready::Why(why) => Self::Unavailable(why),
         }
     }
 }

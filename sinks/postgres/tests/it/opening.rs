@@ -105,6 +105,26 @@ async fn a_server_that_is_not_there_may_come() {
     assert!(why.detail.contains("127.0.0.1:1") && !why.detail.contains("hunter2"), "{why}");
 }
 
+#[tokio::test]
+async fn a_check_runs_no_setup_and_says_what_run_would_do() {
+    let Some(bench) = Bench::with(", v TEXT").await else { return };
+    let inspect = || async { bench.config.inspect(&sink_testkit::context("s", bench.dir.path())).await };
+    let said = inspect().await.unwrap().unwrap();
+    assert!(said.contains("does not exist yet") && said.contains("`setup`"), "{said}");
+    assert_eq!(bench.texts("SELECT to_regclass('t')").await, ["NULL"]);
+    bench.sql("CREATE TABLE t (event_id TEXT)").await;
+    let Err(BuildError::Refused(text)) = inspect().await else { panic!("not refused") };
+    assert!(text.contains("\nCREATE UNIQUE INDEX"), "{text}");
+    bench.sql("CREATE UNIQUE INDEX ON t (event_id)").await;
+    assert_eq!(inspect().await.unwrap(), None);
+    assert_eq!(bench.texts("SELECT count(*) FROM t").await, ["0"]);
+    // Without a `setup` nobody would make it.
+    let Some(bench) = Bench::new("").await else { return };
+    assert!(refused(bench.build().await).contains("there is no table t"));
+    let inspected = bench.config.inspect(&sink_testkit::context("s", bench.dir.path())).await;
+    assert!(matches!(inspected, Err(BuildError::Refused(_))), "{inspected:?}");
+}
+
 /// Whether the sink's sessions are encrypted: it says so itself, by a trigger.
 async fn encrypted(bench: &Bench, query: &str) -> Result<String, String> {
     let lines = format!(
