@@ -147,9 +147,9 @@ impl Conn {
 }
 
 /// Looks once.
-fn once<F: Future>(future: Pin<&mut F>) -> Option<F::Output>
+fn once<F>(future: Pin<&mut F>) -> Option<F::Output>
 where
-    F: ?Sized,
+    F: Future + ?Sized,
 {
     match future.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(done) => Some(done),

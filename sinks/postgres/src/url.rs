@@ -8,8 +8,11 @@ use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 
-/// How long one address may take to take a connection, where the URL has no `connect_timeout`.
+/// How long the URL's hosts together may take to take a connection, where it has no `connect_timeout`: one that is
+/// silent must leave time, within a batch's deadline, to the one that has taken its place.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What each host has of it at least.
+const CONNECT_TIMEOUT_EACH: Duration = Duration::from_secs(1);
 /// Silence after which the system asks whether the other side is still there, where the URL has no `keepalives_idle`.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How long sent bytes may stay unacknowledged, where the URL has no `tcp_user_timeout`.
@@ -89,7 +92,8 @@ fn complete(config: &mut Config) {
         config.application_name("hookrelay");
     }
     if config.get_connect_timeout().is_none() {
-        config.connect_timeout(CONNECT_TIMEOUT);
+        let hosts = u32::try_from(config.get_hosts().len()).unwrap_or(u32::MAX).max(1);
+        config.connect_timeout((CONNECT_TIMEOUT / hosts).max(CONNECT_TIMEOUT_EACH));
     }
     if config.get_keepalives_idle() == Config::new().get_keepalives_idle() {
         config.keepalives_idle(KEEPALIVE);
@@ -170,5 +174,14 @@ mod tests {
         assert_eq!(url.address(), "a:1,b:2");
         assert_eq!(Url::read("postgresql://u@a/d").ok().unwrap().address(), "a:5432");
         assert_eq!(url.config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+    }
+
+    #[test]
+    fn several_hosts_share_the_time_there_is_for_connecting() {
+        let timeout = |url: &str| Url::read(url).ok().unwrap().config.get_connect_timeout().copied().unwrap();
+        assert_eq!(timeout("postgres://u@a/d"), CONNECT_TIMEOUT);
+        assert_eq!(timeout("postgres://u@a,b/d"), CONNECT_TIMEOUT / 2);
+        assert_eq!(timeout("postgres://u@a,b,c,d,e,f,g,h/d"), CONNECT_TIMEOUT_EACH);
+        assert_eq!(timeout("postgres://u@a,b/d?connect_timeout=7"), Duration::from_secs(7));
     }
 }

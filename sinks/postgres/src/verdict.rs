@@ -114,7 +114,7 @@ enum Blame {
 }
 
 fn blame(state: &str, routine: Option<&str>) -> Blame {
-    let by_state = match state {
+    match state {
         "22001" => Blame::Row(code::BAD_PAYLOAD, "value too long"),
         "22003" => Blame::Row(code::BAD_PAYLOAD, "number out of the column's range"),
         "22007" | "22008" | "22009" => Blame::Row(code::BAD_PAYLOAD, "not a date or time the column takes"),
@@ -137,9 +137,8 @@ fn blame(state: &str, routine: Option<&str>) -> Blame {
         "57014" => Blame::Sink(code::TIMEOUT),
         "57P04" => Blame::Sink(SCHEMA),
         "XX001" | "XX002" => Blame::Sink(CORRUPT),
-        _ => return by_class(state.get(..2).unwrap_or_default()),
-    };
-    by_state
+        _ => by_class(state.get(..2).unwrap_or_default()),
+    }
 }
 
 fn by_class(class: &str) -> Blame {

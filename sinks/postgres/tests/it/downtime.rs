@@ -53,12 +53,20 @@ async fn a_restart_in_the_middle_of_a_batch_loses_and_doubles_nothing() {
 async fn a_failover_is_followed_to_the_new_primary() {
     let Some(primary) = Server::own(&[]) else { return };
     let standby = primary.standby();
-    let both = primary.url.replace(primary.address(), &format!("{},{}", primary.address(), standby.address()));
+    let hosts = format!("{},{}", primary.address(), standby.address());
+    let both = primary.url.replace(primary.address(), &hosts);
     let bench = Bench::on(primary, "").await;
     bench.sql(&table(", v TEXT")).await;
     let sink = bench.build_from(&*config(&url(&both, &bench.schema), "")).await.unwrap();
     let before = rows(50);
-    assert_eq!(verdicts(&*sink, &before).await, vec!["delivered"; 50]);
+    let (first, rest) = before.deliveries.split_at(10);
+    let part =
+        |deliveries: &[std::sync::Arc<sink_api::Delivery>]| Batch { deliveries: deliveries.to_vec(), ..before.clone() };
+    assert_eq!(verdicts(&*sink, &part(rest)).await, ["delivered"; 40]);
+    // A standby that comes first is passed over.
+    let turned = both.replace(&hosts, &format!("{},{}", standby.address(), bench.server.address()));
+    let other = bench.build_from(&*config(&url(&turned, &bench.schema), "")).await.unwrap();
+    assert_eq!(verdicts(&*other, &part(first)).await, ["delivered"; 10]);
     bench.until("SELECT bool_and(replay_lsn >= pg_current_wal_lsn()) FROM pg_stat_replication", "t").await;
     bench.server.order("kill");
     let owed = rows(50);

@@ -79,6 +79,28 @@ async fn a_statement_that_hangs_ends_at_the_deadline_on_the_server_too() {
     assert_eq!(bench.texts("SELECT count(*) FROM t").await, ["3"]);
 }
 
+/// Sends the process of the sink's session a signal.
+async fn signal(bench: &Bench, signal: &str) {
+    let session = format!("SELECT pid FROM pg_stat_activity WHERE application_name = '{}'", bench.schema);
+    let pid = bench.texts(&session).await.remove(0);
+    assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_costs_a_call_its_deadline_and_no_more() {
+    let Some(bench) = Bench::with(", v TEXT").await else { return };
+    let sink = bench.open().await;
+    let owed = rows(3);
+    signal(&bench, "-STOP").await;
+    let hanging = within(Duration::from_millis(500), owed.clone());
+    let slots = tokio::time::timeout(crate::server::PATIENCE, deliver(&*sink, &hanging)).await;
+    signal(&bench, "-CONT").await;
+    let slots = slots.expect("held up past the deadline");
+    assert!(slots.iter().all(|slot| verdict(slot) == "retry timeout"), "{slots:?}");
+    assert_eq!(verdicts(&*sink, &owed).await, ["delivered"; 3]);
+    assert_eq!(bench.texts("SELECT count(*) FROM t").await, ["3"]);
+}
+
 #[tokio::test]
 async fn a_call_that_is_dropped_while_it_hangs_leaves_nothing_behind_and_is_delivered_once() {
     let Some(bench) = Bench::with(", v TEXT").await else { return };

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 /// Longest any condition is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What `tests/services/up` exported, or why not; then the test is left out, by name.
 fn exported(test: &str, variable: &str) -> Option<String> {
