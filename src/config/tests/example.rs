@@ -6,7 +6,9 @@ const EXAMPLE: &str = include_str!("../../../config.example.toml");
 
 fn env() -> FakeEnv {
     let names = ["INTERAKT_WEBHOOK_SECRET", "OLD_SECRET", "CRM_SECRET", "CRM_TOKEN", "CRM_PASSWORD"];
-    FakeEnv::of(&names.map(|name| (name, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")))
+    let mut set = names.map(|name| (name, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")).to_vec();
+    set.push(("DATABASE_URL", "postgres://hookrelay:secret@localhost/hookrelay"));
+    FakeEnv::of(&set)
 }
 
 /// Headers of tables, inline tables and their lines: a bogus key goes behind each.
