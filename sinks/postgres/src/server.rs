@@ -196,7 +196,7 @@ impl Pool {
         Ok(Lease { conn, pool: self, _slot: slot })
     }
 
-    /// Closes those at rest: what one met (a restart, a failover), the others will meet too.
+    /// Closes those at rest: what one met (a restart, a failover, silence), the others will meet too.
     pub fn forget(&self) {
         self.idle().clear();
     }

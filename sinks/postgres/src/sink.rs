@@ -155,7 +155,7 @@ impl PostgresSink {
                 Err(Failure::Sink(why)) => {
                     part.extend(owed.drain(..).rev().flatten().filter(|&i| report.may_attempt(batch, i)));
                     part.into_iter().for_each(|i| report.set(batch, i, retry(&why)));
-                    if why.code == code::CONNECT {
+                    if [code::CONNECT, code::TIMEOUT].contains(&why.code) {
                         self.pool.forget();
                     }
                 }

@@ -49,25 +49,55 @@ async fn a_restart_in_the_middle_of_a_batch_loses_and_doubles_nothing() {
     }
 }
 
+/// A primary with table `t`, and its standby.
+struct Pair {
+    bench: Bench,
+    standby: Server,
+}
+
+impl Pair {
+    async fn new() -> Option<Self> {
+        let primary = Server::own(&[])?;
+        let standby = primary.standby();
+        let bench = Bench::on(primary, "").await;
+        bench.sql(&table(", v TEXT")).await;
+        Some(Self { bench, standby })
+    }
+
+    /// A sink with both hosts in its URL, in this order.
+    async fn sink(&self, first: &Server, second: &Server) -> Box<dyn sink_api::Sink> {
+        let hosts = format!("{},{}", first.address(), second.address());
+        let both = self.bench.server.url.replace(self.bench.server.address(), &hosts);
+        self.bench.build_from(&*config(&url(&both, &self.bench.schema), "")).await.unwrap()
+    }
+
+    /// Waits until the standby has all that the primary has.
+    async fn until_alike(&self) {
+        let alike = "SELECT bool_and(replay_lsn >= pg_current_wal_lsn()) FROM pg_stat_replication";
+        self.bench.until(alike, "t").await;
+    }
+
+    /// Rows, and different event ids, on the new primary.
+    async fn counts(&self) -> String {
+        let count = format!("SELECT count(*) || ' ' || count(DISTINCT event_id) FROM {}.t", self.bench.schema);
+        texts(&self.standby.client().await, &count).await.remove(0)
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_is_followed_to_the_new_primary() {
-    let Some(primary) = Server::own(&[]) else { return };
-    let standby = primary.standby();
-    let hosts = format!("{},{}", primary.address(), standby.address());
-    let both = primary.url.replace(primary.address(), &hosts);
-    let bench = Bench::on(primary, "").await;
-    bench.sql(&table(", v TEXT")).await;
-    let sink = bench.build_from(&*config(&url(&both, &bench.schema), "")).await.unwrap();
+    let Some(pair) = Pair::new().await else { return };
+    let Pair { bench, standby } = &pair;
+    let sink = pair.sink(&bench.server, standby).await;
     let before = rows(50);
     let (first, rest) = before.deliveries.split_at(10);
     let part =
         |deliveries: &[std::sync::Arc<sink_api::Delivery>]| Batch { deliveries: deliveries.to_vec(), ..before.clone() };
     assert_eq!(verdicts(&*sink, &part(rest)).await, ["delivered"; 40]);
     // A standby that comes first is passed over.
-    let turned = both.replace(&hosts, &format!("{},{}", standby.address(), bench.server.address()));
-    let other = bench.build_from(&*config(&url(&turned, &bench.schema), "")).await.unwrap();
+    let other = pair.sink(standby, &bench.server).await;
     assert_eq!(verdicts(&*other, &part(first)).await, ["delivered"; 10]);
-    bench.until("SELECT bool_and(replay_lsn >= pg_current_wal_lsn()) FROM pg_stat_replication", "t").await;
+    pair.until_alike().await;
     bench.server.order("kill");
     let owed = rows(50);
     let slots = deliver(&*sink, &owed).await;
@@ -75,9 +105,31 @@ async fn a_failover_is_followed_to_the_new_primary() {
     standby.order("promote");
     delivered_in_the_end(&*sink, &owed).await;
     delivered_in_the_end(&*sink, &before).await;
-    let client = standby.client().await;
-    let count = format!("SELECT count(*) || ' ' || count(DISTINCT event_id) FROM {}.t", bench.schema);
-    assert_eq!(texts(&client, &count).await, ["100 100"]);
+    assert_eq!(pair.counts().await, "100 100");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_turns_read_only_is_left_for_the_new_one() {
+    let Some(pair) = Pair::new().await else { return };
+    let Pair { bench, standby } = &pair;
+    let sink = pair.sink(&bench.server, standby).await;
+    assert_eq!(verdicts(&*sink, &rows(2)).await, ["delivered"; 2]);
+    read_only(bench, true).await;
+    pair.until_alike().await;
+    standby.order("promote");
+    let owed = rows(2);
+    let got = verdicts(&*sink, &owed).await;
+    assert!(got.iter().all(|v| v == "retry connect"), "{got:?}");
+    assert_eq!(verdicts(&*sink, &owed).await, ["delivered"; 2]);
+    assert_eq!(pair.counts().await, "4 4");
+}
+
+async fn read_only(bench: &Bench, is: bool) {
+    let is = if is { "on" } else { "off" };
+    bench.sql("SET transaction_read_only = off").await;
+    bench.sql(&format!("ALTER SYSTEM SET default_transaction_read_only = {is}")).await;
+    bench.sql("SELECT pg_reload_conf()").await;
+    bench.until("SHOW default_transaction_read_only", is).await;
 }
 
 #[tokio::test]
@@ -85,18 +137,12 @@ async fn a_server_that_turns_read_only_is_left_and_the_event_is_not_to_blame() {
     let Some(server) = Server::own(&[]) else { return };
     let bench = Bench::on(server, &format!("setup = '''{}'''", table(", v TEXT"))).await;
     let sink = bench.open().await;
-    let read_only = |is: &str| format!("ALTER SYSTEM SET default_transaction_read_only = {is}");
-    bench.sql(&read_only("on")).await;
-    bench.sql("SELECT pg_reload_conf()").await;
-    bench.until("SHOW default_transaction_read_only", "on").await;
+    read_only(&bench, true).await;
     for _ in 0..2 {
         let slots = deliver(&*sink, &rows(2)).await;
         assert!(slots.iter().all(|slot| verdict(slot) == "retry connect"), "{slots:?}");
     }
-    bench.sql("SET transaction_read_only = off").await;
-    bench.sql(&read_only("off")).await;
-    bench.sql("SELECT pg_reload_conf()").await;
-    bench.until("SHOW default_transaction_read_only", "off").await;
+    read_only(&bench, false).await;
     delivered_in_the_end(&*sink, &rows(2)).await;
 }
 

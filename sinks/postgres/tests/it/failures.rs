@@ -79,26 +79,33 @@ async fn a_statement_that_hangs_ends_at_the_deadline_on_the_server_too() {
     assert_eq!(bench.texts("SELECT count(*) FROM t").await, ["3"]);
 }
 
-/// Sends the process of the sink's session a signal.
-async fn signal(bench: &Bench, signal: &str) {
-    let session = format!("SELECT pid FROM pg_stat_activity WHERE application_name = '{}'", bench.schema);
-    let pid = bench.texts(&session).await.remove(0);
-    assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
+/// Sends the processes of the sink's sessions, of which there are so many, a signal.
+async fn signal(bench: &Bench, signal: &str, sessions: usize) {
+    let ours = format!("SELECT pid FROM pg_stat_activity WHERE application_name = '{}'", bench.schema);
+    let pids = bench.texts(&ours).await;
+    assert_eq!(pids.len(), sessions);
+    assert!(std::process::Command::new("kill").arg(signal).args(pids).status().unwrap().success());
 }
 
 #[tokio::test]
-async fn a_server_that_falls_silent_costs_a_call_its_deadline_and_no_more() {
+async fn a_server_that_falls_silent_costs_one_call_its_deadline_and_no_more() {
     let Some(bench) = Bench::with(", v TEXT").await else { return };
     let sink = bench.open().await;
+    // Two connections, then at rest.
+    let (one, two) = (rows(20), rows(20));
+    let (one, two) = tokio::join!(verdicts(&*sink, &one), verdicts(&*sink, &two));
+    assert_eq!([one, two].concat(), ["delivered"; 40]);
     let owed = rows(3);
-    signal(&bench, "-STOP").await;
     let hanging = within(Duration::from_millis(500), owed.clone());
+    signal(&bench, "-STOP", 2).await;
     let slots = tokio::time::timeout(crate::server::PATIENCE, deliver(&*sink, &hanging)).await;
-    signal(&bench, "-CONT").await;
+    // The other connection has fallen silent, too, and is not tried.
+    let again = verdicts(&*sink, &owed).await;
+    signal(&bench, "-CONT", 3).await;
     let slots = slots.expect("held up past the deadline");
     assert!(slots.iter().all(|slot| verdict(slot) == "retry timeout"), "{slots:?}");
-    assert_eq!(verdicts(&*sink, &owed).await, ["delivered"; 3]);
-    assert_eq!(bench.texts("SELECT count(*) FROM t").await, ["3"]);
+    assert_eq!(again, ["delivered"; 3]);
+    assert_eq!(bench.texts("SELECT count(*) FROM t").await, ["43"]);
 }
 
 #[tokio::test]
