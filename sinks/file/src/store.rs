@@ -184,8 +184,12 @@ impl Store {
         }
         let full = self.full(path);
         // The path may have come to mean another file, or none: moved or deleted behind our back.
+        let mut len = 0;
         let now_there = match full.metadata() {
-            Ok(meta) => Some((meta.dev(), meta.ino())),
+            Ok(meta) => {
+                len = meta.len();
+                Some((meta.dev(), meta.ino()))
+            }
             Err(e) if e.kind() == ErrorKind::NotFound => None,
             Err(e) => {
                 self.open.pop(path);
@@ -194,6 +198,9 @@ impl Store {
         };
         if self.open.get(path).map(|f| f.id) != now_there {
             self.open.pop(path);
+        }
+        if let Some(open) = self.open.peek(path).filter(|open| open.is_meddled_with(len)) {
+            self.keep_foreign_tail(&open.file, &full)?;
         }
         if self.open.peek(path).is_none() {
             let Some(file) = existing(&full)? else { return Ok(Ready::Create) };
@@ -218,7 +225,7 @@ impl Store {
     fn keep_foreign_tail(&self, file: &File, full: &Path) -> Result<(), FileError> {
         let aside = move_tail_aside(file, full).map_err(FileError::io("moving a foreign tail aside"))?;
         if let Some(aside) = aside {
-            tracing::warn!(sink = self.packer.sink, tail = %aside.display(), "moved the unfinished last line of a foreign file aside");
+            tracing::warn!(sink = self.packer.sink, tail = %aside.display(), "moved an unfinished last line of somebody else aside");
         }
         Ok(())
     }
@@ -304,7 +311,10 @@ impl Store {
         }
         let start = open.file.metadata().map_err(FileError::io("reading the file's size"))?.len();
         match self.env.disk.append(&open.file, lines) {
-            Ok(()) => Ok(start),
+            Ok(()) => {
+                open.len = Some(start + lines.len() as u64);
+                Ok(start)
+            }
             Err(error) => {
                 open.cut_back(start);
                 Err(FileError::io("writing")(error))
