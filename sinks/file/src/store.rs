@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lru::LruCache;
-use sink_api::{Batch, Delivery, DiskFloor, Escape, Outcome, Report, Timestamp, line};
+use sink_api::{Batch, Delivery, DiskFloor, Escape, Outcome, Report, Timestamp, Turns, line};
 
 use crate::config::{Compress, FileConfig, PATH, Sync};
 use crate::env::Env;
@@ -133,7 +133,9 @@ impl Store {
         let mut lines = Vec::with_capacity(group.at.iter().map(size).sum());
         let mut verdicts = Vec::with_capacity(group.at.len());
         let mut stopped: HashSet<&str> = HashSet::new();
+        let mut turns = Turns::default();
         for &i in &group.at {
+            turns.step();
             let Some(delivery) = batch.deliveries.get(i) else { continue };
             if !report.may_attempt(batch, i) || (batch.ordered && stopped.contains(&*delivery.key)) {
                 continue;
