@@ -62,6 +62,8 @@ struct Worker {
     building: bool,
     window: Window,
     lanes: Lanes,
+    /// Of the last event.
+    texts: event::Texts,
     breaker: Breaker,
     flights: Flights,
     settler: Settler,
@@ -116,6 +118,7 @@ impl Worker {
             building: false,
             window: Window::new(cursor),
             lanes: Lanes::new(ordered),
+            texts: event::Texts::default(),
             breaker: Breaker::new(spec.keys.breaker),
             flights: Flights::default(),
             settler: Settler::new(Arc::clone(&journal), &spec.name, cursor),
@@ -199,7 +202,7 @@ impl Worker {
 
     /// Routes one event to this sink, once: payload, target and id are fixed from here on.
     fn route(&mut self, entry: &Entry) {
-        let event = match event::decode_shared(&entry.record) {
+        let event = match event::decode_shared(&entry.record, &mut self.texts) {
             Ok(event) => event,
             Err(error) => return self.undecodable(entry, &error),
         };
