@@ -3,6 +3,8 @@
 //! Knows bytes; knows neither HTTP nor config nor events.
 
 pub mod hmac;
+#[cfg(test)]
+mod scheme_tests;
 pub mod standard_webhooks;
 #[cfg(test)]
 mod tests;
@@ -14,14 +16,14 @@ pub use self::token::Token;
 /// Why a request is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// There is no signature, or not all that it was made over.
-    #[error("the signature is missing")]
+    /// There is no signature or token, or not all that it was made over.
+    #[error("the signature or token is missing")]
     Missing,
-    /// There is something, but not one signature.
-    #[error("the signature is malformed")]
+    /// There is something, but not one signature or token.
+    #[error("the signature or token is malformed")]
     Malformed,
-    /// It was not made with our secret over this body.
-    #[error("the signature does not match")]
+    /// It was not made with our secret over this body, or is another token.
+    #[error("the signature or token does not match")]
     Wrong,
     /// It is right, and was made too long ago, or in the future.
     #[error("the signature's time is too far from now")]
