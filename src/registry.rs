@@ -3,5 +3,12 @@
 use sink_api::SinkKind;
 
 /// All kinds of sinks this binary knows.
-pub const KINDS: &[SinkKind] =
-    &[sink_exec::KIND, sink_file::KIND, sink_http::KIND, sink_kafka::KIND, sink_sqlite::KIND, sink_stdout::KIND];
+pub const KINDS: &[SinkKind] = &[
+    sink_exec::KIND,
+    sink_file::KIND,
+    sink_http::KIND,
+    sink_kafka::KIND,
+    sink_postgres::KIND,
+    sink_sqlite::KIND,
+    sink_stdout::KIND,
+];

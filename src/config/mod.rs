@@ -79,13 +79,27 @@ pub struct Source {
 /// # Errors
 /// All faults; a file that cannot be read is one.
 pub fn read(file: &Path, kinds: &[SinkKind]) -> Result<Config, Faults> {
-    let mut text = String::new();
-    let read = File::open(file).and_then(|f| f.take(MAX_FILE + 1).read_to_string(&mut text));
+    let mut bytes = Vec::new();
+    let read = File::open(file).and_then(|f| f.take(MAX_FILE + 1).read_to_end(&mut bytes));
     if let Err(error) = read {
         return Err(Faults::of_file(file, format!("cannot be read: {error}")));
     }
-    if text.len() as u64 > MAX_FILE {
+    if bytes.len() as u64 > MAX_FILE {
         return Err(Faults::of_file(file, format!("is larger than {} MiB", MAX_FILE >> 20)));
     }
+    let text = String::from_utf8(bytes).map_err(|error| not_text(file, &error))?;
     load(&text, file, &RealEnv::new(file.parent().unwrap_or(Path::new(""))), kinds)
+}
+
+/// The first byte that is not UTF-8, at its place.
+fn not_text(file: &Path, error: &std::string::FromUtf8Error) -> Faults {
+    let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+    let good = String::from_utf8_lossy(good);
+    let mut faults =
+        Faults::of_file(file, "is not UTF-8 from here on, as TOML must be: save the file in that encoding");
+    for fault in &mut faults.0 {
+        fault.line = good.matches('\n').count() + 1;
+        fault.column = good.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    }
+    faults
 }

@@ -325,3 +325,7 @@ mod tests {
         assert_eq!(l.take_probe(None, over).unwrap().place.0.offset, 1, "its time is over");
     }
 }
+
+#[cfg(test)]
+#[path = "lanes_model_tests.rs"]
+mod model;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sink_api::{BuildError, Bytes, Defaults, Reason, SinkConfig, SinkContext, Timestamp, Uuid};
+use sink_api::{BuildError, Bytes, Defaults, Reason, SinkConfig, SinkContext, Timestamp, Turns, Uuid};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -166,7 +166,9 @@ impl Worker {
         }
         let bytes: u64 = chunk.entries.iter().map(|e| e.record.payload.len() as u64).sum();
         self.caught_up = bytes < READ_BYTES / 2;
+        let mut turns = Turns::default();
         for entry in &chunk.entries {
+            turns.step();
             if self.rules.wants(&self.spec.name, &entry.record.source, &entry.record.kind) {
                 self.route(entry);
             }
@@ -338,7 +340,9 @@ impl Worker {
                     self.log_change(&change);
                 }
                 let (mut again, mut done) = (Vec::new(), Vec::new());
+                let mut turns = Turns::default();
                 for verdict in verdicts {
+                    turns.step();
                     match verdict {
                         Verdict::Again(item, due) => again.push((item, due)),
                         Verdict::Delivered(item) => {

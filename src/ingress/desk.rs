@@ -4,50 +4,63 @@
 //! A request hands over and is polled no more in that turn; the desk's task was woken by the first of them, so it stands
 //! in the thread's queue behind every request that was ready, and waits for nobody who is not.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 
 use super::dedupe::Outcome;
-use crate::journal::{Append, Journal};
+use crate::journal::{Append, Bell, Journal};
 
 /// An answer on its way to the request that waits for it.
 type Answer = (oneshot::Sender<Outcome>, Outcome);
 
 /// One serving thread's desk. Holds what one turn brings: at most one entry for each request under way.
-#[derive(Default)]
 pub(super) struct Desk {
     out: Mutex<Vec<Append>>,
     back: Mutex<Vec<Answer>>,
-    bell: Notify,
+    work: Arc<Notify>,
+    bell: Bell,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        let work = Arc::new(Notify::new());
+        let bell = Arc::new({
+            let work = Arc::clone(&work);
+            move || work.notify_one()
+        });
+        Self { out: Mutex::default(), back: Mutex::default(), work, bell }
+    }
 }
 
 impl Desk {
     /// Hands over what the journal is to keep.
     pub fn append(&self, append: Append) {
-        self.put(&self.out, append);
-    }
-
-    /// Hands over the journal's word; called on the journal's thread, or on our own where it refuses at once.
-    pub fn answer(&self, tell: oneshot::Sender<Outcome>, outcome: Outcome) {
-        self.put(&self.back, (tell, outcome));
-    }
-
-    fn put<T>(&self, tray: &Mutex<Vec<T>>, one: T) {
-        let mut tray = lock(tray);
-        tray.push(one);
+        let mut out = lock(&self.out);
+        out.push(append);
         // Whoever put the first one rang, and nobody has looked since.
-        if tray.len() == 1 {
-            drop(tray);
-            self.bell.notify_one();
+        if out.len() == 1 {
+            drop(out);
+            self.work.notify_one();
         }
+    }
+
+    /// Hands over the journal's word; called on the journal's thread, or on our own where it refuses at once. Nobody
+    /// comes for it before the bell is rung.
+    pub fn answer(&self, tell: oneshot::Sender<Outcome>, outcome: Outcome) {
+        lock(&self.back).push((tell, outcome));
+    }
+
+    /// Calls for what was handed over; the journal rings it when it has told all there is to tell.
+    pub fn bell(&self) -> Bell {
+        Arc::clone(&self.bell)
     }
 
     /// Carries both ways until it is dropped.
     pub async fn run(&self, journal: &dyn Journal) {
         let mut back = Vec::new();
         loop {
-            self.bell.notified().await;
+            self.work.notified().await;
             let out = std::mem::take(&mut *lock(&self.out));
             if !out.is_empty() {
                 journal.append_all(out);

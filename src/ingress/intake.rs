@@ -147,7 +147,7 @@ fn append(
     }
     let record = event::encode(&event, identity.as_ref().map(|known| &known.digest), source.dedupes());
     let told = Box::new(move |progress| ticket.told(progress));
-    link.desk.append(Append { record, on_failure: source.on_failure, told });
+    link.desk.append(Append { record, on_failure: source.on_failure, told, bell: Some(link.desk.bell()) });
 }
 
 /// A repeat shares the answer of the event it repeats.

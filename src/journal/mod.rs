@@ -81,6 +81,12 @@
 //! Appends queue up in memory (at most `overflow_max`). The commit thread takes what is there (at most 1 MiB or 4,096
 //! records, at least one), writes it with one write, flushes it with one fdatasync, publishes it (segment list, newest
 //! records in memory, durable end), tells the callers, wakes the readers. What is appended meanwhile is the next batch.
+//! Under load batches begin some hundred microseconds apart, so that each is worth its flush.
+//!
+//! A batch that makes the file longer also writes zeros behind itself, up to 1 MiB (not beyond `segment_size`, not while
+//! the journal fails or closes; where the disk has no room for them, none). The batches after it change neither the
+//! file's size nor its extents: an fdatasync then writes the records and nothing of the file system's own, which takes
+//! it half the time. The zeros of the segment being written count towards `max_size`; ending it cuts them off.
 //!
 //! A new segment is created exclusively, its header written and flushed, then the folder flushed, before the first
 //! batch goes in. The full one gets its footer from the housekeeping thread.
@@ -102,7 +108,9 @@
 //! 1. A file without a whole header is removed if it is no longer than a header (its creation was cut short; it never
 //!    held a record), else moved to `quarantine/`.
 //! 2. The newest segment, unless sealed, is scanned. Behind its last good record there can only be a write that was not
-//!    flushed: kept aside and cut off. If it holds no record at all it is removed, and the one before is the newest:
+//!    flushed, and zeros to the end of the file: room made ahead, which are cut off without a word. What stands before
+//!    them is kept aside, then cut off. (So records that rot turns into zeros to the last byte, at the very end, are not
+//!    missed. No record holds zeros only.) If it holds no record at all it is removed, and the one before is the newest:
 //!    what a failed batch left in there may then be kept, as nothing replaced it.
 //! 3. A batch is begun only after the one before was flushed. So a hole among records of the last batch is a torn
 //!    write, and a hole before it is rot: acknowledged records were lost. Both are reported, the bytes kept aside, and
@@ -279,6 +287,10 @@ pub enum OnFailure {
 /// Called with the progress of one append; the last call is `Durable` or `Failed`.
 pub type Told = Box<dyn FnMut(Progress) + Send>;
 
+/// Called after records were told something in a row, once for all of them that have it: to wake whoever waits. On the
+/// journal's own thread, too.
+pub type Bell = Arc<dyn Fn() + Send + Sync>;
+
 /// A record on its way to the disk.
 pub struct Append {
     /// What is to be kept.
@@ -287,6 +299,8 @@ pub struct Append {
     pub on_failure: OnFailure,
     /// Learns what becomes of it.
     pub told: Told,
+    /// Rung after `told`, where there is one.
+    pub bell: Option<Bell>,
 }
 
 /// How many events of one source and type.
@@ -435,7 +449,7 @@ pub trait Journal: Send + Sync {
     fn append_all(&self, records: Vec<Append>);
     /// Queues one record.
     fn append(&self, record: Record, on_failure: OnFailure, told: Told) {
-        self.append_all(vec![Append { record, on_failure, told }]);
+        self.append_all(vec![Append { record, on_failure, told, bell: None }]);
     }
     /// Durable records from a position on, at most about `max_bytes` of them (at least one, where there is one).
     async fn read(&self, from: Position, max_bytes: u64) -> Result<Chunk, JournalError>;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::view::lock;
-use super::{Append, AppendError, OnFailure, Progress, Record, Told, format};
+use super::{Append, AppendError, Bell, OnFailure, Progress, Record, Told, format};
 
 /// Why nothing can be written just now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,12 +46,37 @@ pub(super) struct Item {
     /// Whether `AtRisk` was told.
     pub at_risk: bool,
     told: Told,
+    bell: Option<Bell>,
 }
 
 impl Item {
     /// Tells the caller. A caller that panics must not take the journal with it.
     pub fn tell(&mut self, progress: Progress) {
         tell(&mut self.told, progress);
+    }
+}
+
+/// The bells of records that were told something: each is rung once, at the end.
+#[derive(Default)]
+pub(super) struct Bells(Vec<Bell>);
+
+impl Bells {
+    /// Takes note of a record's bell.
+    pub fn note(&mut self, item: &Item) {
+        if let Some(bell) = &item.bell
+            && !self.0.iter().any(|known| Arc::ptr_eq(known, bell))
+        {
+            self.0.push(Arc::clone(bell));
+        }
+    }
+
+    /// Rings. What panics here must not take the journal with it.
+    pub fn ring(self) {
+        for bell in self.0 {
+            if catch_unwind(AssertUnwindSafe(|| bell())).is_err() {
+                tracing::error!("a caller of the journal panicked while it was woken");
+            }
+        }
     }
 }
 
@@ -102,22 +127,28 @@ impl Queue {
     /// Queues records, in order. Where one is refused, or at risk from the start, its `told` is called before this
     /// returns.
     pub fn push(&self, records: Vec<Append>) {
+        let mut bells = Bells::default();
         for record in records {
-            self.push_one(record);
+            self.push_one(record, &mut bells);
         }
+        bells.ring();
         let idle = std::mem::take(&mut lock(&self.state).idle);
         if idle {
             self.wake.notify_all();
         }
     }
 
-    fn push_one(&self, Append { record, on_failure, mut told }: Append) {
-        let size = match format::record_len(&record) {
-            Ok(size) => size,
-            Err(size) => return tell(&mut told, Progress::Failed(AppendError::TooLarge(size))),
-        };
+    fn push_one(&self, Append { record, on_failure, told, bell }: Append, bells: &mut Bells) {
+        let size = format::record_len(&record);
         let keep = on_failure == OnFailure::Keep;
-        let mut item = Item { record: Arc::new(record), size, keep, at_risk: false, told };
+        let mut item = Item { record: Arc::new(record), size: size.unwrap_or(0), keep, at_risk: false, told, bell };
+        let size = match size {
+            Ok(size) => size,
+            Err(size) => {
+                bells.note(&item);
+                return item.tell(Progress::Failed(AppendError::TooLarge(size)));
+            }
+        };
         let mut state = lock(&self.state);
         let refused = if state.closing.is_some() {
             Some(AppendError::Closed)
@@ -128,6 +159,7 @@ impl Queue {
         };
         if let Some(error) = refused {
             drop(state);
+            bells.note(&item);
             return item.tell(Progress::Failed(error));
         }
         state.waiting += size;
@@ -136,6 +168,7 @@ impl Queue {
             state.at_risk += size;
             state.reserved += 1;
             drop(state);
+            bells.note(&item);
             item.at_risk = true;
             item.tell(Progress::AtRisk);
             state = lock(&self.state);
@@ -144,9 +177,10 @@ impl Queue {
         state.items.push(item);
     }
 
-    /// Moves what is queued behind `pending`. Waits where there is nothing to do; for `pause` where that is given
-    /// (the journal is failing), whatever comes, unless it is closed.
-    pub fn take(&self, pending: &mut VecDeque<Item>, pause: Option<Duration>) -> Taken {
+    /// Moves what is queued behind `pending`. Waits where there is nothing to do, and where nothing is pending not less
+    /// than to `not_before`; for `pause` where that is given (the journal is failing), whatever comes, unless it is
+    /// closed.
+    pub fn take(&self, pending: &mut VecDeque<Item>, pause: Option<Duration>, not_before: Instant) -> Taken {
         let mut state = lock(&self.state);
         if let Some(pause) = pause {
             let until = Instant::now() + pause;
@@ -163,6 +197,13 @@ impl Queue {
                 state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
             state.idle = false;
+            while pending.is_empty() && state.closing.is_none() && !state.roll {
+                let left = not_before.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                state = self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            }
         }
         pending.extend(state.items.drain(..));
         Taken { closing: state.closing, roll: std::mem::take(&mut state.roll), reserved: state.reserved > 0 }
@@ -192,7 +233,9 @@ impl Queue {
         state.at_risk += at_risk;
         state.waiting = state.waiting.saturating_sub(given_back);
         drop(state);
+        let mut bells = Bells::default();
         pending.retain_mut(|item| {
+            bells.note(item);
             if !item.keep {
                 item.tell(Progress::Failed(trouble.error()));
             } else if !std::mem::replace(&mut item.at_risk, true) {
@@ -200,6 +243,7 @@ impl Queue {
             }
             item.keep
         });
+        bells.ring();
     }
 
     /// The journal writes again.
@@ -251,7 +295,7 @@ mod tests {
         let record = Record { id: [0; 16], time: 0, source, kind, key, fingerprint: None, payload };
         let log = Arc::clone(log);
         let told = Box::new(move |progress| lock(&log).push(progress));
-        queue.push(vec![Append { record, on_failure, told }]);
+        queue.push(vec![Append { record, on_failure, told, bell: None }]);
     }
 
     fn told(log: &Log) -> Vec<Progress> {
@@ -266,7 +310,7 @@ mod tests {
         push(&queue, &log, 1, OnFailure::Keep);
         assert_eq!(told(&log), [Progress::Failed(AppendError::QueueFull)]);
         let mut pending = VecDeque::new();
-        queue.take(&mut pending, None);
+        queue.take(&mut pending, None, Instant::now());
         push(&queue, &log, 1, OnFailure::Keep);
         assert_eq!(told(&log), [Progress::Failed(AppendError::QueueFull)], "what is being written still counts");
         queue.settled(pending[0].size, 0);

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::JournalError;
 use super::aside;
-use super::disk::DiskFile;
+use super::disk::{DiskFile, read_full};
 use super::footer::{Damage, Summary};
 use super::format::{self, Before, Header, HeaderState, RECORDS_AT};
 use super::segment::{self, Store};
@@ -15,6 +15,9 @@ use super::walk::{Step, Walker};
 
 /// How far the first new sequence lies above every one that may ever have been used, burned ones included.
 const SEQUENCE_GAP: u64 = 1 << 16;
+
+/// Bytes looked at at once for what is not zero.
+const LOOK: usize = 64 << 10;
 
 /// A stretch of a segment that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,8 +219,10 @@ impl Work<'_> {
                 self.recovered.rot.push(report);
             }
         }
-        if let Some(from) = scan.rest {
-            let (to, lost) = (found.size, 0);
+        let rest = scan.rest.map(|from| (from, written_end(&*found.file, from, found.size)));
+        // Zeros to the end are room that was made ahead.
+        if let Some((from, to)) = rest.filter(|(from, to)| from < to) {
+            let lost = 0;
             // Rot of the very last records looks the same, so that the bytes are kept.
             let copy = self.keep_aside(found, Damage { from, to, first: summary.next, lost }).copy;
             let file = format::segment_name(found.header.base);
@@ -281,6 +286,19 @@ fn scan(file: &dyn DiskFile, header: &Header, limit: u64) -> io::Result<Scan> {
             }
         }
     }
+}
+
+/// The byte after the last one that is not zero; `from` where there is none. What cannot be read counts as not zero.
+fn written_end(file: &dyn DiskFile, from: u64, to: u64) -> u64 {
+    let mut block = vec![0; LOOK];
+    let (mut at, mut end) = (from, from);
+    while at < to {
+        let Ok(got @ 1..) = read_full(file, &mut block, at) else { return to };
+        let last = block.get(..got).unwrap_or_default().iter().rposition(|byte| *byte != 0);
+        end = last.map_or(end, |last| at + last as u64 + 1);
+        at += got as u64;
+    }
+    end
 }
 
 fn told_as_rot(report: &DamageReport) {

@@ -17,6 +17,7 @@ use super::reader::Cache;
 use super::retention::Chores;
 use super::segment::Store;
 use super::view::View;
+use super::writer::AHEAD;
 
 /// What the journal takes from its surroundings.
 #[derive(Clone)]
@@ -29,6 +30,8 @@ pub struct Env {
     pub salt: Arc<dyn Fn() -> u32 + Send + Sync>,
     /// Pause before the first new try after a failed write, and the longest one; it doubles in between.
     pub pauses: (Duration, Duration),
+    /// Bytes of room made ahead of what is written; 1 MiB at most.
+    pub ahead: u64,
 }
 
 /// The pauses of [`Env::real`].
@@ -37,7 +40,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 impl Env {
     /// The machine's own.
     pub fn real() -> Self {
-        Self { disk: Arc::new(RealDisk), clock: Arc::new(now), salt: Arc::new(salt), pauses: PAUSES }
+        Self { disk: Arc::new(RealDisk), clock: Arc::new(now), salt: Arc::new(salt), pauses: PAUSES, ahead: AHEAD }
     }
 }
 

@@ -63,13 +63,15 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    fn push(&mut self, size: u64, entry: Entry) {
+    /// Takes in a record; what it pushes out goes to `old`.
+    fn push(&mut self, size: u64, entry: Entry, old: &mut Vec<Entry>) {
         self.bytes += size;
         self.entries.push_back((size, entry));
         while self.bytes > TAIL_BYTES {
             let Some((size, entry)) = self.entries.pop_front() else { break };
             self.bytes -= size;
             self.from = entry.position.offset + 1;
+            old.push(entry);
         }
     }
 
@@ -133,16 +135,19 @@ impl View {
         self.tail.read(from, max_bytes)
     }
 
-    /// Takes in a batch that is on disk. `segment` is its segment as it stands now.
-    pub fn publish(&mut self, segment: Segment, records: impl Iterator<Item = (u64, Entry)>) {
+    /// Takes in a batch that is on disk. `segment` is its segment as it stands now. Gives the records that memory lets
+    /// go of, which cost time to drop: better done without the lock.
+    pub fn publish(&mut self, segment: Segment, records: impl Iterator<Item = (u64, Entry)>) -> Vec<Entry> {
         self.end = segment.next;
         match self.segments.last_mut() {
             Some(last) if last.base == segment.base => *last = segment,
             _ => self.segments.push(segment),
         }
+        let mut old = Vec::new();
         for (size, entry) in records {
-            self.tail.push(size, entry);
+            self.tail.push(size, entry, &mut old);
         }
+        old
     }
 
     /// The segment that begins at `base`.
@@ -186,7 +191,7 @@ mod tests {
     #[test]
     fn the_tail_gives_what_was_asked_for_or_says_that_it_reaches_not_far_enough() {
         let mut tail = Tail { from: 10, ..Tail::default() };
-        [10, 11, 15, 16].into_iter().for_each(|n| tail.push(100, entry(n)));
+        [10, 11, 15, 16].into_iter().for_each(|n| tail.push(100, entry(n), &mut Vec::new()));
         assert!(tail.read(9, 1000).is_none());
         assert_eq!(offsets(&tail.read(10, 1000).unwrap()), [10, 11, 15, 16]);
         assert_eq!(offsets(&tail.read(12, 1000).unwrap()), [15, 16]);
@@ -200,11 +205,11 @@ mod tests {
     #[test]
     fn the_tail_is_bounded_by_bytes_and_knows_what_it_has_let_go() {
         let mut tail = Tail { from: 1, ..Tail::default() };
-        (1..=5).for_each(|n| tail.push(TAIL_BYTES / 3, entry(n)));
+        (1..=5).for_each(|n| tail.push(TAIL_BYTES / 3, entry(n), &mut Vec::new()));
         assert!(tail.bytes <= TAIL_BYTES);
         assert!(tail.read(2, 1).is_none());
         assert_eq!(offsets(&tail.read(3, u64::MAX).unwrap()), [3, 4, 5]);
-        tail.push(TAIL_BYTES + 1, entry(6));
+        tail.push(TAIL_BYTES + 1, entry(6), &mut Vec::new());
         assert!(tail.read(6, 1).is_none(), "a record larger than the tail does not stay");
         assert!(tail.read(7, 1).is_some());
     }

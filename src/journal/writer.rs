@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::disk::DiskFile;
 use super::footer::Summary;
 use super::format::{self, Before, Fields, Header, RECORDS_AT};
-use super::queue::{Closing, Item, Trouble};
+use super::queue::{Bells, Closing, Item, Trouble};
 use super::retention::Seal;
 use super::state::Core;
 use super::view::{SHARD, Segment, Shared, lock};
@@ -24,8 +24,18 @@ const BATCH_RECORDS: usize = 4096;
 const CHECK_SPACE: (u64, Duration) = (1 << 20, Duration::from_millis(100));
 /// How long a journal that cannot write goes on trying when it is closed.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// Under load a flush for every few records takes the processor from those that bring the next ones. So a batch begins
+/// no sooner after the one before than this for each of that one's records, and the second at most. Where records come
+/// further apart than the first, nothing waits.
+const PACE_EACH: Duration = Duration::from_micros(25);
+const PACE_MOST: Duration = Duration::from_micros(400);
 /// Most lost events that are named.
 const NAMED: usize = 100;
+/// Bytes of room made ahead: rarely enough that the flush which pays for it does not show, and little beside a segment.
+pub(super) const AHEAD: u64 = 1 << 20;
+static ZEROS: [u8; AHEAD as usize] = [0; AHEAD as usize];
+/// Room ends where a block of the file system does.
+const BLOCK: u64 = 4096;
 
 /// The segment being written.
 struct Active {
@@ -33,12 +43,38 @@ struct Active {
     header: Header,
     /// The byte after its last durable record.
     end: u64,
+    /// The file's length: behind `end` it holds zeros.
+    size: u64,
+    /// As much of it as retention knows of.
+    counted: u64,
+    /// Whether room is made ahead; no longer where that failed.
+    ahead: bool,
     summary: Shared,
 }
 
 impl Active {
     fn is_empty(&self) -> bool {
         self.end == RECORDS_AT
+    }
+
+    /// Writes a batch, and where it reaches beyond the file's end also zeros behind it, up to `ahead` bytes and no
+    /// further than `limit`: the next batches then change neither the file's size nor its extents, and their flushes
+    /// have nothing to write but themselves.
+    fn write(&mut self, batch: &[u8], ahead: u64, limit: u64) -> io::Result<()> {
+        self.file.write_at(batch, self.end)?;
+        let end = self.end + batch.len() as u64;
+        if end <= self.size {
+            return Ok(());
+        }
+        self.size = end;
+        let room = limit.min((end + ahead) / BLOCK * BLOCK).saturating_sub(end);
+        let zeros = usize::try_from(room).ok().and_then(|room| ZEROS.get(..room)).unwrap_or_default();
+        if self.ahead && !zeros.is_empty() {
+            // A full disk: the batch itself may still be flushed, and what the flush says counts.
+            self.ahead = self.file.write_at(zeros, end).is_ok();
+            self.size += if self.ahead { room } else { 0 };
+        }
+        Ok(())
     }
 }
 
@@ -93,9 +129,11 @@ impl Writer {
     /// Runs until the journal is closed. Gives the number of records that could not be written by then.
     pub fn run(mut self) -> usize {
         let _on_exit = OnExit(Arc::clone(&self.core));
+        let mut next_begin = Instant::now();
         loop {
             let pause = self.failing.then_some(self.pause);
-            let taken = self.core.queue.take(&mut self.pending, pause);
+            let taken = self.core.queue.take(&mut self.pending, pause, next_begin);
+            next_begin = Instant::now() + pace(self.pending.len());
             match taken.closing {
                 Some(Closing::Abandon) => return 0,
                 Some(Closing::Flush) if self.pending.is_empty() && !taken.reserved => {
@@ -190,18 +228,21 @@ impl Writer {
         // A name that could not be made good is not tried again.
         let file = self.core.store.create(&header).inspect_err(|_| self.next += 1)?;
         let summary = Arc::new(Mutex::new(Summary::new(header.base)));
-        self.active = Some(Active { file, header, end: RECORDS_AT, summary });
+        let end = RECORDS_AT;
+        self.active = Some(Active { file, header, end, size: end, counted: end, ahead: true, summary });
         Ok(())
     }
 
     fn write(&mut self, count: usize) -> io::Result<()> {
-        let active = self.active.as_ref().ok_or_else(|| io::Error::other("no segment"))?;
+        let active = self.active.as_mut().ok_or_else(|| io::Error::other("no segment"))?;
         self.buf.clear();
         for (place, item) in self.pending.iter().take(count).enumerate() {
             let sequence = self.next + place as u64;
             format::encode_record(&mut self.buf, active.header.salt, sequence, place as u16, &item.record);
         }
-        active.file.write_at(&self.buf, active.end)?;
+        // Not when space is short, or the end near.
+        let ahead = if self.failing || self.closing_since.is_some() { 0 } else { self.core.env.ahead };
+        active.write(&self.buf, ahead, self.core.limits.segment_size)?;
         active.file.sync_data()
     }
 
@@ -233,20 +274,26 @@ impl Writer {
             Segment::new(&active.header, &summary)
         };
         segment.summary = Some(Arc::clone(&active.summary));
+        segment.size = active.size;
+        let grown = active.size - std::mem::replace(&mut active.counted, active.size);
         active.end = segment.end;
         self.next = segment.next;
         let entries =
             batch().map(|(item, n)| (item.size, Entry { position: position(n), record: Arc::clone(&item.record) }));
-        self.core.view_mut().publish(segment, entries);
+        // Dropped at the end, when nobody waits for it.
+        let _old = self.core.view_mut().publish(segment, entries);
         let at_risk = batch().filter(|(item, _)| item.at_risk).map(|(item, _)| item.size).sum();
         self.core.queue.settled(bytes, at_risk);
+        let mut bells = Bells::default();
         for (mut item, sequence) in self.pending.drain(..count).zip(first..) {
             item.tell(Progress::Durable(position(sequence)));
+            bells.note(&item);
         }
+        bells.ring();
         self.core.mark.send_replace(self.next);
-        self.written_since = self.written_since.saturating_add(bytes);
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-        if self.core.allowance.fetch_sub(bytes, Ordering::Relaxed) < bytes {
+        self.written_since = self.written_since.saturating_add(grown);
+        let grown = i64::try_from(grown).unwrap_or(i64::MAX);
+        if self.core.allowance.fetch_sub(grown, Ordering::Relaxed) < grown {
             self.core.chores.kick();
         }
         if !self.poisoned.is_empty() {
@@ -261,7 +308,7 @@ impl Writer {
     fn retire(&mut self) {
         let Some(active) = self.active.take_if(|active| !active.is_empty()) else { return };
         self.last = before(&active);
-        let Active { file, header, end, summary } = active;
+        let Active { file, header, end, summary, .. } = active;
         self.core.chores.seal(Seal { base: header.base, salt: header.salt, file, end, summary });
     }
 
@@ -297,6 +344,11 @@ impl Writer {
         self.finish();
         lost
     }
+}
+
+/// How far apart the beginnings of two batches are at least, after one of so many records.
+fn pace(records: usize) -> Duration {
+    u32::try_from(records).map_or(PACE_MOST, |records| (PACE_EACH * records).min(PACE_MOST))
 }
 
 fn before(active: &Active) -> Before {

@@ -4,6 +4,7 @@
 //! - `front`: what the front answers, and how long it waits
 //! - `nothing_lost`: kill -9 at any moment; every event answered 200 reaches every sink, unchanged
 //! - `exec`: a program as a sink, across kill -9
+//! - `pipelines`: kill -9 with real Kafka and PostgreSQL servers as sinks
 //! - `sick_sinks`: a sink that hangs, refuses or is not there harms no other
 //! - `disk_use`: the journal stays within its bounds
 //! - `full_disk`: starting and stopping where nothing can be written
@@ -29,5 +30,6 @@ mod full_disk;
 mod harness;
 mod main_job;
 mod nothing_lost;
+mod pipelines;
 mod restart;
 mod sick_sinks;

@@ -47,6 +47,8 @@ fn string_len(json: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::strategy::Strategy as _;
+
     use super::*;
 
     #[test]
@@ -54,6 +56,36 @@ mod tests {
         let text = br#" { "n" : 12345678901234567890.10 , "s" : "a \" b\\" , "u":"\ud83d \u0000" } "#;
         let got = compact(text).unwrap();
         assert_eq!(got, br#"{"n":12345678901234567890.10,"s":"a \" b\\","u":"\ud83d \u0000"}"#);
+    }
+
+    proptest::proptest! {
+        /// Tokens stand as they are; only what stands between them goes.
+        #[test]
+        fn only_whitespace_between_tokens_goes(tokens in proptest::collection::vec((token(), "[ \\t\\r\\n]{0,3}"), 0..20)) {
+            let spaced: String = tokens.iter().map(|(token, gap)| format!("{gap}{token}{gap},")).collect();
+            let plain: String = tokens.iter().map(|(token, _)| format!("{token},")).collect();
+            let got = compact(format!("[{spaced}0 ]").as_bytes()).unwrap();
+            proptest::prop_assert_eq!(String::from_utf8(got).unwrap(), format!("[{plain}0]"));
+        }
+
+        /// Bytes that are no JSON come out of no loop and no panic.
+        #[test]
+        fn any_bytes_end(bytes: Vec<u8>) {
+            let mut out = Vec::new();
+            strip_whitespace(&bytes, &mut out);
+            proptest::prop_assert!(out.len() <= bytes.len());
+        }
+    }
+
+    /// A scalar, its strings with every escape and with whitespace inside.
+    fn token() -> impl proptest::strategy::Strategy<Value = String> {
+        let text = r#"([ \t!#-\[\]-~é€😀]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4}){0,12}"#.replace(r"\t", "");
+        let number = r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,2})?";
+        proptest::prop_oneof![
+            proptest::string::string_regex(&text).unwrap().prop_map(|text| format!("\"{text}\"")),
+            proptest::string::string_regex(number).unwrap(),
+            proptest::sample::select(&["true", "false", "null", "[]", "{}"][..]).prop_map(str::to_owned),
+        ]
     }
 
     #[test]

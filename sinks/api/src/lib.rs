@@ -6,8 +6,8 @@
 //!
 //! Rooms: [`event`] what came in; [`delivery`] what a sink is handed; [`report`] what it answers; [`sink`] the traits;
 //! [`settings`] (and `survey`, all its faults), [`fault`], [`units`], [`secret`] for its table in `config.toml`;
-//! [`template`] for `{type}` and its like; [`cloudevents`], [`json`] and [`mod@line`] for output shapes; [`disk`] for the
-//! free-space floor.
+//! [`template`] for `{type}` and its like; [`cloudevents`], [`json`] and [`mod@line`] for output shapes; [`rows`] for
+//! sinks that fill tables; [`disk`] for the free-space floor; [`turns`] for giving way in long loops.
 
 pub mod cloudevents;
 pub mod delivery;
@@ -17,11 +17,13 @@ pub mod fault;
 pub mod json;
 pub mod line;
 pub mod report;
+pub mod rows;
 pub mod secret;
 pub mod settings;
 pub mod sink;
 mod survey;
 pub mod template;
+pub mod turns;
 pub mod units;
 
 pub use async_trait::async_trait;
@@ -36,5 +38,6 @@ pub use secret::Secret;
 pub use settings::Settings;
 pub use sink::{BuildError, Defaults, Sink, SinkConfig, SinkContext, SinkKind};
 pub use template::{Escape, Template};
+pub use turns::Turns;
 pub use units::{Period, Size};
 pub use uuid::Uuid;

@@ -22,6 +22,8 @@ pub(crate) struct OpenFile {
     pub(crate) id: (u64, u64),
     /// Where it must be cut before the next write, because cutting it back failed.
     pub(crate) cut_to: Option<u64>,
+    /// Its length as we left it; unknown until we have written.
+    pub(crate) len: Option<u64>,
 }
 
 impl OpenFile {
@@ -32,12 +34,18 @@ impl OpenFile {
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
         let meta = file.metadata().map_err(FileError::Open)?;
-        Ok(Self { file, id: (meta.dev(), meta.ino()), cut_to: None })
+        Ok(Self { file, id: (meta.dev(), meta.ino()), cut_to: None, len: None })
     }
 
     /// Cuts the file back to `len`; where that fails, remembers to do it before the next write.
     pub(crate) fn cut_back(&mut self, len: u64) {
         self.cut_to = self.file.set_len(len).is_err().then_some(len);
+        self.len = self.cut_to.is_none().then_some(len);
+    }
+
+    /// Whether somebody else wrote to it since we did.
+    pub(crate) fn is_meddled_with(&self, len: u64) -> bool {
+        self.len.is_some_and(|left| left != len)
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lru::LruCache;
-use sink_api::{Batch, Delivery, DiskFloor, Escape, Outcome, Report, Timestamp, line};
+use sink_api::{Batch, Delivery, DiskFloor, Escape, Outcome, Report, Timestamp, Turns, line};
 
 use crate::config::{Compress, FileConfig, PATH, Sync};
 use crate::env::Env;
@@ -133,7 +133,9 @@ impl Store {
         let mut lines = Vec::with_capacity(group.at.iter().map(size).sum());
         let mut verdicts = Vec::with_capacity(group.at.len());
         let mut stopped: HashSet<&str> = HashSet::new();
+        let mut turns = Turns::default();
         for &i in &group.at {
+            turns.step();
             let Some(delivery) = batch.deliveries.get(i) else { continue };
             if !report.may_attempt(batch, i) || (batch.ordered && stopped.contains(&*delivery.key)) {
                 continue;
@@ -184,8 +186,12 @@ impl Store {
         }
         let full = self.full(path);
         // The path may have come to mean another file, or none: moved or deleted behind our back.
+        let mut len = 0;
         let now_there = match full.metadata() {
-            Ok(meta) => Some((meta.dev(), meta.ino())),
+            Ok(meta) => {
+                len = meta.len();
+                Some((meta.dev(), meta.ino()))
+            }
             Err(e) if e.kind() == ErrorKind::NotFound => None,
             Err(e) => {
                 self.open.pop(path);
@@ -194,6 +200,9 @@ impl Store {
         };
         if self.open.get(path).map(|f| f.id) != now_there {
             self.open.pop(path);
+        }
+        if let Some(open) = self.open.peek(path).filter(|open| open.is_meddled_with(len)) {
+            self.keep_foreign_tail(&open.file, &full)?;
         }
         if self.open.peek(path).is_none() {
             let Some(file) = existing(&full)? else { return Ok(Ready::Create) };
@@ -218,7 +227,7 @@ impl Store {
     fn keep_foreign_tail(&self, file: &File, full: &Path) -> Result<(), FileError> {
         let aside = move_tail_aside(file, full).map_err(FileError::io("moving a foreign tail aside"))?;
         if let Some(aside) = aside {
-            tracing::warn!(sink = self.packer.sink, tail = %aside.display(), "moved the unfinished last line of a foreign file aside");
+            tracing::warn!(sink = self.packer.sink, tail = %aside.display(), "moved an unfinished last line of somebody else aside");
         }
         Ok(())
     }
@@ -304,7 +313,10 @@ impl Store {
         }
         let start = open.file.metadata().map_err(FileError::io("reading the file's size"))?.len();
         match self.env.disk.append(&open.file, lines) {
-            Ok(()) => Ok(start),
+            Ok(()) => {
+                open.len = Some(start + lines.len() as u64);
+                Ok(start)
+            }
             Err(error) => {
                 open.cut_back(start);
                 Err(FileError::io("writing")(error))

@@ -5,12 +5,11 @@
 //! is not in the database.
 //!
 //! Rooms: [`config`] its table in `config.toml`; `sink` batch → transaction → report; `database` opening, and noticing
-//! that the file went away; `schema` the table as it stands, and its SQL; `rows` payload → columns, knows no database;
-//! `verdict` SQLite's result codes → whose fault.
+//! that the file went away; `schema` the table as it stands, and its SQL; `verdict` SQLite's result codes → whose fault.
+//! What becomes of a payload's keys is [`sink_api::rows`]'s business.
 
 pub mod config;
 mod database;
-mod rows;
 mod schema;
 mod sink;
 mod verdict;

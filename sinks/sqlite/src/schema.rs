@@ -5,9 +5,9 @@ use std::collections::HashMap;
 
 use rusqlite::Connection;
 use rusqlite::types::{ToSqlOutput, ValueRef};
+use sink_api::rows::{self, EVENT_ID, Value};
 
 use crate::config::OnConflict;
-use crate::rows::{self, EVENT_ID, Value};
 
 /// The table could not be used.
 #[derive(Debug, thiserror::Error)]

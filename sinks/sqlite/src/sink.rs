@@ -9,13 +9,13 @@ use async_trait::async_trait;
 use rusqlite::limits::Limit;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Transaction, TransactionBehavior, params_from_iter};
+use sink_api::rows::{self, Insert, Members, Row, Unknown};
 use sink_api::{Batch, Outcome, Reason, Report, Sink, code};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
 use crate::config::OnConflict;
 use crate::database::{self, Database, OpenError, Spec};
-use crate::rows::{self, Insert, Members, Row, Unknown};
 use crate::schema::{SchemaError, Table};
 use crate::verdict::{self, BUSY, Failure, INTERNAL, SCHEMA, Stage};
 
@@ -78,7 +78,7 @@ impl Writer {
     fn deliver(&mut self, batch: &Batch) -> Report {
         let read: Vec<Result<Members, &str>> = batch.deliveries.iter().map(|d| rows::read(d.bytes())).collect();
         let mut report = Report::open(batch);
-        let (good, bad) = sort_out(batch, &read);
+        let (good, bad) = rows::sort_out(batch, &read);
         if !good.is_empty() {
             match self.ready(batch.deadline) {
                 Ok(()) => self.settle(batch, &read, good, &mut report),
@@ -184,26 +184,6 @@ impl Writer {
 fn left(deadline: Instant) -> Result<Duration, Reason> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(Reason::new(code::TIMEOUT, "the batch's deadline has passed")) } else { Ok(left) }
-}
-
-/// Deliveries that can be rows, and those that cannot, with why. Where order is owed, what comes after a bad one of its
-/// key is in neither.
-fn sort_out<'r>(batch: &Batch, read: &[Result<Members, &'r str>]) -> (Vec<usize>, Vec<(usize, &'r str)>) {
-    let (mut good, mut bad) = (Vec::new(), Vec::new());
-    let mut stopped = std::collections::HashSet::new();
-    for (i, (delivery, members)) in batch.deliveries.iter().zip(read).enumerate() {
-        if batch.ordered && stopped.contains(&*delivery.key) {
-            continue;
-        }
-        match members {
-            Ok(_) => good.push(i),
-            Err(why) => {
-                stopped.insert(&*delivery.key);
-                bad.push((i, *why));
-            }
-        }
-    }
-    (good, bad)
 }
 
 /// One INSERT for all rows, or as few as SQLite's limit on variables allows.

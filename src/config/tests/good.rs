@@ -143,3 +143,12 @@ fn a_config_file_is_read_with_the_dot_env_beside_it() {
     let message = super::super::read(&file, KINDS).unwrap_err().to_string();
     assert!(message.contains(".env:2:1: error: not an assignment"), "{message}");
 }
+
+#[test]
+fn bytes_that_are_not_text_are_told_at_their_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.toml");
+    std::fs::write(&file, b"# \xc3\xa9\n# \xc3\xa9 caf\xe9\n").unwrap();
+    let message = super::super::read(&file, KINDS).unwrap_err().to_string();
+    assert!(message.contains("config.toml:2:8: error: is not UTF-8"), "{message}");
+}

@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::event;
 use crate::journal::{
-    Append, AppendError, Chunk, JournalError, OnFailure, Position, Progress, Record, Settlement, SinkState, Told,
+    Append, AppendError, Bell, Chunk, JournalError, OnFailure, Position, Progress, Record, Settlement, SinkState, Told,
     TypeCount,
 };
 use crate::verify::Hmac;
@@ -56,7 +56,7 @@ enum Does {
 struct FakeJournal {
     does: Mutex<Does>,
     records: Mutex<Vec<(Record, OnFailure)>>,
-    hanging: Mutex<Vec<Told>>,
+    hanging: Mutex<Vec<(Told, Option<Bell>)>>,
 }
 
 impl FakeJournal {
@@ -78,8 +78,9 @@ impl FakeJournal {
 
     /// Tells everybody who waits, for good.
     fn tell(&self, progress: Progress) {
-        for mut told in std::mem::take(&mut *self.hanging.lock().unwrap()) {
+        for (mut told, bell) in std::mem::take(&mut *self.hanging.lock().unwrap()) {
             told(progress.clone());
+            bell.iter().for_each(|bell| bell());
         }
     }
 }
@@ -90,18 +91,19 @@ const FAILED: Progress = Progress::Failed(AppendError::QueueFull);
 #[async_trait]
 impl Journal for FakeJournal {
     fn append_all(&self, records: Vec<Append>) {
-        for Append { record, on_failure, mut told } in records {
+        for Append { record, on_failure, mut told, bell } in records {
             self.records.lock().unwrap().push((record, on_failure));
             match &*self.does.lock().unwrap() {
                 Does::Flush => told(DURABLE),
-                Does::Hang => self.hanging.lock().unwrap().push(told),
+                Does::Hang => self.hanging.lock().unwrap().push((told, bell.clone())),
                 Does::Risk => {
                     told(Progress::AtRisk);
-                    self.hanging.lock().unwrap().push(told);
+                    self.hanging.lock().unwrap().push((told, bell.clone()));
                 }
                 Does::Fail => told(FAILED),
                 Does::Forget => drop(told),
             }
+            bell.iter().for_each(|bell| bell());
         }
     }
     async fn read(&self, from: Position, _: u64) -> Result<Chunk, JournalError> {

@@ -46,17 +46,22 @@ fn a_tail_torn_at_any_byte_of_the_last_record_is_cut_and_the_journal_goes_on() {
     for cut in ends[2]..ends[3] {
         let world = World::new();
         let last = world.crashed_after(3)[2];
-        edit(&only_segment(&world), |bytes| bytes.truncate(cut));
+        let mut left = 0;
+        edit(&only_segment(&world), |bytes| {
+            bytes.truncate(cut);
+            // Zeros at the very end are room that nothing was written to.
+            left = bytes[ends[2]..].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        });
         let recovered = goes_on(&world, &[0, 1], last);
-        assert_eq!(recovered.cut_bytes, (cut - ends[2]) as u64);
+        assert_eq!(recovered.cut_bytes, left as u64);
         assert_eq!((recovered.rot, recovered.torn), (vec![], vec![]), "cut at {cut}");
     }
 }
 
 #[test]
-fn a_tail_of_zeros_or_rubbish_is_cut() {
+fn a_tail_of_rubbish_is_cut() {
     let ends = offsets(3);
-    for byte in [0, 0xff, b'{'] {
+    for byte in [0xff, b'{'] {
         let world = World::new();
         let last = world.crashed_after(3)[2];
         edit(&only_segment(&world), |bytes| bytes[ends[2]..].fill(byte));

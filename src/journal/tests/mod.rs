@@ -1,5 +1,6 @@
 //! The journal as a whole, tested through its interface on a disk that can fail.
 
+mod ahead;
 mod append;
 mod damage;
 mod failing;
@@ -135,6 +136,8 @@ struct World {
     extra: Arc<AtomicU64>,
     cursors: Arc<MemoryCursors>,
     config: JournalConfig,
+    /// Bytes of zeros written ahead.
+    ahead: u64,
 }
 
 const START: i64 = 1_790_000_000_000_000;
@@ -152,6 +155,7 @@ impl World {
             extra: Arc::default(),
             cursors: Arc::default(),
             config,
+            ahead: 0,
         }
     }
 
@@ -169,6 +173,7 @@ impl World {
             clock: Arc::new(move || clock.load(Ordering::Relaxed)),
             salt: Arc::new(|| 0x5a17),
             pauses: (Duration::from_millis(1), Duration::from_millis(20)),
+            ahead: self.ahead,
         };
         let extra = Box::new(move || extra.load(Ordering::Relaxed));
         LocalJournal::open_with(env, &self.dir, &self.config, Arc::clone(&self.cursors) as Arc<dyn Cursors>, extra)

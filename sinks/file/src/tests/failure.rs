@@ -91,6 +91,21 @@ async fn a_file_moved_or_deleted_behind_our_back_is_made_anew() {
 }
 
 #[tokio::test]
+async fn half_a_line_written_behind_our_back_is_moved_aside_and_spoils_none_of_ours() {
+    let world = World::new(RAW);
+    let sink = world.open().await;
+    world.put(&sink, "a", "one").await;
+    let mut file = fs::OpenOptions::new().append(true).open(world.path("out/a.jsonl")).unwrap();
+    file.write_all(b"whole\nhalf").unwrap();
+    world.put(&sink, "a", "two").await;
+    assert_eq!(world.text("out/a.jsonl"), "one\nwhole\ntwo\n");
+    assert_eq!(world.text("out/a.jsonl.foreign-tail-1"), "half");
+    file.set_len(2).unwrap();
+    world.put(&sink, "a", "three").await;
+    assert_eq!(world.text("out/a.jsonl"), "three\n");
+}
+
+#[tokio::test]
 async fn a_manifest_that_cannot_be_written_is_retried_and_no_file_is_made() {
     let world = World::new(RAW);
     let sink = world.open().await;

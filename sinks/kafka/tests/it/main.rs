@@ -5,7 +5,7 @@
 mod broker; // topics, what is in them, and brokers that stop and start
 mod kit; // configs, sinks and deliveries in one line
 
-mod bounce; // brokers that go away, under load and for a while, and what is still there after
+mod bounce; // brokers that go away, under load and for minutes, and what is still there after
 mod calls; // deadlines and dropped calls: what is left behind, and what is not
 mod config; // what is refused, with which words, and what is never shown
 mod conformance; // the suite every sink passes

@@ -1,4 +1,4 @@
-//! Payload → columns: what any SQL sink does alike. Knows JSON and names, no database and no SQL.
+//! Payload → columns: what any sink that fills a table does alike. Knows JSON and names, no database and no SQL.
 //!
 //! A payload is one JSON object; its members become columns of exactly the same name. Digits are never lost: a number
 //! keeps its text until a database's own code decides how to bind it.
@@ -9,6 +9,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+use crate::delivery::Batch;
 
 /// The column that is always the delivery's id.
 pub const EVENT_ID: &str = "event_id";
@@ -53,6 +55,26 @@ pub fn read(payload: &[u8]) -> Result<Members, &'static str> {
     }
 }
 
+/// Deliveries that can be rows, and those that cannot, with why. Where order is owed, what comes after a bad one of its
+/// key is in neither.
+pub fn sort_out<'r>(batch: &Batch, read: &[Result<Members, &'r str>]) -> (Vec<usize>, Vec<(usize, &'r str)>) {
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    let mut stopped = HashSet::new();
+    for (i, (delivery, members)) in batch.deliveries.iter().zip(read).enumerate() {
+        if batch.ordered && stopped.contains(&*delivery.key) {
+            continue;
+        }
+        match members {
+            Ok(_) => good.push(i),
+            Err(why) => {
+                stopped.insert(&*delivery.key);
+                bad.push((i, *why));
+            }
+        }
+    }
+    (good, bad)
+}
+
 /// The decimal as a float, where the float says the same number; whole numbers (no point, no exponent) never are one.
 pub fn exact_f64(digits: &str) -> Option<f64> {
     if !digits.contains(['.', 'e', 'E']) {
@@ -76,7 +98,8 @@ fn scientific(text: &str) -> Option<(bool, String, i64)> {
     Some((unsigned.is_some(), digits, exponent))
 }
 
-fn value(raw: &str) -> Value {
+/// Reads one JSON value, which must be valid.
+pub fn value(raw: &str) -> Value {
     match raw.as_bytes().first() {
         Some(b'n') => Value::Null,
         Some(b't') => Value::Bool(true),
@@ -85,7 +108,7 @@ fn value(raw: &str) -> Value {
         Some(b'"') => Value::Text(serde_json::from_str(raw).map(|Text(text)| text).unwrap_or_default()),
         Some(b'{' | b'[') => {
             let mut compact = Vec::with_capacity(raw.len());
-            sink_api::json::strip_whitespace(raw.as_bytes(), &mut compact);
+            crate::json::strip_whitespace(raw.as_bytes(), &mut compact);
             Value::Json(String::from_utf8_lossy(&compact).into_owned())
         }
         _ => raw.parse().map_or_else(|_| Value::Number(raw.to_owned()), Value::Integer),

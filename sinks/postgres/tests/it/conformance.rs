@@ -1,0 +1,78 @@
+//! The suite of `sink-testkit`, with a server of its own that goes away as its target.
+
+use async_trait::async_trait;
+use sink_api::{BuildError, Sink, SinkConfig};
+use sink_testkit::{EventBuilder, Has, MARKER, Repeats, Subject, event};
+
+use crate::server::{Bench, Server, connect, texts};
+use crate::table;
+
+struct Database {
+    bench: Bench,
+    /// How it goes away.
+    down: &'static str,
+}
+
+impl Database {
+    async fn new(down: &'static str, lines: &str) -> Option<Self> {
+        let setup = table(", message_id VARCHAR(255) NOT NULL, text TEXT, n INTEGER CHECK (n <> 13)");
+        let server = Server::own(&[])?;
+        let bench = Bench::on(server, &format!("setup = '''{setup}'''\n{lines}")).await;
+        Some(Self { bench, down })
+    }
+}
+
+#[async_trait]
+impl Subject for Database {
+    fn config(&self) -> &dyn SinkConfig {
+        self.bench.config.as_ref()
+    }
+
+    async fn open(&self) -> Result<Box<dyn Sink>, BuildError> {
+        self.bench.build().await
+    }
+
+    async fn delivered(&self) -> Vec<String> {
+        let client = connect(self.bench.server.bare()).await;
+        texts(&client, &format!("SELECT event_id FROM {}.t ORDER BY id", self.bench.schema)).await
+    }
+
+    fn event(&self, subject: &str) -> EventBuilder {
+        event("t").subject(subject).json(format!(r#"{{"message_id":"{subject}","text":"{MARKER}"}}"#))
+    }
+
+    fn poison(&self) -> Has<EventBuilder> {
+        Has::Yes(event("t").json(format!(r#"{{"message_id":"{MARKER}","n":13}}"#)))
+    }
+
+    async fn take_down(&self) -> Has<()> {
+        self.bench.server.order(self.down);
+        Has::Yes(())
+    }
+
+    async fn bring_up(&self) {
+        self.bench.server.order("start");
+    }
+
+    fn repeats(&self) -> Repeats {
+        Repeats::Never
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        vec![self.bench.server.password().to_owned()]
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keeps_the_contract() {
+    let Some(subject) = Database::new("stop", "connections = 2").await else { return };
+    let summary = sink_testkit::run_all(&subject).await.unwrap();
+    assert!(summary.excused.is_empty(), "{summary:?}");
+}
+
+#[tokio::test]
+async fn keeps_the_contract_on_one_thread_and_when_it_updates_and_when_the_server_is_killed() {
+    let Some(subject) = Database::new("kill", "on_conflict = \"update\"").await else { return };
+    let summary = sink_testkit::run_all(&subject).await.unwrap();
+    assert!(summary.excused.is_empty(), "{summary:?}");
+}

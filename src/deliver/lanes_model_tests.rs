@@ -1,0 +1,163 @@
+//! The lanes against a naive model: a list of what is pending, and what each batch under way holds.
+
+use proptest::prelude::*;
+use sink_testkit::event;
+
+use super::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Push(u8, u8),
+    Take(usize, u64),
+    Probe,
+    /// Ends a batch; each bit says whether the item comes back (and, in the second, whether it has to wait).
+    End(usize, u32, u32),
+    Wake,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..5_u8, 1..30_u8).prop_map(|(key, size)| Step::Push(key, size)),
+        3 => (1..6_usize, 1..60_u64).prop_map(|(events, bytes)| Step::Take(events, bytes)),
+        1 => Just(Step::Probe),
+        3 => (any::<usize>(), any::<u32>(), any::<u32>()).prop_map(|(n, back, wait)| Step::End(n, back, wait)),
+        1 => Just(Step::Wake),
+    ]
+}
+
+/// What the model knows of one delivery.
+#[derive(Clone, Debug)]
+struct Known {
+    offset: u64,
+    key: u8,
+    size: u64,
+    waits: bool,
+}
+
+struct Model {
+    ordered: bool,
+    pending: Vec<Known>,
+    flying: Vec<Vec<Item>>,
+}
+
+impl Model {
+    fn same_lane(&self, a: &Known, b: &Known) -> bool {
+        if self.ordered { a.key == b.key } else { a.offset == b.offset }
+    }
+
+    /// Neither behind one of its key that is under way or waits, nor waiting itself.
+    fn is_free(&self, one: &Known, flying: &[Known]) -> bool {
+        !flying.iter().any(|f| self.same_lane(f, one))
+            && !self.pending.iter().any(|p| p.offset <= one.offset && p.waits && self.same_lane(p, one))
+    }
+
+    /// Ends one of the batches under way. Of a key, what comes after one that comes back comes back, too.
+    fn end(&mut self, lanes: &mut Lanes, all: &[Known], (n, back, wait): (usize, u32, u32), due: Instant) {
+        if self.flying.is_empty() {
+            return;
+        }
+        let batch = self.flying.remove(n % self.flying.len());
+        let (mut again, mut done): (Vec<(Item, Option<Instant>)>, Vec<Item>) = Default::default();
+        let mut stopped: Vec<Known> = Vec::new();
+        for (i, item) in batch.into_iter().enumerate() {
+            let bit = |bits: u32| bits >> (i % 32) & 1 == 1;
+            let known = all[item.place.0.offset as usize].clone();
+            let follows = self.ordered && stopped.iter().any(|s| s.key == known.key);
+            if !follows && !bit(back) {
+                done.push(item);
+                continue;
+            }
+            let waits = !follows && bit(wait);
+            stopped.push(Known { waits, ..known });
+            again.push((item, waits.then_some(due)));
+        }
+        self.pending.append(&mut stopped);
+        self.pending.sort_by_key(|p| p.offset);
+        lanes.put_back(again, &done);
+    }
+
+    /// In journal order, as far as it fits; at least one.
+    fn take(&self, events: usize, bytes: u64, flying: &[Known]) -> Vec<u64> {
+        let mut out = Vec::new();
+        let mut sum = 0;
+        for one in self.pending.iter().filter(|p| self.is_free(p, flying)) {
+            if out.len() == events || (!out.is_empty() && sum + one.size > bytes) {
+                break;
+            }
+            sum += one.size;
+            out.push(one.offset);
+        }
+        out
+    }
+}
+
+/// Takes all there is, in batches, and says in order what it was.
+fn drain(lanes: &mut Lanes) -> Vec<u64> {
+    let mut out: Vec<u64> = Vec::new();
+    loop {
+        let batch = lanes.take(3, 20);
+        if batch.is_empty() {
+            out.sort_unstable();
+            return out;
+        }
+        out.extend(batch.iter().map(|i| i.place.0.offset));
+        lanes.put_back(vec![], &batch);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+    #[test]
+    fn lanes_do_what_a_list_would(ordered: bool, steps in prop::collection::vec(step(), 1..120)) {
+        let mut lanes = Lanes::new(ordered);
+        let mut model = Model { ordered, pending: Vec::new(), flying: Vec::new() };
+        let mut all: Vec<Known> = Vec::new();
+        let now = Instant::now();
+        let due = now + Duration::from_secs(60);
+        for step in steps {
+            let flying: Vec<Known> =
+                model.flying.iter().flatten().map(|i| all[i.place.0.offset as usize].clone()).collect();
+            match step {
+                Step::Push(key, size) => {
+                    let known = Known { offset: all.len() as u64, key, size: u64::from(size), waits: false };
+                    let delivery = Arc::new(event("t").subject(&key.to_string()).body("x".repeat(size.into())).delivery());
+                    let place = (Position { shard: 0, offset: known.offset }, 0);
+                    lanes.push(Item { place, delivery, attempts: 0, first: None, told: None });
+                    all.push(known.clone());
+                    model.pending.push(known);
+                }
+                Step::Take(events, bytes) => {
+                    let expected = model.take(events, bytes, &flying);
+                    let got = lanes.take(events, bytes);
+                    let offsets: Vec<u64> = got.iter().map(|i| i.place.0.offset).collect();
+                    prop_assert_eq!(&offsets, &expected);
+                    model.pending.retain(|p| !offsets.contains(&p.offset));
+                    if !got.is_empty() { model.flying.push(got); }
+                }
+                Step::Probe => {
+                    let heads = |p: &&Known| !flying.iter().any(|f| model.same_lane(f, p));
+                    let any = model.pending.iter().any(|p| heads(&p));
+                    let got = lanes.take_probe(None, now);
+                    prop_assert_eq!(got.is_some(), any);
+                    if let Some(item) = got {
+                        let offset = item.place.0.offset;
+                        let first = model.pending.iter().find(|p| model.same_lane(p, &all[offset as usize]));
+                        prop_assert_eq!(first.map(|p| p.offset), Some(offset), "not the first of its lane");
+                        model.pending.retain(|p| p.offset != offset);
+                        model.flying.push(vec![item]);
+                    }
+                }
+                Step::End(n, back, wait) => model.end(&mut lanes, &all, (n, back, wait), due),
+                Step::Wake => {
+                    lanes.wake(due);
+                    model.pending.iter_mut().for_each(|p| p.waits = false);
+                }
+            }
+        }
+        model.flying.drain(..).for_each(|batch| lanes.put_back(vec![], &batch));
+        lanes.wake(due);
+        let expected: Vec<u64> = model.pending.iter().map(|p| p.offset).collect();
+        prop_assert_eq!(drain(&mut lanes), expected, "nothing is left behind");
+        prop_assert!(lanes.lanes.is_empty() && lanes.ready.is_empty() && lanes.waiting_keys.is_empty());
+    }
+}
