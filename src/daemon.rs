@@ -148,7 +148,7 @@ fn front(config: &Config, store: &Store, unmatched: &Arc<Unmatched>) -> Result<A
 
 /// The longest window of any source, back from now, in microseconds.
 fn dedupe_since(config: &Config) -> i64 {
-    let longest = config.sources.iter().filter_map(|s| s.config.dedupe.window()).max().unwrap_or_default();
+    let longest = config.sources.iter().map(|s| s.config.dedupe_window()).max().unwrap_or_default();
     let micros = i64::try_from(longest.as_micros()).unwrap_or(i64::MAX);
     Timestamp::now().as_microsecond().saturating_sub(micros)
 }

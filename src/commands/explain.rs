@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use sink_api::{Event, Timestamp, Uuid};
 
 use super::{Failure, source};
 use crate::config::{Config, Masks, Source};
-use crate::ingress::config::SourceKind;
-use crate::ingress::typing;
+use crate::ingress::place::Reading;
 use crate::route::{Destination, Explanation, explain};
 
 /// `explain`.
@@ -52,9 +52,9 @@ Exit codes: 0 explained (also where nothing matches), 1 EVENT.json cannot be rea
 /// A file that cannot be read, a source that is not there.
 pub fn run(config: &Config, args: &ExplainArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let source = source(config, args.source.as_deref())?;
-    let headers = headers(&args.header, source)?;
+    let headers = headers(&args.header)?;
     let body = read(&args.event, config.server.max_body.0)?;
-    let explanation = explained(config, source, headers, body);
+    let explanation = explained(config, source, headers, body)?;
     if args.json {
         let json = serde_json::to_string(&explanation).map_err(io::Error::from)?;
         return Ok(writeln!(out, "{json}")?);
@@ -62,8 +62,8 @@ pub fn run(config: &Config, args: &ExplainArgs, out: &mut dyn Write) -> Result<(
     Ok(write!(out, "{explanation}")?)
 }
 
-fn explained(config: &Config, source: &Source, headers: Vec<(String, String)>, body: Bytes) -> Explanation {
-    let event = Arc::new(event(source, headers, body));
+fn explained(config: &Config, source: &Source, headers: HeaderMap, body: Bytes) -> Result<Explanation, Failure> {
+    let event = Arc::new(event(source, &headers, body)?);
     let sinks: Vec<Destination> = config
         .sinks
         .iter()
@@ -74,29 +74,30 @@ fn explained(config: &Config, source: &Source, headers: Vec<(String, String)>, b
             key: sink.keys.key.clone(),
         })
         .collect();
-    masked(explain(&config.rules, &sinks, &event), &config.masks)
+    Ok(masked(explain(&config.rules, &sinks, &event), &config.masks))
 }
 
 /// What the daemon would make of the body, accepted now.
-fn event(source: &Source, headers: Vec<(String, String)>, body: Bytes) -> Event {
-    let envelope = match source.config.kind {
-        SourceKind::Interakt => typing::interakt(&body),
-    };
+fn event(source: &Source, headers: &HeaderMap, body: Bytes) -> Result<Event, Failure> {
+    let filled = source.config.with_preset().map_err(|error| Failure::Refused(error.to_string()))?;
+    let reading = Reading::of(&filled).map_err(|_| Failure::Refused("the source has faults".into()))?;
+    let envelope = reading.envelope(headers, &body);
     let id = Uuid::now_v7();
     let subject: Arc<str> = envelope.subject.into();
-    Event {
+    let kind = envelope.kind.into();
+    Ok(Event {
         key: if subject.is_empty() { id.to_string().into() } else { Arc::clone(&subject) },
         id,
         source: source.name.as_str().into(),
-        kind: envelope.kind.into(),
+        kind,
         subject,
         time: Timestamp::now(),
         method: "POST".into(),
         path: source.config.path.as_str().into(),
         remote: "127.0.0.1".into(),
-        headers: headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        headers: kept(headers, source),
         body,
-    }
+    })
 }
 
 /// A config's values may come out of a sink's templates and messages. Payloads are the event's own.
@@ -111,23 +112,33 @@ fn masked(mut explanation: Explanation, masks: &Masks) -> Explanation {
     explanation
 }
 
-/// The headers the daemon would keep with the event; a remark about those it would not.
-fn headers(given: &[String], source: &Source) -> Result<Vec<(String, String)>, Failure> {
-    let mut kept = Vec::new();
+/// `NAME:VALUE`, each.
+pub(super) fn headers(given: &[String]) -> Result<HeaderMap, Failure> {
+    let mut headers = HeaderMap::new();
     for header in given {
-        let (name, value) = header
-            .split_once(':')
-            .filter(|(name, _)| http::HeaderName::from_bytes(name.trim().as_bytes()).is_ok())
-            .ok_or_else(|| Failure::Usage(format!("--header `{header}`: expected NAME:VALUE")))?;
-        let name = name.trim().to_ascii_lowercase();
-        if source.config.keep_headers.iter().any(|keep| keep.eq_ignore_ascii_case(&name)) {
-            kept.push((name, value.trim().to_owned()));
+        let parts = header.split_once(':').and_then(|(name, value)| {
+            let name = HeaderName::from_bytes(name.trim().as_bytes()).ok()?;
+            Some((name, HeaderValue::from_str(value.trim()).ok()?))
+        });
+        let (name, value) = parts.ok_or_else(|| Failure::Usage(format!("--header `{header}`: expected NAME:VALUE")))?;
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+/// The headers the daemon would keep with the event; a remark about those it would not.
+fn kept(given: &HeaderMap, source: &Source) -> Vec<(Arc<str>, Arc<str>)> {
+    let keep = source.config.kept_headers();
+    let mut kept = Vec::new();
+    for (name, value) in given {
+        if keep.iter().any(|keep| keep.eq_ignore_ascii_case(name.as_str())) {
+            kept.push((name.as_str().into(), String::from_utf8_lossy(value.as_bytes()).into()));
         } else {
             // A remark; nobody left to tell where standard error is gone.
             let _ = writeln!(io::stderr(), "remark: `{name}` is not in keep_headers of [sources.{}]", source.name);
         }
     }
-    Ok(kept)
+    kept
 }
 
 /// The body, of at most as many bytes as the daemon would take.

@@ -12,20 +12,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use reqwest::{Client, Url};
 use serde::{Deserialize, Serialize};
 use sink_api::fault::nearest;
-use sink_api::{Bytes, Size, Timestamp};
+use sink_api::{Bytes, Size, Timestamp, Uuid};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::explain::headers;
 use super::samples::{Round, SAMPLES, Sample};
 use super::{Failure, block_on, source};
 use crate::config::{Config, Source};
 use crate::ingress::config::SourceKind;
-use crate::ingress::{listener, typing};
-use crate::verify::HmacSha256;
+use crate::ingress::listener;
+use crate::ingress::signer::Signer;
 
 /// `send`.
 #[derive(Debug, Args)]
@@ -48,6 +50,9 @@ pub struct SendArgs {
     /// The source to sign for; not needed where there is one
     #[arg(long, short, value_name = "NAME")]
     pub source: Option<String>,
+    /// A request header, NAME:VALUE; may be given several times
+    #[arg(long, short = 'H', value_name = "K:V")]
+    pub header: Vec<String>,
     /// One JSON object a line on standard output: each answer, then the sum
     #[arg(long)]
     pub json: bool,
@@ -56,17 +61,19 @@ pub struct SendArgs {
 /// For `--help`.
 pub const HELP: &str = "\
 The samples of one round tell the history of one message: sent, delivered, read, clicked.
-Their ids and times are fresh, so that a repeat is a new webhook. Files are sent byte for byte,
+Their ids and times are fresh, so that a repeat is a new webhook. They are Interakt's; for a
+source of another kind a small body of --type is made up. Files are sent byte for byte,
 so that a repeat is a duplicate.
 
 Examples:
   hookrelay send                            one of each of the 18 types
   hookrelay send --type message_received
   hookrelay send body.json                  this body, signed
+  hookrelay send --source gh -H 'x-github-event: push' push.json
   hookrelay send --count 1000 --rate 200    18000 webhooks at 200 a second
   hookrelay send --url https://relay.example.com --json
 
-Exit codes: 0 every answer was 200, 1 one was not, 69 the daemon does not answer,
+Exit codes: 0 every answer was 200 (or the source's status), 1 one was not, 69 the daemon does not answer,
 78 the config has faults.";
 
 /// Rounds under way at once.
@@ -85,7 +92,14 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// What is sent, once per round.
 enum Payload {
     Sample(&'static Sample),
-    File { kind: String, body: Bytes },
+    /// A small body of this type.
+    Made {
+        kind: String,
+    },
+    File {
+        kind: String,
+        body: Bytes,
+    },
 }
 
 /// What came of one request.
@@ -133,6 +147,9 @@ struct Sum {
 /// Nobody answers; an answer is not 200; a file or type is not there.
 pub fn run(config: &Config, args: &SendArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let source = source(config, args.source.as_deref())?;
+    let signer = Signer::of(&source.config).map_err(|faults| {
+        Failure::Refused(faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>().join("; "))
+    })?;
     let post = Post {
         url: url(config, source, args.url.as_deref())?,
         client: Client::builder()
@@ -142,12 +159,9 @@ pub fn run(config: &Config, args: &SendArgs, out: &mut dyn Write) -> Result<(), 
             .user_agent(concat!("hookrelay-send/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| Failure::Refused(format!("no HTTP client: {error}")))?,
-        signer: HmacSha256::new(source.config.secret.expose().as_bytes(), None)
-            .map_err(|error| Failure::Refused(error.to_string()))?,
-        header: match source.config.kind {
-            SourceKind::Interakt => "interakt-signature",
-        },
-        payloads: payloads(args)?,
+        payloads: payloads(args, source.config.kind, &signer)?,
+        headers: headers(&args.header)?,
+        signer,
         rounds: args.count,
         gap: gap(args.rate)?,
         first: Timestamp::now(),
@@ -155,10 +169,14 @@ pub fn run(config: &Config, args: &SendArgs, out: &mut dyn Write) -> Result<(), 
         next_round: AtomicU64::new(0),
         sent: AtomicU64::new(0),
     };
-    block_on(work(Arc::new(post), args, out))
+    let success = source.config.status.unwrap_or(200);
+    block_on(work(Arc::new(post), args, success, out))
 }
 
-fn payloads(args: &SendArgs) -> Result<Vec<Payload>, Failure> {
+fn payloads(args: &SendArgs, of: SourceKind, signer: &Signer) -> Result<Vec<Payload>, Failure> {
+    if of != SourceKind::Interakt && args.files.is_empty() {
+        return Ok(vec![Payload::Made { kind: args.kind.clone().unwrap_or_else(|| "sample".into()) }]);
+    }
     if let Some(kind) = &args.kind {
         let sample = SAMPLES.iter().find(|sample| sample.kind == kind).ok_or_else(|| {
             let near = nearest(kind, SAMPLES.iter().map(|s| s.kind));
@@ -171,6 +189,7 @@ fn payloads(args: &SendArgs) -> Result<Vec<Payload>, Failure> {
     if args.files.is_empty() {
         return Ok(SAMPLES.iter().map(Payload::Sample).collect());
     }
+    let given = headers(&args.header)?;
     let read = |file: &PathBuf| {
         let mut body = Vec::new();
         let read = File::open(file).and_then(|f| f.take(MAX_FILE.0 + 1).read_to_end(&mut body));
@@ -178,7 +197,7 @@ fn payloads(args: &SendArgs) -> Result<Vec<Payload>, Failure> {
         if body.len() as u64 > MAX_FILE.0 {
             return Err(Failure::Refused(format!("{}: larger than 65 MiB", file.display())));
         }
-        let kind = typing::interakt(&body).kind.into_owned();
+        let kind = signer.kind(&given, &body);
         Ok(Payload::File { kind, body: body.into() })
     };
     args.files.iter().map(read).collect()
@@ -221,8 +240,8 @@ fn url(config: &Config, source: &Source, asked: Option<&str>) -> Result<Url, Fai
 struct Post {
     url: Url,
     client: Client,
-    signer: HmacSha256,
-    header: &'static str,
+    signer: Signer,
+    headers: HeaderMap,
     payloads: Vec<Payload>,
     rounds: u64,
     gap: Option<Duration>,
@@ -251,6 +270,11 @@ impl Post {
                 self.wait_for_turn().await;
                 let answer = match payload {
                     Payload::Sample(sample) => self.post(sample.kind, round.body(sample).into()).await,
+                    Payload::Made { kind } => {
+                        let id = Uuid::now_v7().to_string();
+                        let body = self.signer.sample(kind, &id, &Timestamp::now().to_string());
+                        self.post(kind, body.into()).await
+                    }
                     Payload::File { kind, body } => self.post(kind, body.clone()).await,
                 };
                 if answers.send(answer).await.is_err() {
@@ -271,8 +295,15 @@ impl Post {
 
     async fn post(&self, kind: &str, body: Bytes) -> Answer {
         let begun = Instant::now();
-        let request = self.client.post(self.url.clone()).header(self.header, self.signer.sign(&body));
-        let sent = request.header("content-type", "application/json").body(body).send().await;
+        let id = Uuid::now_v7().to_string();
+        let signed = self.signer.sign(&self.headers, kind, &id, Timestamp::now().as_second(), &body);
+        let mut url = self.url.clone();
+        if let Some((name, value)) = &signed.query {
+            url.query_pairs_mut().append_pair(name, value);
+        }
+        let mut headers = signed.headers;
+        headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+        let sent = self.client.post(url).headers(headers).body(body).send().await;
         let mut answer = Answer {
             kind: kind.to_owned(),
             status: 0,
@@ -289,6 +320,8 @@ impl Post {
                 (answer.id, answer.duplicate, answer.error) = (said.id, said.duplicate, said.error);
             }
             Err(error) => {
+                // The query may hold a token.
+                let error = error.without_url();
                 answer.refused = error.is_connect();
                 answer.error = Some(reason(&error));
             }
@@ -320,14 +353,14 @@ fn reason(error: &reqwest::Error) -> String {
 }
 
 /// Sends everything and prints what comes back.
-async fn work(post: Arc<Post>, args: &SendArgs, out: &mut dyn Write) -> Result<(), Failure> {
+async fn work(post: Arc<Post>, args: &SendArgs, success: u16, out: &mut dyn Write) -> Result<(), Failure> {
     let (answers, mut answered) = mpsc::channel(QUEUE);
     let mut rounds = JoinSet::new();
     for _ in 0..post.rounds.min(MAX_ROUNDS) {
         rounds.spawn(Arc::clone(&post).rounds(answers.clone()));
     }
     drop(answers);
-    let mut tally = Tally::new(args, post.total());
+    let mut tally = Tally::new(args, post.total(), success);
     while let Some(answer) = answered.recv().await {
         if answer.refused && tally.answered == 0 {
             return Err(Failure::Unavailable(not_there(&post.url, answer.error.as_deref(), args)));
@@ -353,6 +386,8 @@ struct Tally {
     json: bool,
     each: bool,
     total: u64,
+    /// The status of success.
+    success: u16,
     answered: u64,
     duplicate: u64,
     /// By type and status.
@@ -362,9 +397,19 @@ struct Tally {
 }
 
 impl Tally {
-    fn new(args: &SendArgs, total: u64) -> Self {
+    fn new(args: &SendArgs, total: u64, success: u16) -> Self {
         let (json, each) = (args.json, args.count == 1);
-        Self { json, each, total, answered: 0, duplicate: 0, by: BTreeMap::new(), begun: Instant::now(), bar: None }
+        Self {
+            json,
+            each,
+            total,
+            success,
+            answered: 0,
+            duplicate: 0,
+            by: BTreeMap::new(),
+            begun: Instant::now(),
+            bar: None,
+        }
     }
 
     fn add(&mut self, answer: &Answer, out: &mut dyn Write) -> Result<(), Failure> {
@@ -403,7 +448,7 @@ impl Tally {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        let ok: u64 = self.by.iter().filter(|((_, status), _)| *status == 200).map(|(_, n)| n).sum();
+        let ok: u64 = self.by.iter().filter(|((_, status), _)| *status == self.success).map(|(_, n)| n).sum();
         let failed = self.answered - ok;
         if self.json {
             let sum = Sum { sent: self.answered, ok, duplicate: self.duplicate, failed, seconds: took.as_secs_f64() };
@@ -415,12 +460,18 @@ impl Tally {
                 }
             }
             let repeats = if self.duplicate > 0 { format!(", {} duplicate", self.duplicate) } else { String::new() };
-            writeln!(out, "{ok} of {} answered 200{repeats}, in {:.2} s", self.answered, took.as_secs_f64())?;
+            writeln!(
+                out,
+                "{ok} of {} answered {}{repeats}, in {:.2} s",
+                self.answered,
+                self.success,
+                took.as_secs_f64()
+            )?;
         }
         if failed == 0 {
             return Ok(());
         }
-        Err(Failure::Refused(format!("{failed} of {} were not answered 200", self.answered)))
+        Err(Failure::Refused(format!("{failed} of {} were not answered {}", self.answered, self.success)))
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::config::tests::{SOURCE, config};
+use crate::verify::Hmac;
 
 /// What came in: type, body.
 type Seen = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
@@ -30,7 +31,7 @@ fn server(status: u16) -> (String, Seen) {
 }
 
 fn serve(stream: TcpStream, status: u16, seen: &Seen) -> Option<()> {
-    let verifier = HmacSha256::new(b"a-long-secret", None).unwrap();
+    let verifier = Hmac::new(b"a-long-secret", None).unwrap();
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut stream = stream;
     loop {
@@ -55,14 +56,14 @@ fn serve(stream: TcpStream, status: u16, seen: &Seen) -> Option<()> {
             (true, 200) => (200, format!(r#"{{"id":"id-{}"}}"#, seen.lock().unwrap().len())),
             (true, other) => (other, r#"{"error":"no"}"#.to_owned()),
         };
-        seen.lock().unwrap().push((typing::interakt(&body).kind.into_owned(), body));
+        seen.lock().unwrap().push((crate::ingress::typing::interakt(&body).kind.into_owned(), body));
         let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", answer.len());
         stream.write_all(format!("{head}{answer}").as_bytes()).ok()?;
     }
 }
 
 fn args() -> SendArgs {
-    SendArgs { files: vec![], kind: None, count: 1, rate: None, url: None, source: None, json: false }
+    SendArgs { files: vec![], kind: None, count: 1, rate: None, url: None, source: None, header: vec![], json: false }
 }
 
 fn send(address: &str, args: &SendArgs) -> (Result<(), Failure>, String) {

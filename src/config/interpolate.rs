@@ -11,8 +11,18 @@ use super::faults::Report;
 use super::mask::{Leaf, Part};
 
 /// Keys whose values are secrets even where they are written out in the file.
-const SECRET_KEYS: &[&str] =
-    &["secret", "previous_secret", "token", "password", "bearer", "basic", "sign", "headers", "api_key"];
+const SECRET_KEYS: &[&str] = &[
+    "secret",
+    "previous_secret",
+    "token",
+    "verify_token",
+    "password",
+    "bearer",
+    "basic",
+    "sign",
+    "headers",
+    "api_key",
+];
 
 /// Fills in all strings below a table.
 pub(super) struct Filler<'a, 't> {

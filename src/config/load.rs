@@ -15,7 +15,7 @@ use super::faults::{Faults, Report};
 use super::interpolate::Filler;
 use super::sinks::{self, SinkEntry, a};
 use super::{Config, Source, later, limits, place};
-use crate::ingress::check::{check_server, check_source, check_sources};
+use crate::ingress::check::{check_server, check_source, check_sources, lacks_secret};
 use crate::ingress::config::{ServerConfig, SourceConfig};
 use crate::journal::JournalConfig;
 use crate::route::{BuiltinEval, INTERNAL_SOURCE, RouteConfig, RuleSet};
@@ -221,7 +221,12 @@ impl<'t> Loader<'t> {
                 let message = format!("the name `{INTERNAL_SOURCE}` is kept for the daemon's own events");
                 self.report.error(&place, header.clone(), message, None);
             }
-            if let Some((config, kept)) = self.read::<SourceConfig>(&place, (table, header.clone())) {
+            let lacking = lacks_secret(table.get_ref());
+            let read = self.read::<SourceConfig>(&place, (table, header.clone()));
+            if let (None, Some(fault)) = (&read, lacking) {
+                self.report.faults(&place, vec![fault], &DeTable::new(), &header);
+            }
+            if let Some((config, kept)) = read {
                 self.report.faults(&place, check_source(&name, &config), &kept, &header);
                 sources.push((name.clone(), config));
                 places.push((kept, header));

@@ -1,6 +1,7 @@
-//! Tests of the config as a whole. `bad` holds the table of bad configs, `good` what a good one comes to.
+//! Tests of the config as a whole. `bad` and `bad_sources` hold the tables of bad configs, `good` what a good one comes to.
 
 mod bad;
+mod bad_sources;
 mod example;
 mod good;
 mod secrets;
@@ -58,6 +59,9 @@ pub(crate) fn config_with(text: &str, variables: &[(&str, &str)]) -> Config {
 fn read(text: &str, env: &FakeEnv) -> Result<Config, Faults> {
     load(text, Path::new("/etc/relay/config.toml"), env, KINDS)
 }
+
+/// A bad config behind [`SOURCE`] (line 1), and what must be found in its faults: `LINE:COL` and texts.
+struct Bad(&'static str, &'static [&'static str]);
 
 fn faults(text: &str, env: &FakeEnv) -> String {
     read(text, env).map(|_| ()).unwrap_err().to_string()

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use http::HeaderName;
-use sink_api::{Fault, Period, Secret, Size};
+use sink_api::{Fault, Period, Size};
 
-use super::config::{DedupeWindow, MAX_BODY_LIMIT, ServerConfig, SourceConfig};
+pub use super::check_source::{check_source, lacks_secret};
+use super::config::{MAX_BODY_LIMIT, ServerConfig, SourceConfig};
 use super::listener;
 
 /// Bounds of `max_header_bytes`: what any honest request needs, and what no honest one does.
@@ -45,41 +45,6 @@ pub fn check_server(server: &ServerConfig) -> Vec<Fault> {
     faults
 }
 
-/// All faults of `[sources.NAME]`. Never shows a secret.
-pub fn check_source(name: &str, source: &SourceConfig) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    let mut demand = |good: bool, key: &str, message: String| {
-        if !good {
-            faults.push(Fault::at_key(key, message));
-        }
-    };
-    let path = &source.path;
-    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '"' | '<' | '>' | '\\' | '`' | '{' | '}');
-    demand(
-        path.starts_with('/') && path.chars().all(plain),
-        "path",
-        format!("path `{path}` must start with `/` and hold no query, fragment, blanks or characters outside ASCII"),
-    );
-    demand(
-        !is_blank(&source.secret),
-        "secret",
-        format!("secret is empty; without it anybody could send to source `{name}`"),
-    );
-    let previous = source.previous_secret.as_ref();
-    demand(!previous.is_some_and(is_blank), "previous_secret", "previous_secret is empty; leave it out instead".into());
-    demand(
-        source.dedupe != DedupeWindow::For(Period(Duration::ZERO)),
-        "dedupe",
-        "dedupe must be more than 0; \"off\" switches it off".into(),
-    );
-    demand(is_positive(source.ack_deadline), "ack_deadline", "ack_deadline must be more than 0".into());
-    for header in &source.keep_headers {
-        let good = HeaderName::from_bytes(header.as_bytes()).is_ok();
-        demand(good, "keep_headers", format!("keep_headers: `{header}` is not a header name"));
-    }
-    faults
-}
-
 /// Faults between sources: two with one path. Each belongs to the source it comes with.
 pub fn check_sources(sources: &[(String, SourceConfig)]) -> Vec<(String, Fault)> {
     let mut faults = Vec::new();
@@ -92,10 +57,6 @@ pub fn check_sources(sources: &[(String, SourceConfig)]) -> Vec<(String, Fault)>
     faults
 }
 
-fn is_blank(secret: &Secret) -> bool {
-    secret.expose().trim().is_empty()
-}
-
-fn is_positive(period: Period) -> bool {
+pub(super) fn is_positive(period: Period) -> bool {
     period.0 > Duration::ZERO
 }

@@ -1,10 +1,17 @@
 //! `[server]` and `[sources.*]` in `config.toml`.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use sink_api::settings::one_or_many;
 use sink_api::{Period, Secret, Size};
+
+pub use super::kinds::SourceKind;
+use crate::verify::hmac::{Algorithm, Encoding};
 
 /// The listener's table.
 #[derive(Clone, Debug, Deserialize)]
@@ -55,14 +62,6 @@ impl Default for ServerConfig {
     }
 }
 
-/// What kind of source it is. Presets are data; one so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SourceKind {
-    /// Interakt (WhatsApp Business).
-    Interakt,
-}
-
 /// What a source answers while the journal cannot write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -73,18 +72,18 @@ pub enum OnJournalFailure {
     Refuse,
 }
 
-/// How long repeats are recognised.
+/// A span of time that can be switched off: how long repeats are recognised, how old a signature may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DedupeWindow {
-    /// Never.
+pub enum Window {
+    /// Not at all.
     Off,
     /// For this long.
     For(Period),
 }
 
-impl DedupeWindow {
+impl Window {
     /// How long, where it is on.
-    pub fn window(self) -> Option<std::time::Duration> {
+    pub fn window(self) -> Option<Duration> {
         match self {
             Self::Off => None,
             Self::For(period) => Some(period.0),
@@ -92,7 +91,7 @@ impl DedupeWindow {
     }
 }
 
-impl<'de> Deserialize<'de> for DedupeWindow {
+impl<'de> Deserialize<'de> for Window {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
         if text == "off" {
@@ -108,45 +107,184 @@ impl<'de> Deserialize<'de> for DedupeWindow {
     }
 }
 
-/// One `[sources.NAME]` table.
+/// Where something is found in a request: `{ header = "…" }`, `{ body = ".path" }` or `{ value = "…" }`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Place {
+    /// A request header.
+    pub header: Option<String>,
+    /// A path into the JSON body.
+    pub body: Option<String>,
+    /// Always this.
+    pub value: Option<String>,
+}
+
+/// One place or several; the first that holds something counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places(pub Vec<Place>);
+
+impl<'de> Deserialize<'de> for Places {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = Places;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("{ header = \"…\" }, { body = \".path\" }, { value = \"…\" } or a list of these")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Places, A::Error> {
+                Place::deserialize(MapAccessDeserializer::new(map)).map(|one| Places(vec![one]))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Places, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(Places)
+            }
+        }
+        from.deserialize_any(OneOrMany)
+    }
+}
+
+/// A header of `name=value` pairs: which of them count.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PairNames {
+    /// The name of the digests.
+    pub signature: String,
+    /// The name of the time.
+    #[serde(default)]
+    pub time: Option<String>,
+}
+
+/// One `[sources.NAME]` table. Which keys belong to which kind is [`super::kinds`]'s business, what they mean the
+/// README's.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceConfig {
-    /// Preset.
+    /// Preset or scheme.
     pub kind: SourceKind,
     /// Request path, exact.
     pub path: String,
-    /// The shared secret. Empty is a fault.
-    pub secret: Secret,
+    /// The shared secret or token. Empty is a fault.
+    #[serde(default)]
+    pub secret: Option<Secret>,
     /// Still accepted while the secret is being changed.
     #[serde(default)]
     pub previous_secret: Option<Secret>,
-    /// Window of dedupe.
-    #[serde(default = "ten_minutes")]
-    pub dedupe: DedupeWindow,
-    /// What to answer while the journal cannot write. Interakt never sends again: accept.
-    #[serde(default = "accept")]
-    pub on_journal_failure: OnJournalFailure,
+    /// What Meta's `hub.verify_token` must be.
+    #[serde(default)]
+    pub verify_token: Option<Secret>,
+    /// How long repeats are recognised; by default 10 minutes for Interakt, not at all for others.
+    #[serde(default)]
+    pub dedupe: Option<Window>,
+    /// What to answer while the journal cannot write; by default `accept` for Interakt, `refuse` for others.
+    #[serde(default)]
+    pub on_journal_failure: Option<OnJournalFailure>,
     /// How long a flush is waited for before `on_journal_failure` applies.
     #[serde(default = "ack_deadline")]
     pub ack_deadline: Period,
-    /// Request headers kept with the event (lower case). Never authorization, cookie or the signature.
-    #[serde(default = "keep_headers")]
-    pub keep_headers: Vec<String>,
+    /// Request headers kept with the event (lower case). Never authorization, cookie, the signature or a token.
+    #[serde(default)]
+    pub keep_headers: Option<Vec<String>>,
+    /// The status of success, 200 to 299.
+    #[serde(default)]
+    pub status: Option<u16>,
+    /// Headers the signature or token may be in: the first that the request has.
+    #[serde(default, deserialize_with = "some_names")]
+    pub header: Option<Vec<String>>,
+    /// The query parameter the token is in.
+    #[serde(default)]
+    pub query: Option<String>,
+    /// The hash.
+    #[serde(default)]
+    pub algorithm: Option<Algorithm>,
+    /// How the digest is written.
+    #[serde(default)]
+    pub encoding: Option<Encoding>,
+    /// What stands in front of the digest or token.
+    #[serde(default)]
+    pub prefix: Option<String>,
+    /// The header's value is `name=value` pairs.
+    #[serde(default)]
+    pub pairs: Option<PairNames>,
+    /// What is signed, of `{body}`, `{time}`, `{id}` and text.
+    #[serde(default)]
+    pub signed: Option<String>,
+    /// Where it says when it was signed.
+    #[serde(default)]
+    pub time: Option<Places>,
+    /// Most between that time and now.
+    #[serde(default)]
+    pub tolerance: Option<Window>,
+    /// Where the event's type is.
+    #[serde(default, rename = "type")]
+    pub kind_of_event: Option<Places>,
+    /// Where the event's subject is.
+    #[serde(default)]
+    pub subject: Option<Places>,
+    /// Where the provider's id of the message is.
+    #[serde(default)]
+    pub id: Option<Places>,
 }
 
-fn ten_minutes() -> DedupeWindow {
-    DedupeWindow::For(Period::secs(600))
+impl SourceConfig {
+    /// A table of this kind that says nothing more.
+    pub fn new(kind: SourceKind, path: &str) -> Self {
+        Self {
+            kind,
+            path: path.into(),
+            secret: None,
+            previous_secret: None,
+            verify_token: None,
+            dedupe: None,
+            on_journal_failure: None,
+            ack_deadline: ack_deadline(),
+            keep_headers: None,
+            status: None,
+            header: None,
+            query: None,
+            algorithm: None,
+            encoding: None,
+            prefix: None,
+            pairs: None,
+            signed: None,
+            time: None,
+            tolerance: None,
+            kind_of_event: None,
+            subject: None,
+            id: None,
+        }
+    }
+
+    /// For how long repeats are recognised; zero: not at all. Interakt is known to send twice at the same moment.
+    pub fn dedupe_window(&self) -> Duration {
+        let window = match (self.dedupe, self.kind) {
+            (Some(own), _) => own,
+            (None, SourceKind::Interakt) => Window::For(Period::secs(600)),
+            (None, _) => Window::Off,
+        };
+        window.window().unwrap_or_default()
+    }
+
+    /// What to answer while the journal cannot write. Interakt never sends again.
+    pub fn on_failure(&self) -> OnJournalFailure {
+        self.on_journal_failure.unwrap_or(match self.kind {
+            SourceKind::Interakt => OnJournalFailure::Accept,
+            _ => OnJournalFailure::Refuse,
+        })
+    }
+
+    /// The headers kept with an event, as the table or its preset has them.
+    pub fn kept_headers(&self) -> Vec<String> {
+        let preset = || self.with_preset().ok().and_then(|filled| filled.keep_headers);
+        self.keep_headers.clone().or_else(preset).unwrap_or_else(|| KEPT.map(String::from).into())
+    }
 }
 
-fn accept() -> OnJournalFailure {
-    OnJournalFailure::Accept
-}
+/// The headers kept where nothing else is said.
+const KEPT: [&str; 2] = ["content-type", "user-agent"];
 
 fn ack_deadline() -> Period {
     Period::millis(2500)
 }
 
-fn keep_headers() -> Vec<String> {
-    vec!["content-type".into(), "user-agent".into()]
+fn some_names<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<String>>, D::Error> {
+    one_or_many(from).map(Some)
 }

@@ -33,6 +33,8 @@ pub struct SourceCounts {
     pub malformed: Counter,
     /// 401: a signature by another secret or over another body.
     pub wrong: Counter,
+    /// 401: a signature that was made too long ago, or in the future.
+    pub stale: Counter,
     /// 413.
     pub too_large: Counter,
     /// 408 while the body came.
@@ -51,13 +53,14 @@ impl SourceCounts {
             Refusal::Missing => &self.missing,
             Refusal::Malformed => &self.malformed,
             Refusal::Wrong => &self.wrong,
+            Refusal::Stale => &self.stale,
         }
         .add();
     }
 
     /// All 401s.
     pub fn rejected(&self) -> u64 {
-        self.missing.get() + self.malformed.get() + self.wrong.get()
+        self.missing.get() + self.malformed.get() + self.wrong.get() + self.stale.get()
     }
 }
 

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::HeaderValue;
 use http::{Method, request};
 use hyper::Request;
 use hyper::body::{Body, Incoming};
@@ -32,7 +31,7 @@ pub(super) async fn answer(link: &Link, request: Request<Incoming>) -> (Answer, 
     let (parts, mut body) = request.into_parts();
     let answer = match (ingress.by_path.get(parts.uri.path()), &parts.method) {
         (Some(&at), &Method::POST) => post(link, at, &parts, &mut body).await,
-        (Some(_), &Method::GET | &Method::HEAD) => Answer::Probe,
+        (Some(&at), &Method::GET | &Method::HEAD) => probe(ingress, at, &parts),
         (Some(_), _) => {
             ingress.counts.wrong_method.add();
             Answer::WrongMethod
@@ -43,6 +42,19 @@ pub(super) async fn answer(link: &Link, request: Request<Incoming>) -> (Answer, 
         }
     };
     (answer, !body.is_end_stream())
+}
+
+/// A GET: a provider's question, or somebody who looks whether there is anything.
+fn probe(ingress: &Ingress, at: usize, parts: &request::Parts) -> Answer {
+    let Some(source) = ingress.sources.get(at) else { return Answer::NotFound };
+    match source.challenge.get(parts.uri.query()) {
+        None => Answer::Probe,
+        Some(Ok(challenge)) => Answer::Challenge(challenge),
+        Some(Err(())) => {
+            source.counts.wrong.add();
+            Answer::WrongToken
+        }
+    }
 }
 
 async fn post(link: &Link, at: usize, parts: &request::Parts, body: &mut Incoming) -> Answer {
@@ -63,8 +75,8 @@ async fn post(link: &Link, at: usize, parts: &request::Parts, body: &mut Incomin
             return Answer::Broken;
         }
     };
-    let signatures = parts.headers.get_all(&source.preset.signature).iter().map(HeaderValue::as_bytes);
-    let verified = match source.verifier.verify(signatures, &bytes) {
+    let time = Timestamp::now();
+    let verified = match source.proof.verify(parts, &bytes, time.as_second()) {
         Ok(verified) => verified,
         Err(why) => {
             source.counts.refused(why);
@@ -74,11 +86,15 @@ async fn post(link: &Link, at: usize, parts: &request::Parts, body: &mut Incomin
             return Answer::Refused(why);
         }
     };
-    let (id, time) = (Uuid::now_v7(), Timestamp::now());
+    if let Some(challenge) = source.challenge.post(&bytes) {
+        return Answer::Challenge(challenge);
+    }
+    let identity = source.identity(verified, &parts.headers, &bytes);
+    let id = Uuid::now_v7();
     let deadline = Instant::now() + source.ack_deadline;
-    let fingerprint = source.dedupes().then(|| short(&verified.digest));
+    let fingerprint = identity.filter(|_| source.dedupes()).map(|known| short(&known.digest));
     if let Some(fingerprint) = fingerprint {
-        let other = verified.other.as_ref().map(short);
+        let other = identity.and_then(|known| known.other).as_ref().map(short);
         match ingress.dedupe.reserve(at, fingerprint, other, *id.as_bytes(), time.as_microsecond()) {
             Known::New => {}
             known => return repeat(source, known, deadline).await,
@@ -87,11 +103,11 @@ async fn post(link: &Link, at: usize, parts: &request::Parts, body: &mut Incomin
     let (tell, told) = oneshot::channel();
     let (front, desk) = (ingress.clone(), link.desk.clone());
     let ticket = Ticket { ingress: front, desk, source: at, fingerprint, id, tell: Some(tell), taken: false };
-    append(link, source, parts, bytes, &verified, (id, time), ticket);
+    append(link, source, parts, bytes, identity, (id, time), ticket);
     drop(room);
     match timeout_at(deadline, told).await {
-        Ok(Ok(Outcome::Durable)) => Answer::Accepted(id),
-        Ok(Ok(Outcome::AtRisk)) | Err(_) => at_risk(source, Answer::Accepted(id)),
+        Ok(Ok(Outcome::Durable)) => Answer::Accepted(id, source.status),
+        Ok(Ok(Outcome::AtRisk)) | Err(_) => at_risk(source, Answer::Accepted(id, source.status)),
         Ok(Ok(Outcome::Failed) | Err(_)) => unavailable(source),
     }
 }
@@ -102,12 +118,12 @@ fn append(
     source: &Source,
     parts: &request::Parts,
     body: Bytes,
-    verified: &Verified,
+    identity: Option<Verified>,
     (id, time): (Uuid, Timestamp),
     mut ticket: Ticket,
 ) {
     let ingress = &link.ingress;
-    let envelope = (source.preset.envelope)(&body);
+    let envelope = source.reading.envelope(&parts.headers, &body);
     let subject: Arc<str> = envelope.subject.into();
     let remote = match ingress.trusted_proxies.as_slice() {
         [] => Arc::clone(&link.remote),
@@ -129,7 +145,7 @@ fn append(
     if let Some(tell) = ingress.on_append.get() {
         tell(&event.source, &event.kind);
     }
-    let record = event::encode(&event, Some(&verified.digest), source.dedupes());
+    let record = event::encode(&event, identity.as_ref().map(|known| &known.digest), source.dedupes());
     let told = Box::new(move |progress| ticket.told(progress));
     link.desk.append(Append { record, on_failure: source.on_failure, told, bell: Some(link.desk.bell()) });
 }
@@ -147,7 +163,7 @@ async fn repeat(source: &Source, known: Known, deadline: Instant) -> Answer {
         // The caller keeps new ones to itself.
         Known::New => return unavailable(source),
     };
-    let duplicate = Answer::Duplicate(Uuid::from_bytes(id));
+    let duplicate = Answer::Duplicate(Uuid::from_bytes(id), source.status);
     match (outcome, source.on_failure) {
         (Outcome::Durable, _) | (Outcome::AtRisk, OnFailure::Keep) => {
             source.counts.duplicate.add();

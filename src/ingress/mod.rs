@@ -1,23 +1,30 @@
 //! Ingress: webhooks come in over HTTP, are verified, recognised, journaled and answered.
 //!
 //! Rooms: [`threads`] who serves; [`listener`] sockets; `connection` and `pace` one connection and its time; `body` reading it; `intake` the way
-//! of a request; [`typing`] type and subject; `dedupe` repeats; `source` a source made ready; `reply` the only place
+//! of a request; [`typing`] type and subject; `dedupe` repeats; `source` a source made ready, of `proof` (who
+//! sent it), `place` (where type, subject and id are) and `challenge`; [`kinds`] the list of source kinds; `reply` the only place
 //! where outcomes become statuses; [`counts`] what was counted; [`check`] and [`config`] its tables.
 //!
 //! Knows the journal only as something to append to. Knows no sinks and no rules. Spawns only connections.
 
 mod body;
+mod challenge;
 pub mod check;
+mod check_source;
 pub mod config;
 mod connection;
 pub mod counts;
 mod dedupe;
 mod desk;
 mod intake;
+pub mod kinds;
 pub mod listener;
 mod pace;
+pub mod place;
+mod proof;
 mod remote;
 mod reply;
+pub mod signer;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -37,7 +44,7 @@ use sink_api::Timestamp;
 use tokio::sync::Semaphore;
 
 pub use check::{check_server, check_source, check_sources};
-pub use config::{DedupeWindow, OnJournalFailure, ServerConfig, SourceConfig, SourceKind};
+pub use config::{OnJournalFailure, ServerConfig, SourceConfig, SourceKind, Window};
 pub use counts::{ServerCounts, SourceCounts};
 pub use listener::{BindError, Bound, bind};
 
@@ -54,6 +61,14 @@ pub enum SetupError {
     EmptySecret {
         /// The source.
         source_name: String,
+    },
+    /// Its table does not say how its senders prove themselves.
+    #[error("source {source_name}: {why}")]
+    Source {
+        /// The source.
+        source_name: String,
+        /// What is wrong.
+        why: String,
     },
     /// A request could not be told to belong to one of them.
     #[error("sources {first} and {second} have the same path")]

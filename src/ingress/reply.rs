@@ -15,14 +15,18 @@ const RETRY_SECONDS: &str = "5";
 pub const SLOW_HEAD: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\ncontent-length: 51\r\nconnection: close\r\n\r\n{\"error\":\"the request's head did not come in time\"}";
 
 /// What became of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// A new event, on disk or taken at risk.
-    Accepted(Uuid),
+    Accepted(Uuid, StatusCode),
     /// A repeat of this event.
-    Duplicate(Uuid),
+    Duplicate(Uuid, StatusCode),
     /// GET or HEAD on a source's path.
     Probe,
+    /// The provider's question, sent back as it asks.
+    Challenge(Bytes),
+    /// The same question with a token that is not ours.
+    WrongToken,
     /// No source has this path.
     NotFound,
     /// Neither POST, GET nor HEAD.
@@ -41,9 +45,15 @@ pub enum Answer {
 
 /// The answer on the wire.
 pub fn response(answer: Answer, version: Version) -> Response<Full<Bytes>> {
-    let (status, body) = match answer {
-        Answer::Accepted(id) => (StatusCode::OK, with_id(id, "\"}")),
-        Answer::Duplicate(id) => (StatusCode::OK, with_id(id, "\",\"duplicate\":true}")),
+    let mut kind = "application/json";
+    let (status, body) = match &answer {
+        Answer::Accepted(id, status) => (*status, with_id(*id, "\"}")),
+        Answer::Duplicate(id, status) => (*status, with_id(*id, "\",\"duplicate\":true}")),
+        Answer::Challenge(text) => {
+            kind = "text/plain; charset=utf-8";
+            (StatusCode::OK, text.clone())
+        }
+        Answer::WrongToken => (StatusCode::FORBIDDEN, error("the verify token does not match")),
         Answer::Probe => (StatusCode::OK, Bytes::from_static(b"{\"ok\":true}")),
         Answer::NotFound => (StatusCode::NOT_FOUND, error("nothing is received here")),
         Answer::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, error("webhooks are sent by POST")),
@@ -53,10 +63,14 @@ pub fn response(answer: Answer, version: Version) -> Response<Full<Bytes>> {
         Answer::Broken => (StatusCode::BAD_REQUEST, error("the body could not be read")),
         Answer::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, error("the webhook cannot be kept now")),
     };
-    let mut response = Response::new(Full::new(body));
+    // These two have no body, by definition.
+    let is_bare = matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
+    let mut response = Response::new(Full::new(if is_bare { Bytes::new() } else { body }));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if !is_bare {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
     match answer {
         Answer::WrongMethod => drop(headers.insert(ALLOW, HeaderValue::from_static("POST, GET, HEAD"))),
         Answer::Unavailable => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS))),

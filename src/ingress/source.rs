@@ -3,39 +3,32 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE, HeaderName, PROXY_AUTHORIZATION};
+use http::{HeaderMap, StatusCode};
+use sha2::{Digest as _, Sha256};
+use sink_api::Fault;
 
 use super::SetupError;
-use super::config::{OnJournalFailure, SourceConfig, SourceKind};
+use super::challenge::Challenge;
+use super::config::{OnJournalFailure, SourceConfig};
 use super::counts::SourceCounts;
+use super::place::{Find, Reading, first};
+use super::proof::Proof;
 use super::throttle::Throttle;
-use super::typing::{self, Envelope};
 use crate::journal::OnFailure;
-use crate::verify::HmacSha256;
-
-/// What a kind of source stands for.
-pub(super) struct Preset {
-    /// Where the signature is.
-    pub signature: HeaderName,
-    /// How type and subject are read.
-    pub envelope: fn(&[u8]) -> Envelope<'_>,
-}
-
-fn preset(kind: SourceKind) -> Preset {
-    match kind {
-        SourceKind::Interakt => {
-            Preset { signature: HeaderName::from_static("interakt-signature"), envelope: typing::interakt }
-        }
-    }
-}
+use crate::verify::Verified;
 
 /// One source.
 pub(super) struct Source {
     pub name: Arc<str>,
     pub path: Arc<str>,
-    pub preset: Preset,
-    pub verifier: HmacSha256,
+    pub proof: Proof,
+    pub challenge: Challenge,
+    pub reading: Reading,
+    /// The status of success.
+    pub status: StatusCode,
+    /// Where the provider's id of a message is.
+    id: Vec<Find>,
     /// Zero: dedupe is off.
     pub window: Duration,
     pub on_failure: OnFailure,
@@ -50,23 +43,33 @@ pub(super) struct Source {
 
 impl Source {
     pub fn new(name: String, config: SourceConfig) -> Result<Self, SetupError> {
-        let previous = config.previous_secret.as_ref().map(|s| s.expose().as_bytes());
-        let verifier = HmacSha256::new(config.secret.expose().as_bytes(), previous)
-            .map_err(|_| SetupError::EmptySecret { source_name: name.clone() })?;
-        let preset = preset(config.kind);
-        let never = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, preset.signature.clone()];
-        let names = config.keep_headers.iter().filter_map(|n| HeaderName::from_bytes(n.as_bytes()).ok());
+        let fault = |fault: Vec<Fault>| setup_error(&name, &config, fault);
+        let filled = config.with_preset().map_err(|error| setup_error(&name, &config, preset_fault(&error)))?;
+        let proof = Proof::of(&filled).map_err(fault)?;
+        let challenge = Challenge::of(&filled).map_err(|one| fault(vec![one]))?;
+        let reading = Reading::of(&filled).map_err(fault)?;
+        let id = Find::all("id", filled.id.as_ref()).map_err(|one| fault(vec![one]))?;
+        let status = config.status.map_or(Ok(StatusCode::OK), StatusCode::from_u16);
+        let status = status.map_err(|_| fault(vec![Fault::at_key("status", "status is no HTTP status")]))?;
+        let never: Vec<_> =
+            [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].iter().chain(proof.headers()).cloned().collect();
+        let names = config.kept_headers();
+        let names = names.iter().filter_map(|n| HeaderName::from_bytes(n.as_bytes()).ok());
+        let keep = names.filter(|n| !never.contains(n)).map(|n| (n.clone(), n.as_str().into())).collect();
         Ok(Self {
-            path: config.path.into(),
-            verifier,
-            window: config.dedupe.window().unwrap_or_default(),
-            on_failure: match config.on_journal_failure {
+            window: config.dedupe_window(),
+            on_failure: match config.on_failure() {
                 OnJournalFailure::Accept => OnFailure::Keep,
                 OnJournalFailure::Refuse => OnFailure::GiveBack,
             },
             ack_deadline: config.ack_deadline.0,
-            keep: names.filter(|n| !never.contains(n)).map(|n| (n.clone(), n.as_str().into())).collect(),
-            preset,
+            path: config.path.into(),
+            keep,
+            proof,
+            challenge,
+            reading,
+            status,
+            id,
             name: name.into(),
             counts: Arc::default(),
             refused: Throttle::default(),
@@ -80,6 +83,24 @@ impl Source {
         !self.window.is_zero()
     }
 
+    /// What a request is known by: the provider's id of the message within its type, where there is one and repeats
+    /// are recognised; else the signature's digest; else, where nothing is signed, the body's.
+    pub fn identity(&self, verified: Option<Verified>, headers: &HeaderMap, body: &[u8]) -> Option<Verified> {
+        if !self.dedupes() {
+            return verified;
+        }
+        let id = if self.id.is_empty() { None } else { first(&self.id, headers, body) };
+        let digest = match (id, verified) {
+            (Some(id), _) => {
+                let kind = self.reading.envelope(headers, body).kind;
+                Sha256::new().chain_update(&*kind).chain_update([0]).chain_update(&*id).finalize()
+            }
+            (None, Some(verified)) => return Some(verified),
+            (None, None) => Sha256::digest(body),
+        };
+        Some(Verified { digest: digest.into(), other: None })
+    }
+
     /// The headers kept with an event, names in lower case.
     pub fn kept(&self, headers: &HeaderMap) -> Vec<(Arc<str>, Arc<str>)> {
         let mut kept = Vec::with_capacity(self.keep.len());
@@ -90,4 +111,18 @@ impl Source {
         }
         kept
     }
+}
+
+fn preset_fault(error: &toml::de::Error) -> Vec<Fault> {
+    vec![Fault::at_key("kind", format!("the preset cannot be read: {}", error.message()))]
+}
+
+/// `check` finds the same, with its place in the file.
+fn setup_error(name: &str, config: &SourceConfig, faults: Vec<Fault>) -> SetupError {
+    let source_name = name.to_owned();
+    if config.secret.as_ref().is_some_and(|secret| secret.expose().trim().is_empty()) {
+        return SetupError::EmptySecret { source_name };
+    }
+    let why = faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>().join("; ");
+    SetupError::Source { source_name, why }
 }

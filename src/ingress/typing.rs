@@ -20,9 +20,9 @@ pub const UNPARSABLE: &str = "unparsable";
 const CLICK: &str = "message_api_clicked";
 
 /// Longest type, in bytes.
-const MAX_TYPE: usize = 128;
+pub(super) const MAX_TYPE: usize = 128;
 /// Longest subject, in bytes; it becomes the ordering key.
-const MAX_SUBJECT: usize = 256;
+pub(super) const MAX_SUBJECT: usize = 256;
 
 /// What was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ fn text(raw: &RawValue, max: usize) -> Option<Cow<'_, str>> {
 }
 
 /// The same, or a number's digits as they came.
-fn scalar(raw: &RawValue, max: usize) -> Option<Cow<'_, str>> {
+pub(super) fn scalar(raw: &RawValue, max: usize) -> Option<Cow<'_, str>> {
     let digits = raw.get();
     match digits.as_bytes().first() {
         Some(b'-' | b'0'..=b'9') if digits.len() <= max => Some(digits.into()),

@@ -1,31 +1,39 @@
-//! Signatures of incoming webhooks: one scheme per file, pure and constant in time over the secret and the digest.
+//! Proofs of who sent a webhook: one scheme per file, pure and constant in time over the secret and the digest.
 //!
 //! Knows bytes; knows neither HTTP nor config nor events.
 
-pub mod hmac_sha256;
+pub mod hmac;
+#[cfg(test)]
+mod scheme_tests;
+pub mod standard_webhooks;
 #[cfg(test)]
 mod tests;
+pub mod token;
 
-pub use hmac_sha256::HmacSha256;
+pub use self::hmac::Hmac;
+pub use self::token::Token;
 
 /// Why a request is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// There is no signature.
-    #[error("the signature is missing")]
+    /// There is no signature or token, or not all that it was made over.
+    #[error("the signature or token is missing")]
     Missing,
-    /// There is something, but not one signature.
-    #[error("the signature is malformed")]
+    /// There is something, but not one signature or token.
+    #[error("the signature or token is malformed")]
     Malformed,
-    /// It was not made with our secret over this body.
-    #[error("the signature does not match")]
+    /// It was not made with our secret over this body, or is another token.
+    #[error("the signature or token does not match")]
     Wrong,
+    /// It is right, and was made too long ago, or in the future.
+    #[error("the signature's time is too far from now")]
+    Stale,
 }
 
 /// A signature that matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// The digest the sender signed with.
+    /// The digest the sender signed with: its first 32 bytes; zeros behind a shorter one.
     pub digest: [u8; 32],
     /// What the same body has under the other live secret, where there are two: the same webhook, sent again while the
     /// secret was being changed, carries this one.
@@ -36,3 +44,15 @@ pub struct Verified {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("secret is empty")]
 pub struct EmptySecret;
+
+fn is_empty(secret: &[u8]) -> bool {
+    secret.trim_ascii().is_empty()
+}
+
+/// The one value of a header or parameter. Several are taken only where they are the same: two different ones would
+/// leave open which of them a proxy in front has looked at.
+fn only<'h>(values: impl IntoIterator<Item = &'h [u8]>) -> Result<&'h [u8], Refusal> {
+    let mut values = values.into_iter().map(<[u8]>::trim_ascii);
+    let first = values.next().ok_or(Refusal::Missing)?;
+    if values.any(|other| other != first) { Err(Refusal::Malformed) } else { Ok(first) }
+}

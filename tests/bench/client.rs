@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hookrelay::verify::HmacSha256;
+use hookrelay::verify::Hmac;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -156,7 +156,7 @@ fn request() -> io::Result<Vec<u8>> {
     let start = r#"{"version":"1.0","timestamp":"2026-01-13T23:05:00.123456","type":"message_api_delivered","data":{"customer":{"id":"0b5c7a52-6f5f-4cf3-9c1e-6b1d1a6a7f10","channel_phone_number":"919876543210","traits":{"name":"Asha Rao"}},"message":{"id":"5f2f6c1e-8c39-4d57-9a44-1f0e7b7a9d11","chat_message_type":"PublicApiMessage","message_status":"Delivered","raw_template":""#;
     let end = r#""}}}"#;
     let body = format!("{start}{}{end}", "x".repeat(BODY_BYTES - start.len() - end.len()));
-    let signature = HmacSha256::new(SECRET.as_bytes(), None).map_err(io::Error::other)?.sign(body.as_bytes());
+    let signature = Hmac::new(SECRET.as_bytes(), None).map_err(io::Error::other)?.sign(body.as_bytes());
     let head = format!(
         "POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          interakt-signature: {signature}\r\ncontent-length: {}\r\n\r\n",

@@ -1,7 +1,7 @@
 //! What the front of the real binary answers. Every row of the table is tested in `src/ingress`; these are the ones
 //! that need the whole: the official vector, the previous secret, and a body of exactly `max_body`.
 
-use hookrelay::verify::HmacSha256;
+use hookrelay::verify::Hmac;
 
 use crate::harness::{House, post, sign};
 
@@ -34,7 +34,7 @@ async fn while_the_secret_is_changed_both_are_believed_and_a_repeat_is_known() {
     let daemon = house.start();
     let client = reqwest::Client::new();
     let body = br#"{"type":"t"}"#.to_vec();
-    let old = HmacSha256::new(b"the-old-one", None).unwrap().sign(&body);
+    let old = Hmac::new(b"the-old-one", None).unwrap().sign(&body);
     let answer = client.post(daemon.url()).header("Interakt-Signature", old).body(body.clone()).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     let first: serde_json::Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();

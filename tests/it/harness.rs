@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hookrelay::verify::HmacSha256;
+use hookrelay::verify::Hmac;
 use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -172,7 +172,7 @@ impl Drop for Daemon {
 
 /// The header value Interakt would put on the body.
 pub fn sign(body: &[u8]) -> String {
-    HmacSha256::new(SECRET.as_bytes(), None).unwrap().sign(body)
+    Hmac::new(SECRET.as_bytes(), None).unwrap().sign(body)
 }
 
 /// Posts a signed body: status and answer.

@@ -8,6 +8,7 @@
 //! - `sick_sinks`: a sink that hangs, refuses or is not there harms no other
 //! - `disk_use`: the journal stays within its bounds
 //! - `full_disk`: starting and stopping where nothing can be written
+//! - `sources`: a source of every kind, tokens that leave no trace, retries signed anew
 //! - `restart`: cursors, locks, a ledger that is gone
 //! - `command_line`: what the verbs print and how they exit
 //! - `harness`: starting and killing the daemon, sending, a callback server; `bodies`: what is sent
@@ -33,3 +34,4 @@ mod nothing_lost;
 mod pipelines;
 mod restart;
 mod sick_sinks;
+mod sources;

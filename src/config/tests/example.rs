@@ -1,12 +1,15 @@
 //! The example config and the example of every kind are loaded, and no table of theirs takes a key it does not know.
 
 use super::*;
+use crate::ingress::kinds::SOURCE_KINDS;
 
 const EXAMPLE: &str = include_str!("../../../config.example.toml");
 
 fn env() -> FakeEnv {
     let names = ["INTERAKT_WEBHOOK_SECRET", "OLD_SECRET", "CRM_SECRET", "CRM_TOKEN", "CRM_PASSWORD"];
-    let mut set = names.map(|name| (name, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")).to_vec();
+    let more = ["GITHUB_SECRET", "WORKFLOW_TOKEN"];
+    let all = names.into_iter().chain(more);
+    let mut set: Vec<_> = all.map(|name| (name, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")).collect();
     set.push(("DATABASE_URL", "postgres://hookrelay:secret@localhost/hookrelay"));
     FakeEnv::of(&set)
 }
@@ -79,6 +82,22 @@ fn what_the_example_shows_commented_out_is_right_too() {
     let tables = EXAMPLE.lines().filter(|line| line.trim_start_matches("# ").starts_with("[sinks."));
     assert_eq!(config.sinks.len(), tables.count());
     assert!(config.sources[0].config.previous_secret.is_some());
+}
+
+#[test]
+fn the_readmes_sources_are_right_and_there_is_one_of_every_kind() {
+    let readme = include_str!("../../../README.md");
+    let text = readme.split("```toml\n").find(|part| part.contains("[sources.custom]")).unwrap();
+    let text = text.split("```").next().unwrap();
+    let names = ["META_APP_SECRET", "META_VERIFY_TOKEN", "GITHUB_SECRET", "STRIPE_SECRET", "SLACK_SIGNING_SECRET"];
+    let more = ["SHOPIFY_SECRET", "WORKFLOW_TOKEN", "CUSTOM_SECRET"];
+    let env: Vec<_> = names.into_iter().chain(more).map(|name| (name, "a-secret-of-mine")).collect();
+    let config = read(&format!("{SOURCE}{text}"), &FakeEnv::of(&env)).unwrap_or_else(|faults| panic!("{faults}"));
+    for info in SOURCE_KINDS {
+        assert!(config.sources.iter().any(|source| source.config.kind == info.kind), "{}", info.name);
+        assert!(readme.contains(&format!("| `{}` |", info.name)), "{} is not in the table", info.name);
+    }
+    assert!(!format!("{config:?}").contains("a-secret-of-mine"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::deliver::config::{Ordering, Start};
-use crate::ingress::config::DedupeWindow;
+use crate::ingress::config::Window;
 
 const ARCHIVE: &str = "[sinks.archive]\nkind = \"file\"\npath = \"data/{type}.jsonl\"\n";
 const ROUTE: &str = "[[routes]]\nmatch = \"*\"\nto = \"archive\"\n";
@@ -22,7 +22,7 @@ fn what_is_left_out_has_its_documented_default() {
     assert_eq!(config.server.listen, ["127.0.0.1:4000"]);
     assert_eq!(config.server.max_body.0, 1 << 20);
     assert_eq!(config.journal.max_size.0, 10 << 30);
-    assert_eq!(config.sources[0].config.dedupe.window(), Some(std::time::Duration::from_secs(600)));
+    assert_eq!(config.sources[0].config.dedupe_window(), std::time::Duration::from_secs(600));
     let sink = &config.sinks[0];
     assert_eq!((sink.name.as_str(), sink.kind.name), ("archive", "file"));
     assert_eq!((sink.keys.enabled, sink.keys.start, sink.keys.ordering), (true, Start::Now, Ordering::Key));
@@ -64,8 +64,8 @@ fn placeholders_are_filled_in_inside_strings_only() {
     let config = good(&source, &env);
     assert_eq!(config.data_dir, Path::new("/etc/relay/state/x"));
     assert_eq!(config.sources[0].config.path, "/a/d");
-    assert_eq!(config.sources[0].config.secret.expose(), "\"\n[server]\nlisten = 3");
-    assert_eq!(config.sources[0].config.dedupe, DedupeWindow::Off);
+    assert_eq!(config.sources[0].config.secret.as_ref().unwrap().expose(), "\"\n[server]\nlisten = 3");
+    assert_eq!(config.sources[0].config.dedupe, Some(Window::Off));
     let text = format!("{SOURCE}[sinks.s]\nkind = \"sqlite\"\ndatabase = \"x.db\"\ntable = \"a$${{b}}$$\"\n");
     assert!(format!("{:?}", good(&text, &env).sinks[0].config).contains("a${b}$$"));
 }
@@ -73,7 +73,7 @@ fn placeholders_are_filled_in_inside_strings_only() {
 #[test]
 fn a_secret_file_lies_in_the_credentials_directory_or_beside_the_config() {
     let text = SOURCE.replace("a-long-secret", "${file:interakt.key}");
-    let secret = |env: FakeEnv| good(&text, &env).sources[0].config.secret.expose().to_owned();
+    let secret = |env: FakeEnv| good(&text, &env).sources[0].config.secret.as_ref().unwrap().expose().to_owned();
     let beside = || FakeEnv::default().with_file("/etc/relay/interakt.key", "\u{feff}beside\r\n\n");
     assert_eq!(secret(beside()), "beside");
     let trimmed = good(&format!("data_dir = \"${{file:interakt.key}}\"\n{SOURCE}"), &beside());
@@ -83,7 +83,7 @@ fn a_secret_file_lies_in_the_credentials_directory_or_beside_the_config() {
     assert_eq!(secret(env), "credential");
     let absolute = text.replace("interakt.key", "/keys/a");
     let config = good(&absolute, &FakeEnv::default().with_file("/keys/a", "absolute\n"));
-    assert_eq!(config.sources[0].config.secret.expose(), "absolute");
+    assert_eq!(config.sources[0].config.secret.as_ref().unwrap().expose(), "absolute");
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_config_file_is_read_with_the_dot_env_beside_it() {
     std::fs::write(&file, SOURCE.replace("a-long-secret", "${HOOKRELAY_TEST_BESIDE}")).unwrap();
     std::fs::write(dir.path().join(".env"), "HOOKRELAY_TEST_BESIDE='p@$$ #1'\n").unwrap();
     let config = super::super::read(&file, KINDS).unwrap();
-    assert_eq!(config.sources[0].config.secret.expose(), "p@$$ #1");
+    assert_eq!(config.sources[0].config.secret.as_ref().unwrap().expose(), "p@$$ #1");
     std::fs::write(dir.path().join(".env"), "# c\nnot an assignment\nHOOKRELAY_TEST_BESIDE=x\n").unwrap();
     let message = super::super::read(&file, KINDS).unwrap_err().to_string();
     assert!(message.contains(".env:2:1: error: not an assignment"), "{message}");

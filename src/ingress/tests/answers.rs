@@ -23,7 +23,7 @@ async fn a_signed_webhook_is_answered_200_with_its_id_once_it_is_on_disk() {
 async fn the_event_holds_what_came_and_neither_query_nor_secrets() {
     let server = ServerConfig { trusted_proxies: vec!["127.0.0.1".parse().unwrap()], ..server() };
     let keep = ["User-Agent", "x-note", "authorization", "cookie", "Interakt-Signature", "content-type"];
-    let source = SourceConfig { keep_headers: keep.map(String::from).into(), ..source() };
+    let source = SourceConfig { keep_headers: Some(keep.map(String::from).into()), ..source() };
     let front = front(server, source, Does::Flush).await;
     let body = br#" {"type": "message_received", "data": {"message": {"id": "m-1"}}} "#;
     let lines = format!(

@@ -57,13 +57,13 @@ fn every_limit_has_its_bounds_and_all_faults_are_told_at_once() {
 #[test]
 fn an_empty_secret_is_a_fault_however_it_is_empty_and_is_never_shown() {
     for blank in ["", "\n", "  \t\r\n", "\u{feff}"] {
-        let faults = check_source("interakt", &SourceConfig { secret: Secret::new(blank), ..source() });
+        let faults = check_source("interakt", &SourceConfig { secret: Some(Secret::new(blank)), ..source() });
         assert_eq!(keys(&faults), ["secret"], "{blank:?}");
         assert!(faults[0].message.starts_with("secret is empty"));
         let faults = check_source("i", &SourceConfig { previous_secret: Some(Secret::new(blank)), ..source() });
         assert_eq!(keys(&faults), ["previous_secret"], "{blank:?}");
     }
-    let config = SourceConfig { secret: Secret::new(" "), ..source() };
+    let config = SourceConfig { secret: Some(Secret::new(" ")), ..source() };
     let refused = Ingress::new(&server(), vec![("interakt".into(), config)], FakeJournal::new(Does::Flush), vec![]);
     assert!(matches!(refused, Err(SetupError::EmptySecret { .. })), "nor does it start");
 }
@@ -90,9 +90,9 @@ fn paths_are_plain_and_belong_to_one_source() {
 #[test]
 fn windows_deadlines_and_header_names_are_checked() {
     let bad = SourceConfig {
-        dedupe: DedupeWindow::For(Period::millis(0)),
+        dedupe: Some(Window::For(Period::millis(0))),
         ack_deadline: Period::millis(0),
-        keep_headers: vec!["ok".into(), "not ok".into()],
+        keep_headers: Some(vec!["ok".into(), "not ok".into()]),
         ..source()
     };
     assert_eq!(keys(&check_source("i", &bad)), ["dedupe", "ack_deadline", "keep_headers"]);

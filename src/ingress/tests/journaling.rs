@@ -5,7 +5,7 @@ use super::*;
 const BODY: &[u8] = br#"{"type":"message_api_sent"}"#;
 
 fn refusing() -> SourceConfig {
-    SourceConfig { on_journal_failure: OnJournalFailure::Refuse, ..source() }
+    SourceConfig { on_journal_failure: Some(OnJournalFailure::Refuse), ..source() }
 }
 
 fn impatient(source: SourceConfig) -> SourceConfig {
@@ -28,7 +28,7 @@ async fn a_repeat_is_answered_200_with_the_first_events_id_and_kept_once() {
 
 #[tokio::test]
 async fn with_dedupe_off_every_repeat_is_an_event() {
-    let front = front(server(), SourceConfig { dedupe: DedupeWindow::Off, ..source() }, Does::Flush).await;
+    let front = front(server(), SourceConfig { dedupe: Some(Window::Off), ..source() }, Does::Flush).await;
     assert_ne!(front.post(BODY).await.id(), front.post(BODY).await.id());
     assert_eq!(front.journal.events().len(), 2);
     assert_eq!(front.journal.records.lock().unwrap()[0].0.fingerprint, None);
@@ -103,10 +103,11 @@ async fn a_client_that_is_gone_leaves_its_reservation_to_the_journal() {
 #[tokio::test]
 async fn during_a_change_of_secret_a_repeat_is_known_by_either_signature() {
     let by = |secret: &[u8]| {
-        let signature = HmacSha256::new(secret, None).unwrap().sign(BODY);
+        let signature = Hmac::new(secret, None).unwrap().sign(BODY);
         posted(&format!("interakt-signature: {signature}\r\n"), BODY)
     };
-    let changing = SourceConfig { secret: Secret::new("new"), previous_secret: Some(Secret::new("old")), ..source() };
+    let changing =
+        SourceConfig { secret: Some(Secret::new("new")), previous_secret: Some(Secret::new("old")), ..source() };
     for order in [[&b"old"[..], b"new"], [b"new", b"old"]] {
         let front = front(server(), changing.clone(), Does::Flush).await;
         let first = front.ask(by(order[0])).await.id();

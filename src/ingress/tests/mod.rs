@@ -1,14 +1,17 @@
 //! The front on a real socket, against a journal that does as it is told.
 //!
 //! `answers` the answer table; `journaling` what the journal's word does to answers and repeats; `bounds` sizes, times
-//! and pauses; `http2` the same over HTTP/2; `stopping` listeners and the end; `checking` faults in the tables.
+//! and pauses; `http2` the same over HTTP/2; `stopping` listeners and the end; `checking` faults in the tables; `kinds` what the kinds of
+//! sources do beside Interakt, `vectors` the providers' own examples.
 
 mod answers;
 mod bounds;
 mod checking;
 mod http2;
 mod journaling;
+mod kinds;
 mod stopping;
+mod vectors;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -27,7 +30,7 @@ use crate::journal::{
     Append, AppendError, Bell, Chunk, JournalError, OnFailure, Position, Progress, Record, Settlement, SinkState, Told,
     TypeCount,
 };
-use crate::verify::HmacSha256;
+use crate::verify::Hmac;
 
 /// No test waits longer for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -143,14 +146,9 @@ fn server() -> ServerConfig {
 /// A source as the config's defaults have it.
 fn source() -> SourceConfig {
     SourceConfig {
-        kind: SourceKind::Interakt,
-        path: PATH.into(),
-        secret: Secret::new("examplekey\n"),
-        previous_secret: None,
-        dedupe: DedupeWindow::For(Period::secs(600)),
-        on_journal_failure: OnJournalFailure::Accept,
+        secret: Some(Secret::new("examplekey\n")),
         ack_deadline: Period::secs(20),
-        keep_headers: vec!["content-type".into(), "user-agent".into()],
+        ..SourceConfig::new(SourceKind::Interakt, PATH)
     }
 }
 
@@ -210,7 +208,7 @@ impl Front {
 }
 
 fn sign(body: &[u8]) -> String {
-    HmacSha256::new(b"examplekey", None).unwrap().sign(body)
+    Hmac::new(b"examplekey", None).unwrap().sign(body)
 }
 
 /// A signed webhook's bytes.

@@ -1,0 +1,130 @@
+//! What is wrong with one `[sources.NAME]`, beyond what its types say. Pure: no network, no files.
+
+use std::time::Duration;
+
+use http::HeaderName;
+use sink_api::fault::nearest;
+use sink_api::{Fault, Period, Secret};
+use toml::de::DeTable;
+
+use super::challenge::Challenge;
+use super::check::is_positive;
+use super::config::{SourceConfig, SourceKind, Window};
+use super::kinds::{COMMON, SOURCE_KINDS};
+use super::place::{Find, Reading};
+use super::proof::{Proof, missing_secret};
+
+/// All faults of `[sources.NAME]`. Never shows a secret.
+pub fn check_source(name: &str, source: &SourceConfig) -> Vec<Fault> {
+    let mut faults = strangers(source);
+    common(name, source, &mut faults);
+    // What the rest says of keys that have no business here is of no use.
+    if !faults.is_empty() {
+        return faults;
+    }
+    match source.with_preset() {
+        Err(error) => faults.push(Fault::at_key("kind", format!("the preset cannot be read: {}", error.message()))),
+        Ok(filled) => {
+            faults.extend(Proof::of(&filled).err().into_iter().flatten());
+            faults.extend(Challenge::of(&filled).err());
+            faults.extend(Reading::of(&filled).err().into_iter().flatten());
+            // A signature's own `id` has been looked at with it.
+            faults.extend(Find::all("id", filled.id.as_ref()).err().filter(|fault| !faults.contains(fault)));
+        }
+    }
+    faults
+}
+
+/// A missing secret, in a table that cannot be read for other reasons: so that all faults are told at once.
+pub fn lacks_secret(table: &DeTable<'_>) -> Option<Fault> {
+    let kind = table.get("kind")?.get_ref().as_str()?;
+    let takes = SOURCE_KINDS.iter().any(|info| info.name == kind && info.keys.contains(&"secret"));
+    (takes && !table.contains_key("secret")).then(missing_secret)
+}
+
+/// Keys that belong to other kinds.
+fn strangers(source: &SourceConfig) -> Vec<Fault> {
+    let kind = source.kind;
+    let stranger = |key: &&str| !kind.takes(key);
+    given(source).into_iter().filter(stranger).map(|key| stranger_fault(kind, key)).collect()
+}
+
+fn stranger_fault(kind: SourceKind, key: &str) -> Fault {
+    let own = kind.info().map(|info| info.keys).unwrap_or_default();
+    let list = own.iter().chain(COMMON).map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+    let fault = Fault::at_key(key, format!("key `{key}` does not belong to kind `{}`, expected {list}", kind.name()));
+    let takers: Vec<_> = SOURCE_KINDS.iter().filter(|info| info.keys.contains(&key)).map(|info| info.name).collect();
+    match (kind, key, nearest(key, own.iter().copied())) {
+        (SourceKind::None, "secret" | "previous_secret", _) => {
+            fault.help("kind = \"none\" believes everybody; kind = \"token\" or \"hmac\" takes a secret")
+        }
+        (.., Some(near)) => fault.help(format!("did you mean `{near}`?")),
+        _ if takers.contains(&"hmac") => fault.help("kind = \"hmac\" takes it, with all of the scheme spelled out"),
+        _ => fault.help(format!("it belongs to kind {}", takers.join(", "))),
+    }
+}
+
+/// The keys that are written, of those that do not belong to every source.
+fn given(source: &SourceConfig) -> Vec<&'static str> {
+    let keys = [
+        ("secret", source.secret.is_some()),
+        ("previous_secret", source.previous_secret.is_some()),
+        ("verify_token", source.verify_token.is_some()),
+        ("header", source.header.is_some()),
+        ("query", source.query.is_some()),
+        ("algorithm", source.algorithm.is_some()),
+        ("encoding", source.encoding.is_some()),
+        ("prefix", source.prefix.is_some()),
+        ("pairs", source.pairs.is_some()),
+        ("signed", source.signed.is_some()),
+        ("time", source.time.is_some()),
+        ("tolerance", source.tolerance.is_some()),
+        ("type", source.kind_of_event.is_some()),
+        ("subject", source.subject.is_some()),
+        ("id", source.id.is_some()),
+    ];
+    keys.into_iter().filter(|(_, is_there)| *is_there).map(|(key, _)| key).collect()
+}
+
+/// What holds for every kind.
+fn common(name: &str, source: &SourceConfig, faults: &mut Vec<Fault>) {
+    let mut demand = |good: bool, key: &str, message: String| {
+        if !good {
+            faults.push(Fault::at_key(key, message));
+        }
+    };
+    let path = &source.path;
+    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '"' | '<' | '>' | '\\' | '`' | '{' | '}');
+    demand(
+        path.starts_with('/') && path.chars().all(plain),
+        "path",
+        format!("path `{path}` must start with `/` and hold no query, fragment, blanks or characters outside ASCII"),
+    );
+    demand(
+        !source.secret.as_ref().is_some_and(is_blank),
+        "secret",
+        format!("secret is empty; without it anybody could send to source `{name}`"),
+    );
+    let previous = source.previous_secret.as_ref();
+    demand(!previous.is_some_and(is_blank), "previous_secret", "previous_secret is empty; leave it out instead".into());
+    for (key, window) in [("dedupe", source.dedupe), ("tolerance", source.tolerance)] {
+        let is_good = window != Some(Window::For(Period(Duration::ZERO)));
+        demand(is_good, key, format!("{key} must be more than 0; \"off\" switches it off"));
+    }
+    demand(is_positive(source.ack_deadline), "ack_deadline", "ack_deadline must be more than 0".into());
+    let status = source.status.unwrap_or(200);
+    demand((200..=299).contains(&status), "status", format!("status {status} is no success, expected 200 to 299"));
+    demand(
+        source.kind != SourceKind::Interakt || !(201..=299).contains(&status),
+        "status",
+        "status must be 200: Interakt takes any other for a failure, and five failures switch the feed off".into(),
+    );
+    for header in source.keep_headers.iter().flatten() {
+        let good = HeaderName::from_bytes(header.as_bytes()).is_ok();
+        demand(good, "keep_headers", format!("keep_headers: `{header}` is not a header name"));
+    }
+}
+
+fn is_blank(secret: &Secret) -> bool {
+    secret.expose().trim().is_empty()
+}

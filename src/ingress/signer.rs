@@ -1,0 +1,114 @@
+//! The other side of a proof: what a sender puts on a body so that a source believes it. For `send` and for tests; the
+//! daemon never signs. Pure.
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Map, Value};
+use sink_api::Fault;
+
+use super::config::SourceConfig;
+use super::place::{Find, Reading, first};
+use super::proof::Proof;
+use crate::verify::hmac::Beside;
+
+/// Puts on a body what a source of this kind wants to see.
+#[derive(Debug)]
+pub struct Signer {
+    proof: Proof,
+    reading: Reading,
+    id: Vec<Find>,
+    /// The token as it is sent; empty for other kinds.
+    token: String,
+}
+
+/// What comes with a body.
+#[derive(Clone, Debug, Default)]
+pub struct Signed {
+    /// The request's headers.
+    pub headers: HeaderMap,
+    /// A parameter of the query.
+    pub query: Option<(String, String)>,
+}
+
+impl Signer {
+    /// The signer for a source.
+    ///
+    /// # Errors
+    /// Faults that `check_source` finds, too.
+    pub fn of(config: &SourceConfig) -> Result<Self, Vec<Fault>> {
+        let filled = config.with_preset().map_err(|error| vec![Fault::at_key("kind", error.message())])?;
+        let secret = config.secret.as_ref().map_or("", |secret| secret.expose());
+        let proof = Proof::of(&filled)?;
+        let token = match &proof {
+            Proof::Header(..) => format!("{}{secret}", config.prefix.as_deref().unwrap_or_default()),
+            Proof::Query(..) => secret.to_owned(),
+            Proof::Signature(_) | Proof::Nothing => String::new(),
+        };
+        let id = Find::all("id", filled.id.as_ref()).map_err(|fault| vec![fault])?;
+        Ok(Self { proof, reading: Reading::of(&filled)?, id, token })
+    }
+
+    /// Signs a body at `time` (Unix seconds). Type and id go into their headers, where the source has such and they are
+    /// not among the given ones.
+    pub fn sign(&self, given: &HeaderMap, kind: &str, id: &str, time: i64, body: &[u8]) -> Signed {
+        let mut signed = Signed { headers: given.clone(), query: None };
+        let headers = &mut signed.headers;
+        if let Some(name) = self.reading.type_header() {
+            put(headers, name, kind);
+        }
+        put_first(headers, &self.id, id);
+        match &self.proof {
+            Proof::Signature(signature) => {
+                let now = time.to_string();
+                put_first(headers, &signature.time, &now);
+                put_first(headers, &signature.id, id);
+                let time = first(&signature.time, headers, body).map_or(now, |found| found.into_owned());
+                let id = first(&signature.id, headers, body).map(|found| found.into_owned());
+                let beside = Beside { time: Some(time.as_bytes()), id: id.as_deref().map(str::as_bytes) };
+                if let Some(name) = signature.headers.first() {
+                    put(headers, name, &signature.hmac.sign_with(beside, body));
+                }
+            }
+            Proof::Header(names, _) => {
+                if let Some(name) = names.first() {
+                    put(headers, name, &self.token);
+                }
+            }
+            Proof::Query(name, _) => signed.query = Some((name.clone(), self.token.clone())),
+            Proof::Nothing => {}
+        }
+        signed
+    }
+
+    /// A small body of this type and id, where the source looks for them in bodies.
+    pub fn sample(&self, kind: &str, id: &str, time: &str) -> Vec<u8> {
+        let mut body = Map::new();
+        body.insert("sample".into(), "sent by hookrelay send".into());
+        body.insert("sent_at".into(), time.into());
+        let mut body = Value::Object(body);
+        let kinds = self.reading.kinds().first();
+        for (place, value) in [(kinds, kind), (self.id.first(), id)] {
+            if let Some(Find::Body(path)) = place {
+                path.put(&mut body, value);
+            }
+        }
+        body.to_string().into_bytes()
+    }
+
+    /// The type the source reads from a body that comes with these headers.
+    pub fn kind(&self, headers: &HeaderMap, body: &[u8]) -> String {
+        self.reading.envelope(headers, body).kind.into_owned()
+    }
+}
+
+/// What cannot stand in a header is left out: the source will say that it is missing.
+fn put(headers: &mut HeaderMap, name: &HeaderName, value: &str) {
+    if let (false, Ok(value)) = (headers.contains_key(name), HeaderValue::from_str(value)) {
+        headers.insert(name.clone(), value);
+    }
+}
+
+fn put_first(headers: &mut HeaderMap, places: &[Find], value: &str) {
+    if let Some(Find::Header(name)) = places.first() {
+        put(headers, name, value);
+    }
+}

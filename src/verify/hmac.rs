@@ -1,0 +1,375 @@
+//! HMAC over the raw body, or over a text that holds it beside a time and an id, in a header's value: what nearly every
+//! provider sends, each in a form of its own. A [`Scheme`] is that form as data.
+//!
+//! Tolerant in form (a prefix is optional and in any case, hex in any case, base64 with or without padding, blanks
+//! around it), strict in substance: every byte of the digest counts, and is compared in constant time. Pure; knows no
+//! header names and no clock.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use hmac::{Hmac as Keyed, KeyInit, Mac};
+use serde::Deserialize;
+use sha1::Sha1;
+use sha2::{Sha256, Sha512};
+use subtle::{Choice, ConstantTimeEq};
+
+use super::{EmptySecret, Refusal, Verified, is_empty, only};
+
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// The hash below the HMAC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Algorithm {
+    /// 20 bytes. Still sound in an HMAC; for providers that have nothing better.
+    Sha1,
+    /// 32 bytes.
+    #[default]
+    Sha256,
+    /// 64 bytes.
+    Sha512,
+}
+
+/// How a digest is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    /// In either case.
+    #[default]
+    Hex,
+    /// The standard alphabet.
+    Base64,
+}
+
+/// How the header's value is laid out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One digest, with this in front or without.
+    One {
+        /// `sha256=`; may be empty.
+        prefix: String,
+    },
+    /// `name=value` pairs between commas; any of several digests may match.
+    Pairs {
+        /// The name of the digests.
+        signature: String,
+        /// The name of the time.
+        time: Option<String>,
+    },
+    /// Digests between blanks, each with this in front; what has another is of another scheme. Any may match.
+    List {
+        /// `v1,`
+        prefix: String,
+    },
+}
+
+/// A piece of the text that is signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// As it stands.
+    Text(String),
+    /// When it was signed, as it was sent.
+    Time,
+    /// The message's id, as it was sent.
+    Id,
+    /// The raw body.
+    Body,
+}
+
+/// How a provider signs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scheme {
+    /// The hash.
+    pub algorithm: Algorithm,
+    /// How a digest is written.
+    pub encoding: Encoding,
+    /// How the value is laid out.
+    pub form: Form,
+    /// What is signed.
+    pub signed: Vec<Piece>,
+    /// Most between the time it was signed and now, in either direction; `None`: the time does not count.
+    pub tolerance: Option<Duration>,
+}
+
+/// HMAC-SHA256 over the body, in hex, with or without `sha256=`.
+impl Default for Scheme {
+    fn default() -> Self {
+        Self {
+            algorithm: Algorithm::Sha256,
+            encoding: Encoding::Hex,
+            form: Form::One { prefix: "sha256=".into() },
+            signed: vec![Piece::Body],
+            tolerance: None,
+        }
+    }
+}
+
+/// What came beside signature and body.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beside<'h> {
+    /// When it was signed.
+    pub time: Option<&'h [u8]>,
+    /// The message's id.
+    pub id: Option<&'h [u8]>,
+}
+
+/// A scheme with one live secret, and the one before it while it is being changed. The key schedules are made once.
+#[derive(Clone)]
+pub struct Hmac {
+    scheme: Scheme,
+    current: Key,
+    previous: Option<Key>,
+}
+
+#[derive(Clone)]
+enum Key {
+    Sha1(Keyed<Sha1>),
+    Sha256(Keyed<Sha256>),
+    Sha512(Keyed<Sha512>),
+}
+
+/// A digest; zeros behind a shorter one than SHA-512's.
+#[derive(Clone, Copy)]
+struct Tag([u8; 64]);
+
+impl Hmac {
+    /// The default scheme with this secret, and the previous one where it is still believed.
+    ///
+    /// # Errors
+    /// [`EmptySecret`] where either holds nothing but blanks.
+    pub fn new(secret: &[u8], previous: Option<&[u8]>) -> Result<Self, EmptySecret> {
+        Self::with(Scheme::default(), secret, previous)
+    }
+
+    /// The same for any scheme.
+    ///
+    /// # Errors
+    /// [`EmptySecret`] where either holds nothing but blanks.
+    pub fn with(scheme: Scheme, secret: &[u8], previous: Option<&[u8]>) -> Result<Self, EmptySecret> {
+        let key = |secret| Key::new(scheme.algorithm, secret);
+        let (current, previous) = (key(secret)?, previous.map(key).transpose()?);
+        Ok(Self { scheme, current, previous })
+    }
+
+    /// Checks a signature over nothing but the body, whose time does not count.
+    ///
+    /// # Errors
+    /// [`Refusal`]; never panics, whatever the bytes.
+    pub fn verify<'h>(&self, headers: impl IntoIterator<Item = &'h [u8]>, body: &[u8]) -> Result<Verified, Refusal> {
+        self.verify_at(headers, Beside::default(), body, 0)
+    }
+
+    /// Checks all values of the signature's header against the raw body and what came beside it, at `now` (Unix
+    /// seconds).
+    ///
+    /// # Errors
+    /// [`Refusal`]; never panics, whatever the bytes.
+    pub fn verify_at<'h>(
+        &self,
+        headers: impl IntoIterator<Item = &'h [u8]>,
+        mut beside: Beside<'h>,
+        body: &[u8],
+        now: i64,
+    ) -> Result<Verified, Refusal> {
+        let value = only(headers)?;
+        beside.time = self.scheme.form.time(value).or(beside.time);
+        let mut claimed = self.claimed(value).peekable();
+        if claimed.peek().is_none() {
+            return Err(Refusal::Malformed);
+        }
+        if self.scheme.needs(&Piece::Time) && beside.time.is_none()
+            || self.scheme.needs(&Piece::Id) && beside.id.is_none()
+        {
+            return Err(Refusal::Missing);
+        }
+        let current = self.current.digest(&self.scheme.signed, beside, body);
+        let previous = self.previous.as_ref().map(|key| key.digest(&self.scheme.signed, beside, body));
+        let (mut is_current, mut is_previous) = (Choice::from(0), Choice::from(0));
+        for tag in claimed {
+            // Both are compared, whichever matches.
+            is_current |= tag.0.ct_eq(&current.0);
+            is_previous |= previous.map_or(Choice::from(0), |previous| tag.0.ct_eq(&previous.0));
+        }
+        let verified = match (is_current.into(), bool::from(is_previous), previous) {
+            (true, _, previous) => Verified { digest: current.short(), other: previous.map(|tag| tag.short()) },
+            (false, true, Some(previous)) => Verified { digest: previous.short(), other: Some(current.short()) },
+            (false, ..) => return Err(Refusal::Wrong),
+        };
+        self.scheme.is_fresh(beside.time, now).map(|()| verified)
+    }
+
+    /// Whether the message's id is part of what is signed.
+    pub fn signs_id(&self) -> bool {
+        self.scheme.needs(&Piece::Id)
+    }
+
+    /// The header value a sender with this secret would put on the body.
+    pub fn sign(&self, body: &[u8]) -> String {
+        self.sign_with(Beside::default(), body)
+    }
+
+    /// The same for schemes that sign more than the body.
+    pub fn sign_with(&self, beside: Beside<'_>, body: &[u8]) -> String {
+        let tag = self.current.digest(&self.scheme.signed, beside, body);
+        let bytes = tag.0.get(..self.scheme.algorithm.bytes()).unwrap_or(&tag.0);
+        let digest = match self.scheme.encoding {
+            Encoding::Hex => hex::encode(bytes),
+            Encoding::Base64 => BASE64.encode(bytes),
+        };
+        match &self.scheme.form {
+            Form::One { prefix } | Form::List { prefix } => format!("{prefix}{digest}"),
+            Form::Pairs { signature, time } => {
+                let at = String::from_utf8_lossy(beside.time.unwrap_or_default());
+                let time = time.as_ref().map(|name| format!("{name}={at},")).unwrap_or_default();
+                format!("{time}{signature}={digest}")
+            }
+        }
+    }
+
+    /// The digests a header's value claims.
+    fn claimed<'h>(&self, value: &'h [u8]) -> impl Iterator<Item = Tag> + use<'_, 'h> {
+        let between = match self.scheme.form {
+            Form::One { .. } => None,
+            Form::Pairs { .. } => Some(b','),
+            Form::List { .. } => Some(b' '),
+        };
+        let parts = value.split(move |byte| Some(*byte) == between);
+        parts.filter_map(|part| self.scheme.decode(self.scheme.form.digest(part.trim_ascii())?))
+    }
+}
+
+/// Shows no key.
+impl std::fmt::Debug for Hmac {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hmac").field("previous", &self.previous.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl Algorithm {
+    /// Bytes of a digest.
+    fn bytes(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+            Self::Sha512 => 64,
+        }
+    }
+}
+
+impl Form {
+    /// The text of a digest in one part of the value.
+    fn digest<'h>(&self, part: &'h [u8]) -> Option<&'h [u8]> {
+        match self {
+            Self::One { prefix } => Some(behind(part, prefix.as_bytes()).unwrap_or(part)),
+            Self::List { prefix } => part.strip_prefix(prefix.as_bytes()),
+            Self::Pairs { signature, .. } => named(part, signature),
+        }
+    }
+
+    /// When it was signed, where the value says so.
+    fn time<'h>(&self, value: &'h [u8]) -> Option<&'h [u8]> {
+        let Self::Pairs { time: Some(name), .. } = self else { return None };
+        value.split(|byte| *byte == b',').find_map(|part| named(part.trim_ascii(), name))
+    }
+}
+
+/// What follows a prefix, in any case.
+fn behind<'h>(text: &'h [u8], prefix: &[u8]) -> Option<&'h [u8]> {
+    let (start, rest) = text.split_at_checked(prefix.len())?;
+    start.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+/// The value of `name=value`.
+fn named<'h>(part: &'h [u8], name: &str) -> Option<&'h [u8]> {
+    part.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
+}
+
+impl Scheme {
+    fn needs(&self, piece: &Piece) -> bool {
+        self.signed.contains(piece)
+    }
+
+    /// A digest of exactly the right length.
+    fn decode(&self, text: &[u8]) -> Option<Tag> {
+        let (mut tag, bytes) = ([0; 64], self.algorithm.bytes());
+        match self.encoding {
+            Encoding::Hex => hex::decode_to_slice(text, tag.get_mut(..bytes)?).ok()?,
+            Encoding::Base64 => {
+                // What 64 bytes take, decoded in groups of three.
+                let mut room = [0; 66];
+                let written = BASE64.decode_slice(text, &mut room).ok()?;
+                tag.get_mut(..bytes)?.copy_from_slice(room.get(..written).filter(|_| written == bytes)?);
+            }
+        }
+        Some(Tag(tag))
+    }
+
+    fn is_fresh(&self, time: Option<&[u8]>, now: i64) -> Result<(), Refusal> {
+        let Some(tolerance) = self.tolerance else { return Ok(()) };
+        let time = seconds(time.ok_or(Refusal::Missing)?).ok_or(Refusal::Malformed)?;
+        if now.abs_diff(time) <= tolerance.as_secs() { Ok(()) } else { Err(Refusal::Stale) }
+    }
+}
+
+/// Unix seconds, milliseconds or microseconds (told apart by their size), or RFC 3339; as Unix seconds.
+fn seconds(text: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(text.trim_ascii()).ok()?;
+    match text.parse::<i64>() {
+        Ok(n @ 0..100_000_000_000) => Some(n),
+        Ok(n @ 100_000_000_000..100_000_000_000_000) => Some(n / 1000),
+        Ok(n @ 100_000_000_000_000..) => Some(n / 1_000_000),
+        Ok(_) => None,
+        Err(_) => text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second),
+    }
+}
+
+impl Key {
+    fn new(algorithm: Algorithm, secret: &[u8]) -> Result<Self, EmptySecret> {
+        if is_empty(secret) {
+            return Err(EmptySecret);
+        }
+        // HMAC takes keys of any length: the only fault there is is ours above.
+        Ok(match algorithm {
+            Algorithm::Sha1 => Self::Sha1(Keyed::new_from_slice(secret).map_err(|_| EmptySecret)?),
+            Algorithm::Sha256 => Self::Sha256(Keyed::new_from_slice(secret).map_err(|_| EmptySecret)?),
+            Algorithm::Sha512 => Self::Sha512(Keyed::new_from_slice(secret).map_err(|_| EmptySecret)?),
+        })
+    }
+
+    fn digest(&self, signed: &[Piece], beside: Beside<'_>, body: &[u8]) -> Tag {
+        match self {
+            Self::Sha1(key) => digest(key.clone(), signed, beside, body),
+            Self::Sha256(key) => digest(key.clone(), signed, beside, body),
+            Self::Sha512(key) => digest(key.clone(), signed, beside, body),
+        }
+    }
+}
+
+fn digest(mut mac: impl Mac, signed: &[Piece], beside: Beside<'_>, body: &[u8]) -> Tag {
+    for piece in signed {
+        mac.update(match piece {
+            Piece::Text(text) => text.as_bytes(),
+            Piece::Time => beside.time.unwrap_or_default(),
+            Piece::Id => beside.id.unwrap_or_default(),
+            Piece::Body => body,
+        });
+    }
+    let mut tag = [0; 64];
+    let digest = mac.finalize().into_bytes();
+    tag.iter_mut().zip(digest.iter()).for_each(|(to, from)| *to = *from);
+    Tag(tag)
+}
+
+impl Tag {
+    fn short(&self) -> [u8; 32] {
+        let mut short = [0; 32];
+        short.iter_mut().zip(self.0).for_each(|(to, from)| *to = from);
+        short
+    }
+}

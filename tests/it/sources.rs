@@ -1,0 +1,100 @@
+//! A source of every kind in one daemon: `send` is believed by each, nothing of a token is left behind, and a retry
+//! signed anew is known across a kill.
+
+use std::path::Path;
+
+use crate::harness::{House, lines_under, until};
+
+const TOKEN: &str = "hush+hush/very-secret=";
+const KINDS: &[&str] =
+    &["meta", "github", "stripe", "slack", "shopify", "standard_webhooks", "hmac", "header", "query", "none"];
+
+/// A file sink for everything, and a source of each kind but Interakt, which every house has.
+fn tables() -> String {
+    let mut text = "[sinks.out]\nkind = \"file\"\npath = \"out/{source}.jsonl\"\nformat = \"cloudevents\"\n\
+                    [[routes]]\nmatch = \"*\"\nto = \"out\"\n"
+        .to_owned();
+    for name in KINDS {
+        let kind = if matches!(*name, "header" | "query") { "token" } else { name };
+        text.push_str(&format!("[sources.{name}]\nkind = \"{kind}\"\npath = \"/webhooks/{name}\"\n"));
+        text.push_str(match *name {
+            "none" => "",
+            "standard_webhooks" => "secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n",
+            _ => "secret = \"${TOKEN}\"\n",
+        });
+        text.push_str(match *name {
+            "meta" => "verify_token = \"v\"\n",
+            "hmac" => "header = \"x-sig\"\nalgorithm = \"sha1\"\nprefix = \"sha1=\"\n",
+            "header" => "header = \"authorization\"\nprefix = \"Bearer \"\nkeep_headers = [\"authorization\"]\n",
+            "query" => "query = \"token\"\nstatus = 202\n",
+            "stripe" => "dedupe = \"10m\"\n",
+            _ => "",
+        });
+    }
+    text
+}
+
+fn send(house: &House, address: &str, args: &[&str]) -> (bool, String) {
+    let url = format!("http://{address}");
+    let mut command = house.command(&["send", "--json", "--url", &url]);
+    let output = command.args(args).env("TOKEN", TOKEN).output().unwrap();
+    assert!(!String::from_utf8_lossy(&output.stderr).contains(TOKEN));
+    (output.status.success(), String::from_utf8(output.stdout).unwrap())
+}
+
+/// Whether any file below holds the bytes.
+fn holds(folder: &Path, needle: &str) -> bool {
+    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).any(|path| {
+        let in_file = || std::fs::read(&path).unwrap_or_default().windows(needle.len()).any(|w| w == needle.as_bytes());
+        if path.is_dir() { holds(&path, needle) } else { in_file() }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn send_is_believed_by_a_source_of_every_kind_and_no_token_is_left_behind() {
+    let house = House::new(&tables());
+    let mut command = house.command(&["run"]);
+    command.env("TOKEN", TOKEN).env("RUST_LOG", "trace");
+    let daemon = House::start_as(command);
+    let address = daemon.address.to_string();
+    for name in KINDS {
+        let (is_good, text) = send(&house, &address, &["--source", name, "--type", "order.paid"]);
+        assert!(is_good, "{name}: {text}");
+    }
+    let lines = until("one event of each", || {
+        Some(lines_under(&house.path("out"), ".jsonl")).filter(|lines| lines.len() == KINDS.len())
+    })
+    .await;
+    for line in lines {
+        let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(event["type"], "order.paid", "{line}");
+    }
+    let log = daemon.log.text();
+    assert_eq!(daemon.terminate(), 0);
+    for piece in [TOKEN, "hush%2Bhush", "very-secret"] {
+        assert!(!log.contains(piece), "{piece} is in the log");
+        assert!(!holds(&house.path("data"), piece) && !holds(&house.path("out"), piece), "{piece} is kept");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_signed_anew_is_known_across_a_kill() {
+    let house = House::new(&tables());
+    let body = house.path("evt.json");
+    std::fs::write(&body, r#"{"id":"evt_1","type":"invoice.paid"}"#).unwrap();
+    let args = ["--source", "stripe", body.to_str().unwrap()];
+    let run = || {
+        let mut command = house.command(&["run"]);
+        command.env("TOKEN", TOKEN);
+        House::start_as(command)
+    };
+    let daemon = run();
+    let (_, first) = send(&house, &daemon.address.to_string(), &args);
+    daemon.kill();
+    let daemon = run();
+    let (_, again) = send(&house, &daemon.address.to_string(), &args);
+    let read = |text: &str| -> serde_json::Value { serde_json::from_str(text.lines().next().unwrap()).unwrap() };
+    let (first, again) = (read(&first), read(&again));
+    assert_eq!((&first["duplicate"], &again["duplicate"]), (&false.into(), &true.into()));
+    assert_eq!(first["id"], again["id"]);
+}
