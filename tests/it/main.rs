@@ -4,6 +4,7 @@
 //! - `front`: what the front answers, and how long it waits
 //! - `nothing_lost`: kill -9 at any moment; every event answered 200 reaches every sink, unchanged
 //! - `exec`: a program as a sink, across kill -9
+//! - `rules`: jq conditions and transforms, runaway programs, `explain` and `test`
 //! - `sick_sinks`: a sink that hangs, refuses or is not there harms no other
 //! - `disk_use`: the journal stays within its bounds
 //! - `full_disk`: starting and stopping where nothing can be written
@@ -30,4 +31,5 @@ mod harness;
 mod main_job;
 mod nothing_lost;
 mod restart;
+mod rules;
 mod sick_sinks;
