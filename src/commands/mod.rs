@@ -6,9 +6,11 @@
 pub mod check;
 pub mod explain;
 pub mod kinds;
+mod rules;
 pub mod run;
 pub mod samples;
 pub mod send;
+pub mod test;
 
 use std::future::Future;
 use std::io;
