@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{self, Failure, check, explain, kinds, run, send};
+use crate::commands::{self, Failure, check, explain, kinds, run, schema, send};
 use crate::config::{self, Config};
 use crate::exit;
 use crate::registry::KINDS;
@@ -52,6 +52,9 @@ pub enum Command {
     Send(send::SendArgs),
     /// Lists the kinds of sinks and sources and the built-in transforms
     Kinds(kinds::KindsArgs),
+    /// Prints a JSON Schema of config.toml, for editors that complete and check it
+    #[command(after_help = schema::HELP)]
+    Schema,
 }
 
 /// Reads the command line and does what it says.
@@ -69,6 +72,7 @@ impl Cli {
             Command::Explain(args) => explain::run(&self.read()?, args, out),
             Command::Send(args) => send::run(&self.read()?, args, out),
             Command::Kinds(args) => kinds::run(args, out),
+            Command::Schema => schema::run(out),
         }
     }
 

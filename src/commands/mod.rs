@@ -8,6 +8,7 @@ pub mod explain;
 pub mod kinds;
 pub mod run;
 pub mod samples;
+pub mod schema;
 pub mod send;
 
 use std::future::Future;
