@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{self, Failure, check, explain, kinds, run, send, test};
+use crate::commands::{self, Failure, check, explain, kinds, run, schema, send, test};
 use crate::config::{self, Config};
 use crate::exit;
 use crate::registry::KINDS;
@@ -57,6 +57,9 @@ pub enum Command {
     Send(send::SendArgs),
     /// Lists the kinds of sinks and sources and the built-in transforms
     Kinds(kinds::KindsArgs),
+    /// Prints a JSON Schema of config.toml, for editors that complete and check it
+    #[command(after_help = schema::HELP)]
+    Schema,
     /// Runs the jq programs of one sink's rules: what the daemon starts by itself
     #[command(name = jq::VERB, hide = true)]
     JqWorker,
@@ -78,6 +81,7 @@ impl Cli {
             Command::Test(args) => test::run(&self.read()?, args, out),
             Command::Send(args) => send::run(&self.read()?, args, out),
             Command::Kinds(args) => kinds::run(args, out),
+            Command::Schema => schema::run(out),
             Command::JqWorker => Ok(jq::child::serve()?),
         }
     }

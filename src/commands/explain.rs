@@ -153,6 +153,16 @@ mod tests {
     }
 
     #[test]
+    fn a_type_that_comes_in_a_header_is_read_from_there() {
+        let source = "sources.gh = { kind = \"github\", path = \"/gh\", secret = \"s\" }\n";
+        let config = config_with(source, &[]);
+        let given = headers(&["X-GitHub-Event: push".to_owned(), "x-other: 1".to_owned()]).unwrap();
+        let event = event(&config.sources[0], &given, Bytes::from_static(b"{}")).unwrap();
+        assert_eq!((&*event.kind, event.headers.len()), ("push", 1));
+        assert_eq!((&*event.headers[0].0, &*event.headers[0].1), ("x-github-event", "push"));
+    }
+
+    #[test]
     fn what_cannot_be_read_or_meant_is_refused() {
         let config = config_with(&format!("{SOURCE}[server]\nmax_body = 4\n"), &[]);
         let dir = tempfile::tempdir().unwrap();

@@ -9,6 +9,7 @@ pub mod kinds;
 mod rules;
 pub mod run;
 pub mod samples;
+pub mod schema;
 pub mod send;
 pub mod test;
 

@@ -2,7 +2,7 @@
 //!
 //! Rooms: `load` puts the tables together, each read by the room it belongs to; `sinks` shares a sink's table between
 //! the core and its kind; `interpolate` and `env` fill in `${…}`; `faults`, `place` and `mask` say what is wrong, where,
-//! and without the secrets; `limits` are bounds; `later` what this version reads and does not do; `digest` tells whether
+//! and without the secrets; `limits` are bounds; `later` what this version reads and does not do; `schema` a JSON Schema of it all; `digest` tells whether
 //! a sink has changed. Pure but for [`read`] and [`RealEnv`]; opens nothing, starts nothing.
 
 mod digest;
@@ -14,6 +14,7 @@ mod limits;
 mod load;
 mod mask;
 mod place;
+pub mod schema;
 mod sinks;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -4,6 +4,7 @@ mod bad;
 mod bad_sources;
 mod example;
 mod good;
+mod schema;
 mod secrets;
 
 use std::collections::HashMap;

@@ -6,7 +6,7 @@
 //! ```text
 //! u8  version (1)
 //! u8  flags: bit 0 = digest present
-//! [32 bytes digest]            the HMAC the sender signed with, for dedupe across a change of window
+//! [32 bytes digest]            what it is known by: the HMAC the sender signed with, or SHA-256 of type and id
 //! str16 method, path, remote   u16 length, UTF-8
 //! str32 subject                u32 length, UTF-8
 //! u16 number of headers, each: str16 name, str32 value

@@ -3,7 +3,7 @@
 use super::*;
 use crate::ingress::kinds::SOURCE_KINDS;
 
-const EXAMPLE: &str = include_str!("../../../config.example.toml");
+pub(super) const EXAMPLE: &str = include_str!("../../../config.example.toml");
 
 fn env() -> FakeEnv {
     let names = ["INTERAKT_WEBHOOK_SECRET", "OLD_SECRET", "CRM_SECRET", "CRM_TOKEN", "CRM_PASSWORD"];
@@ -15,7 +15,7 @@ fn env() -> FakeEnv {
 }
 
 /// Headers of tables, inline tables and their lines: a bogus key goes behind each.
-fn with_bogus_keys(text: &str) -> Vec<(usize, String)> {
+pub(super) fn with_bogus_keys(text: &str) -> Vec<(usize, String)> {
     let mut out = Vec::new();
     let (mut at, mut in_text) = (0, false);
     for (content, line) in text.split_inclusive('\n').zip(1..) {
@@ -65,32 +65,43 @@ fn the_example_config_loads_without_a_warning() {
     assert!(!config.rules.wants("statuses", "interakt", "message_received"));
 }
 
-#[test]
-fn what_the_example_shows_commented_out_is_right_too() {
+/// The example with everything that is shown commented out.
+pub(super) fn uncommented() -> String {
     // A comment that is a table header or an assignment is code; prose has neither.
     let is_code = |line: &str| {
         let word = line.split([' ', '=', '.']).next().unwrap_or_default();
         let is_key = !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
         line.starts_with('[') || (is_key && line.contains(" = "))
     };
-    let text: String = EXAMPLE
+    EXAMPLE
         .lines()
         .map(|line| match line.strip_prefix("# ") {
             Some(code) if is_code(code) => format!("{code}\n"),
             _ => format!("{line}\n"),
         })
-        .collect();
+        .collect()
+}
+
+#[test]
+fn what_the_example_shows_commented_out_is_right_too() {
+    let text = uncommented();
     let config = read(&text, &env()).unwrap_or_else(|faults| panic!("{faults}"));
     let tables = EXAMPLE.lines().filter(|line| line.trim_start_matches("# ").starts_with("[sinks."));
     assert_eq!(config.sinks.len(), tables.count());
     assert!(config.sources[0].config.previous_secret.is_some());
 }
 
+const README: &str = include_str!("../../../README.md");
+
+/// The README's table of every kind of source.
+pub(super) fn readme_sources() -> &'static str {
+    let text = README.split("```toml\n").find(|part| part.contains("[sources.custom]")).unwrap();
+    text.split("```").next().unwrap()
+}
+
 #[test]
 fn the_readmes_sources_are_right_and_there_is_one_of_every_kind() {
-    let readme = include_str!("../../../README.md");
-    let text = readme.split("```toml\n").find(|part| part.contains("[sources.custom]")).unwrap();
-    let text = text.split("```").next().unwrap();
+    let (readme, text) = (README, readme_sources());
     let names = ["META_APP_SECRET", "META_VERIFY_TOKEN", "GITHUB_SECRET", "STRIPE_SECRET", "SLACK_SIGNING_SECRET"];
     let more = ["SHOPIFY_SECRET", "WORKFLOW_TOKEN", "CUSTOM_SECRET"];
     let env: Vec<_> = names.into_iter().chain(more).map(|name| (name, "a-secret-of-mine")).collect();

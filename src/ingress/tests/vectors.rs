@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
-use http::Request;
+use http::{HeaderValue, Request};
+use proptest::prelude::*;
 
+use super::super::challenge::Challenge;
 use super::super::place::Reading;
 use super::super::proof::Proof;
 use super::super::signer::Signer;
@@ -261,4 +263,39 @@ fn a_preset_is_what_its_table_says_under_kind_hmac() {
     let headers =
         [("Stripe-Signature", "t=1533204620,v1=82216eca827bcb7b34b8055eb2d2d9e6bc13b9ac39ded14a61e69f70c565f53a")];
     demand(&text, &headers, STRIPE_EVENT, 1_533_204_620, true);
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_requests_are_refused_by_every_kind_and_nothing_panics(
+        values in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..80), 1..4),
+        query in "[ -~]{0,60}",
+        body in prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..80),
+            "[\\[\\]{}\":,.a-z0-9 \\\\]{0,80}".prop_map(String::into_bytes),
+        ],
+        now in any::<i64>(),
+    ) {
+        for (kind, text) in tables() {
+            let config = table(&text).with_preset().unwrap();
+            let proof = Proof::of(&config).unwrap();
+            let mut parts = request(&[]);
+            if let Ok(uri) = format!("/webhooks?{query}").parse() {
+                parts.uri = uri;
+            }
+            let beside = ["webhook-id", "webhook-timestamp", "x-slack-request-timestamp", "x-id", "x-time"];
+            let beside = beside.map(http::HeaderName::from_static);
+            for name in proof.headers().iter().chain(&beside) {
+                for value in values.iter().filter_map(|value| HeaderValue::from_bytes(value).ok()) {
+                    parts.headers.append(name, value);
+                }
+            }
+            prop_assert_eq!(proof.verify(&parts, &body, now).is_err(), kind != "none", "{}", kind);
+            let reading = Reading::of(&config).unwrap();
+            prop_assert!(!reading.envelope(&parts.headers, &body).kind.is_empty());
+            let challenge = Challenge::of(&config).unwrap();
+            prop_assert!(!matches!(challenge.get(parts.uri.query()), Some(Ok(_))));
+            let _ = challenge.post(&body);
+        }
+    }
 }

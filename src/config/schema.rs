@@ -1,0 +1,220 @@
+//! A JSON Schema of `config.toml`, for editors: asked of the code that reads it. Each reader is given small tables and
+//! judged by its faults: a key that is not known makes it name those that are, a value of a wrong type or word what it
+//! takes instead, an empty table what it cannot be without. So the schema knows every sink, and cannot fall behind.
+//!
+//! Pure. What no type says (bounds, keys that exclude each other) is left to `check`.
+
+use serde_json::{Map, Value, json};
+use sink_api::{At, Fault, Settings, SinkKind};
+use toml::de::DeTable;
+
+use super::later;
+use crate::deliver::config::DeliveryKeys;
+use crate::ingress::config::{ServerConfig, SourceConfig};
+use crate::ingress::kinds::{COMMON, KindInfo, SOURCE_KINDS};
+use crate::journal::JournalConfig;
+use crate::route::RouteConfig;
+
+/// A key, value and word that nobody knows.
+const PROBE: &str = "zz-probe";
+/// How deep tables are followed.
+const MAX_DEPTH: usize = 6;
+/// Values of every type, and the schema's name of it.
+const TYPES: &[(&str, &str)] =
+    &[("string", "'zz-probe'"), ("integer", "1"), ("boolean", "true"), ("array", "[]"), ("object", "{}")];
+
+/// A reader of tables: its faults.
+type Ask<'a> = &'a dyn Fn(Settings<'_>) -> Vec<Fault>;
+
+/// The schema of a config with these kinds of sinks.
+pub fn schema(kinds: &[SinkKind]) -> Value {
+    let ask_tests = |settings: Settings<'_>| later::test(settings).err().unwrap_or_default();
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "hookrelay's config.toml",
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["sources"],
+        "properties": {
+            "data_dir": { "type": "string" },
+            "server": table(&ask::<ServerConfig>),
+            "journal": table(&ask::<JournalConfig>),
+            "admin": table(&|settings| later::admin(settings).err().unwrap_or_default()),
+            "dead_letters": table(&|settings| later::dead_letters(settings).err().unwrap_or_default()),
+            "sources": named(SOURCE_KINDS.iter().map(|info| (info.name, source(info))).collect()),
+            "sinks": named(kinds.iter().map(|kind| (kind.name, sink(kind))).collect()),
+            "routes": { "type": "array", "items": table(&ask::<RouteConfig>) },
+            "tests": { "type": "array", "items": table(&ask_tests) },
+        },
+    })
+}
+
+fn ask<T: serde::de::DeserializeOwned>(settings: Settings<'_>) -> Vec<Fault> {
+    settings.read::<T>().err().unwrap_or_default()
+}
+
+/// The whole of one table.
+fn table(ask: Ask<'_>) -> Value {
+    shape(ask, &[], "")
+}
+
+/// Tables by name, each of one of these kinds.
+fn named(kinds: Vec<(&str, Value)>) -> Value {
+    let names: Vec<&str> = kinds.iter().map(|(name, _)| *name).collect();
+    let choice =
+        |(name, then): (&str, Value)| json!({ "if": { "properties": { "kind": { "const": name } } }, "then": then });
+    json!({
+        "type": "object",
+        "additionalProperties": {
+            "type": "object",
+            "required": ["kind"],
+            "properties": { "kind": { "enum": names } },
+            "allOf": kinds.iter().cloned().map(choice).collect::<Vec<_>>(),
+        },
+    })
+}
+
+/// The table of one kind of source: what of the keys of all belongs to it.
+fn source(info: &KindInfo) -> Value {
+    let mut table = table(&ask::<SourceConfig>);
+    if let Some(Value::Object(keys)) = table.get_mut("properties") {
+        keys.retain(|key, _| info.keys.contains(&key.as_str()) || COMMON.contains(&key.as_str()));
+    }
+    let takes = |key: &&str| info.keys.contains(key);
+    let needed = ["secret", "verify_token", "header"].into_iter().filter(takes);
+    // A token is in a header or in the query.
+    let needed = needed.filter(|key| *key != "header" || !takes(&"query"));
+    describe(&mut table, info.name, info.about, needed)
+}
+
+/// The table of one kind of sink: its own keys, and the core's.
+fn sink(kind: &SinkKind) -> Value {
+    let mut own = table(&|settings| (kind.read)(settings).err().unwrap_or_default());
+    let core = table(&ask::<DeliveryKeys>);
+    if let (Some(Value::Object(own)), Some(Value::Object(core))) = (own.get_mut("properties"), core.get("properties")) {
+        own.extend(core.clone());
+    }
+    describe(&mut own, kind.name, kind.about, std::iter::empty())
+}
+
+fn describe<'a>(table: &mut Value, kind: &str, about: &str, needed: impl Iterator<Item = &'a str>) -> Value {
+    let mut table = std::mem::take(table);
+    if let Some(Value::Object(keys)) = table.get_mut("properties") {
+        keys.insert("kind".into(), json!({ "const": kind }));
+    }
+    if let Some(table) = table.as_object_mut() {
+        table.insert("description".into(), about.into());
+        if let Value::Array(required) = table.entry("required").or_insert_with(|| json!([])) {
+            required.extend(needed.map(Value::from));
+        }
+    }
+    table
+}
+
+/// What may stand at a path. `said` is what its reader says that it expects.
+fn shape(ask: Ask<'_>, path: &[String], said: &str) -> Value {
+    if path.is_empty() {
+        return object(ask, path);
+    }
+    let mut takes = Vec::new();
+    for (name, value) in TYPES {
+        let (faults, _) = probe(ask, path, value);
+        let is_wrong = |fault: &String| fault.contains("invalid type") || fault.starts_with("wanted ");
+        if !faults.iter().any(is_wrong) {
+            takes.push((*name, faults));
+        }
+    }
+    if takes.len() == TYPES.len() {
+        return json!({});
+    }
+    let one = |(name, faults): &(&str, Vec<String>)| match *name {
+        "string" => text(faults, said),
+        "integer" => json!({ "type": "integer", "minimum": 0 }),
+        "array" if path.len() < MAX_DEPTH => json!({ "type": "array", "items": shape(ask, &under(path, "[]"), "") }),
+        "object" if path.len() < MAX_DEPTH => object(ask, path),
+        other => json!({ "type": other }),
+    };
+    let mut all: Vec<Value> = takes.iter().map(one).collect();
+    // A derived reader takes a table's values in their order, too. Nobody writes that; a list of such tables is meant.
+    if let Some(object) = all.iter().find(|one| one.get("properties").is_some()).cloned() {
+        all.retain(|one| one.get("items").is_none_or(|items| *items == object));
+    }
+    if all.len() == 1 { all.pop().unwrap_or_default() } else { json!({ "anyOf": all }) }
+}
+
+/// A string: one of a few words, or any with what is said of it.
+fn text(faults: &[String], said: &str) -> Value {
+    let words = faults.iter().find(|fault| fault.contains("unknown value") || fault.contains("unknown variant"));
+    if let Some((_, words)) = words.and_then(|fault| fault.split_once("expected ")) {
+        return json!({ "enum": quoted(words) });
+    }
+    let told = faults.iter().find_map(|fault| Some(fault.split_once("expected ")?.1));
+    match told.or((!said.is_empty()).then_some(said)) {
+        Some(told) => json!({ "type": "string", "description": told }),
+        None => json!({ "type": "string" }),
+    }
+}
+
+/// A table: its keys where it names them, else any.
+fn object(ask: Ask<'_>, path: &[String]) -> Value {
+    let (faults, unknown) = probe(ask, &under(path, PROBE), "1");
+    let Some(keys) = unknown else {
+        let rest = shape(ask, &under(path, PROBE), "");
+        // Not even a value of a wrong type was minded: whatever one likes.
+        return if faults.is_empty() && rest == json!({}) {
+            json!({ "type": "object" })
+        } else {
+            json!({ "type": "object", "additionalProperties": rest })
+        };
+    };
+    let mut properties = Map::new();
+    for key in keys {
+        let value = shape(ask, &under(path, &key), "");
+        properties.insert(key, value);
+    }
+    let (faults, _) = probe(ask, path, "{}");
+    let missing = faults.iter().filter_map(|fault| quoted(fault.strip_prefix("missing key ")?).into_iter().next());
+    let required: Vec<String> = missing.filter(|key| properties.contains_key(key)).collect();
+    json!({ "type": "object", "additionalProperties": false, "properties": properties, "required": required })
+}
+
+fn under(path: &[String], step: &str) -> Vec<String> {
+    path.iter().cloned().chain([step.to_owned()]).collect()
+}
+
+/// The words between backticks.
+fn quoted(text: &str) -> Vec<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// What a reader says of a value at a path, and which keys it knows there where it does not know the last one.
+fn probe(ask: Ask<'_>, path: &[String], value: &str) -> (Vec<String>, Option<Vec<String>>) {
+    let (mut text, mut at) = (value.to_owned(), 0);
+    for (n, step) in path.iter().enumerate().rev() {
+        let before = match (n, step.as_str()) {
+            (_, "[]") => "[".to_owned(),
+            (0, key) => format!("{key} = "),
+            (_, key) => format!("{{ {key} = "),
+        };
+        at += before.len();
+        let after = match (n, step.as_str()) {
+            (_, "[]") => "]",
+            (0, _) => "",
+            _ => " }",
+        };
+        text = format!("{before}{text}{after}");
+    }
+    let whole = path.is_empty();
+    let Ok(table) = DeTable::parse(if whole { "" } else { &text }) else { return (vec![], None) };
+    let faults = ask(Settings::new(table));
+    let unknown = faults.iter().find_map(|fault| {
+        let rest = fault.message.strip_prefix("unknown key `zz-probe`")?;
+        Some(rest.split_once("expected ").map(|(_, keys)| quoted(keys)).unwrap_or_default())
+    });
+    let is_here = |fault: &&Fault| match &fault.at {
+        At::Span(span) => span.start >= at && span.end <= at + value.len(),
+        _ => false,
+    };
+    let here = faults.iter().filter(|fault| whole || is_here(fault)).map(|fault| fault.message.clone()).collect();
+    (here, unknown)
+}
