@@ -6,7 +6,8 @@
 //!
 //! Rooms: [`event`] what came in; [`delivery`] what a sink is handed; [`report`] what it answers; [`sink`] the traits;
 //! [`settings`] (and `survey`, all its faults), [`fault`], [`units`], [`secret`] for its table in `config.toml`;
-//! [`template`] for `{type}` and its like; [`cloudevents`], [`json`] and [`mod@line`] for output shapes; [`disk`] for the
+//! [`template`] for `{type}` and its like, [`field`] for
+//! fields of the body in them; [`cloudevents`], [`json`] and [`mod@line`] for output shapes; [`disk`] for the
 //! free-space floor.
 
 pub mod cloudevents;
@@ -14,6 +15,7 @@ pub mod delivery;
 pub mod disk;
 pub mod event;
 pub mod fault;
+pub mod field;
 pub mod json;
 pub mod line;
 pub mod report;
