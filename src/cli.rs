@@ -6,10 +6,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{self, Failure, check, explain, kinds, run, schema, send};
+use crate::commands::{self, Failure, check, explain, kinds, run, schema, send, test};
 use crate::config::{self, Config};
 use crate::exit;
 use crate::registry::KINDS;
+use crate::route::jq;
 
 /// Where a config is looked for when none is named.
 const PLACES: [&str; 2] = ["config.toml", "/etc/hookrelay/config.toml"];
@@ -20,7 +21,8 @@ Examples:
   hookrelay check                          is the config right? every fault at once
   hookrelay run                            receive webhooks until Ctrl-C
   hookrelay send                           one signed sample of each type to the running daemon
-  hookrelay explain body.json              where would this webhook go, and why?";
+  hookrelay explain body.json              where would this webhook go, and why?
+  hookrelay test                           do the rules what their [[tests]] expect?";
 
 /// Receives webhooks, proves who sent them, keeps every one of them on disk, and routes each to the sinks its rules
 /// name.
@@ -47,6 +49,9 @@ pub enum Command {
     /// Shows for one webhook which routes match and why not, and exactly what each sink would get
     #[command(after_help = explain::HELP)]
     Explain(explain::ExplainArgs),
+    /// Runs the rules' own tests: [[tests]] of the config, and of further files
+    #[command(after_help = test::HELP)]
+    Test(test::TestArgs),
     /// Signs and posts samples, or files as they are, to the running daemon
     #[command(after_help = send::HELP)]
     Send(send::SendArgs),
@@ -55,6 +60,9 @@ pub enum Command {
     /// Prints a JSON Schema of config.toml, for editors that complete and check it
     #[command(after_help = schema::HELP)]
     Schema,
+    /// Runs the jq programs of one sink's rules: what the daemon starts by itself
+    #[command(name = jq::VERB, hide = true)]
+    JqWorker,
 }
 
 /// Reads the command line and does what it says.
@@ -70,9 +78,11 @@ impl Cli {
             Command::Run => Ok(run::run(self.read()?)?),
             Command::Check(args) => check::run(&self.file()?, args, out),
             Command::Explain(args) => explain::run(&self.read()?, args, out),
+            Command::Test(args) => test::run(&self.read()?, args, out),
             Command::Send(args) => send::run(&self.read()?, args, out),
             Command::Kinds(args) => kinds::run(args, out),
             Command::Schema => schema::run(out),
+            Command::JqWorker => Ok(jq::child::serve()?),
         }
     }
 

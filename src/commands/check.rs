@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use sink_api::{DiskFloor, SinkContext};
 
+use super::test::{self, Outcome};
 use super::{Failure, block_on, count};
 use crate::config::{self, Config, Faults, Located, SinkEntry};
 use crate::registry::KINDS;
@@ -18,6 +19,9 @@ pub struct CheckArgs {
     /// Also ask each sink whether it could take deliveries now; delivers nothing
     #[arg(long)]
     pub connect: bool,
+    /// Leave out the config's [[tests]]
+    #[arg(long)]
+    pub no_tests: bool,
     /// One JSON object on standard output
     #[arg(long)]
     pub json: bool,
@@ -27,9 +31,10 @@ pub struct CheckArgs {
 pub const HELP: &str = "\
 Faults go to standard error, all at once, each beginning FILE:LINE:COL: error: … Values that
 came in by ${…} are shown as ${NAME}. --connect asks each sink whether it could take deliveries
-now; it delivers, creates and changes nothing, and says what `run` would create.
+now; it delivers, creates and changes nothing, and says what `run` would create. The config's
+[[tests]] are run; those that fail are told as `test` tells them.
 
-Exit codes: 0 fine, 78 the config has faults, 69 a sink did not answer (--connect only).";
+Exit codes: 0 fine, 1 a test failed, 78 the config has faults, 69 a sink did not answer (--connect only).";
 
 /// Longest a sink is waited for.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -39,6 +44,8 @@ struct Verdict<'c> {
     ok: bool,
     faults: &'c [Located],
     warnings: &'c [Located],
+    /// The tests that failed.
+    failed_tests: &'c [Outcome],
     #[serde(skip_serializing_if = "Option::is_none")]
     sinks: Option<Vec<Probed>>,
 }
@@ -75,7 +82,7 @@ pub fn run(file: &Path, args: &CheckArgs, out: &mut dyn Write) -> Result<(), Fai
     match config::read(file, KINDS) {
         Ok(config) => passed(&config, args, out),
         Err(Faults(faults)) if args.json => {
-            write_json(&Verdict { ok: false, faults: &faults, warnings: &[], sinks: None }, out)?;
+            write_json(&Verdict { ok: false, faults: &faults, warnings: &[], failed_tests: &[], sinks: None }, out)?;
             Err(Failure::ConfigTold)
         }
         Err(faults) => Err(faults.into()),
@@ -92,20 +99,33 @@ fn passed(config: &Config, args: &CheckArgs, out: &mut dyn Write) -> Result<(), 
             count(config.sources.len(), "source"),
             count(config.sinks.len(), "sink"),
             count(config.routes.len(), "route"),
+            count(config.tests.len(), "test"),
         ];
         writeln!(out, "{}: ok: {}", config.file.display(), counts.join(", "))?;
+    }
+    let tests = if args.no_tests { vec![] } else { test::outcomes(config, &config.tests, &config.base_dir)? };
+    let ran = tests.len();
+    let failed_tests: Vec<Outcome> = tests.into_iter().filter(|outcome| !outcome.ok).collect();
+    if !args.json {
+        for outcome in &failed_tests {
+            write!(out, "{}", test::told(outcome))?;
+        }
     }
     let probed = if args.connect { Some(block_on(probe_all(config))?) } else { None };
     let failed = probed.iter().flatten().filter(|p| !p.ok).count();
     if args.json {
-        let ok = failed == 0;
-        write_json(&Verdict { ok, faults: &[], warnings: &config.warnings, sinks: probed }, out)?;
+        let ok = failed == 0 && failed_tests.is_empty();
+        write_json(
+            &Verdict { ok, faults: &[], warnings: &config.warnings, failed_tests: &failed_tests, sinks: probed },
+            out,
+        )?;
     } else {
         let width = config.sinks.iter().map(|s| s.name.len()).max().unwrap_or_default();
         for probed in probed.iter().flatten() {
             writeln!(out, "  {:width$}  {:7} {}", probed.sink, probed.kind, probed.said())?;
         }
     }
+    test::verdict(ran, failed_tests.len())?;
     if failed == 0 { Ok(()) } else { Err(Failure::Unavailable(format!("{} did not answer", count(failed, "sink")))) }
 }
 

@@ -10,7 +10,7 @@ fn check(text: &str, connect: bool, json: bool) -> (Result<(), Failure>, String)
     let file = dir.path().join("config.toml");
     std::fs::write(&file, text.replace("DIR", &dir.path().display().to_string())).unwrap();
     let mut out = Vec::new();
-    let outcome = run(&file, &CheckArgs { connect, json }, &mut out);
+    let outcome = run(&file, &CheckArgs { connect, no_tests: false, json }, &mut out);
     assert!(!dir.path().join("data").exists(), "check made the data folder");
     (outcome, String::from_utf8(out).unwrap())
 }
@@ -25,7 +25,7 @@ const STDOUT: &str = "[sinks.a]\nkind = \"stdout\"\n";
 fn a_good_config_is_summed_up_in_a_line() {
     let (outcome, text) = check(&with_sinks(STDOUT), false, false);
     outcome.unwrap();
-    assert!(text.ends_with("config.toml: ok: 1 source, 1 sink, 1 route\n"), "{text}");
+    assert!(text.ends_with("config.toml: ok: 1 source, 1 sink, 1 route, 0 tests\n"), "{text}");
 }
 
 #[test]
@@ -68,14 +68,14 @@ fn connect_says_what_run_would_create_and_creates_nothing() {
     let file = dir.path().join("config.toml");
     std::fs::write(&file, with_sinks(&sinks).replace("DIR", &dir.path().display().to_string())).unwrap();
     let mut out = Vec::new();
-    run(&file, &CheckArgs { connect: true, json: false }, &mut out).unwrap();
+    run(&file, &CheckArgs { connect: true, no_tests: false, json: false }, &mut out).unwrap();
     let text = String::from_utf8(out).unwrap();
     let lines: Vec<&str> = text.lines().skip(1).collect();
     let database = dir.path().join("new/x.db");
     assert_eq!(lines[0], format!("  a  sqlite  ok: {} does not exist yet, `run` creates it", database.display()));
     assert_eq!(lines[1], "  b  file    ok");
     let mut out = Vec::new();
-    run(&file, &CheckArgs { connect: true, json: true }, &mut out).unwrap();
+    run(&file, &CheckArgs { connect: true, no_tests: false, json: true }, &mut out).unwrap();
     let json: Value = serde_json::from_slice(&out).unwrap();
     assert!(json["sinks"][0]["note"].as_str().unwrap().ends_with("`run` creates it"), "{json}");
     let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();

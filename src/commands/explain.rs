@@ -9,12 +9,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use sink_api::{Event, Timestamp, Uuid};
 
-use super::{Failure, source};
-use crate::config::{Config, Masks, Source};
-use crate::ingress::place::Reading;
-use crate::route::{Destination, Explanation, explain};
+use super::rules::{Rules, event, masked};
+use super::{Failure, block_on, source};
+use crate::config::{Config, Source};
 
 /// `explain`.
 #[derive(Debug, Args)]
@@ -54,62 +52,14 @@ pub fn run(config: &Config, args: &ExplainArgs, out: &mut dyn Write) -> Result<(
     let source = source(config, args.source.as_deref())?;
     let headers = headers(&args.header)?;
     let body = read(&args.event, config.server.max_body.0)?;
-    let explanation = explained(config, source, headers, body)?;
+    let event = Arc::new(event(source, &headers, kept(&headers, source), body)?);
+    let explanation = block_on(async { Rules::new(config).explain(&event).await })?;
+    let explanation = masked(explanation, &config.masks);
     if args.json {
         let json = serde_json::to_string(&explanation).map_err(io::Error::from)?;
         return Ok(writeln!(out, "{json}")?);
     }
     Ok(write!(out, "{explanation}")?)
-}
-
-fn explained(config: &Config, source: &Source, headers: HeaderMap, body: Bytes) -> Result<Explanation, Failure> {
-    let event = Arc::new(event(source, &headers, body)?);
-    let sinks: Vec<Destination> = config
-        .sinks
-        .iter()
-        .filter(|sink| sink.keys.enabled)
-        .map(|sink| Destination {
-            name: sink.name.clone(),
-            config: Arc::clone(&sink.config),
-            key: sink.keys.key.clone(),
-        })
-        .collect();
-    Ok(masked(explain(&config.rules, &sinks, &event), &config.masks))
-}
-
-/// What the daemon would make of the body, accepted now.
-fn event(source: &Source, headers: &HeaderMap, body: Bytes) -> Result<Event, Failure> {
-    let filled = source.config.with_preset().map_err(|error| Failure::Refused(error.to_string()))?;
-    let reading = Reading::of(&filled).map_err(|_| Failure::Refused("the source has faults".into()))?;
-    let envelope = reading.envelope(headers, &body);
-    let id = Uuid::now_v7();
-    let subject: Arc<str> = envelope.subject.into();
-    let kind = envelope.kind.into();
-    Ok(Event {
-        key: if subject.is_empty() { id.to_string().into() } else { Arc::clone(&subject) },
-        id,
-        source: source.name.as_str().into(),
-        kind,
-        subject,
-        time: Timestamp::now(),
-        method: "POST".into(),
-        path: source.config.path.as_str().into(),
-        remote: "127.0.0.1".into(),
-        headers: kept(headers, source),
-        body,
-    })
-}
-
-/// A config's values may come out of a sink's templates and messages. Payloads are the event's own.
-fn masked(mut explanation: Explanation, masks: &Masks) -> Explanation {
-    for route in &mut explanation.routes {
-        route.why = masks.mask(&route.why);
-    }
-    for delivery in &mut explanation.deliveries {
-        delivery.key = masks.mask(&delivery.key);
-        delivery.target = delivery.target.parts().map(|(name, value)| (name.to_owned(), masks.mask(value))).collect();
-    }
-    explanation
 }
 
 /// `NAME:VALUE`, each.
@@ -207,7 +157,8 @@ mod tests {
         let source = "sources.gh = { kind = \"github\", path = \"/gh\", secret = \"s\" }\n";
         let config = config_with(source, &[]);
         let given = headers(&["X-GitHub-Event: push".to_owned(), "x-other: 1".to_owned()]).unwrap();
-        let event = event(&config.sources[0], &given, Bytes::from_static(b"{}")).unwrap();
+        let source = &config.sources[0];
+        let event = event(source, &given, kept(&given, source), Bytes::from_static(b"{}")).unwrap();
         assert_eq!((&*event.kind, event.headers.len()), ("push", 1));
         assert_eq!((&*event.headers[0].0, &*event.headers[0].1), ("x-github-event", "push"));
     }

@@ -6,10 +6,12 @@
 pub mod check;
 pub mod explain;
 pub mod kinds;
+mod rules;
 pub mod run;
 pub mod samples;
 pub mod schema;
 pub mod send;
+pub mod test;
 
 use std::future::Future;
 use std::io;

@@ -7,11 +7,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use sink_api::Fault;
+use sink_api::{At, Fault};
 use toml::de::DeTable;
 
 use super::mask::Masks;
-use super::place::{key_at, line_around, place, resolve};
+use super::place::{inside, key_at, line_around, place, resolve};
 
 /// Longest excerpt of a line, in characters before and behind the caret each.
 const EXCERPT: usize = 90;
@@ -165,7 +165,11 @@ impl<'t> Report<'t> {
     /// Faults of a table that was read, and where its header is.
     pub fn faults(&mut self, name: &str, faults: Vec<Fault>, table: &DeTable<'_>, header: &Range<usize>) {
         for fault in faults {
-            let span = resolve(&fault.at, table, header);
+            let value = resolve(&fault.at, table, header);
+            let span = match fault.at {
+                At::Inside(_, offset) if value != *header => inside(self.text, &value, offset),
+                _ => value,
+            };
             // serde says what it wanted and not for which key; the parser's words for an enum are its own.
             let message = fault.message.replace("wanted string or table", "invalid type, expected a string");
             // `expected a size` speaks of no key of that name.

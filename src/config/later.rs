@@ -2,7 +2,7 @@
 //! gives a warning. A key moves out of here into its own room when its time comes.
 
 use serde::Deserialize;
-use sink_api::{At, Fault, Period, Secret, Settings, Size};
+use sink_api::{Fault, Period, Secret, Settings, Size};
 
 /// `[admin]`.
 #[derive(Debug, Deserialize)]
@@ -26,23 +26,6 @@ struct DeadLetters {
     max_age: Option<Period>,
 }
 
-/// `[[tests]]`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "read for its shape")]
-struct Test {
-    name: String,
-    #[serde(default)]
-    event: Option<String>,
-    #[serde(default)]
-    body: Option<String>,
-    #[serde(default)]
-    source: Option<String>,
-    sinks: Vec<String>,
-    #[serde(default)]
-    deliveries: Vec<toml::Table>,
-}
-
 /// Checks the shape of `[admin]`.
 pub(super) fn admin(settings: Settings<'_>) -> Result<(), Vec<Fault>> {
     settings.read::<Admin>().map(drop)
@@ -51,22 +34,6 @@ pub(super) fn admin(settings: Settings<'_>) -> Result<(), Vec<Fault>> {
 /// Checks the shape of `[dead_letters]`.
 pub(super) fn dead_letters(settings: Settings<'_>) -> Result<(), Vec<Fault>> {
     settings.read::<DeadLetters>().map(drop)
-}
-
-/// Checks the shape of one `[[tests]]`.
-pub(super) fn test(settings: Settings<'_>) -> Result<(), Vec<Fault>> {
-    let test: Test = settings.read()?;
-    let mut faults = Vec::new();
-    if test.event.is_some() == test.body.is_some() {
-        let message = "expected one of the keys `event` and `body`".to_owned();
-        faults.push(Fault { at: At::Table, message, help: None });
-    }
-    for (n, delivery) in test.deliveries.iter().enumerate() {
-        if !delivery.get("sink").is_some_and(toml::Value::is_str) {
-            faults.push(Fault::at_key(format!("deliveries.{n}"), "missing key `sink`"));
-        }
-    }
-    if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
 /// Whether a text is a rate: `300/min`.

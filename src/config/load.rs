@@ -18,7 +18,8 @@ use super::{Config, Source, later, limits, place};
 use crate::ingress::check::{check_server, check_source, check_sources, lacks_secret};
 use crate::ingress::config::{ServerConfig, SourceConfig};
 use crate::journal::JournalConfig;
-use crate::route::{BuiltinEval, INTERNAL_SOURCE, RouteConfig, RuleSet};
+use crate::route::cases::Case;
+use crate::route::{INTERNAL_SOURCE, JqEval, RouteConfig, RuleSet};
 
 /// What may stand at the top of the file.
 const TOP: &[&str] = &["data_dir", "server", "journal", "admin", "sources", "sinks", "dead_letters", "routes", "tests"];
@@ -77,6 +78,7 @@ impl<'t> Loader<'t> {
         let (sources, source_names) = self.sources();
         let (sinks, sink_names) = self.sinks();
         let (rules, routes) = self.routes(&source_names, &sink_names, &sinks);
+        let tests = self.tests(&source_names, &sink_names);
         self.later();
         if self.report.has_errors() {
             return self.report.finish().and_then(|_| Err(Faults::of_file(file, "is refused")));
@@ -94,6 +96,7 @@ impl<'t> Loader<'t> {
             sinks,
             routes,
             rules: Arc::new(rules),
+            tests,
             warnings,
             masks,
         })
@@ -276,7 +279,7 @@ impl<'t> Loader<'t> {
         }
         let sink_list: Vec<&str> = sink_names.iter().map(|(name, _)| name.as_str()).collect();
         let source_list: Vec<&str> = sources.iter().map(String::as_str).collect();
-        let rules = RuleSet::compile(&routes, &sink_list, &source_list, Arc::new(BuiltinEval));
+        let rules = RuleSet::compile(&routes, &sink_list, &source_list, Arc::new(JqEval));
         if let Err(faults) = &rules {
             for (index, fault) in faults {
                 if let Some((kept, header)) = places.get(*index) {
@@ -290,6 +293,21 @@ impl<'t> Loader<'t> {
             self.idle_sinks(&routes, sink_names, sinks);
         }
         (rules.ok(), routes)
+    }
+
+    fn tests(&mut self, sources: &[String], sinks: &[(String, Range<usize>)]) -> Vec<Case> {
+        let sinks: Vec<&str> = sinks.iter().map(|(name, _)| name.as_str()).collect();
+        let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
+        let mut tests = Vec::new();
+        for table in self.list("tests") {
+            let header = table.1.clone();
+            if let Some((case, kept)) = self.read::<Case>("tests", table) {
+                let faults = case.check(&sinks, &sources).err().unwrap_or_default();
+                self.report.faults("tests", faults, &kept, &header);
+                tests.push(case);
+            }
+        }
+        tests
     }
 
     /// Sinks that no route names.
@@ -323,15 +341,10 @@ impl<'t> Loader<'t> {
         let mut tables: Vec<(&str, Table<'t>, Shape)> = Vec::new();
         tables.extend(self.take("admin").map(|table| ("admin", table, later::admin as Shape)));
         tables.extend(self.take("dead_letters").map(|table| ("dead_letters", table, later::dead_letters as Shape)));
-        let tests = self.list("tests");
-        let mut warned = false;
-        tables.extend(tests.into_iter().map(|table| ("tests", table, later::test as Shape)));
         for (name, (table, header), shape) in tables {
             let kept = table.get_ref().clone();
             match shape(Settings::new(table)) {
                 Err(faults) => self.report.faults(name, faults, &kept, &header),
-                // Once for all tests.
-                Ok(()) if name == "tests" && std::mem::replace(&mut warned, true) => {}
                 Ok(()) => self.report.warning("", header, format!("`{name}` has no effect in this version"), None),
             }
         }

@@ -34,6 +34,7 @@ pub use sinks::SinkEntry;
 
 use crate::ingress::config::{ServerConfig, SourceConfig};
 use crate::journal::JournalConfig;
+use crate::route::cases::Case;
 use crate::route::{RouteConfig, RuleSet};
 
 /// Largest config file.
@@ -60,6 +61,8 @@ pub struct Config {
     pub routes: Vec<RouteConfig>,
     /// The routes, compiled.
     pub rules: Arc<RuleSet>,
+    /// Tests of the rules, in file order.
+    pub tests: Vec<Case>,
     /// What is written and does not do what it says.
     pub warnings: Vec<Located>,
     /// What must not be printed.

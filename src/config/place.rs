@@ -38,8 +38,62 @@ pub(super) fn resolve(at: &At, table: &DeTable<'_>, header: &Range<usize>) -> Ra
         At::Span(span) if span.is_empty() && span.start == 0 => header.clone(),
         At::Span(span) => span.clone(),
         At::Table => header.clone(),
-        At::Key(path) => key_span(path, table).unwrap_or_else(|| header.clone()),
+        At::Key(path) | At::Inside(path, _) => key_span(path, table).unwrap_or_else(|| header.clone()),
     }
+}
+
+/// Where byte `offset` of a string's value stands, the string being `span` with its quotes; the string itself where that
+/// cannot be said, because something was filled in before.
+pub(super) fn inside(text: &str, span: &Range<usize>, offset: usize) -> Range<usize> {
+    let written = text.get(span.clone()).unwrap_or_default();
+    let quotes =
+        ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quotes| written.starts_with(quotes)).unwrap_or_default();
+    let body = written.get(quotes.len()..written.len().saturating_sub(quotes.len())).unwrap_or_default();
+    let skipped = if quotes.len() == 3 { body.len() - body.trim_start_matches('\r').len() } else { 0 };
+    let skipped = match body.get(skipped..) {
+        Some(rest) if quotes.len() == 3 && rest.starts_with('\n') => skipped + 1,
+        _ => 0,
+    };
+    let content = body.get(skipped..).unwrap_or_default();
+    let at = if quotes.starts_with('"') { escaped(content, offset) } else { Some(offset) };
+    match at.filter(|at| content.is_char_boundary(*at) && !content.get(..*at).is_some_and(|b| b.contains("${"))) {
+        Some(at) => {
+            let start = span.start + quotes.len() + skipped + at;
+            start..start + content.get(at..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8)
+        }
+        None => span.clone(),
+    }
+}
+
+/// The byte of a basic string's text at which byte `offset` of its value stands.
+fn escaped(content: &str, offset: usize) -> Option<usize> {
+    let (mut at, mut value) = (0, 0);
+    while value < offset {
+        let rest = content.get(at..)?;
+        let first = rest.chars().next()?;
+        if first != '\\' {
+            at += first.len_utf8();
+            value += first.len_utf8();
+            continue;
+        }
+        let kind = rest.chars().nth(1)?;
+        let digits = match kind {
+            'x' => 2,
+            'u' => 4,
+            'U' => 8,
+            _ if kind.is_whitespace() => {
+                // A line's end behind a backslash, and all white space from there, is nothing.
+                let tail = rest.get(1..)?;
+                at += 1 + tail.len() - tail.trim_start().len();
+                continue;
+            }
+            _ => 0,
+        };
+        let code = u32::from_str_radix(rest.get(2..2 + digits)?, 16).ok().and_then(char::from_u32);
+        value += code.map_or(1, char::len_utf8);
+        at += 2 + digits;
+    }
+    Some(at)
 }
 
 /// The value of a dotted key; where the last parts are missing, the deepest one there is. A name may hold dots itself

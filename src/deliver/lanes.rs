@@ -2,10 +2,11 @@
 //! and no two batches hold the same key. Pure; bounded by the worker's window.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use foldhash::{HashMap, HashMapExt as _};
 use sink_api::Delivery;
 
 use crate::journal::Position;

@@ -3,10 +3,12 @@
 //!
 //! Knows the journal's trait, the rules and the sinks' contract; knows neither HTTP nor which kinds of sink there are.
 //!
-//! Rooms, in the order of an event's way: `first` where a sink begins, `worker` the loop (reading, routing, delivering), `lanes` what waits
+//! Rooms, in the order of an event's way: `first` where a sink begins, `asking` what jq is asked about events
+//! that were read, `worker` the loop (reading, routing, delivering), `lanes` what waits
 //! per key, `flight` batches under way, `verdict` what an outcome leads to, `window` how far the cursor may move,
 //! `settler` its way into the ledger. Pure helpers: `backoff`, `breaker`.
 
+mod asking;
 mod backoff;
 mod breaker;
 pub mod config;

@@ -17,7 +17,7 @@ use crate::event::encode;
 use crate::journal::{
     Append, Chunk, Counters, Entry, Gap, Journal, JournalError, Position, Settlement, SinkState, TypeCount,
 };
-use crate::route::{BuiltinEval, RouteConfig, RuleSet};
+use crate::route::{JqEval, RouteConfig, RuleSet};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -197,7 +197,7 @@ fn rules() -> Arc<RuleSet> {
         to: vec!["crm".into()],
         is_final: false,
     };
-    Arc::new(RuleSet::compile(&[route], &["crm"], &["interakt"], Arc::new(BuiltinEval)).unwrap())
+    Arc::new(RuleSet::compile(&[route], &["crm"], &["interakt"], Arc::new(JqEval)).unwrap())
 }
 
 fn fill(journal: &Memory, n: usize, keys: usize) -> Vec<String> {

@@ -10,6 +10,7 @@ use sink_api::{BuildError, Bytes, Defaults, Reason, SinkConfig, SinkContext, Tim
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use super::asking::Questions;
 use super::breaker::{Breaker, Change};
 use super::config::{DeliveryKeys, Ordering};
 use super::flight::{Flights, Landed, Shared};
@@ -19,6 +20,7 @@ use super::verdict::{self, Bench, Verdict};
 use super::window::{End, Window};
 use crate::event;
 use crate::journal::{Chunk, Counters, DeadLetter, Entry, Gap, Journal, JournalError, Position, TypeCount};
+use crate::route::jq::Said;
 use crate::route::{Destination, RuleSet};
 
 /// Most events between a sink's cursor and its reading place.
@@ -50,18 +52,23 @@ pub struct Spec {
     pub context: SinkContext,
 }
 
-type Reading = std::pin::Pin<Box<dyn Future<Output = Result<Chunk, JournalError>> + Send>>;
+/// What was read, and what jq says about each event of it (nothing where no rule asks).
+type Read = (Chunk, Vec<Option<Said>>);
+type Reading = std::pin::Pin<Box<dyn Future<Output = Result<Read, JournalError>> + Send>>;
 
 struct Worker {
     spec: Spec,
     to: Destination,
     rules: Arc<RuleSet>,
+    questions: Questions,
     journal: Arc<dyn Journal>,
     ordered: bool,
     sink: Option<Shared>,
     building: bool,
     window: Window,
     lanes: Lanes,
+    /// Of the last event.
+    texts: event::Texts,
     breaker: Breaker,
     flights: Flights,
     settler: Settler,
@@ -98,7 +105,7 @@ pub async fn run(
     worker.finish(drain).await;
 }
 
-async fn read(reading: &mut Option<Reading>) -> Result<Chunk, JournalError> {
+async fn read(reading: &mut Option<Reading>) -> Result<Read, JournalError> {
     let Some(future) = reading else { return std::future::pending().await };
     let chunk = future.await;
     *reading = None;
@@ -110,12 +117,14 @@ impl Worker {
         let ordered = spec.keys.ordering == Ordering::Key;
         Self {
             to: Destination { name: spec.name.clone(), config: Arc::clone(&spec.config), key: spec.keys.key.clone() },
+            questions: Questions::new(&spec.name, &rules),
             rules,
             ordered,
             sink: None,
             building: false,
             window: Window::new(cursor),
             lanes: Lanes::new(ordered),
+            texts: event::Texts::default(),
             breaker: Breaker::new(spec.keys.breaker),
             flights: Flights::default(),
             settler: Settler::new(Arc::clone(&journal), &spec.name, cursor),
@@ -140,6 +149,7 @@ impl Worker {
         }
         let (journal, from) = (Arc::clone(&self.journal), self.window.read_position());
         let pause = std::mem::take(&mut self.caught_up);
+        let questions = self.questions.clone();
         self.reading = Some(Box::pin(async move {
             journal.wait(from).await;
             if pause {
@@ -149,13 +159,13 @@ impl Worker {
             if chunk.is_err() {
                 tokio::time::sleep(READ_RETRY).await;
             }
-            chunk
+            Ok(questions.ask(chunk?).await)
         }));
     }
 
-    fn fed(&mut self, chunk: Result<Chunk, JournalError>) {
-        let chunk = match chunk {
-            Ok(chunk) => chunk,
+    fn fed(&mut self, read: Result<Read, JournalError>) {
+        let (chunk, said) = match read {
+            Ok(read) => read,
             Err(error) => {
                 error!(sink = %self.spec.name, %error, "the journal cannot be read; trying again");
                 return;
@@ -167,10 +177,10 @@ impl Worker {
         let bytes: u64 = chunk.entries.iter().map(|e| e.record.payload.len() as u64).sum();
         self.caught_up = bytes < READ_BYTES / 2;
         let mut turns = Turns::default();
-        for entry in &chunk.entries {
+        for (index, entry) in chunk.entries.iter().enumerate() {
             turns.step();
             if self.rules.wants(&self.spec.name, &entry.record.source, &entry.record.kind) {
-                self.route(entry);
+                self.route(entry, said.get(index).and_then(Option::as_ref));
             }
         }
         self.window.read_to(chunk.next);
@@ -198,12 +208,15 @@ impl Worker {
     }
 
     /// Routes one event to this sink, once: payload, target and id are fixed from here on.
-    fn route(&mut self, entry: &Entry) {
-        let event = match event::decode_shared(&entry.record) {
+    fn route(&mut self, entry: &Entry, said: Option<&Said>) {
+        let event = match event::decode_shared(&entry.record, &mut self.texts) {
             Ok(event) => event,
             Err(error) => return self.undecodable(entry, &error),
         };
-        let routed = self.rules.route(&self.to, &event, &mut ());
+        let routed = match said {
+            None => self.rules.route(&self.to, &event, &mut ()),
+            Some(said) => self.rules.route_by(said, &self.to, &event, &mut ()),
+        };
         let tally = Counters {
             accepted: routed.deliveries.len() as u64 + routed.failed.len() as u64 + u64::from(routed.filtered),
             dead: routed.failed.len() as u64,

@@ -16,7 +16,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
+use bytes::Buf;
 use sink_api::{Timestamp, Uuid};
 
 use super::Event;
@@ -78,25 +78,73 @@ fn short(digest: &[u8; 32]) -> [u8; 16] {
     out
 }
 
+/// Texts that are the same from event to event (method, path, header names): one copy for all of them, as long as each
+/// stands where it stood in the event before. Bounded by [`Texts::MOST`] of them, and by what one event holds.
+#[derive(Debug, Default)]
+pub struct Texts(Vec<Arc<str>>);
+
+impl Texts {
+    /// Most places remembered.
+    const MOST: usize = 64;
+
+    fn get(&mut self, place: usize, bytes: &[u8]) -> Result<Arc<str>, CodecError> {
+        match self.0.get_mut(place) {
+            Some(known) if known.as_bytes() == bytes => Ok(Arc::clone(known)),
+            Some(known) => {
+                *known = text(bytes)?;
+                Ok(Arc::clone(known))
+            }
+            None => {
+                let new = text(bytes)?;
+                if self.0.len() == place && place < Self::MOST {
+                    self.0.push(Arc::clone(&new));
+                }
+                Ok(new)
+            }
+        }
+    }
+}
+
 /// The event a record keeps; the body is a slice of the record's payload, not a copy.
 ///
 /// # Errors
 /// [`CodecError`] where the payload is not one of ours.
 pub fn decode(record: &Record) -> Result<Event, CodecError> {
-    let mut rest = record.payload.clone();
-    let version = take(&mut rest, 1)?.get_u8();
+    decode_with(record, &mut Texts::default())
+}
+
+/// The same, shared, and with the texts it has in common with the event before.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_shared(record: &Record, texts: &mut Texts) -> Result<Arc<Event>, CodecError> {
+    decode_with(record, texts).map(Arc::new)
+}
+
+fn decode_with(record: &Record, texts: &mut Texts) -> Result<Event, CodecError> {
+    let mut rest = &record.payload[..];
+    let [version] = *take(&mut rest, 1)? else { return Err(CodecError::Short) };
     if version != VERSION {
         return Err(CodecError::Version(version));
     }
-    let flags = take(&mut rest, 1)?.get_u8();
+    let [flags] = *take(&mut rest, 1)? else { return Err(CodecError::Short) };
     if flags & HAS_DIGEST != 0 {
         take(&mut rest, 32)?;
     }
-    let (method, path, remote) = (get16(&mut rest)?, get16(&mut rest)?, get16(&mut rest)?);
-    let subject = subject(&mut rest, &record.key)?;
+    let method = texts.get(0, get16(&mut rest)?)?;
+    let path = texts.get(1, get16(&mut rest)?)?;
+    let remote = texts.get(2, get16(&mut rest)?)?;
+    // Nearly always it is the key, which is there already.
+    let subject = match get32(&mut rest)? {
+        subject if subject == record.key.as_bytes() => Arc::clone(&record.key),
+        subject => text(subject)?,
+    };
     let count = take(&mut rest, 2)?.get_u16_le();
-    let headers =
-        (0..count).map(|_| Ok((get16(&mut rest)?, get32(&mut rest)?))).collect::<Result<Vec<_>, CodecError>>()?;
+    let mut headers = Vec::with_capacity(usize::from(count).min(Texts::MOST));
+    for place in (3..).step_by(2).take(usize::from(count)) {
+        let name = texts.get(place, get16(&mut rest)?)?;
+        headers.push((name, texts.get(place + 1, get32(&mut rest)?)?));
+    }
     Ok(Event {
         id: Uuid::from_bytes(record.id),
         source: Arc::clone(&record.source),
@@ -108,16 +156,8 @@ pub fn decode(record: &Record) -> Result<Event, CodecError> {
         path,
         remote,
         headers,
-        body: rest,
+        body: record.payload.slice(record.payload.len() - rest.len()..),
     })
-}
-
-/// The same, shared.
-///
-/// # Errors
-/// As [`decode`].
-pub fn decode_shared(record: &Record) -> Result<Arc<Event>, CodecError> {
-    decode(record).map(Arc::new)
 }
 
 fn put16(out: &mut Vec<u8>, text: &str) {
@@ -132,39 +172,29 @@ fn put32(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-fn take(rest: &mut Bytes, n: usize) -> Result<Bytes, CodecError> {
-    if rest.len() < n { Err(CodecError::Short) } else { Ok(rest.split_to(n)) }
+fn take<'b>(rest: &mut &'b [u8], n: usize) -> Result<&'b [u8], CodecError> {
+    let (taken, left) = rest.split_at_checked(n).ok_or(CodecError::Short)?;
+    *rest = left;
+    Ok(taken)
 }
 
-fn text(rest: &mut Bytes, n: usize) -> Result<Arc<str>, CodecError> {
-    let bytes = rest.get(..n).ok_or(CodecError::Short)?;
-    let text = std::str::from_utf8(bytes).map_err(|_| CodecError::Text)?.into();
-    rest.advance(n);
-    Ok(text)
+fn text(bytes: &[u8]) -> Result<Arc<str>, CodecError> {
+    std::str::from_utf8(bytes).map(Arc::from).map_err(|_| CodecError::Text)
 }
 
-/// The subject; nearly always it is the key, which is there already.
-fn subject(rest: &mut Bytes, key: &Arc<str>) -> Result<Arc<str>, CodecError> {
-    let n = usize::try_from(take(rest, 4)?.get_u32_le()).map_err(|_| CodecError::Short)?;
-    if rest.get(..n) != Some(key.as_bytes()) {
-        return text(rest, n);
-    }
-    rest.advance(n);
-    Ok(Arc::clone(key))
-}
-
-fn get16(rest: &mut Bytes) -> Result<Arc<str>, CodecError> {
+fn get16<'b>(rest: &mut &'b [u8]) -> Result<&'b [u8], CodecError> {
     let n = take(rest, 2)?.get_u16_le();
-    text(rest, usize::from(n))
+    take(rest, usize::from(n))
 }
 
-fn get32(rest: &mut Bytes) -> Result<Arc<str>, CodecError> {
+fn get32<'b>(rest: &mut &'b [u8]) -> Result<&'b [u8], CodecError> {
     let n = take(rest, 4)?.get_u32_le();
-    text(rest, usize::try_from(n).map_err(|_| CodecError::Short)?)
+    take(rest, usize::try_from(n).map_err(|_| CodecError::Short)?)
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
@@ -193,6 +223,21 @@ mod tests {
         }
         assert_eq!(encode(&event, Some(&[7; 32]), true).fingerprint, Some([7; 16]));
         assert_eq!(encode(&event, Some(&[7; 32]), false).fingerprint, None);
+    }
+
+    #[test]
+    fn texts_are_shared_from_event_to_event_and_never_mixed_up() {
+        let (mut texts, header) = (Texts::default(), |value: &str| ("x".into(), value.into()));
+        let events: Vec<Event> = [vec![header("1")], vec![], vec![header("2"), header("1")], vec![header("2")]]
+            .into_iter()
+            .enumerate()
+            .map(|(n, headers)| Event { headers, remote: format!("::{}", n / 2).into(), ..event() })
+            .collect();
+        let back: Vec<_> = events.iter().map(|e| decode_shared(&encode(e, None, false), &mut texts).unwrap()).collect();
+        assert!(back.iter().zip(&events).all(|(back, event)| **back == *event));
+        assert!(back.iter().all(|e| Arc::ptr_eq(&e.path, &back[0].path)));
+        assert!(Arc::ptr_eq(&back[0].remote, &back[1].remote) && !Arc::ptr_eq(&back[1].remote, &back[2].remote));
+        assert!(Arc::ptr_eq(&back[2].headers[0].1, &back[3].headers[0].1));
     }
 
     #[test]

@@ -4,5 +4,5 @@
 
 mod codec;
 
-pub use codec::{CodecError, decode, decode_shared, encode};
+pub use codec::{CodecError, Texts, decode, decode_shared, encode};
 pub use sink_api::Event;

@@ -138,6 +138,8 @@ async fn http1(link: Arc<Link>, wire: Wire, stopping: &mut Stopping) {
         // A sender that closes its half after the request still wants the answer; and not watching for it saves a
         // read per request.
         .half_close(true)
+        // Our answers are short: one piece is cheaper to write than a list of two.
+        .writev(false)
         .serve_connection(TokioIo::new(wire), service(link.clone()));
     let end = drive(&mut conn, |conn| conn.graceful_shutdown(), &link, stopping).await;
     let parts = conn.into_parts();

@@ -4,12 +4,19 @@
 //! A request hands over and is polled no more in that turn; the desk's task was woken by the first of them, so it stands
 //! in the thread's queue behind every request that was ready, and waits for nobody who is not.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep};
 
 use super::dedupe::Outcome;
 use crate::journal::{Append, Bell, Journal};
+
+/// A request waits for the journal with a timer, and setting a timer that is due before all others makes the runtime
+/// wake itself up, by a system call. While there is work one timer is kept that is due sooner than any request's.
+const PILOT: Duration = Duration::from_millis(100);
 
 /// An answer on its way to the request that waits for it.
 type Answer = (oneshot::Sender<Outcome>, Outcome);
@@ -59,8 +66,18 @@ impl Desk {
     /// Carries both ways until it is dropped.
     pub async fn run(&self, journal: &dyn Journal) {
         let mut back = Vec::new();
+        let mut pilot = pin!(sleep(PILOT));
+        let mut lit = false;
         loop {
-            self.work.notified().await;
+            tokio::select! {
+                biased;
+                () = self.work.notified() => {
+                    if !std::mem::replace(&mut lit, true) {
+                        pilot.as_mut().reset(Instant::now() + PILOT);
+                    }
+                }
+                () = &mut pilot, if lit => lit = false,
+            }
             let out = std::mem::take(&mut *lock(&self.out));
             if !out.is_empty() {
                 journal.append_all(out);

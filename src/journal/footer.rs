@@ -1,8 +1,9 @@
 //! What is known of a segment without reading its bodies: counts, fingerprints, time range, index. Gathered while
 //! records are written (or scanned), kept in the footer of a sealed segment. Pure.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt as _};
 
 use super::Fingerprint;
 use super::format::{Cut, Fields, RECORDS_AT, VERSION};

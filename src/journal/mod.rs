@@ -105,8 +105,8 @@
 //!
 //! # Recovery
 //! From the newest segment to the oldest:
-//! 1. A file without a whole header is removed if it is no longer than a header (its creation was cut short; it never
-//!    held a record), else moved to `quarantine/`.
+//! 1. A file without a whole header is removed if it is the newest and no longer than a header (its creation was cut
+//!    short; it never held a record), else moved to `quarantine/`.
 //! 2. The newest segment, unless sealed, is scanned. Behind its last good record there can only be a write that was not
 //!    flushed, and zeros to the end of the file: room made ahead, which are cut off without a word. What stands before
 //!    them is kept aside, then cut off. (So records that rot turns into zeros to the last byte, at the very end, are not

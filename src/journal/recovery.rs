@@ -119,6 +119,7 @@ impl Work<'_> {
         let names = self.store.disk.list(dir).map_err(|error| io_error("cannot list", dir, error))?;
         let mut bases: Vec<u64> = names.iter().filter_map(|name| format::segment_base(name)).collect();
         bases.sort_unstable();
+        let newest = bases.last().copied();
         let mut found = Vec::new();
         for base in bases {
             self.seen = self.seen.max(base);
@@ -133,8 +134,9 @@ impl Work<'_> {
                     let why = format!("format version {version} is newer than this build's, {}", format::VERSION);
                     return Err(JournalError::Format { path: path.display().to_string(), why });
                 }
-                Ok(HeaderState::Damaged) if size <= RECORDS_AT => {
-                    // Headers are flushed before the first record is written, so there never was one.
+                Ok(HeaderState::Damaged) if size <= RECORDS_AT && Some(base) == newest => {
+                    // Headers are flushed before the first record is written, so there never was one. (With a successor
+                    // there may have been: something else cut the file.)
                     tracing::warn!(file = name, "removed a segment whose creation was cut short");
                     self.unlink(base);
                 }

@@ -11,6 +11,9 @@ use super::{Chunk, Entry, Position};
 /// Bytes of newest records kept in memory for sinks that keep up.
 pub(super) const TAIL_BYTES: u64 = 32 << 20;
 
+/// Records of one read for which room is made beforehand.
+const GUESS: usize = 512;
+
 /// The local journal's one shard.
 pub(super) const SHARD: u32 = 0;
 
@@ -81,7 +84,7 @@ impl Tail {
             return None;
         }
         let start = self.entries.partition_point(|(_, e)| e.position.offset < from);
-        let (mut entries, mut bytes) = (Vec::new(), 0);
+        let (mut entries, mut bytes) = (Vec::with_capacity((self.entries.len() - start).min(GUESS)), 0);
         for (size, entry) in self.entries.range(start..) {
             bytes += size;
             if bytes > max_bytes && !entries.is_empty() {

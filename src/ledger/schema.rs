@@ -75,13 +75,21 @@ pub fn open(path: &Path) -> Result<(Connection, Opened), LedgerError> {
             let sinks = sinks.map_err(|error| LedgerError::Sqlite { path: path.to_owned(), error })?;
             Ok((connection, Opened { fresh: sinks == 0, set_aside: None }))
         }
-        Err(LedgerError::Sqlite { error, .. }) if existed && is_damage(&error) => {
+        Err(error) if existed && is_damaged(path, &error) => {
             let aside = set_aside(path)?;
             tracing::error!(path = %aside.display(), "the ledger could not be read and was set aside");
             let connection = connect(path)?;
             Ok((connection, Opened { fresh: true, set_aside: Some(aside) }))
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Whether what stands there is no ledger any more.
+fn is_damaged(path: &Path, error: &LedgerError) -> bool {
+    match error {
+        LedgerError::Sqlite { error, .. } => is_damage(error),
+        _ => path.is_dir(),
     }
 }
 

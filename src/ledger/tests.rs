@@ -119,6 +119,17 @@ async fn an_unreadable_ledger_is_set_aside_not_deleted() {
 }
 
 #[test]
+fn a_folder_in_its_place_is_set_aside_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    std::fs::create_dir_all(path.join("inside")).unwrap();
+    let (ledger, opened) = Ledger::open(&path).unwrap();
+    assert!(opened.fresh && opened.set_aside.expect("set aside").join("inside").is_dir());
+    ledger.close();
+    assert!(path.is_file());
+}
+
+#[test]
 fn a_later_version_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");

@@ -13,6 +13,8 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use sink_api::{Delivery, Event, Target, json};
 
+use super::eval::Answers;
+use super::jq::Said;
 use super::router::{Destination, Observer, Step};
 use super::rules::{Fit, INTERNAL_SOURCE, RuleSet};
 
@@ -108,13 +110,19 @@ impl Serialize for PayloadView {
     }
 }
 
-/// Routes the event to every sink given and says what came of it.
+/// Routes the event to every sink given and says what came of it. For rules without jq; else see [`explain_by`].
 pub fn explain(rules: &RuleSet, sinks: &[Destination], event: &Arc<Event>) -> Explanation {
-    let mut notes = Notes { rules, sink: "", routes: BTreeMap::new() };
+    explain_by(rules, sinks, event, &[])
+}
+
+/// The same with what jq says about the event at each of the sinks, in their order.
+pub fn explain_by(rules: &RuleSet, sinks: &[Destination], event: &Arc<Event>, said: &[Said]) -> Explanation {
+    let mut notes = Notes { rules, said: &*rules.eval, sink: "", routes: BTreeMap::new() };
     let mut deliveries = Vec::new();
-    for sink in sinks {
+    for (index, sink) in sinks.iter().enumerate() {
         notes.sink = &sink.name;
-        let routed = rules.route(sink, event, &mut notes);
+        notes.said = said.get(index).map_or(&*rules.eval as &dyn Answers, |said| said);
+        let routed = rules.route_by(notes.said, sink, event, &mut notes);
         deliveries.extend(routed.deliveries.into_iter().map(|delivery| view(&sink.name, delivery)));
     }
     let fits = rules.fits(&event.source, &event.kind);
@@ -149,6 +157,7 @@ fn view(sink: &str, delivery: Delivery) -> DeliveryView {
 /// What the router said about each route, over all sinks.
 struct Notes<'n> {
     rules: &'n RuleSet,
+    said: &'n dyn Answers,
     sink: &'n str,
     routes: BTreeMap<usize, Note>,
 }
@@ -164,12 +173,16 @@ struct Note {
 
 impl Observer for Notes<'_> {
     fn saw(&mut self, route: usize, step: Step<'_>) {
+        let value = self.rules.condition(route).and_then(|program| self.said.value(program));
         let note = self.routes.entry(route).or_default();
         let remark = match step {
-            Step::Applies => return,
+            Step::Applies => match value {
+                Some(value) => format!("its `where` is {value}"),
+                None => return,
+            },
             Step::False => {
                 note.refused = true;
-                "its `where` is false".to_owned()
+                format!("its `where` is {}", value.unwrap_or("false"))
             }
             Step::ConditionFailed(reason) => {
                 note.refused = true;

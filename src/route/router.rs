@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sink_api::{Delivery, Escape, Event, Payload, Reason, SinkConfig, Target, Template};
 
+use super::eval::Answers;
 use super::rules::{Route, RuleSet};
 
 /// A sink as the router sees it.
@@ -93,69 +94,86 @@ struct Output {
     payload: Payload,
 }
 
+/// What comes of an event at a sink, route by route.
+#[derive(Default)]
+struct Gathered {
+    outputs: Vec<Output>,
+    routed: Routed,
+}
+
 impl RuleSet {
     /// Routes an event to a sink: every matching route applies, in file order, until a final one.
     ///
     /// A route whose condition is false or fails did not match, so its `final` ends nothing. A failure fails the one
     /// route; others go on.
+    ///
+    /// For rules without jq, or whose evaluator answers at once; else see [`route_by`](Self::route_by).
     pub fn route(&self, to: &Destination, event: &Arc<Event>, observer: &mut dyn Observer) -> Routed {
+        self.route_by(&*self.eval, to, event, observer)
+    }
+
+    /// The same with what programs say about this event, asked by [`questions`](Self::questions) beforehand.
+    pub fn route_by(
+        &self,
+        said: &dyn Answers,
+        to: &Destination,
+        event: &Arc<Event>,
+        observer: &mut dyn Observer,
+    ) -> Routed {
         let row = self.row(&event.source, &event.kind);
-        let mut routed = Routed::default();
-        let mut outputs: Vec<Output> = Vec::new();
+        let mut gathered = Gathered::default();
         let mut final_route = None;
         for stop in row.stops(&to.name) {
             let Some(route) = self.routes.get(stop.route) else { continue };
             if let Some(last) = final_route {
                 if stop.named {
                     observer.saw(stop.route, Step::AfterFinal(last));
-                    routed.filtered += 1;
+                    gathered.routed.filtered += 1;
                 }
                 continue;
             }
-            match self.applies(route, event) {
+            match applies(route, said, event) {
                 Ok(true) => observer.saw(stop.route, Step::Applies),
                 Ok(false) => {
                     observer.saw(stop.route, Step::False);
-                    routed.filtered += u32::from(stop.named);
+                    gathered.routed.filtered += u32::from(stop.named);
                     continue;
                 }
                 Err(reason) => {
                     observer.saw(stop.route, Step::ConditionFailed(&reason));
                     if stop.named {
                         let id = self.delivery_id(stop.route, &to.name, event, 1);
-                        routed.failed.push(Failed { id, payload: None, reason });
+                        gathered.routed.failed.push(Failed { id, payload: None, reason });
                     }
                     continue;
                 }
             }
             if stop.named {
-                self.apply(stop.route, to, event, &mut outputs, &mut routed, observer);
+                self.apply(stop.route, said, to, event, &mut gathered, observer);
             }
             if route.is_final {
                 final_route = Some(stop.route);
             }
         }
+        let Gathered { outputs, mut routed } = gathered;
         address(outputs, to, event, &mut routed, observer);
         routed
-    }
-
-    fn applies(&self, route: &Route, event: &Event) -> Result<bool, Reason> {
-        route.condition.as_ref().map_or(Ok(true), |program| self.eval.condition(program, event))
     }
 
     /// Adds what one route yields for the sink.
     fn apply(
         &self,
         index: usize,
+        said: &dyn Answers,
         to: &Destination,
         event: &Event,
-        outputs: &mut Vec<Output>,
-        routed: &mut Routed,
+        gathered: &mut Gathered,
         observer: &mut dyn Observer,
     ) {
+        let Gathered { outputs, routed } = gathered;
         let payloads = match self.routes.get(index).and_then(|r| r.transform.as_ref()) {
             None => vec![Payload::Body],
-            Some(program) => match self.eval.transform(program, event) {
+            Some(program) => match said.transform(program, event) {
                 Ok(payloads) => payloads.into_iter().map(Payload::Json).collect(),
                 Err(reason) => {
                     observer.saw(index, Step::Failed(&reason));
@@ -191,6 +209,10 @@ impl RuleSet {
         }
         id
     }
+}
+
+fn applies(route: &Route, said: &dyn Answers, event: &Event) -> Result<bool, Reason> {
+    route.condition.as_ref().map_or(Ok(true), |program| said.condition(program, event))
 }
 
 /// Gives the payloads their target and key, which are the same for all: they depend on the event and the sink.

@@ -12,6 +12,7 @@ use globset::{GlobBuilder, GlobSet};
 use sink_api::Fault;
 use sink_api::fault::nearest;
 
+use super::builtin;
 use super::config::RouteConfig;
 use super::eval::{Eval, Program};
 use super::table::{Row, Table};
@@ -29,6 +30,17 @@ pub(super) struct Route {
     pub is_final: bool,
     /// Its globs as indices into [`RuleSet::globs`].
     globs: Range<usize>,
+}
+
+/// One route on an event's way to a sink, with what jq is to be asked. Built-in transforms are not asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Its `where`.
+    pub condition: Option<Program>,
+    /// Its `transform`, where the route names the sink.
+    pub transform: Option<Program>,
+    /// Whether routes behind it are of no interest where the condition holds.
+    pub is_final: bool,
 }
 
 /// Whether a route takes events of a source and type, and why.
@@ -50,6 +62,8 @@ pub struct RuleSet {
     /// For each sink the first route in the file that names it: the one whose deliveries have the bare event id.
     pub(super) firsts: HashMap<String, usize>,
     pub(super) eval: Arc<dyn Eval>,
+    /// Whether any route has a jq program.
+    asks: bool,
     globs: Vec<String>,
     set: GlobSet,
     table: Table,
@@ -86,7 +100,18 @@ impl RuleSet {
         match set {
             Ok(set) if faults.is_empty() => {
                 let firsts = firsts(&out);
-                Ok(Self { routes: out, firsts, globs: compiled.globs, set, eval, table: Table::default() })
+                let mut rules = Self {
+                    routes: out,
+                    firsts,
+                    asks: false,
+                    globs: compiled.globs,
+                    set,
+                    eval,
+                    table: Table::default(),
+                };
+                let asks = rules.programs().next().is_some();
+                rules.asks = asks;
+                Ok(rules)
             }
             Ok(_) => Err(faults),
             Err(fault) => {
@@ -110,6 +135,36 @@ impl RuleSet {
     /// Through how many routes: what counts as accepted before conditions and transforms have been asked.
     pub fn owed(&self, sink: &str, source: &str, kind: &str) -> u32 {
         self.row(source, kind).owed(sink)
+    }
+
+    /// What jq has to be asked before an event is routed to a sink; nothing where no route on its way has a program.
+    pub fn questions(&self, sink: &str, source: &str, kind: &str) -> Vec<Question> {
+        if !self.asks {
+            return vec![];
+        }
+        let row = self.row(source, kind);
+        let stops = row.stops(sink).iter().filter_map(|stop| Some((stop.named, self.routes.get(stop.route)?)));
+        let questions: Vec<Question> = stops
+            .map(|(named, route)| Question {
+                condition: route.condition.clone(),
+                transform: route.transform.clone().filter(|program| named && is_jq(program)),
+                is_final: route.is_final,
+            })
+            .collect();
+        let asks = questions.iter().any(|q| q.condition.is_some() || q.transform.is_some());
+        if asks { questions } else { vec![] }
+    }
+
+    /// The `where` of a route.
+    pub(super) fn condition(&self, route: usize) -> Option<&Program> {
+        self.routes.get(route).and_then(|route| route.condition.as_ref())
+    }
+
+    /// All jq programs, each once.
+    pub fn programs(&self) -> impl Iterator<Item = &Program> {
+        let mut seen = HashSet::new();
+        let all = self.routes.iter().flat_map(|route| [route.condition.as_ref(), route.transform.as_ref()]).flatten();
+        all.filter(|program| is_jq(program)).filter(move |program| seen.insert(program.text()))
     }
 
     /// The routes' names, in file order; `route<n>` (from 1) for those without one.
@@ -163,6 +218,10 @@ impl RuleSet {
     pub(super) fn remembered(&self) -> usize {
         self.table.len()
     }
+}
+
+fn is_jq(program: &Program) -> bool {
+    builtin::find(program.text()).is_none()
 }
 
 /// What is gathered over all routes while they are compiled.

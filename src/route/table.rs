@@ -4,8 +4,9 @@
 //! Bounded at [`MAX_TYPES`]; types beyond are worked out each time. Nothing is forgotten: a rule set lives until the
 //! next reload.
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+
+use foldhash::{HashMap, HashMapExt as _};
 
 use super::rules::Route;
 

@@ -5,6 +5,7 @@
 //! - `nothing_lost`: kill -9 at any moment; every event answered 200 reaches every sink, unchanged
 //! - `exec`: a program as a sink, across kill -9
 //! - `pipelines`: kill -9 with real Kafka and PostgreSQL servers as sinks
+//! - `rules`: jq conditions and transforms, runaway programs, `explain` and `test`
 //! - `sick_sinks`: a sink that hangs, refuses or is not there harms no other
 //! - `disk_use`: the journal stays within its bounds
 //! - `full_disk`: starting and stopping where nothing can be written
@@ -33,5 +34,6 @@ mod main_job;
 mod nothing_lost;
 mod pipelines;
 mod restart;
+mod rules;
 mod sick_sinks;
 mod sources;

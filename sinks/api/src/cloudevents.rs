@@ -82,6 +82,13 @@ fn push_member(out: &mut Vec<u8>, name: &str, value: &str) {
 }
 
 fn push_string(out: &mut Vec<u8>, text: &str) {
+    // Nearly all texts: nothing to escape.
+    if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+        return;
+    }
     // Writing a &str into a Vec cannot fail: no I/O, and every str is valid JSON text.
     let _ = serde_json::to_writer(out, text);
 }

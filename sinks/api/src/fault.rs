@@ -9,6 +9,8 @@ pub enum At {
     Span(Range<usize>),
     /// At this key of the table that was read, dotted where nested (`rotate.size`).
     Key(String),
+    /// Inside the text that is the value of this key, at this byte of it.
+    Inside(String, usize),
     /// At the table itself.
     Table,
 }

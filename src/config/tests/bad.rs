@@ -203,11 +203,19 @@ const BAD: &[Bad] = &[
         ],
     ),
     Bad(
-        "[sinks.a]\nkind = \"stdout\"\n[[routes]]\nmatch = \"*\"\nto = \"a\"\nwhere = \".x\"\ntransform = \"api_lg\"\n",
+        "[sinks.a]\nkind = \"stdout\"\n[[routes]]\nmatch = \"*\"\nto = \"a\"\nwhere = \".x\\n| {\"\ntransform = \"api_lg\"\n",
         &[
-            "7:9: error: [routes] key `where`: jq conditions are not in this version",
-            "8:13: error: [routes] key `transform`: not the name of a built-in transform",
+            "7:17: error: [routes] key `where`: not a jq program: expected closing brace, found the end",
+            "8:14: error: [routes] key `transform`: there is no filter `api_lg` in jq",
             "did you mean `api_log`?",
+        ],
+    ),
+    Bad(
+        "[sinks.a]\nkind = \"stdout\"\n[[routes]]\nmatch = \"*\"\nto = \"a\"\ntransform = '''\n.data\n| mapp(.x)\n'''\nwhere = '$ENV.X'\n",
+        &[
+            "9:3: error: [routes] key `transform`: there is no filter `mapp` in jq",
+            "did you mean `map`?",
+            "11:10: error: [routes] key `where`: `$ENV` is off in rules",
         ],
     ),
     Bad(
@@ -288,6 +296,15 @@ const BAD: &[Bad] = &[
             "5:1: error: [routes] missing key `match`",
             "5:1: error: [routes] missing key `to`",
             "6:1: error: [routes] unknown key `mtch`",
+        ],
+    ),
+    // tests
+    Bad(
+        "[sinks.a]\nkind = \"stdout\"\n[[tests]]\nname = \"t\"\nbody = \"{}\"\nsource = \"interact\"\nsinks = [\"b\"]\ndeliveries = [{ sink = \"a\" }]\n",
+        &[
+            "7:10: error: [tests] unknown source `interact`, expected one of `interakt`",
+            "8:10: error: [tests] `sinks`: unknown sink `b`, expected one of `a`",
+            "`a` is not among `sinks` of this test",
         ],
     ),
     // what comes later still has a shape

@@ -90,9 +90,7 @@ fn a_secret_file_lies_in_the_credentials_directory_or_beside_the_config() {
 fn what_does_nothing_is_a_warning_at_its_place() {
     let text = format!(
         "{SOURCE}[admin]\nlisten = \"unix:data/admin.sock\"\n[dead_letters]\nmax_size = \"1GiB\"\n{ARCHIVE}\
-         rate = \"300/min\"\nparked_max = \"1MiB\"\n[sinks.idle]\nkind = \"stdout\"\n{ROUTE}\
-         [[tests]]\nname = \"t\"\nbody = '{{}}'\nsinks = []\n[[tests]]\nname = \"u\"\nevent = \"x.json\"\nsinks = [\"archive\"]\n\
-         deliveries = [{{ sink = \"archive\", payload = {{ a = 1 }} }}]\n"
+         rate = \"300/min\"\nparked_max = \"1MiB\"\n[sinks.idle]\nkind = \"stdout\"\n{ROUTE}"
     );
     let config = good(&text, &FakeEnv::default());
     let warnings: Vec<String> =
@@ -103,7 +101,6 @@ fn what_does_nothing_is_a_warning_at_its_place() {
         "9:8: warning: [sinks.archive] `rate` has no effect in this version",
         "10:14: warning: [sinks.archive] `parked_max` has no effect in this version",
         "11:1: warning: [sinks.idle] no route names this sink: it is given nothing",
-        "16:1: warning: `tests` has no effect in this version",
     ];
     let expected: Vec<String> = expected.iter().map(|w| format!("/etc/relay/config.toml:{w}")).collect();
     assert_eq!(warnings.iter().map(String::as_str).collect::<Vec<_>>(), expected);

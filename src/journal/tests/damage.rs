@@ -210,6 +210,21 @@ fn one_header_copy_is_enough_and_without_both_the_file_is_moved_aside_whole() {
 }
 
 #[test]
+fn of_an_older_segment_cut_down_to_nothing_what_is_left_is_kept_aside_and_its_loss_told() {
+    for left in [0, 30] {
+        let world = World::with_segments(2048);
+        let (journal, _) = world.open();
+        fill(&journal, 0..30);
+        run(journal.close()).unwrap();
+        edit(&segments(&world.dir)[1], |bytes| bytes.truncate(left));
+        let (journal, recovered) = world.open();
+        assert_eq!((recovered.set_aside.len(), quarantine(&world).len()), (1, 1), "{left} bytes");
+        let found = numbers(&journal);
+        assert_eq!((found[0], *found.last().unwrap()), (0, 29));
+    }
+}
+
+#[test]
 fn a_footer_that_is_missing_cut_or_damaged_is_rebuilt_by_a_scan() {
     for damage in 0..4 {
         let world = World::with_segments(2048);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use sink_api::{At, Fault};
 
 use super::{ScriptedEval, routes};
-use crate::route::eval::{BuiltinEval, Eval};
+use crate::route::JqEval;
+use crate::route::eval::Eval;
 use crate::route::{INTERNAL_SOURCE, RuleSet};
 
 fn faults_with(eval: Arc<dyn Eval>, toml: &str) -> Vec<(usize, Fault)> {
@@ -13,7 +14,7 @@ fn faults_with(eval: Arc<dyn Eval>, toml: &str) -> Vec<(usize, Fault)> {
 }
 
 fn faults(toml: &str) -> Vec<(usize, Fault)> {
-    faults_with(Arc::new(BuiltinEval), toml)
+    faults_with(Arc::new(JqEval), toml)
 }
 
 /// The only fault: its route, key, message and help.
@@ -45,7 +46,7 @@ fn an_unknown_sink_or_source_is_named_with_the_choice_and_the_nearest() {
 
 #[test]
 fn the_internal_source_is_always_known() {
-    assert!(compiles(BuiltinEval, &format!("[[routes]]\nmatch = '*'\nsource = '{INTERNAL_SOURCE}'\nto = 'archive'")));
+    assert!(compiles(JqEval, &format!("[[routes]]\nmatch = '*'\nsource = '{INTERNAL_SOURCE}'\nto = 'archive'")));
 }
 
 #[test]
@@ -98,18 +99,20 @@ fn names_whose_ids_could_be_anothers_second_output_are_refused() {
     assert_eq!((index, key.as_str()), (2, "name"));
     assert_eq!(message, "key `name`: at sink `archive` the ids of `a-2` would be those of output 2 of route number 2");
     assert_eq!(fault(&two("transform = 'api_log'", "name = '3'")).0, 2);
-    assert!(compiles(BuiltinEval, &two("transform = 'api_log'", "name = '-2'")));
+    assert!(compiles(JqEval, &two("transform = 'api_log'", "name = '-2'")));
     for fine in ["name = 'a-1'", "name = 'a-02'", "name = 'b-2'", "name = '3'", "name = '-2'", "name = 'first-2'"] {
-        assert!(compiles(BuiltinEval, &two("", fine)), "{fine}");
+        assert!(compiles(JqEval, &two("", fine)), "{fine}");
     }
 }
 
 #[test]
-fn jq_is_refused_as_not_there_yet_and_every_fault_of_every_route_is_told() {
-    let toml = "[[routes]]\nmatch = '['\nwhere = '.a'\ntransform = '.b'\nsource = 'x'\nto = ['y', 'z']\n\
+fn every_fault_of_every_route_is_told() {
+    let toml = "[[routes]]\nmatch = '['\nwhere = '.a |'\ntransform = '.b c'\nsource = 'x'\nto = ['y', 'z']\n\
                 [[routes]]\nmatch = '*'\ntransform = 'api_lag'\nto = 'archive'";
     let keys: Vec<(usize, At)> = faults(toml).into_iter().map(|(index, fault)| (index, fault.at)).collect();
-    let want = [(0, "match"), (0, "source"), (0, "to"), (0, "to"), (0, "where"), (0, "transform"), (1, "transform")];
-    assert_eq!(keys, want.map(|(index, key)| (index, At::Key(key.into()))));
+    let inside = |key: &str, at: usize| At::Inside(key.into(), at);
+    let mut want: Vec<_> = ["match", "source", "to", "to"].map(|key| (0, At::Key(key.into()))).into();
+    want.extend([(0, inside("where", 4)), (0, inside("transform", 3)), (1, inside("transform", 0))]);
+    assert_eq!(keys, want);
     assert!(compiles(ScriptedEval, "[[routes]]\nmatch = '*'\nwhere = '.a'\ntransform = '.b'\nto = 'archive'"));
 }

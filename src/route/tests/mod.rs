@@ -13,7 +13,7 @@ use sink_api::{
     BuildError, Escape, Event, Fault, Reason, Sink, SinkConfig, SinkContext, Target, Template, Uuid, async_trait, code,
 };
 
-use super::eval::{BuiltinEval, Eval, Program};
+use super::eval::{Answers, BuiltinEval, Eval, Program};
 use super::{Destination, RouteConfig, RuleSet};
 
 pub(super) fn event(kind: &str, body: &[u8]) -> Event {
@@ -64,7 +64,9 @@ impl Eval for ScriptedEval {
     fn read_transform(&self, text: &str) -> Result<Program, Fault> {
         Ok(Program::new(text))
     }
+}
 
+impl Answers for ScriptedEval {
     fn condition(&self, program: &Program, _event: &Event) -> Result<bool, Reason> {
         program.text().parse().map_err(|_| Reason::new(code::RULE_ERROR, "no such field"))
     }

@@ -1,0 +1,95 @@
+//! What `explain` and `test` share: a body is made an event as the daemon would make it, jq is asked by the same worker
+//! process, and the same code routes it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use sink_api::{Event, Timestamp, Uuid};
+
+use super::Failure;
+use crate::config::{Config, Masks, Source};
+use crate::ingress::place::Reading;
+use crate::route::jq::{Ask, Asker};
+use crate::route::{Destination, Explanation, explain_by};
+
+/// A config's rules and enabled sinks, ready to be tried on events.
+pub struct Rules<'c> {
+    config: &'c Config,
+    sinks: Vec<Destination>,
+    asker: Option<Asker>,
+}
+
+impl<'c> Rules<'c> {
+    /// Starts nothing yet.
+    pub fn new(config: &'c Config) -> Self {
+        let enabled = config.sinks.iter().filter(|sink| sink.keys.enabled);
+        let sinks = enabled.map(|sink| Destination {
+            name: sink.name.clone(),
+            config: Arc::clone(&sink.config),
+            key: sink.keys.key.clone(),
+        });
+        Self { config, sinks: sinks.collect(), asker: Asker::new(&config.rules) }
+    }
+
+    /// Where the event goes, and why. Values of the config are shown as they are; see [`masked`].
+    ///
+    /// # Errors
+    /// Where no worker process can be started.
+    pub async fn explain(&mut self, event: &Arc<Event>) -> Result<Explanation, Failure> {
+        let rules = &self.config.rules;
+        let questions = |sink: &Destination| rules.questions(&sink.name, &event.source, &event.kind);
+        let ask = |sink| Ask { event: Arc::clone(event), questions: questions(sink), show: true };
+        let said = match &mut self.asker {
+            None => vec![],
+            Some(asker) => {
+                let asks: Vec<Ask> = self.sinks.iter().map(ask).collect();
+                asker.ask(&asks).await.map_err(|error| Failure::Refused(error.to_string()))?
+            }
+        };
+        Ok(explain_by(rules, &self.sinks, event, &said))
+    }
+}
+
+/// What the daemon would make of the body, accepted now with these headers, of which it keeps `kept`.
+///
+/// # Errors
+/// A source with faults.
+pub fn event(
+    source: &Source,
+    headers: &HeaderMap,
+    kept: Vec<(Arc<str>, Arc<str>)>,
+    body: Bytes,
+) -> Result<Event, Failure> {
+    let filled = source.config.with_preset().map_err(|error| Failure::Refused(error.to_string()))?;
+    let reading = Reading::of(&filled).map_err(|_| Failure::Refused("the source has faults".into()))?;
+    let envelope = reading.envelope(headers, &body);
+    let id = Uuid::now_v7();
+    let subject: Arc<str> = envelope.subject.into();
+    let kind = envelope.kind.into();
+    Ok(Event {
+        key: if subject.is_empty() { id.to_string().into() } else { Arc::clone(&subject) },
+        id,
+        source: source.name.as_str().into(),
+        kind,
+        subject,
+        time: Timestamp::now(),
+        method: "POST".into(),
+        path: source.config.path.as_str().into(),
+        remote: "127.0.0.1".into(),
+        headers: kept,
+        body,
+    })
+}
+
+/// A config's values may come out of a sink's templates and messages. Payloads are the event's own, or what a rule made.
+pub fn masked(mut explanation: Explanation, masks: &Masks) -> Explanation {
+    for route in &mut explanation.routes {
+        route.why = masks.mask(&route.why);
+    }
+    for delivery in &mut explanation.deliveries {
+        delivery.key = masks.mask(&delivery.key);
+        delivery.target = delivery.target.parts().map(|(name, value)| (name.to_owned(), masks.mask(value))).collect();
+    }
+    explanation
+}

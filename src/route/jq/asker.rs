@@ -1,0 +1,299 @@
+//! The daemon's side of a worker process: starts it when it is first needed, asks about a batch of events at once, and
+//! after a death asks again one by one until it is known which event's fault it was. Only that event's rules fail.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use sink_api::{Event, Reason, code};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use super::frame::{self, Answer, MAX_FRAME, Request, Step};
+use super::{CPU, MEMORY, VERB, child};
+use crate::route::builtin;
+use crate::route::eval::{Answers, BuiltinEval, Program};
+use crate::route::rules::{Question, RuleSet};
+
+/// Longest a worker process may be silent: far beyond its CPU time, for a machine that has none to give.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// What is asked about one event at one sink.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The event.
+    pub event: Arc<Event>,
+    /// What to ask, see [`RuleSet::questions`].
+    pub questions: Vec<Question>,
+    /// Whether to say what conditions evaluated to (`explain`).
+    pub show: bool,
+}
+
+/// What jq said about one event at one sink.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    answers: Vec<(Program, Answer)>,
+    /// Where the worker process died of it: why.
+    died: Option<Reason>,
+}
+
+impl Said {
+    /// Bytes of the payloads.
+    pub fn size(&self) -> usize {
+        let of = |answer: &Answer| match answer {
+            Answer::Payloads(all) => all.iter().map(Bytes::len).sum(),
+            Answer::Condition(..) | Answer::Failed(..) => 0,
+        };
+        self.answers.iter().map(|(_, answer)| of(answer)).sum()
+    }
+
+    fn of(&self, program: &Program, is_transform: bool) -> Result<&Answer, Reason> {
+        let mut all = self.answers.iter().filter(|(known, _)| known == program).map(|(_, answer)| answer);
+        let found = all.find(|answer| match answer {
+            Answer::Condition(..) => !is_transform,
+            Answer::Payloads(_) => is_transform,
+            Answer::Failed(of_transform, _) => *of_transform == is_transform,
+        });
+        match (found, &self.died) {
+            (Some(Answer::Failed(_, message)), _) => Err(Reason::new(code::RULE_ERROR, message.as_str())),
+            (Some(answer), _) => Ok(answer),
+            (None, Some(why)) => Err(why.clone()),
+            (None, None) => Err(Reason::new(code::RULE_ERROR, "the rule was not evaluated")),
+        }
+    }
+}
+
+impl Answers for Said {
+    fn condition(&self, program: &Program, _event: &Event) -> Result<bool, Reason> {
+        self.of(program, false).map(|answer| matches!(answer, Answer::Condition(true, _)))
+    }
+
+    fn transform(&self, program: &Program, event: &Event) -> Result<Vec<Bytes>, Reason> {
+        if builtin::find(program.text()).is_some() {
+            return BuiltinEval.transform(program, event);
+        }
+        self.of(program, true).map(|answer| match answer {
+            Answer::Payloads(all) => all.clone(),
+            Answer::Condition(..) | Answer::Failed(..) => vec![],
+        })
+    }
+
+    fn value(&self, program: &Program) -> Option<&str> {
+        match self.of(program, false) {
+            Ok(Answer::Condition(_, shown)) if !shown.is_empty() => Some(shown),
+            _ => None,
+        }
+    }
+}
+
+/// No worker process could be started, or talked to. Not an event's fault.
+#[derive(Debug, thiserror::Error)]
+#[error("no worker process for jq rules: {0}")]
+pub struct AskError(#[from] io::Error);
+
+/// One worker process, or the place for one.
+pub struct Asker {
+    executable: PathBuf,
+    texts: Vec<Arc<str>>,
+    numbers: HashMap<Arc<str>, u32>,
+    running: Option<Running>,
+}
+
+struct Running {
+    child: Child,
+    input: BufWriter<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Asker {
+    /// For the jq programs of these rules; none where there are none. Starts nothing yet.
+    pub fn new(rules: &RuleSet) -> Option<Self> {
+        // The very file this process runs from, even where an upgrade has replaced it since.
+        Self::with_executable(rules, Path::new("/proc/self/exe"))
+    }
+
+    /// The same with another binary.
+    pub fn with_executable(rules: &RuleSet, executable: &Path) -> Option<Self> {
+        let texts: Vec<Arc<str>> = rules.programs().map(Program::shared).collect();
+        let numbers = texts.iter().cloned().zip(0..).collect();
+        (!texts.is_empty()).then(|| Self { executable: executable.to_owned(), texts, numbers, running: None })
+    }
+
+    /// What jq says about each event, in order.
+    ///
+    /// # Errors
+    /// Where no worker process can be started; nothing is known of any event then.
+    pub async fn ask(&mut self, asks: &[Ask]) -> Result<Vec<Said>, AskError> {
+        let mut said: Vec<Said> = Vec::with_capacity(asks.len());
+        let mut alone = false;
+        while let Some(rest) = asks.get(said.len()..).filter(|rest| !rest.is_empty()) {
+            let share = if alone { rest.get(..1).unwrap_or(rest) } else { rest };
+            let is_fresh = self.running.is_none();
+            match self.share(share, &mut said).await? {
+                None => {}
+                // Nothing else was asked of this process: it is this event's fault.
+                Some(why) if is_fresh && share.len() == 1 => {
+                    said.push(Said { answers: vec![], died: Some(why) });
+                    alone = false;
+                }
+                Some(_) => alone = true,
+            }
+        }
+        Ok(said)
+    }
+
+    /// Asks about some events; gives why the process died on the way, where it did.
+    async fn share(&mut self, asks: &[Ask], said: &mut Vec<Said>) -> Result<Option<Reason>, AskError> {
+        let mut running = match self.running.take() {
+            Some(running) => running,
+            None => start(&self.executable, &self.texts).await?,
+        };
+        let requests: Vec<Request> = asks.iter().map(|ask| self.request(ask)).collect();
+        let Running { input, output, .. } = &mut running;
+        let write = async {
+            for request in &requests {
+                let mut content = Vec::new();
+                frame::request(request, &mut content);
+                let mut sealed = Vec::with_capacity(content.len() + 4);
+                frame::seal(&content, &mut sealed);
+                input.write_all(&sealed).await?;
+            }
+            input.flush().await
+        };
+        let read = async {
+            for ask in asks {
+                let content = tokio::time::timeout(SILENCE, read_frame(output)).await??;
+                let answers = frame::read_response(content).ok_or(io::ErrorKind::InvalidData)?;
+                said.push(Said { answers: self.named(ask, answers), died: None });
+            }
+            io::Result::Ok(())
+        };
+        let done = tokio::select! {
+            done = read => done,
+            // What cannot be written will not be answered: the reader sees the end.
+            () = async { let _ = write.await; std::future::pending().await } => Ok(()),
+        };
+        match done {
+            Ok(()) => {
+                self.running = Some(running);
+                Ok(None)
+            }
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                let status = running.child.wait().await?;
+                Ok(Some(death(status)))
+            }
+            Err(_) => {
+                // It is killed when dropped.
+                let detail = format!("the rules were stopped: no answer within {} s", SILENCE.as_secs());
+                Ok(Some(Reason::new(code::RULE_ERROR, detail)))
+            }
+        }
+    }
+
+    fn request(&self, ask: &Ask) -> Request {
+        let number = |program: &Option<Program>| program.as_ref().and_then(|p| self.numbers.get(p.text())).copied();
+        let steps = ask.questions.iter().map(|question| Step {
+            condition: number(&question.condition),
+            transform: number(&question.transform),
+            is_final: question.is_final,
+        });
+        Request {
+            steps: steps.collect(),
+            show: ask.show,
+            time: ask.event.time.as_microsecond(),
+            event: metadata(&ask.event),
+            body: ask.event.body.clone(),
+        }
+    }
+
+    fn named(&self, ask: &Ask, answers: Vec<(u32, Answer)>) -> Vec<(Program, Answer)> {
+        let asked = || ask.questions.iter().flat_map(|q| [q.condition.as_ref(), q.transform.as_ref()]).flatten();
+        let program = |n: u32| asked().find(|program| self.numbers.get(program.text()) == Some(&n)).cloned();
+        answers.into_iter().filter_map(|(n, answer)| Some((program(n)?, answer))).collect()
+    }
+}
+
+async fn start(executable: &Path, texts: &[Arc<str>]) -> io::Result<Running> {
+    let mut child = Command::new(executable)
+        .arg(VERB)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0) // a Ctrl-C is for the daemon alone
+        .kill_on_drop(true)
+        .spawn()?;
+    let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    };
+    let mut input = BufWriter::with_capacity(1 << 16, input);
+    let mut first = Vec::new();
+    let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
+    frame::seal(&serde_json::to_vec(&texts)?, &mut first);
+    input.write_all(&first).await?;
+    Ok(Running { child, input, output: BufReader::with_capacity(1 << 16, output) })
+}
+
+async fn read_frame(output: &mut BufReader<ChildStdout>) -> io::Result<Bytes> {
+    let length = output.read_u32_le().await? as usize;
+    if length > MAX_FRAME {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut content = vec![0; length];
+    output.read_exact(&mut content).await?;
+    Ok(content.into())
+}
+
+fn death(status: ExitStatus) -> Reason {
+    let detail = match status.code() {
+        Some(child::OUT_OF_TIME) => {
+            format!("the rules were stopped: more than {} s of CPU time for one event", CPU.as_secs())
+        }
+        Some(child::OUT_OF_MEMORY) => format!("the rules were stopped: more than {} MiB of memory", MEMORY >> 20),
+        // Out of stack, or one allocation too large.
+        None => format!("the rules were stopped: out of stack or memory ({status})"),
+        Some(_) => format!("the rules were stopped: their process ended ({status})"),
+    };
+    Reason::new(code::RULE_ERROR, detail)
+}
+
+/// `$event`.
+#[derive(Serialize)]
+struct Metadata<'e> {
+    id: String,
+    source: &'e str,
+    r#type: &'e str,
+    subject: &'e str,
+    key: &'e str,
+    time: String,
+    headers: serde_json::Map<String, serde_json::Value>,
+}
+
+fn metadata(event: &Event) -> Bytes {
+    let mut headers = serde_json::Map::new();
+    for (name, value) in &event.headers {
+        // A header given twice reads as HTTP says: with a comma between.
+        let joined = match headers.get(&**name).and_then(serde_json::Value::as_str) {
+            Some(first) => format!("{first}, {value}"),
+            None => value.to_string(),
+        };
+        headers.insert(name.to_string(), joined.into());
+    }
+    let metadata = Metadata {
+        id: event.id.to_string(),
+        source: &event.source,
+        r#type: &event.kind,
+        subject: &event.subject,
+        key: &event.key,
+        time: format!("{:.6}", event.time),
+        headers,
+    };
+    // Strings and a map of strings: serialising them cannot fail.
+    serde_json::to_vec(&metadata).unwrap_or_default().into()
+}

@@ -1,0 +1,74 @@
+//! `where` and `transform` as jq programs (the `jaq` crates), behind the seam of [`eval`](super::eval).
+//!
+//! Rooms: [`program`] from text to a compiled program, or a fault with its place; [`value`] JSON in and out; [`frame`]
+//! what parent and child say to each other; [`child`] the worker process, which runs programs and watches itself;
+//! [`asker`] the parent's side, which starts it, asks, and finds out whose fault a death was.
+//!
+//! Programs run in a process of their own because nothing else stops one: a jq program cannot be interrupted, and one
+//! that eats memory takes its process along. A process is started when the first event needs it, one per sink.
+
+pub mod asker;
+pub mod child;
+mod frame;
+mod program;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use sink_api::fault::nearest;
+use sink_api::{Event, Fault, Reason};
+
+pub use asker::{Ask, AskError, Asker, Said};
+
+use super::builtin::{self, BUILTINS};
+use super::eval::{Answers, BuiltinEval, Eval, Program};
+
+/// The hidden verb by which the daemon starts itself as a worker process.
+pub const VERB: &str = "jq-worker";
+
+/// CPU time that all programs may take for one event at one sink.
+pub const CPU: Duration = Duration::from_secs(1);
+/// Memory of the worker process.
+pub const MEMORY: u64 = 256 << 20;
+/// Most bytes of payloads made of one event for one sink.
+pub const MAX_OUTPUT: usize = 4 << 20;
+/// Most payloads of one program for one event.
+pub const MAX_PAYLOADS: usize = 1_000;
+/// Deepest nesting of a body that programs are given, and of a payload they may make.
+pub const MAX_DEPTH: usize = 1_000;
+
+/// Reads jq programs and built-in names. Answers for built-ins only: what jq says comes from an [`Asker`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct JqEval;
+
+impl Eval for JqEval {
+    fn read_condition(&self, text: &str) -> Result<Program, Fault> {
+        program::read("where", text).map(|_| Program::new(text))
+    }
+
+    fn read_transform(&self, text: &str) -> Result<Program, Fault> {
+        if builtin::find(text).is_some() {
+            return Ok(Program::new(text));
+        }
+        match program::read("transform", text) {
+            Ok(_) => Ok(Program::new(text)),
+            Err(fault) => Err(match nearest(text.trim(), BUILTINS.iter().map(|b| b.name)) {
+                Some(name) => fault.help(format!("did you mean `{name}`?")),
+                None => fault,
+            }),
+        }
+    }
+}
+
+impl Answers for JqEval {
+    fn condition(&self, program: &Program, event: &Event) -> Result<bool, Reason> {
+        BuiltinEval.condition(program, event)
+    }
+
+    fn transform(&self, program: &Program, event: &Event) -> Result<Vec<Bytes>, Reason> {
+        BuiltinEval.transform(program, event)
+    }
+}

@@ -1,0 +1,229 @@
+//! From a program's text to something that runs, or to a fault with its place in the text. Pure.
+//!
+//! The standard library of jq is there, without what reads or tells more than the event: `env`, `$ENV`, `input`,
+//! `debug`, `stderr`, `halt`. `now` is the event's time.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use jaq_core::load::parse::Def;
+use jaq_core::load::{self, Arena, File, Loader};
+use jaq_core::native::{self, Fun};
+use jaq_core::{Compiler, Ctx, DataT, Lut, Vars};
+use jaq_json::Val;
+use sink_api::fault::nearest;
+use sink_api::{At, Fault};
+
+/// Longest text of a program, in bytes.
+const MAX_TEXT: usize = 64 << 10;
+/// Longest message of a failure, in bytes.
+const MAX_MESSAGE: usize = 1_000;
+/// Names of jq that are off, and why.
+const OFF: &[&str] = &[
+    "env",
+    "$ENV",
+    "$__prog_args",
+    "input",
+    "inputs",
+    "debug",
+    "stderr",
+    "input_filename",
+    "input_line_number",
+    "halt",
+    "halt_error",
+    "get_search_list",
+    "modulemeta",
+    "$__loc__",
+];
+/// Definitions and functions left out of the library: what is [`OFF`], and what stands behind it.
+const LEFT_OUT: &[&str] = &["env", "now", "debug", "stderr", "debug_empty", "stderr_empty", "halt", "halt_error"];
+
+/// What programs run on: JSON values, with the event's time beside them.
+pub enum Data {}
+
+/// Beside the values: the compiled terms and the event's time.
+#[derive(Clone)]
+pub struct Beside<'a> {
+    lut: &'a Lut<Data>,
+    /// Seconds since 1970.
+    now: f64,
+}
+
+impl DataT for Data {
+    type V<'a> = Val;
+    type Data<'a> = Beside<'a>;
+}
+
+impl<'a> jaq_core::data::HasLut<'a, Data> for Beside<'a> {
+    fn lut(&self) -> &'a Lut<Data> {
+        self.lut
+    }
+}
+
+/// A compiled program.
+pub struct Filter(jaq_core::Filter<Data>);
+
+impl Filter {
+    /// Everything it yields for an input, one after the other.
+    pub fn run<'a>(&'a self, input: Val, event: Val, now: f64) -> impl Iterator<Item = Result<Val, String>> + 'a {
+        let beside = Beside { lut: &self.0.lut, now };
+        let context = Ctx::<Data>::new(beside, Vars::new([event]));
+        // `halt`, the other exception there is, is left out of the library.
+        self.0
+            .id
+            .run((context, input))
+            .map(|output| output.map_err(|exception| exception.get_err().map_or_else(|_| "halted".to_owned(), message)))
+    }
+}
+
+/// What a failure says. A rule's own `error(…)` is told as it is; what jq says itself holds values, which may be a whole
+/// body, and is told without them.
+fn message(error: jaq_core::Error<Val>) -> String {
+    let text = error.to_string();
+    let is_own = text.starts_with('"');
+    let mut text = match error.into_val() {
+        Val::TStr(words) if is_own => String::from_utf8_lossy(&words).into_owned(),
+        Val::TStr(words) => without_values(&String::from_utf8_lossy(&words)),
+        _ => text,
+    };
+    text.truncate(text.floor_char_boundary(MAX_MESSAGE));
+    text
+}
+
+/// The text with its JSON objects, arrays and strings emptied. The key that an index was tried with stays: it is the
+/// rule's own.
+fn without_values(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((at, open)) = rest.char_indices().find(|(_, c)| matches!(c, '{' | '[' | '"')) {
+        let (before, value) = rest.split_at(at);
+        out.push_str(before);
+        let (value, after) = value.split_at(value_length(value));
+        match open {
+            '"' if out.ends_with(" with ") => out.push_str(value),
+            '"' => out.push_str("\"…\""),
+            '[' => out.push_str("[…]"),
+            _ => out.push_str("{…}"),
+        }
+        rest = after;
+    }
+    out + rest
+}
+
+/// Bytes of the JSON value that a text begins with; all of it where it does not end.
+fn value_length(text: &str) -> usize {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if in_string => escaped = true,
+            '"' => in_string = !in_string,
+            '[' | '{' if !in_string => depth += 1,
+            ']' | '}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 && !in_string {
+            return at + c.len_utf8();
+        }
+    }
+    text.len()
+}
+
+fn functions() -> impl Iterator<Item = Fun<Data>> {
+    let now: native::Filter<jaq_core::RunPtr<Data>> =
+        ("now", native::v(0), |cv| native::bome(Ok(Val::from(cv.0.data().now))));
+    let library = jaq_core::funs::<Data>().chain(jaq_std::funs()).chain(jaq_json::funs());
+    library.filter(|(name, _, _)| !LEFT_OUT.contains(name)).chain([native::run::<Data>(now)])
+}
+
+/// The library's definitions, parsed once.
+static DEFINITIONS: LazyLock<Vec<Def<&'static str>>> = LazyLock::new(|| {
+    let all = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
+    all.filter(|def| !LEFT_OUT.contains(&def.name)).collect()
+});
+
+/// Compiles a program.
+///
+/// # Errors
+/// A fault at the key, with the place in the text.
+pub fn read(key: &str, text: &str) -> Result<Filter, Fault> {
+    if text.len() > MAX_TEXT {
+        return Err(Fault::at_key(key, format!("key `{key}`: the program is longer than {MAX_TEXT} bytes")));
+    }
+    let arena = Arena::default();
+    let loader = Loader::new(DEFINITIONS.iter().cloned());
+    let modules = loader.load(&arena, File { code: text, path: () }).map_err(|errors| {
+        let first = errors.into_iter().next();
+        first.map_or_else(|| unplaced(key), |(file, error)| syntax(key, file.code, error))
+    })?;
+    let compiler: Compiler<&str, Data> = Compiler::default();
+    let compiled = compiler.with_funs(functions()).with_global_vars(["$event"]).compile(modules);
+    compiled.map(Filter).map_err(|errors| {
+        let found = errors.into_iter().flat_map(|(file, all)| all.into_iter().map(move |one| (file.code, one))).next();
+        found.map_or_else(|| unplaced(key), |(code, (name, what))| undefined(key, code, name, &what))
+    })
+}
+
+fn unplaced(key: &str) -> Fault {
+    Fault::at_key(key, format!("key `{key}`: not a jq program"))
+}
+
+fn placed(key: &str, code: &str, part: &str, message: &str) -> Fault {
+    let offset = load::span(code, part).start;
+    Fault { at: At::Inside(key.to_owned(), offset), message: format!("key `{key}`: {message}"), help: None }
+}
+
+fn syntax(key: &str, code: &str, error: load::Error<&str>) -> Fault {
+    let found = |part: &str| match part.chars().next() {
+        None => "the end".to_owned(),
+        Some(_) => format!("`{}`", part.chars().take(20).collect::<String>()),
+    };
+    match error {
+        load::Error::Lex(errors) => errors.into_iter().next().map(|(expected, part)| {
+            placed(key, code, part, &format!("not a jq program: expected {}, found {}", lexed(&expected), found(part)))
+        }),
+        load::Error::Parse(errors) => errors.into_iter().next().map(|(expected, part)| {
+            let expected = expected.as_str();
+            placed(key, code, part, &format!("not a jq program: expected {expected}, found {}", found(part)))
+        }),
+        load::Error::Io(errors) => errors.into_iter().next().map(|(path, _)| {
+            placed(key, code, path, "modules cannot be included: a rule stands in the config as a whole")
+        }),
+    }
+    .unwrap_or_else(|| unplaced(key))
+}
+
+/// What the lexer wanted. (Its own words panic for a delimiter it does not know.)
+fn lexed(expected: &load::lex::Expect<&str>) -> &'static str {
+    match expected {
+        load::lex::Expect::Delim("(") => "closing parenthesis",
+        load::lex::Expect::Delim("[") => "closing bracket",
+        load::lex::Expect::Delim("{") => "closing brace",
+        load::lex::Expect::Delim(_) => "closing quote",
+        other => other.as_str(),
+    }
+}
+
+fn undefined(key: &str, code: &str, name: &str, what: &jaq_core::compile::Undefined) -> Fault {
+    if OFF.contains(&name) {
+        let fault = placed(key, code, name, &format!("`{name}` is off in rules"));
+        return fault.help("a rule sees the body as its input and the event's attributes as `$event`");
+    }
+    let kind = what.as_str();
+    let fault = placed(key, code, name, &format!("there is no {kind} `{name}` in jq"));
+    let near = match what {
+        jaq_core::compile::Undefined::Filter(_) => {
+            let functions: Vec<&str> = functions().map(|(name, _, _)| name).collect();
+            let names: HashSet<&str> = DEFINITIONS.iter().map(|d| d.name).chain(functions).collect();
+            if names.contains(name) {
+                return fault.help(format!("`{name}` takes another number of arguments"));
+            }
+            nearest(name, names.into_iter().filter(|n| n.len() > 1))
+        }
+        _ => nearest(name, ["$event"]),
+    };
+    match near {
+        Some(near) => fault.help(format!("did you mean `{near}`?")),
+        None => fault,
+    }
+}

@@ -1,0 +1,146 @@
+//! What programs see and what becomes of their outputs, by the very function that the worker process runs.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sink_api::At;
+
+use super::JqEval;
+use super::child::{Known, answer};
+use super::frame::{Answer, Request, Step};
+use super::program;
+use crate::route::Eval;
+
+const EVENT: &str = r#"{"id":"e-1","type":"t","headers":{"user-agent":"x"}}"#;
+
+fn asked(programs: &[&str], steps: Vec<Step>, body: &str) -> Vec<(u32, Answer)> {
+    let programs: Vec<Known> = programs.iter().map(|text| Known::new((*text).to_owned())).collect();
+    let request = Request {
+        steps,
+        show: true,
+        time: 1_768_345_500_500_000,
+        event: EVENT.into(),
+        body: Bytes::copy_from_slice(body.as_bytes()),
+    };
+    answer(&programs, &request)
+}
+
+fn condition(text: &str, body: &str) -> Answer {
+    let step = Step { condition: Some(0), transform: None, is_final: false };
+    asked(&[text], vec![step], body).remove(0).1
+}
+
+fn transform(text: &str, body: &str) -> Answer {
+    let step = Step { condition: None, transform: Some(0), is_final: false };
+    asked(&[text], vec![step], body).remove(0).1
+}
+
+fn payloads(text: &str, body: &str) -> Vec<String> {
+    match transform(text, body) {
+        Answer::Payloads(all) => all.iter().map(|one| String::from_utf8(one.to_vec()).unwrap()).collect(),
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+fn failure(text: &str, body: &str) -> String {
+    match transform(text, body) {
+        Answer::Failed(true, message) => message,
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_transform_yields_one_several_or_no_payloads() {
+    let body = r#"{"data":{"id":12345678901234567890,"all":[{"a":1},{"a":2}]}}"#;
+    assert_eq!(payloads(".data.id", body), ["12345678901234567890"]);
+    assert_eq!(payloads("{id: .data.id, n: (.data.all | length)}", body), [r#"{"id":12345678901234567890,"n":2}"#]);
+    assert_eq!(payloads(".data.all[]", body), [r#"{"a":1}"#, r#"{"a":2}"#]);
+    assert!(payloads("empty", body).is_empty());
+    assert!(payloads("select(.data.id == 7)", body).is_empty());
+    assert_eq!(payloads(".", "not json"), ["null"]);
+}
+
+#[test]
+fn the_library_is_there_with_the_event_beside_it() {
+    assert_eq!(payloads(r#"[.a | test("st.p"; "i")]"#, r#"{"a":"STOP"}"#), ["[true]"]);
+    assert_eq!(payloads(r#".a | gsub("[0-9]"; "*")"#, r#"{"a":"+91 98"}"#), [r#""+** **""#]);
+    assert_eq!(payloads("[now, (now | todate)]", "{}"), [r#"[1768345500.5,"2026-01-13T23:05:00.5Z"]"#]);
+    assert_eq!(payloads(r#"[$event.id, $event.headers["user-agent"]]"#, "{}"), [r#"["e-1","x"]"#]);
+    assert_eq!(payloads(r#"[to_entries[] | .key] + (.b | fromjson)"#, r#"{"b":"[1]"}"#), [r#"["b",1]"#]);
+}
+
+#[test]
+fn a_condition_holds_where_any_output_is_neither_false_nor_null() {
+    let body = r#"{"s":"Failed","n":null,"all":[false,0,true]}"#;
+    let yes = |shown: &str| Answer::Condition(true, shown.into());
+    let no = |shown: &str| Answer::Condition(false, shown.into());
+    assert_eq!(condition(".s", body), yes(r#""Failed""#));
+    assert_eq!(condition(r#".s == "Sent""#, body), no("false"));
+    assert_eq!(condition(".n", body), no("null"));
+    assert_eq!(condition("empty", body), no("nothing"));
+    assert_eq!(condition(".all[]", body), yes("0"));
+    assert_eq!(condition("true, last(repeat(1))", body), yes("true"));
+    assert!(matches!(condition(".s.x", body), Answer::Failed(false, message) if message.contains("cannot index")));
+}
+
+#[test]
+fn run_time_errors_carry_the_program_s_message() {
+    assert_eq!(failure(r#"error("no number: \(.a)")"#, r#"{"a":[1]}"#), "no number: [1]");
+    // What jq says itself is told without what the body holds.
+    assert_eq!(failure(".a.b", r#"{"a":1}"#), "cannot index 1 with \"b\"");
+    assert_eq!(failure(".a.b", r#"{"a":["+91 {98",{"x":"]"}]}"#), "cannot index […] with \"b\"");
+    assert_eq!(failure(".a - 1", r#"{"a":"+91 98"}"#), "cannot calculate \"…\" - 1");
+    assert!(failure("[limit(5000000; repeat(1))] | .[]", "{}").contains("more than 1000 payloads"));
+    assert!(failure("\"x\" * 5000000", "{}").contains("more than 4 MiB"));
+    assert!(failure(".", &format!("{}{}", "[".repeat(1500), "]".repeat(1500))).contains("deeper"));
+}
+
+#[test]
+fn what_stands_behind_a_false_condition_or_a_final_route_is_not_asked() {
+    let step = |condition, transform, is_final| Step { condition, transform, is_final };
+    let programs = ["true", "false", "error(\"asked\")", "1"];
+    let steps = vec![step(Some(1), Some(2), true), step(Some(0), Some(3), true), step(None, Some(2), false)];
+    let numbers: Vec<u32> = asked(&programs, steps, "{}").iter().map(|(n, _)| *n).collect();
+    assert_eq!(numbers, [1, 0, 3]);
+    let twice = vec![step(Some(0), Some(3), false), step(Some(0), Some(3), false)];
+    assert_eq!(asked(&programs, twice, "{}").len(), 2);
+}
+
+#[test]
+fn a_program_that_is_none_is_a_fault_with_its_place() {
+    for (text, at, part) in [
+        (".a ==", 5, "expected term, found the end"),
+        (".a | (1", 7, "closing parenthesis"),
+        (".a | selct(.b)", 5, "there is no filter `selct` in jq"),
+        ("$evnt.id", 0, "there is no variable `$evnt`"),
+        (".a |\n  \"x", 9, "closing quote"),
+        ("include \"x\"; .", 9, "modules cannot be included"),
+    ] {
+        let fault = JqEval.read_condition(text).unwrap_err();
+        assert_eq!(fault.at, At::Inside("where".into(), at), "{text}: {}", fault.message);
+        assert!(fault.message.contains(part), "{text}: {}", fault.message);
+    }
+    let help = |text: &str| JqEval.read_transform(text).unwrap_err().help.unwrap_or_default();
+    assert_eq!(help(".a | selct(.b)"), "did you mean `select`?");
+    assert_eq!(help("$evnt"), "did you mean `$event`?");
+    assert_eq!(help("map"), "`map` takes another number of arguments");
+    assert_eq!(help("interakt.mesage_status"), "did you mean `interakt.message_status`?");
+}
+
+#[test]
+fn what_tells_more_than_the_event_is_off() {
+    for text in ["env", "$ENV", "$ENV.PATH", "input", "inputs", "debug", "stderr", "halt", "halt_error", "debug(1)"] {
+        let fault = JqEval.read_condition(text).unwrap_err();
+        assert!(fault.message.contains("is off in rules"), "{text}: {}", fault.message);
+    }
+}
+
+#[test]
+fn a_compiled_program_can_be_asked_again() {
+    let program = program::read("where", ".a").unwrap();
+    let _kept: Arc<str> = "x".into();
+    for n in 0..3_usize {
+        let got: Vec<_> = program.run(jaq_json::Val::from(n), jaq_json::Val::Null, 0.0).collect();
+        assert!(got[0].is_err());
+    }
+}

@@ -1,0 +1,177 @@
+//! JSON into jq's values and out of them again: digits as they came, bounds kept. Pure.
+
+use std::borrow::Cow;
+use std::io::Write;
+
+use jaq_json::{Num, Val};
+use sink_api::json;
+
+use super::{MAX_DEPTH, MAX_OUTPUT};
+
+/// What a rule sees of a body: the value, `null` where the body is not JSON. A lone surrogate reads as U+FFFD.
+///
+/// # Errors
+/// Where it is nested deeper than [`MAX_DEPTH`].
+pub fn read(body: &[u8]) -> Result<Val, String> {
+    if !json::is_json(body) {
+        return Ok(Val::Null);
+    }
+    if depth(body) > MAX_DEPTH {
+        return Err(format!("the body is nested deeper than {MAX_DEPTH}"));
+    }
+    // Checked above: jaq reads more than JSON, and all of JSON.
+    jaq_json::read::parse_single(&whole_surrogates(body)).map_err(|error| format!("the body cannot be read: {error}"))
+}
+
+/// Appends a value as compact JSON, to at most [`MAX_OUTPUT`] bytes in `out`. What JSON has no number for is written as
+/// jq does: NaN as null, an infinity as the largest number.
+///
+/// # Errors
+/// Where the value is no JSON, nested too deep, or too long.
+pub fn write(value: &Val, out: &mut Vec<u8>) -> Result<(), String> {
+    put(value, out, 0)
+}
+
+fn put(value: &Val, out: &mut Vec<u8>, depth: usize) -> Result<(), String> {
+    if out.len() > MAX_OUTPUT {
+        return Err(format!("yields more than {} MiB", MAX_OUTPUT >> 20));
+    }
+    if depth > MAX_DEPTH {
+        return Err(format!("yields a value nested deeper than {MAX_DEPTH}"));
+    }
+    match value {
+        Val::Null => out.extend_from_slice(b"null"),
+        Val::Bool(true) => out.extend_from_slice(b"true"),
+        Val::Bool(false) => out.extend_from_slice(b"false"),
+        Val::Num(Num::Float(float)) if float.is_nan() => out.extend_from_slice(b"null"),
+        Val::Num(Num::Float(float)) if float.is_infinite() => {
+            out.extend_from_slice(if *float > 0.0 { b"1.7976931348623157e308" } else { b"-1.7976931348623157e308" });
+        }
+        // Writing to memory cannot fail.
+        Val::Num(number) => _ = write!(out, "{number}"),
+        Val::TStr(text) => string(text, out),
+        Val::BStr(_) => return Err("yields a byte string, which is no JSON".to_owned()),
+        Val::Arr(all) => {
+            out.push(b'[');
+            for (n, one) in all.iter().enumerate() {
+                if n > 0 {
+                    out.push(b',');
+                }
+                put(one, out, depth + 1)?;
+            }
+            out.push(b']');
+        }
+        Val::Obj(all) => {
+            out.push(b'{');
+            for (n, (key, one)) in all.iter().enumerate() {
+                if n > 0 {
+                    out.push(b',');
+                }
+                let Val::TStr(key) = key else { return Err("yields an object with a key that is no text".to_owned()) };
+                string(key, out);
+                out.push(b':');
+                put(one, out, depth + 1)?;
+            }
+            out.push(b'}');
+        }
+    }
+    Ok(())
+}
+
+fn string(text: &[u8], out: &mut Vec<u8>) {
+    // Writing to memory cannot fail.
+    let _ = serde_json::to_writer(out, &String::from_utf8_lossy(text));
+}
+
+/// How deep valid JSON is nested.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// Valid JSON in which `\ud800` to `\udfff` stand in pairs or not at all.
+fn whole_surrogates(json: &[u8]) -> Cow<'_, [u8]> {
+    let mut lone = Vec::new();
+    let mut at = 0;
+    while let Some(found) = json.get(at..).and_then(|rest| rest.iter().position(|b| *b == b'\\')) {
+        at += found;
+        match unit(json, at) {
+            None => at += 2,
+            Some(0xd800..=0xdbff) if matches!(unit(json, at + 6), Some(0xdc00..=0xdfff)) => at += 12,
+            Some(0xd800..=0xdfff) => {
+                lone.push(at + 2);
+                at += 6;
+            }
+            Some(_) => at += 6,
+        }
+    }
+    if lone.is_empty() {
+        return Cow::Borrowed(json);
+    }
+    let mut whole = json.to_vec();
+    for start in lone {
+        if let Some(digits) = whole.get_mut(start..start + 4) {
+            digits.copy_from_slice(b"fffd");
+        }
+    }
+    Cow::Owned(whole)
+}
+
+/// The code unit of `\uXXXX` at `at`, where there is one.
+fn unit(json: &[u8], at: usize) -> Option<u16> {
+    let escape = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
+    u16::from_str_radix(std::str::from_utf8(escape).ok()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(body: &[u8]) -> String {
+        let mut out = Vec::new();
+        write(&read(body).unwrap(), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn digits_survive_and_what_is_not_json_is_null() {
+        for same in ["12345678901234567890123", "9007199254740993", "1.10", "-0.50e-7", r#"{"a":[1,"x",null,true]}"#] {
+            assert_eq!(round(same.as_bytes()), same);
+        }
+        for not in [&b""[..], b"{} {}", b"# x\n1", b"NaN", b"\xff", b"{a:1}"] {
+            assert_eq!(round(not), "null", "{not:?}");
+        }
+    }
+
+    #[test]
+    fn a_lone_surrogate_reads_as_a_replacement_character() {
+        assert_eq!(round(br#""a\ud83d""#), "\"a\u{FFFD}\"");
+        assert_eq!(round(br#""\udc00\ud83d\ude00\ud83d\u0041 \\ud83d""#), "\"\u{FFFD}\u{1F600}\u{FFFD}A \\\\ud83d\"");
+    }
+
+    #[test]
+    fn what_json_cannot_hold_is_refused_or_written_as_jq_does() {
+        let text = |value: &Val| {
+            let mut out = Vec::new();
+            write(value, &mut out).map(|()| String::from_utf8(out).unwrap())
+        };
+        assert_eq!(text(&Val::from(f64::NAN)).unwrap(), "null");
+        assert_eq!(text(&Val::from(f64::NEG_INFINITY)).unwrap(), "-1.7976931348623157e308");
+        assert!(text(&Val::byte_str(vec![1_u8])).unwrap_err().contains("byte string"));
+        let deep = format!("{}{}", "[".repeat(2000), "]".repeat(2000));
+        assert!(read(deep.as_bytes()).unwrap_err().contains("deeper"));
+    }
+}
