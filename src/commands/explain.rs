@@ -188,8 +188,8 @@ mod tests {
         let source = "sources.gh = { kind = \"github\", path = \"/gh\", secret = \"s\" }\n";
         let config = config_with(source, &[]);
         let given = headers(&["X-GitHub-Event: push".to_owned(), "x-other: 1".to_owned()]).unwrap();
-        let event =
-            rules::event(&config.sources[0], &given, kept(&given, &config.sources[0]), Bytes::from_static(b"{}")).unwrap();
+        let source = &config.sources[0];
+        let event = rules::event(source, &given, kept(&given, source), Bytes::from_static(b"{}")).unwrap();
         assert_eq!((&*event.kind, event.headers.len()), ("push", 1));
         assert_eq!((&*event.headers[0].0, &*event.headers[0].1), ("x-github-event", "push"));
     }

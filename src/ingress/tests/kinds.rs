@@ -65,6 +65,15 @@ async fn a_token_in_the_query_is_believed_and_stored_nowhere() {
 }
 
 #[tokio::test]
+async fn a_tokens_header_is_never_kept_whatever_the_table_says() {
+    let text = "kind = \"token\"\npath = \"/x\"\nheader = \"x-token\"\nsecret = \"hush\"\nkeep_headers = [\"X-Token\", \"x-a\"]\n";
+    let (front, _) = serving(text, Does::Flush).await;
+    assert_eq!(front.ask(posted("x-token: hush\r\nx-a: b\r\n", b"{}")).await.status, 200);
+    let event = front.journal.events().remove(0);
+    assert_eq!(event.headers.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["x-a"]);
+}
+
+#[tokio::test]
 async fn metas_challenge_is_sent_back_for_the_right_token_only() {
     let (front, _) = serving(&tables()["meta"], Does::Flush).await;
     let ask = async |query: &str| front.ask(format!("GET {PATH}{query} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
@@ -87,7 +96,8 @@ async fn slacks_question_is_answered_where_it_is_signed_and_is_no_event() {
     assert_eq!((reply.status, &*reply.body), (200, "3eZbrw1aBm2rZgRNFdxV2595E9CY3gmdALWMmHkvFXO7tYXAYM8P"));
     assert_eq!(front.ask(posted("", body)).await.status, 401);
     assert!(front.journal.events().is_empty());
-    let event = br#"{"type":"event_callback","event_id":"Ev1","event":{"type":"app_mention","channel":"C1"}}"#;
+    let event =
+        br#"{"type":"event_callback","challenge":"c","event_id":"Ev1","event":{"type":"app_mention","channel":"C1"}}"#;
     assert_eq!(front.ask(dressed(&signer, &[], "", "", 0, event)).await.status, 200);
     let event = front.journal.events().remove(0);
     assert_eq!((&*event.kind, &*event.subject), ("app_mention", "C1"));

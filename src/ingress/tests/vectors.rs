@@ -6,7 +6,7 @@ use http::{HeaderValue, Request};
 use proptest::prelude::*;
 
 use super::super::challenge::Challenge;
-use super::super::place::Reading;
+use super::super::place::{Find, Reading, first};
 use super::super::proof::Proof;
 use super::super::signer::Signer;
 use super::*;
@@ -229,6 +229,10 @@ fn what_is_signed_for_a_kind_is_believed_by_it_and_has_the_type_that_was_asked_f
         parts.headers = signed.headers;
         assert!(proof.verify(&parts, &body, 5010).is_ok(), "{kind}");
         let config = table(&text).with_preset().unwrap();
+        let id = Find::all("id", config.id.as_ref()).unwrap();
+        if !id.is_empty() {
+            assert_eq!(first(&id, &parts.headers, &body).as_deref(), Some("id-1"), "{kind}");
+        }
         let reading = Reading::of(&config).unwrap();
         let expected = if kind == "interakt" { "unknown" } else { "order.paid" };
         assert_eq!(reading.envelope(&parts.headers, &body).kind, expected, "{kind}");
@@ -254,6 +258,18 @@ fn while_a_secret_is_changed_every_kind_believes_both() {
         assert!(after.verify(&parts, b"{}", 5000).is_ok(), "{kind}");
         let only_new = proof(&text.replacen("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", next, 1));
         assert_eq!(only_new.verify(&parts, b"{}", 5000), Err(Refusal::Wrong), "{kind}");
+    }
+}
+
+#[test]
+fn with_its_tolerance_off_a_signature_of_any_age_is_believed() {
+    for kind in ["slack", "stripe", "standard_webhooks"] {
+        let text = format!("{}tolerance = \"off\"\n", tables()[kind]);
+        let signed = Signer::of(&table(&text)).unwrap().sign(&http::HeaderMap::new(), "t", "i", 5000, b"{}");
+        let mut parts = request(&[]);
+        parts.headers = signed.headers;
+        assert!(proof(&text).verify(&parts, b"{}", 2_000_000_000).is_ok(), "{kind}");
+        assert_eq!(proof(&tables()[kind]).verify(&parts, b"{}", 2_000_000_000), Err(Refusal::Stale), "{kind}");
     }
 }
 
