@@ -291,11 +291,15 @@ mod tests {
     type Log = Arc<Mutex<Vec<Progress>>>;
 
     fn push(queue: &Queue, log: &Log, bytes: usize, on_failure: OnFailure) {
+        queue.push(vec![append(log, bytes, on_failure, None)]);
+    }
+
+    fn append(log: &Log, bytes: usize, on_failure: OnFailure, bell: Option<Bell>) -> Append {
         let (source, kind, key, payload) = ("s".into(), "t".into(), "k".into(), Bytes::from(vec![0; bytes]));
         let record = Record { id: [0; 16], time: 0, source, kind, key, fingerprint: None, payload };
         let log = Arc::clone(log);
         let told = Box::new(move |progress| lock(&log).push(progress));
-        queue.push(vec![Append { record, on_failure, told, bell: None }]);
+        Append { record, on_failure, told, bell }
     }
 
     fn told(log: &Log) -> Vec<Progress> {
@@ -316,6 +320,22 @@ mod tests {
         queue.settled(pending[0].size, 0);
         push(&queue, &log, 1, OnFailure::Keep);
         assert_eq!(told(&log), []);
+    }
+
+    #[test]
+    fn a_bell_is_rung_once_when_all_its_records_have_been_told() {
+        let (queue, log, rung) = (Queue::new(10_000), Log::default(), Arc::new(Mutex::new(vec![])));
+        let bell: Bell = Arc::new({
+            let (log, rung) = (Arc::clone(&log), Arc::clone(&rung));
+            move || lock(&rung).push(lock(&log).len())
+        });
+        let some = |n, how| (0..n).map(|_| append(&log, 1, how, Some(Arc::clone(&bell)))).collect();
+        queue.push(some(3, OnFailure::Keep));
+        assert!(lock(&rung).is_empty());
+        queue.failing(&Trouble::Full, &mut VecDeque::new());
+        assert_eq!(*lock(&rung), [3], "told at risk by the journal");
+        queue.push(some(2, OnFailure::GiveBack));
+        assert_eq!(*lock(&rung), [3, 5], "refused at once");
     }
 
     #[test]

@@ -362,3 +362,14 @@ fn position(offset: u64) -> Position {
 fn unwritable(what: &str, error: &io::Error) -> Trouble {
     Trouble::Unwritable(format!("{what}: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lone_record_holds_up_nobody_and_no_batch_does_for_long() {
+        assert_eq!([0, 1, 8].map(pace), [0, 25, 200].map(Duration::from_micros));
+        assert_eq!([16, BATCH_RECORDS, usize::MAX].map(pace), [PACE_MOST; 3]);
+    }
+}

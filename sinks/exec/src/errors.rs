@@ -33,7 +33,9 @@ pub async fn copy(mut errors: ChildStderr, spec: Arc<Spec>) {
 }
 
 fn log(spec: &Spec, line: &[u8]) {
-    let text = spec.mask.clean(&String::from_utf8_lossy(line), MAX_LINE);
+    let text = String::from_utf8_lossy(line);
+    let text = if line.len() > MAX_LINE { spec.mask.whole(&text) } else { &text };
+    let text = spec.mask.clean(text, MAX_LINE);
     if text.is_empty() {
         return;
     }

@@ -92,8 +92,9 @@ impl<'b> Exchange<'b> {
     /// It is no verdict about a delivery the program has. What was answered before stands.
     pub fn take(&mut self, line: &[u8], mask: &Mask) -> Result<(), Broken> {
         let broken = |what: String| {
-            let line = line.get(..line.len().min(8 * EXCERPT)).unwrap_or_default();
-            Broken { code: EXEC_PROTOCOL, what, line: mask.clean(&String::from_utf8_lossy(line), EXCERPT) }
+            let cut = String::from_utf8_lossy(line.get(..line.len().min(8 * EXCERPT)).unwrap_or_default());
+            let begun = if line.len() > 8 * EXCERPT { mask.whole(&cut) } else { &cut };
+            Broken { code: EXEC_PROTOCOL, what, line: mask.clean(begun, EXCERPT) }
         };
         let read = verdict::read(line, mask);
         let (id, outcome) =

@@ -117,6 +117,16 @@ impl Mask {
         Self(values)
     }
 
+    /// A text that was cut off before it got here, without the beginning of a secret that it may end in.
+    pub fn whole<'t>(&self, text: &'t str) -> &'t str {
+        let text = text.trim_end_matches(char::REPLACEMENT_CHARACTER); // a character that was cut
+        let begun = |secret: &String| {
+            (1..secret.len()).rev().find(|&n| secret.get(..n).is_some_and(|begun| text.ends_with(begun)))
+        };
+        let begun = self.0.iter().filter_map(begun).max().unwrap_or(0);
+        text.get(..text.len() - begun).unwrap_or_default()
+    }
+
     /// The text on one line, at most `max` bytes of it, secrets and control characters blotted out.
     pub fn clean(&self, text: &str, max: usize) -> String {
         let mut text = text.to_owned();
@@ -139,5 +149,9 @@ mod tests {
         let mask = Mask::new(["hush-hush", "hush-hush-hush", "prod"].into_iter());
         assert_eq!(mask.clean("\x1b[31m a hush-hush-hush\tb hush-hush\r\nprod\n", 500), "[31m a *** b ***  prod");
         assert_eq!(mask.clean(&"é".repeat(10), 5), "éé");
+        assert_eq!(mask.whole("a hush-hush-h"), "a ");
+        assert_eq!(mask.whole("a hush-hu\u{fffd}"), "a ");
+        assert_eq!(mask.whole("nothing to see"), "nothing to see");
+        assert_eq!(Mask::new(std::iter::empty()).whole("a"), "a");
     }
 }

@@ -213,15 +213,23 @@ impl PostgresSink {
         let inserts = self.inserts(batch, read, part, &table);
         for (nth, insert) in inserts.iter().enumerate() {
             if let Err(trouble) = put(conn, deadline, &table, insert, nth == 0, spec.on_conflict).await {
-                let failure = match verdict::of_trouble(&trouble) {
+                let (failure, sink_s) = match verdict::of_trouble(&trouble) {
                     Failure::Sink(_) if is_not_unique(&trouble) => {
-                        Failure::Sink(Reason::new(SCHEMA, table.not_unique()))
+                        (Failure::Sink(Reason::new(SCHEMA, table.not_unique())), None)
                     }
-                    failure => failure,
+                    Failure::Sink(why) if why.code == SCHEMA => match verdict::value_misread(&trouble) {
+                        Some(row) => (Failure::Row(row), Some(why)),
+                        None => (Failure::Sink(why), None),
+                    },
+                    failure => (failure, None),
                 };
                 let mut broken = roll_back(conn, deadline, &trouble, failure).await;
-                if broken.sound && part.len() == 1 {
-                    blame(conn, deadline, &table, insert, &mut broken).await;
+                if part.len() == 1 {
+                    let guilty = broken.sound && blame(conn, deadline, &table, insert, &mut broken).await;
+                    // Only a value that fails by itself clears the sink.
+                    if let Some(why) = sink_s.filter(|_| !guilty) {
+                        broken.failure = Failure::Sink(why);
+                    }
                 }
                 return Err(broken);
             }
@@ -359,17 +367,17 @@ async fn undo(conn: &mut Conn, deadline: Instant, failure: Failure) -> Broken {
     Broken { failure, sound: undone.is_ok() }
 }
 
-/// Finds the column that one row failed at, where the server did not name it.
-async fn blame(conn: &mut Conn, deadline: Instant, table: &Table, insert: &Insert<'_>, broken: &mut Broken) {
-    let Failure::Row(why) = &mut broken.failure else { return };
+/// Finds the column that one row failed at, where the server did not name it; whether one was found.
+async fn blame(conn: &mut Conn, deadline: Instant, table: &Table, insert: &Insert<'_>, broken: &mut Broken) -> bool {
+    let Failure::Row(why) = &mut broken.failure else { return false };
     if why.code != code::BAD_PAYLOAD {
-        return;
+        return false;
     }
     let texts: Vec<Option<std::borrow::Cow<'_, str>>> =
         table.bind(insert).into_iter().map(|list| list.into_iter().next().flatten()).collect();
     if let Some(named) = table.too_long(&insert.columns, &texts) {
         *why = Reason::new(why.code, format!("{}: {named}", why.detail));
-        return;
+        return true;
     }
     let sql = table.reading(&insert.columns);
     let texts: Vec<Text<'_>> = texts.iter().map(|text| Text(text.as_deref())).collect();
@@ -380,11 +388,13 @@ async fn blame(conn: &mut Conn, deadline: Instant, table: &Table, insert: &Inser
             let context = error.as_db_error().and_then(|db| db.where_());
             if let Some(named) = context.and_then(parameter).and_then(|nth| table.named(&insert.columns, nth)) {
                 *why = Reason::new(why.code, format!("{}: {named}", why.detail));
+                return true;
             }
         }
         Ok(_) => {}
         Err(_) => broken.sound = false,
     }
+    false
 }
 
 /// `unnamed portal parameter $2 = '…'` → 1, in whatever language it is said. Values come after the number.

@@ -54,6 +54,15 @@ pub fn of(error: &Error) -> Failure {
     }
 }
 
+/// Some types answer a value they cannot read as if the statement were wrong: `jsonpath` and `tsquery` with a syntax error,
+/// `regclass` with a table that is not there. What is said of the row, if it was that: no function was at work, and no place
+/// in the statement is named.
+pub fn value_misread(trouble: &Trouble) -> Option<Reason> {
+    let Trouble::Sql(error) = trouble else { return None };
+    let db = error.as_db_error().filter(|db| db.where_().is_none() && db.position().is_none())?;
+    Some(Reason::new(code::BAD_PAYLOAD, told(db, "not a value of the column's type")))
+}
+
 fn of_db(db: &DbError) -> Failure {
     let state = db.code().code();
     match blame(state, db.routine()) {

@@ -4,6 +4,28 @@ use super::faulty::{Act, Op, segments};
 use super::*;
 
 #[test]
+fn the_bell_of_a_batch_is_rung_once_when_it_is_durable() {
+    let world = World::new();
+    let (journal, _) = world.open();
+    let (told, rung) = (Told::default(), Arc::new(AtomicU64::new(0)));
+    let bell: Bell = Arc::new({
+        let rung = Arc::clone(&rung);
+        move || drop(rung.fetch_add(1, Ordering::Relaxed))
+    });
+    world.disk.on(1, Act::Hang, |op| matches!(op, Op::Sync(_)));
+    journal.append(record(0), OnFailure::Keep, told.of(0));
+    world.disk.until_hanging();
+    let append =
+        |n| Append { record: record(n), on_failure: OnFailure::Keep, told: told.of(n), bell: Some(Arc::clone(&bell)) };
+    journal.append_all((1..10).map(append).collect());
+    assert_eq!(rung.load(Ordering::Relaxed), 0);
+    world.disk.release();
+    told.until_final(10);
+    run(journal.close()).unwrap();
+    assert_eq!(rung.load(Ordering::Relaxed), 1);
+}
+
+#[test]
 fn what_is_appended_is_read_back_in_order_from_memory_and_from_disk() {
     let world = World::new();
     let (journal, recovered) = world.open();

@@ -61,6 +61,10 @@ const WRONG: &[(&str, &str, &str)] = &[
         "not a value of the column's type (SQLSTATE 22P02): column v, integer[]",
     ),
     ("double precision", "1e400", "number out of the column's range (SQLSTATE 22003): column v, double precision"),
+    // Said by the server as if the statement were wrong, some of it with the value.
+    ("jsonpath", r#""$.BODY-MARKER-7f3a[""#, "not a value of the column's type (SQLSTATE 42601): column v, jsonpath"),
+    ("tsquery", r#""BODY-MARKER-7f3a a""#, "not a value of the column's type (SQLSTATE 42601): column v, tsquery"),
+    ("regclass", r#""BODY-MARKER-7f3a""#, "not a value of the column's type (SQLSTATE 42P01): column v, regclass"),
     ("numeric(4,1)", "99999", "number out of the column's range (SQLSTATE 22003)"),
 ];
 
