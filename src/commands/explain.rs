@@ -62,7 +62,8 @@ pub fn run(config: &Config, args: &ExplainArgs, out: &mut dyn Write) -> Result<(
             let source = source(config, args.source.as_deref())?;
             let headers = headers(&args.header)?;
             let body = read(file.as_deref().unwrap_or(Path::new("-")), config.server.max_body.0)?;
-            rules::event(source, &headers, kept(&headers, source), body)?
+            remark(&headers, source);
+            rules::event(source, &headers, body)?
         }
     };
     let event = Arc::new(event);
@@ -107,19 +108,13 @@ pub(super) fn headers(given: &[String]) -> Result<HeaderMap, Failure> {
     Ok(headers)
 }
 
-/// The headers the daemon would keep with the event; a remark about those it would not.
-fn kept(given: &HeaderMap, source: &Source) -> Vec<(Arc<str>, Arc<str>)> {
+/// A remark about the headers that the daemon would not keep with the event.
+fn remark(given: &HeaderMap, source: &Source) {
     let keep = source.config.kept_headers();
-    let mut kept = Vec::new();
-    for (name, value) in given {
-        if keep.iter().any(|keep| keep.eq_ignore_ascii_case(name.as_str())) {
-            kept.push((name.as_str().into(), String::from_utf8_lossy(value.as_bytes()).into()));
-        } else {
-            // A remark; nobody left to tell where standard error is gone.
-            let _ = writeln!(io::stderr(), "remark: `{name}` is not in keep_headers of [sources.{}]", source.name);
-        }
+    for name in given.keys().filter(|name| !keep.iter().any(|keep| keep.eq_ignore_ascii_case(name.as_str()))) {
+        // Nobody left to tell where standard error is gone.
+        let _ = writeln!(io::stderr(), "remark: `{name}` is not in keep_headers of [sources.{}]", source.name);
     }
-    kept
 }
 
 /// The body, of at most as many bytes as the daemon would take.
@@ -188,8 +183,7 @@ mod tests {
         let source = "sources.gh = { kind = \"github\", path = \"/gh\", secret = \"s\" }\n";
         let config = config_with(source, &[]);
         let given = headers(&["X-GitHub-Event: push".to_owned(), "x-other: 1".to_owned()]).unwrap();
-        let source = &config.sources[0];
-        let event = rules::event(source, &given, kept(&given, source), Bytes::from_static(b"{}")).unwrap();
+        let event = rules::event(&config.sources[0], &given, Bytes::from_static(b"{}")).unwrap();
         assert_eq!((&*event.kind, event.headers.len()), ("push", 1));
         assert_eq!((&*event.headers[0].0, &*event.headers[0].1), ("x-github-event", "push"));
     }

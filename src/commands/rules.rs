@@ -51,16 +51,15 @@ impl<'c> Rules<'c> {
     }
 }
 
-/// What the daemon would make of the body, accepted now with these headers, of which it keeps `kept`.
+/// What the daemon would make of the body, accepted now with these headers.
 ///
 /// # Errors
 /// A source with faults.
-pub fn event(
-    source: &Source,
-    headers: &HeaderMap,
-    kept: Vec<(Arc<str>, Arc<str>)>,
-    body: Bytes,
-) -> Result<Event, Failure> {
+pub fn event(source: &Source, headers: &HeaderMap, body: Bytes) -> Result<Event, Failure> {
+    let keep = source.config.kept_headers();
+    let kept = headers.iter().filter(|(name, _)| keep.iter().any(|keep| keep.eq_ignore_ascii_case(name.as_str())));
+    let kept = kept.map(|(name, value)| (name.as_str().into(), String::from_utf8_lossy(value.as_bytes()).into()));
+    let kept = kept.collect();
     let filled = source.config.with_preset().map_err(|error| Failure::Refused(error.to_string()))?;
     let reading = Reading::of(&filled).map_err(|_| Failure::Refused("the source has faults".into()))?;
     let envelope = reading.envelope(headers, &body);

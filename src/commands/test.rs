@@ -9,6 +9,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use super::explain::headers;
 use super::rules::{Rules, event};
 use super::{Failure, block_on, count, source};
 use crate::config::{Config, MAX_FILE};
@@ -143,7 +144,8 @@ async fn differences(
             Err(line) => return Ok(Err(line)),
         },
     };
-    let explanation = rules.explain(&Arc::new(event(source, &http::HeaderMap::new(), vec![], body.into())?)).await?;
+    let lines: Vec<String> = case.headers.iter().map(|(name, value)| format!("{name}:{value}")).collect();
+    let explanation = rules.explain(&Arc::new(event(source, &headers(&lines)?, body.into())?)).await?;
     let names = |sink: &str, route: usize| config.routes.get(route).is_some_and(|r| r.to.iter().any(|to| to == sink));
     Ok(Ok(case.differences(&explanation, names)))
 }

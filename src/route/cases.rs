@@ -1,5 +1,8 @@
 //! `[[tests]]`: what is expected of the rules for one event, and how far what they do is from it. Pure.
 
+use std::collections::BTreeMap;
+
+use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::Value;
 use sink_api::fault::nearest;
@@ -25,6 +28,9 @@ pub struct Case {
     /// The source it comes from; not needed where there is one.
     #[serde(default)]
     pub source: Option<String>,
+    /// Request headers it comes with, by name.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
     /// The sinks that get something: exactly these, in any order.
     pub sinks: Vec<String>,
     /// Some of the deliveries; each is looked for among those to its sink.
@@ -74,6 +80,12 @@ impl Case {
         } else if sources.len() > 1 {
             let message = "several sources are defined: expected the key `source`".to_owned();
             faults.push(Fault { at: At::Table, message, help: None });
+        }
+        for (name, value) in &self.headers {
+            if HeaderName::from_bytes(name.as_bytes()).is_err() || HeaderValue::from_str(value).is_err() {
+                let message = format!("`{name}` with this value cannot be a request header");
+                faults.push(Fault::at_key(format!("headers.{name}"), message));
+            }
         }
         for (n, sink) in self.sinks.iter().enumerate() {
             faults.extend(unknown(&format!("sinks.{n}"), "sink", sink, sinks));
