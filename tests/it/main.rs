@@ -5,6 +5,7 @@
 //! - `nothing_lost`: kill -9 at any moment; every event answered 200 reaches every sink, unchanged
 //! - `exec`: a program as a sink, across kill -9
 //! - `rules`: jq conditions and transforms, runaway programs, `explain` and `test`
+//! - `guide`: the recipes of docs/rules.md
 //! - `sick_sinks`: a sink that hangs, refuses or is not there harms no other
 //! - `disk_use`: the journal stays within its bounds
 //! - `full_disk`: starting and stopping where nothing can be written
@@ -27,6 +28,7 @@ mod disk_use;
 mod exec;
 mod front;
 mod full_disk;
+mod guide;
 mod harness;
 mod main_job;
 mod nothing_lost;
