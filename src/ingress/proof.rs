@@ -73,6 +73,14 @@ impl Proof {
         }
     }
 
+    /// Where the message's id is that is signed beside the body; empty where none is.
+    pub fn signed_id(&self) -> &[Find] {
+        match self {
+            Self::Signature(signature) if signature.hmac.signs_id() => &signature.id,
+            _ => &[],
+        }
+    }
+
     /// The headers that hold a proof, which no event keeps.
     pub fn headers(&self) -> &[HeaderName] {
         match self {

@@ -48,7 +48,11 @@ impl Source {
         let proof = Proof::of(&filled).map_err(fault)?;
         let challenge = Challenge::of(&filled).map_err(|one| fault(vec![one]))?;
         let reading = Reading::of(&filled).map_err(fault)?;
-        let id = Find::all("id", filled.id.as_ref()).map_err(|one| fault(vec![one]))?;
+        // Standard Webhooks have one by themselves: it stays when a message is sent again, time and signature change.
+        let id = match &filled.id {
+            None => proof.signed_id().to_vec(),
+            given => Find::all("id", given.as_ref()).map_err(|one| fault(vec![one]))?,
+        };
         let status = config.status.map_or(Ok(StatusCode::OK), StatusCode::from_u16);
         let status = status.map_err(|_| fault(vec![Fault::at_key("status", "status is no HTTP status")]))?;
         let never: Vec<_> =

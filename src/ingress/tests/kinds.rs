@@ -160,6 +160,16 @@ async fn a_retry_signed_anew_is_known_by_its_id_within_its_type() {
 }
 
 #[tokio::test]
+async fn a_standard_webhook_sent_again_is_known_by_its_id_though_it_is_signed_anew() {
+    let text = format!("{}dedupe = \"10m\"\n", tables()["standard_webhooks"]);
+    let (front, signer) = serving(&text, Does::Flush).await;
+    for (id, later, is_repeat) in [("msg_1", 0, false), ("msg_1", 7, true), ("msg_2", 7, false)] {
+        let reply = front.ask(dressed(&signer, &[], "", id, later, b"{\"type\":\"t\"}")).await;
+        assert_eq!((reply.status, reply.json()["duplicate"] == true), (200, is_repeat), "{id} {later}");
+    }
+}
+
+#[tokio::test]
 async fn without_an_id_a_repeat_is_known_by_what_was_signed_or_by_the_body() {
     for kind in ["hmac", "token", "none"] {
         let own = tables().remove(kind).unwrap();
