@@ -49,7 +49,7 @@ pub enum Command {
     /// Shows for one webhook which routes match and why not, and exactly what each sink would get
     #[command(after_help = explain::HELP)]
     Explain(explain::ExplainArgs),
-    /// Runs the rules' own tests: [[tests]] of the config, and of further files
+    /// Runs the rules' own tests: `[[tests]]` of the config, and of further files
     #[command(after_help = test::HELP)]
     Test(test::TestArgs),
     /// Signs and posts samples, or files as they are, to the running daemon

@@ -19,7 +19,7 @@ pub struct CheckArgs {
     /// Also ask each sink whether it could take deliveries now; delivers nothing
     #[arg(long)]
     pub connect: bool,
-    /// Leave out the config's [[tests]]
+    /// Leave out the config's `[[tests]]`
     #[arg(long)]
     pub no_tests: bool,
     /// One JSON object on standard output

@@ -1,5 +1,5 @@
 //! `hookrelay explain EVENT.json`: a body is made an event as the daemon would make it, and routed by the same code with an
-//! observer. Touches neither network nor journal; the signature is not asked for.
+//! observer. Touches no network, and the journal only to read an event of it (`--id`); the signature is not asked for.
 
 use clap::Args;
 use std::fs::File;
@@ -9,17 +9,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use sink_api::{Event, Uuid};
 
-use super::rules::{Rules, event, masked};
+use super::rules::{self, Rules, masked};
 use super::{Failure, block_on, source};
 use crate::config::{Config, Source};
+use crate::{event, journal};
 
 /// `explain`.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     /// File with the webhook's body, byte for byte; - is standard input
-    #[arg(value_name = "EVENT.json")]
-    pub event: PathBuf,
+    #[arg(value_name = "EVENT.json", required_unless_present = "id")]
+    pub event: Option<PathBuf>,
+    /// An event of the journal instead, by its id (that of a delivery will do); the daemon may be running
+    #[arg(long, value_name = "ID", conflicts_with_all = ["event", "source", "header"])]
+    pub id: Option<String>,
     /// The source it comes from; not needed where there is one
     #[arg(long, short, value_name = "NAME")]
     pub source: Option<String>,
@@ -33,15 +38,17 @@ pub struct ExplainArgs {
 
 /// For `--help`.
 pub const HELP: &str = "\
-EVENT.json is a webhook's raw body, as the provider would post it. Sinks that are not enabled
+EVENT.json is a webhook's raw body, as the provider would post it; --id takes an event from the
+journal as it was accepted, under the rules of the config given. Sinks that are not enabled
 are left out. Values that came in by ${…} are shown as ${NAME}.
 
 Examples:
   hookrelay explain body.json
   curl -s https://example.test/capture | hookrelay explain - --header 'user-agent: curl'
+  hookrelay explain --id 0192f0c1-2d4b-7a5e-8c3d-5f6a7b8c9d0e
   hookrelay explain body.json --json | jq '.deliveries[].sink'
 
-Exit codes: 0 explained (also where nothing matches), 1 EVENT.json cannot be read,
+Exit codes: 0 explained (also where nothing matches), 1 the event cannot be read,
 78 the config has faults.";
 
 /// Says where an event would go, and why.
@@ -49,11 +56,17 @@ Exit codes: 0 explained (also where nothing matches), 1 EVENT.json cannot be rea
 /// # Errors
 /// A file that cannot be read, a source that is not there.
 pub fn run(config: &Config, args: &ExplainArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let source = source(config, args.source.as_deref())?;
-    let headers = headers(&args.header)?;
-    let body = read(&args.event, config.server.max_body.0)?;
-    remark(&headers, source);
-    let event = Arc::new(event(source, &headers, body)?);
+    let event = match (&args.id, &args.event) {
+        (Some(id), _) => journaled(config, id)?,
+        (None, file) => {
+            let source = source(config, args.source.as_deref())?;
+            let headers = headers(&args.header)?;
+            let body = read(file.as_deref().unwrap_or(Path::new("-")), config.server.max_body.0)?;
+            remark(&headers, source);
+            rules::event(source, &headers, body)?
+        }
+    };
+    let event = Arc::new(event);
     let explanation = block_on(async { Rules::new(config).explain(&event).await })?;
     let explanation = masked(explanation, &config.masks);
     if args.json {
@@ -61,6 +74,24 @@ pub fn run(config: &Config, args: &ExplainArgs, out: &mut dyn Write) -> Result<(
         return Ok(writeln!(out, "{json}")?);
     }
     Ok(write!(out, "{explanation}")?)
+}
+
+/// The event of that id, as it was accepted.
+fn journaled(config: &Config, id: &str) -> Result<Event, Failure> {
+    // A delivery's id begins with its event's, which has 36 characters.
+    let event = id.get(..36).unwrap_or(id);
+    let uuid = Uuid::try_parse(event).map_err(|error| {
+        Failure::Usage(format!("--id `{id}`: {error}; expected the id a webhook was answered with"))
+    })?;
+    let about = uuid.get_timestamp().map(|time| {
+        let (seconds, nanos) = time.to_unix();
+        i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000).saturating_add(i64::from(nanos / 1_000))
+    });
+    let dir = config.journal.dir.as_deref().unwrap_or(&config.data_dir);
+    let refused = |what: String| Failure::Refused(format!("the journal in {}: {what}", dir.display()));
+    let record = journal::find(dir, *uuid.as_bytes(), about).map_err(|error| refused(error.to_string()))?;
+    let record = record.ok_or_else(|| refused(format!("there is no event {uuid}; retention may have deleted it")))?;
+    event::decode(&record).map_err(|error| refused(format!("event {uuid} cannot be read: {error}")))
 }
 
 /// `NAME:VALUE`, each.
@@ -115,7 +146,7 @@ mod tests {
 
     fn args(event: &Path, json: bool, headers: &[&str]) -> ExplainArgs {
         let header = headers.iter().map(|h| (*h).to_owned()).collect();
-        ExplainArgs { event: event.to_owned(), source: None, header, json }
+        ExplainArgs { event: Some(event.to_owned()), id: None, source: None, header, json }
     }
 
     fn explain_text(body: &[u8], json: bool) -> String {
@@ -152,7 +183,7 @@ mod tests {
         let source = "sources.gh = { kind = \"github\", path = \"/gh\", secret = \"s\" }\n";
         let config = config_with(source, &[]);
         let given = headers(&["X-GitHub-Event: push".to_owned(), "x-other: 1".to_owned()]).unwrap();
-        let event = event(&config.sources[0], &given, Bytes::from_static(b"{}")).unwrap();
+        let event = rules::event(&config.sources[0], &given, Bytes::from_static(b"{}")).unwrap();
         assert_eq!((&*event.kind, event.headers.len()), ("push", 1));
         assert_eq!((&*event.headers[0].0, &*event.headers[0].1), ("x-github-event", "push"));
     }

@@ -18,7 +18,7 @@ use crate::route::cases::Case;
 /// `test`.
 #[derive(Debug, Args)]
 pub struct TestArgs {
-    /// Further files with [[tests]]; the events they name lie beside them
+    /// Further files with `[[tests]]`; the events they name lie beside them
     #[arg(value_name = "TESTS.toml")]
     pub files: Vec<PathBuf>,
     /// One JSON object on standard output

@@ -79,7 +79,7 @@ fn short(digest: &[u8; 32]) -> [u8; 16] {
 }
 
 /// Texts that are the same from event to event (method, path, header names): one copy for all of them, as long as each
-/// stands where it stood in the event before. Bounded by [`Texts::MOST`] of them, and by what one event holds.
+/// stands where it stood in the event before. Bounded by `Texts::MOST` of them, and by what one event holds.
 #[derive(Debug, Default)]
 pub struct Texts(Vec<Arc<str>>);
 

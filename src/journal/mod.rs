@@ -138,6 +138,7 @@
 mod aside;
 pub mod config;
 pub mod disk;
+mod find;
 mod footer;
 mod format;
 pub mod local;
@@ -161,6 +162,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use config::{JournalConfig, WhenFull};
+pub use find::find;
 pub use local::{JournalStat, LocalJournal};
 pub use recovery::{DamageReport, Recovered};
 pub use state::Env;

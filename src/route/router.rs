@@ -19,7 +19,7 @@ pub struct Destination {
     pub name: String,
     /// Its table, which renders the target.
     pub config: Arc<dyn SinkConfig>,
-    /// The sink's `key`; the event's own key where there is none, or where it renders to nothing.
+    /// The sink's `key`; the event's own key where there is none, or where it is filled in as empty.
     pub key: Option<Template>,
 }
 
@@ -226,13 +226,15 @@ fn address(
     if outputs.is_empty() {
         return;
     }
-    let target: Result<Target, Reason> = to.config.target(event);
-    let rendered = to.key.as_ref().map(|template| template.render(event, Escape::Plain));
-    let key: Arc<str> = rendered.filter(|key| !key.is_empty()).map_or_else(|| Arc::clone(&event.key), Into::into);
+    let key = to.key.as_ref().map(|template| template.render(event, Escape::Plain)).transpose();
+    let target: Result<(Target, Arc<str>), Reason> = key.and_then(|key| {
+        let key = key.filter(|key| !key.is_empty()).map_or_else(|| Arc::clone(&event.key), Into::into);
+        Ok((to.config.target(event)?, key))
+    });
     for Output { route, id, payload } in outputs {
         match &target {
-            Ok(target) => {
-                let (event, key, target) = (Arc::clone(event), Arc::clone(&key), target.clone());
+            Ok((target, key)) => {
+                let (event, key, target) = (Arc::clone(event), Arc::clone(key), target.clone());
                 routed.deliveries.push(Delivery { id, event, payload, key, target });
             }
             Err(reason) => {

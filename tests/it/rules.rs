@@ -62,6 +62,14 @@ async fn a_program_that_runs_away_costs_its_own_event_and_nothing_else() {
     });
     let made: Vec<Value> = made.await.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(made.len(), 36);
+    // The running daemon's own journal, by the id of a second delivery.
+    let explain = house.command(&["explain", "--json", "--id", &format!("{}-made-2", ids[20])]).output().unwrap();
+    let shown: Value = serde_json::from_slice(&explain.stdout).unwrap();
+    assert_eq!((&shown["event"]["id"], &shown["event"]["key"]), (&ids[20].clone().into(), &ids[20].clone().into()));
+    assert_eq!(shown["deliveries"][1]["payload"], serde_json::json!({"second": true}));
+    let gone = house.command(&["explain", "--id", "0192f0c1-2d4b-7a5e-8c3d-5f6a7b8c9d0e"]).output().unwrap();
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&gone.stderr).contains("there is no event 0192f0c1"));
     let numbers: Vec<i64> = made.iter().filter_map(|m| m["n"].as_i64()).collect();
     let wanted: Vec<i64> = (0..40).filter(|n| *n != 30 && !bad.iter().any(|(at, _)| at == n)).collect();
     assert_eq!(numbers, wanted);

@@ -1,12 +1,16 @@
-//! Templates over an event's attributes: `whatsapp.{type}`, `data/{source}/{date}.jsonl`. A closed set of names,
-//! checked when the config is loaded, and made safe for where the value goes.
+//! Templates over an event: `whatsapp.{type}`, `data/{source}/{date}.jsonl`, `orders/{.data.message.id}`. A closed set
+//! of attributes, and fields of the body by a plain jq path; checked when the config is loaded, and made safe for where the
+//! value goes. `{x:-default}` says what stands for a value that is missing or empty.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::event::Event;
 use crate::fault::nearest;
+use crate::field::Path;
+use crate::report::{Reason, code};
 
 /// The attributes a template may name.
 pub const NAMES: &[&str] = &["id", "source", "type", "subject", "key", "date", "hour"];
@@ -15,6 +19,7 @@ pub const NAMES: &[&str] = &["id", "source", "type", "subject", "key", "date", "
 /// File systems take 255 bytes a name.
 const MAX_IN_PATH: usize = 160;
 
+const UNPRINTABLE: &AsciiSet = &CONTROLS.add(b'%');
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'-');
 
 /// How a value is made safe for where it goes.
@@ -28,12 +33,20 @@ pub enum Escape {
     Url,
     /// A part of a Kafka topic name: everything outside `[A-Za-z0-9._-]` becomes `_`.
     Topic,
+    /// A part of an HTTP header's value: percent-encoded outside printable ASCII, and `%` itself. Nothing ends the line.
+    Header,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     Text(String),
-    Name(&'static str),
+    Value { what: What, default: Option<String> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum What {
+    Attribute(&'static str),
+    Field(Path),
 }
 
 /// A parsed template.
@@ -50,7 +63,11 @@ pub enum TemplateError {
     #[error("`{0}` has an unmatched brace (write `{{{{` or `}}}}` for a literal one)")]
     Unmatched(String),
     /// A name outside the closed set.
-    #[error("`{{{name}}}` is not known in templates, expected one of {}{}", list(), hint(name))]
+    #[error(
+        "`{{{name}}}` is not known in templates, expected one of {} or a field of the body such as `{{.data.id}}`{}",
+        list(),
+        hint(name)
+    )]
     Unknown {
         /// The name.
         name: String,
@@ -83,13 +100,12 @@ impl Template {
                 continue;
             }
             let unmatched = || TemplateError::Unmatched(text.to_owned());
-            let (name, after) = tail.strip_prefix('{').and_then(|t| t.split_once('}')).ok_or_else(unmatched)?;
-            let known = NAMES.iter().copied().find(|n| *n == name);
-            let known = known.ok_or_else(|| TemplateError::Unknown { name: name.to_owned() })?;
+            let (name, after) = tail.strip_prefix('{').and_then(split_value).ok_or_else(unmatched)?;
+            let part = value_part(name).ok_or_else(|| TemplateError::Unknown { name: name.to_owned() })?;
             if !literal.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut literal)));
             }
-            parts.push(Part::Name(known));
+            parts.push(part);
             rest = after;
         }
         literal.push_str(rest);
@@ -104,7 +120,7 @@ impl Template {
         &self.source
     }
 
-    /// Whether it names no attribute, so that it renders the same for every event.
+    /// Whether it names no attribute and no field, so that it renders the same for every event.
     pub fn is_constant(&self) -> bool {
         self.parts.iter().all(|p| matches!(p, Part::Text(_)))
     }
@@ -117,20 +133,95 @@ impl Template {
         }
     }
 
-    /// Fills it in.
-    pub fn render(&self, event: &Event, escape: Escape) -> String {
+    /// The texts of its own, without any value.
+    pub fn literal(&self) -> String {
+        let texts = self.parts.iter().map(|part| match part {
+            Part::Text(text) => text.as_str(),
+            Part::Value { .. } => "",
+        });
+        texts.collect()
+    }
+
+    /// Fills it in. An attribute that is empty, or a field of the body that is missing or empty, gives its default.
+    ///
+    /// # Errors
+    /// A field of the body is missing and has no default: a `rule_error`, which makes the delivery a dead letter. An empty
+    /// attribute without a default is filled in as empty.
+    pub fn render(&self, event: &Event, escape: Escape) -> Result<String, Reason> {
+        self.fill(event, escape, |path| Err(missing(path)))
+    }
+
+    /// The same with a field that is missing taken for an empty one: for a delivery that was routed by another template.
+    pub fn render_lenient(&self, event: &Event, escape: Escape) -> String {
+        // Nothing else can fail.
+        self.fill(event, escape, |_| Ok(())).unwrap_or_default()
+    }
+
+    fn fill(
+        &self,
+        event: &Event,
+        escape: Escape,
+        missing: impl Fn(&Path) -> Result<(), Reason>,
+    ) -> Result<String, Reason> {
         let mut out = String::with_capacity(self.source.len() + 32);
         for part in &self.parts {
-            match part {
-                Part::Text(text) => out.push_str(text),
-                Part::Name(name) => push_escaped(&mut out, &value(event, name), escape),
+            let (what, default) = match part {
+                Part::Text(text) => {
+                    out.push_str(text);
+                    continue;
+                }
+                Part::Value { what, default } => (what, default.as_deref()),
+            };
+            let value = match what {
+                What::Attribute(name) => Some(attribute(event, name)),
+                What::Field(path) => path.pick(&event.body),
+            };
+            let value = value.filter(|value| default.is_none() || !value.is_empty()).or(default.map(Cow::Borrowed));
+            if let (None, What::Field(path)) = (&value, what) {
+                missing(path)?;
             }
+            push_escaped(&mut out, value.as_deref().unwrap_or_default(), escape);
         }
-        out
+        Ok(out)
     }
 }
 
-fn value<'e>(event: &'e Event, name: &str) -> std::borrow::Cow<'e, str> {
+fn missing(path: &Path) -> Reason {
+    let path = path.source();
+    let detail = format!("the body has no text or number at `{path}`; `{{{path}:-…}}` says what to take then");
+    Reason::new(code::RULE_ERROR, detail)
+}
+
+/// What stands between braces, and what comes behind: the first `}` outside quotes ends it.
+fn split_value(text: &str) -> Option<(&str, &str)> {
+    let (mut in_quotes, mut escaped) = (false, false);
+    let end = text.char_indices().find_map(|(at, c)| {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if in_quotes => escaped = true,
+            '"' => in_quotes = !in_quotes,
+            '}' if !in_quotes => return Some(at),
+            _ => {}
+        }
+        None
+    });
+    let (inside, tail) = text.split_at(end?);
+    Some((inside, tail.get(1..).unwrap_or_default()))
+}
+
+fn value_part(inside: &str) -> Option<Part> {
+    let (name, default) = match inside.split_once(":-") {
+        Some((name, default)) => (name, Some(default.to_owned())),
+        None => (inside, None),
+    };
+    let what = match name.starts_with('.') {
+        true => What::Field(Path::parse(name)?),
+        false => What::Attribute(NAMES.iter().copied().find(|known| *known == name)?),
+    };
+    Some(Part::Value { what, default })
+}
+
+fn attribute<'e>(event: &'e Event, name: &str) -> Cow<'e, str> {
     match name {
         "id" => event.id.to_string().into(),
         "source" => event.source.as_ref().into(),
@@ -145,6 +236,7 @@ fn value<'e>(event: &'e Event, name: &str) -> std::borrow::Cow<'e, str> {
 fn push_escaped(out: &mut String, value: &str, escape: Escape) {
     match escape {
         Escape::Plain => out.push_str(value),
+        Escape::Header => out.extend(utf8_percent_encode(value, UNPRINTABLE)),
         Escape::Url => out.extend(utf8_percent_encode(value, UNRESERVED)),
         Escape::Topic => {
             out.extend(value.chars().map(|c| match c {
@@ -214,7 +306,7 @@ mod tests {
     }
 
     fn path(template: &str, kind: &str, subject: &str) -> String {
-        Template::parse(template).unwrap().render(&event(kind, subject), Escape::Path)
+        Template::parse(template).unwrap().render(&event(kind, subject), Escape::Path).unwrap()
     }
 
     #[test]
@@ -239,9 +331,34 @@ mod tests {
     }
 
     #[test]
+    fn fields_of_the_body_and_defaults_are_filled_in() {
+        let mut event = event("t", "");
+        event.body = Bytes::from_static(br#"{"data":{"id":"a/../b","n":9007199254740993,"e":"","x y":"{}"}}"#);
+        let render = |text: &str, escape| Template::parse(text).unwrap().render(&event, escape);
+        assert_eq!(render("{.data.id}-{.data.n}", Escape::Path).unwrap(), "a%2F..%2Fb-9007199254740993");
+        assert_eq!(render(r#"{.data["x y"]}{subject:-none}"#, Escape::Plain).unwrap(), "{}none");
+        assert_eq!(render("{.data.e:-a/b}|{.data.e}|{.gone:-}", Escape::Url).unwrap(), "a%2Fb||");
+        assert_eq!(render("{type:-x}", Escape::Topic).unwrap(), "t");
+        let reason = render("{.data.gone}", Escape::Plain).unwrap_err();
+        assert_eq!(reason.code, code::RULE_ERROR);
+        assert!(reason.detail.contains("`.data.gone`"), "{reason}");
+    }
+
+    #[test]
+    fn no_value_ends_a_header() {
+        let mut event = event("t", "");
+        event.body = Bytes::from_static(b"{\"v\":\"a\\r\\nx: y \\u00e9 100%\"}");
+        let got = Template::parse("v={.v}").unwrap().render(&event, Escape::Header).unwrap();
+        assert_eq!(got, "v=a%0D%0Ax: y %C3%A9 100%25");
+    }
+
+    #[test]
     fn faults_name_the_way_out() {
         let error = Template::parse("{tpe}").unwrap_err().to_string();
         assert!(error.contains("did you mean `{type}`?"), "{error}");
+        for bad in ["{.a.}", "{.}", "{.a[}", "{.a | .b}"] {
+            assert!(Template::parse(bad).is_err(), "{bad}");
+        }
         assert!(matches!(Template::parse("a{b"), Err(TemplateError::Unmatched(_))));
         assert!(matches!(Template::parse("a}b"), Err(TemplateError::Unmatched(_))));
     }

@@ -143,7 +143,7 @@ impl SinkConfig for FileConfig {
     }
 
     fn target(&self, event: &Event) -> Result<Target, Reason> {
-        Ok(Target::of(PATH, self.path.render(event, Escape::Path)))
+        Ok(Target::of(PATH, self.path.render(event, Escape::Path)?))
     }
 
     fn claims(&self) -> Vec<String> {

@@ -355,7 +355,7 @@ impl Job<'_> {
 fn path_of<'d>(config: &FileConfig, delivery: &'d Delivery) -> Cow<'d, str> {
     match delivery.target.get(PATH) {
         Some(path) if is_inside(config.root(), path) => Cow::Borrowed(path),
-        _ => Cow::Owned(config.path.render(&delivery.event, Escape::Path)),
+        _ => Cow::Owned(config.path.render_lenient(&delivery.event, Escape::Path)),
     }
 }
 

@@ -23,6 +23,8 @@ use sink_api::{
 use crate::sign::{Key, KeyError};
 use crate::sink::HttpSink;
 
+/// What stands before a header's name in a delivery's target.
+pub(crate) const HEADER: &str = "header ";
 /// Longest URL, in bytes: what RFC 9110 (§4.1) asks every party to take.
 const MAX_URL: usize = 8000;
 
@@ -117,6 +119,8 @@ pub(crate) struct Plan {
     pub(crate) format: Format,
     /// Sent with every request, credentials included.
     pub(crate) headers: HeaderMap,
+    /// Those whose values are made for each event.
+    pub(crate) templates: Vec<(HeaderName, Template)>,
     pub(crate) key: Option<Key>,
     pub(crate) connect_timeout: Duration,
     /// Bytes of an answer that are read.
@@ -147,7 +151,7 @@ impl SinkConfig for HttpConfig {
     fn target(&self, event: &Event) -> Result<Target, Reason> {
         let refuse = |why: &str| Err(Reason::new(code::BAD_PAYLOAD, format!("the URL made for this event {why}")));
         let Ok(plan) = &self.plan else { return refuse("comes from a config with faults") };
-        let text = plan.url.render(event, Escape::Url);
+        let text = plan.url.render(event, Escape::Url)?;
         if text.len() > MAX_URL {
             return refuse(&format!("is longer than {MAX_URL} bytes"));
         }
@@ -156,9 +160,14 @@ impl SinkConfig for HttpConfig {
             return refuse("has a `.` or `..` segment in its path");
         }
         match Url::parse(&text) {
-            Ok(url) if url.origin() == plan.origin.origin() => Ok(Target::of("url", text)),
-            _ => refuse("is none"),
+            Ok(url) if url.origin() == plan.origin.origin() => {}
+            _ => return refuse("is none"),
         }
+        let url = ("url".to_owned(), text);
+        let headers = plan.templates.iter();
+        let headers =
+            headers.map(|(name, value)| Ok((format!("{HEADER}{name}"), value.render(event, Escape::Header)?)));
+        std::iter::once(Ok(url)).chain(headers).collect()
     }
 
     async fn build(&self, cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError> {
@@ -175,7 +184,10 @@ impl fmt::Debug for HttpConfig {
                 .field("origin", &plan.origin.as_str())
                 .field("method", &plan.method)
                 .field("format", &plan.format)
-                .field("headers", &plan.headers.keys().collect::<Vec<_>>())
+                .field(
+                    "headers",
+                    &plan.headers.keys().chain(plan.templates.iter().map(|(name, _)| name)).collect::<Vec<_>>(),
+                )
                 .field("signed", &plan.key.is_some())
                 .finish_non_exhaustive(),
             Err(faults) => out.field("faults", &faults.len()).finish_non_exhaustive(),
@@ -188,7 +200,7 @@ fn plan(written: Written) -> Result<Plan, Vec<Fault>> {
     let url = keep(&mut faults, read_url(&written.url));
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("hookrelay/", env!("CARGO_PKG_VERSION"))));
-    read_headers(&written, &mut headers, &mut faults);
+    let templates = read_headers(&written, &mut headers, &mut faults);
     let auth = keep(&mut faults, read_auth(&written)).flatten();
     headers.extend(auth.map(|value| (AUTHORIZATION, value)));
     let key = written.sign.as_ref().map(|s| read_key(&s.standard_webhooks));
@@ -211,6 +223,7 @@ fn plan(written: Written) -> Result<Plan, Vec<Fault>> {
             },
             format: written.format,
             headers,
+            templates,
             key,
             connect_timeout: written.connect_timeout.0,
             max_response: written.max_response.0,
@@ -233,7 +246,7 @@ fn read_url(url: &Secret) -> Result<(Template, Url), Fault> {
         TemplateError::Unmatched(_) => fault("has an unmatched brace").help("write `{{` or `}}` for a literal one"),
         TemplateError::Unknown { name } => {
             let known = NAMES.iter().map(|n| format!("`{{{n}}}`")).collect::<Vec<_>>().join(", ");
-            let unknown = fault(&format!("names an attribute templates do not know, expected one of {known}"));
+            let unknown = fault(&format!("names an attribute templates do not know, expected one of {known} or a field of the body such as `{{.data.id}}`"));
             match nearest(&name, NAMES.iter().copied()) {
                 Some(name) => unknown.help(format!("did you mean `{{{name}}}`?")),
                 None => unknown,
@@ -281,7 +294,9 @@ fn has_dot_segment(url: &str) -> bool {
     })
 }
 
-fn read_headers(written: &Written, headers: &mut HeaderMap, faults: &mut Vec<Fault>) {
+/// Adds the headers that are the same for every event; gives the others.
+fn read_headers(written: &Written, headers: &mut HeaderMap, faults: &mut Vec<Fault>) -> Vec<(HeaderName, Template)> {
+    let mut templates = Vec::new();
     let mut seen: Vec<HeaderName> = Vec::new();
     for (name, value) in &written.headers {
         let fault = |what: &str| Fault::at_key(format!("headers.{name}"), format!("header `{name}` {what}"));
@@ -300,13 +315,20 @@ fn read_headers(written: &Written, headers: &mut HeaderMap, faults: &mut Vec<Fau
         } else if seen.contains(&parsed) {
             faults.push(fault("stands there twice, in different case"));
         } else {
-            match secret_value(value.expose()) {
-                Some(value) => _ = headers.insert(parsed.clone(), value),
-                None => faults.push(fault("has a value with a character that headers cannot carry")),
+            match Template::parse(value.expose()).map(|value| (secret_value(&value.literal()), value)) {
+                // The error's own words would show the value.
+                Err(_) => faults.push(
+                    fault("has an unmatched brace, or one around what templates do not know")
+                        .help("write `{{` or `}}` for a literal one"),
+                ),
+                Ok((None, _)) => faults.push(fault("has a value with a character that headers cannot carry")),
+                Ok((Some(value), template)) if template.is_constant() => _ = headers.insert(parsed.clone(), value),
+                Ok((Some(_), template)) => templates.push((parsed.clone(), template)),
             }
         }
         seen.push(parsed);
     }
+    templates
 }
 
 /// A header value that `Debug` does not show and HTTP/2 does not index.

@@ -9,9 +9,11 @@ use async_trait::async_trait;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Body, Certificate, Client, Method, Request, Response, Url};
-use sink_api::{Batch, BuildError, Bytes, Delivery, Outcome, Reason, Report, Sink, SinkContext, cloudevents, json};
+use sink_api::{
+    Batch, BuildError, Bytes, Delivery, Escape, Outcome, Reason, Report, Sink, SinkContext, cloudevents, json,
+};
 
-use crate::config::{Format, Plan};
+use crate::config::{Format, HEADER, Plan};
 use crate::sign::webhook_id;
 use crate::verdict;
 
@@ -90,6 +92,14 @@ impl HttpSink {
         let mut request = Request::new(plan.method.clone(), url);
         let headers = request.headers_mut();
         headers.clone_from(&plan.headers);
+        for (name, template) in &plan.templates {
+            // Fixed when the event was routed; today's where it was routed by a config without this header.
+            let fixed = delivery.target.get(&format!("{HEADER}{name}")).map(ToOwned::to_owned);
+            let value = fixed.unwrap_or_else(|| template.render_lenient(&delivery.event, Escape::Header));
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name.clone(), value);
+            }
+        }
         let body = match plan.format {
             Format::Raw => {
                 if !headers.contains_key(CONTENT_TYPE) {

@@ -9,8 +9,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use sink_api::settings::one_or_many;
 use sink_api::{
-    BuildError, Bytes, Escape, Event, Fault, Reason, Secret, Settings, Sink, SinkConfig, SinkContext, Target, Template,
-    Timestamp, Uuid, code,
+    BuildError, Escape, Event, Fault, Reason, Secret, Settings, Sink, SinkConfig, SinkContext, Target, Template, code,
 };
 
 use crate::properties::{self, Property};
@@ -87,13 +86,13 @@ impl SinkConfig for KafkaConfig {
         let Ok(plan) = &self.plan else {
             return Err(Reason::new(code::BAD_PAYLOAD, "the topic comes from a config with faults"));
         };
-        let topic = plan.topic.render(event, Escape::Topic);
+        let topic = plan.topic.render(event, Escape::Topic)?;
         if let Some(what) = topic_fault(&topic) {
             return Err(Reason::new(code::BAD_PAYLOAD, format!("the topic made for this event {what}")));
         }
         let headers = plan.headers.iter();
-        let headers = headers.map(|(name, value)| (format!("{HEADER}{name}"), value.render(event, Escape::Plain)));
-        Ok(std::iter::once(("topic".to_owned(), topic)).chain(headers).collect())
+        let headers = headers.map(|(name, value)| Ok((format!("{HEADER}{name}"), value.render(event, Escape::Plain)?)));
+        std::iter::once(Ok(("topic".to_owned(), topic))).chain(headers).collect()
     }
 
     async fn build(&self, cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError> {
@@ -156,7 +155,7 @@ fn is_address(text: &str) -> bool {
 /// What is wrong with the parts of the topic that stand in the config.
 fn template_fault(topic: &Template) -> Option<Fault> {
     // Values are made safe, so whatever else is wrong was written there; an event without values makes the shortest name.
-    let shortest = topic.render(&nothing(), Escape::Topic);
+    let shortest = topic.literal();
     let help = "letters, digits, `.`, `_` and `-`";
     if let Some(bad) = shortest.chars().find(|c| !is_topic_character(*c)) {
         return Some(Fault::at_key("topic", format!("`{bad}` cannot stand in a topic's name")).help(help));
@@ -187,23 +186,6 @@ fn header_fault(name: &str) -> Option<Fault> {
     }
     let own = name.starts_with("ce_") || name.eq_ignore_ascii_case(CONTENT_TYPE);
     if own { fault("is set by the sink itself") } else { None }
-}
-
-/// An event all of whose attributes are as short as can be.
-fn nothing() -> Event {
-    Event {
-        id: Uuid::nil(),
-        source: "".into(),
-        kind: "".into(),
-        subject: "".into(),
-        key: "".into(),
-        time: Timestamp::UNIX_EPOCH,
-        method: "".into(),
-        path: "".into(),
-        remote: "".into(),
-        headers: Vec::new(),
-        body: Bytes::new(),
-    }
 }
 
 #[cfg(test)]

@@ -265,8 +265,8 @@ impl SinkConfig for Scripted {
     }
 
     fn target(&self, event: &Event) -> Result<Target, Reason> {
-        let topic = self.target.as_ref().map(|t| Target::of("topic", t.render(event, Escape::Topic)));
-        Ok(topic.unwrap_or_default())
+        let topic = self.target.as_ref().map(|t| t.render(event, Escape::Topic)).transpose()?;
+        Ok(topic.map(|topic| Target::of("topic", topic)).unwrap_or_default())
     }
 
     async fn build(&self, _cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError> {

@@ -10,7 +10,7 @@ fn the_bell_of_a_batch_is_rung_once_when_it_is_durable() {
     let (told, rung) = (Told::default(), Arc::new(AtomicU64::new(0)));
     let bell: Bell = Arc::new({
         let rung = Arc::clone(&rung);
-        move || drop(rung.fetch_add(1, Ordering::Relaxed))
+        move || _ = rung.fetch_add(1, Ordering::Relaxed)
     });
     world.disk.on(1, Act::Hang, |op| matches!(op, Op::Sync(_)));
     journal.append(record(0), OnFailure::Keep, told.of(0));

@@ -1,8 +1,8 @@
 //! `where` and `transform` as jq programs (the `jaq` crates), behind the seam of [`eval`](super::eval).
 //!
-//! Rooms: [`program`] from text to a compiled program, or a fault with its place; [`value`] JSON in and out; [`frame`]
-//! what parent and child say to each other; [`child`] the worker process, which runs programs and watches itself;
-//! [`asker`] the parent's side, which starts it, asks, and finds out whose fault a death was.
+//! Rooms: `program` from text to a compiled program, or a fault with its place; `value` JSON in and out; `frame`
+//! what parent and child say to each other; `child` the worker process, which runs programs and watches itself;
+//! `asker` the parent's side, which starts it, asks, and finds out whose fault a death was.
 //!
 //! Programs run in a process of their own because nothing else stops one: a jq program cannot be interrupted, and one
 //! that eats memory takes its process along. A process is started when the first event needs it, one per sink.

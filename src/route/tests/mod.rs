@@ -94,7 +94,7 @@ impl SinkConfig for StubConfig {
 
     fn target(&self, event: &Event) -> Result<Target, Reason> {
         match &self.0 {
-            Some(topic) => Ok(Target::of("topic", topic.render(event, Escape::Topic))),
+            Some(topic) => Ok(Target::of("topic", topic.render(event, Escape::Topic)?)),
             None => Err(Reason::new(code::BAD_PAYLOAD, "no such topic")),
         }
     }

@@ -151,6 +151,17 @@ fn the_key_is_the_sinks_where_it_has_one_and_renders_it_and_else_the_events() {
 }
 
 #[test]
+fn a_key_from_the_body_is_the_events_not_the_payloads_and_fails_where_it_is_missing() {
+    let rules = rules("[[routes]]\nmatch = '*'\ntransform = '{\"n\":2}'\nto = 'a'");
+    let mut to = sink("a");
+    to.key = Some(Template::parse("{.n}").unwrap());
+    let routed = |body: &[u8]| rules.route(&to, &Arc::new(event("x", body)), &mut ());
+    assert_eq!(&*routed(br#"{"n":1}"#).deliveries[0].key, "1");
+    let failed = routed(b"{}").failed.remove(0);
+    assert_eq!((failed.reason.code, failed.payload.as_deref()), ("rule_error", Some(&br#"{"n":2}"#[..])));
+}
+
+#[test]
 fn globs_go_over_any_type_and_a_star_matches_them_all() {
     let rules = rules("[[routes]]\nmatch = '*'\nto = 'a'\n[[routes]]\nmatch = ['m_{a,b}_*', 'q?']\nto = 'b'");
     for kind in ["m_a_sent", "a/b", ".hidden", "..", "line\nbreak", "unknown", "é", "a.b/"] {

@@ -130,6 +130,26 @@ fn a_target_is_the_whole_url_and_leaves_the_path_for_no_event() {
 }
 
 #[test]
+fn a_url_and_headers_take_fields_of_the_body_made_safe_and_none_that_is_missing() {
+    let config = config(
+        "url = \"https://crm.example/{.data.id}?p={.data.phone:-none}\"\n\
+         headers = { X-Text = \"a {.data.text}\", X-Braces = \"{{x}}\" }",
+    );
+    let target = |body: &str| config.target(&event("t").body(body.to_owned()).build());
+    let made = target(r#"{"data":{"id":"../x","text":"é\r\nx-evil: 1"}}"#).unwrap();
+    assert_eq!(made.get("url"), Some("https://crm.example/..%2Fx?p=none"));
+    assert_eq!(made.get("header x-text"), Some("a %C3%A9%0D%0Ax-evil: 1"));
+    assert_eq!(made.get("header x-braces"), None, "the same for every event: not the delivery's");
+    for body in [r#"{"data":{"text":"t"}}"#, r#"{"data":{"id":{},"text":"t"}}"#, r#"{"data":{"id":1}}"#, "oops"] {
+        assert_eq!(target(body).unwrap_err().code, "rule_error", "{body}");
+    }
+    for bad in ["{tpe}", "{", "a}", "{.a.}"] {
+        let (key, words) = fault(&format!("{URL}\nheaders = {{ X-A = \"secret{bad}\" }}"));
+        assert!(key == "headers.X-A" && words.contains("brace") && !words.contains("secret"), "{words}");
+    }
+}
+
+#[test]
 fn debug_shows_no_secret() {
     let shown = format!(
         "{:#?}",

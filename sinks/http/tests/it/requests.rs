@@ -41,6 +41,14 @@ async fn the_media_type_is_the_requests_own_else_what_the_body_looks_like() {
 }
 
 #[tokio::test]
+async fn a_header_with_a_template_is_sent_with_the_events_own_value() {
+    let keys = "headers = { X-Message = \"m {.data.id}\", X-Plain = \"{{}}\" }";
+    let request = sent(keys, event("t").body(r#"{"data":{"id":12345678901234567890}}"#)).await;
+    assert_eq!(request.header("x-message"), Some("m 12345678901234567890"));
+    assert_eq!(request.header("x-plain"), Some("{}"));
+}
+
+#[tokio::test]
 async fn a_raw_request_carries_the_events_attributes_percent_encoded() {
     let built = event("größe \"1\"").subject("m 1%").time("2026-01-13T23:05:00.5Z").delivery_id("id-1-ä");
     let request = sent("", built).await;
