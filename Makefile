@@ -20,3 +20,4 @@ check: ## what CI looks at besides the tests: format, lints, docs, dependencies
 bench: ## requests/s, p99 and CPU beside a bare hyper server (minutes); ARGS=--quick for a trial, ARGS=--help for more
 	@tests/services/tools cargo cc c++ make ssl
 	cargo bench --bench relay -- $(ARGS)
+	cargo bench --bench rules

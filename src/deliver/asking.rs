@@ -31,7 +31,7 @@ pub struct Questions {
 
 impl Questions {
     pub fn new(sink: &str, rules: &Arc<RuleSet>) -> Self {
-        let asker = Asker::new(rules).map(|asker| Arc::new(Mutex::new(asker)));
+        let asker = rules.asks(sink).then(|| Asker::new(rules)).flatten().map(|asker| Arc::new(Mutex::new(asker)));
         Self { sink: sink.into(), rules: Arc::clone(rules), asker }
     }
 

@@ -137,6 +137,15 @@ impl RuleSet {
         self.row(source, kind).owed(sink)
     }
 
+    /// Whether jq may have to be asked about events at this sink: by a route that names it, or one that may end the search.
+    pub fn asks(&self, sink: &str) -> bool {
+        let names = |route: &Route| route.to.iter().any(|to| to == sink);
+        self.routes.iter().any(|route| {
+            let transforms = route.transform.as_ref().is_some_and(is_jq);
+            (names(route) && (transforms || route.condition.is_some())) || (route.is_final && route.condition.is_some())
+        })
+    }
+
     /// What jq has to be asked before an event is routed to a sink; nothing where no route on its way has a program.
     pub fn questions(&self, sink: &str, source: &str, kind: &str) -> Vec<Question> {
         if !self.asks {

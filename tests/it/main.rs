@@ -6,6 +6,7 @@
 //! - `exec`: a program as a sink, across kill -9
 //! - `pipelines`: kill -9 with real Kafka and PostgreSQL servers as sinks
 //! - `rules`: jq conditions and transforms, runaway programs, `explain` and `test`
+//! - `guide`: the recipes of docs/rules.md
 //! - `sick_sinks`: a sink that hangs, refuses or is not there harms no other
 //! - `disk_use`: the journal stays within its bounds
 //! - `full_disk`: starting and stopping where nothing can be written
@@ -29,6 +30,7 @@ mod disk_use;
 mod exec;
 mod front;
 mod full_disk;
+mod guide;
 mod harness;
 mod main_job;
 mod nothing_lost;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jaq_json::Val;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::frame::{self, Answer, MAX_FRAME, Request};
@@ -35,12 +35,12 @@ pub fn serve() -> io::Result<()> {
     answer_all(io::stdin().lock(), io::stdout().lock(), &watch)
 }
 
-/// A second line behind the watcher, for one giant allocation. Where the system forbids it, the watcher is alone.
+/// A second line behind the watcher, for one giant allocation; and no core dump, which would hold a body. Where the system
+/// forbids it or has less to give already, the watcher is alone.
 fn limit() {
-    let limit = Rlimit { current: Some(MEMORY * 2), maximum: getrlimit(Resource::As).maximum };
-    let _ = setrlimit(Resource::As, limit);
-    let none = Rlimit { current: Some(0), maximum: getrlimit(Resource::Core).maximum };
-    let _ = setrlimit(Resource::Core, none);
+    for (what, most) in [(Resource::As, MEMORY * 2), (Resource::Core, 0)] {
+        let _ = setrlimit(what, Rlimit { current: Some(most), maximum: Some(most) });
+    }
 }
 
 fn answer_all(input: impl Read, output: impl Write, watch: &Watch) -> io::Result<()> {

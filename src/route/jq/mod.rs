@@ -9,7 +9,7 @@
 
 pub mod asker;
 pub mod child;
-mod frame;
+pub mod frame;
 mod program;
 #[cfg(test)]
 mod tests;

@@ -66,6 +66,14 @@ fn the_library_is_there_with_the_event_beside_it() {
     assert_eq!(payloads(r#".a | gsub("[0-9]"; "*")"#, r#"{"a":"+91 98"}"#), [r#""+** **""#]);
     assert_eq!(payloads("[now, (now | todate)]", "{}"), [r#"[1768345500.5,"2026-01-13T23:05:00.5Z"]"#]);
     assert_eq!(payloads(r#"[$event.id, $event.headers["user-agent"]]"#, "{}"), [r#"["e-1","x"]"#]);
+    assert_eq!(
+        payloads(r#"[(.a | IN("x", "y")), IN(.a, "q"; "q"), ("z" | IN("x"))]"#, r#"{"a":"y"}"#),
+        ["[true,true,false]"]
+    );
+    assert_eq!(
+        payloads("INDEX(.id), (1 | toarray), [leaf_paths]", r#"[{"id":7}]"#),
+        [r#"{"7":{"id":7}}"#, "[1]", r#"[[0,"id"]]"#]
+    );
     assert_eq!(payloads(r#"[to_entries[] | .key] + (.b | fromjson)"#, r#"{"b":"[1]"}"#), [r#"["b",1]"#]);
 }
 
