@@ -83,7 +83,7 @@ impl Case {
         }
         for (name, value) in &self.headers {
             if HeaderName::from_bytes(name.as_bytes()).is_err() || HeaderValue::from_str(value).is_err() {
-                let message = format!("`{name}` with this value cannot be a request header");
+                let message = format!("`headers.{name}` with this value cannot be a request header");
                 faults.push(Fault::at_key(format!("headers.{name}"), message));
             }
         }

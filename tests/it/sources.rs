@@ -98,3 +98,18 @@ async fn a_retry_signed_anew_is_known_across_a_kill() {
     assert_eq!((&first["duplicate"], &again["duplicate"]), (&false.into(), &true.into()));
     assert_eq!(first["id"], again["id"]);
 }
+
+#[test]
+fn a_test_of_the_rules_brings_the_header_its_type_comes_in() {
+    let house = House::new(&format!(
+        "{}[sinks.pushes]\nkind = \"stdout\"\n[[routes]]\nmatch = \"push\"\nsource = \"github\"\nto = \"pushes\"\n\
+         [[tests]]\nname = \"a push\"\nsource = \"github\"\nbody = \"{{}}\"\nsinks = [\"out\", \"pushes\"]\n\
+         headers = {{ X-GitHub-Event = \"push\" }}\n",
+        tables()
+    ));
+    let run = || house.command(&["test"]).env("TOKEN", TOKEN).output().unwrap();
+    assert!(run().status.success(), "{}", String::from_utf8_lossy(&run().stdout));
+    let text = std::fs::read_to_string(house.config()).unwrap();
+    std::fs::write(house.config(), text.replace("X-GitHub-Event =", "X-Other =")).unwrap();
+    assert!(!run().status.success(), "without it the type is unknown");
+}

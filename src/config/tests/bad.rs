@@ -320,6 +320,13 @@ const BAD: &[Bad] = &[
         ],
     ),
     Bad(
+        "[[tests]]\nname = \"t\"\nsinks = []\nbody = \"{}\"\nheaders = { x-a = \"b\", \"x b\" = \"c\", x-d = \"e\\nf\" }\n",
+        &[
+            "6:32: error: [tests] `headers.x b` with this value cannot be a request header",
+            "6:43: error: [tests] `headers.x-d` with this value cannot be a request header",
+        ],
+    ),
+    Bad(
         "[[tests]]\nname = \"t\"\nsinks = []\n[[tests]]\nname = \"u\"\nbody = \"{}\"\nsinks = []\ndeliveries = [{ topic = \"x\" }]\n",
         &[
             "2:1: error: [tests] expected one of the keys `event` and `body`",
