@@ -103,9 +103,11 @@ proptest! {
     #[test]
     fn what_was_told_durable_is_there_in_order_and_nothing_else_is(
         segment in 1500..40_000u64,
+        // Without room made ahead, and with.
+        ahead in prop_oneof![Just(0), Just(8192u64)],
         steps in prop::collection::vec(step(), 1..24),
     ) {
-        let world = World::with_segments(segment);
+        let world = World { ahead, ..World::with_segments(segment) };
         let (journal, _) = world.open();
         let mut run = Run { world, journal, model: Vec::new(), next: 0 };
         steps.iter().for_each(|step| run.take(step));
