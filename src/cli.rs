@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{self, Failure, check, explain, kinds, run, send};
+use crate::commands::{self, Failure, check, explain, kinds, run, send, status};
 use crate::config::{self, Config};
 use crate::exit;
 use crate::registry::KINDS;
@@ -50,6 +50,9 @@ pub enum Command {
     /// Signs and posts samples, or files as they are, to the running daemon
     #[command(after_help = send::HELP)]
     Send(send::SendArgs),
+    /// Live figures of the running daemon: journal, sources, sinks
+    #[command(after_help = status::HELP)]
+    Status(status::StatusArgs),
     /// Lists the kinds of sinks and sources and the built-in transforms
     Kinds(kinds::KindsArgs),
 }
@@ -68,6 +71,7 @@ impl Cli {
             Command::Check(args) => check::run(&self.file()?, args, out),
             Command::Explain(args) => explain::run(&self.read()?, args, out),
             Command::Send(args) => send::run(&self.read()?, args, out),
+            Command::Status(args) => status::run(&self.file()?, args, out),
             Command::Kinds(args) => kinds::run(args, out),
         }
     }
@@ -105,8 +109,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_refused() {
-        for line in [&["send", "x.json", "--type", "t"][..], &["send", "--count", "0"], &["explain"], &["status"], &[]]
-        {
+        for line in [&["send", "x.json", "--type", "t"][..], &["send", "--count", "0"], &["explain"], &["stats"], &[]] {
             assert!(Cli::try_parse_from(["hookrelay"].iter().chain(line)).is_err(), "{line:?}");
         }
     }

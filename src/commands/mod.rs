@@ -9,6 +9,7 @@ pub mod kinds;
 pub mod run;
 pub mod samples;
 pub mod send;
+pub mod status;
 
 use std::future::Future;
 use std::io;

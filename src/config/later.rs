@@ -2,18 +2,7 @@
 //! gives a warning. A key moves out of here into its own room when its time comes.
 
 use serde::Deserialize;
-use sink_api::{At, Fault, Period, Secret, Settings, Size};
-
-/// `[admin]`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "read for its shape")]
-struct Admin {
-    #[serde(default)]
-    listen: Option<String>,
-    #[serde(default)]
-    token: Option<Secret>,
-}
+use sink_api::{At, Fault, Period, Settings, Size};
 
 /// `[dead_letters]`.
 #[derive(Debug, Deserialize)]
@@ -41,11 +30,6 @@ struct Test {
     sinks: Vec<String>,
     #[serde(default)]
     deliveries: Vec<toml::Table>,
-}
-
-/// Checks the shape of `[admin]`.
-pub(super) fn admin(settings: Settings<'_>) -> Result<(), Vec<Fault>> {
-    settings.read::<Admin>().map(drop)
 }
 
 /// Checks the shape of `[dead_letters]`.

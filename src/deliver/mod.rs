@@ -5,9 +5,11 @@
 //!
 //! Rooms, in the order of an event's way: `first` where a sink begins, `worker` the loop (reading, routing, delivering), `lanes` what waits
 //! per key, `flight` batches under way, `verdict` what an outcome leads to, `window` how far the cursor may move,
-//! `settler` its way into the ledger. Pure helpers: `backoff`, `breaker`.
+//! `settler` its way into the ledger. `appended` and `book` are what `status` reads. Pure helpers: `backoff`, `breaker`.
 
+mod appended;
 mod backoff;
+mod book;
 mod breaker;
 pub mod config;
 mod first;
@@ -18,6 +20,8 @@ mod verdict;
 mod window;
 mod worker;
 
+pub use appended::Appended;
+pub use book::{Book, Breaking, Figures};
 pub use config::DeliveryKeys;
 pub use first::first_cursors;
 pub use worker::{Spec, run};

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Ingress;
 use super::body::{self, BodyFault};
+use super::counts::Counter;
 use super::dedupe::{Fingerprint, Known, Outcome};
 use super::desk::Desk;
 use super::pace::Link;
@@ -86,7 +87,8 @@ async fn post(link: &Link, at: usize, parts: &request::Parts, body: &mut Incomin
     }
     let (tell, told) = oneshot::channel();
     let (front, desk) = (ingress.clone(), link.desk.clone());
-    let ticket = Ticket { ingress: front, desk, source: at, fingerprint, id, tell: Some(tell), taken: false };
+    let ticket =
+        Ticket { ingress: front, desk, source: at, fingerprint, id, tell: Some(tell), owed: None, taken: false };
     append(link, source, parts, bytes, &verified, (id, time), ticket);
     drop(room);
     match timeout_at(deadline, told).await {
@@ -127,7 +129,7 @@ fn append(
         body,
     };
     if let Some(tell) = ingress.on_append.get() {
-        tell(&event.source, &event.kind);
+        ticket.owed = Some(tell(&event.source, &event.kind));
     }
     let record = event::encode(&event, Some(&verified.digest), source.dedupes());
     let told = Box::new(move |progress| ticket.told(progress));
@@ -193,6 +195,8 @@ struct Ticket {
     fingerprint: Option<Fingerprint>,
     id: Uuid,
     tell: Option<oneshot::Sender<Outcome>>,
+    /// Rises when it is.
+    owed: Option<Arc<Counter>>,
     /// Whether it was counted as accepted.
     taken: bool,
 }
@@ -209,6 +213,9 @@ impl Ticket {
             && let Some(source) = self.ingress.sources.get(self.source)
         {
             source.counts.accepted.add();
+            if let Some(owed) = self.owed.take() {
+                owed.add();
+            }
         }
         // Dedupe first: who hears 200 and sends again is to be recognised.
         self.settle(outcome);

@@ -7,6 +7,7 @@
 //! - `sick_sinks`: a sink that hangs, refuses or is not there harms no other
 //! - `disk_use`: the journal stays within its bounds
 //! - `full_disk`: starting and stopping where nothing can be written
+//! - `status`: the live figures, and that they add up after kill -9
 //! - `restart`: cursors, locks, a ledger that is gone
 //! - `command_line`: what the verbs print and how they exit
 //! - `harness`: starting and killing the daemon, sending, a callback server; `bodies`: what is sent
@@ -31,3 +32,4 @@ mod main_job;
 mod nothing_lost;
 mod restart;
 mod sick_sinks;
+mod status;
