@@ -112,7 +112,7 @@ const BAD: &[Bad] = &[
     // sinks
     Bad(
         "[sinks.a]\npath = \"x/{type}\"\n",
-        &["2:1: error: [sinks.a] missing key `kind`, expected one of `file`, `http`, `"],
+        &["2:1: error: [sinks.a] missing key `kind`, expected one of `exec`, `file`, `http`, `"],
     ),
     Bad(
         "[sinks.a]\nkid = \"file\"\npath = \"x/{type}\"\n",
