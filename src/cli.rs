@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{self, Failure, check, explain, kinds, run, schema, send, test};
+use crate::commands::{self, Failure, check, explain, kinds, run, schema, send, status, test};
 use crate::config::{self, Config};
 use crate::exit;
 use crate::registry::KINDS;
@@ -55,6 +55,9 @@ pub enum Command {
     /// Signs and posts samples, or files as they are, to the running daemon
     #[command(after_help = send::HELP)]
     Send(send::SendArgs),
+    /// Live figures of the running daemon: journal, sources, sinks
+    #[command(after_help = status::HELP)]
+    Status(status::StatusArgs),
     /// Lists the kinds of sinks and sources and the built-in transforms
     Kinds(kinds::KindsArgs),
     /// Prints a JSON Schema of config.toml, for editors that complete and check it
@@ -80,6 +83,7 @@ impl Cli {
             Command::Explain(args) => explain::run(&self.read()?, args, out),
             Command::Test(args) => test::run(&self.read()?, args, out),
             Command::Send(args) => send::run(&self.read()?, args, out),
+            Command::Status(args) => status::run(&self.file()?, args, out),
             Command::Kinds(args) => kinds::run(args, out),
             Command::Schema => schema::run(out),
             Command::JqWorker => Ok(jq::child::serve()?),
@@ -119,8 +123,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_refused() {
-        for line in [&["send", "x.json", "--type", "t"][..], &["send", "--count", "0"], &["explain"], &["status"], &[]]
-        {
+        for line in [&["send", "x.json", "--type", "t"][..], &["send", "--count", "0"], &["explain"], &["stats"], &[]] {
             assert!(Cli::try_parse_from(["hookrelay"].iter().chain(line)).is_err(), "{line:?}");
         }
     }

@@ -5,6 +5,7 @@
 //! READY is said when they have. The addresses are taken at the very beginning, when a fault costs nothing yet, but they
 //! listen last: no client gets a connection that a start which fails would reset.
 
+mod panel;
 mod sinks;
 mod store;
 
@@ -19,6 +20,7 @@ use sink_api::Timestamp;
 use tokio::sync::watch;
 use tracing::{error, info};
 
+use crate::admin::Listener;
 use crate::config::Config;
 use crate::ingress::threads::Threads;
 use crate::ingress::{self, Bound, Ingress};
@@ -26,6 +28,7 @@ use crate::journal::lock::Lock;
 use crate::journal::{Journal, JournalError, disk};
 use crate::ledger::LedgerError;
 use crate::route::Unmatched;
+use panel::{Books, Desk};
 use sinks::Sinks;
 use store::Store;
 
@@ -83,9 +86,10 @@ pub async fn run(config: Config, stop: impl Future<Output = &'static str>) -> Re
     let bound = ingress::bind(&config.server)?;
     let mut store = Store::open(&config)?;
     let unmatched = Arc::new(Unmatched::default());
-    let front = front(&config, &store, &unmatched)?;
+    let books = Arc::new(Books::new(&config.rules, config.sinks.iter().map(|sink| sink.name.clone())));
+    let front = front(&config, &store, &unmatched, &books)?;
     let mut sinks = Sinks::default();
-    sinks.start_if_possible(&config, &mut store).await?;
+    sinks.start_if_possible(&config, &mut store, &books).await?;
 
     let listeners = bound.into_iter().map(Bound::listen).collect::<Result<Vec<_>, _>>()?;
     let (stop_front, front_stop) = watch::channel(false);
@@ -94,16 +98,23 @@ pub async fn run(config: Config, stop: impl Future<Output = &'static str>) -> Re
         info!(address = %listener.local_addr().map_err(DaemonError::Runtime)?, "listening");
     }
 
-    let ended = until_stopped(&config, &mut store, &mut sinks, stop).await;
+    let desk = Arc::new(Desk::new(&config, &store, &front, &books));
+    // Without it webhooks are taken all the same: a disk without room for a socket must not refuse them.
+    let admin = Listener::start(&config.admin, desk.clone()).inspect_err(|error| error!(%error, "no live verbs")).ok();
+
+    let ended = until_stopped(&config, &mut store, &mut sinks, &books, stop).await;
     match &ended {
         Ok(signal) => info!(signal, "stopping: sinks first, webhooks are still taken"),
         Err(reason) => error!(%reason, "stopping: the sinks cannot be started"),
     }
     sinks.stop().await;
     store.ledger.close();
+    desk.stopping();
     stop_front.send_replace(true);
     // It cannot fail but by a panic, which was reported already.
     let _ = tokio::task::spawn_blocking(|| threads.join()).await;
+    // Last but for the journal, so that it can be asked how the stop goes.
+    let _ = tokio::task::spawn_blocking(move || admin.map(Listener::stop)).await;
     let closed = store.journal.close().await;
     for (source, kind, events) in unmatched.counts() {
         info!(source, kind, events, "matched no route since the start");
@@ -120,28 +131,36 @@ async fn until_stopped(
     config: &Config,
     store: &mut Store,
     sinks: &mut Sinks,
+    books: &Books,
     stop: impl Future<Output = &'static str>,
 ) -> Result<&'static str, DaemonError> {
     let mut stop = pin!(stop);
     tokio::select! {
         biased;
         signal = &mut stop => return Ok(signal),
-        started = sinks.keep_trying(config, store) => started?,
+        started = sinks.keep_trying(config, store, books) => started?,
     }
     info!(sources = config.sources.len(), sinks = config.sinks.len(), "ready");
     Ok(stop.await)
 }
 
 /// The front, which tells `unmatched` of what no route wants.
-fn front(config: &Config, store: &Store, unmatched: &Arc<Unmatched>) -> Result<Arc<Ingress>, DaemonError> {
+fn front(
+    config: &Config,
+    store: &Store,
+    unmatched: &Arc<Unmatched>,
+    books: &Arc<Books>,
+) -> Result<Arc<Ingress>, DaemonError> {
     let known = store.journal.fingerprints(dedupe_since(config), MAX_KNOWN);
     let sources = config.sources.iter().map(|s| (s.name.clone(), s.config.clone())).collect();
     let front = Ingress::new(&config.server, sources, store.journal.clone(), known)?;
-    let (rules, counted) = (Arc::clone(&config.rules), Arc::clone(unmatched));
+    let (books, counted) = (Arc::clone(books), Arc::clone(unmatched));
     front.on_append(Box::new(move |source, kind| {
-        if !rules.matched(source, kind) && counted.note(source, kind) {
+        let (owed, wanted) = books.appended.counter(source, kind);
+        if !wanted && counted.note(source, kind) {
             info!(source, kind, "no route matches this type: its events are kept, and go nowhere");
         }
+        owed
     }));
     Ok(front)
 }

@@ -2,6 +2,7 @@
 //!
 //! The rooms and their order are described in `src/ARCHITECTURE.md`.
 
+pub mod admin;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -11,6 +11,7 @@ pub mod run;
 pub mod samples;
 pub mod schema;
 pub mod send;
+pub mod status;
 pub mod test;
 
 use std::future::Future;

@@ -2,18 +2,7 @@
 //! gives a warning. A key moves out of here into its own room when its time comes.
 
 use serde::Deserialize;
-use sink_api::{Fault, Period, Secret, Settings, Size};
-
-/// `[admin]`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "read for its shape")]
-struct Admin {
-    #[serde(default)]
-    listen: Option<String>,
-    #[serde(default)]
-    token: Option<Secret>,
-}
+use sink_api::{Fault, Period, Settings, Size};
 
 /// `[dead_letters]`.
 #[derive(Debug, Deserialize)]
@@ -24,11 +13,6 @@ struct DeadLetters {
     max_size: Option<Size>,
     #[serde(default)]
     max_age: Option<Period>,
-}
-
-/// Checks the shape of `[admin]`.
-pub(super) fn admin(settings: Settings<'_>) -> Result<(), Vec<Fault>> {
-    settings.read::<Admin>().map(drop)
 }
 
 /// Checks the shape of `[dead_letters]`.

@@ -15,6 +15,7 @@ use super::faults::{Faults, Report};
 use super::interpolate::Filler;
 use super::sinks::{self, SinkEntry, a};
 use super::{Config, Source, later, limits, place};
+use crate::admin::{AdminConfig, AdminKeys};
 use crate::ingress::check::{check_server, check_source, check_sources, lacks_secret};
 use crate::ingress::config::{ServerConfig, SourceConfig};
 use crate::journal::JournalConfig;
@@ -34,29 +35,18 @@ const MAX_NAME: usize = 64;
 /// # Errors
 /// All faults, in the order of the file.
 pub fn load(text: &str, file: &Path, env: &dyn Env, kinds: &[SinkKind]) -> Result<Config, Faults> {
-    let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-    let base_dir = absolute.parent().unwrap_or(Path::new("/")).to_owned();
-    let mut report = Report::new(text, file);
-    for problem in env.problems() {
-        report.elsewhere(&problem.file, problem.line, problem.message, problem.help);
-    }
-    let (mut root, errors) = DeTable::parse_recoverable(text);
-    let mut last_line = 0;
-    for error in &errors {
-        let span = error.span().unwrap_or_default();
-        let line = place::place(text, span.start).line;
-        // What follows on the same line follows from the first.
-        if line != std::mem::replace(&mut last_line, line) {
-            report.syntax(span, error.message());
-        }
-    }
-    if errors.iter().any(|e| !HARMLESS.iter().any(|message| e.message().starts_with(message))) {
-        // The parser may have taken whole tables for something else: what it found is not worth judging.
-        return report.finish().and_then(|_| Err(Faults::of_file(file, "is not TOML")));
-    }
-    Filler { env, dir: &base_dir, report: &mut report }.fill(root.get_mut());
-    let loader = Loader { kinds, base_dir, report, root: root.into_inner() };
-    loader.load(file)
+    Loader::new(text, file, env, kinds, TOP)?.load(file)
+}
+
+/// Reads only what leads to a running daemon: `data_dir` and `[admin]`.
+///
+/// # Errors
+/// The faults of these two, and syntax.
+pub fn load_admin(text: &str, file: &Path, env: &dyn Env) -> Result<AdminConfig, Faults> {
+    let mut loader = Loader::new(text, file, env, &[], &["data_dir", "admin"])?;
+    let data_dir = loader.data_dir();
+    let admin = loader.admin(&data_dir);
+    loader.report.finish().map(|_| admin)
 }
 
 struct Loader<'t> {
@@ -70,11 +60,59 @@ struct Loader<'t> {
 type Table<'t> = (Spanned<DeTable<'t>>, Range<usize>);
 
 impl<'t> Loader<'t> {
+    /// Parses the file and fills in what stands under the keys of `wanted`; of other known keys nothing is left.
+    fn new(
+        text: &'t str,
+        file: &'t Path,
+        env: &dyn Env,
+        kinds: &'t [SinkKind],
+        wanted: &[&str],
+    ) -> Result<Self, Faults> {
+        let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        let base_dir = absolute.parent().unwrap_or(Path::new("/")).to_owned();
+        let mut report = Report::new(text, file);
+        for problem in env.problems() {
+            report.elsewhere(&problem.file, problem.line, problem.message, problem.help);
+        }
+        let (mut root, errors) = DeTable::parse_recoverable(text);
+        let mut last_line = 0;
+        for error in &errors {
+            let span = error.span().unwrap_or_default();
+            let line = place::place(text, span.start).line;
+            // What follows on the same line follows from the first.
+            if line != std::mem::replace(&mut last_line, line) {
+                report.syntax(span, error.message());
+            }
+        }
+        if errors.iter().any(|e| !HARMLESS.iter().any(|message| e.message().starts_with(message))) {
+            // The parser may have taken whole tables for something else: what it found is not worth judging.
+            return report.finish().and_then(|_| Err(Faults::of_file(file, "is not TOML")));
+        }
+        for other in TOP.iter().filter(|key| !wanted.contains(key)) {
+            root.get_mut().remove(*other);
+        }
+        Filler { env, dir: &base_dir, report: &mut report }.fill(root.get_mut());
+        Ok(Self { kinds, base_dir, report, root: root.into_inner() })
+    }
+
+    /// `[admin]`.
+    fn admin(&mut self, data_dir: &Path) -> AdminConfig {
+        let mut keys = AdminKeys::default();
+        if let Some((table, header)) = self.take("admin")
+            && let Some((read, kept)) = self.read::<AdminKeys>("admin", (table, header.clone()))
+        {
+            self.report.faults("admin", read.check(), &kept, &header);
+            keys = read;
+        }
+        keys.resolve(&self.base_dir, data_dir)
+    }
+
     fn load(mut self, file: &Path) -> Result<Config, Faults> {
         self.unknown_tables();
         let data_dir = self.data_dir();
         let (server, max_body_at) = self.server();
         let mut journal = self.journal(server.max_body, max_body_at);
+        let admin = self.admin(&data_dir);
         let (sources, source_names) = self.sources();
         let (sinks, sink_names) = self.sinks();
         let (rules, routes) = self.routes(&source_names, &sink_names, &sinks);
@@ -92,6 +130,7 @@ impl<'t> Loader<'t> {
             data_dir,
             server,
             journal,
+            admin,
             sources: sources.into_iter().map(|(name, config)| Source { name, config }).collect(),
             sinks,
             routes,
@@ -339,7 +378,6 @@ impl<'t> Loader<'t> {
     fn later(&mut self) {
         type Shape = fn(Settings<'_>) -> Result<(), Vec<Fault>>;
         let mut tables: Vec<(&str, Table<'t>, Shape)> = Vec::new();
-        tables.extend(self.take("admin").map(|table| ("admin", table, later::admin as Shape)));
         tables.extend(self.take("dead_letters").map(|table| ("dead_letters", table, later::dead_letters as Shape)));
         for (name, (table, header), shape) in tables {
             let kept = table.get_ref().clone();

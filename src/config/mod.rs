@@ -28,10 +28,11 @@ use sink_api::SinkKind;
 
 pub use env::{Env, Problem, RealEnv};
 pub use faults::{Faults, Located, Severity};
-pub use load::load;
+pub use load::{load, load_admin};
 pub use mask::Masks;
 pub use sinks::SinkEntry;
 
+use crate::admin::AdminConfig;
 use crate::ingress::config::{ServerConfig, SourceConfig};
 use crate::journal::JournalConfig;
 use crate::route::cases::Case;
@@ -53,6 +54,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// The journal; `dir` is always set, and absolute.
     pub journal: JournalConfig,
+    /// The admin listener.
+    pub admin: AdminConfig,
     /// The sources, in file order. At least one.
     pub sources: Vec<Source>,
     /// The sinks, in file order.
@@ -83,6 +86,23 @@ pub struct Source {
 /// # Errors
 /// All faults; a file that cannot be read is one.
 pub fn read(file: &Path, kinds: &[SinkKind]) -> Result<Config, Faults> {
+    load(&text(file)?, file, &env(file), kinds)
+}
+
+/// Reads of a config file what a live verb needs: `data_dir` and `[admin]`. Whatever else is wrong with the file, or
+/// cannot be filled in, is not looked at.
+///
+/// # Errors
+/// The faults of these two, and syntax.
+pub fn read_admin(file: &Path) -> Result<AdminConfig, Faults> {
+    load_admin(&text(file)?, file, &env(file))
+}
+
+fn env(file: &Path) -> RealEnv {
+    RealEnv::new(file.parent().unwrap_or(Path::new("")))
+}
+
+fn text(file: &Path) -> Result<String, Faults> {
     let mut bytes = Vec::new();
     let read = File::open(file).and_then(|f| f.take(MAX_FILE + 1).read_to_end(&mut bytes));
     if let Err(error) = read {
@@ -91,8 +111,7 @@ pub fn read(file: &Path, kinds: &[SinkKind]) -> Result<Config, Faults> {
     if bytes.len() as u64 > MAX_FILE {
         return Err(Faults::of_file(file, format!("is larger than {} MiB", MAX_FILE >> 20)));
     }
-    let text = String::from_utf8(bytes).map_err(|error| not_text(file, &error))?;
-    load(&text, file, &RealEnv::new(file.parent().unwrap_or(Path::new(""))), kinds)
+    String::from_utf8(bytes).map_err(|error| not_text(file, &error))
 }
 
 /// The first byte that is not UTF-8, at its place.

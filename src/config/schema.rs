@@ -39,7 +39,7 @@ pub fn schema(kinds: &[SinkKind]) -> Value {
             "data_dir": { "type": "string" },
             "server": table(&ask::<ServerConfig>),
             "journal": table(&ask::<JournalConfig>),
-            "admin": table(&|settings| later::admin(settings).err().unwrap_or_default()),
+            "admin": table(&ask::<crate::admin::AdminKeys>),
             "dead_letters": table(&|settings| later::dead_letters(settings).err().unwrap_or_default()),
             "sources": named(SOURCE_KINDS.iter().map(|info| (info.name, source(info))).collect()),
             "sinks": named(kinds.iter().map(|kind| (kind.name, sink(kind))).collect()),

@@ -9,11 +9,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
+use super::panel::Books;
 use super::store::Store;
 use super::{DaemonError, make_folder};
 use crate::config::{Config, SinkEntry};
-use crate::deliver::{self, Spec};
-use crate::journal::Journal;
+use crate::deliver::{self, Book, Spec};
+use crate::journal::{Journal, TypeCount};
 
 /// How long sinks may finish what is under way when the daemon stops.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -34,8 +35,13 @@ impl Sinks {
     ///
     /// # Errors
     /// What waiting does not cure.
-    pub async fn start_if_possible(&mut self, config: &Config, store: &mut Store) -> Result<(), DaemonError> {
-        match self.start(config, store).await {
+    pub async fn start_if_possible(
+        &mut self,
+        config: &Config,
+        store: &mut Store,
+        books: &Books,
+    ) -> Result<(), DaemonError> {
+        match self.start(config, store, books).await {
             Err(reason) if reason.may_pass() => {
                 error!(%reason, "no sink can start: webhooks are taken meanwhile, and it is tried again");
                 store.hold_everything(config);
@@ -49,12 +55,12 @@ impl Sinks {
     ///
     /// # Errors
     /// What waiting does not cure.
-    pub async fn keep_trying(&mut self, config: &Config, store: &mut Store) -> Result<(), DaemonError> {
+    pub async fn keep_trying(&mut self, config: &Config, store: &mut Store, books: &Books) -> Result<(), DaemonError> {
         let mut pause = PAUSES.0;
         while !self.started {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSES.1);
-            match self.start(config, store).await {
+            match self.start(config, store, books).await {
                 Err(reason) if reason.may_pass() => {}
                 Err(error) => return Err(error),
                 Ok(()) => info!("the ledger can be used: the sinks have started"),
@@ -64,13 +70,17 @@ impl Sinks {
     }
 
     /// All of them or none. The first cursors are durable before anything is delivered.
-    async fn start(&mut self, config: &Config, store: &mut Store) -> Result<(), DaemonError> {
+    async fn start(&mut self, config: &Config, store: &mut Store, books: &Books) -> Result<(), DaemonError> {
         store.open_ledger().await?;
         let named = config.sinks.iter().map(|sink| (sink.name.as_str(), sink.keys.start));
         let cursors = deliver::first_cursors(&*store.journal, named, store.begun, store.lost == Some(true)).await?;
         let mut ready = Vec::with_capacity(config.sinks.len());
-        for (sink, cursor) in config.sinks.iter().zip(cursors) {
-            ready.push((sink, cursor, sink.keys.enabled.then(|| spec(config, sink)).transpose()?));
+        for ((sink, cursor), (_, book)) in config.sinks.iter().zip(cursors).zip(&books.sinks) {
+            let state = store.journal.load(&sink.name).await?;
+            let stood = store.journal.owed(cursor, store.begun).await?;
+            let owed = |c: &TypeCount| c.events * u64::from(config.rules.owed(&sink.name, &c.source, &c.kind));
+            book.begin(state, stood.iter().map(owed).sum());
+            ready.push((sink, cursor, sink.keys.enabled.then(|| spec(config, sink, book)).transpose()?));
         }
         // From here on nothing fails and nothing waits.
         for (sink, cursor, spec) in ready {
@@ -95,7 +105,7 @@ impl Sinks {
     }
 }
 
-fn spec(config: &Config, sink: &SinkEntry) -> Result<Spec, DaemonError> {
+fn spec(config: &Config, sink: &SinkEntry, book: &Arc<Book>) -> Result<Spec, DaemonError> {
     let context = SinkContext {
         name: sink.name.clone(),
         base_dir: config.base_dir.clone(),
@@ -109,5 +119,6 @@ fn spec(config: &Config, sink: &SinkEntry) -> Result<Spec, DaemonError> {
         keys: sink.keys.clone(),
         limits: sink.limits,
         context,
+        book: Arc::clone(book),
     })
 }

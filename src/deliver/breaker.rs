@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use sink_api::{Outcome, Reason, Uuid, code};
 
 use super::backoff::MAX_AFTER;
+use super::book::Breaking;
 use super::config::BreakerKeys;
 
 /// Different events that must fail, with no success between.
@@ -64,6 +65,15 @@ impl Breaker {
     /// Whether deliveries flow freely.
     pub fn is_closed(&self) -> bool {
         self.state == State::Closed
+    }
+
+    /// Its state, for people.
+    pub fn state(&self) -> Breaking {
+        match self.state {
+            State::Closed => Breaking::Closed,
+            State::Open { .. } => Breaking::Open,
+            State::HalfOpen { .. } => Breaking::HalfOpen,
+        }
     }
 
     /// When a probe may start, where it is open and none is under way.

@@ -6,10 +6,12 @@
 //! Rooms, in the order of an event's way: `first` where a sink begins, `asking` what jq is asked about events
 //! that were read, `worker` the loop (reading, routing, delivering), `lanes` what waits
 //! per key, `flight` batches under way, `verdict` what an outcome leads to, `window` how far the cursor may move,
-//! `settler` its way into the ledger. Pure helpers: `backoff`, `breaker`.
+//! `settler` its way into the ledger. `appended` and `book` are what `status` reads. Pure helpers: `backoff`, `breaker`.
 
+mod appended;
 mod asking;
 mod backoff;
+mod book;
 mod breaker;
 pub mod config;
 mod first;
@@ -20,6 +22,8 @@ mod verdict;
 mod window;
 mod worker;
 
+pub use appended::Appended;
+pub use book::{Book, Breaking, Figures};
 pub use config::DeliveryKeys;
 pub use first::first_cursors;
 pub use worker::{Spec, run};

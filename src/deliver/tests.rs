@@ -169,6 +169,7 @@ fn keys() -> DeliveryKeys {
 fn start(sink: &Scripted, journal: &Arc<Memory>, keys: DeliveryKeys, max_events: usize, concurrency: usize) -> Running {
     let state = tempfile::tempdir().unwrap();
     let spec = Spec {
+        book: Arc::default(),
         name: "crm".into(),
         config: Arc::from(sink.config()) as Arc<dyn SinkConfig>,
         keys,

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::asking::Questions;
+use super::book::Book;
 use super::breaker::{Breaker, Change};
 use super::config::{DeliveryKeys, Ordering};
 use super::flight::{Flights, Landed, Shared};
@@ -50,6 +51,8 @@ pub struct Spec {
     pub limits: Defaults,
     /// What it is built with.
     pub context: SinkContext,
+    /// What it shows of itself.
+    pub book: Arc<Book>,
 }
 
 /// What was read, and what jq says about each event of it (nothing where no rule asks).
@@ -179,8 +182,9 @@ impl Worker {
         let mut turns = Turns::default();
         for (index, entry) in chunk.entries.iter().enumerate() {
             turns.step();
-            if self.rules.wants(&self.spec.name, &entry.record.source, &entry.record.kind) {
-                self.route(entry, said.get(index).and_then(Option::as_ref));
+            let owed = self.rules.owed(&self.spec.name, &entry.record.source, &entry.record.kind);
+            if owed > 0 {
+                self.route(entry, owed, said.get(index).and_then(Option::as_ref));
             }
         }
         self.window.read_to(chunk.next);
@@ -208,10 +212,10 @@ impl Worker {
     }
 
     /// Routes one event to this sink, once: payload, target and id are fixed from here on.
-    fn route(&mut self, entry: &Entry, said: Option<&Said>) {
+    fn route(&mut self, entry: &Entry, owed: u32, said: Option<&Said>) {
         let event = match event::decode_shared(&entry.record, &mut self.texts) {
             Ok(event) => event,
-            Err(error) => return self.undecodable(entry, &error),
+            Err(error) => return self.undecodable(entry, owed, &error),
         };
         let routed = match said {
             None => self.rules.route(&self.to, &event, &mut ()),
@@ -223,6 +227,7 @@ impl Worker {
             filtered: u64::from(routed.filtered),
             ..Counters::default()
         };
+        self.spec.book.extra(tally.accepted.saturating_sub(u64::from(owed)));
         let count = u32::try_from(routed.deliveries.len()).unwrap_or(u32::MAX);
         let bytes: u64 = routed.deliveries.iter().map(|d| d.bytes().len() as u64).sum();
         self.window.opened(entry.position, count, bytes, tally);
@@ -237,8 +242,10 @@ impl Worker {
     }
 
     /// An event this build cannot read (a later one wrote it) is kept as a dead letter, bytes and all.
-    fn undecodable(&mut self, entry: &Entry, error: &event::CodecError) {
-        let tally = Counters { accepted: 1, dead: 1, ..Counters::default() };
+    fn undecodable(&mut self, entry: &Entry, owed: u32, error: &event::CodecError) {
+        // One letter stands for all its deliveries: which ones they would have been is not known.
+        let owed = u64::from(owed);
+        let tally = Counters { accepted: owed, dead: 1, filtered: owed.saturating_sub(1), ..Counters::default() };
         self.window.opened(entry.position, 0, 0, tally);
         let id = Uuid::from_bytes(entry.record.id).to_string();
         let texts = (String::new(), entry.record.key.to_string());
@@ -282,6 +289,7 @@ impl Worker {
         } else if self.breaker.probe_at().is_some_and(|at| at <= now) && self.flights.is_empty() {
             self.probe(now);
         }
+        self.spec.book.breaker(self.breaker.state());
         let due = self.settler.due(&mut self.window, now);
         if due.is_some_and(|at| at <= now) {
             self.settler.start(now);

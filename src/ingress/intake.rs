@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Ingress;
 use super::body::{self, BodyFault};
+use super::counts::Counter;
 use super::dedupe::{Fingerprint, Known, Outcome};
 use super::desk::Desk;
 use super::pace::Link;
@@ -102,7 +103,8 @@ async fn post(link: &Link, at: usize, parts: &request::Parts, body: &mut Incomin
     }
     let (tell, told) = oneshot::channel();
     let (front, desk) = (ingress.clone(), link.desk.clone());
-    let ticket = Ticket { ingress: front, desk, source: at, fingerprint, id, tell: Some(tell), taken: false };
+    let ticket =
+        Ticket { ingress: front, desk, source: at, fingerprint, id, tell: Some(tell), owed: None, taken: false };
     append(link, source, parts, bytes, identity, (id, time), ticket);
     drop(room);
     match timeout_at(deadline, told).await {
@@ -143,7 +145,7 @@ fn append(
         body,
     };
     if let Some(tell) = ingress.on_append.get() {
-        tell(&event.source, &event.kind);
+        ticket.owed = Some(tell(&event.source, &event.kind));
     }
     let record = event::encode(&event, identity.as_ref().map(|known| &known.digest), source.dedupes());
     let told = Box::new(move |progress| ticket.told(progress));
@@ -209,6 +211,8 @@ struct Ticket {
     fingerprint: Option<Fingerprint>,
     id: Uuid,
     tell: Option<oneshot::Sender<Outcome>>,
+    /// Rises when it is.
+    owed: Option<Arc<Counter>>,
     /// Whether it was counted as accepted.
     taken: bool,
 }
@@ -225,6 +229,9 @@ impl Ticket {
             && let Some(source) = self.ingress.sources.get(self.source)
         {
             source.counts.accepted.add();
+            if let Some(owed) = self.owed.take() {
+                owed.add();
+            }
         }
         // Dedupe first: who hears 200 and sends again is to be recognised.
         self.settle(outcome);

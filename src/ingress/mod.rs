@@ -45,7 +45,7 @@ use tokio::sync::Semaphore;
 
 pub use check::{check_server, check_source, check_sources};
 pub use config::{OnJournalFailure, ServerConfig, SourceConfig, SourceKind, Window};
-pub use counts::{ServerCounts, SourceCounts};
+pub use counts::{Counter, ServerCounts, SourceCounts};
 pub use listener::{BindError, Bound, bind};
 
 use crate::journal::{Fingerprint, Journal};
@@ -80,8 +80,9 @@ pub enum SetupError {
     },
 }
 
-/// Is told source and type of every event that is handed to the journal; on the hot path, so keep it short.
-pub type OnAppend = Box<dyn Fn(&str, &str) + Send + Sync>;
+/// Is told source and type of every event that is handed to the journal, and gives the counter that rises by one once
+/// the journal has it (durable, or kept in memory at risk); on the hot path, so keep it short.
+pub type OnAppend = Box<dyn Fn(&str, &str) -> Arc<Counter> + Send + Sync>;
 
 /// The front of the daemon. Shared by all listeners and runtimes.
 pub struct Ingress {

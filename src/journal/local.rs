@@ -193,7 +193,7 @@ impl Journal for LocalJournal {
     }
 
     async fn counts(&self, from: Position) -> Result<Vec<TypeCount>, JournalError> {
-        self.blocking(move |core| reader::counts(core, from.offset)).await
+        self.blocking(move |core| reader::counts(core, from.offset, u64::MAX)).await
     }
 
     async fn load(&self, sink: &str) -> Result<Option<SinkState>, JournalError> {
@@ -255,6 +255,25 @@ impl LocalJournal {
         let lost = counted.unknown + read.lost.map_or(0, |(_, _, lost)| lost);
         let deleted = reader::in_order(counted.known);
         Ok(Some(Gap { from: position(from), to: position(to), deleted, lost }))
+    }
+
+    /// How many events of each source and type stood, or still stand, from a position on in segments that began before
+    /// another; those that were deleted although they were owed count, as their sinks have yet to hear of it.
+    ///
+    /// # Errors
+    /// Where footers or the ledger cannot be read.
+    pub async fn owed(&self, from: Position, before: Position) -> Result<Vec<TypeCount>, JournalError> {
+        let mut counted = Counted::default();
+        for stretch in self.cursors.deleted(from, before).await? {
+            if let Some(tally) = Tally::decode(stretch.from.offset, &stretch.tally) {
+                tally.count(from.offset, before.offset, &mut counted);
+            }
+        }
+        let there = self.blocking(move |core| reader::counts(core, from.offset, before.offset)).await?;
+        for TypeCount { source, kind, events } in there {
+            *counted.known.entry((source, kind)).or_default() += events;
+        }
+        Ok(reader::in_order(counted.known))
     }
 
     async fn blocking<T: Send + 'static>(

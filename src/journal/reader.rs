@@ -175,8 +175,9 @@ pub(super) fn seek(core: &Core, time: i64) -> Result<u64, JournalError> {
 }
 
 /// Events by source and type from a sequence on.
-pub(super) fn counts(core: &Core, from: u64) -> Result<Vec<TypeCount>, JournalError> {
-    let segments: Vec<Segment> = core.view().segments.iter().filter(|s| s.next > from).cloned().collect();
+pub(super) fn counts(core: &Core, from: u64, to: u64) -> Result<Vec<TypeCount>, JournalError> {
+    let there = |s: &&Segment| s.next > from && s.base < to;
+    let segments: Vec<Segment> = core.view().segments.iter().filter(there).cloned().collect();
     let mut counts: HashMap<(Arc<str>, Arc<str>), u64> = HashMap::new();
     for segment in &segments {
         let mut add = |summary: &Summary| {

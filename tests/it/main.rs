@@ -11,6 +11,7 @@
 //! - `disk_use`: the journal stays within its bounds
 //! - `full_disk`: starting and stopping where nothing can be written
 //! - `sources`: a source of every kind, tokens that leave no trace, retries signed anew
+//! - `status`: the live figures, and that they add up after kill -9
 //! - `restart`: cursors, locks, a ledger that is gone
 //! - `command_line`: what the verbs print and how they exit
 //! - `harness`: starting and killing the daemon, sending, a callback server; `bodies`: what is sent
@@ -39,3 +40,4 @@ mod restart;
 mod rules;
 mod sick_sinks;
 mod sources;
+mod status;

@@ -1,0 +1,84 @@
+//! The verbs' side of the admin listener.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use super::config::{AdminConfig, Listen, short_path};
+
+/// Longest wait for an answer; a little longer than the daemon takes to give up.
+const TIMEOUT: Duration = Duration::from_secs(12);
+/// Largest answer that is read.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Nobody is there.
+    #[error("no daemon answers at {at}: {why}\n  help: is `hookrelay run` up, with the same config?")]
+    NoDaemon {
+        /// Where it was looked for.
+        at: String,
+        /// What the system said.
+        why: String,
+    },
+    /// The daemon does not do it.
+    #[error("the daemon at {at} answers {status}: {why}")]
+    Refused {
+        /// Where.
+        at: String,
+        /// The HTTP status.
+        status: u16,
+        /// Its reason.
+        why: String,
+    },
+}
+
+/// Asks a running daemon.
+///
+/// # Errors
+/// [`AskError`].
+pub async fn get<T: DeserializeOwned>(config: &AdminConfig, path: &str) -> Result<T, AskError> {
+    let at = match &config.listen {
+        Listen::Unix(path) => path.display().to_string(),
+        Listen::Tcp(address) => address.clone(),
+    };
+    let nobody = |why: String| AskError::NoDaemon { at: at.clone(), why };
+    let mut client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy();
+    let (mut host, mut _folder) = ("localhost".to_owned(), None);
+    match &config.listen {
+        Listen::Unix(path) => {
+            let short;
+            (short, _folder) = short_path(path).map_err(|error| nobody(error.to_string()))?;
+            client = client.unix_socket(short);
+        }
+        Listen::Tcp(address) => host.clone_from(address),
+    }
+    let client = client.build().map_err(|error| nobody(error.to_string()))?;
+    let mut request = client.get(format!("http://{host}{path}"));
+    if let Some(token) = &config.token {
+        request = request.bearer_auth(token.expose());
+    }
+    let answer = request.send().await.map_err(|error| nobody(cause(&error)))?;
+    let status = answer.status().as_u16();
+    let refused = |why: String| AskError::Refused { at: at.clone(), status, why };
+    if answer.content_length().is_some_and(|length| length > MAX_ANSWER as u64) {
+        return Err(refused("more than can be read".into()));
+    }
+    let body = answer.bytes().await.map_err(|error| refused(cause(&error)))?;
+    if status != 200 {
+        let why = serde_json::from_slice::<serde_json::Value>(&body).ok();
+        let why = why.and_then(|v| v.get("error")?.as_str().map(str::to_owned));
+        return Err(refused(why.unwrap_or_else(|| "no reason given".into())));
+    }
+    serde_json::from_slice(&body).map_err(|error| refused(format!("not understood: {error}")))
+}
+
+/// The innermost reason: the outer ones only say that a request failed.
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
+    while let Some(next) = inner.source() {
+        inner = next;
+    }
+    inner.to_string()
+}

@@ -1,0 +1,128 @@
+//! `[admin]`: where the second listener is, and what opens it.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use sink_api::{Fault, Secret};
+
+/// The socket in the data folder where nothing else is said.
+const SOCKET: &str = "admin.sock";
+/// Longest path the system takes for a Unix socket.
+const MAX_PATH: usize = 107;
+
+/// The table as written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminKeys {
+    /// `unix:PATH` or `HOST:PORT`.
+    pub listen: Option<String>,
+    /// What a client over TCP must show.
+    pub token: Option<Secret>,
+}
+
+/// Where the listener is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// A Unix socket; whoever may open it may do everything.
+    Unix(PathBuf),
+    /// An address; whoever shows the token may do everything.
+    Tcp(String),
+}
+
+/// The table, read.
+#[derive(Clone, Debug)]
+pub struct AdminConfig {
+    /// Where.
+    pub listen: Listen,
+    /// Demanded of every request where it is set.
+    pub token: Option<Secret>,
+}
+
+impl AdminKeys {
+    /// What is wrong with it.
+    pub fn check(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        match self.listen.as_deref().map(|listen| listen.strip_prefix("unix:").ok_or(listen)) {
+            None => {}
+            Some(Ok("")) => faults.push(Fault::at_key("listen", "`listen` names no path after `unix:`")),
+            Some(Ok(_)) => {}
+            Some(Err(address)) => {
+                let port = address.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then_some(port));
+                if port.is_none_or(|port| port.parse::<u16>().is_err()) {
+                    let message = format!("`listen` is `{address}`, expected unix:PATH or HOST:PORT");
+                    faults.push(Fault::at_key("listen", message));
+                } else if self.token.as_ref().is_none_or(Secret::is_empty) {
+                    let help = "add token = \"${HOOKRELAY_ADMIN_TOKEN}\", or listen on unix:PATH";
+                    faults
+                        .push(Fault::at_key("listen", "`listen` is a TCP address and there is no `token`").help(help));
+                }
+            }
+        }
+        if self.token.as_ref().is_some_and(Secret::is_empty) && faults.is_empty() {
+            faults.push(Fault::at_key("token", "`token` is empty"));
+        }
+        faults
+    }
+
+    /// With paths absolute and the default filled in.
+    pub fn resolve(self, base_dir: &Path, data_dir: &Path) -> AdminConfig {
+        let listen = match self.listen {
+            None => Listen::Unix(data_dir.join(SOCKET)),
+            Some(listen) => match listen.strip_prefix("unix:") {
+                Some(path) => Listen::Unix(base_dir.join(path)),
+                None => Listen::Tcp(listen),
+            },
+        };
+        AdminConfig { listen, token: self.token }
+    }
+}
+
+/// A path by which the system takes this socket: itself, or where it is too long, through its folder, opened; the
+/// folder must stay open while the path is in use.
+///
+/// # Errors
+/// The folder cannot be opened.
+pub fn short_path(path: &Path) -> std::io::Result<(PathBuf, Option<std::fs::File>)> {
+    use std::os::fd::AsRawFd;
+    if path.as_os_str().len() <= MAX_PATH {
+        return Ok((path.to_owned(), None));
+    }
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok((path.to_owned(), None)) };
+    let folder = std::fs::File::open(folder)?;
+    let through = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
+    Ok((through, Some(folder)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(listen: Option<&str>, token: Option<&str>) -> AdminKeys {
+        AdminKeys { listen: listen.map(Into::into), token: token.map(Secret::new) }
+    }
+
+    #[test]
+    fn tcp_needs_a_token_and_a_socket_does_not() {
+        let faults = |listen, token| keys(listen, token).check().len();
+        assert_eq!(faults(None, None), 0);
+        assert_eq!(faults(Some("unix:a.sock"), None), 0);
+        assert_eq!(faults(Some("127.0.0.1:4001"), Some("t")), 0);
+        for bad in [(Some("127.0.0.1:4001"), None), (Some("127.0.0.1:4001"), Some("")), (Some("unix:"), None)] {
+            assert_eq!(faults(bad.0, bad.1), 1, "{bad:?}");
+        }
+        for bad in ["nowhere", ":4001", "host:port"] {
+            assert_eq!(faults(Some(bad), Some("t")), 1, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_default_is_a_socket_in_the_data_folder_and_paths_start_at_the_config() {
+        let (base, data) = (Path::new("/etc/relay"), Path::new("/var/lib/relay"));
+        assert_eq!(keys(None, None).resolve(base, data).listen, Listen::Unix("/var/lib/relay/admin.sock".into()));
+        assert_eq!(
+            keys(Some("unix:a.sock"), None).resolve(base, data).listen,
+            Listen::Unix("/etc/relay/a.sock".into())
+        );
+        assert_eq!(keys(Some("h:1"), Some("t")).resolve(base, data).listen, Listen::Tcp("h:1".into()));
+    }
+}

@@ -1,0 +1,195 @@
+//! The socket and the thread that serves it. A Unix socket is made under another name and renamed, so that it has its
+//! mode before anybody can reach it, and a stale one is replaced; the data folder's lock says that it is stale.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::config::{AdminConfig, Listen, short_path};
+use super::service::Service;
+use super::{Panel, service};
+
+/// Most connections at once; more wait in the kernel.
+const CONNECTIONS: usize = 32;
+/// A connection lives no longer, whatever it asks.
+const LIFETIME: Duration = Duration::from_secs(60);
+/// A request's head comes in this time.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause after the system has no descriptor or memory for one more connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why the listener cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("the admin listener cannot be opened at {at}: {error}")]
+pub struct AdminError {
+    at: String,
+    error: io::Error,
+}
+
+enum Socket {
+    Unix(std::os::unix::net::UnixListener),
+    Tcp(std::net::TcpListener),
+}
+
+/// A listener at work.
+pub struct Listener {
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+    path: Option<PathBuf>,
+}
+
+impl Listener {
+    /// Opens the socket and serves on a thread of its own. The caller holds the data folder's lock.
+    ///
+    /// # Errors
+    /// Where the system gives no socket, thread or runtime.
+    pub fn start(config: &AdminConfig, panel: Arc<dyn Panel>) -> Result<Self, AdminError> {
+        let (at, path) = match &config.listen {
+            Listen::Unix(path) => (path.display().to_string(), Some(path.clone())),
+            Listen::Tcp(address) => (address.clone(), None),
+        };
+        let failed = |error| AdminError { at: at.clone(), error };
+        let socket = open(&config.listen).map_err(failed)?;
+        let service = Service::new(panel, config.token.as_ref().map(|token| token.expose().to_owned()));
+        let (stop, stopped) = watch::channel(false);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let serve = move || {
+            if let Err(error) = runtime.block_on(serve(socket, service, stopped)) {
+                tracing::error!(%error, "the admin listener has ended");
+            }
+            runtime.shutdown_background();
+        };
+        let thread = std::thread::Builder::new().name("admin".into()).spawn(serve).map_err(failed)?;
+        tracing::info!(at, "admin listener");
+        Ok(Self { stop, thread: Some(thread), path })
+    }
+
+    /// Stops serving and removes the socket. Blocks, shortly: what is under way is cut.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.stop.send_replace(true);
+        if let Some(thread) = self.thread.take() {
+            // A panic was reported on stderr by the thread itself.
+            let _ = thread.join();
+        }
+        if let Some(path) = self.path.take() {
+            // Gone already is as good.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn open(listen: &Listen) -> io::Result<Socket> {
+    let socket = match listen {
+        Listen::Unix(path) => Socket::Unix(open_unix(path)?),
+        Listen::Tcp(address) => Socket::Tcp(std::net::TcpListener::bind(address)?),
+    };
+    match &socket {
+        Socket::Unix(listener) => listener.set_nonblocking(true)?,
+        Socket::Tcp(listener) => listener.set_nonblocking(true)?,
+    }
+    Ok(socket)
+}
+
+fn open_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+    use std::os::unix::fs::FileTypeExt;
+    match fs::symlink_metadata(path) {
+        Ok(there) if !there.file_type().is_socket() => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket is there"));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let new = PathBuf::from(name);
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let (short, folder) = short_path(&new)?;
+    let listener = std::os::unix::net::UnixListener::bind(short)?;
+    drop(folder);
+    let placed = fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).and_then(|()| fs::rename(&new, path));
+    placed.inspect_err(|_| drop(fs::remove_file(&new)))?;
+    Ok(listener)
+}
+
+async fn serve(socket: Socket, service: Service, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut serving = JoinSet::new();
+    let accepting = Accepting::new(socket)?;
+    loop {
+        let accept = async {
+            // It is never closed.
+            let permit = Arc::clone(&room).acquire_owned().await.ok();
+            (accepting.next().await, permit)
+        };
+        tokio::select! {
+            (stream, permit) = accept => match stream {
+                Ok(stream) => {
+                    let service = service.clone();
+                    serving.spawn(async move {
+                        let _permit = permit;
+                        connection(stream, service).await;
+                    });
+                }
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            },
+            Some(_) = serving.join_next() => {}
+            _ = stopped.wait_for(|stop| *stop) => return Ok(()),
+        }
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+enum Accepting {
+    Unix(tokio::net::UnixListener),
+    Tcp(tokio::net::TcpListener),
+}
+
+impl Accepting {
+    fn new(socket: Socket) -> io::Result<Self> {
+        match socket {
+            Socket::Unix(listener) => tokio::net::UnixListener::from_std(listener).map(Self::Unix),
+            Socket::Tcp(listener) => tokio::net::TcpListener::from_std(listener).map(Self::Tcp),
+        }
+    }
+
+    async fn next(&self) -> io::Result<Box<dyn Stream>> {
+        Ok(match self {
+            Self::Unix(listener) => Box::new(listener.accept().await?.0),
+            Self::Tcp(listener) => Box::new(listener.accept().await?.0),
+        })
+    }
+}
+
+async fn connection(stream: Box<dyn Stream>, service: Service) {
+    let answer = hyper::service::service_fn(move |request| service::answer(service.clone(), request));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    // A client that goes away or speaks no HTTP is its own affair.
+    let _ = tokio::time::timeout(LIFETIME, http.serve_connection(TokioIo::new(stream), answer)).await;
+}

@@ -1,0 +1,29 @@
+//! The second listener: what operators and the live verbs ask of a running daemon. HTTP/1.1 on a Unix socket in the data
+//! folder, or on TCP with a token.
+//!
+//! It runs on a thread of its own, so that neither a slow client nor a slow answer touches the webhooks. It knows how
+//! questions come in and answers go out; what they say comes from the [`Panel`], which the daemon implements.
+//!
+//! Rooms: [`config`] the table, `listener` the socket and the thread, `service` paths and statuses, [`status`] the
+//! shapes, [`client`] the verbs' side.
+
+pub mod client;
+pub mod config;
+mod listener;
+mod service;
+pub mod status;
+#[cfg(test)]
+mod tests;
+
+pub use config::{AdminConfig, AdminKeys, Listen};
+pub use listener::{AdminError, Listener};
+pub use status::{Readiness, Status};
+
+/// What can be asked of the daemon.
+#[async_trait::async_trait]
+pub trait Panel: Send + Sync + 'static {
+    /// Whether a webhook sent now would be taken. At once.
+    fn readiness(&self) -> Readiness;
+    /// All figures. Waits for the ledger at most.
+    async fn status(&self) -> Status;
+}

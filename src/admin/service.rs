@@ -1,0 +1,85 @@
+//! Paths, methods and statuses of the admin listener. The token, where there is one, comes first; only `/healthz` and
+//! `/readyz` are for everybody who can connect.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::Panel;
+
+/// An answer that takes longer is given up.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The panel and what opens it.
+#[derive(Clone)]
+pub(super) struct Service {
+    panel: Arc<dyn Panel>,
+    token: Option<[u8; 32]>,
+}
+
+impl Service {
+    pub fn new(panel: Arc<dyn Panel>, token: Option<String>) -> Self {
+        Self { panel, token: token.map(|token| Sha256::digest(token.as_bytes()).into()) }
+    }
+
+    /// Digests are compared, so that the time taken says nothing of the token.
+    fn lets_in(&self, given: Option<&[u8]>) -> bool {
+        let Some(token) = &self.token else { return true };
+        let given = given.and_then(|value| value.strip_prefix(b"Bearer "));
+        given.is_some_and(|given| *Sha256::digest(given) == *token)
+    }
+}
+
+type Answer = Response<Full<Bytes>>;
+
+pub(super) async fn answer(service: Service, request: Request<Incoming>) -> Result<Answer, Infallible> {
+    let late = |_| Ok(refusal(StatusCode::SERVICE_UNAVAILABLE, "no answer in time: the disk may hang"));
+    tokio::time::timeout(ANSWER_TIMEOUT, route(&service, request)).await.map(Ok).unwrap_or_else(late)
+}
+
+async fn route(service: &Service, request: Request<Incoming>) -> Answer {
+    let path = request.uri().path().to_owned();
+    let is_open = matches!(path.as_str(), "/healthz" | "/readyz");
+    let shown = request.headers().get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
+    if !is_open && !service.lets_in(shown) {
+        return refusal(StatusCode::UNAUTHORIZED, "the token of [admin] is missing or wrong");
+    }
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    match path.as_str() {
+        "/healthz" if reads => json(StatusCode::OK, &serde_json::json!({})),
+        "/readyz" if reads => {
+            let now = service.panel.readiness();
+            let status = if now.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            json(status, &serde_json::json!({ "at_risk": now.at_risk }))
+        }
+        "/api/status" if reads => json(StatusCode::OK, &service.panel.status().await),
+        "/healthz" | "/readyz" | "/api/status" => {
+            let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
+            answer.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+            answer
+        }
+        _ => refusal(StatusCode::NOT_FOUND, "there is nothing at this path"),
+    }
+}
+
+fn json(status: StatusCode, body: &impl Serialize) -> Answer {
+    let (status, bytes) = match serde_json::to_vec(body) {
+        Ok(bytes) => (status, bytes),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string().into_bytes()),
+    };
+    let mut answer = Response::new(Full::new(Bytes::from(bytes)));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    answer
+}
+
+fn refusal(status: StatusCode, why: &str) -> Answer {
+    json(status, &serde_json::json!({ "error": why }))
+}

@@ -1,0 +1,90 @@
+//! The listener against its own client.
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use sink_api::Secret;
+
+use super::client::{AskError, get};
+use super::status::JournalStatus;
+use super::{AdminConfig, Listen, Listener, Panel, Readiness, Status};
+
+struct Fixed(bool);
+
+#[async_trait::async_trait]
+impl Panel for Fixed {
+    fn readiness(&self) -> Readiness {
+        Readiness { ready: self.0, at_risk: 7 }
+    }
+
+    async fn status(&self) -> Status {
+        let journal = JournalStatus { events: 3, bytes: 9, oldest_time: None, at_risk: 0 };
+        Status { ready: self.0, journal, sources: Default::default(), sinks: Default::default() }
+    }
+}
+
+fn on(path: &std::path::Path) -> AdminConfig {
+    AdminConfig { listen: Listen::Unix(path.to_owned()), token: None }
+}
+
+#[tokio::test]
+async fn a_stale_socket_is_replaced_by_one_for_its_owner_alone_and_goes_with_the_listener() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let listener = Listener::start(&on(&path), Arc::new(Fixed(true))).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let status: Status = get(&on(&path), "/api/status").await.unwrap();
+    assert_eq!((status.ready, status.journal.events), (true, 3));
+    listener.stop();
+    assert!(!path.exists());
+    let error = get::<Status>(&on(&path), "/api/status").await.unwrap_err();
+    assert!(matches!(&error, AskError::NoDaemon { .. }) && error.to_string().contains("hookrelay run"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_no_socket_is_left_alone_and_a_long_path_is_none_too_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notes");
+    std::fs::write(&path, "mine").unwrap();
+    assert!(Listener::start(&on(&path), Arc::new(Fixed(true))).is_err());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    let deep = folder.path().join("d".repeat(100));
+    std::fs::create_dir(&deep).unwrap();
+    let path = deep.join("admin.sock");
+    let listener = Listener::start(&on(&path), Arc::new(Fixed(true))).unwrap();
+    get::<Status>(&on(&path), "/api/status").await.unwrap();
+    listener.stop();
+}
+
+#[tokio::test]
+async fn readiness_shows_in_the_status_and_unknown_paths_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin.sock");
+    let listener = Listener::start(&on(&path), Arc::new(Fixed(false))).unwrap();
+    get::<serde_json::Value>(&on(&path), "/healthz").await.unwrap();
+    let status = async |path: &str, config: &AdminConfig| match get::<serde_json::Value>(config, path).await {
+        Err(AskError::Refused { status, .. }) => status,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(status("/readyz", &on(&path)).await, 503);
+    assert_eq!(status("/api/nothing", &on(&path)).await, 404);
+    listener.stop();
+}
+
+#[tokio::test]
+async fn over_tcp_the_token_is_demanded() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let with = |token: Option<&str>| AdminConfig {
+        listen: Listen::Tcp(format!("127.0.0.1:{port}")),
+        token: token.map(Secret::new),
+    };
+    let listener = Listener::start(&with(Some("right")), Arc::new(Fixed(true))).unwrap();
+    get::<Status>(&with(Some("right")), "/api/status").await.unwrap();
+    for token in [None, Some("wrong"), Some("")] {
+        let error = get::<Status>(&with(token), "/api/status").await.unwrap_err();
+        assert!(matches!(error, AskError::Refused { status: 401, .. }), "{error}");
+    }
+    get::<serde_json::Value>(&with(None), "/healthz").await.unwrap();
+    listener.stop();
+}

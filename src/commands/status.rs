@@ -1,0 +1,78 @@
+//! `hookrelay status`: the running daemon's figures.
+
+use std::io::Write;
+use std::path::Path;
+
+use clap::Args;
+
+use super::{Failure, block_on};
+use crate::admin::client::{self, AskError};
+use crate::admin::status::Status;
+use crate::config;
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// For `--help`.
+pub const HELP: &str = "\
+Asks the daemon that runs with the same config, at `[admin] listen`; of the config only data_dir
+and [admin] are read. Sources count since the daemon started, sinks since they were first seen:
+accepted = delivered + dead + pending + filtered + dropped.
+
+Exit codes: 0 it answered, 69 no daemon answers, 78 the config has faults, or there is none.";
+
+impl From<AskError> for Failure {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::NoDaemon { .. } => Self::Unavailable(error.to_string()),
+            AskError::Refused { .. } => Self::Refused(error.to_string()),
+        }
+    }
+}
+
+/// Prints the figures.
+///
+/// # Errors
+/// No daemon answers, or the config does not say where.
+pub fn run(file: &Path, args: &StatusArgs, out: &mut impl Write) -> Result<(), Failure> {
+    let admin = config::read_admin(file)?;
+    let status: Status = block_on(async { Ok(client::get(&admin, "/api/status").await?) })?;
+    if args.json {
+        serde_json::to_writer(&mut *out, &status).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    print(&status, out)?;
+    Ok(())
+}
+
+fn print(status: &Status, out: &mut impl Write) -> std::io::Result<()> {
+    let journal = &status.journal;
+    writeln!(out, "{}", if status.ready { "ready" } else { "not ready: webhooks are refused" })?;
+    let since = journal.oldest_time.as_deref().map(|time| format!(", since {time}")).unwrap_or_default();
+    writeln!(out, "journal: {} events, {} bytes{since}", journal.events, journal.bytes)?;
+    if journal.at_risk > 0 {
+        writeln!(out, "AT RISK: {} bytes wait in memory, the disk cannot be written", journal.at_risk)?;
+    }
+    for (name, source) in &status.sources {
+        let (taken, again, refused) = (source.accepted, source.duplicate, source.rejected);
+        writeln!(out, "source {name}: {taken} accepted, {again} duplicate, {refused} rejected")?;
+    }
+    for (name, sink) in &status.sinks {
+        write!(out, "sink {name}: {} accepted = {} delivered", sink.accepted, sink.delivered)?;
+        for (count, what) in [(sink.dead, "dead"), (sink.pending, "pending"), (sink.filtered, "filtered")] {
+            write!(out, " + {count} {what}")?;
+        }
+        write!(out, " + {} dropped; breaker {}", sink.dropped, sink.breaker)?;
+        if sink.pending > 0 {
+            write!(out, "; oldest pending {:.1} s", sink.oldest_pending_s)?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! What a worker shows of itself while it runs, and what `status` needs of its start. Plain numbers.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+
+use crate::journal::{Counters, Position, SinkState};
+
+/// A breaker's state, for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Breaking {
+    /// Deliveries flow.
+    #[default]
+    Closed,
+    /// None but a probe now and then.
+    Open,
+    /// The probe is under way.
+    HalfOpen,
+}
+
+impl Breaking {
+    /// As `status` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Start {
+    /// Its totals when this life began.
+    totals: Counters,
+    /// What it was owed then of events behind its cursor.
+    owed: u64,
+    /// Its state as last seen in the ledger.
+    last: Option<SinkState>,
+}
+
+/// One sink's book.
+#[derive(Debug, Default)]
+pub struct Book {
+    start: Mutex<Start>,
+    /// Deliveries beyond what the routes of the events' types promised.
+    extra: AtomicU64,
+    breaker: AtomicU8,
+}
+
+/// A sink's figures: `accepted = delivered + dead + pending + filtered + dropped`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// What is settled; `accepted` includes what is pending.
+    pub counters: Counters,
+    /// Accepted, and not settled.
+    pub pending: u64,
+}
+
+impl Book {
+    /// Where the sink stood when this life began, and what it was owed then.
+    pub fn begin(&self, state: Option<SinkState>, owed: u64) {
+        let totals = state.map_or_else(Counters::default, |state| state.counters);
+        *self.start() = Start { totals, owed, last: state };
+    }
+
+    /// An event came to more deliveries than its type promised.
+    pub fn extra(&self, more: u64) {
+        if more > 0 {
+            self.extra.fetch_add(more, Relaxed);
+        }
+    }
+
+    /// What its breaker does now.
+    pub fn breaker(&self, now: Breaking) {
+        self.breaker.store(now as u8, Relaxed);
+    }
+
+    /// What its breaker did last.
+    pub fn breaking(&self) -> Breaking {
+        match self.breaker.load(Relaxed) {
+            0 => Breaking::Closed,
+            1 => Breaking::Open,
+            _ => Breaking::HalfOpen,
+        }
+    }
+
+    /// The sink's figures from what the ledger says now (`None`: it cannot say; what it said last counts) and what was
+    /// appended for the sink in this life.
+    pub fn figures(&self, state: Option<SinkState>, appended: u64) -> Figures {
+        let mut start = self.start();
+        start.last = state.or(start.last);
+        let now = start.last.map_or(start.totals, |state| state.counters);
+        // Appended on the one side, settled on the other; an event may be settled a moment before it is counted.
+        let owed = start.owed + appended + self.extra.load(Relaxed);
+        let pending = owed.saturating_sub(now.accepted.saturating_sub(start.totals.accepted));
+        Figures { counters: Counters { accepted: now.accepted + pending, ..now }, pending }
+    }
+
+    /// Its cursor as last seen.
+    pub fn cursor(&self) -> Option<Position> {
+        self.start().last.map(|state| state.cursor)
+    }
+
+    fn start(&self) -> std::sync::MutexGuard<'_, Start> {
+        // Plain numbers, replaced whole.
+        self.start.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(accepted: u64, delivered: u64) -> Option<SinkState> {
+        let counters = Counters { accepted, delivered, filtered: accepted - delivered, ..Counters::default() };
+        Some(SinkState { cursor: Position { shard: 0, offset: accepted }, counters })
+    }
+
+    #[test]
+    fn what_was_appended_is_pending_until_it_is_settled() {
+        let book = Book::default();
+        book.begin(state(10, 9), 5);
+        let seen = |now, appended| {
+            let figures = book.figures(now, appended);
+            let c = figures.counters;
+            assert_eq!(c.accepted, c.delivered + c.dead + figures.pending + c.filtered + c.dropped);
+            (c.accepted, figures.pending)
+        };
+        assert_eq!(seen(state(10, 9), 0), (15, 5));
+        assert_eq!(seen(state(10, 9), 3), (18, 8));
+        assert_eq!(seen(state(14, 12), 3), (18, 4));
+        assert_eq!(seen(None, 3), (18, 4), "the ledger does not answer");
+        book.extra(2);
+        assert_eq!(seen(state(14, 12), 3), (20, 6), "a transform made more of an event");
+        assert_eq!(seen(state(20, 12), 3), (20, 0));
+        assert_eq!(seen(state(21, 12), 3), (21, 0), "settled before it was counted");
+    }
+}

@@ -1,0 +1,84 @@
+//! The live figures, and that they add up: `accepted = delivered + dead + pending + filtered + dropped`, over kill -9.
+
+use serde_json::Value;
+
+use crate::bodies::numbered;
+use crate::harness::{Callback, House, post_all, until};
+
+fn tables(url: &str) -> String {
+    format!(
+        r#"
+[sinks.archive]
+kind = "file"
+path = "out/all.jsonl"
+[sinks.crm]
+kind = "http"
+url = "{url}"
+retry = {{ initial = "20ms", max = "100ms" }}
+breaker = {{ probe = "20ms", probe_max = "100ms" }}
+[[routes]]
+match = "*"
+to = ["archive", "crm"]
+[[routes]]
+name = "again"
+match = "message_api_*"
+to = ["archive"]
+"#
+    )
+}
+
+/// `status --json`, with no secret in the environment: live verbs need none.
+fn status(house: &House) -> Value {
+    let out = house.command(&["status", "--json"]).env_remove("INTERAKT_WEBHOOK_SECRET").output().unwrap();
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+    let status: Value = serde_json::from_slice(&out.stdout).unwrap();
+    for (name, sink) in status["sinks"].as_object().unwrap() {
+        let n = |key: &str| sink[key].as_u64().unwrap();
+        let parts = n("delivered") + n("dead") + n("pending") + n("filtered") + n("dropped");
+        assert_eq!(n("accepted"), parts, "{name}: {sink}");
+    }
+    status
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_figures_add_up_after_kill_9_and_nothing_owed_is_forgotten() {
+    let callback = Callback::start().await;
+    callback.answer_with(500);
+    let house = House::new(&tables(&callback.url()));
+    for life in 1..=3 {
+        let daemon = house.start();
+        post_all(&daemon.url(), (life * 100..life * 100 + 100).map(numbered)).await;
+        let crm = status(&house)["sinks"]["crm"].clone();
+        assert_eq!((crm["accepted"].as_u64(), crm["pending"].as_u64()), (Some(life * 100), Some(life * 100)), "{crm}");
+        assert!(crm["oldest_pending_s"].as_f64().unwrap() > 0.0, "{crm}");
+        daemon.kill();
+    }
+    let daemon = house.start();
+    until("the breaker is told", || (status(&house)["sinks"]["crm"]["breaker"] != "closed").then_some(())).await;
+    callback.answer_with(200);
+    let settled = until("all is settled", || {
+        let status = status(&house);
+        let is_done = |sink: &str| status["sinks"][sink]["pending"] == 0;
+        (is_done("crm") && is_done("archive")).then_some(status)
+    })
+    .await;
+    assert_eq!(settled["sinks"]["crm"]["delivered"], 300);
+    // The second route names the file again, with the same payload: owed twice, delivered once.
+    let archive = &settled["sinks"]["archive"];
+    assert_eq!(
+        (&archive["accepted"], &archive["delivered"], &archive["filtered"]),
+        (&600.into(), &300.into(), &300.into())
+    );
+    assert_eq!(settled["journal"]["events"], 300);
+    assert_eq!(daemon.terminate(), 0);
+    assert!(!house.path("data/admin.sock").exists());
+}
+
+#[test]
+fn without_a_daemon_status_says_so_and_exits_69() {
+    let house = House::new(&tables("http://127.0.0.1:1/"));
+    let out = house.command(&["status"]).output().unwrap();
+    let told = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(69), "{told}");
+    assert!(told.contains("admin.sock") && told.contains("hookrelay run"), "{told}");
+}
