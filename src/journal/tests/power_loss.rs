@@ -151,8 +151,9 @@ impl Run {
     /// What was told durable is there; what else is there now stays, where its flush did not fail.
     fn found(&mut self, recovered: &Recovered, clean: bool) {
         let Some(all) = self.check(0, 1 << 20) else { return self.after_cut() };
+        // Given-up segments are set aside; rot is only what had been flushed.
         if self.disk.failed_syncs() == 0 {
-            assert_eq!((&recovered.rot[..], &recovered.set_aside[..]), (&[][..], &[][..]), "no flush has failed");
+            assert_eq!(recovered.rot, [], "no flush has failed");
         }
         if clean {
             self.model = all;
