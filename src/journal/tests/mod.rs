@@ -9,6 +9,8 @@ mod finding;
 mod golden;
 mod keeping;
 mod model;
+mod power_loss;
+mod sim;
 
 use std::collections::HashMap;
 use std::future::Future;
