@@ -2,7 +2,7 @@
 //!
 //! Rooms: `load` puts the tables together, each read by the room it belongs to; `sinks` shares a sink's table between
 //! the core and its kind; `interpolate` and `env` fill in `${…}`; `faults`, `place` and `mask` say what is wrong, where,
-//! and without the secrets; `limits` are bounds; `rate` counts in a span of time; `schema` a JSON Schema of it all; `digest` tells whether
+//! and without the secrets; `limits` are bounds; `schema` a JSON Schema of it all; `digest` tells whether
 //! a sink has changed. Pure but for [`read`] and [`RealEnv`]; opens nothing, starts nothing.
 
 mod digest;
@@ -13,7 +13,6 @@ mod limits;
 mod load;
 mod mask;
 mod place;
-mod rate;
 pub mod schema;
 mod sinks;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What holds a sink back, and what goes into the ledger when: dead letters without room.
+//! What holds a sink back, and what goes into the ledger when: dead letters without room, a rate.
 
 use super::*;
 use crate::ledger::{Dead, Room};
@@ -51,4 +51,26 @@ async fn a_dead_letter_goes_into_the_ledger_with_the_cursor_that_passes_it() {
     let journal = running.stop().await;
     assert_eq!(journal.totals(), Counters { accepted: 10, delivered: 9, dead: 1, ..Counters::default() });
     assert_eq!(journal.dead().len(), 1);
+}
+
+#[tokio::test]
+async fn a_rate_spreads_deliveries_retries_included_and_all_arrive() {
+    let (sink, journal) = (Scripted::new(), Memory::new());
+    fill(&journal, 12, 12);
+    let failed = std::sync::atomic::AtomicU32::new(0);
+    sink.judge(move |_| match failed.fetch_add(1, std::sync::atomic::Ordering::SeqCst) % 2 {
+        0 => Outcome::retry("http_5xx", "500"),
+        _ => Outcome::Delivered,
+    });
+    let began = std::time::Instant::now();
+    let keys = DeliveryKeys { rate: Some("50/s".into()), ..keys() };
+    let running = start(&sink, &journal, keys, 10, 4);
+    journal.until("all settled", |j| j.cursor() == 12).await;
+    let took = began.elapsed();
+    running.stop().await;
+    let handed: usize = sink.batches().iter().map(|batch| batch.len()).sum();
+    // No machine is so slow that this would be wrong: what has not been handed over in time comes later.
+    let most = 6 + usize::try_from(took.as_millis() / 20).unwrap();
+    assert!(handed >= 24 && handed <= most, "{handed} in {took:?}");
+    assert_eq!(journal.totals(), Counters { accepted: 12, delivered: 12, ..Counters::default() });
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
-use tracing::warn;
+use tracing::{error, info, warn};
 
+use super::book::Book;
 use super::window::Window;
 use crate::journal::{Journal, JournalError, Position, Settlement};
 use crate::ledger::Room;
@@ -50,6 +51,17 @@ impl Settler {
     /// must not pass them.
     pub fn is_stuck(&self) -> bool {
         !self.next.dead.is_empty() && !self.room.takes(&self.sink)
+    }
+
+    /// Tells when dead letters find no room, and when they do again.
+    pub fn tell_room(&self, book: &Book) {
+        let (sink, stuck) = (&self.sink, self.is_stuck());
+        match (book.stuck(stuck), stuck) {
+            (false, true) => error!(%sink, max_size = self.room.max(),
+                "[dead_letters] has no room for what this sink gives up: it waits; see `hookrelay dead list`"),
+            (true, false) => info!(%sink, "there is room for dead letters again"),
+            _ => {}
+        }
     }
 
     /// Whether a write is under way.

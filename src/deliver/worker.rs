@@ -16,6 +16,7 @@ use super::breaker::{Breaker, Change};
 use super::config::{DeliveryKeys, Ordering};
 use super::flight::{Flights, Landed, Shared};
 use super::lanes::{FirstTry, Item, Lanes, Place};
+use super::pace::{Pace, Rate};
 use super::settler::Settler;
 use super::verdict::{self, Bench, Verdict};
 use super::window::{End, Passed, Window};
@@ -76,6 +77,7 @@ struct Worker {
     /// Of the last event.
     texts: event::Texts,
     breaker: Breaker,
+    pace: Pace,
     flights: Flights,
     settler: Settler,
     reading: Option<Reading>,
@@ -132,6 +134,7 @@ impl Worker {
             lanes: Lanes::new(ordered),
             texts: event::Texts::default(),
             breaker: Breaker::new(spec.keys.breaker),
+            pace: Pace::new(spec.keys.rate.as_deref().and_then(Rate::parse), Instant::now()),
             flights: Flights::default(),
             settler: Settler::new(Arc::clone(&journal), &spec.name, &spec.room, cursor),
             journal,
@@ -290,12 +293,13 @@ impl Worker {
         self.lanes.wake(now);
         // First: where what was given up finds no room, nothing more is tried.
         let due = self.settler.due(&mut self.window, now);
-        self.log_room(self.settler.is_stuck());
+        self.settler.tell_room(&self.spec.book);
         if self.breaker.is_closed() {
             self.dispatch(now);
         } else if self.breaker.probe_at().is_some_and(|at| at <= now)
             && self.flights.is_empty()
             && !self.settler.is_full()
+            && self.pace.room(now) > 0
         {
             self.probe(now);
         }
@@ -305,20 +309,29 @@ impl Worker {
         }
         let gate = if self.breaker.is_closed() { self.lanes.next_due() } else { self.breaker.probe_at() };
         let idle = now + Duration::from_secs(3600);
-        [gate, self.linger_until, due].into_iter().flatten().filter(|at| *at > now).min().unwrap_or(idle)
+        [gate, self.linger_until, due, self.pace.next(now)]
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > now)
+            .min()
+            .unwrap_or(idle)
     }
 
     fn dispatch(&mut self, now: Instant) {
         let Some(sink) = self.sink.clone() else { return };
         while self.flights.len() < self.spec.limits.concurrency && self.lanes.ready() > 0 && !self.settler.is_full() {
-            if self.lanes.ready() < self.spec.limits.max_events {
+            let most = self.spec.limits.max_events.min(self.pace.room(now));
+            if most == 0 {
+                return;
+            }
+            if self.lanes.ready() < most {
                 let until = *self.linger_until.get_or_insert(now + self.spec.limits.linger);
                 if now < until {
                     return;
                 }
             }
             self.linger_until = None;
-            let items = self.lanes.take(self.spec.limits.max_events, self.spec.limits.max_bytes);
+            let items = self.lanes.take(most, self.spec.limits.max_bytes);
             self.launch(&sink, items, false);
         }
         if self.lanes.ready() == 0 {
@@ -345,6 +358,7 @@ impl Worker {
             return;
         }
         let now = Instant::now();
+        self.pace.took(items.len(), now);
         let first =
             FirstTry { at: now, wall: Timestamp::now().as_microsecond(), open_before: self.breaker.time_open(now) };
         for item in &mut items {
@@ -448,17 +462,6 @@ impl Worker {
             Change::Opened(why) => warn!(sink = %self.spec.name, reason = why.code, detail = %why.detail,
                 "the sink does not take deliveries; holding them back and probing"),
             Change::Closed => info!(sink = %self.spec.name, "the sink takes deliveries again"),
-        }
-    }
-
-    /// Tells when dead letters find no room, and when they do again.
-    fn log_room(&self, stuck: bool) {
-        let name = &self.spec.name;
-        match (self.spec.book.stuck(stuck), stuck) {
-            (false, true) => error!(sink = %name, max_size = self.spec.room.max(),
-                "[dead_letters] has no room for what this sink gives up: it waits; see `hookrelay dead list`"),
-            (true, false) => info!(sink = %name, "there is room for dead letters again"),
-            _ => {}
         }
     }
 
