@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{self, Failure, check, explain, kinds, run, schema, send, status, test};
+use crate::commands::{self, Failure, check, dead, explain, kinds, run, schema, send, status, test};
 use crate::config::{self, Config};
 use crate::exit;
 use crate::registry::KINDS;
@@ -58,6 +58,9 @@ pub enum Command {
     /// Live figures of the running daemon: journal, sources, sinks
     #[command(after_help = status::HELP)]
     Status(status::StatusArgs),
+    /// Dead letters: list, show, retry, drop
+    #[command(subcommand, after_help = dead::HELP)]
+    Dead(dead::DeadVerb),
     /// Lists the kinds of sinks and sources and the built-in transforms
     Kinds(kinds::KindsArgs),
     /// Prints a JSON Schema of config.toml, for editors that complete and check it
@@ -84,6 +87,7 @@ impl Cli {
             Command::Test(args) => test::run(&self.read()?, args, out),
             Command::Send(args) => send::run(&self.read()?, args, out),
             Command::Status(args) => status::run(&self.file()?, args, out),
+            Command::Dead(verb) => dead::run(&self.file()?, verb, out),
             Command::Kinds(args) => kinds::run(args, out),
             Command::Schema => schema::run(out),
             Command::JqWorker => Ok(jq::child::serve()?),

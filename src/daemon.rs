@@ -5,6 +5,7 @@
 //! READY is said when they have. The addresses are taken at the very beginning, when a fault costs nothing yet, but they
 //! listen last: no client gets a connection that a start which fails would reset.
 
+mod dead;
 mod panel;
 mod sinks;
 mod store;
@@ -98,6 +99,7 @@ pub async fn run(config: Config, stop: impl Future<Output = &'static str>) -> Re
         info!(address = %listener.local_addr().map_err(DaemonError::Runtime)?, "listening");
     }
 
+    let keeper = tokio::spawn(dead::keep(Arc::clone(&store.ledger), config.dead_letters.max_age.0));
     let desk = Arc::new(Desk::new(&config, &store, &front, &books));
     // Without it webhooks are taken all the same: a disk without room for a socket must not refuse them.
     let admin = Listener::start(&config.admin, desk.clone()).inspect_err(|error| error!(%error, "no live verbs")).ok();
@@ -107,6 +109,7 @@ pub async fn run(config: Config, stop: impl Future<Output = &'static str>) -> Re
         Ok(signal) => info!(signal, "stopping: sinks first, webhooks are still taken"),
         Err(reason) => error!(%reason, "stopping: the sinks cannot be started"),
     }
+    keeper.abort();
     sinks.stop().await;
     store.ledger.close();
     desk.stopping();

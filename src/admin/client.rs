@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::Method;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::config::{AdminConfig, Listen, short_path};
@@ -39,6 +41,19 @@ pub enum AskError {
 /// # Errors
 /// [`AskError`].
 pub async fn get<T: DeserializeOwned>(config: &AdminConfig, path: &str) -> Result<T, AskError> {
+    ask(config, Method::GET, path, &()).await
+}
+
+/// The same with a question, as JSON; none where it is `()`.
+///
+/// # Errors
+/// [`AskError`].
+pub async fn ask<T: DeserializeOwned>(
+    config: &AdminConfig,
+    method: Method,
+    path: &str,
+    question: &impl Serialize,
+) -> Result<T, AskError> {
     let at = match &config.listen {
         Listen::Unix(path) => path.display().to_string(),
         Listen::Tcp(address) => address.clone(),
@@ -55,9 +70,13 @@ pub async fn get<T: DeserializeOwned>(config: &AdminConfig, path: &str) -> Resul
         Listen::Tcp(address) => host.clone_from(address),
     }
     let client = client.build().map_err(|error| nobody(error.to_string()))?;
-    let mut request = client.get(format!("http://{host}{path}"));
+    let mut request = client.request(method, format!("http://{host}{path}"));
     if let Some(token) = &config.token {
         request = request.bearer_auth(token.expose());
+    }
+    let question = serde_json::to_vec(question).map_err(|error| nobody(error.to_string()))?;
+    if question != b"null" {
+        request = request.body(question);
     }
     let answer = request.send().await.map_err(|error| nobody(cause(&error)))?;
     let status = answer.status().as_u16();

@@ -4,20 +4,23 @@
 //! It runs on a thread of its own, so that neither a slow client nor a slow answer touches the webhooks. It knows how
 //! questions come in and answers go out; what they say comes from the [`Panel`], which the daemon implements.
 //!
-//! Rooms: [`config`] the table, `listener` the socket and the thread, `service` paths and statuses, [`status`] the
-//! shapes, [`client`] the verbs' side.
+//! Rooms: [`config`] the table, `listener` the socket and the thread, `service` paths and statuses, `verbs`
+//! those that carry a question, [`status`] and [`dead`] the shapes, [`client`] the verbs' side.
 
 pub mod client;
 pub mod config;
+pub mod dead;
 mod listener;
 mod service;
 pub mod status;
 #[cfg(test)]
 mod tests;
+mod verbs;
 
 pub use config::{AdminConfig, AdminKeys, Listen};
 pub use listener::{AdminError, Listener};
 pub use status::{Readiness, Status};
+pub use verbs::Refusal;
 
 /// What can be asked of the daemon.
 #[async_trait::async_trait]
@@ -26,4 +29,8 @@ pub trait Panel: Send + Sync + 'static {
     fn readiness(&self) -> Readiness;
     /// All figures. Waits for the ledger at most.
     async fn status(&self) -> Status;
+    /// A page of dead letters.
+    async fn dead(&self, ask: dead::DeadAsk) -> Result<dead::DeadPage, Refusal>;
+    /// Changes a page of dead letters; durable when this returns.
+    async fn change_dead(&self, ask: dead::DeadAsk, act: dead::DeadAct) -> Result<dead::DeadDone, Refusal>;
 }

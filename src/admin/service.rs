@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::Panel;
+use super::{Panel, verbs};
 
 /// An answer that takes longer is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ impl Service {
     }
 }
 
-type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Full<Bytes>>;
 
 pub(super) async fn answer(service: Service, request: Request<Incoming>) -> Result<Answer, Infallible> {
     let late = |_| Ok(refusal(StatusCode::SERVICE_UNAVAILABLE, "no answer in time: the disk may hang"));
@@ -65,11 +65,13 @@ async fn route(service: &Service, request: Request<Incoming>) -> Answer {
             answer.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
             answer
         }
-        _ => refusal(StatusCode::NOT_FOUND, "there is nothing at this path"),
+        _ => verbs::answer(&*service.panel, request)
+            .await
+            .unwrap_or_else(|| refusal(StatusCode::NOT_FOUND, "there is nothing at this path")),
     }
 }
 
-fn json(status: StatusCode, body: &impl Serialize) -> Answer {
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
     let (status, bytes) = match serde_json::to_vec(body) {
         Ok(bytes) => (status, bytes),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string().into_bytes()),
@@ -80,6 +82,6 @@ fn json(status: StatusCode, body: &impl Serialize) -> Answer {
     answer
 }
 
-fn refusal(status: StatusCode, why: &str) -> Answer {
+pub(super) fn refusal(status: StatusCode, why: &str) -> Answer {
     json(status, &serde_json::json!({ "error": why }))
 }

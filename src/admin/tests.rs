@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use sink_api::Secret;
 
-use super::client::{AskError, get};
+use super::client::{AskError, ask, get};
+use super::dead::{DeadAct, DeadAsk, DeadDone, DeadPage};
 use super::status::JournalStatus;
-use super::{AdminConfig, Listen, Listener, Panel, Readiness, Status};
+use super::{AdminConfig, Listen, Listener, Panel, Readiness, Refusal, Status};
 
 struct Fixed(bool);
 
@@ -15,6 +16,20 @@ struct Fixed(bool);
 impl Panel for Fixed {
     fn readiness(&self) -> Readiness {
         Readiness { ready: self.0, at_risk: 7 }
+    }
+
+    async fn dead(&self, ask: DeadAsk) -> Result<DeadPage, Refusal> {
+        match ask.sink.as_deref() {
+            Some("crm") => Ok(DeadPage { letters: vec![], next: Some(("crm".into(), "a".into())) }),
+            other => Err(Refusal::Question(format!("no sink {other:?}"))),
+        }
+    }
+
+    async fn change_dead(&self, ask: DeadAsk, act: DeadAct) -> Result<DeadDone, Refusal> {
+        if act == DeadAct::Drop {
+            return Err(Refusal::Unable("the disk is full".into()));
+        }
+        Ok(DeadDone { letters: ask.ids.len() as u64, next: None })
     }
 
     async fn status(&self) -> Status {
@@ -86,5 +101,33 @@ async fn over_tcp_the_token_is_demanded() {
         assert!(matches!(error, AskError::Refused { status: 401, .. }), "{error}");
     }
     get::<serde_json::Value>(&with(None), "/healthz").await.unwrap();
+    listener.stop();
+}
+
+#[tokio::test]
+async fn questions_reach_the_panel_whole_and_refusals_come_back_with_their_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin.sock");
+    let (listener, on) = (Listener::start(&on(&path), Arc::new(Fixed(true))).unwrap(), on(&path));
+    let of = |sink: &str| DeadAsk { sink: Some(sink.into()), ids: vec!["a".into(), "b".into()], ..DeadAsk::default() };
+    let page: DeadPage = ask(&on, http::Method::GET, "/api/dead", &of("crm")).await.unwrap();
+    assert_eq!(page.next, Some(("crm".into(), "a".into())));
+    let done: DeadDone = ask(&on, http::Method::POST, "/api/dead/retry", &of("crm")).await.unwrap();
+    assert_eq!(done.letters, 2);
+    let refused =
+        async |method, path, question: &serde_json::Value| match ask::<DeadDone>(&on, method, path, question).await {
+            Err(AskError::Refused { status, why, .. }) => (status, why),
+            other => panic!("{other:?}"),
+        };
+    let other = serde_json::json!({ "sink": "other" });
+    let (status, why) = refused(http::Method::GET, "/api/dead", &other).await;
+    assert!(status == 400 && why.contains("other"), "{status} {why}");
+    let (status, why) = refused(http::Method::POST, "/api/dead/drop", &other).await;
+    assert!(status == 503 && why.contains("disk"), "{status} {why}");
+    let (status, why) = refused(http::Method::POST, "/api/dead/retry", &serde_json::json!({ "sinks": "crm" })).await;
+    assert!(status == 400 && why.contains("sinks"), "a misspelt filter must not widen it: {status} {why}");
+    assert_eq!(refused(http::Method::GET, "/api/dead/drop", &other).await.0, 405);
+    let large = serde_json::json!({ "sink": "x".repeat(2 << 20) });
+    assert!(ask::<DeadPage>(&on, http::Method::GET, "/api/dead", &large).await.is_err(), "it is not read to its end");
     listener.stop();
 }

@@ -4,6 +4,7 @@
 //! What is printed for the reader goes to `out` (standard output); remarks go to standard error.
 
 pub mod check;
+pub mod dead;
 pub mod explain;
 pub mod kinds;
 mod rules;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sink_api::{Defaults, Fault, Size};
 
-use super::later;
+use crate::deliver::Rate;
 use crate::deliver::config::DeliveryKeys;
 use crate::journal::JournalConfig;
 
@@ -65,7 +65,7 @@ pub(super) fn delivery(keys: &DeliveryKeys, limits: &Defaults) -> Vec<Fault> {
     if breaker.probe > breaker.probe_max {
         faults.push(Fault::at_key("breaker.probe_max", "`breaker.probe_max` is shorter than `breaker.probe`"));
     }
-    if keys.rate.as_deref().is_some_and(|rate| !later::is_rate(rate)) {
+    if keys.rate.as_deref().is_some_and(|rate| Rate::parse(rate).is_none()) {
         faults.push(Fault::at_key("rate", "`rate` is not a rate, expected a count and a unit such as \"300/min\""));
     }
     faults

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use sink_api::fault::nearest;
-use sink_api::{Fault, Settings, SinkKind, Size};
+use sink_api::{Settings, SinkKind, Size};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -14,11 +14,12 @@ use super::env::Env;
 use super::faults::{Faults, Report};
 use super::interpolate::Filler;
 use super::sinks::{self, SinkEntry, a};
-use super::{Config, Source, later, limits, place};
+use super::{Config, Source, limits, place};
 use crate::admin::{AdminConfig, AdminKeys};
 use crate::ingress::check::{check_server, check_source, check_sources, lacks_secret};
 use crate::ingress::config::{ServerConfig, SourceConfig};
 use crate::journal::JournalConfig;
+use crate::ledger::DeadLetterKeys;
 use crate::route::cases::Case;
 use crate::route::{INTERNAL_SOURCE, JqEval, RouteConfig, RuleSet};
 
@@ -107,6 +108,16 @@ impl<'t> Loader<'t> {
         keys.resolve(&self.base_dir, data_dir)
     }
 
+    /// `[dead_letters]`.
+    fn dead_letters(&mut self) -> DeadLetterKeys {
+        let Some((table, header)) = self.take("dead_letters") else { return DeadLetterKeys::default() };
+        let Some((keys, kept)) = self.read::<DeadLetterKeys>("dead_letters", (table, header.clone())) else {
+            return DeadLetterKeys::default();
+        };
+        self.report.faults("dead_letters", keys.check(), &kept, &header);
+        keys
+    }
+
     fn load(mut self, file: &Path) -> Result<Config, Faults> {
         self.unknown_tables();
         let data_dir = self.data_dir();
@@ -117,7 +128,7 @@ impl<'t> Loader<'t> {
         let (sinks, sink_names) = self.sinks();
         let (rules, routes) = self.routes(&source_names, &sink_names, &sinks);
         let tests = self.tests(&source_names, &sink_names);
-        self.later();
+        let dead_letters = self.dead_letters();
         if self.report.has_errors() {
             return self.report.finish().and_then(|_| Err(Faults::of_file(file, "is refused")));
         }
@@ -131,6 +142,7 @@ impl<'t> Loader<'t> {
             server,
             journal,
             admin,
+            dead_letters,
             sources: sources.into_iter().map(|(name, config)| Source { name, config }).collect(),
             sinks,
             routes,
@@ -370,20 +382,6 @@ impl<'t> Loader<'t> {
                 let message = format!("`{name}` is {}, expected tables [[{name}]]", a(&other));
                 self.report.error("", span, message, Some(format!("write [[{name}]] with two brackets")));
                 vec![]
-            }
-        }
-    }
-
-    /// What comes with later versions: read, checked, and of no effect.
-    fn later(&mut self) {
-        type Shape = fn(Settings<'_>) -> Result<(), Vec<Fault>>;
-        let mut tables: Vec<(&str, Table<'t>, Shape)> = Vec::new();
-        tables.extend(self.take("dead_letters").map(|table| ("dead_letters", table, later::dead_letters as Shape)));
-        for (name, (table, header), shape) in tables {
-            let kept = table.get_ref().clone();
-            match shape(Settings::new(table)) {
-                Err(faults) => self.report.faults(name, faults, &kept, &header),
-                Ok(()) => self.report.warning("", header, format!("`{name}` has no effect in this version"), None),
             }
         }
     }

@@ -2,14 +2,13 @@
 //!
 //! Rooms: `load` puts the tables together, each read by the room it belongs to; `sinks` shares a sink's table between
 //! the core and its kind; `interpolate` and `env` fill in `${…}`; `faults`, `place` and `mask` say what is wrong, where,
-//! and without the secrets; `limits` are bounds; `later` what this version reads and does not do; `schema` a JSON Schema of it all; `digest` tells whether
+//! and without the secrets; `limits` are bounds; `schema` a JSON Schema of it all; `digest` tells whether
 //! a sink has changed. Pure but for [`read`] and [`RealEnv`]; opens nothing, starts nothing.
 
 mod digest;
 mod env;
 mod faults;
 mod interpolate;
-mod later;
 mod limits;
 mod load;
 mod mask;
@@ -35,6 +34,7 @@ pub use sinks::SinkEntry;
 use crate::admin::AdminConfig;
 use crate::ingress::config::{ServerConfig, SourceConfig};
 use crate::journal::JournalConfig;
+use crate::ledger::DeadLetterKeys;
 use crate::route::cases::Case;
 use crate::route::{RouteConfig, RuleSet};
 
@@ -56,6 +56,8 @@ pub struct Config {
     pub journal: JournalConfig,
     /// The admin listener.
     pub admin: AdminConfig,
+    /// Bounds of dead letters.
+    pub dead_letters: DeadLetterKeys,
     /// The sources, in file order. At least one.
     pub sources: Vec<Source>,
     /// The sinks, in file order.

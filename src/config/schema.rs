@@ -8,7 +8,6 @@ use serde_json::{Map, Value, json};
 use sink_api::{At, Fault, Settings, SinkKind};
 use toml::de::DeTable;
 
-use super::later;
 use crate::deliver::config::DeliveryKeys;
 use crate::ingress::config::{ServerConfig, SourceConfig};
 use crate::ingress::kinds::{COMMON, KindInfo, SOURCE_KINDS};
@@ -40,7 +39,7 @@ pub fn schema(kinds: &[SinkKind]) -> Value {
             "server": table(&ask::<ServerConfig>),
             "journal": table(&ask::<JournalConfig>),
             "admin": table(&ask::<crate::admin::AdminKeys>),
-            "dead_letters": table(&|settings| later::dead_letters(settings).err().unwrap_or_default()),
+            "dead_letters": table(&ask::<crate::ledger::DeadLetterKeys>),
             "sources": named(SOURCE_KINDS.iter().map(|info| (info.name, source(info))).collect()),
             "sinks": named(kinds.iter().map(|kind| (kind.name, sink(kind))).collect()),
             "routes": { "type": "array", "items": table(&ask::<RouteConfig>) },

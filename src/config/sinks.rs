@@ -131,7 +131,7 @@ fn suggest(fault: Fault, kept: &DeTable<'_>) -> Fault {
 }
 
 fn warn_of_later(entry: &SinkEntry, place: &str, kept: &DeTable<'_>, header: &Range<usize>, report: &mut Report<'_>) {
-    for (key, is_set) in [("parked_max", entry.keys.parked_max.is_some()), ("rate", entry.keys.rate.is_some())] {
+    for (key, is_set) in [("parked_max", entry.keys.parked_max.is_some())] {
         if is_set {
             let span = kept.get(key).map_or_else(|| header.clone(), Spanned::span);
             report.warning(place, span, format!("`{key}` has no effect in this version"), None);

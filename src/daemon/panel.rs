@@ -7,14 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use sink_api::Timestamp;
 
+use super::dead;
 use super::store::Store;
+use crate::admin::dead::{DeadAct, DeadAsk, DeadDone, DeadPage};
 use crate::admin::status::{JournalStatus, SinkStatus, SourceStatus};
-use crate::admin::{Panel, Readiness, Status};
+use crate::admin::{Panel, Readiness, Refusal, Status};
 use crate::config::Config;
 use crate::deliver::{Appended, Book, Figures};
 use crate::ingress::Ingress;
 use crate::journal::local::LocalJournal;
 use crate::journal::{Journal, Position};
+use crate::ledger::Ledger;
 use crate::route::RuleSet;
 
 /// How far past a sink's cursor is looked for the oldest event it is owed.
@@ -23,6 +26,7 @@ const LOOK_AHEAD: u64 = 1 << 20;
 /// The daemon's rooms, as far as they can be asked.
 pub(super) struct Desk {
     journal: Arc<LocalJournal>,
+    ledger: Arc<Ledger>,
     front: Arc<Ingress>,
     rules: Arc<RuleSet>,
     books: Arc<Books>,
@@ -76,12 +80,22 @@ impl Panel for Desk {
         }
         status
     }
+
+    async fn dead(&self, ask: DeadAsk) -> Result<DeadPage, Refusal> {
+        dead::list(&self.ledger, ask).await
+    }
+
+    async fn change_dead(&self, ask: DeadAsk, act: DeadAct) -> Result<DeadDone, Refusal> {
+        let sinks: Vec<String> = self.books.sinks.iter().map(|(name, _)| name.clone()).collect();
+        dead::change(&self.ledger, ask, act, &sinks).await
+    }
 }
 
 impl Desk {
     pub fn new(config: &Config, store: &Store, front: &Arc<Ingress>, books: &Arc<Books>) -> Self {
         Self {
             journal: Arc::clone(&store.journal),
+            ledger: Arc::clone(&store.ledger),
             front: Arc::clone(front),
             rules: Arc::clone(&config.rules),
             books: Arc::clone(books),

@@ -80,7 +80,7 @@ impl Sinks {
             let stood = store.journal.owed(cursor, store.begun).await?;
             let owed = |c: &TypeCount| c.events * u64::from(config.rules.owed(&sink.name, &c.source, &c.kind));
             book.begin(state, stood.iter().map(owed).sum());
-            ready.push((sink, cursor, sink.keys.enabled.then(|| spec(config, sink, book)).transpose()?));
+            ready.push((sink, cursor, sink.keys.enabled.then(|| spec(config, sink, book, store)).transpose()?));
         }
         // From here on nothing fails and nothing waits.
         for (sink, cursor, spec) in ready {
@@ -105,7 +105,7 @@ impl Sinks {
     }
 }
 
-fn spec(config: &Config, sink: &SinkEntry, book: &Arc<Book>) -> Result<Spec, DaemonError> {
+fn spec(config: &Config, sink: &SinkEntry, book: &Arc<Book>, store: &Store) -> Result<Spec, DaemonError> {
     let context = SinkContext {
         name: sink.name.clone(),
         base_dir: config.base_dir.clone(),
@@ -120,5 +120,6 @@ fn spec(config: &Config, sink: &SinkEntry, book: &Arc<Book>) -> Result<Spec, Dae
         limits: sink.limits,
         context,
         book: Arc::clone(book),
+        room: Arc::clone(store.ledger.room()),
     })
 }

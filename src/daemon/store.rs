@@ -29,7 +29,7 @@ impl Store {
     /// Opens the journal. The ledger is not open yet.
     pub fn open(config: &Config) -> Result<Self, DaemonError> {
         let path = config.data_dir.join("ledger.db");
-        let ledger = Arc::new(Ledger::default());
+        let ledger = Arc::new(Ledger::bounded(config.dead_letters.max_size.0));
         let size = {
             let path = path.clone();
             move || ledger_size(&path)

@@ -1,6 +1,6 @@
 //! What a worker shows of itself while it runs, and what `status` needs of its start. Plain numbers.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use crate::journal::{Counters, Position, SinkState};
@@ -45,6 +45,7 @@ pub struct Book {
     /// Deliveries beyond what the routes of the events' types promised.
     extra: AtomicU64,
     breaker: AtomicU8,
+    stuck: AtomicBool,
 }
 
 /// A sink's figures: `accepted = delivered + dead + pending + filtered + dropped`.
@@ -84,6 +85,16 @@ impl Book {
         }
     }
 
+    /// Whether it waits for room for dead letters; gives what it said before.
+    pub fn stuck(&self, now: bool) -> bool {
+        self.stuck.swap(now, Relaxed)
+    }
+
+    /// Whether it did when it said so last.
+    pub fn is_stuck(&self) -> bool {
+        self.stuck.load(Relaxed)
+    }
+
     /// The sink's figures from what the ledger says now (`None`: it cannot say; what it said last counts) and what was
     /// appended for the sink in this life.
     pub fn figures(&self, state: Option<SinkState>, appended: u64) -> Figures {
@@ -92,8 +103,10 @@ impl Book {
         let now = start.last.map_or(start.totals, |state| state.counters);
         // Appended on the one side, settled on the other; an event may be settled a moment before it is counted.
         let owed = start.owed + appended + self.extra.load(Relaxed);
-        let pending = owed.saturating_sub(now.accepted.saturating_sub(start.totals.accepted));
-        Figures { counters: Counters { accepted: now.accepted + pending, ..now }, pending }
+        let behind = owed.saturating_sub(now.accepted.saturating_sub(start.totals.accepted));
+        // The cursor is past these, and they are held in the ledger: dead letters to be delivered after all.
+        let held = now.accepted.saturating_sub(now.delivered + now.dead + now.filtered + now.dropped);
+        Figures { counters: Counters { accepted: now.accepted + behind, ..now }, pending: behind + held }
     }
 
     /// Its cursor as last seen.
@@ -134,5 +147,14 @@ mod tests {
         assert_eq!(seen(state(14, 12), 3), (20, 6), "a transform made more of an event");
         assert_eq!(seen(state(20, 12), 3), (20, 0));
         assert_eq!(seen(state(21, 12), 3), (21, 0), "settled before it was counted");
+    }
+
+    #[test]
+    fn a_dead_letter_that_is_to_be_delivered_after_all_is_pending() {
+        let book = Book::default();
+        book.begin(state(10, 9), 5);
+        let counters = Counters { accepted: 12, delivered: 9, dead: 1, ..Counters::default() };
+        let figures = book.figures(Some(SinkState { cursor: Position { shard: 0, offset: 9 }, counters }), 0);
+        assert_eq!((figures.pending, figures.counters.accepted), (3 + 2, 15));
     }
 }

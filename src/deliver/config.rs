@@ -99,7 +99,7 @@ pub struct DeliveryKeys {
     pub timeout: Period,
     /// Room for parked deliveries. Read and checked; parking comes with a later version.
     pub parked_max: Option<Size>,
-    /// Most deliveries in a span of time (`300/min`). Read and checked; comes with a later version.
+    /// Most deliveries handed to the sink in a span of time (`300/min`), evenly spread, retries included.
     pub rate: Option<String>,
 }
 

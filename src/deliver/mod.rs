@@ -6,7 +6,7 @@
 //! Rooms, in the order of an event's way: `first` where a sink begins, `asking` what jq is asked about events
 //! that were read, `worker` the loop (reading, routing, delivering), `lanes` what waits
 //! per key, `flight` batches under way, `verdict` what an outcome leads to, `window` how far the cursor may move,
-//! `settler` its way into the ledger. `appended` and `book` are what `status` reads. Pure helpers: `backoff`, `breaker`.
+//! `settler` its way into the ledger. `appended` and `book` are what `status` reads. Pure helpers: `backoff`, `breaker`, `pace`.
 
 mod appended;
 mod asking;
@@ -17,6 +17,7 @@ pub mod config;
 mod first;
 mod flight;
 mod lanes;
+mod pace;
 mod settler;
 mod verdict;
 mod window;
@@ -26,6 +27,7 @@ pub use appended::Appended;
 pub use book::{Book, Breaking, Figures};
 pub use config::DeliveryKeys;
 pub use first::first_cursors;
+pub use pace::Rate;
 pub use worker::{Spec, run};
 
 #[cfg(test)]

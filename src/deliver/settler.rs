@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
-use tracing::warn;
+use tracing::{error, info, warn};
 
+use super::book::Book;
 use super::window::Window;
-use crate::journal::{DeadLetter, Journal, JournalError, Position, Settlement};
+use crate::journal::{Journal, JournalError, Position, Settlement};
+use crate::ledger::Room;
 
 /// How often a sink's steps are made durable while it is busy. What was delivered since is delivered again after a kill.
 pub const INTERVAL: Duration = Duration::from_millis(200);
@@ -15,6 +17,8 @@ pub const INTERVAL: Duration = Duration::from_millis(200);
 pub const EVENTS: u64 = 1000;
 /// Dead letters that may wait for the ledger; beyond, the sink pauses.
 pub const MAX_DEAD_WAITING: usize = 1000;
+/// How often room for dead letters is looked for where there was none.
+const ROOM_PAUSE: Duration = Duration::from_millis(250);
 
 type Written = (Settlement, Result<(), JournalError>);
 
@@ -22,6 +26,7 @@ type Written = (Settlement, Result<(), JournalError>);
 pub struct Settler {
     journal: Arc<dyn Journal>,
     sink: String,
+    room: Arc<Room>,
     durable: Position,
     next: Settlement,
     writing: Option<JoinHandle<Written>>,
@@ -31,19 +36,32 @@ pub struct Settler {
 
 impl Settler {
     /// Starts from the sink's durable cursor.
-    pub fn new(journal: Arc<dyn Journal>, sink: &str, durable: Position) -> Self {
+    pub fn new(journal: Arc<dyn Journal>, sink: &str, room: &Arc<Room>, durable: Position) -> Self {
         let next = Settlement { sink: sink.to_owned(), ..Settlement::default() };
-        Self { journal, sink: sink.to_owned(), durable, next, writing: None, last: None, failing: false }
-    }
-
-    /// Adds a dead letter to the next step.
-    pub fn bury(&mut self, letter: DeadLetter) {
-        self.next.dead.push(letter);
+        let (sink, room) = (sink.to_owned(), Arc::clone(room));
+        Self { journal, sink, room, durable, next, writing: None, last: None, failing: false }
     }
 
     /// Whether so many dead letters wait that no more may be made.
     pub fn is_full(&self) -> bool {
-        self.next.dead.len() >= MAX_DEAD_WAITING
+        self.next.dead.len() >= MAX_DEAD_WAITING || self.is_stuck()
+    }
+
+    /// Whether dead letters wait for room (`[dead_letters] max_size`). Until there is some nothing is settled: the cursor
+    /// must not pass them.
+    pub fn is_stuck(&self) -> bool {
+        !self.next.dead.is_empty() && !self.room.takes(&self.sink)
+    }
+
+    /// Tells when dead letters find no room, and when they do again.
+    pub fn tell_room(&self, book: &Book) {
+        let (sink, stuck) = (&self.sink, self.is_stuck());
+        match (book.stuck(stuck), stuck) {
+            (false, true) => error!(%sink, max_size = self.room.max(),
+                "[dead_letters] has no room for what this sink gives up: it waits; see `hookrelay dead list`"),
+            (true, false) => info!(%sink, "there is room for dead letters again"),
+            _ => {}
+        }
     }
 
     /// Whether a write is under way.
@@ -52,7 +70,9 @@ impl Settler {
     }
 
     fn gather(&mut self, window: &mut Window) -> bool {
-        self.next.delta.add(&window.take_passed());
+        let passed = window.take_passed();
+        self.next.delta.add(&passed.tally);
+        self.next.dead.extend(passed.dead);
         let cursor = window.cursor();
         self.next.cursor = (cursor != self.durable).then_some(cursor);
         self.next.cursor.is_some() || !self.next.dead.is_empty()
@@ -62,7 +82,15 @@ impl Settler {
     pub fn due(&mut self, window: &mut Window, now: Instant) -> Option<Instant> {
         let many = self.next.delta.accepted >= EVENTS && !self.failing;
         let regular = self.last.map_or(now, |last| last + INTERVAL);
-        (!self.is_busy() && self.gather(window)).then_some(if many { now } else { regular })
+        let is_something = self.gather(window);
+        if self.is_busy() || !is_something {
+            return None;
+        }
+        Some(match self.is_stuck() {
+            true => now + ROOM_PAUSE,
+            false if many => now,
+            false => regular,
+        })
     }
 
     /// Starts writing the next step.
@@ -105,7 +133,8 @@ impl Settler {
         if self.is_busy() {
             self.written().await;
         }
-        if self.gather(window) {
+        // What has no room is delivered again, and given up again, in the next life.
+        if self.gather(window) && !self.is_stuck() {
             self.start(Instant::now());
             self.written().await;
         }

@@ -149,7 +149,6 @@ struct Running {
     journal: Arc<Memory>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
-    _state: tempfile::TempDir,
 }
 
 impl Running {
@@ -167,24 +166,33 @@ fn keys() -> DeliveryKeys {
 }
 
 fn start(sink: &Scripted, journal: &Arc<Memory>, keys: DeliveryKeys, max_events: usize, concurrency: usize) -> Running {
-    let state = tempfile::tempdir().unwrap();
-    let spec = Spec {
+    launch(spec(sink, keys, max_events, concurrency), journal)
+}
+
+fn spec(sink: &Scripted, keys: DeliveryKeys, max_events: usize, concurrency: usize) -> Spec {
+    // The scripted sink touches no file.
+    let state = std::path::PathBuf::from("/nonexistent");
+    Spec {
         book: Arc::default(),
+        room: Arc::default(),
         name: "crm".into(),
         config: Arc::from(sink.config()) as Arc<dyn SinkConfig>,
         keys,
         limits: Defaults { max_events, max_bytes: 1 << 20, linger: Duration::from_millis(1), concurrency },
         context: SinkContext {
             name: "crm".into(),
-            base_dir: state.path().into(),
-            state_dir: state.path().into(),
+            base_dir: state.clone(),
+            state_dir: state,
             floor: DiskFloor::default(),
         },
-    };
+    }
+}
+
+fn launch(spec: Spec, journal: &Arc<Memory>) -> Running {
     let (stop, stopped) = watch::channel(false);
     let journal = Arc::clone(journal);
     let task = tokio::spawn(run(spec, at(0), rules(), journal.clone(), stopped, Duration::from_millis(50)));
-    Running { journal, stop, task, _state: state }
+    Running { journal, stop, task }
 }
 
 /// Everything goes to `crm`, untouched.
@@ -476,3 +484,6 @@ async fn without_order_a_failing_delivery_holds_up_no_other_of_its_key() {
     journal.until("all settled", |j| j.cursor() == 10).await;
     running.stop().await;
 }
+
+#[path = "holding_tests.rs"]
+mod holding;

@@ -1,26 +1,42 @@
 //! Which events of a sink are read but not settled, and so how far its cursor may move. Pure.
 //!
-//! An event's counts travel with the cursor: they are added when the cursor passes it, so that an event delivered again
-//! after a crash is not counted twice.
+//! An event's counts travel with the cursor, and so do its dead letters: they are added when the cursor passes it, so that
+//! an event delivered again after a crash is neither counted nor kept twice.
 
 use std::collections::BTreeMap;
 
-use crate::journal::{Counters, Position};
+use crate::journal::{Counters, DeadLetter, Position};
 
 #[derive(Debug)]
 struct Open {
     remaining: u32,
     bytes: u64,
-    tally: Counters,
+    passed: Passed,
 }
 
 /// How one delivery of an event ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum End {
     /// It arrived.
     Delivered,
-    /// It became a dead letter.
-    Dead,
+    /// It was given up.
+    Dead(Box<DeadLetter>),
+}
+
+/// What goes into the ledger with the cursor that passes it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// Counts.
+    pub tally: Counters,
+    /// What was given up; counted in `tally`.
+    pub dead: Vec<DeadLetter>,
+}
+
+impl Passed {
+    /// Counts alone.
+    pub fn counts(tally: Counters) -> Self {
+        Self { tally, dead: vec![] }
+    }
 }
 
 /// The events between a sink's cursor and its reading place.
@@ -30,13 +46,13 @@ pub struct Window {
     bytes: u64,
     /// Everything before it was read.
     read: Position,
-    passed: Counters,
+    passed: Passed,
 }
 
 impl Window {
     /// Nothing read past the cursor yet.
     pub fn new(cursor: Position) -> Self {
-        Self { open: BTreeMap::new(), bytes: 0, read: cursor, passed: Counters::default() }
+        Self { open: BTreeMap::new(), bytes: 0, read: cursor, passed: Passed::default() }
     }
 
     /// Where to read on.
@@ -54,10 +70,10 @@ impl Window {
         self.read = next;
     }
 
-    /// An event with `deliveries` to make; `tally` is what it counts already (accepted, filtered, dead by rule).
-    pub fn opened(&mut self, at: Position, deliveries: u32, bytes: u64, tally: Counters) {
+    /// An event with `deliveries` to make; `passed` is what it comes to already (accepted, filtered, dead by rule).
+    pub fn opened(&mut self, at: Position, deliveries: u32, bytes: u64, passed: Passed) {
         self.bytes += bytes;
-        self.open.insert(at, Open { remaining: deliveries, bytes, tally });
+        self.open.insert(at, Open { remaining: deliveries, bytes, passed });
         self.pass();
     }
 
@@ -66,8 +82,11 @@ impl Window {
         if let Some(event) = self.open.get_mut(&at) {
             event.remaining = event.remaining.saturating_sub(1);
             match end {
-                End::Delivered => event.tally.delivered += 1,
-                End::Dead => event.tally.dead += 1,
+                End::Delivered => event.passed.tally.delivered += 1,
+                End::Dead(letter) => {
+                    event.passed.tally.dead += 1;
+                    event.passed.dead.push(*letter);
+                }
             }
         }
         self.pass();
@@ -80,7 +99,8 @@ impl Window {
             }
             let event = first.remove();
             self.bytes = self.bytes.saturating_sub(event.bytes);
-            self.passed.add(&event.tally);
+            self.passed.tally.add(&event.passed.tally);
+            self.passed.dead.extend(event.passed.dead);
         }
     }
 
@@ -90,7 +110,7 @@ impl Window {
     }
 
     /// Takes what the cursor has passed since the last call.
-    pub fn take_passed(&mut self) -> Counters {
+    pub fn take_passed(&mut self) -> Passed {
         std::mem::take(&mut self.passed)
     }
 }
@@ -108,37 +128,66 @@ impl Counters {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
     use super::*;
+    use crate::journal::Record;
 
     fn at(offset: u64) -> Position {
         Position { shard: 0, offset }
     }
 
-    fn owing(n: u64) -> Counters {
-        Counters { accepted: n, ..Counters::default() }
+    fn owing(n: u64) -> Passed {
+        Passed::counts(Counters { accepted: n, ..Counters::default() })
+    }
+
+    fn letter(id: &str) -> DeadLetter {
+        let (source, kind, key) = ("s".into(), "t".into(), "k".into());
+        let record = Record { id: [0; 16], time: 0, source, kind, key, fingerprint: None, payload: Bytes::new() };
+        let text = String::new;
+        DeadLetter {
+            id: id.into(),
+            position: at(5),
+            kind: text(),
+            subject: text(),
+            key: text(),
+            code: text(),
+            detail: text(),
+            attempts: 1,
+            times: [0; 3],
+            event: Arc::new(record),
+            payload: None,
+            target: text(),
+        }
     }
 
     #[test]
-    fn the_cursor_stays_at_the_first_unsettled_event_and_counts_only_what_it_passed() {
+    fn the_cursor_stays_at_the_first_unsettled_event_and_counts_and_letters_only_follow_it() {
         let mut w = Window::new(at(5));
         w.opened(at(5), 2, 10, owing(2));
         w.opened(at(7), 1, 10, owing(1));
         w.read_to(at(9));
-        w.ended(at(7), End::Delivered);
+        w.ended(at(7), End::Dead(Box::new(letter("later"))));
         w.ended(at(5), End::Delivered);
-        assert_eq!((w.cursor(), w.take_passed()), (at(5), Counters::default()));
-        w.ended(at(5), End::Dead);
+        assert_eq!((w.cursor(), w.take_passed()), (at(5), Passed::default()));
+        w.ended(at(5), End::Delivered);
         assert_eq!(w.cursor(), at(9));
-        assert_eq!(w.take_passed(), Counters { accepted: 3, delivered: 2, dead: 1, ..Counters::default() });
-        assert_eq!(w.size(), (0, 0));
+        let passed = w.take_passed();
+        assert_eq!(passed.tally, Counters { accepted: 3, delivered: 2, dead: 1, ..Counters::default() });
+        assert_eq!(passed.dead, [letter("later")]);
+        assert_eq!((w.size(), w.take_passed()), ((0, 0), Passed::default()));
     }
 
     #[test]
     fn an_event_that_owes_nothing_is_passed_at_once() {
         let mut w = Window::new(at(0));
-        w.opened(at(3), 0, 10, Counters { accepted: 1, filtered: 1, ..Counters::default() });
+        let tally = Counters { accepted: 2, filtered: 1, dead: 1, ..Counters::default() };
+        w.opened(at(3), 0, 10, Passed { tally, dead: vec![letter("by rule")] });
         w.read_to(at(4));
         assert_eq!(w.cursor(), at(4));
-        assert_eq!(w.take_passed().filtered, 1);
+        let passed = w.take_passed();
+        assert_eq!((passed.tally.filtered, passed.dead.len()), (1, 1));
     }
 }

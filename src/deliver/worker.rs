@@ -16,13 +16,15 @@ use super::breaker::{Breaker, Change};
 use super::config::{DeliveryKeys, Ordering};
 use super::flight::{Flights, Landed, Shared};
 use super::lanes::{FirstTry, Item, Lanes, Place};
+use super::pace::{Pace, Rate};
 use super::settler::Settler;
 use super::verdict::{self, Bench, Verdict};
-use super::window::{End, Window};
+use super::window::{End, Passed, Window};
 use crate::event;
 use crate::journal::{Chunk, Counters, DeadLetter, Entry, Gap, Journal, JournalError, Position, TypeCount};
+use crate::ledger::Room;
 use crate::route::jq::Said;
-use crate::route::{Destination, RuleSet};
+use crate::route::{Destination, Failed, RuleSet};
 
 /// Most events between a sink's cursor and its reading place.
 pub const WINDOW_EVENTS: usize = 20_000;
@@ -53,6 +55,8 @@ pub struct Spec {
     pub context: SinkContext,
     /// What it shows of itself.
     pub book: Arc<Book>,
+    /// Room for dead letters.
+    pub room: Arc<Room>,
 }
 
 /// What was read, and what jq says about each event of it (nothing where no rule asks).
@@ -73,6 +77,7 @@ struct Worker {
     /// Of the last event.
     texts: event::Texts,
     breaker: Breaker,
+    pace: Pace,
     flights: Flights,
     settler: Settler,
     reading: Option<Reading>,
@@ -129,8 +134,9 @@ impl Worker {
             lanes: Lanes::new(ordered),
             texts: event::Texts::default(),
             breaker: Breaker::new(spec.keys.breaker),
+            pace: Pace::new(spec.keys.rate.as_deref().and_then(Rate::parse), Instant::now()),
             flights: Flights::default(),
-            settler: Settler::new(Arc::clone(&journal), &spec.name, cursor),
+            settler: Settler::new(Arc::clone(&journal), &spec.name, &spec.room, cursor),
             journal,
             spec,
             reading: None,
@@ -199,7 +205,7 @@ impl Worker {
         let (from, to) = (gap.from.offset, gap.to.offset);
         if dropped > 0 {
             let tally = Counters { accepted: dropped, dropped, ..Counters::default() };
-            self.window.opened(self.window.read_position(), 0, 0, tally);
+            self.window.opened(self.window.read_position(), 0, 0, Passed::counts(tally));
             error!(%sink, dropped, from, to, "deliveries this sink was owed are dropped: the journal reached max_size");
         }
         if gap.lost > 0 {
@@ -230,11 +236,12 @@ impl Worker {
         self.spec.book.extra(tally.accepted.saturating_sub(u64::from(owed)));
         let count = u32::try_from(routed.deliveries.len()).unwrap_or(u32::MAX);
         let bytes: u64 = routed.deliveries.iter().map(|d| d.bytes().len() as u64).sum();
-        self.window.opened(entry.position, count, bytes, tally);
-        for failed in routed.failed {
+        let letter = |failed: Failed| {
             let texts = (event.subject.to_string(), event.key.to_string());
-            self.bury_unrouted(entry, failed.id, texts, failed.reason, failed.payload);
-        }
+            self.unrouted(entry, failed.id, texts, failed.reason, failed.payload)
+        };
+        let dead = routed.failed.into_iter().map(letter).collect();
+        self.window.opened(entry.position, count, bytes, Passed { tally, dead });
         for (nth, delivery) in (0_u32..).zip(routed.deliveries) {
             let place = (entry.position, nth);
             self.lanes.push(Item { place, delivery: Arc::new(delivery), attempts: 0, first: None, told: None });
@@ -246,24 +253,24 @@ impl Worker {
         // One letter stands for all its deliveries: which ones they would have been is not known.
         let owed = u64::from(owed);
         let tally = Counters { accepted: owed, dead: 1, filtered: owed.saturating_sub(1), ..Counters::default() };
-        self.window.opened(entry.position, 0, 0, tally);
         let id = Uuid::from_bytes(entry.record.id).to_string();
         let texts = (String::new(), entry.record.key.to_string());
-        self.bury_unrouted(entry, id, texts, Reason::new("undecodable", error.to_string()), None);
+        let letter = self.unrouted(entry, id, texts, Reason::new("undecodable", error.to_string()), None);
+        self.window.opened(entry.position, 0, 0, Passed { tally, dead: vec![letter] });
     }
 
-    /// Keeps as a dead letter what never became a delivery.
-    fn bury_unrouted(
+    /// The dead letter of what never became a delivery.
+    fn unrouted(
         &mut self,
         entry: &Entry,
         id: String,
         (subject, key): (String, String),
         why: Reason,
         payload: Option<Bytes>,
-    ) {
+    ) -> DeadLetter {
         self.log_dead(&id, &why);
         let now = Timestamp::now().as_microsecond();
-        self.settler.bury(DeadLetter {
+        DeadLetter {
             id,
             position: entry.position,
             kind: entry.record.kind.to_string(),
@@ -276,7 +283,7 @@ impl Worker {
             event: Arc::clone(&entry.record),
             payload,
             target: "{}".to_owned(),
-        });
+        }
     }
 
     // ── delivering ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -284,32 +291,47 @@ impl Worker {
     /// Starts whatever may start now, and says when to look again.
     fn advance(&mut self, now: Instant) -> Instant {
         self.lanes.wake(now);
+        // First: where what was given up finds no room, nothing more is tried.
+        let due = self.settler.due(&mut self.window, now);
+        self.settler.tell_room(&self.spec.book);
         if self.breaker.is_closed() {
             self.dispatch(now);
-        } else if self.breaker.probe_at().is_some_and(|at| at <= now) && self.flights.is_empty() {
+        } else if self.breaker.probe_at().is_some_and(|at| at <= now)
+            && self.flights.is_empty()
+            && !self.settler.is_full()
+            && self.pace.room(now) > 0
+        {
             self.probe(now);
         }
         self.spec.book.breaker(self.breaker.state());
-        let due = self.settler.due(&mut self.window, now);
         if due.is_some_and(|at| at <= now) {
             self.settler.start(now);
         }
         let gate = if self.breaker.is_closed() { self.lanes.next_due() } else { self.breaker.probe_at() };
         let idle = now + Duration::from_secs(3600);
-        [gate, self.linger_until, due].into_iter().flatten().filter(|at| *at > now).min().unwrap_or(idle)
+        [gate, self.linger_until, due, self.pace.next(now)]
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > now)
+            .min()
+            .unwrap_or(idle)
     }
 
     fn dispatch(&mut self, now: Instant) {
         let Some(sink) = self.sink.clone() else { return };
         while self.flights.len() < self.spec.limits.concurrency && self.lanes.ready() > 0 && !self.settler.is_full() {
-            if self.lanes.ready() < self.spec.limits.max_events {
+            let most = self.spec.limits.max_events.min(self.pace.room(now));
+            if most == 0 {
+                return;
+            }
+            if self.lanes.ready() < most {
                 let until = *self.linger_until.get_or_insert(now + self.spec.limits.linger);
                 if now < until {
                     return;
                 }
             }
             self.linger_until = None;
-            let items = self.lanes.take(self.spec.limits.max_events, self.spec.limits.max_bytes);
+            let items = self.lanes.take(most, self.spec.limits.max_bytes);
             self.launch(&sink, items, false);
         }
         if self.lanes.ready() == 0 {
@@ -336,6 +358,7 @@ impl Worker {
             return;
         }
         let now = Instant::now();
+        self.pace.took(items.len(), now);
         let first =
             FirstTry { at: now, wall: Timestamp::now().as_microsecond(), open_before: self.breaker.time_open(now) };
         for item in &mut items {
@@ -371,8 +394,8 @@ impl Worker {
                             done.push(item);
                         }
                         Verdict::Dead(item, why) => {
-                            self.bury(&item, why);
-                            self.window.ended(item.place.0, End::Dead);
+                            let letter = self.letter(&item, why);
+                            self.window.ended(item.place.0, End::Dead(Box::new(letter)));
                             done.push(item);
                         }
                     }
@@ -409,7 +432,7 @@ impl Worker {
 
     // ── giving up, and telling ─────────────────────────────────────────────────────────────────────────────────────
 
-    fn bury(&mut self, item: &Item, why: Reason) {
+    fn letter(&mut self, item: &Item, why: Reason) -> DeadLetter {
         self.log_dead(&item.delivery.id, &why);
         let event = &item.delivery.event;
         let now = Timestamp::now().as_microsecond();
@@ -417,7 +440,7 @@ impl Worker {
             sink_api::Payload::Body => None,
             sink_api::Payload::Json(bytes) => Some(bytes.clone()),
         };
-        self.settler.bury(DeadLetter {
+        DeadLetter {
             id: item.delivery.id.clone(),
             position: item.place.0,
             kind: event.kind.to_string(),
@@ -431,7 +454,7 @@ impl Worker {
             payload,
             // A map of strings: serialising it cannot fail.
             target: serde_json::to_string(&item.delivery.target).unwrap_or_default(),
-        });
+        }
     }
 
     fn log_change(&self, change: &Change) {

@@ -5,15 +5,22 @@
 //! (`synchronous = FULL`), so that what [`Cursors::settle`] returned is on disk. Off the journal's commit path.
 //! Knows the journal's plain data; knows neither sinks nor HTTP.
 
+mod config;
+pub mod held;
+mod room;
 mod schema;
 mod thread;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use crate::journal::{Cursors, Deleted, JournalError, Position, Settlement, SinkState, disk};
+pub use config::DeadLetterKeys;
+use held::{Change, Filter, Letter, Page};
+pub use room::{Dead, Room};
 use thread::Request;
 
 /// Requests that may wait for the ledger's thread; each caller has one under way.
@@ -75,9 +82,21 @@ pub struct Opened {
 pub struct Ledger {
     requests: std::sync::Mutex<Option<tokio::sync::mpsc::Sender<Request>>>,
     thread: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
+    path: std::sync::OnceLock<PathBuf>,
+    room: Arc<Room>,
 }
 
 impl Ledger {
+    /// Not open yet; its dead letters may take so many bytes.
+    pub fn bounded(dead_bytes: u64) -> Self {
+        Self { room: Arc::new(Room::new(dead_bytes)), ..Self::default() }
+    }
+
+    /// How much room dead letters take.
+    pub fn room(&self) -> &Arc<Room> {
+        &self.room
+    }
+
     /// Opens or makes it; one that cannot be read is set aside beside itself, never deleted.
     ///
     /// # Errors
@@ -95,13 +114,37 @@ impl Ledger {
     pub fn attach(&self, path: &Path) -> Result<Opened, LedgerError> {
         let (connection, opened) = schema::open(path)?;
         let (requests, inbox) = tokio::sync::mpsc::channel(QUEUE);
+        let room = Arc::clone(&self.room);
         let thread = std::thread::Builder::new()
             .name("ledger".into())
-            .spawn(move || thread::serve(connection, inbox))
+            .spawn(move || thread::serve(connection, inbox, &room))
             .map_err(|error| LedgerError::Io { path: path.to_owned(), error })?;
         *self.requests.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(requests);
         *self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(thread);
+        // Attached again after a failure, it is the same one.
+        let _ = self.path.set(path.to_owned());
         Ok(opened)
+    }
+
+    /// The dead letters that match, and whether there may be more behind them.
+    ///
+    /// # Errors
+    /// It is not open, or cannot be read.
+    pub async fn dead(&self, filter: Filter, page: Page) -> Result<(Vec<Letter>, bool), JournalError> {
+        let path = self.path.get().cloned().ok_or_else(gone)?;
+        let look = move || held::look(&held::reader(&path)?, &filter, &page);
+        let looked =
+            tokio::task::spawn_blocking(look).await.map_err(|error| JournalError::Cursors(error.to_string()))?;
+        looked.map_err(|error| JournalError::Cursors(error.to_string()))
+    }
+
+    /// Changes those of a sink's letters that are dead still; durable when this returns.
+    ///
+    /// # Errors
+    /// It is not open, or cannot be written; then nothing has changed.
+    pub async fn change_dead(&self, sink: &str, ids: Vec<String>, change: Change) -> Result<Dead, JournalError> {
+        let sink = sink.to_owned();
+        self.ask(|reply| Request::Change { sink, ids, change, reply }).await
     }
 
     async fn ask<T>(&self, make: impl FnOnce(thread::Reply<T>) -> Request) -> Result<T, JournalError> {
@@ -152,5 +195,7 @@ impl Cursors for Ledger {
     }
 }
 
+#[cfg(test)]
+mod held_tests;
 #[cfg(test)]
 mod tests;

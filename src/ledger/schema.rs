@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::{LedgerError, Opened};
+use super::{LedgerError, Opened, held};
 use crate::journal::disk;
 
 /// Version of the tables, in `user_version`.
@@ -64,6 +64,18 @@ CREATE TABLE IF NOT EXISTS deleted (
   PRIMARY KEY (shard, first)
 ) STRICT;
 ";
+
+/// Came later than version 1, too: what is to become of a row with a `due` time. `how`: nothing for a delivery that is
+/// tried again as it stands; `by_rules` or `as_was` for a dead letter that somebody wants delivered. `nth`: attempts
+/// since it was given that time.
+/// `dead_bytes`: room the sink's dead letters take.
+const ADDED: [(&str, &str, &str); 3] = [
+    ("held", "how", "TEXT"),
+    ("held", "nth", "INTEGER NOT NULL DEFAULT 0"),
+    ("sinks", "dead_bytes", "INTEGER NOT NULL DEFAULT 0"),
+];
+/// Finds dead letters that are too old.
+const GIVEN_UP: &str = "CREATE INDEX IF NOT EXISTS held_given_up ON held (last_try) WHERE due IS NULL;";
 
 /// Opens the file or makes it.
 pub fn open(path: &Path) -> Result<(Connection, Opened), LedgerError> {
@@ -126,7 +138,7 @@ fn connect(path: &Path) -> Result<Connection, LedgerError> {
     }
     let size = fs::metadata(path).map_err(io)?.len();
     let sqlite = |error| LedgerError::Sqlite { path: path.to_owned(), error };
-    let connection = Connection::open(path).map_err(sqlite)?;
+    let mut connection = Connection::open(path).map_err(sqlite)?;
     connection
         .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;")
         .map_err(sqlite)?;
@@ -143,8 +155,25 @@ fn connect(path: &Path) -> Result<Connection, LedgerError> {
         0 => return Err(sqlite(damaged())),
         found => return Err(LedgerError::Version { path: path.to_owned(), found, known: VERSION }),
     }
-    connection.execute_batch(DELETED).map_err(sqlite)?;
+    complete(&mut connection).map_err(sqlite)?;
     Ok(connection)
+}
+
+/// What came later than version 1; in one transaction, so that a start cut short leaves nothing half done.
+fn complete(connection: &mut Connection) -> Result<(), rusqlite::Error> {
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(DELETED)?;
+    for (table, name, declared) in ADDED {
+        let is_there = "SELECT count(*) FROM pragma_table_info(?1) WHERE name = ?2";
+        if transaction.query_row(is_there, [table, name], |row| row.get::<_, i64>(0))? == 0 {
+            transaction.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {name} {declared}"))?;
+            if name == "dead_bytes" {
+                held::measure(&transaction)?;
+            }
+        }
+    }
+    transaction.execute_batch(GIVEN_UP)?;
+    transaction.commit()
 }
 
 fn damaged() -> rusqlite::Error {

@@ -3,7 +3,9 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::journal::{Counters, DeadLetter, Deleted, Position, Settlement, SinkState};
+use super::held::{self, Change};
+use super::room::{Dead, Room};
+use crate::journal::{Counters, Deleted, Position, Settlement, SinkState};
 
 /// Most requests in one transaction.
 const BATCH: usize = 256;
@@ -43,37 +45,72 @@ pub enum Request {
         /// Answer.
         reply: Reply<Vec<Deleted>>,
     },
+    /// Dead letters of one sink, to be changed.
+    Change {
+        /// Which sink.
+        sink: String,
+        /// Which of its letters.
+        ids: Vec<String>,
+        /// How.
+        change: Change,
+        /// Answer, after the flush.
+        reply: Reply<Dead>,
+    },
 }
 
 /// Serves until every sender is gone.
-pub fn serve(mut connection: Connection, mut inbox: mpsc::Receiver<Request>) {
+pub fn serve(mut connection: Connection, mut inbox: mpsc::Receiver<Request>, room: &Room) {
     let mut requests = Vec::with_capacity(BATCH);
+    note(&connection, room);
     while inbox.blocking_recv_many(&mut requests, BATCH) > 0 {
-        let mut asked = Vec::new();
+        let (mut asked, mut changes) = (Vec::new(), Vec::new());
         for request in requests.drain(..) {
             match request {
                 // The asker may be gone; that is its affair.
                 Request::Load { sink, reply } => drop(reply.send(load(&connection, &sink))),
                 Request::Settle { steps, reply } => asked.push((steps, reply)),
+                Request::Change { sink, ids, change, reply } => changes.push((sink, ids, change, reply)),
                 Request::Keep { deleted, reply } => drop(reply.send(keep(&mut connection, &deleted))),
                 Request::Deleted { from, to, reply } => drop(reply.send(kept(&connection, from, to))),
             }
         }
         if !asked.is_empty() {
-            settle_all(&mut connection, asked);
+            settle_all(&mut connection, asked, room);
+        }
+        for (sink, ids, change, reply) in changes {
+            let changed = held::change(&mut connection, &sink, &ids, change);
+            note(&connection, room);
+            drop(reply.send(changed));
         }
     }
 }
 
-fn settle_all(connection: &mut Connection, asked: Vec<(Vec<Settlement>, Reply<()>)>) {
+/// Tells how much room dead letters take now. What cannot be read stays as it was known.
+fn note(connection: &Connection, room: &Room) {
+    if let Ok(taken) = held::taken(connection) {
+        room.set(taken);
+    }
+}
+
+fn settle_all(connection: &mut Connection, asked: Vec<(Vec<Settlement>, Reply<()>)>, room: &Room) {
     let together = asked.len() > 1;
     if together && settle(connection, asked.iter().flat_map(|(steps, _)| steps)).is_ok() {
+        note_buried(connection, asked.iter().flat_map(|(steps, _)| steps), room);
         asked.into_iter().for_each(|(_, reply)| drop(reply.send(Ok(()))));
         return;
     }
     // Alone, or one of them failed them all: each by itself.
     for (steps, reply) in asked {
-        drop(reply.send(settle(connection, steps.iter())));
+        let settled = settle(connection, steps.iter());
+        note_buried(connection, steps.iter(), room);
+        drop(reply.send(settled));
+    }
+}
+
+/// Before those who settled learn of it: what they do next depends on it.
+fn note_buried<'s>(connection: &Connection, mut steps: impl Iterator<Item = &'s Settlement>, room: &Room) {
+    if steps.any(|step| !step.dead.is_empty()) {
+        note(connection, room);
     }
 }
 
@@ -99,10 +136,11 @@ fn load(connection: &Connection, sink: &str) -> Result<Option<SinkState>, rusqli
 fn settle<'s>(connection: &mut Connection, steps: impl Iterator<Item = &'s Settlement>) -> Result<(), rusqlite::Error> {
     let transaction = connection.transaction()?;
     for step in steps {
-        for letter in &step.dead {
-            bury(&transaction, &step.sink, letter)?;
-        }
+        // First the cursor: a sink has a row by then.
         move_cursor(&transaction, step)?;
+        for letter in &step.dead {
+            held::bury(&transaction, &step.sink, letter)?;
+        }
     }
     transaction.commit()
 }
@@ -164,36 +202,4 @@ fn kept(connection: &Connection, from: Position, to: Position) -> Result<Vec<Del
             Ok(Deleted { from: at(row.get(0)?), to: at(row.get(1)?), tally: row.get(2)? })
         })?
         .collect()
-}
-
-fn bury(connection: &Connection, sink: &str, letter: &DeadLetter) -> Result<(), rusqlite::Error> {
-    let [accepted, first, last] = letter.times;
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO held (sink, id, due, shard, place, type, subject, key, code, detail, attempts,
-               accepted, first_try, last_try, event_id, source, event_key, event, payload, target)
-             VALUES (?1, ?2, NULL, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
-        )?
-        .execute(params![
-            sink,
-            letter.id,
-            letter.position.shard,
-            letter.position.offset.cast_signed(),
-            letter.kind,
-            letter.subject,
-            letter.key,
-            letter.code,
-            letter.detail,
-            letter.attempts,
-            accepted,
-            first,
-            last,
-            letter.event.id,
-            &*letter.event.source,
-            &*letter.event.key,
-            &letter.event.payload[..],
-            letter.payload.as_deref(),
-            letter.target,
-        ])?;
-    Ok(())
 }

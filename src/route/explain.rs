@@ -84,7 +84,8 @@ pub enum PayloadView {
 }
 
 impl PayloadView {
-    fn of(bytes: &[u8]) -> Self {
+    /// These bytes, for people.
+    pub fn of(bytes: &[u8]) -> Self {
         json::compact(bytes)
             .and_then(|compact| RawValue::from_string(String::from_utf8(compact).ok()?).ok())
             .map_or_else(|| Self::Base64(BASE64.encode(bytes)), Self::Json)

@@ -12,6 +12,7 @@
 //! - `full_disk`: starting and stopping where nothing can be written
 //! - `sources`: a source of every kind, tokens that leave no trace, retries signed anew
 //! - `status`: the live figures, and that they add up after kill -9
+//! - `dead`: dead letters by the verbs
 //! - `restart`: cursors, locks, a ledger that is gone
 //! - `command_line`: what the verbs print and how they exit
 //! - `harness`: starting and killing the daemon, sending, a callback server; `bodies`: what is sent
@@ -27,6 +28,7 @@
 
 mod bodies;
 mod command_line;
+mod dead;
 mod disk_use;
 mod exec;
 mod front;

@@ -96,8 +96,6 @@ fn what_does_nothing_is_a_warning_at_its_place() {
     let warnings: Vec<String> =
         config.warnings.iter().map(|w| w.to_string().lines().next().unwrap().to_owned()).collect();
     let expected = [
-        "4:1: warning: `dead_letters` has no effect in this version",
-        "9:8: warning: [sinks.archive] `rate` has no effect in this version",
         "10:14: warning: [sinks.archive] `parked_max` has no effect in this version",
         "11:1: warning: [sinks.idle] no route names this sink: it is given nothing",
     ];

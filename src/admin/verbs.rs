@@ -1,0 +1,79 @@
+//! The paths that carry a question or change something: a JSON object in, a JSON object out. `GET` takes the same object
+//! as `POST`, from the body.
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
+
+use super::Panel;
+use super::dead::{DeadAct, DeadAsk};
+use super::service::{Answer, json, refusal};
+
+/// Largest question.
+const MAX_QUESTION: usize = 1 << 20;
+
+/// Why the daemon does not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The question makes no sense.
+    #[error("{0}")]
+    Question(String),
+    /// It cannot be done now.
+    #[error("{0}")]
+    Unable(String),
+}
+
+/// Answers below `/api/`; `None` where there is nothing at the path.
+pub(super) async fn answer(panel: &dyn Panel, request: Request<Incoming>) -> Option<Answer> {
+    let path = request.uri().path().to_owned();
+    let wanted = match path.as_str() {
+        "/api/dead" => Method::GET,
+        "/api/dead/retry" | "/api/dead/drop" => Method::POST,
+        _ => return None,
+    };
+    if *request.method() != wanted {
+        let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, &format!("only {wanted}"));
+        if let Ok(allowed) = header::HeaderValue::from_str(wanted.as_str()) {
+            answer.headers_mut().insert(header::ALLOW, allowed);
+        }
+        return Some(answer);
+    }
+    let body = Limited::new(request.into_body(), MAX_QUESTION).collect().await;
+    let body = match body {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return Some(refusal(StatusCode::BAD_REQUEST, &format!("the question cannot be read: {error}"))),
+    };
+    Some(match path.as_str() {
+        "/api/dead" => match question(&body) {
+            Ok(ask) => told(panel.dead(ask).await),
+            Err(refused) => told::<()>(Err(refused)),
+        },
+        "/api/dead/retry" => change(panel, &body, DeadAct::Retry).await,
+        _ => change(panel, &body, DeadAct::Drop).await,
+    })
+}
+
+async fn change(panel: &dyn Panel, body: &Bytes, act: DeadAct) -> Answer {
+    match question::<DeadAsk>(body) {
+        Ok(ask) => told(panel.change_dead(ask, act).await),
+        Err(refused) => told::<()>(Err(refused)),
+    }
+}
+
+/// Nothing at all asks for everything.
+fn question<T: DeserializeOwned + Default>(body: &Bytes) -> Result<T, Refusal> {
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(body).map_err(|error| Refusal::Question(format!("the question is not understood: {error}")))
+}
+
+fn told<T: serde::Serialize>(outcome: Result<T, Refusal>) -> Answer {
+    match outcome {
+        Ok(answer) => json(StatusCode::OK, &answer),
+        Err(Refusal::Question(why)) => refusal(StatusCode::BAD_REQUEST, &why),
+        Err(Refusal::Unable(why)) => refusal(StatusCode::SERVICE_UNAVAILABLE, &why),
+    }
+}

@@ -1,0 +1,161 @@
+//! Dead letters at the daemon: what the admin listener asks about them, and the keeper that forgets the old ones.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::value::{RawValue, to_raw_value};
+use sink_api::{Timestamp, Uuid};
+use tracing::warn;
+
+use crate::admin::Refusal;
+use crate::admin::dead::{DeadAct, DeadAsk, DeadDone, DeadPage, DeadView, ReasonView};
+use crate::event;
+use crate::ledger::Ledger;
+use crate::ledger::held::{Change, Content, Filter, Letter, MAX_PAGE, Page};
+use crate::route::PayloadView;
+
+/// How often letters that are too old are looked for.
+const KEEPING: Duration = Duration::from_secs(60);
+
+/// The page that was asked for.
+pub(super) async fn list(ledger: &Ledger, ask: DeadAsk) -> Result<DeadPage, Refusal> {
+    let (filter, page) = read(ask)?;
+    let (letters, more) = ledger.dead(filter, page).await.map_err(unable)?;
+    let next = letters.last().filter(|_| more).map(|last| (last.sink.clone(), last.id.clone()));
+    Ok(DeadPage { letters: letters.into_iter().map(view).collect(), next })
+}
+
+/// Changes one page of what matches. `sinks` are those of the config: nobody else could deliver.
+pub(super) async fn change(ledger: &Ledger, ask: DeadAsk, act: DeadAct, sinks: &[String]) -> Result<DeadDone, Refusal> {
+    let change = match act {
+        DeadAct::Drop => Change::Drop,
+        DeadAct::Retry => Change::Retry { due: Timestamp::now().as_microsecond(), as_was: ask.as_was },
+    };
+    if let (DeadAct::Retry, Some(sink)) = (act, &ask.sink)
+        && !sinks.contains(sink)
+    {
+        let why = format!("there is no sink `{sink}` in the config that could deliver them; `dead drop` forgets them");
+        return Err(Refusal::Question(why));
+    }
+    let (filter, page) = read(DeadAsk { whole: false, ..ask })?;
+    let (letters, more) = ledger.dead(filter, page).await.map_err(unable)?;
+    let next = letters.last().filter(|_| more).map(|last| (last.sink.clone(), last.id.clone()));
+    let letters = letters.into_iter().filter(|letter| act == DeadAct::Drop || sinks.contains(&letter.sink));
+    Ok(DeadDone { letters: apply(ledger, letters, change).await?, next })
+}
+
+/// Sink by sink, as they stand in that order.
+async fn apply(ledger: &Ledger, letters: impl Iterator<Item = Letter>, change: Change) -> Result<u64, Refusal> {
+    let mut changed = 0;
+    let mut by_sink: Vec<(String, Vec<String>)> = Vec::new();
+    for letter in letters {
+        match by_sink.last_mut() {
+            Some((sink, ids)) if *sink == letter.sink => ids.push(letter.id),
+            _ => by_sink.push((letter.sink, vec![letter.id])),
+        }
+    }
+    for (sink, ids) in by_sink {
+        changed += ledger.change_dead(&sink, ids, change).await.map_err(unable)?.letters;
+    }
+    Ok(changed)
+}
+
+/// Forgets what was given up longer ago than `max_age`, for as long as it is let.
+pub(super) async fn keep(ledger: Arc<Ledger>, max_age: Duration) {
+    let age = i64::try_from(max_age.as_micros()).unwrap_or(i64::MAX);
+    loop {
+        let before = Timestamp::now().as_microsecond().saturating_sub(age);
+        let filter = Filter { given_up_before: Some(before), ..Filter::default() };
+        let (mut after, mut dropped) = (None, 0);
+        // A ledger that is not open or cannot be read now will be in a while.
+        while let Ok((letters, more)) =
+            ledger.dead(filter.clone(), Page { after: after.take(), limit: MAX_PAGE, whole: false }).await
+        {
+            after = letters.last().map(|last| (last.sink.clone(), last.id.clone()));
+            match apply(&ledger, letters.into_iter(), Change::Drop).await {
+                Ok(letters) => dropped += letters,
+                Err(_) => break,
+            }
+            if !more {
+                break;
+            }
+        }
+        if dropped > 0 {
+            warn!(dropped, max_age = ?max_age, "dead letters past [dead_letters] max_age are forgotten");
+        }
+        tokio::time::sleep(KEEPING).await;
+    }
+}
+
+fn unable(error: impl std::fmt::Display) -> Refusal {
+    Refusal::Unable(error.to_string())
+}
+
+fn read(ask: DeadAsk) -> Result<(Filter, Page), Refusal> {
+    let time = |key: &str, text: Option<String>| {
+        let parse = |text: String| match text.parse::<Timestamp>() {
+            Ok(time) => Ok(time.as_microsecond()),
+            Err(_) => {
+                Err(Refusal::Question(format!("`{key}` is `{text}`, expected a time such as 2026-01-31T12:00:00Z")))
+            }
+        };
+        text.map(parse).transpose()
+    };
+    if ask.ids.len() > MAX_PAGE {
+        return Err(Refusal::Question(format!("more than {MAX_PAGE} ids at once")));
+    }
+    let filter = Filter {
+        ids: ask.ids,
+        sink: ask.sink,
+        kind: ask.kind,
+        code: ask.code,
+        since: time("since", ask.since)?,
+        until: time("until", ask.until)?,
+        given_up_before: None,
+    };
+    Ok((filter, Page { after: ask.after, limit: ask.limit.unwrap_or(MAX_PAGE), whole: ask.whole }))
+}
+
+fn view(letter: Letter) -> DeadView {
+    let [time, first_try, last_try] = letter.times.map(rfc3339);
+    let [code, detail] = letter.reason;
+    let mut view = DeadView {
+        sink: letter.sink,
+        id: letter.id,
+        kind: letter.kind,
+        subject: letter.subject,
+        time,
+        attempts: letter.attempts,
+        first_try,
+        last_try,
+        reason: ReasonView { code, detail },
+        key: None,
+        source: None,
+        event_id: None,
+        event: None,
+        payload: None,
+        target: None,
+    };
+    if let Some(content) = letter.content {
+        view.key = Some(letter.key);
+        fill(&mut view, content);
+    }
+    view
+}
+
+fn rfc3339(micros: i64) -> String {
+    Timestamp::from_microsecond(micros).map_or_else(|_| micros.to_string(), |time| time.to_string())
+}
+
+fn fill(view: &mut DeadView, content: Content) {
+    let record = &content.event;
+    // It is JSON by construction.
+    let raw = |bytes: &[u8]| to_raw_value(&PayloadView::of(bytes)).ok();
+    // Bytes of a later build are shown as they are.
+    let body = event::decode(record).map_or_else(|_| record.payload.clone(), |event| event.body);
+    view.source = Some(record.source.to_string());
+    view.event_id = Some(Uuid::from_bytes(record.id).to_string());
+    view.event = raw(&body);
+    view.payload = content.payload.and_then(|payload| raw(&payload));
+    view.target = RawValue::from_string(content.target).ok();
+}

@@ -1,0 +1,315 @@
+//! Dead letters as they lie in the ledger. They are looked through on a connection of its own, so that a long list keeps
+//! no settlement waiting, and changed on the ledger's thread, a few at a time, each time in one transaction with the
+//! counts: a crash in between leaves some of them changed, whole.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
+
+use super::room::Dead;
+use crate::journal::{DeadLetter, Record};
+
+/// Most letters one look gives, and most that one change takes.
+pub const MAX_PAGE: usize = 500;
+/// A page of whole letters ends behind the one that passes this many bytes.
+pub const MAX_PAGE_BYTES: u64 = 4 << 20;
+/// What a letter is taken to need beside its event and payload, bytes.
+pub const OVERHEAD: u64 = 256;
+
+/// A letter's size by the same measure as [`size_of`].
+const SIZE: &str = "256 + length(event) + ifnull(length(payload), 0)";
+
+/// Room a letter takes, bytes.
+pub fn size_of(letter: &DeadLetter) -> u64 {
+    OVERHEAD + letter.event.payload.len() as u64 + letter.payload.as_ref().map_or(0, |payload| payload.len() as u64)
+}
+
+/// Which dead letters are meant. What is not set does not narrow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Delivery ids, any of them.
+    pub ids: Vec<String>,
+    /// The sink.
+    pub sink: Option<String>,
+    /// A pattern (`*`, `?`, `[…]`) over the type.
+    pub kind: Option<String>,
+    /// The reason's code.
+    pub code: Option<String>,
+    /// Accepted at or after, microseconds.
+    pub since: Option<i64>,
+    /// Accepted before, microseconds.
+    pub until: Option<i64>,
+    /// Given up before, microseconds.
+    pub given_up_before: Option<i64>,
+}
+
+/// Which part of them is asked for: they stand in order of sink and id, so as they were accepted within a sink.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Only behind this sink and id.
+    pub after: Option<(String, String)>,
+    /// At most so many; [`MAX_PAGE`] at most.
+    pub limit: usize,
+    /// With event, payload and target.
+    pub whole: bool,
+}
+
+/// A dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// Its sink.
+    pub sink: String,
+    /// The delivery's id.
+    pub id: String,
+    /// Type of the event.
+    pub kind: String,
+    /// What it is about.
+    pub subject: String,
+    /// Ordering key at the sink.
+    pub key: String,
+    /// Why it was given up: code and detail.
+    pub reason: [String; 2],
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Event accepted, first tried, given up: microseconds.
+    pub times: [i64; 3],
+    /// Room it takes, bytes.
+    pub size: u64,
+    /// Where it was asked for.
+    pub content: Option<Content>,
+}
+
+/// What a dead letter holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// The event.
+    pub event: Arc<Record>,
+    /// The rendered payload, where it is not the body.
+    pub payload: Option<Bytes>,
+    /// The rendered target, a JSON object.
+    pub target: String,
+}
+
+/// What to do with dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Deliver again from that time on (microseconds), as pending.
+    Retry {
+        /// When.
+        due: i64,
+        /// Payload, target and id as they were, and not by the rules in force then.
+        as_was: bool,
+    },
+    /// Forget; they count as dropped.
+    Drop,
+}
+
+/// What `held.how` says of a row that is to be delivered again; a row that was merely parked says nothing.
+const BY_RULES: &str = "by_rules";
+/// See [`BY_RULES`].
+const AS_WAS: &str = "as_was";
+
+impl Filter {
+    /// As SQL, and its parameters.
+    fn sql(&self) -> (String, Vec<Value>) {
+        let mut sql = "due IS NULL".to_owned();
+        let mut values: Vec<Value> = Vec::new();
+        if !self.ids.is_empty() {
+            let marks = vec!["?"; self.ids.len()].join(", ");
+            sql.push_str(&format!(" AND id IN ({marks})"));
+            values.extend(self.ids.iter().cloned().map(Value::Text));
+        }
+        let texts = [("sink =", &self.sink), ("type GLOB", &self.kind), ("code =", &self.code)];
+        let times = [("accepted >=", self.since), ("accepted <", self.until), ("last_try <", self.given_up_before)];
+        let texts = texts.into_iter().map(|(test, text)| (test, text.clone().map(Value::Text)));
+        let times = times.into_iter().map(|(test, time)| (test, time.map(Value::Integer)));
+        for (test, value) in texts.chain(times) {
+            if let Some(value) = value {
+                sql.push_str(&format!(" AND {test} ?"));
+                values.push(value);
+            }
+        }
+        (sql, values)
+    }
+}
+
+/// Opens the ledger's file for looking.
+pub(super) fn reader(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    Ok(connection)
+}
+
+/// The letters that match, and whether there may be more behind them.
+pub(super) fn look(
+    connection: &Connection,
+    filter: &Filter,
+    page: &Page,
+) -> Result<(Vec<Letter>, bool), rusqlite::Error> {
+    let (mut sql, mut values) = filter.sql();
+    if let Some((sink, id)) = &page.after {
+        sql.push_str(" AND (sink, id) > (?, ?)");
+        values.extend([Value::Text(sink.clone()), Value::Text(id.clone())]);
+    }
+    let limit = page.limit.clamp(1, MAX_PAGE);
+    let content = if page.whole { ", event_id, source, event_key, event, payload, target" } else { "" };
+    let sql = format!(
+        "SELECT sink, id, type, subject, key, code, detail, attempts, accepted, first_try, last_try, {SIZE}{content}
+         FROM held WHERE {sql} ORDER BY sink, id LIMIT {}",
+        limit + 1
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let mut rows = statement.query(params_from_iter(values))?;
+    let (mut letters, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        if letters.len() == limit || (page.whole && bytes >= MAX_PAGE_BYTES) {
+            return Ok((letters, true));
+        }
+        let letter = letter(row, page.whole)?;
+        bytes += letter.size;
+        letters.push(letter);
+    }
+    Ok((letters, false))
+}
+
+fn letter(row: &Row<'_>, whole: bool) -> Result<Letter, rusqlite::Error> {
+    let (kind, times): (String, _) = (row.get(2)?, [row.get(8)?, row.get(9)?, row.get(10)?]);
+    let content = if whole { Some(content(row, &kind, times)?) } else { None };
+    Ok(Letter {
+        sink: row.get(0)?,
+        id: row.get(1)?,
+        kind,
+        subject: row.get(3)?,
+        key: row.get(4)?,
+        reason: [row.get(5)?, row.get(6)?],
+        attempts: row.get(7)?,
+        times,
+        size: row.get::<_, i64>(11)?.cast_unsigned(),
+        content,
+    })
+}
+
+fn content(row: &Row<'_>, kind: &str, [accepted, ..]: [i64; 3]) -> Result<Content, rusqlite::Error> {
+    let record = Record {
+        id: row.get(12)?,
+        time: accepted,
+        source: row.get::<_, String>(13)?.into(),
+        kind: kind.into(),
+        key: row.get::<_, String>(14)?.into(),
+        fingerprint: None,
+        payload: row.get::<_, Vec<u8>>(15)?.into(),
+    };
+    let payload = row.get::<_, Option<Vec<u8>>>(16)?.map(Bytes::from);
+    Ok(Content { event: Arc::new(record), payload, target: row.get(17)? })
+}
+
+/// Changes those of a sink's letters that are dead still; says how many, and the room they took.
+pub(super) fn change(
+    connection: &mut Connection,
+    sink: &str,
+    ids: &[String],
+    change: Change,
+) -> Result<Dead, rusqlite::Error> {
+    let transaction = connection.transaction()?;
+    let mut changed = Dead::default();
+    for id in ids {
+        let size: Option<i64> = match change {
+            Change::Retry { due, as_was } => transaction
+                .prepare_cached(&format!(
+                    "UPDATE held SET due = ?3, how = ?4, nth = 0 WHERE sink = ?1 AND id = ?2 AND due IS NULL
+                     RETURNING {SIZE}"
+                ))?
+                .query_row(params![sink, id, due, if as_was { AS_WAS } else { BY_RULES }], |row| row.get(0))
+                .optional()?,
+            Change::Drop => transaction
+                .prepare_cached(&format!(
+                    "DELETE FROM held WHERE sink = ?1 AND id = ?2 AND due IS NULL RETURNING {SIZE}"
+                ))?
+                .query_row(params![sink, id], |row| row.get(0))
+                .optional()?,
+        };
+        changed.letters += u64::from(size.is_some());
+        changed.bytes += size.map_or(0, i64::cast_unsigned);
+    }
+    let dropped = if change == Change::Drop { changed.letters } else { 0 };
+    transaction.execute(
+        "UPDATE sinks SET dead = dead - ?2, dead_bytes = dead_bytes - ?3, dropped = dropped + ?4 WHERE name = ?1",
+        params![sink, changed.letters.cast_signed(), changed.bytes.cast_signed(), dropped.cast_signed()],
+    )?;
+    transaction.commit()?;
+    Ok(changed)
+}
+
+/// Works out anew what room dead letters take.
+pub(super) fn measure(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.execute(
+        &format!(
+            "UPDATE sinks SET dead_bytes =
+               (SELECT ifnull(sum({SIZE}), 0) FROM held WHERE held.sink = sinks.name AND due IS NULL)"
+        ),
+        [],
+    )?;
+    Ok(())
+}
+
+/// What every sink's dead letters take.
+pub(super) fn taken(connection: &Connection) -> Result<HashMap<String, Dead>, rusqlite::Error> {
+    let row = |row: &Row<'_>| {
+        let dead =
+            Dead { letters: row.get::<_, i64>(1)?.cast_unsigned(), bytes: row.get::<_, i64>(2)?.cast_unsigned() };
+        Ok((row.get(0)?, dead))
+    };
+    connection.prepare_cached("SELECT name, max(dead, 0), max(dead_bytes, 0) FROM sinks")?.query_map([], row)?.collect()
+}
+
+/// Keeps a dead letter of a sink. One with the same id that was there (a replay ended as the first time) makes way and
+/// counts as dropped.
+pub(super) fn bury(connection: &Connection, sink: &str, letter: &DeadLetter) -> Result<(), rusqlite::Error> {
+    let old = format!("SELECT {SIZE} FROM held WHERE sink = ?1 AND id = ?2 AND due IS NULL");
+    let old: Option<i64> =
+        connection.prepare_cached(&old)?.query_row(params![sink, letter.id], |row| row.get(0)).optional()?;
+    insert(connection, sink, letter)?;
+    let (bytes, replaced) = (size_of(letter).cast_signed() - old.unwrap_or(0), i64::from(old.is_some()));
+    connection
+        .prepare_cached(
+            "UPDATE sinks SET dead_bytes = dead_bytes + ?2, dead = dead - ?3, dropped = dropped + ?3 WHERE name = ?1",
+        )?
+        .execute(params![sink, bytes, replaced])?;
+    Ok(())
+}
+
+fn insert(connection: &Connection, sink: &str, letter: &DeadLetter) -> Result<(), rusqlite::Error> {
+    let [accepted, first, last] = letter.times;
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO held (sink, id, due, shard, place, type, subject, key, code, detail, attempts,
+               accepted, first_try, last_try, event_id, source, event_key, event, payload, target)
+             VALUES (?1, ?2, NULL, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+        )?
+        .execute(params![
+            sink,
+            letter.id,
+            letter.position.shard,
+            letter.position.offset.cast_signed(),
+            letter.kind,
+            letter.subject,
+            letter.key,
+            letter.code,
+            letter.detail,
+            letter.attempts,
+            accepted,
+            first,
+            last,
+            letter.event.id,
+            &*letter.event.source,
+            &*letter.event.key,
+            &letter.event.payload[..],
+            letter.payload.as_deref(),
+            letter.target,
+        ])?;
+    Ok(())
+}

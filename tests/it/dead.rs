@@ -1,0 +1,93 @@
+//! Dead letters: found, shown, retried and dropped by the verbs, and counted, over kill -9.
+
+use serde_json::Value;
+
+use crate::bodies::numbered;
+use crate::harness::{Callback, House, post_all, until};
+
+fn tables(url: &str, more: &str) -> String {
+    format!(
+        "[sinks.crm]\nkind = \"http\"\nurl = \"{url}\"\n[[routes]]\nmatch = \"*\"\nto = \"crm\"\n[dead_letters]\n{more}\n"
+    )
+}
+
+/// What a verb prints, where it exits so.
+fn said(house: &House, exit: i32, args: &[&str]) -> String {
+    let out = house.command(args).env_remove("INTERAKT_WEBHOOK_SECRET").output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert_eq!(out.status.code(), Some(exit), "{args:?}: {stdout}{stderr}");
+    format!("{stdout}{stderr}")
+}
+
+fn json(house: &House, args: &[&str]) -> Value {
+    serde_json::from_str(&said(house, 0, &[args, &["--json"]].concat())).unwrap()
+}
+
+/// The sink's figures: accepted, dead, pending, dropped.
+fn figures(house: &House) -> [u64; 4] {
+    let crm = json(house, &["status"])["sinks"]["crm"].clone();
+    let n = |key: &str| crm[key].as_u64().unwrap();
+    assert_eq!(n("accepted"), n("delivered") + n("dead") + n("pending") + n("filtered") + n("dropped"), "{crm}");
+    ["accepted", "dead", "pending", "dropped"].map(n)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_listed_shown_retried_and_dropped_and_the_figures_follow_over_kill_9() {
+    let callback = Callback::start().await;
+    callback.answer_with(400);
+    let house = House::new(&tables(&callback.url(), ""));
+    let daemon = house.start();
+    let ids = post_all(&daemon.url(), (0..6).map(numbered)).await;
+    until("all are dead", || (figures(&house) == [6, 6, 0, 0]).then_some(())).await;
+    let list = json(&house, &["dead", "list"]);
+    let listed: Vec<&str> = list.as_array().unwrap().iter().map(|letter| letter["id"].as_str().unwrap()).collect();
+    assert_eq!(listed, ids, "in the order they came");
+    let first = &list[0];
+    assert_eq!((&first["sink"], &first["attempts"]), (&"crm".into(), &1.into()), "{first}");
+    assert!(first["reason"]["detail"].as_str().unwrap().contains("400") && first["event"].is_null(), "{first}");
+    assert_eq!(json(&house, &["dead", "list", "--limit", "2"]).as_array().unwrap().len(), 2);
+    assert_eq!(json(&house, &["dead", "list", "--since", "1h", "--sink", "crm"]).as_array().unwrap().len(), 6);
+    for none in [["--until", "1h"], ["--sink", "other"], ["--code", "other"], ["--type", "nothing_*"]] {
+        assert_eq!(json(&house, &[&["dead", "list"], &none[..]].concat()), serde_json::json!([]), "{none:?}");
+    }
+    // Its body is no JSON that every parser takes: it is looked for as text.
+    let shown = said(&house, 0, &["dead", "show", &ids[2], "--json"]);
+    let body = String::from_utf8(sink_api::json::compact(&numbered(2)).unwrap()).unwrap();
+    let (event, id) = (format!("\"event\":{body}"), format!("\"event_id\":\"{}\"", ids[2]));
+    assert!(shown.contains(&event) && shown.contains(&id) && !shown.contains(&ids[3]), "{shown}");
+
+    said(&house, 1, &["dead", "show", "nothing"]);
+    for verb in ["retry", "drop"] {
+        said(&house, 2, &["dead", verb]);
+        said(&house, 2, &["dead", verb, &ids[0], "--all"]);
+        assert!(said(&house, 1, &["dead", verb, &ids[0], "nothing"]).contains("`nothing`"));
+    }
+    assert!(said(&house, 1, &["dead", "retry", "--sink", "gone"]).contains("no sink `gone`"));
+    assert_eq!(figures(&house), [6, 6, 0, 0], "nothing of that did anything");
+
+    assert!(said(&house, 0, &["dead", "drop", &ids[0], &ids[1]]).contains("2 dead letters forgotten"));
+    assert_eq!(figures(&house), [6, 4, 0, 2]);
+    daemon.kill();
+    let daemon = house.start();
+    until("figures are known", || (figures(&house) == [6, 4, 0, 2]).then_some(())).await;
+    said(&house, 0, &["dead", "drop", "--all"]);
+    assert_eq!(figures(&house), [6, 0, 0, 6]);
+    assert_eq!(json(&house, &["dead", "list"]), serde_json::json!([]));
+    assert_eq!(daemon.terminate(), 0);
+    said(&house, 69, &["dead", "list"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_past_their_age_are_forgotten_and_count_as_dropped() {
+    let callback = Callback::start().await;
+    callback.answer_with(400);
+    let house = House::new(&tables(&callback.url(), ""));
+    let daemon = house.start();
+    post_all(&daemon.url(), (0..3).map(numbered)).await;
+    until("all are dead", || (figures(&house) == [3, 3, 0, 0]).then_some(())).await;
+    assert_eq!(daemon.terminate(), 0);
+    house.configure(&tables(&callback.url(), "max_age = \"1ms\""));
+    let daemon = house.start();
+    until("they are forgotten", || (figures(&house) == [3, 0, 0, 3]).then_some(())).await;
+    assert!(daemon.log.wait_for(|line| line.contains("max_age")).is_some(), "it says so");
+}
