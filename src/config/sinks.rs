@@ -69,7 +69,7 @@ pub(super) fn read(
     };
     let is_fine = faults.is_empty();
     report.faults(&place, faults, &kept, &header);
-    entry.filter(|_| is_fine).inspect(|entry| warn_of_later(entry, &place, &kept, &header, report))
+    entry.filter(|_| is_fine)
 }
 
 /// Stands in for a kind's defaults where there is no kind.
@@ -128,15 +128,6 @@ fn suggest(fault: Fault, kept: &DeTable<'_>) -> Fault {
         None => format!("keys that every sink has: {}", DeliveryKeys::NAMES.join(", ")),
     };
     fault.help(help)
-}
-
-fn warn_of_later(entry: &SinkEntry, place: &str, kept: &DeTable<'_>, header: &Range<usize>, report: &mut Report<'_>) {
-    for (key, is_set) in [("parked_max", entry.keys.parked_max.is_some())] {
-        if is_set {
-            let span = kept.get(key).map_or_else(|| header.clone(), Spanned::span);
-            report.warning(place, span, format!("`{key}` has no effect in this version"), None);
-        }
-    }
 }
 
 /// Faults of two sinks that want the same thing to themselves, a file by whatever name.

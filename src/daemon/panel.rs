@@ -87,7 +87,10 @@ impl Panel for Desk {
 
     async fn change_dead(&self, ask: DeadAsk, act: DeadAct) -> Result<DeadDone, Refusal> {
         let sinks: Vec<String> = self.books.sinks.iter().map(|(name, _)| name.clone()).collect();
-        dead::change(&self.ledger, ask, act, &sinks).await
+        let done = dead::change(&self.ledger, ask, act, &sinks).await;
+        // Their workers look for what is due.
+        self.books.sinks.iter().for_each(|(_, book)| book.nudge());
+        done
     }
 }
 

@@ -121,5 +121,6 @@ fn spec(config: &Config, sink: &SinkEntry, book: &Arc<Book>, store: &Store) -> R
         context,
         book: Arc::clone(book),
         room: Arc::clone(store.ledger.room()),
+        ledger: Arc::clone(&store.ledger),
     })
 }

@@ -46,6 +46,8 @@ pub struct Book {
     extra: AtomicU64,
     breaker: AtomicU8,
     stuck: AtomicBool,
+    /// Dead letters are to be tried again.
+    nudge: tokio::sync::Notify,
 }
 
 /// A sink's figures: `accepted = delivered + dead + pending + filtered + dropped`.
@@ -83,6 +85,16 @@ impl Book {
             1 => Breaking::Open,
             _ => Breaking::HalfOpen,
         }
+    }
+
+    /// Dead letters of this sink are to be tried again: the ledger says which.
+    pub fn nudge(&self) {
+        self.nudge.notify_one();
+    }
+
+    /// Waits for [`Self::nudge`]. Cancel-safe.
+    pub async fn nudged(&self) {
+        self.nudge.notified().await;
     }
 
     /// Whether it waits for room for dead letters; gives what it said before.

@@ -97,8 +97,8 @@ pub struct DeliveryKeys {
     pub breaker: BreakerKeys,
     /// Time for one deliver call.
     pub timeout: Period,
-    /// Room for parked deliveries. Read and checked; parking comes with a later version.
-    pub parked_max: Option<Size>,
+    /// Room for parked deliveries; where it is full the cursor waits.
+    pub parked_max: Size,
     /// Most deliveries handed to the sink in a span of time (`300/min`), evenly spread, retries included.
     pub rate: Option<String>,
 }
@@ -115,7 +115,7 @@ impl Default for DeliveryKeys {
             retry: RetryKeys::default(),
             breaker: BreakerKeys::default(),
             timeout: Period::secs(10),
-            parked_max: None,
+            parked_max: Size(256 << 20),
             rate: None,
         }
     }

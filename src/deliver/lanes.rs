@@ -23,10 +23,48 @@ pub struct Item {
     pub delivery: Arc<Delivery>,
     /// Attempts so far.
     pub attempts: u32,
-    /// The first attempt: when, by the wall clock in microseconds, and how long the breaker had been open by then.
+    /// Failures of this life, counted against its bounds or not; probes left out.
+    pub failures: u32,
+    /// The first attempt of this life.
     pub first: Option<FirstTry>,
     /// When last tried, the target asked to be left alone until then.
     pub told: Option<Instant>,
+    /// Of one the ledger keeps.
+    pub parked: Option<Before>,
+}
+
+/// What a parked delivery had behind it when it was fetched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Before {
+    /// Room it takes in the ledger, bytes.
+    pub size: u64,
+    /// Attempts that count no more: somebody wanted it tried after all.
+    pub forgiven: u32,
+    /// Of its time.
+    pub spent: Duration,
+    /// When it was first tried, microseconds; `None`: never.
+    pub first: Option<i64>,
+}
+
+impl Item {
+    /// Not tried yet.
+    pub fn new(place: Place, delivery: Delivery) -> Self {
+        Self { place, delivery: Arc::new(delivery), attempts: 0, failures: 0, first: None, told: None, parked: None }
+    }
+
+    /// Attempts that count.
+    pub fn counted(&self) -> u32 {
+        self.attempts.saturating_sub(self.parked.map_or(0, |before| before.forgiven))
+    }
+
+    /// What it has used up of its time, where the breaker was open for so long up to now.
+    pub fn time_spent(&self, open: Duration, now: Instant) -> Duration {
+        let before = self.parked.map_or(Duration::ZERO, |before| before.spent);
+        let here = self.first.map_or(Duration::ZERO, |first| {
+            now.duration_since(first.at).saturating_sub(open.saturating_sub(first.open_before))
+        });
+        before.saturating_add(here)
+    }
 }
 
 /// When a delivery was first tried.
@@ -51,6 +89,8 @@ enum State {
     Ready,
     InFlight,
     Waiting(Instant),
+    /// Behind what the ledger keeps of its key.
+    Behind,
 }
 
 #[derive(Debug)]
@@ -68,6 +108,8 @@ pub struct Lanes {
     /// Lanes waiting for a retry. Stale entries are passed over.
     waiting: BinaryHeap<Reverse<(Instant, Place)>>,
     waiting_keys: HashMap<Place, LaneKey>,
+    /// Lanes behind parked deliveries.
+    behind: VecDeque<LaneKey>,
 }
 
 impl Lanes {
@@ -79,6 +121,7 @@ impl Lanes {
             ready: BTreeMap::new(),
             waiting: BinaryHeap::new(),
             waiting_keys: HashMap::new(),
+            behind: VecDeque::new(),
         }
     }
 
@@ -147,13 +190,15 @@ impl Lanes {
         batch
     }
 
-    /// Takes one delivery to probe with: the first behind `after` that is not in flight, else the first of all, so that
-    /// each probe takes another. Its own backoff does not keep a delivery from being the probe, but the target's word
+    /// Takes one delivery to probe with: of those that were tried least the first behind `after` that is not in flight, else
+    /// the first, so that each probe takes another, and one that nobody has tried where there is one. Its own backoff does not keep a delivery from being the probe, but the target's word
     /// does, unless all were told to wait: then the one that was told to wait least.
     pub fn take_probe(&mut self, after: Option<Place>, now: Instant) -> Option<Item> {
         let rank = |place: &Place, key: &LaneKey| {
-            let told = self.lanes.get(key).and_then(|lane| lane.queue.front()?.told).filter(|told| *told > now);
-            (told, after.is_some_and(|after| *place <= after), *place)
+            let head = self.lanes.get(key).and_then(|lane| lane.queue.front());
+            let told = head.and_then(|head| head.told).filter(|told| *told > now);
+            let tried = head.map_or(0, |head| head.attempts.max(head.failures));
+            (told, tried, after.is_some_and(|after| *place <= after), *place)
         };
         let heads = self.ready.iter().chain(self.waiting_keys.iter());
         let (place, key) = heads.min_by_key(|(place, key)| rank(place, key))?;
@@ -205,6 +250,56 @@ impl Lanes {
         }
     }
 
+    /// Whether deliveries of this key are under way.
+    pub fn is_flying(&self, key: &Arc<str>) -> bool {
+        self.lanes.get(&LaneKey::Key(Arc::clone(key))).is_some_and(|lane| lane.state == State::InFlight)
+    }
+
+    /// What waits of this key stands behind what the ledger keeps of it; what is under way is left alone.
+    pub fn set_behind(&mut self, key: &Arc<str>) {
+        let key = LaneKey::Key(Arc::clone(key));
+        let Some(lane) = self.lanes.get_mut(&key) else { return };
+        let Some(head) = lane.queue.front().map(|head| head.place) else { return };
+        match lane.state {
+            State::InFlight | State::Behind => return,
+            State::Ready => drop(self.ready.remove(&head)),
+            State::Waiting(_) => drop(self.waiting_keys.remove(&head)),
+        }
+        lane.state = State::Behind;
+        self.behind.push_back(key);
+    }
+
+    /// Nothing stands before what waits of this key any more.
+    pub fn release(&mut self, key: &Arc<str>) {
+        let key = LaneKey::Key(Arc::clone(key));
+        let Some(lane) = self.lanes.get_mut(&key).filter(|lane| lane.state == State::Behind) else { return };
+        self.behind.retain(|behind| *behind != key);
+        if let Some(head) = lane.queue.front() {
+            lane.state = State::Ready;
+            self.ready.insert(head.place, key);
+        }
+    }
+
+    /// Takes a lane that stands behind parked deliveries, whole.
+    pub fn take_behind(&mut self) -> Option<VecDeque<Item>> {
+        let key = self.behind.pop_front()?;
+        self.lanes.remove(&key).map(|lane| lane.queue)
+    }
+
+    /// Takes all that waits behind the first of a lane that is not under way.
+    pub fn take_lane(&mut self, like: &Item) -> VecDeque<Item> {
+        let key = self.key_of(like);
+        if self.lanes.get(&key).is_none_or(|lane| lane.state == State::InFlight) {
+            return VecDeque::new();
+        }
+        let Some(lane) = self.lanes.remove(&key) else { return VecDeque::new() };
+        if let Some(head) = lane.queue.front() {
+            self.ready.remove(&head.place);
+            self.waiting_keys.remove(&head.place);
+        }
+        lane.queue
+    }
+
     /// Makes ready what is due.
     pub fn wake(&mut self, now: Instant) {
         while let Some(Reverse((due, place))) = self.waiting.peek().copied() {
@@ -242,8 +337,7 @@ mod tests {
     use super::*;
 
     fn item(offset: u64, key: &str) -> Item {
-        let delivery = Arc::new(event("t").subject(key).body("0123456789").delivery());
-        Item { place: (Position { shard: 0, offset }, 0), delivery, attempts: 0, first: None, told: None }
+        Item::new((Position { shard: 0, offset }, 0), event("t").subject(key).body("0123456789").delivery())
     }
 
     fn lanes(ordered: bool, items: &[(u64, &str)]) -> Lanes {

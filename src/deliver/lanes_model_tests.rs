@@ -120,9 +120,9 @@ proptest! {
             match step {
                 Step::Push(key, size) => {
                     let known = Known { offset: all.len() as u64, key, size: u64::from(size), waits: false };
-                    let delivery = Arc::new(event("t").subject(&key.to_string()).body("x".repeat(size.into())).delivery());
+                    let delivery = event("t").subject(&key.to_string()).body("x".repeat(size.into())).delivery();
                     let place = (Position { shard: 0, offset: known.offset }, 0);
-                    lanes.push(Item { place, delivery, attempts: 0, first: None, told: None });
+                    lanes.push(Item::new(place, delivery));
                     all.push(known.clone());
                     model.pending.push(known);
                 }

@@ -4,8 +4,8 @@
 //! Knows the journal's trait, the rules and the sinks' contract; knows neither HTTP nor which kinds of sink there are.
 //!
 //! Rooms, in the order of an event's way: `first` where a sink begins, `asking` what jq is asked about events
-//! that were read, `worker` the loop (reading, routing, delivering), `lanes` what waits
-//! per key, `flight` batches under way, `verdict` what an outcome leads to, `window` how far the cursor may move,
+//! that were read, `worker` the loop (reading, delivering, retrying), `lanes` what waits
+//! per key, `flight` batches under way, `verdict` what an outcome leads to, `window` how far the cursor may move, `parked` when what the ledger keeps is due,
 //! `settler` its way into the ledger. `appended` and `book` are what `status` reads. Pure helpers: `backoff`, `breaker`, `pace`.
 
 mod appended;
@@ -18,6 +18,7 @@ mod first;
 mod flight;
 mod lanes;
 mod pace;
+mod parked;
 mod settler;
 mod verdict;
 mod window;

@@ -8,15 +8,20 @@ use tracing::{error, info, warn};
 
 use super::book::Book;
 use super::window::Window;
-use crate::journal::{Journal, JournalError, Position, Settlement};
+use crate::journal::{Counters, Fate, Journal, JournalError, Position, Settlement, Turn};
 use crate::ledger::Room;
+use crate::ledger::held::size_of;
 
 /// How often a sink's steps are made durable while it is busy. What was delivered since is delivered again after a kill.
 pub const INTERVAL: Duration = Duration::from_millis(200);
 /// So many settled events are made durable at once, however soon: what a kill makes us deliver again stays small.
 pub const EVENTS: u64 = 1000;
-/// Dead letters that may wait for the ledger; beyond, the sink pauses.
-pub const MAX_DEAD_WAITING: usize = 1000;
+/// Rows for the ledger that may wait; beyond, the sink pauses.
+const MAX_ROWS: usize = 1000;
+/// Bytes of them; beyond, the sink pauses.
+const MAX_BYTES: u64 = 16 << 20;
+/// So many steps of what the ledger keeps are made durable at once: until then no more of the same lanes is tried.
+const TURNS: usize = 64;
 /// How often room for dead letters is looked for where there was none.
 const ROOM_PAUSE: Duration = Duration::from_millis(250);
 
@@ -29,6 +34,8 @@ pub struct Settler {
     room: Arc<Room>,
     durable: Position,
     next: Settlement,
+    /// Room that what is in `next` takes in memory.
+    bytes: u64,
     writing: Option<JoinHandle<Written>>,
     last: Option<Instant>,
     failing: bool,
@@ -39,18 +46,27 @@ impl Settler {
     pub fn new(journal: Arc<dyn Journal>, sink: &str, room: &Arc<Room>, durable: Position) -> Self {
         let next = Settlement { sink: sink.to_owned(), ..Settlement::default() };
         let (sink, room) = (sink.to_owned(), Arc::clone(room));
-        Self { journal, sink, room, durable, next, writing: None, last: None, failing: false }
+        Self { journal, sink, room, durable, next, bytes: 0, writing: None, last: None, failing: false }
     }
 
-    /// Whether so many dead letters wait that no more may be made.
+    /// Whether so much waits for the ledger that no more may be made.
     pub fn is_full(&self) -> bool {
-        self.next.dead.len() >= MAX_DEAD_WAITING || self.is_stuck()
+        self.next.held.len() + self.next.turns.len() >= MAX_ROWS || self.bytes >= MAX_BYTES || self.is_stuck()
+    }
+
+    /// What became of a delivery the ledger keeps, and what that adds to the counts.
+    pub fn turned(&mut self, turn: Turn, delta: &Counters) {
+        self.next.delta.add(delta);
+        if let Fate::Replaced(by) = &turn.fate {
+            self.bytes += by.iter().map(size_of).sum::<u64>();
+        }
+        self.next.turns.push(turn);
     }
 
     /// Whether dead letters wait for room (`[dead_letters] max_size`). Until there is some nothing is settled: the cursor
     /// must not pass them.
     pub fn is_stuck(&self) -> bool {
-        !self.next.dead.is_empty() && !self.room.takes(&self.sink)
+        self.next.buries() && !self.room.takes(&self.sink)
     }
 
     /// Tells when dead letters find no room, and when they do again.
@@ -72,15 +88,16 @@ impl Settler {
     fn gather(&mut self, window: &mut Window) -> bool {
         let passed = window.take_passed();
         self.next.delta.add(&passed.tally);
-        self.next.dead.extend(passed.dead);
+        self.bytes += passed.held.iter().map(size_of).sum::<u64>();
+        self.next.held.extend(passed.held);
         let cursor = window.cursor();
         self.next.cursor = (cursor != self.durable).then_some(cursor);
-        self.next.cursor.is_some() || !self.next.dead.is_empty()
+        self.next.cursor.is_some() || !self.next.held.is_empty() || !self.next.turns.is_empty()
     }
 
     /// When the next step is due, where there is one and none is under way.
     pub fn due(&mut self, window: &mut Window, now: Instant) -> Option<Instant> {
-        let many = self.next.delta.accepted >= EVENTS && !self.failing;
+        let many = (self.next.delta.accepted >= EVENTS || self.next.turns.len() >= TURNS) && !self.failing;
         let regular = self.last.map_or(now, |last| last + INTERVAL);
         let is_something = self.gather(window);
         if self.is_busy() || !is_something {
@@ -96,6 +113,7 @@ impl Settler {
     /// Starts writing the next step.
     pub fn start(&mut self, now: Instant) {
         self.last = Some(now);
+        self.bytes = 0;
         let step = std::mem::replace(&mut self.next, Settlement { sink: self.sink.clone(), ..Settlement::default() });
         let journal = Arc::clone(&self.journal);
         self.writing = Some(tokio::spawn(async move {
@@ -104,8 +122,8 @@ impl Settler {
         }));
     }
 
-    /// Waits for the write under way, for ever where there is none. Cancel-safe.
-    pub async fn written(&mut self) {
+    /// Waits for the write under way, for ever where there is none, and gives what is durable now. Cancel-safe.
+    pub async fn written(&mut self) -> Option<Settlement> {
         let Some(writing) = &mut self.writing else { return std::future::pending().await };
         let outcome = writing.await;
         self.writing = None;
@@ -115,17 +133,21 @@ impl Settler {
                 if std::mem::take(&mut self.failing) {
                     warn!(sink = %self.sink, "the ledger can be written again");
                 }
+                return Some(step);
             }
             Ok((step, Err(error))) => {
                 if !std::mem::replace(&mut self.failing, true) {
                     warn!(sink = %self.sink, %error, "the ledger cannot be written; the cursor waits");
                 }
                 self.next.delta.add(&step.delta);
-                self.next.dead.splice(0..0, step.dead);
+                self.bytes += step.held.iter().map(size_of).sum::<u64>();
+                self.next.held.splice(0..0, step.held);
+                self.next.turns.splice(0..0, step.turns);
             }
             // The task cannot panic by itself; where the runtime is going down, what it carried is delivered again.
             Err(error) => warn!(sink = %self.sink, %error, "a step was not settled"),
         }
+        None
     }
 
     /// Writes everything left, once.

@@ -16,8 +16,11 @@ use super::lanes::Item;
 pub enum Verdict {
     /// It arrived.
     Delivered(Item),
-    /// It goes back to the front of its lane, not before that time; `None`: as soon as the breaker lets it.
+    /// It was not tried, or that does not count. It goes back to the front of its lane, not before that time; `None`: as
+    /// soon as the breaker lets it.
     Again(Item, Option<Instant>),
+    /// Tried in vain; again at that time.
+    Failed(Item, Instant, Reason),
     /// It is a dead letter.
     Dead(Item, Reason),
 }
@@ -59,6 +62,7 @@ pub fn judge(
             stopped.insert(Arc::clone(&item.delivery.key));
         }
         changes.extend(breaker.note(item.delivery.event.id, &outcome, now));
+        item.failures += u32::from(matches!(outcome, Outcome::Retry { .. }) && !probe);
         verdicts.push(match outcome {
             Outcome::Delivered => Verdict::Delivered(item),
             Outcome::Reject { why } => {
@@ -77,8 +81,8 @@ pub fn judge(
                 if is_spent(&item, keys, breaker, now) {
                     Verdict::Dead(item, why)
                 } else {
-                    let wait = backoff::wait(&keys.retry, item.attempts, after, rand::random::<f64>());
-                    Verdict::Again(item, Some(now + wait))
+                    let wait = backoff::wait(&keys.retry, item.counted(), after, rand::random::<f64>());
+                    Verdict::Failed(item, now + wait, why)
                 }
             }
         });
@@ -93,30 +97,20 @@ fn told(after: Option<Duration>, now: Instant) -> Option<Instant> {
 
 /// Whether a failed item has used up its attempts or its time; the time the breaker was open does not count.
 fn is_spent(item: &Item, keys: &DeliveryKeys, breaker: &Breaker, now: Instant) -> bool {
-    let too_often = keys.retry.attempts.is_some_and(|most| item.attempts >= most.get());
-    let too_long = item.first.is_some_and(|first| {
-        let open = breaker.time_open(now).saturating_sub(first.open_before);
-        now.duration_since(first.at).saturating_sub(open) >= keys.retry.deadline.0
-    });
-    too_often || too_long
+    let too_often = keys.retry.attempts.is_some_and(|most| item.counted() >= most.get());
+    too_often || item.time_spent(breaker.time_open(now), now) >= keys.retry.deadline.0
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use sink_testkit::event;
 
     use super::*;
     use crate::journal::Position;
 
     fn items(keys: &[&str]) -> Vec<Item> {
-        let item = |(n, key): (u64, &&str)| Item {
-            place: (Position { shard: 0, offset: n }, 0),
-            delivery: Arc::new(event("t").subject(key).delivery()),
-            attempts: 0,
-            first: None,
-            told: None,
+        let item = |(n, key): (u64, &&str)| {
+            Item::new((Position { shard: 0, offset: n }, 0), event("t").subject(key).delivery())
         };
         (0..).zip(keys).map(item).collect()
     }
@@ -125,6 +119,7 @@ mod tests {
     fn again(verdicts: &[Verdict]) -> Vec<(u64, u32, bool)> {
         let one = |v: &Verdict| match v {
             Verdict::Again(item, due) => Some((item.place.0.offset, item.attempts, due.is_some())),
+            Verdict::Failed(item, ..) => Some((item.place.0.offset, item.attempts, true)),
             Verdict::Delivered(_) | Verdict::Dead(..) => None,
         };
         verdicts.iter().filter_map(one).collect()

@@ -1,11 +1,11 @@
 //! Which events of a sink are read but not settled, and so how far its cursor may move. Pure.
 //!
-//! An event's counts travel with the cursor, and so do its dead letters: they are added when the cursor passes it, so that
+//! An event's counts travel with the cursor, and so do its dead letters and what is parked of it: they are added when the cursor passes it, so that
 //! an event delivered again after a crash is neither counted nor kept twice.
 
 use std::collections::BTreeMap;
 
-use crate::journal::{Counters, DeadLetter, Position};
+use crate::journal::{Counters, Held, Position};
 
 #[derive(Debug)]
 struct Open {
@@ -19,8 +19,8 @@ struct Open {
 pub enum End {
     /// It arrived.
     Delivered,
-    /// It was given up.
-    Dead(Box<DeadLetter>),
+    /// The ledger is to keep it: given up, or parked.
+    Held(Box<Held>),
 }
 
 /// What goes into the ledger with the cursor that passes it.
@@ -28,14 +28,14 @@ pub enum End {
 pub struct Passed {
     /// Counts.
     pub tally: Counters,
-    /// What was given up; counted in `tally`.
-    pub dead: Vec<DeadLetter>,
+    /// What was given up, which is counted in `tally`, or parked.
+    pub held: Vec<Held>,
 }
 
 impl Passed {
     /// Counts alone.
     pub fn counts(tally: Counters) -> Self {
-        Self { tally, dead: vec![] }
+        Self { tally, held: vec![] }
     }
 }
 
@@ -83,9 +83,9 @@ impl Window {
             event.remaining = event.remaining.saturating_sub(1);
             match end {
                 End::Delivered => event.passed.tally.delivered += 1,
-                End::Dead(letter) => {
-                    event.passed.tally.dead += 1;
-                    event.passed.dead.push(*letter);
+                End::Held(held) => {
+                    event.passed.tally.dead += u64::from(held.due.is_none());
+                    event.passed.held.push(*held);
                 }
             }
         }
@@ -100,7 +100,7 @@ impl Window {
             let event = first.remove();
             self.bytes = self.bytes.saturating_sub(event.bytes);
             self.passed.tally.add(&event.passed.tally);
-            self.passed.dead.extend(event.passed.dead);
+            self.passed.held.extend(event.passed.held);
         }
     }
 
@@ -133,7 +133,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::journal::Record;
+    use crate::journal::{Record, Spent};
 
     fn at(offset: u64) -> Position {
         Position { shard: 0, offset }
@@ -143,11 +143,11 @@ mod tests {
         Passed::counts(Counters { accepted: n, ..Counters::default() })
     }
 
-    fn letter(id: &str) -> DeadLetter {
+    fn letter(id: &str) -> Held {
         let (source, kind, key) = ("s".into(), "t".into(), "k".into());
         let record = Record { id: [0; 16], time: 0, source, kind, key, fingerprint: None, payload: Bytes::new() };
         let text = String::new;
-        DeadLetter {
+        Held {
             id: id.into(),
             position: at(5),
             kind: text(),
@@ -160,6 +160,8 @@ mod tests {
             event: Arc::new(record),
             payload: None,
             target: text(),
+            due: None,
+            spent: Spent::default(),
         }
     }
 
@@ -169,14 +171,14 @@ mod tests {
         w.opened(at(5), 2, 10, owing(2));
         w.opened(at(7), 1, 10, owing(1));
         w.read_to(at(9));
-        w.ended(at(7), End::Dead(Box::new(letter("later"))));
+        w.ended(at(7), End::Held(Box::new(letter("later"))));
         w.ended(at(5), End::Delivered);
         assert_eq!((w.cursor(), w.take_passed()), (at(5), Passed::default()));
         w.ended(at(5), End::Delivered);
         assert_eq!(w.cursor(), at(9));
         let passed = w.take_passed();
         assert_eq!(passed.tally, Counters { accepted: 3, delivered: 2, dead: 1, ..Counters::default() });
-        assert_eq!(passed.dead, [letter("later")]);
+        assert_eq!(passed.held, [letter("later")]);
         assert_eq!((w.size(), w.take_passed()), ((0, 0), Passed::default()));
     }
 
@@ -184,10 +186,10 @@ mod tests {
     fn an_event_that_owes_nothing_is_passed_at_once() {
         let mut w = Window::new(at(0));
         let tally = Counters { accepted: 2, filtered: 1, dead: 1, ..Counters::default() };
-        w.opened(at(3), 0, 10, Passed { tally, dead: vec![letter("by rule")] });
+        w.opened(at(3), 0, 10, Passed { tally, held: vec![letter("by rule")] });
         w.read_to(at(4));
         assert_eq!(w.cursor(), at(4));
         let passed = w.take_passed();
-        assert_eq!((passed.tally.filtered, passed.dead.len()), (1, 1));
+        assert_eq!((passed.tally.filtered, passed.held.len()), (1, 1));
     }
 }

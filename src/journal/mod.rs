@@ -148,6 +148,7 @@ mod reader;
 mod recovery;
 mod retention;
 mod segment;
+mod settlement;
 mod state;
 mod tally;
 #[cfg(test)]
@@ -165,6 +166,7 @@ pub use config::{JournalConfig, WhenFull};
 pub use find::find;
 pub use local::{JournalStat, LocalJournal};
 pub use recovery::{DamageReport, Recovered};
+pub use settlement::{Fate, Held, Settlement, Spent, Try, Turn};
 pub use state::Env;
 
 /// A place in the journal. Opaque outside `journal/`: only the order of two positions of one shard means anything.
@@ -351,48 +353,6 @@ pub struct SinkState {
     pub cursor: Position,
     /// Its totals.
     pub counters: Counters,
-}
-
-/// A dead letter on its way into the ledger. Texts and bytes only: the journal does not know what they mean.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// Delivery id.
-    pub id: String,
-    /// Where its event stands.
-    pub position: Position,
-    /// Event type, subject, ordering key.
-    pub kind: String,
-    /// What it is about.
-    pub subject: String,
-    /// Ordering key at the sink.
-    pub key: String,
-    /// Reason code and detail.
-    pub code: String,
-    /// One line.
-    pub detail: String,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// Event accepted, first tried, given up: microseconds.
-    pub times: [i64; 3],
-    /// The event's record: id, source and payload as the journal keeps them.
-    pub event: Arc<Record>,
-    /// The rendered payload, where it is not the body.
-    pub payload: Option<Bytes>,
-    /// The rendered target, a JSON object.
-    pub target: String,
-}
-
-/// One step of one sink: its cursor, what it counted on the way, and what it gave up. All or nothing.
-#[derive(Clone, Debug, Default)]
-pub struct Settlement {
-    /// The sink.
-    pub sink: String,
-    /// Its new cursor; `None` leaves it.
-    pub cursor: Option<Position>,
-    /// What to add to its totals.
-    pub delta: Counters,
-    /// What it gave up.
-    pub dead: Vec<DeadLetter>,
 }
 
 /// A failure of the journal or of where its cursors are kept.

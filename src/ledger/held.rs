@@ -11,7 +11,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
 
 use super::room::Dead;
-use crate::journal::{DeadLetter, Record};
+use crate::journal::{Held, Record};
 
 /// Most letters one look gives, and most that one change takes.
 pub const MAX_PAGE: usize = 500;
@@ -21,10 +21,10 @@ pub const MAX_PAGE_BYTES: u64 = 4 << 20;
 pub const OVERHEAD: u64 = 256;
 
 /// A letter's size by the same measure as [`size_of`].
-const SIZE: &str = "256 + length(event) + ifnull(length(payload), 0)";
+pub(super) const SIZE: &str = "256 + length(event) + ifnull(length(payload), 0)";
 
 /// Room a letter takes, bytes.
-pub fn size_of(letter: &DeadLetter) -> u64 {
+pub fn size_of(letter: &Held) -> u64 {
     OVERHEAD + letter.event.payload.len() as u64 + letter.payload.as_ref().map_or(0, |payload| payload.len() as u64)
 }
 
@@ -109,9 +109,9 @@ pub enum Change {
 }
 
 /// What `held.how` says of a row that is to be delivered again; a row that was merely parked says nothing.
-const BY_RULES: &str = "by_rules";
+pub(super) const BY_RULES: &str = "by_rules";
 /// See [`BY_RULES`].
-const AS_WAS: &str = "as_was";
+pub(super) const AS_WAS: &str = "as_was";
 
 impl Filter {
     /// As SQL, and its parameters.
@@ -220,7 +220,7 @@ pub(super) fn change(
         let size: Option<i64> = match change {
             Change::Retry { due, as_was } => transaction
                 .prepare_cached(&format!(
-                    "UPDATE held SET due = ?3, how = ?4, nth = 0 WHERE sink = ?1 AND id = ?2 AND due IS NULL
+                    "UPDATE held SET due = ?3, how = ?4, nth = 0, spent = 0 WHERE sink = ?1 AND id = ?2 AND due IS NULL
                      RETURNING {SIZE}"
                 ))?
                 .query_row(params![sink, id, due, if as_was { AS_WAS } else { BY_RULES }], |row| row.get(0))
@@ -266,50 +266,58 @@ pub(super) fn taken(connection: &Connection) -> Result<HashMap<String, Dead>, ru
     connection.prepare_cached("SELECT name, max(dead, 0), max(dead_bytes, 0) FROM sinks")?.query_map([], row)?.collect()
 }
 
-/// Keeps a dead letter of a sink. One with the same id that was there (a replay ended as the first time) makes way and
-/// counts as dropped.
-pub(super) fn bury(connection: &Connection, sink: &str, letter: &DeadLetter) -> Result<(), rusqlite::Error> {
-    let old = format!("SELECT {SIZE} FROM held WHERE sink = ?1 AND id = ?2 AND due IS NULL");
-    let old: Option<i64> =
-        connection.prepare_cached(&old)?.query_row(params![sink, letter.id], |row| row.get(0)).optional()?;
-    insert(connection, sink, letter)?;
-    let (bytes, replaced) = (size_of(letter).cast_signed() - old.unwrap_or(0), i64::from(old.is_some()));
+/// Keeps a delivery of a sink, dead or parked. One with the same id that was there (a replay ended as the first time)
+/// makes way and counts as dropped.
+pub(super) fn keep(connection: &Connection, sink: &str, held: &Held) -> Result<(), rusqlite::Error> {
+    let old = format!("SELECT due IS NULL, {SIZE} FROM held WHERE sink = ?1 AND id = ?2");
+    let old: Option<(bool, i64)> = connection
+        .prepare_cached(&old)?
+        .query_row(params![sink, held.id], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    insert(connection, sink, held)?;
+    let was_dead = old.filter(|(dead, _)| *dead);
+    let now = if held.due.is_none() { size_of(held).cast_signed() } else { 0 };
+    let bytes = now - was_dead.map_or(0, |(_, size)| size);
     connection
         .prepare_cached(
-            "UPDATE sinks SET dead_bytes = dead_bytes + ?2, dead = dead - ?3, dropped = dropped + ?3 WHERE name = ?1",
+            "UPDATE sinks SET dead_bytes = dead_bytes + ?2, dead = dead - ?3, dropped = dropped + ?4 WHERE name = ?1",
         )?
-        .execute(params![sink, bytes, replaced])?;
+        .execute(params![sink, bytes, i64::from(was_dead.is_some()), i64::from(old.is_some())])?;
     Ok(())
 }
 
-fn insert(connection: &Connection, sink: &str, letter: &DeadLetter) -> Result<(), rusqlite::Error> {
-    let [accepted, first, last] = letter.times;
+fn insert(connection: &Connection, sink: &str, held: &Held) -> Result<(), rusqlite::Error> {
+    let [accepted, first, last] = held.times;
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO held (sink, id, due, shard, place, type, subject, key, code, detail, attempts,
-               accepted, first_try, last_try, event_id, source, event_key, event, payload, target)
-             VALUES (?1, ?2, NULL, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+               accepted, first_try, last_try, event_id, source, event_key, event, payload, target, nth, spent)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
+               ?22)",
         )?
         .execute(params![
             sink,
-            letter.id,
-            letter.position.shard,
-            letter.position.offset.cast_signed(),
-            letter.kind,
-            letter.subject,
-            letter.key,
-            letter.code,
-            letter.detail,
-            letter.attempts,
+            held.id,
+            held.due,
+            held.position.shard,
+            held.position.offset.cast_signed(),
+            held.kind,
+            held.subject,
+            held.key,
+            held.code,
+            held.detail,
+            held.attempts,
             accepted,
             first,
             last,
-            letter.event.id,
-            &*letter.event.source,
-            &*letter.event.key,
-            &letter.event.payload[..],
-            letter.payload.as_deref(),
-            letter.target,
+            held.event.id,
+            &*held.event.source,
+            &*held.event.key,
+            &held.event.payload[..],
+            held.payload.as_deref(),
+            held.target,
+            held.spent.attempts,
+            held.spent.micros,
         ])?;
     Ok(())
 }

@@ -3,9 +3,9 @@
 use super::held::{OVERHEAD, size_of};
 use super::tests::{letter, step};
 use super::*;
-use crate::journal::{Counters, DeadLetter};
+use crate::journal::{Counters, Held};
 
-async fn ledger(folder: &tempfile::TempDir, letters: Vec<(&str, DeadLetter)>) -> Ledger {
+async fn ledger(folder: &tempfile::TempDir, letters: Vec<(&str, Held)>) -> Ledger {
     let (ledger, _) = Ledger::open(&folder.path().join("ledger.db")).unwrap();
     for (sink, letter) in letters {
         ledger.settle(vec![step(sink, 1, vec![letter])]).await.unwrap();
@@ -28,7 +28,7 @@ async fn counters(ledger: &Ledger, sink: &str) -> Counters {
 #[tokio::test]
 async fn letters_are_found_by_sink_type_code_time_and_id() {
     let folder = tempfile::tempdir().unwrap();
-    let with = |id: &str, kind: &str, code: &str, accepted| DeadLetter {
+    let with = |id: &str, kind: &str, code: &str, accepted| Held {
         kind: kind.into(),
         code: code.into(),
         times: [accepted, accepted + 1, accepted + 2],
@@ -129,7 +129,7 @@ async fn a_change_and_its_counts_are_written_together_or_not_at_all() {
 #[tokio::test]
 async fn a_letter_that_takes_the_place_of_another_leaves_as_many_dead_as_there_are() {
     let folder = tempfile::tempdir().unwrap();
-    let larger = DeadLetter { payload: Some(bytes::Bytes::from(vec![b' '; 1000])), ..letter("a") };
+    let larger = Held { payload: Some(bytes::Bytes::from(vec![b' '; 1000])), ..letter("a") };
     let ledger = ledger(&folder, vec![("crm", letter("a")), ("crm", larger.clone())]).await;
     let c = counters(&ledger, "crm").await;
     assert_eq!((c.dead, c.dropped), (1, 1));

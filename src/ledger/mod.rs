@@ -1,5 +1,5 @@
 //! The ledger: what is derived from the journal and must outlive a restart. SQLite: each sink's cursor and totals,
-//! held deliveries (dead ones now; parked ones later), and what the journal deleted before sinks had it.
+//! held deliveries (dead letters and parked ones), and what the journal deleted before sinks had it.
 //!
 //! One thread owns the connection; settlements that arrive together share one transaction and one flush
 //! (`synchronous = FULL`), so that what [`Cursors::settle`] returned is on disk. Off the journal's commit path.
@@ -7,6 +7,7 @@
 
 mod config;
 pub mod held;
+pub mod parked;
 mod room;
 mod schema;
 mod thread;
@@ -131,10 +132,39 @@ impl Ledger {
     /// # Errors
     /// It is not open, or cannot be read.
     pub async fn dead(&self, filter: Filter, page: Page) -> Result<(Vec<Letter>, bool), JournalError> {
+        self.look(move |connection| held::look(connection, &filter, &page)).await
+    }
+
+    /// What a sink has parked: how much, and when each lane's first is due. Lanes are keys where `ordered`, else deliveries.
+    ///
+    /// # Errors
+    /// It is not open, or cannot be read.
+    pub async fn schedule(&self, sink: &str, ordered: bool) -> Result<parked::Schedule, JournalError> {
+        let sink = sink.to_owned();
+        self.look(move |connection| parked::schedule(connection, &sink, ordered)).await
+    }
+
+    /// The first of what is parked in each of these lanes, in order; a lane may have more.
+    ///
+    /// # Errors
+    /// It is not open, or cannot be read.
+    pub async fn parked(
+        &self,
+        sink: &str,
+        ordered: bool,
+        lanes: Vec<Arc<str>>,
+    ) -> Result<Vec<parked::Row>, JournalError> {
+        let sink = sink.to_owned();
+        self.look(move |connection| parked::first(connection, &sink, ordered, &lanes)).await
+    }
+
+    async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&rusqlite::Connection) -> Result<T, rusqlite::Error> + Send + 'static,
+    ) -> Result<T, JournalError> {
         let path = self.path.get().cloned().ok_or_else(gone)?;
-        let look = move || held::look(&held::reader(&path)?, &filter, &page);
-        let looked =
-            tokio::task::spawn_blocking(look).await.map_err(|error| JournalError::Cursors(error.to_string()))?;
+        let looked = tokio::task::spawn_blocking(move || look(&held::reader(&path)?)).await;
+        let looked = looked.map_err(|error| JournalError::Cursors(error.to_string()))?;
         looked.map_err(|error| JournalError::Cursors(error.to_string()))
     }
 

@@ -66,16 +66,20 @@ CREATE TABLE IF NOT EXISTS deleted (
 ";
 
 /// Came later than version 1, too: what is to become of a row with a `due` time. `how`: nothing for a delivery that is
-/// tried again as it stands; `by_rules` or `as_was` for a dead letter that somebody wants delivered. `nth`: attempts
-/// since it was given that time.
+/// tried again as it stands; `by_rules` or `as_was` for a dead letter that somebody wants delivered. `nth` attempts
+/// and `spent` microseconds count against its bounds.
 /// `dead_bytes`: room the sink's dead letters take.
-const ADDED: [(&str, &str, &str); 3] = [
+const ADDED: [(&str, &str, &str); 4] = [
     ("held", "how", "TEXT"),
     ("held", "nth", "INTEGER NOT NULL DEFAULT 0"),
+    ("held", "spent", "INTEGER NOT NULL DEFAULT 0"),
     ("sinks", "dead_bytes", "INTEGER NOT NULL DEFAULT 0"),
 ];
 /// Finds dead letters that are too old.
 const GIVEN_UP: &str = "CREATE INDEX IF NOT EXISTS held_given_up ON held (last_try) WHERE due IS NULL;";
+/// Finds parked deliveries of a key, in order.
+const IN_LINE: &str =
+    "CREATE INDEX IF NOT EXISTS held_in_line ON held (sink, key, shard, place) WHERE due IS NOT NULL;";
 
 /// Opens the file or makes it.
 pub fn open(path: &Path) -> Result<(Connection, Opened), LedgerError> {
@@ -173,6 +177,7 @@ fn complete(connection: &mut Connection) -> Result<(), rusqlite::Error> {
         }
     }
     transaction.execute_batch(GIVEN_UP)?;
+    transaction.execute_batch(IN_LINE)?;
     transaction.commit()
 }
 

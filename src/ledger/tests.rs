@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::*;
-use crate::journal::{Counters, DeadLetter, Position, Record};
+use crate::journal::{Counters, Held, Position, Record, Spent};
 
 fn at(offset: u64) -> Position {
     Position { shard: 0, offset }
 }
 
-pub(super) fn letter(id: &str) -> DeadLetter {
+pub(super) fn letter(id: &str) -> Held {
     let record = Record {
         id: [1; 16],
         time: 5,
@@ -21,7 +21,7 @@ pub(super) fn letter(id: &str) -> DeadLetter {
         fingerprint: None,
         payload: Bytes::from_static(b"event bytes"),
     };
-    DeadLetter {
+    Held {
         id: id.into(),
         position: at(7),
         kind: "message_api_sent".into(),
@@ -34,12 +34,14 @@ pub(super) fn letter(id: &str) -> DeadLetter {
         event: Arc::new(record),
         payload: Some(Bytes::from_static(b"{}")),
         target: "{}".into(),
+        due: None,
+        spent: Spent::default(),
     }
 }
 
-pub(super) fn step(sink: &str, cursor: u64, dead: Vec<DeadLetter>) -> Settlement {
+pub(super) fn step(sink: &str, cursor: u64, dead: Vec<Held>) -> Settlement {
     let delta = Counters { accepted: 2, delivered: 1, dead: 1, ..Counters::default() };
-    Settlement { sink: sink.into(), cursor: Some(at(cursor)), delta, dead }
+    Settlement { sink: sink.into(), cursor: Some(at(cursor)), delta, held: dead, turns: vec![] }
 }
 
 #[tokio::test]

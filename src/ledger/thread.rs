@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::held::{self, Change};
+use super::parked;
 use super::room::{Dead, Room};
 use crate::journal::{Counters, Deleted, Position, Settlement, SinkState};
 
@@ -109,7 +110,7 @@ fn settle_all(connection: &mut Connection, asked: Vec<(Vec<Settlement>, Reply<()
 
 /// Before those who settled learn of it: what they do next depends on it.
 fn note_buried<'s>(connection: &Connection, mut steps: impl Iterator<Item = &'s Settlement>, room: &Room) {
-    if steps.any(|step| !step.dead.is_empty()) {
+    if steps.any(Settlement::buries) {
         note(connection, room);
     }
 }
@@ -138,8 +139,11 @@ fn settle<'s>(connection: &mut Connection, steps: impl Iterator<Item = &'s Settl
     for step in steps {
         // First the cursor: a sink has a row by then.
         move_cursor(&transaction, step)?;
-        for letter in &step.dead {
-            held::bury(&transaction, &step.sink, letter)?;
+        for held in &step.held {
+            held::keep(&transaction, &step.sink, held)?;
+        }
+        for turn in &step.turns {
+            parked::turned(&transaction, &step.sink, turn)?;
         }
     }
     transaction.commit()

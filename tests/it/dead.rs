@@ -1,5 +1,7 @@
 //! Dead letters: found, shown, retried and dropped by the verbs, and counted, over kill -9.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use crate::bodies::numbered;
@@ -75,6 +77,42 @@ async fn dead_letters_are_listed_shown_retried_and_dropped_and_the_figures_follo
     assert_eq!(json(&house, &["dead", "list"]), serde_json::json!([]));
     assert_eq!(daemon.terminate(), 0);
     said(&house, 69, &["dead", "list"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_delivered_by_the_rules_of_now_or_as_they_were_over_kill_9() {
+    let callback = Callback::start().await;
+    callback.answer_with(400);
+    let house = House::new(&tables(&callback.url(), ""));
+    let daemon = house.start();
+    let ids = post_all(&daemon.url(), (0..6).map(numbered)).await;
+    until("all are dead", || (figures(&house) == [6, 6, 0, 0]).then_some(())).await;
+    assert_eq!(daemon.terminate(), 0);
+    let rules = "[[routes]]\nmatch = \"*\"\nto = \"crm\"";
+    let anew = "[[routes]]\nmatch = \"*\"\nto = \"crm\"\ntransform = '{anew: $event.id}'";
+    house.configure(&tables(&callback.url(), "").replace(rules, anew));
+    let daemon = house.start();
+    until("it answers", || (figures(&house)[1] == 6).then_some(())).await;
+    said(&house, 0, &["dead", "retry", &ids[0]]);
+    until("it is dead again", || (figures(&house) == [6, 6, 0, 0]).then_some(())).await;
+    callback.answer_with(200);
+    said(&house, 0, &["dead", "retry", &ids[0], &ids[1]]);
+    said(&house, 0, &["dead", "retry", "--as-was", &ids[2], &ids[3]]);
+    daemon.kill();
+    let _daemon = house.start();
+    until("they are delivered", || (figures(&house) == [6, 2, 0, 0]).then_some(())).await;
+    let mut got: HashMap<String, Vec<bytes::Bytes>> = HashMap::new();
+    for one in callback.got() {
+        got.entry(one.id).or_default().push(one.body);
+    }
+    for (n, id) in ids.iter().enumerate().take(4) {
+        let wanted = match n {
+            0 | 1 => format!("{{\"anew\":\"{id}\"}}").into_bytes(),
+            _ => numbered(n as u64),
+        };
+        assert!(got.get(id).is_some_and(|bodies| bodies.iter().all(|body| *body == wanted)), "{n}");
+    }
+    assert_eq!(got.len(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]

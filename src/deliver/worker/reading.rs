@@ -1,0 +1,130 @@
+//! The worker reads the journal and routes what it read.
+
+use std::sync::Arc;
+
+use sink_api::{Reason, Turns, Uuid};
+use tracing::{error, warn};
+
+use super::{READ_BYTES, READ_PAUSE, READ_RETRY, Read, WINDOW_BYTES, WINDOW_EVENTS, Worker};
+use crate::deliver::lanes::Item;
+use crate::deliver::window::Passed;
+use crate::event;
+use crate::journal::{Counters, Entry, Gap, JournalError, TypeCount};
+use crate::route::Failed;
+use crate::route::jq::Said;
+
+impl Worker {
+    /// Starts a read where there is room for what it brings.
+    pub(super) fn prepare_read(&mut self) {
+        let (events, bytes) = self.window.size();
+        if self.reading.is_some() || events >= WINDOW_EVENTS || bytes >= WINDOW_BYTES || self.settler.is_full() {
+            return;
+        }
+        let (journal, from) = (Arc::clone(&self.journal), self.window.read_position());
+        let pause = std::mem::take(&mut self.caught_up);
+        let questions = self.questions.clone();
+        self.reading = Some(Box::pin(async move {
+            journal.wait(from).await;
+            if pause {
+                tokio::time::sleep(READ_PAUSE).await;
+            }
+            let chunk = journal.read(from, READ_BYTES).await;
+            if chunk.is_err() {
+                tokio::time::sleep(READ_RETRY).await;
+            }
+            Ok(questions.ask(chunk?).await)
+        }));
+    }
+
+    pub(super) fn fed(&mut self, read: Result<Read, JournalError>) {
+        let (chunk, said) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                error!(sink = %self.spec.name, %error, "the journal cannot be read; trying again");
+                return;
+            }
+        };
+        if let Some(gap) = &chunk.gap {
+            self.missed(gap);
+        }
+        let bytes: u64 = chunk.entries.iter().map(|e| e.record.payload.len() as u64).sum();
+        self.caught_up = bytes < READ_BYTES / 2;
+        let mut turns = Turns::default();
+        for (index, entry) in chunk.entries.iter().enumerate() {
+            turns.step();
+            let owed = self.rules.owed(&self.spec.name, &entry.record.source, &entry.record.kind);
+            if owed > 0 {
+                self.route(entry, owed, said.get(index).and_then(Option::as_ref));
+            }
+        }
+        self.window.read_to(chunk.next);
+    }
+
+    /// Books what this sink was owed and will never get. It travels with the cursor: the settlement that moves it over
+    /// the gap counts it, once. Each route that names the sink counts, as its condition can be asked no more.
+    fn missed(&mut self, gap: &Gap) {
+        let sink = &self.spec.name;
+        let owed = |c: &TypeCount| c.events * u64::from(self.rules.owed(sink, &c.source, &c.kind));
+        let dropped = gap.deleted.iter().map(owed).sum();
+        let (from, to) = (gap.from.offset, gap.to.offset);
+        if dropped > 0 {
+            let tally = Counters { accepted: dropped, dropped, ..Counters::default() };
+            self.window.opened(self.window.read_position(), 0, 0, Passed::counts(tally));
+            error!(%sink, dropped, from, to, "deliveries this sink was owed are dropped: the journal reached max_size");
+        }
+        if gap.lost > 0 {
+            error!(%sink, records = gap.lost, from, to,
+                "damaged records of the journal, of unknown types: what this sink was owed of them is lost");
+        }
+        if gap.deleted.is_empty() && gap.lost == 0 {
+            warn!(%sink, from, to, "a part of the journal is gone, and nothing is known of what stood there");
+        }
+    }
+
+    /// Routes one event to this sink, once: payload, target and id are fixed from here on.
+    fn route(&mut self, entry: &Entry, owed: u32, said: Option<&Said>) {
+        let event = match event::decode_shared(&entry.record, &mut self.texts) {
+            Ok(event) => event,
+            Err(error) => return self.undecodable(entry, owed, &error),
+        };
+        let routed = match said {
+            None => self.rules.route(&self.to, &event, &mut ()),
+            Some(said) => self.rules.route_by(said, &self.to, &event, &mut ()),
+        };
+        let tally = Counters {
+            accepted: routed.deliveries.len() as u64 + routed.failed.len() as u64 + u64::from(routed.filtered),
+            dead: routed.failed.len() as u64,
+            filtered: u64::from(routed.filtered),
+            ..Counters::default()
+        };
+        self.spec.book.extra(tally.accepted.saturating_sub(u64::from(owed)));
+        let count = u32::try_from(routed.deliveries.len()).unwrap_or(u32::MAX);
+        let bytes: u64 = routed.deliveries.iter().map(|d| d.bytes().len() as u64).sum();
+        let letter = |failed: Failed| {
+            let texts = (event.subject.to_string(), event.key.to_string());
+            self.unrouted(entry.position, &entry.record, texts, failed)
+        };
+        let held = routed.failed.into_iter().map(letter).collect();
+        self.window.opened(entry.position, count, bytes, Passed { tally, held });
+        for (nth, delivery) in (0_u32..).zip(routed.deliveries) {
+            let is_behind = self.ordered && self.parked.holds(&delivery.key);
+            let key = Arc::clone(&delivery.key);
+            self.lanes.push(Item::new((entry.position, nth), delivery));
+            if is_behind {
+                self.lanes.set_behind(&key);
+            }
+        }
+    }
+
+    /// An event this build cannot read (a later one wrote it) is kept as a dead letter, bytes and all.
+    fn undecodable(&mut self, entry: &Entry, owed: u32, error: &event::CodecError) {
+        // One letter stands for all its deliveries: which ones they would have been is not known.
+        let owed = u64::from(owed);
+        let tally = Counters { accepted: owed, dead: 1, filtered: owed.saturating_sub(1), ..Counters::default() };
+        let id = Uuid::from_bytes(entry.record.id).to_string();
+        let texts = (String::new(), entry.record.key.to_string());
+        let reason = Reason::new("undecodable", error.to_string());
+        let letter = self.unrouted(entry.position, &entry.record, texts, Failed { id, payload: None, reason });
+        self.window.opened(entry.position, 0, 0, Passed { tally, held: vec![letter] });
+    }
+}
