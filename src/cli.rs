@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{self, Failure, check, dead, explain, kinds, run, schema, send, status, test};
+use crate::commands::{self, Failure, check, dead, explain, kinds, reload, run, schema, send, sink, status, test};
 use crate::config::{self, Config};
 use crate::exit;
 use crate::registry::KINDS;
@@ -42,7 +42,7 @@ pub struct Cli {
 pub enum Command {
     /// The daemon, in the foreground, until SIGTERM or Ctrl-C; logs go to standard error
     #[command(after_help = exit::CODES)]
-    Run,
+    Run(run::RunArgs),
     /// Validates the whole config and tells every fault; touches neither network nor disk
     #[command(after_help = check::HELP)]
     Check(check::CheckArgs),
@@ -61,6 +61,12 @@ pub enum Command {
     /// Dead letters: list, show, retry, drop
     #[command(subcommand, after_help = dead::HELP)]
     Dead(dead::DeadVerb),
+    /// Holds a sink, lets it go, or moves it on: pause, resume, skip
+    #[command(subcommand, after_help = sink::HELP)]
+    Sink(sink::SinkVerb),
+    /// The running daemon reads its config again and puts it in force, or says why not
+    #[command(after_help = reload::HELP)]
+    Reload(reload::ReloadArgs),
     /// Lists the kinds of sinks and sources and the built-in transforms
     Kinds(kinds::KindsArgs),
     /// Prints a JSON Schema of config.toml, for editors that complete and check it
@@ -81,13 +87,15 @@ impl Cli {
         // Not locked: a stdout sink writes there too.
         let out = &mut io::stdout();
         match &self.command {
-            Command::Run => Ok(run::run(self.read()?)?),
+            Command::Run(args) => Ok(run::run(&self.file()?, self.read()?, args)?),
             Command::Check(args) => check::run(&self.file()?, args, out),
             Command::Explain(args) => explain::run(&self.read()?, args, out),
             Command::Test(args) => test::run(&self.read()?, args, out),
             Command::Send(args) => send::run(&self.read()?, args, out),
             Command::Status(args) => status::run(&self.file()?, args, out),
             Command::Dead(verb) => dead::run(&self.file()?, verb, out),
+            Command::Sink(verb) => sink::run(&self.file()?, verb, out),
+            Command::Reload(args) => reload::run(&self.file()?, args, out),
             Command::Kinds(args) => kinds::run(args, out),
             Command::Schema => schema::run(out),
             Command::JqWorker => Ok(jq::child::serve()?),

@@ -5,36 +5,43 @@
 //! READY is said when they have. The addresses are taken at the very beginning, when a fault costs nothing yet, but they
 //! listen last: no client gets a connection that a start which fails would reset.
 
+mod books;
 mod dead;
+mod front;
+mod orders;
 mod panel;
+mod pausing;
+mod reload;
 mod sinks;
 mod store;
+mod watching;
 
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::sync::Arc;
 
-use sink_api::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::{error, info};
 
 use crate::admin::Listener;
 use crate::config::Config;
 use crate::ingress::threads::Threads;
-use crate::ingress::{self, Bound, Ingress};
+use crate::ingress::{self, Bound};
 use crate::journal::lock::Lock;
 use crate::journal::{Journal, JournalError, disk};
 use crate::ledger::LedgerError;
 use crate::route::Unmatched;
-use panel::{Books, Desk};
+use crate::shutdown::{Signals, Told};
+use books::Books;
+use orders::{Order, Orders};
+use panel::Desk;
+pub use reload::Load;
+use reload::World;
 use sinks::Sinks;
 use store::Store;
-
-/// Most fingerprints dedupe is given at start.
-const MAX_KNOWN: usize = 1_000_000;
+use watching::Watch;
 
 /// Why the daemon did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -77,19 +84,20 @@ impl DaemonError {
     }
 }
 
-/// Runs until `stop` resolves (to the reason's name), then takes everything down again.
+/// Runs until a signal ends it, then takes everything down again. `load` reads the config again, for a reload;
+/// `watch` is the file that brings one about when it changes.
 ///
 /// # Errors
 /// What kept it from starting; [`JournalError::Lost`] where it stopped without having written all that it had accepted.
-pub async fn run(config: Config, stop: impl Future<Output = &'static str>) -> Result<(), DaemonError> {
+pub async fn run(config: Config, load: Load, watch: Option<PathBuf>, signals: &mut Signals) -> Result<(), DaemonError> {
     make_folder(&config.data_dir)?;
     let lock = Lock::take(&config.data_dir)?;
     let bound = ingress::bind(&config.server)?;
     let mut store = Store::open(&config)?;
     let unmatched = Arc::new(Unmatched::default());
-    let books = Arc::new(Books::new(&config.rules, config.sinks.iter().map(|sink| sink.name.clone())));
-    let front = front(&config, &store, &unmatched, &books)?;
-    let mut sinks = Sinks::default();
+    let books = Arc::new(Books::new(&config.rules, config.sinks.iter().map(|sink| sink.name.clone()).collect()));
+    let front = front::open(&config, &store, &unmatched, &books)?;
+    let mut sinks = Sinks::new(&config.rules);
     sinks.start_if_possible(&config, &mut store, &books).await?;
 
     let listeners = bound.into_iter().map(Bound::listen).collect::<Result<Vec<_>, _>>()?;
@@ -100,11 +108,14 @@ pub async fn run(config: Config, stop: impl Future<Output = &'static str>) -> Re
     }
 
     let keeper = tokio::spawn(dead::keep(Arc::clone(&store.ledger), config.dead_letters.max_age.0));
-    let desk = Arc::new(Desk::new(&config, &store, &front, &books));
+    let (orders, inbox) = Orders::new();
+    let desk = Arc::new(Desk::new(&config, &store, &front, &books, orders));
     // Without it webhooks are taken all the same: a disk without room for a socket must not refuse them.
     let admin = Listener::start(&config.admin, desk.clone()).inspect_err(|error| error!(%error, "no live verbs")).ok();
 
-    let ended = until_stopped(&config, &mut store, &mut sinks, &books, stop).await;
+    let mut world = World { config, store, sinks, books, front, load };
+    let ended = until_stopped(&mut world, signals, Watch::new(watch), inbox).await;
+    let World { store, mut sinks, .. } = world;
     match &ended {
         Ok(signal) => info!(signal, "stopping: sinks first, webhooks are still taken"),
         Err(reason) => error!(%reason, "stopping: the sinks cannot be started"),
@@ -129,50 +140,34 @@ pub async fn run(config: Config, stop: impl Future<Output = &'static str>) -> Re
     Ok(())
 }
 
-/// Waits for the end, and for the sinks where they have not started yet.
+/// Waits for the end, and for the sinks where they have not started yet; meanwhile it does what it is told.
 async fn until_stopped(
-    config: &Config,
-    store: &mut Store,
-    sinks: &mut Sinks,
-    books: &Books,
-    stop: impl Future<Output = &'static str>,
+    world: &mut World,
+    signals: &mut Signals,
+    mut watch: Watch,
+    mut inbox: mpsc::Receiver<Order>,
 ) -> Result<&'static str, DaemonError> {
-    let mut stop = pin!(stop);
-    tokio::select! {
-        biased;
-        signal = &mut stop => return Ok(signal),
-        started = sinks.keep_trying(config, store, books) => started?,
-    }
-    info!(sources = config.sources.len(), sinks = config.sinks.len(), "ready");
-    Ok(stop.await)
-}
-
-/// The front, which tells `unmatched` of what no route wants.
-fn front(
-    config: &Config,
-    store: &Store,
-    unmatched: &Arc<Unmatched>,
-    books: &Arc<Books>,
-) -> Result<Arc<Ingress>, DaemonError> {
-    let known = store.journal.fingerprints(dedupe_since(config), MAX_KNOWN);
-    let sources = config.sources.iter().map(|s| (s.name.clone(), s.config.clone())).collect();
-    let front = Ingress::new(&config.server, sources, store.journal.clone(), known)?;
-    let (books, counted) = (Arc::clone(books), Arc::clone(unmatched));
-    front.on_append(Box::new(move |source, kind| {
-        let (owed, wanted) = books.appended.counter(source, kind);
-        if !wanted && counted.note(source, kind) {
-            info!(source, kind, "no route matches this type: its events are kept, and go nowhere");
+    loop {
+        let World { config, store, sinks, books, .. } = world;
+        tokio::select! {
+            biased;
+            signal = signals.next() => match signal {
+                Told::Stop(name) => return Ok(name),
+                // What came of it is in the log.
+                Told::Reload => drop(world.reload().await),
+            },
+            started = sinks.keep_trying(config, store, books), if !sinks.is_ready() => {
+                started?;
+                info!(sources = config.sources.len(), sinks = config.sinks.len(), "ready");
+            }
+            () = watch.changed() => drop(world.reload().await),
+            // The desk holds the other end for as long as this runs.
+            Some(order) = inbox.recv() => match order {
+                Order::Sink(ask, act, reply) => drop(reply.send(world.sink(ask, act).await)),
+                Order::Reload(reply) => drop(reply.send(world.reload().await)),
+            },
         }
-        owed
-    }));
-    Ok(front)
-}
-
-/// The longest window of any source, back from now, in microseconds.
-fn dedupe_since(config: &Config) -> i64 {
-    let longest = config.sources.iter().map(|s| s.config.dedupe_window()).max().unwrap_or_default();
-    let micros = i64::try_from(longest.as_micros()).unwrap_or(i64::MAX);
-    Timestamp::now().as_microsecond().saturating_sub(micros)
+    }
 }
 
 fn make_folder(path: &Path) -> Result<(), DaemonError> {

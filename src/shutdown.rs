@@ -1,11 +1,21 @@
-//! When to stop: SIGTERM (systemd), SIGINT (Ctrl-C).
+//! What signals say: to stop (SIGTERM from systemd, SIGINT from Ctrl-C), to read the config again (SIGHUP).
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals that end the daemon, listened for from the moment this is made.
+/// The signals the daemon listens to, from the moment this is made.
 pub struct Signals {
     term: Signal,
     int: Signal,
+    hup: Signal,
+}
+
+/// What a signal says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// To stop; the signal's name.
+    Stop(&'static str),
+    /// To read the config again.
+    Reload,
 }
 
 impl Signals {
@@ -14,14 +24,16 @@ impl Signals {
     /// # Errors
     /// Where the system refuses.
     pub fn listen() -> std::io::Result<Self> {
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+        let [term, int, hup] = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+        Ok(Self { term: term?, int: int?, hup: hup? })
     }
 
-    /// Waits for the first, and says its name.
-    pub async fn first(&mut self) -> &'static str {
+    /// Waits for the next. Cancel-safe.
+    pub async fn next(&mut self) -> Told {
         tokio::select! {
-            _ = self.term.recv() => "SIGTERM",
-            _ = self.int.recv() => "SIGINT",
+            _ = self.term.recv() => Told::Stop("SIGTERM"),
+            _ = self.int.recv() => Told::Stop("SIGINT"),
+            _ = self.hup.recv() => Told::Reload,
         }
     }
 }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::config::{AdminConfig, Listen, short_path};
 
 /// Longest wait for an answer; a little longer than the daemon takes to give up.
-const TIMEOUT: Duration = Duration::from_secs(12);
+const TIMEOUT: Duration = Duration::from_secs(32);
 /// Largest answer that is read.
 const MAX_ANSWER: usize = 64 << 20;
 

@@ -30,7 +30,7 @@ pub enum Listen {
 }
 
 /// The table, read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminConfig {
     /// Where.
     pub listen: Listen,

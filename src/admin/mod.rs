@@ -5,12 +5,13 @@
 //! questions come in and answers go out; what they say comes from the [`Panel`], which the daemon implements.
 //!
 //! Rooms: [`config`] the table, `listener` the socket and the thread, `service` paths and statuses, `verbs`
-//! those that carry a question, [`status`] and [`dead`] the shapes, [`client`] the verbs' side.
+//! those that carry a question, [`status`], [`dead`] and [`orders`] the shapes, [`client`] the verbs' side.
 
 pub mod client;
 pub mod config;
 pub mod dead;
 mod listener;
+pub mod orders;
 mod service;
 pub mod status;
 #[cfg(test)]
@@ -31,6 +32,10 @@ pub trait Panel: Send + Sync + 'static {
     async fn status(&self) -> Status;
     /// A page of dead letters.
     async fn dead(&self, ask: dead::DeadAsk) -> Result<dead::DeadPage, Refusal>;
+    /// Holds a sink, lets it go, or moves it on; durable when this returns.
+    async fn sink(&self, ask: orders::SinkAsk, act: orders::SinkAct) -> Result<orders::SinkDone, Refusal>;
+    /// Reads the config again and puts it in force, or says why not.
+    async fn reload(&self) -> Result<orders::ReloadDone, Refusal>;
     /// Changes a page of dead letters; durable when this returns.
     async fn change_dead(&self, ask: dead::DeadAsk, act: dead::DeadAct) -> Result<dead::DeadDone, Refusal>;
 }

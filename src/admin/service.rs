@@ -14,8 +14,8 @@ use sha2::{Digest, Sha256};
 
 use super::{Panel, verbs};
 
-/// An answer that takes longer is given up.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// An answer that takes longer is given up; a sink may need its time to hand over.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The panel and what opens it.
 #[derive(Clone)]

@@ -58,6 +58,9 @@ pub struct SinkStatus {
     pub dropped: u64,
     /// `closed`, `open` or `half_open`.
     pub breaker: String,
+    /// Whether it is held by `sink pause`.
+    #[serde(default)]
+    pub paused: bool,
     /// Age of the oldest event with something pending, seconds; 0 where nothing is.
     pub oldest_pending_s: f64,
 }

@@ -7,6 +7,7 @@ use sink_api::Secret;
 
 use super::client::{AskError, ask, get};
 use super::dead::{DeadAct, DeadAsk, DeadDone, DeadPage};
+use super::orders::{ReloadDone, SinkAct, SinkAsk, SinkDone};
 use super::status::JournalStatus;
 use super::{AdminConfig, Listen, Listener, Panel, Readiness, Refusal, Status};
 
@@ -32,10 +33,39 @@ impl Panel for Fixed {
         Ok(DeadDone { letters: ask.ids.len() as u64, next: None })
     }
 
+    async fn sink(&self, ask: SinkAsk, act: SinkAct) -> Result<SinkDone, Refusal> {
+        Ok(SinkDone { paused: act == SinkAct::Pause, dropped: ask.sink.len() as u64 })
+    }
+
+    async fn reload(&self) -> Result<ReloadDone, Refusal> {
+        Err(Refusal::Config("config.toml:1:1: error".into()))
+    }
+
     async fn status(&self) -> Status {
         let journal = JournalStatus { events: 3, bytes: 9, oldest_time: None, at_risk: 0 };
         Status { ready: self.0, journal, sources: Default::default(), sinks: Default::default() }
     }
+}
+
+#[tokio::test]
+async fn orders_go_through_and_a_refused_config_is_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin.sock");
+    let listener = Listener::start(&on(&path), Arc::new(Fixed(true))).unwrap();
+    let told = |what: &'static str| {
+        let at = on(&path);
+        async move {
+            let crm = SinkAsk { sink: "crm".into(), to: None };
+            ask::<SinkDone>(&at, http::Method::POST, what, &crm).await
+        }
+    };
+    for (what, paused) in [("/api/sink/pause", true), ("/api/sink/resume", false), ("/api/sink/skip", false)] {
+        assert_eq!(told(what).await.unwrap(), SinkDone { paused, dropped: 3 }, "{what}");
+    }
+    assert!(matches!(told("/api/sink/stop").await, Err(AskError::Refused { status: 404, .. })));
+    let refused = ask::<ReloadDone>(&on(&path), http::Method::POST, "/api/reload", &()).await;
+    assert!(matches!(&refused, Err(AskError::Refused { status: 422, why, .. }) if why.contains("1:1")), "{refused:?}");
+    listener.stop();
 }
 
 fn on(path: &std::path::Path) -> AdminConfig {

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::Panel;
 use super::dead::{DeadAct, DeadAsk};
+use super::orders::{SinkAct, SinkAsk};
 use super::service::{Answer, json, refusal};
 
 /// Largest question.
@@ -20,6 +21,9 @@ pub enum Refusal {
     /// The question makes no sense.
     #[error("{0}")]
     Question(String),
+    /// The config has faults, or asks for what a running daemon cannot do.
+    #[error("{0}")]
+    Config(String),
     /// It cannot be done now.
     #[error("{0}")]
     Unable(String),
@@ -30,7 +34,8 @@ pub(super) async fn answer(panel: &dyn Panel, request: Request<Incoming>) -> Opt
     let path = request.uri().path().to_owned();
     let wanted = match path.as_str() {
         "/api/dead" => Method::GET,
-        "/api/dead/retry" | "/api/dead/drop" => Method::POST,
+        "/api/dead/retry" | "/api/dead/drop" | "/api/sink/pause" | "/api/sink/resume" | "/api/sink/skip"
+        | "/api/reload" => Method::POST,
         _ => return None,
     };
     if *request.method() != wanted {
@@ -51,13 +56,24 @@ pub(super) async fn answer(panel: &dyn Panel, request: Request<Incoming>) -> Opt
             Err(refused) => told::<()>(Err(refused)),
         },
         "/api/dead/retry" => change(panel, &body, DeadAct::Retry).await,
-        _ => change(panel, &body, DeadAct::Drop).await,
+        "/api/dead/drop" => change(panel, &body, DeadAct::Drop).await,
+        "/api/sink/pause" => sink(panel, &body, SinkAct::Pause).await,
+        "/api/sink/resume" => sink(panel, &body, SinkAct::Resume).await,
+        "/api/sink/skip" => sink(panel, &body, SinkAct::Skip).await,
+        _ => told(panel.reload().await),
     })
 }
 
 async fn change(panel: &dyn Panel, body: &Bytes, act: DeadAct) -> Answer {
     match question::<DeadAsk>(body) {
         Ok(ask) => told(panel.change_dead(ask, act).await),
+        Err(refused) => told::<()>(Err(refused)),
+    }
+}
+
+async fn sink(panel: &dyn Panel, body: &Bytes, act: SinkAct) -> Answer {
+    match question::<SinkAsk>(body) {
+        Ok(ask) => told(panel.sink(ask, act).await),
         Err(refused) => told::<()>(Err(refused)),
     }
 }
@@ -74,6 +90,7 @@ fn told<T: serde::Serialize>(outcome: Result<T, Refusal>) -> Answer {
     match outcome {
         Ok(answer) => json(StatusCode::OK, &answer),
         Err(Refusal::Question(why)) => refusal(StatusCode::BAD_REQUEST, &why),
+        Err(Refusal::Config(why)) => refusal(StatusCode::UNPROCESSABLE_ENTITY, &why),
         Err(Refusal::Unable(why)) => refusal(StatusCode::SERVICE_UNAVAILABLE, &why),
     }
 }

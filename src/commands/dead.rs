@@ -98,7 +98,7 @@ Exit codes: 0 done, 1 refused or no such id, 2 nothing was said of which, 69 no 
 78 the config has faults, or there is none.";
 
 /// `2h` ago, or a time.
-fn time(text: &str) -> Result<Timestamp, String> {
+pub(super) fn time(text: &str) -> Result<Timestamp, String> {
     if let Ok(time) = text.parse() {
         return Ok(time);
     }

@@ -7,11 +7,13 @@ pub mod check;
 pub mod dead;
 pub mod explain;
 pub mod kinds;
+pub mod reload;
 mod rules;
 pub mod run;
 pub mod samples;
 pub mod schema;
 pub mod send;
+pub mod sink;
 pub mod status;
 pub mod test;
 

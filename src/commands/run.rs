@@ -1,15 +1,31 @@
 //! `hookrelay run`: the daemon, in the foreground.
 
-use crate::config::Config;
-use crate::daemon::{self, DaemonError};
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::test;
+use crate::config::{self, Config};
+use crate::daemon::{self, DaemonError, Load};
+use crate::registry::KINDS;
+use crate::route::cases::Case;
 use crate::shutdown::Signals;
 use crate::telemetry;
+
+/// `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Reload the config whenever its file changes
+    #[arg(long)]
+    pub watch: bool,
+}
 
 /// Runs the daemon until a signal ends it.
 ///
 /// # Errors
 /// What kept it from starting.
-pub fn run(config: Config) -> Result<(), DaemonError> {
+pub fn run(file: &Path, config: Config, args: &RunArgs) -> Result<(), DaemonError> {
     telemetry::init();
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -17,6 +33,21 @@ pub fn run(config: Config) -> Result<(), DaemonError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(DaemonError::Runtime)?;
     runtime.block_on(async {
         let mut signals = Signals::listen().map_err(DaemonError::Runtime)?;
-        daemon::run(config, async move { signals.first().await }).await
+        let watch = args.watch.then(|| file.to_owned());
+        daemon::run(config, loader(file), watch, &mut signals).await
+    })
+}
+
+/// Reads the config again, and lets its tests judge it.
+fn loader(file: &Path) -> Load {
+    // The daemon's folder may be another one by then.
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    Arc::new(move || {
+        let config = config::read(&file, KINDS).map_err(|faults| faults.to_string())?;
+        // Those that stand in the config whole; a test's file may be of another time than the config.
+        let inline: Vec<Case> = config.tests.iter().filter(|case| case.event.is_none()).cloned().collect();
+        let outcomes = test::outcomes(&config, &inline, &config.base_dir).map_err(|error| error.to_string())?;
+        let failed: Vec<String> = outcomes.iter().filter(|outcome| !outcome.ok).map(test::told).collect();
+        if failed.is_empty() { Ok(config) } else { Err(failed.concat()) }
     })
 }

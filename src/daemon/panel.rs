@@ -7,18 +7,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use sink_api::Timestamp;
 
+use super::books::{BookSet, Books, SinkBook};
 use super::dead;
+use super::orders::{Order, Orders};
 use super::store::Store;
 use crate::admin::dead::{DeadAct, DeadAsk, DeadDone, DeadPage};
+use crate::admin::orders::{ReloadDone, SinkAct, SinkAsk, SinkDone};
 use crate::admin::status::{JournalStatus, SinkStatus, SourceStatus};
 use crate::admin::{Panel, Readiness, Refusal, Status};
 use crate::config::Config;
-use crate::deliver::{Appended, Book, Figures};
-use crate::ingress::Ingress;
+use crate::deliver::Figures;
+use crate::ingress::{Ingress, SourceCounts};
 use crate::journal::local::LocalJournal;
 use crate::journal::{Journal, Position};
 use crate::ledger::Ledger;
-use crate::route::RuleSet;
 
 /// How far past a sink's cursor is looked for the oldest event it is owed.
 const LOOK_AHEAD: u64 = 1 << 20;
@@ -28,25 +30,11 @@ pub(super) struct Desk {
     journal: Arc<LocalJournal>,
     ledger: Arc<Ledger>,
     front: Arc<Ingress>,
-    rules: Arc<RuleSet>,
     books: Arc<Books>,
+    orders: Orders,
     stopping: AtomicBool,
     /// `overflow_max`: beyond, POSTs are refused.
     overflow_max: u64,
-}
-
-/// The sinks' books, in the order of the config, and what was appended for them.
-pub(super) struct Books {
-    pub sinks: Vec<(String, Arc<Book>)>,
-    pub appended: Appended,
-}
-
-impl Books {
-    pub fn new(rules: &Arc<RuleSet>, names: impl Iterator<Item = String>) -> Self {
-        let sinks: Vec<_> = names.map(|name| (name, Arc::new(Book::default()))).collect();
-        let names = sinks.iter().map(|(name, _)| name.clone()).collect();
-        Self { sinks, appended: Appended::new(Arc::clone(rules), names) }
-    }
 }
 
 #[async_trait]
@@ -60,9 +48,9 @@ impl Panel for Desk {
         let Readiness { ready, at_risk } = self.readiness();
         let stat = self.journal.stat();
         let oldest_time = stat.oldest_time.and_then(|time| Timestamp::from_microsecond(time).ok());
-        let source = |(name, counts): (&str, &crate::ingress::counts::SourceCounts)| {
+        let source = |(name, counts): (String, Arc<SourceCounts>)| {
             let (accepted, duplicate) = (counts.accepted.get(), counts.duplicate.get());
-            (name.to_owned(), SourceStatus { accepted, duplicate, rejected: counts.rejected() })
+            (name, SourceStatus { accepted, duplicate, rejected: counts.rejected() })
         };
         let mut status = Status {
             ready,
@@ -72,11 +60,12 @@ impl Panel for Desk {
                 oldest_time: oldest_time.map(|time| time.to_string()),
                 at_risk,
             },
-            sources: self.front.source_counts().map(source).collect(),
+            sources: self.front.source_counts().into_iter().map(source).collect(),
             sinks: Default::default(),
         };
-        for (at, (name, book)) in self.books.sinks.iter().enumerate() {
-            status.sinks.insert(name.clone(), self.sink(at, name, book).await);
+        let books = self.books.now();
+        for book in &books.sinks {
+            status.sinks.insert(book.name.clone(), self.figures(&books, book).await);
         }
         status
     }
@@ -86,22 +75,31 @@ impl Panel for Desk {
     }
 
     async fn change_dead(&self, ask: DeadAsk, act: DeadAct) -> Result<DeadDone, Refusal> {
-        let sinks: Vec<String> = self.books.sinks.iter().map(|(name, _)| name.clone()).collect();
+        let books = self.books.now();
+        let sinks: Vec<String> = books.sinks.iter().map(|book| book.name.clone()).collect();
         let done = dead::change(&self.ledger, ask, act, &sinks).await;
         // Their workers look for what is due.
-        self.books.sinks.iter().for_each(|(_, book)| book.nudge());
+        books.sinks.iter().for_each(|book| book.book.nudge());
         done
+    }
+
+    async fn sink(&self, ask: SinkAsk, act: SinkAct) -> Result<SinkDone, Refusal> {
+        self.orders.give(|reply| Order::Sink(ask, act, reply)).await
+    }
+
+    async fn reload(&self) -> Result<ReloadDone, Refusal> {
+        self.orders.give(Order::Reload).await
     }
 }
 
 impl Desk {
-    pub fn new(config: &Config, store: &Store, front: &Arc<Ingress>, books: &Arc<Books>) -> Self {
+    pub fn new(config: &Config, store: &Store, front: &Arc<Ingress>, books: &Arc<Books>, orders: Orders) -> Self {
         Self {
             journal: Arc::clone(&store.journal),
             ledger: Arc::clone(&store.ledger),
             front: Arc::clone(front),
-            rules: Arc::clone(&config.rules),
             books: Arc::clone(books),
+            orders,
             stopping: AtomicBool::new(false),
             overflow_max: config.journal.overflow_max.0,
         }
@@ -112,14 +110,11 @@ impl Desk {
         self.stopping.store(true, Ordering::Release);
     }
 
-    async fn sink(&self, at: usize, name: &str, book: &Book) -> SinkStatus {
-        // The ledger may not be open yet, or not be readable: then what it said last counts.
-        let state = self.journal.load(name).await.ok().flatten();
-        // After the ledger: what is settled by then has been appended.
-        let appended = self.books.appended.owed().get(at).copied().unwrap_or_default();
-        let Figures { counters, pending } = book.figures(state, appended);
+    async fn figures(&self, books: &BookSet, book: &SinkBook) -> SinkStatus {
+        let (name, Figures { counters, pending }) = (&book.name, figures(&self.journal, book).await);
+        let book = &book.book;
         let oldest = match book.cursor().filter(|_| pending > 0) {
-            Some(cursor) => self.oldest_owed(name, cursor).await,
+            Some(cursor) => self.oldest_owed(books, name, cursor).await,
             None => None,
         };
         let age = oldest.map_or(0, |time| Timestamp::now().as_microsecond().saturating_sub(time).max(0));
@@ -131,6 +126,8 @@ impl Desk {
             filtered: counters.filtered,
             dropped: counters.dropped,
             breaker: book.breaking().name().to_owned(),
+            // Unknown where the ledger cannot say.
+            paused: self.ledger.is_paused(name).await.unwrap_or_default(),
             // Milliseconds are exact enough, and readable.
             oldest_pending_s: (age / 1000) as f64 / 1000.0,
         }
@@ -138,10 +135,31 @@ impl Desk {
 
     /// When the oldest event behind the cursor that is owed to the sink was accepted; the last one looked at, where none
     /// of those is.
-    async fn oldest_owed(&self, sink: &str, cursor: Position) -> Option<i64> {
+    async fn oldest_owed(&self, books: &BookSet, sink: &str, cursor: Position) -> Option<i64> {
         let chunk = self.journal.read(cursor, LOOK_AHEAD).await.ok()?;
         let mut records = chunk.entries.iter().map(|entry| &entry.record);
-        let owed = records.find(|record| self.rules.wants(sink, &record.source, &record.kind));
+        let owed = records.find(|record| books.rules.wants(sink, &record.source, &record.kind));
         owed.or_else(|| chunk.entries.last().map(|entry| &entry.record)).map(|record| record.time)
+    }
+}
+
+/// A sink's figures now.
+async fn figures(journal: &LocalJournal, book: &SinkBook) -> Figures {
+    let appended = book.appended();
+    // The ledger may not be open yet, or not be readable: then what it said last counts.
+    let state = journal.load(&book.name).await.ok().flatten();
+    // After the ledger: what is settled by then has been appended.
+    let now = book.appended();
+    if let Some(state) = state.filter(|state| appended == now && state.cursor >= journal.end()) {
+        book.book.is_level(state, appended);
+    }
+    book.book.figures(state, now)
+}
+
+/// What a sink is owed now.
+pub(super) async fn pending(store: &Store, books: &BookSet, sink: &str) -> u64 {
+    match books.of(sink) {
+        Some(book) => figures(&store.journal, book).await.pending,
+        None => 0,
     }
 }

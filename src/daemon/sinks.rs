@@ -1,20 +1,22 @@
 //! The sinks' workers: started together once the ledger says where each goes on, which a full or failing disk may put off;
 //! stopped together.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sink_api::{DiskFloor, SinkContext};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 use tracing::{error, info};
 
-use super::panel::Books;
+use super::books::Books;
 use super::store::Store;
 use super::{DaemonError, make_folder};
 use crate::config::{Config, SinkEntry};
-use crate::deliver::{self, Book, Spec};
-use crate::journal::{Journal, TypeCount};
+use crate::deliver::{self, Book, Rules, Spec};
+use crate::journal::{Journal, JournalError, Position, TypeCount};
+use crate::route::RuleSet;
 
 /// How long sinks may finish what is under way when the daemon stops.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -22,14 +24,30 @@ const DRAIN: Duration = Duration::from_secs(5);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// The sinks' workers.
-#[derive(Default)]
 pub struct Sinks {
-    running: JoinSet<()>,
-    stop: watch::Sender<bool>,
+    running: HashMap<String, Running>,
+    rules: watch::Sender<Rules>,
     started: bool,
+    /// Whether it was said that they have.
+    told: bool,
+}
+
+struct Running {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
 }
 
 impl Sinks {
+    /// None runs yet.
+    pub fn new(rules: &Arc<RuleSet>) -> Self {
+        Self {
+            running: HashMap::new(),
+            rules: watch::Sender::new(Rules::new(Arc::clone(rules))),
+            started: false,
+            told: false,
+        }
+    }
+
     /// Starts them, unless the disk is full or failing: then [`Self::keep_trying`] will, and until then every sink holds
     /// the whole journal.
     ///
@@ -66,6 +84,7 @@ impl Sinks {
                 Ok(()) => info!("the ledger can be used: the sinks have started"),
             }
         }
+        self.told = true;
         Ok(())
     }
 
@@ -74,23 +93,24 @@ impl Sinks {
         store.open_ledger().await?;
         let named = config.sinks.iter().map(|sink| (sink.name.as_str(), sink.keys.start));
         let cursors = deliver::first_cursors(&*store.journal, named, store.begun, store.lost == Some(true)).await?;
+        let books = books.now();
         let mut ready = Vec::with_capacity(config.sinks.len());
-        for ((sink, cursor), (_, book)) in config.sinks.iter().zip(cursors).zip(&books.sinks) {
+        for ((sink, cursor), book) in config.sinks.iter().zip(cursors).zip(&books.sinks) {
+            let book = &book.book;
             let state = store.journal.load(&sink.name).await?;
             let stood = store.journal.owed(cursor, store.begun).await?;
             let owed = |c: &TypeCount| c.events * u64::from(config.rules.owed(&sink.name, &c.source, &c.kind));
             book.begin(state, stood.iter().map(owed).sum());
-            ready.push((sink, cursor, sink.keys.enabled.then(|| spec(config, sink, book, store)).transpose()?));
+            let runs = sink.keys.enabled && !store.ledger.is_paused(&sink.name).await?;
+            ready.push((sink, cursor, runs.then(|| spec(config, sink, book, store)).transpose()?));
         }
         // From here on nothing fails and nothing waits.
         for (sink, cursor, spec) in ready {
             store.journal.hold(&sink.name, cursor);
-            let Some(spec) = spec else {
-                info!(sink = %sink.name, "not enabled: its cursor stays");
-                continue;
-            };
-            let (rules, journal): (_, Arc<dyn Journal>) = (Arc::clone(&config.rules), store.journal.clone());
-            self.running.spawn(deliver::run(spec, cursor, rules, journal, self.stop.subscribe(), DRAIN));
+            match spec {
+                Some(spec) => self.spawn(spec, cursor, store),
+                None => info!(sink = %sink.name, "not enabled, or paused: its cursor stays"),
+            }
         }
         // Every sink holds what it is owed: only now may anything be deleted.
         store.journal.begin_retention();
@@ -98,10 +118,71 @@ impl Sinks {
         Ok(())
     }
 
-    /// Lets them finish what is under way, within [`DRAIN`].
+    /// Whether [`Self::keep_trying`] has returned.
+    pub fn is_ready(&self) -> bool {
+        self.told
+    }
+
+    /// Whether they have started.
+    pub fn has_started(&self) -> bool {
+        self.started
+    }
+
+    /// Whether this one runs.
+    pub fn is_running(&self, name: &str) -> bool {
+        self.running.contains_key(name)
+    }
+
+    /// From that position on events are counted by these rules, and what is not yet read is routed by them.
+    pub fn follow(&self, rules: &Arc<RuleSet>, from: Position) {
+        self.rules.send_modify(|now| *now = now.followed_by(Arc::clone(rules), from));
+    }
+
+    /// Starts one where its cursor stands, unless it runs, is not enabled, or is paused.
+    ///
+    /// # Errors
+    /// The ledger cannot be read, or its folder not be made.
+    pub async fn launch(
+        &mut self,
+        config: &Config,
+        sink: &SinkEntry,
+        book: &Arc<Book>,
+        store: &Store,
+    ) -> Result<(), DaemonError> {
+        let name = &sink.name;
+        if self.is_running(name) || !sink.keys.enabled || store.ledger.is_paused(name).await? {
+            return Ok(());
+        }
+        let Some(state) = store.journal.load(name).await? else {
+            return Err(JournalError::Cursors(format!("the ledger knows no cursor of {name}")).into());
+        };
+        self.spawn(spec(config, sink, book, store)?, state.cursor, store);
+        Ok(())
+    }
+
+    fn spawn(&mut self, spec: Spec, cursor: Position, store: &Store) {
+        let (stop, stopped) = watch::channel(false);
+        let (name, journal): (_, Arc<dyn Journal>) = (spec.name.clone(), store.journal.clone());
+        let task = tokio::spawn(deliver::run(spec, cursor, self.rules.subscribe(), journal, stopped, DRAIN));
+        self.running.insert(name, Running { stop, task });
+    }
+
+    /// Lets these finish what is under way, all at once, within [`DRAIN`].
+    pub async fn halt(&mut self, names: impl Iterator<Item = &str>) {
+        let halted: Vec<Running> = names.filter_map(|name| self.running.remove(name)).collect();
+        for running in &halted {
+            running.stop.send_replace(true);
+        }
+        for running in halted {
+            // A panic was reported on stderr; what it held is delivered again.
+            let _ = running.task.await;
+        }
+    }
+
+    /// The same for all.
     pub async fn stop(&mut self) {
-        self.stop.send_replace(true);
-        while self.running.join_next().await.is_some() {}
+        let names: Vec<String> = self.running.keys().cloned().collect();
+        self.halt(names.iter().map(String::as_str)).await;
     }
 }
 

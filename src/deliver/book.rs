@@ -1,6 +1,6 @@
 //! What a worker shows of itself while it runs, and what `status` needs of its start. Plain numbers.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use crate::journal::{Counters, Position, SinkState};
@@ -43,7 +43,7 @@ struct Start {
 pub struct Book {
     start: Mutex<Start>,
     /// Deliveries beyond what the routes of the events' types promised.
-    extra: AtomicU64,
+    extra: AtomicI64,
     breaker: AtomicU8,
     stuck: AtomicBool,
     /// Dead letters are to be tried again.
@@ -66,11 +66,24 @@ impl Book {
         *self.start() = Start { totals, owed, last: state };
     }
 
-    /// An event came to more deliveries than its type promised.
-    pub fn extra(&self, more: u64) {
-        if more > 0 {
+    /// An event came to more deliveries than was counted when it was appended, or to fewer.
+    pub fn extra(&self, more: i64) {
+        if more != 0 {
             self.extra.fetch_add(more, Relaxed);
         }
+    }
+
+    /// So much more was appended for it, counted elsewhere so far.
+    pub fn add_owed(&self, more: u64) {
+        self.start().owed += more;
+    }
+
+    /// Nothing is behind its cursor: whatever the counts say beyond was counted by rules that changed meanwhile.
+    pub fn is_level(&self, state: SinkState, appended: u64) {
+        let start = *self.start();
+        let owed = i64::try_from(start.owed + appended).unwrap_or(i64::MAX);
+        let settled = i64::try_from(state.counters.accepted.saturating_sub(start.totals.accepted)).unwrap_or(i64::MAX);
+        self.extra.store(settled.saturating_sub(owed), Relaxed);
     }
 
     /// What its breaker does now.
@@ -114,7 +127,7 @@ impl Book {
         start.last = state.or(start.last);
         let now = start.last.map_or(start.totals, |state| state.counters);
         // Appended on the one side, settled on the other; an event may be settled a moment before it is counted.
-        let owed = start.owed + appended + self.extra.load(Relaxed);
+        let owed = (start.owed + appended).saturating_add_signed(self.extra.load(Relaxed));
         let behind = owed.saturating_sub(now.accepted.saturating_sub(start.totals.accepted));
         // The cursor is past these, and they are held in the ledger: dead letters to be delivered after all.
         let held = now.accepted.saturating_sub(now.delivered + now.dead + now.filtered + now.dropped);

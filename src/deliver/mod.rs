@@ -6,7 +6,7 @@
 //! Rooms, in the order of an event's way: `first` where a sink begins, `asking` what jq is asked about events
 //! that were read, `worker` the loop (reading, delivering, retrying), `lanes` what waits
 //! per key, `flight` batches under way, `verdict` what an outcome leads to, `window` how far the cursor may move, `parked` when what the ledger keeps is due,
-//! `settler` its way into the ledger. `appended` and `book` are what `status` reads. Pure helpers: `backoff`, `breaker`, `pace`.
+//! `settler` its way into the ledger. `appended` and `book` are what `status` reads. `rules` those in force. Pure helpers: `backoff`, `breaker`, `pace`.
 
 mod appended;
 mod asking;
@@ -19,6 +19,7 @@ mod flight;
 mod lanes;
 mod pace;
 mod parked;
+mod rules;
 mod settler;
 mod verdict;
 mod window;
@@ -29,6 +30,7 @@ pub use book::{Book, Breaking, Figures};
 pub use config::DeliveryKeys;
 pub use first::first_cursors;
 pub use pace::Rate;
+pub use rules::Rules;
 pub use worker::{Spec, run};
 
 #[cfg(test)]

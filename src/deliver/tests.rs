@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::config::{DeliveryKeys, Ordering, RetryKeys, Start};
 use super::worker::WINDOW_EVENTS;
-use super::{Spec, first_cursors, run};
+use super::{Rules, Spec, first_cursors, run};
 use crate::journal::{Counters, Cursors, Gap, Journal, TypeCount};
 use crate::route::{JqEval, RouteConfig, RuleSet};
 
@@ -70,8 +70,14 @@ fn launch(spec: Spec, journal: &Arc<Memory>) -> Running {
     let (stop, stopped) = watch::channel(false);
     let spec = Spec { ledger: Arc::clone(&journal.ledger), ..spec };
     let journal = Arc::clone(journal);
-    let task =
-        tokio::spawn(run(spec, at(journal.cursor()), rules(), journal.clone(), stopped, Duration::from_millis(50)));
+    let task = tokio::spawn(run(
+        spec,
+        at(journal.cursor()),
+        watch::Sender::new(Rules::new(rules())).subscribe(),
+        journal.clone(),
+        stopped,
+        Duration::from_millis(50),
+    ));
     Running { journal, stop, task }
 }
 

@@ -30,12 +30,14 @@ pub struct Passed {
     pub tally: Counters,
     /// What was given up, which is counted in `tally`, or parked.
     pub held: Vec<Held>,
+    /// What the book was told beyond what was counted at append: to be taken back where the event is not passed.
+    pub extra: i64,
 }
 
 impl Passed {
     /// Counts alone.
     pub fn counts(tally: Counters) -> Self {
-        Self { tally, held: vec![] }
+        Self { tally, ..Self::default() }
     }
 }
 
@@ -101,12 +103,18 @@ impl Window {
             self.bytes = self.bytes.saturating_sub(event.bytes);
             self.passed.tally.add(&event.passed.tally);
             self.passed.held.extend(event.passed.held);
+            self.passed.extra += event.passed.extra;
         }
     }
 
     /// The first position not settled.
     pub fn cursor(&self) -> Position {
         self.open.first_key_value().map_or(self.read, |(position, _)| *position)
+    }
+
+    /// What the book was told of events the cursor has not passed.
+    pub fn open_extra(&self) -> i64 {
+        self.open.values().map(|event| event.passed.extra).sum()
     }
 
     /// Takes what the cursor has passed since the last call.
@@ -186,7 +194,7 @@ mod tests {
     fn an_event_that_owes_nothing_is_passed_at_once() {
         let mut w = Window::new(at(0));
         let tally = Counters { accepted: 2, filtered: 1, dead: 1, ..Counters::default() };
-        w.opened(at(3), 0, 10, Passed { tally, held: vec![letter("by rule")] });
+        w.opened(at(3), 0, 10, Passed { tally, held: vec![letter("by rule")], extra: 0 });
         w.read_to(at(4));
         assert_eq!(w.cursor(), at(4));
         let passed = w.take_passed();

@@ -14,7 +14,7 @@ pub use super::kinds::SourceKind;
 use crate::verify::hmac::{Algorithm, Encoding};
 
 /// The listener's table.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerConfig {
     /// Addresses, `HOST:PORT`; a string or a list.

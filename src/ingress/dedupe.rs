@@ -79,9 +79,22 @@ pub struct Dedupe {
 impl Dedupe {
     /// A memory for sources with these windows (zero: none), of `max` bytes together.
     pub fn new(windows: &[Duration], max: usize) -> Self {
-        let micros = |w: &Duration| i64::try_from(w.as_micros()).unwrap_or(i64::MAX);
-        let tables = windows.iter().map(|w| Table { window: micros(w), ..Table::default() }).collect();
+        let tables = windows.iter().map(|w| Table { window: micros(*w), ..Table::default() }).collect();
         Self { tables: Mutex::new(tables), capacity: (max / ENTRY_BYTES).max(1) }
+    }
+
+    /// A table for one more source, and its number.
+    pub fn add(&self, window: Duration) -> usize {
+        let mut tables = self.lock();
+        tables.push(Table { window: micros(window), ..Table::default() });
+        tables.len() - 1
+    }
+
+    /// From now on this window holds for a source; what is remembered stays.
+    pub fn set_window(&self, source: usize, window: Duration) {
+        if let Some(table) = self.lock().get_mut(source) {
+            table.window = micros(window);
+        }
     }
 
     /// Remembers an event of an earlier life. Call in order of time.
@@ -187,6 +200,10 @@ impl Dedupe {
         // No code that can panic runs under it.
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn micros(window: Duration) -> i64 {
+    i64::try_from(window.as_micros()).unwrap_or(i64::MAX)
 }
 
 impl Table {

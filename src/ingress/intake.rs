@@ -30,9 +30,10 @@ use crate::verify::Verified;
 pub(super) async fn answer(link: &Link, request: Request<Incoming>) -> (Answer, bool) {
     let ingress = &link.ingress;
     let (parts, mut body) = request.into_parts();
-    let answer = match (ingress.by_path.get(parts.uri.path()), &parts.method) {
-        (Some(&at), &Method::POST) => post(link, at, &parts, &mut body).await,
-        (Some(&at), &Method::GET | &Method::HEAD) => probe(ingress, at, &parts),
+    let source = ingress.sources().by_path.get(parts.uri.path()).cloned();
+    let answer = match (source, &parts.method) {
+        (Some(source), &Method::POST) => post(link, &source, &parts, &mut body).await,
+        (Some(source), &Method::GET | &Method::HEAD) => probe(&source, &parts),
         (Some(_), _) => {
             ingress.counts.wrong_method.add();
             Answer::WrongMethod
@@ -46,8 +47,7 @@ pub(super) async fn answer(link: &Link, request: Request<Incoming>) -> (Answer, 
 }
 
 /// A GET: a provider's question, or somebody who looks whether there is anything.
-fn probe(ingress: &Ingress, at: usize, parts: &request::Parts) -> Answer {
-    let Some(source) = ingress.sources.get(at) else { return Answer::NotFound };
+fn probe(source: &Source, parts: &request::Parts) -> Answer {
     match source.challenge.get(parts.uri.query()) {
         None => Answer::Probe,
         Some(Ok(challenge)) => Answer::Challenge(challenge),
@@ -58,9 +58,8 @@ fn probe(ingress: &Ingress, at: usize, parts: &request::Parts) -> Answer {
     }
 }
 
-async fn post(link: &Link, at: usize, parts: &request::Parts, body: &mut Incoming) -> Answer {
+async fn post(link: &Link, source: &Arc<Source>, parts: &request::Parts, body: &mut Incoming) -> Answer {
     let ingress = &link.ingress;
-    let Some(source) = ingress.sources.get(at) else { return Answer::NotFound };
     let (bytes, room) = match body::collect(body, ingress.max_body, ingress.body_timeout, &ingress.room).await {
         Ok(read) => read,
         Err(BodyFault::TooLarge) => {
@@ -96,15 +95,23 @@ async fn post(link: &Link, at: usize, parts: &request::Parts, body: &mut Incomin
     let fingerprint = identity.filter(|_| source.dedupes()).map(|known| short(&known.digest));
     if let Some(fingerprint) = fingerprint {
         let other = identity.and_then(|known| known.other).as_ref().map(short);
-        match ingress.dedupe.reserve(at, fingerprint, other, *id.as_bytes(), time.as_microsecond()) {
+        match ingress.dedupe.reserve(source.slot, fingerprint, other, *id.as_bytes(), time.as_microsecond()) {
             Known::New => {}
             known => return repeat(source, known, deadline).await,
         }
     }
     let (tell, told) = oneshot::channel();
     let (front, desk) = (ingress.clone(), link.desk.clone());
-    let ticket =
-        Ticket { ingress: front, desk, source: at, fingerprint, id, tell: Some(tell), owed: None, taken: false };
+    let ticket = Ticket {
+        ingress: front,
+        desk,
+        source: Arc::clone(source),
+        fingerprint,
+        id,
+        tell: Some(tell),
+        owed: None,
+        taken: false,
+    };
     append(link, source, parts, bytes, identity, (id, time), ticket);
     drop(room);
     match timeout_at(deadline, told).await {
@@ -206,7 +213,7 @@ fn short(digest: &[u8; 32]) -> Fingerprint {
 struct Ticket {
     ingress: Arc<Ingress>,
     desk: Arc<Desk>,
-    source: usize,
+    source: Arc<Source>,
     /// What it holds in dedupe, until the journal's last word.
     fingerprint: Option<Fingerprint>,
     id: Uuid,
@@ -224,11 +231,8 @@ impl Ticket {
             Progress::AtRisk => Outcome::AtRisk,
             Progress::Failed(_) => Outcome::Failed,
         };
-        if outcome != Outcome::Failed
-            && !std::mem::replace(&mut self.taken, true)
-            && let Some(source) = self.ingress.sources.get(self.source)
-        {
-            source.counts.accepted.add();
+        if outcome != Outcome::Failed && !std::mem::replace(&mut self.taken, true) {
+            self.source.counts.accepted.add();
             if let Some(owed) = self.owed.take() {
                 owed.add();
             }
@@ -242,7 +246,7 @@ impl Ticket {
 
     fn settle(&mut self, outcome: Outcome) {
         if let Some(fingerprint) = self.fingerprint {
-            self.ingress.dedupe.settle(self.source, fingerprint, *self.id.as_bytes(), outcome);
+            self.ingress.dedupe.settle(self.source.slot, fingerprint, *self.id.as_bytes(), outcome);
         }
         if outcome != Outcome::AtRisk {
             self.fingerprint = None;

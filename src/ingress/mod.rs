@@ -37,7 +37,7 @@ mod typing_tests;
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use sink_api::Timestamp;
@@ -86,8 +86,7 @@ pub type OnAppend = Box<dyn Fn(&str, &str) -> Arc<Counter> + Send + Sync>;
 
 /// The front of the daemon. Shared by all listeners and runtimes.
 pub struct Ingress {
-    sources: Vec<Source>,
-    by_path: HashMap<String, usize>,
+    sources: RwLock<Arc<Sources>>,
     journal: Arc<dyn Journal>,
     dedupe: Dedupe,
     room: Room,
@@ -115,25 +114,19 @@ impl Ingress {
         journal: Arc<dyn Journal>,
         mut known: Vec<Fingerprint>,
     ) -> Result<Arc<Self>, SetupError> {
-        let sources =
-            sources.into_iter().map(|(name, config)| Source::new(name, config)).collect::<Result<Vec<_>, _>>()?;
-        let mut by_path: HashMap<String, usize> = HashMap::new();
-        for (at, source) in sources.iter().enumerate() {
-            if let Some(first) = by_path.insert(source.path.to_string(), at).and_then(|first| sources.get(first)) {
-                return Err(SetupError::SamePath { first: first.name.to_string(), second: source.name.to_string() });
-            }
-        }
-        let windows: Vec<Duration> = sources.iter().map(|s| s.window).collect();
+        let mut sources = Sources::new(sources, &Sources::default())?;
+        sources.check_paths()?;
+        sources.index();
+        let windows: Vec<Duration> = sources.list.iter().map(|s| s.window).collect();
         let dedupe = Dedupe::new(&windows, server.dedupe_max.as_usize());
         let now = Timestamp::now().as_microsecond();
         known.sort_by_key(|f| f.time);
         for known in known {
-            if let Some(at) = sources.iter().position(|s| *s.name == *known.source) {
-                dedupe.preload(at, known.fingerprint, known.id, known.time, now);
+            if let Some(source) = sources.list.iter().find(|s| *s.name == *known.source) {
+                dedupe.preload(source.slot, known.fingerprint, known.id, known.time, now);
             }
         }
         Ok(Arc::new(Self {
-            by_path,
             journal,
             dedupe,
             room: Room::new(server.max_inflight_bytes.as_usize(), server.max_body.as_usize()),
@@ -147,7 +140,7 @@ impl Ingress {
             header_timeout: server.header_timeout.0,
             body_timeout: server.body_timeout.0,
             drain: server.drain.0,
-            sources,
+            sources: RwLock::new(Arc::new(sources)),
         }))
     }
 
@@ -168,15 +161,87 @@ impl Ingress {
         &self.counts
     }
 
+    /// From now on these are the sources. Requests under way go on with the source they came for; one that keeps its name
+    /// keeps its counts and what dedupe remembers of it.
+    ///
+    /// # Errors
+    /// [`SetupError`]; then nothing has changed.
+    pub fn replace_sources(&self, sources: Vec<(String, SourceConfig)>) -> Result<(), SetupError> {
+        let before = self.sources();
+        let mut next = Sources::new(sources, &before)?;
+        next.check_paths()?;
+        for source in &mut next.list {
+            match before.list.iter().find(|old| old.name == source.name) {
+                Some(_) => self.dedupe.set_window(source.slot, source.window),
+                None => {
+                    let slot = self.dedupe.add(source.window);
+                    // Nobody else has it yet.
+                    if let Some(source) = Arc::get_mut(source) {
+                        source.slot = slot;
+                    }
+                }
+            }
+        }
+        next.index();
+        *self.sources.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        Ok(())
+    }
+
+    fn sources(&self) -> Arc<Sources> {
+        // Replaced whole.
+        Arc::clone(&self.sources.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// What each source counted, by name.
-    pub fn source_counts(&self) -> impl Iterator<Item = (&str, &SourceCounts)> {
-        self.sources.iter().map(|s| (&*s.name, &*s.counts))
+    pub fn source_counts(&self) -> Vec<(String, Arc<SourceCounts>)> {
+        self.sources().list.iter().map(|s| (s.name.to_string(), Arc::clone(&s.counts))).collect()
     }
 
     /// For how long each source's repeats are recognised in truth: shorter than configured where `dedupe_max` did not
     /// reach, zero where dedupe is off.
-    pub fn dedupe_windows(&self) -> impl Iterator<Item = (&str, Duration)> {
+    pub fn dedupe_windows(&self) -> Vec<(String, Duration)> {
         let now = Timestamp::now().as_microsecond();
-        self.sources.iter().enumerate().map(move |(at, s)| (&*s.name, self.dedupe.effective_window(at, now)))
+        let window = |s: &Arc<Source>| (s.name.to_string(), self.dedupe.effective_window(s.slot, now));
+        self.sources().list.iter().map(window).collect()
+    }
+}
+
+/// The sources of a config.
+#[derive(Default)]
+struct Sources {
+    list: Vec<Arc<Source>>,
+    by_path: HashMap<String, Arc<Source>>,
+}
+
+impl Sources {
+    /// Those that were there before under the same name take their slot in dedupe and their counts along; others have the
+    /// slot of their place.
+    fn new(sources: Vec<(String, SourceConfig)>, before: &Self) -> Result<Self, SetupError> {
+        let mut made = Self::default();
+        for (at, (name, config)) in sources.into_iter().enumerate() {
+            let mut source = Source::new(name, config)?;
+            source.slot = at;
+            if let Some(old) = before.list.iter().find(|old| old.name == source.name) {
+                source.slot = old.slot;
+                source.counts = Arc::clone(&old.counts);
+            }
+            made.list.push(Arc::new(source));
+        }
+        Ok(made)
+    }
+
+    /// Where two have the same path, nobody could tell which is meant.
+    fn check_paths(&self) -> Result<(), SetupError> {
+        let mut seen: HashMap<&str, &Source> = HashMap::new();
+        for source in &self.list {
+            if let Some(first) = seen.insert(&source.path, source) {
+                return Err(SetupError::SamePath { first: first.name.to_string(), second: source.name.to_string() });
+            }
+        }
+        Ok(())
+    }
+
+    fn index(&mut self) {
+        self.by_path = self.list.iter().map(|source| (source.path.to_string(), Arc::clone(source))).collect();
     }
 }

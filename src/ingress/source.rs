@@ -36,6 +36,8 @@ pub(super) struct Source {
     /// Kept headers, with their names as events have them.
     keep: Vec<(HeaderName, Arc<str>)>,
     pub counts: Arc<SourceCounts>,
+    /// Its table in dedupe.
+    pub slot: usize,
     pub refused: Throttle,
     pub at_risk: Throttle,
     pub unavailable: Throttle,
@@ -75,6 +77,7 @@ impl Source {
             status,
             id,
             name: name.into(),
+            slot: 0,
             counts: Arc::default(),
             refused: Throttle::default(),
             at_risk: Throttle::default(),

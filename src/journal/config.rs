@@ -16,7 +16,7 @@ pub enum WhenFull {
 }
 
 /// The journal's table.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct JournalConfig {
     /// Folder; default `<data_dir>/journal`. May lie on another disk.

@@ -158,6 +158,25 @@ impl Ledger {
         self.look(move |connection| parked::first(connection, &sink, ordered, &lanes)).await
     }
 
+    /// Holds a sink over restarts, or lets it go; durable when this returns.
+    ///
+    /// # Errors
+    /// It is not open, cannot be written, or does not know the sink.
+    pub async fn pause(&self, sink: &str, paused: bool) -> Result<(), JournalError> {
+        let sink = sink.to_owned();
+        self.ask(|reply| Request::Pause { sink, paused, reply }).await
+    }
+
+    /// Whether a sink is held.
+    ///
+    /// # Errors
+    /// It is not open, or cannot be read.
+    pub async fn is_paused(&self, sink: &str) -> Result<bool, JournalError> {
+        let sink = sink.to_owned();
+        let sql = "SELECT count(*) FROM sinks WHERE name = ?1 AND paused <> 0";
+        self.look(move |connection| connection.query_row(sql, [sink], |row| row.get(0)).map(|n: i64| n > 0)).await
+    }
+
     async fn look<T: Send + 'static>(
         &self,
         look: impl FnOnce(&rusqlite::Connection) -> Result<T, rusqlite::Error> + Send + 'static,

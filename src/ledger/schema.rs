@@ -68,12 +68,13 @@ CREATE TABLE IF NOT EXISTS deleted (
 /// Came later than version 1, too: what is to become of a row with a `due` time. `how`: nothing for a delivery that is
 /// tried again as it stands; `by_rules` or `as_was` for a dead letter that somebody wants delivered. `nth` attempts
 /// and `spent` microseconds count against its bounds.
-/// `dead_bytes`: room the sink's dead letters take.
-const ADDED: [(&str, &str, &str); 4] = [
+/// `dead_bytes`: room the sink's dead letters take. `paused`: it is held by hand.
+const ADDED: [(&str, &str, &str); 5] = [
     ("held", "how", "TEXT"),
     ("held", "nth", "INTEGER NOT NULL DEFAULT 0"),
     ("held", "spent", "INTEGER NOT NULL DEFAULT 0"),
     ("sinks", "dead_bytes", "INTEGER NOT NULL DEFAULT 0"),
+    ("sinks", "paused", "INTEGER NOT NULL DEFAULT 0"),
 ];
 /// Finds dead letters that are too old.
 const GIVEN_UP: &str = "CREATE INDEX IF NOT EXISTS held_given_up ON held (last_try) WHERE due IS NULL;";

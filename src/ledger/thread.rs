@@ -46,6 +46,15 @@ pub enum Request {
         /// Answer.
         reply: Reply<Vec<Deleted>>,
     },
+    /// A sink is held, or let go.
+    Pause {
+        /// Which sink.
+        sink: String,
+        /// Whether it is held.
+        paused: bool,
+        /// Answer, after the flush.
+        reply: Reply<()>,
+    },
     /// Dead letters of one sink, to be changed.
     Change {
         /// Which sink.
@@ -71,6 +80,7 @@ pub fn serve(mut connection: Connection, mut inbox: mpsc::Receiver<Request>, roo
                 Request::Load { sink, reply } => drop(reply.send(load(&connection, &sink))),
                 Request::Settle { steps, reply } => asked.push((steps, reply)),
                 Request::Change { sink, ids, change, reply } => changes.push((sink, ids, change, reply)),
+                Request::Pause { sink, paused, reply } => drop(reply.send(pause(&connection, &sink, paused))),
                 Request::Keep { deleted, reply } => drop(reply.send(keep(&mut connection, &deleted))),
                 Request::Deleted { from, to, reply } => drop(reply.send(kept(&connection, from, to))),
             }
@@ -132,6 +142,11 @@ fn load(connection: &Connection, sink: &str) -> Result<Option<SinkState>, rusqli
             })
         })
         .optional()
+}
+
+fn pause(connection: &Connection, sink: &str, paused: bool) -> Result<(), rusqlite::Error> {
+    let changed = connection.execute("UPDATE sinks SET paused = ?2 WHERE name = ?1", params![sink, paused])?;
+    if changed == 0 { Err(rusqlite::Error::QueryReturnedNoRows) } else { Ok(()) }
 }
 
 fn settle<'s>(connection: &mut Connection, steps: impl Iterator<Item = &'s Settlement>) -> Result<(), rusqlite::Error> {

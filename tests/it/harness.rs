@@ -158,6 +158,12 @@ impl Daemon {
         panic!("the daemon did not stop:\n{}", self.log.text())
     }
 
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -13,6 +13,7 @@
 //! - `sources`: a source of every kind, tokens that leave no trace, retries signed anew
 //! - `status`: the live figures, and that they add up after kill -9
 //! - `dead`: dead letters by the verbs
+//! - `reload`: a new config in force without a restart; sinks held, let go, moved on
 //! - `restart`: cursors, locks, a ledger that is gone
 //! - `command_line`: what the verbs print and how they exit
 //! - `harness`: starting and killing the daemon, sending, a callback server; `bodies`: what is sent
@@ -38,6 +39,7 @@ mod harness;
 mod main_job;
 mod nothing_lost;
 mod pipelines;
+mod reload;
 mod restart;
 mod rules;
 mod sick_sinks;

@@ -23,14 +23,15 @@ use super::flight::{Flights, Landed, Shared};
 use super::lanes::{FirstTry, Item, Lanes, Place};
 use super::pace::{Pace, Rate};
 use super::parked::Parked;
+use super::rules::Rules;
 use super::settler::Settler;
 use super::verdict::{self, Bench, Verdict};
 use super::window::{End, Window};
 use crate::event;
 use crate::journal::{Chunk, Journal, JournalError, Position, Spent};
 use crate::ledger::{Ledger, Room};
+use crate::route::Destination;
 use crate::route::jq::Said;
-use crate::route::{Destination, RuleSet};
 use retrying::Fetching;
 
 /// Most events between a sink's cursor and its reading place.
@@ -68,14 +69,14 @@ pub struct Spec {
     pub ledger: Arc<Ledger>,
 }
 
-/// What was read, and what jq says about each event of it (nothing where no rule asks).
-type Read = (Chunk, Vec<Option<Said>>);
+/// What was read, what jq says about each event of it (nothing where no rule asks), and the rules that asked.
+type Read = (Chunk, Vec<Option<Said>>, Rules);
 type Reading = Pin<Box<dyn Future<Output = Result<Read, JournalError>> + Send>>;
 
 struct Worker {
     spec: Spec,
     to: Destination,
-    rules: Arc<RuleSet>,
+    rules: Rules,
     questions: Questions,
     journal: Arc<dyn Journal>,
     ordered: bool,
@@ -112,12 +113,12 @@ struct Worker {
 pub async fn run(
     spec: Spec,
     cursor: Position,
-    rules: Arc<RuleSet>,
+    mut rules: watch::Receiver<Rules>,
     journal: Arc<dyn Journal>,
     mut stop: watch::Receiver<bool>,
     drain: Duration,
 ) {
-    let mut worker = Worker::new(spec, cursor, rules, journal);
+    let mut worker = Worker::new(spec, cursor, rules.borrow_and_update().clone(), journal);
     // What is parked stands before what comes: nothing is read until it is known.
     tokio::select! {
         () = worker.load_parked() => worker.build(),
@@ -133,8 +134,12 @@ pub async fn run(
             written = worker.settler.written() => worker.written(written),
             chunk = next(&mut worker.reading) => worker.fed(chunk),
             fetched = next(&mut worker.fetching) => worker.take_in(fetched),
-            () = book.nudged() => worker.load_parked().await,
+            () = book.nudged() => tokio::select! {
+                () = worker.load_parked() => {}
+                _ = stop.wait_for(|stop| *stop) => {}
+            },
             () = tokio::time::sleep_until(wake.into()) => {}
+            Ok(()) = rules.changed() => worker.follow(rules.borrow_and_update().clone()),
             changed = stop.changed() => if changed.is_err() { break },
         }
     }
@@ -150,11 +155,11 @@ async fn next<T>(future: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>) -
 }
 
 impl Worker {
-    fn new(spec: Spec, cursor: Position, rules: Arc<RuleSet>, journal: Arc<dyn Journal>) -> Self {
+    fn new(spec: Spec, cursor: Position, rules: Rules, journal: Arc<dyn Journal>) -> Self {
         let ordered = spec.keys.ordering == Ordering::Key;
         Self {
             to: Destination { name: spec.name.clone(), config: Arc::clone(&spec.config), key: spec.keys.key.clone() },
-            questions: Questions::new(&spec.name, &rules),
+            questions: Questions::new(&spec.name, &rules.now),
             rules,
             ordered,
             sink: None,
@@ -294,6 +299,14 @@ impl Worker {
         self.flights.launch(sink, items, self.spec.keys.timeout.0, self.ordered, probe);
     }
 
+    /// From here on these rules hold, for events not yet read.
+    fn follow(&mut self, rules: Rules) {
+        self.questions = Questions::new(&self.spec.name, &rules.now);
+        self.rules = rules;
+        // What is being read would be routed by the old ones: it is read again.
+        self.reading = None;
+    }
+
     fn build(&mut self) {
         if !std::mem::replace(&mut self.building, true) {
             self.flights.build(Arc::clone(&self.spec.config), self.spec.context.clone());
@@ -391,6 +404,8 @@ impl Worker {
             }
         }
         self.settler.finish(&mut self.window).await;
+        // What was routed and not settled is routed again.
+        self.spec.book.extra(-self.window.open_extra());
         if let Some(sink) = self.sink.take().and_then(|shared| Arc::try_unwrap(shared).ok())
             && tokio::time::timeout(CLOSE_TIMEOUT, sink.close()).await.is_err()
         {

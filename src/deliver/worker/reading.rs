@@ -10,8 +10,8 @@ use crate::deliver::lanes::Item;
 use crate::deliver::window::Passed;
 use crate::event;
 use crate::journal::{Counters, Entry, Gap, JournalError, TypeCount};
-use crate::route::Failed;
 use crate::route::jq::Said;
+use crate::route::{Failed, RuleSet};
 
 impl Worker {
     /// Starts a read where there is room for what it brings.
@@ -22,7 +22,7 @@ impl Worker {
         }
         let (journal, from) = (Arc::clone(&self.journal), self.window.read_position());
         let pause = std::mem::take(&mut self.caught_up);
-        let questions = self.questions.clone();
+        let (questions, rules) = (self.questions.clone(), self.rules.clone());
         self.reading = Some(Box::pin(async move {
             journal.wait(from).await;
             if pause {
@@ -32,12 +32,13 @@ impl Worker {
             if chunk.is_err() {
                 tokio::time::sleep(READ_RETRY).await;
             }
-            Ok(questions.ask(chunk?).await)
+            let (chunk, said) = questions.ask(chunk?).await;
+            Ok((chunk, said, rules))
         }));
     }
 
     pub(super) fn fed(&mut self, read: Result<Read, JournalError>) {
-        let (chunk, said) = match read {
+        let (chunk, said, rules) = match read {
             Ok(read) => read,
             Err(error) => {
                 error!(sink = %self.spec.name, %error, "the journal cannot be read; trying again");
@@ -52,9 +53,16 @@ impl Worker {
         let mut turns = Turns::default();
         for (index, entry) in chunk.entries.iter().enumerate() {
             turns.step();
-            let owed = self.rules.owed(&self.spec.name, &entry.record.source, &entry.record.kind);
+            let record = &entry.record;
+            let owed = rules.now.owed(&self.spec.name, &record.source, &record.kind);
+            let counted = rules.counted(&self.spec.name, entry.position, &record.source, &record.kind);
             if owed > 0 {
-                self.route(entry, owed, said.get(index).and_then(Option::as_ref));
+                self.route(&rules.now, entry, (owed, i64::from(counted)), said.get(index).and_then(Option::as_ref));
+            } else if counted > 0 {
+                // The rules in force do not want it: it is off the books when the cursor passes it.
+                let extra = -i64::from(counted);
+                self.spec.book.extra(extra);
+                self.window.opened(entry.position, 0, 0, Passed { extra, ..Passed::default() });
             }
         }
         self.window.read_to(chunk.next);
@@ -64,7 +72,7 @@ impl Worker {
     /// the gap counts it, once. Each route that names the sink counts, as its condition can be asked no more.
     fn missed(&mut self, gap: &Gap) {
         let sink = &self.spec.name;
-        let owed = |c: &TypeCount| c.events * u64::from(self.rules.owed(sink, &c.source, &c.kind));
+        let owed = |c: &TypeCount| c.events * u64::from(self.rules.counted(sink, gap.from, &c.source, &c.kind));
         let dropped = gap.deleted.iter().map(owed).sum();
         let (from, to) = (gap.from.offset, gap.to.offset);
         if dropped > 0 {
@@ -82,14 +90,14 @@ impl Worker {
     }
 
     /// Routes one event to this sink, once: payload, target and id are fixed from here on.
-    fn route(&mut self, entry: &Entry, owed: u32, said: Option<&Said>) {
+    fn route(&mut self, rules: &RuleSet, entry: &Entry, (owed, counted): (u32, i64), said: Option<&Said>) {
         let event = match event::decode_shared(&entry.record, &mut self.texts) {
             Ok(event) => event,
-            Err(error) => return self.undecodable(entry, owed, &error),
+            Err(error) => return self.undecodable(entry, (owed, counted), &error),
         };
         let routed = match said {
-            None => self.rules.route(&self.to, &event, &mut ()),
-            Some(said) => self.rules.route_by(said, &self.to, &event, &mut ()),
+            None => rules.route(&self.to, &event, &mut ()),
+            Some(said) => rules.route_by(said, &self.to, &event, &mut ()),
         };
         let tally = Counters {
             accepted: routed.deliveries.len() as u64 + routed.failed.len() as u64 + u64::from(routed.filtered),
@@ -97,7 +105,8 @@ impl Worker {
             filtered: u64::from(routed.filtered),
             ..Counters::default()
         };
-        self.spec.book.extra(tally.accepted.saturating_sub(u64::from(owed)));
+        let extra = i64::try_from(tally.accepted).unwrap_or(i64::MAX).saturating_sub(counted);
+        self.spec.book.extra(extra);
         let count = u32::try_from(routed.deliveries.len()).unwrap_or(u32::MAX);
         let bytes: u64 = routed.deliveries.iter().map(|d| d.bytes().len() as u64).sum();
         let letter = |failed: Failed| {
@@ -105,7 +114,7 @@ impl Worker {
             self.unrouted(entry.position, &entry.record, texts, failed)
         };
         let held = routed.failed.into_iter().map(letter).collect();
-        self.window.opened(entry.position, count, bytes, Passed { tally, held });
+        self.window.opened(entry.position, count, bytes, Passed { tally, held, extra });
         for (nth, delivery) in (0_u32..).zip(routed.deliveries) {
             let is_behind = self.ordered && self.parked.holds(&delivery.key);
             let key = Arc::clone(&delivery.key);
@@ -117,14 +126,16 @@ impl Worker {
     }
 
     /// An event this build cannot read (a later one wrote it) is kept as a dead letter, bytes and all.
-    fn undecodable(&mut self, entry: &Entry, owed: u32, error: &event::CodecError) {
+    fn undecodable(&mut self, entry: &Entry, (owed, counted): (u32, i64), error: &event::CodecError) {
         // One letter stands for all its deliveries: which ones they would have been is not known.
         let owed = u64::from(owed);
+        let extra = i64::try_from(owed).unwrap_or(i64::MAX).saturating_sub(counted);
+        self.spec.book.extra(extra);
         let tally = Counters { accepted: owed, dead: 1, filtered: owed.saturating_sub(1), ..Counters::default() };
         let id = Uuid::from_bytes(entry.record.id).to_string();
         let texts = (String::new(), entry.record.key.to_string());
         let reason = Reason::new("undecodable", error.to_string());
         let letter = self.unrouted(entry.position, &entry.record, texts, Failed { id, payload: None, reason });
-        self.window.opened(entry.position, 0, 0, Passed { tally, held: vec![letter] });
+        self.window.opened(entry.position, 0, 0, Passed { tally, held: vec![letter], extra });
     }
 }

@@ -18,8 +18,8 @@ use crate::event::{self, CodecError};
 use crate::journal::{Chunk, Counters, Entry, Fate, Held, JournalError, Position, Settlement, Spent, Try, Turn};
 use crate::ledger::held::size_of;
 use crate::ledger::parked::{How, Row};
-use crate::route::Routed;
 use crate::route::jq::Said;
+use crate::route::{Routed, RuleSet};
 
 /// A delivery is parked after so many tries…
 const QUICK_TRIES: u32 = 3;
@@ -38,6 +38,7 @@ const KEY_BUSY: Duration = Duration::from_millis(20);
 pub(super) struct Fetched {
     lanes: Vec<Arc<str>>,
     rows: Result<Vec<(Row, Option<Said>)>, JournalError>,
+    rules: Arc<RuleSet>,
 }
 pub(super) type Fetching = Pin<Box<dyn Future<Output = Fetched> + Send>>;
 
@@ -161,13 +162,13 @@ impl Worker {
             return;
         }
         let (ledger, sink, ordered) = (Arc::clone(&self.spec.ledger), self.spec.name.clone(), self.ordered);
-        let questions = self.questions.clone();
+        let (questions, rules) = (self.questions.clone(), Arc::clone(&self.rules.now));
         self.fetching = Some(Box::pin(async move {
             let rows = match ledger.parked(&sink, ordered, lanes.clone()).await {
                 Ok(rows) => Ok(asked(&questions, rows).await),
                 Err(error) => Err(error),
             };
-            Fetched { lanes, rows }
+            Fetched { lanes, rows, rules }
         }));
     }
 
@@ -191,18 +192,18 @@ impl Worker {
             if self.parked.fetched(&lane, count) {
                 self.lanes.release(&lane);
             }
-            self.reinstate(&lane, run, now);
+            self.reinstate(&fetched.rules, &lane, run, now);
         }
     }
 
     /// Takes a lane's run of parked deliveries in, up to the first that has to be routed anew.
-    fn reinstate(&mut self, lane: &Arc<str>, run: Vec<(Row, Option<Said>)>, now: Instant) {
+    fn reinstate(&mut self, rules: &RuleSet, lane: &Arc<str>, run: Vec<(Row, Option<Said>)>, now: Instant) {
         let mut run = run.into_iter();
         let mut is_first = true;
         while let Some((row, said)) = run.next() {
             let anew = row.how == How::ByRules || (row.how == How::AsWas && row.held.attempts == 0);
             if anew && is_first {
-                self.route_anew(lane, &row, said.as_ref());
+                self.route_anew(rules, lane, &row, said.as_ref());
             } else if !anew {
                 match self.item(&row) {
                     Ok(item) => {
@@ -254,15 +255,15 @@ impl Worker {
     }
 
     /// A dead letter that somebody wants delivered by the rules in force: they say anew what is delivered, and where to.
-    fn route_anew(&mut self, lane: &Arc<str>, row: &Row, said: Option<&Said>) {
+    fn route_anew(&mut self, rules: &RuleSet, lane: &Arc<str>, row: &Row, said: Option<&Said>) {
         let held = &row.held;
         let event = match event::decode_shared(&held.event, &mut self.texts) {
             Ok(event) => event,
             Err(error) => return self.unreadable(lane, row, &error),
         };
         let Routed { deliveries, failed, .. } = match said {
-            None => self.rules.route(&self.to, &event, &mut ()),
-            Some(said) => self.rules.route_by(said, &self.to, &event, &mut ()),
+            None => rules.route(&self.to, &event, &mut ()),
+            Some(said) => rules.route_by(said, &self.to, &event, &mut ()),
         };
         let is_meant = |id: &str| id == held.id || (held.attempts == 0 && is_output(id, &held.id));
         let position = held.position;
@@ -279,7 +280,7 @@ impl Worker {
         let dead = by.iter().filter(|held| held.due.is_none()).count() as u64;
         let more = (by.len() as u64).saturating_sub(1);
         let filtered = u64::from(by.is_empty());
-        self.spec.book.extra(more);
+        self.spec.book.extra(i64::try_from(more).unwrap_or(i64::MAX));
         let delta = Counters { accepted: more, dead, filtered, ..Counters::default() };
         // They are parked as if they were new, each in its own lane, while this row goes.
         for held in by.iter().filter(|held| held.due.is_some()) {

@@ -32,7 +32,7 @@ async fn with_dedupe_off_every_repeat_is_an_event() {
     assert_ne!(front.post(BODY).await.id(), front.post(BODY).await.id());
     assert_eq!(front.journal.events().len(), 2);
     assert_eq!(front.journal.records.lock().unwrap()[0].0.fingerprint, None);
-    assert_eq!(front.ingress.dedupe_windows().collect::<Vec<_>>(), [("interakt", Duration::ZERO)]);
+    assert_eq!(front.ingress.dedupe_windows(), [("interakt".to_owned(), Duration::ZERO)]);
 }
 
 #[tokio::test]

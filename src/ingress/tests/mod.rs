@@ -186,8 +186,8 @@ async fn plain() -> Front {
 }
 
 impl Front {
-    fn counts(&self) -> &SourceCounts {
-        self.ingress.source_counts().next().unwrap().1
+    fn counts(&self) -> Arc<SourceCounts> {
+        self.ingress.source_counts().remove(0).1
     }
 
     async fn connect(&self) -> Client {

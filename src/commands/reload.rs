@@ -1,0 +1,61 @@
+//! `hookrelay reload`: the running daemon reads its config again and puts it in force, or says why not.
+
+use std::io::Write;
+use std::path::Path;
+
+use clap::Args;
+
+use super::{Failure, block_on};
+use crate::admin::client::{self, AskError};
+use crate::admin::orders::ReloadDone;
+use crate::config;
+
+/// `reload`.
+#[derive(Debug, Args)]
+pub struct ReloadArgs {
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// For `--help`.
+pub const HELP: &str = "\
+Asks the daemon that runs with the same config, at `[admin] listen`; SIGHUP does the same. The config
+is read and judged as at a start, and its [[tests]] with an inline body are run; a config that is
+refused changes nothing. Sinks whose table is the same go on untouched; data_dir, [server], [journal],
+[admin] and [dead_letters] take a restart.
+
+Exit codes: 0 in force, 69 no daemon answers, 78 refused: the faults are on standard error.";
+
+/// Asks, and prints what changed.
+///
+/// # Errors
+/// No daemon answers, or it refuses.
+pub fn run(file: &Path, args: &ReloadArgs, out: &mut impl Write) -> Result<(), Failure> {
+    let admin = config::read_admin(file)?;
+    let asked = block_on(async { Ok(client::ask(&admin, http::Method::POST, "/api/reload", &()).await) })?;
+    let done: ReloadDone = match asked {
+        Ok(done) => done,
+        Err(AskError::Refused { status: 422, why, .. }) => {
+            // Nobody is left to tell where standard error is gone.
+            let _ = writeln!(std::io::stderr(), "{}", why.trim_end());
+            return Err(Failure::ConfigTold);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if args.json {
+        serde_json::to_writer(&mut *out, &done).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    writeln!(out, "in force: {} sources, {} routes", done.sources, done.routes)?;
+    for (what, names) in [("added", &done.added), ("changed", &done.changed)] {
+        for name in names {
+            writeln!(out, "sink {name}: {what}")?;
+        }
+    }
+    for gone in &done.removed {
+        writeln!(out, "sink {}: removed; it was owed {} deliveries", gone.sink, gone.pending)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! `hookrelay sink`: a sink of the running daemon held, let go, or moved on.
+
+use std::io::Write;
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+use sink_api::Timestamp;
+
+use super::{Failure, block_on, dead};
+use crate::admin::client;
+use crate::admin::orders::{SinkAsk, SinkDone};
+use crate::config;
+
+/// `sink`.
+#[derive(Debug, Subcommand)]
+pub enum SinkVerb {
+    /// It takes nothing, over restarts, until it is resumed; what it is owed is kept
+    Pause(SinkArgs),
+    /// It goes on where it stood
+    Resume(SinkArgs),
+    /// It goes on further on; what it was owed up to there counts as dropped
+    Skip(SkipArgs),
+}
+
+/// Which sink.
+#[derive(Debug, Args)]
+pub struct SinkArgs {
+    /// The sink's name in the config
+    pub name: String,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `sink skip`.
+#[derive(Debug, Args)]
+pub struct SkipArgs {
+    /// Which.
+    #[command(flatten)]
+    pub which: SinkArgs,
+    /// To what was accepted since: `2h` ago, or a time such as 2026-01-31T12:00:00Z; without it, to the end
+    #[arg(long, value_name = "TIME", value_parser = dead::time)]
+    pub to: Option<Timestamp>,
+}
+
+/// For `--help`.
+pub const HELP: &str = "\
+Asks the daemon that runs with the same config, at `[admin] listen`. A paused sink holds what it is
+owed in the journal, as far as max_size reaches. Dead letters and parked deliveries are not skipped.
+
+Examples:
+  hookrelay sink pause crm
+  hookrelay sink skip crm --to 1h          only the last hour is of interest
+  hookrelay sink resume crm
+
+Exit codes: 0 done, 1 refused, 69 no daemon answers, 78 the config has faults, or there is none.";
+
+/// Asks, and prints the answer.
+///
+/// # Errors
+/// No daemon answers, it refuses, or the config does not say where it is.
+pub fn run(file: &Path, verb: &SinkVerb, out: &mut impl Write) -> Result<(), Failure> {
+    let (args, path, to) = match verb {
+        SinkVerb::Pause(args) => (args, "/api/sink/pause", None),
+        SinkVerb::Resume(args) => (args, "/api/sink/resume", None),
+        SinkVerb::Skip(skip) => (&skip.which, "/api/sink/skip", skip.to),
+    };
+    let admin = config::read_admin(file)?;
+    let ask = SinkAsk { sink: args.name.clone(), to: to.map(|time| time.to_string()) };
+    let done: SinkDone = block_on(async { Ok(client::ask(&admin, http::Method::POST, path, &ask).await?) })?;
+    if args.json {
+        serde_json::to_writer(&mut *out, &done).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    let state = if done.paused { "paused" } else { "running" };
+    match verb {
+        SinkVerb::Skip(_) => writeln!(out, "sink {}: {} deliveries dropped; {state}", args.name, done.dropped)?,
+        _ => writeln!(out, "sink {}: {state}", args.name)?,
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! A sink held, let go, or moved on by hand. A paused sink has no worker: its cursor stays, and holds the journal.
+
+use sink_api::Timestamp;
+use tracing::{info, warn};
+
+use super::reload::World;
+use crate::admin::Refusal;
+use crate::admin::orders::{SinkAct, SinkAsk, SinkDone};
+use crate::journal::{Counters, Journal, JournalError, Settlement, TypeCount};
+
+impl World {
+    /// Does it; durable when this returns.
+    ///
+    /// # Errors
+    /// There is no such sink, the time makes no sense, or the ledger cannot be written.
+    pub async fn sink(&mut self, ask: SinkAsk, act: SinkAct) -> Result<SinkDone, Refusal> {
+        let name = ask.sink.as_str();
+        let sinks = self.config.sinks.iter().map(|sink| sink.name.as_str());
+        if !sinks.clone().any(|sink| sink == name) {
+            let all = sinks.map(|sink| format!("`{sink}`")).collect::<Vec<_>>().join(", ");
+            return Err(Refusal::Question(format!("there is no sink `{name}`, expected one of {all}")));
+        }
+        if !self.sinks.has_started() {
+            return Err(Refusal::Unable("the sinks have not started yet: the disk is full or failing".into()));
+        }
+        match act {
+            SinkAct::Pause => {
+                self.store.ledger.pause(name, true).await.map_err(unable)?;
+                self.sinks.halt([name].into_iter()).await;
+                info!(sink = name, "paused: its cursor stays, and what it is owed is kept");
+            }
+            SinkAct::Resume => {
+                self.store.ledger.pause(name, false).await.map_err(unable)?;
+                self.launch(name).await.map_err(unable)?;
+                info!(sink = name, "resumed");
+            }
+            SinkAct::Skip => return self.skip(name, ask.to.as_deref()).await,
+        }
+        Ok(SinkDone { paused: act == SinkAct::Pause, dropped: 0 })
+    }
+
+    /// Moves the cursor on. What was parked or given up stays.
+    async fn skip(&mut self, name: &str, to: Option<&str>) -> Result<SinkDone, Refusal> {
+        let time = to
+            .map(|to| to.parse::<Timestamp>().map_err(|_| to))
+            .transpose()
+            .map_err(|to| Refusal::Question(format!("`to` is `{to}`, expected a time such as 2026-01-31T12:00:00Z")))?;
+        let was_running = self.sinks.is_running(name);
+        self.sinks.halt([name].into_iter()).await;
+        let dropped = self.move_on(name, time).await;
+        if was_running {
+            self.launch(name).await.map_err(unable)?;
+        }
+        let dropped = dropped.map_err(unable)?;
+        warn!(sink = name, dropped, "skipped by hand: what it was owed up to there counts as dropped");
+        Ok(SinkDone { paused: self.store.ledger.is_paused(name).await.map_err(unable)?, dropped })
+    }
+
+    async fn move_on(&self, name: &str, time: Option<Timestamp>) -> Result<u64, JournalError> {
+        let journal = &self.store.journal;
+        let target = match time {
+            Some(time) => journal.seek(time.as_microsecond()).await?,
+            None => journal.end(),
+        };
+        let Some(state) = journal.load(name).await?.filter(|state| state.cursor < target) else { return Ok(0) };
+        let owed = |c: &TypeCount| c.events * u64::from(self.config.rules.owed(name, &c.source, &c.kind));
+        let dropped = journal.owed(state.cursor, target).await?.iter().map(owed).sum();
+        let delta = Counters { accepted: dropped, dropped, ..Counters::default() };
+        let step = Settlement { sink: name.to_owned(), cursor: Some(target), delta, ..Settlement::default() };
+        journal.settle(vec![step]).await?;
+        Ok(dropped)
+    }
+}
+
+fn unable(error: impl std::fmt::Display) -> Refusal {
+    Refusal::Unable(error.to_string())
+}

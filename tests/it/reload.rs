@@ -1,0 +1,296 @@
+//! A new config in force without a restart: all of it or nothing, no request refused, nothing lost, nothing leaked.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use serde_json::Value;
+
+use crate::bodies::numbered;
+use crate::harness::{Callback, Daemon, House, lines_under, post, post_all, until};
+
+fn verb(house: &House, exit: i32, args: &[&str]) -> String {
+    let out = house.command(args).output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert_eq!(out.status.code(), Some(exit), "{args:?}: {stdout}{stderr}");
+    format!("{stdout}{stderr}")
+}
+
+fn json(house: &House, args: &[&str]) -> Value {
+    serde_json::from_str(&verb(house, 0, &[args, &["--json"]].concat())).unwrap()
+}
+
+/// A sink's accepted, delivered, pending, dropped.
+fn figures(house: &House, sink: &str) -> [u64; 4] {
+    let figures = json(house, &["status"])["sinks"][sink].clone();
+    let n = |key: &str| figures[key].as_u64().unwrap_or_default();
+    assert_eq!(n("accepted"), n("delivered") + n("dead") + n("pending") + n("filtered") + n("dropped"), "{figures}");
+    ["accepted", "delivered", "pending", "dropped"].map(n)
+}
+
+fn crm(url: &str) -> String {
+    format!("[sinks.crm]\nkind = \"http\"\nurl = \"{url}\"\n")
+}
+
+fn file(name: &str) -> String {
+    format!("[sinks.{name}]\nkind = \"file\"\npath = \"out/{name}.jsonl\"\n")
+}
+
+fn route(name: &str, glob: &str, to: &str) -> String {
+    format!("[[routes]]\nname = \"{name}\"\nmatch = \"{glob}\"\nto = [{to}]\n")
+}
+
+fn open_files(daemon: &Daemon) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count()
+}
+
+/// KiB.
+fn resident(daemon: &Daemon) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim_end_matches("kB").trim().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sinks_and_routes_come_change_and_go_while_others_go_on_untouched() {
+    let callback = Callback::start().await;
+    let url = callback.url();
+    let house = House::new(&format!("{}{}{}", crm(&url), file("a"), route("all", "*", "\"crm\", \"a\"")));
+    let daemon = house.start();
+    post_all(&daemon.url(), (0..5).map(numbered)).await;
+    until("both have them", || (figures(&house, "crm")[1] + figures(&house, "a")[1] == 10).then_some(())).await;
+
+    // `a` gets only some, `b` is new and begins now, `crm` goes on.
+    let next = format!(
+        "{}{}{}{}{}",
+        crm(&url),
+        file("a"),
+        file("b"),
+        route("all", "*", "\"crm\", \"b\""),
+        route("some", "message_api_sent", "\"a\"")
+    );
+    house.configure(&next);
+    let done = json(&house, &["reload"]);
+    assert_eq!((&done["added"], &done["changed"], &done["removed"]), (&json_of(["b"]), &json_of([]), &json_of([])));
+    post_all(&daemon.url(), (5..14).map(numbered)).await;
+    until("all have theirs", || {
+        let got = ["crm", "a", "b"].map(|sink| figures(&house, sink));
+        (got == [[14, 14, 0, 0], [8, 8, 0, 0], [9, 9, 0, 0]]).then_some(())
+    })
+    .await;
+    assert_eq!(lines_under(&house.path("out"), "b.jsonl").len(), 9);
+
+    // `a` goes while it is owed something: it is told, and comes back to it.
+    callback.answer_with(503);
+    post_all(&daemon.url(), (14..16).map(numbered)).await;
+    until("it is owed", || (figures(&house, "crm")[2] == 2).then_some(())).await;
+    house.configure(&format!("{}{}", file("b"), route("all", "*", "\"b\"")));
+    let done = json(&house, &["reload"]);
+    assert_eq!(
+        done["removed"],
+        serde_json::json!([{"sink": "a", "pending": 0}, {"sink": "crm", "pending": 2}]).sorted()
+    );
+    post_all(&daemon.url(), (16..18).map(numbered)).await;
+    callback.answer_with(200);
+    house.configure(&next);
+    verb(&house, 0, &["reload"]);
+    until("what it was owed and what came meanwhile", || (figures(&house, "crm")[1] == 18).then_some(())).await;
+    let ids: HashSet<String> = callback.got().into_iter().map(|got| got.id).collect();
+    assert_eq!(ids.len(), 18);
+    assert_eq!(daemon.terminate(), 0);
+}
+
+fn json_of<const N: usize>(names: [&str; N]) -> Value {
+    names.into_iter().collect()
+}
+
+/// Lists of what is gone, in any order.
+trait Sorted {
+    fn sorted(self) -> Value;
+}
+
+impl Sorted for Value {
+    fn sorted(mut self) -> Value {
+        if let Some(list) = self.as_array_mut() {
+            list.sort_by_key(|one| std::cmp::Reverse(one["sink"].as_str().map(str::to_owned)));
+        }
+        self
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_config_changes_nothing_and_says_where_it_is_wrong() {
+    let good = format!("{}{}", file("a"), route("all", "*", "\"a\""));
+    let house = House::new(&good);
+    let daemon = house.start();
+    house.configure(&good.replace("\"a\"]", "\"b\"]"));
+    let said = verb(&house, 78, &["reload"]);
+    assert!(said.contains("config.toml:") && said.contains("`b`"), "{said}");
+    house.configure(&format!("{good}[[tests]]\nname = \"fails\"\nbody = '{{}}'\nsinks = []\n"));
+    assert!(verb(&house, 78, &["reload"]).contains("fails"));
+    house.configure(&good);
+    let text = std::fs::read_to_string(house.config()).unwrap();
+    std::fs::write(house.config(), text.replace("min_free = 0", "min_free = 1")).unwrap();
+    let said = verb(&house, 78, &["reload"]);
+    assert!(said.contains("[journal]") && said.contains("restart"), "{said}");
+    daemon.hang_up();
+    assert!(daemon.log.wait_for(|line| line.contains("the old one stays in force")).is_some());
+    post_all(&daemon.url(), (0..3).map(numbered)).await;
+    until("the old one is", || (figures(&house, "a") == [3, 3, 0, 0]).then_some(())).await;
+    house.configure(&format!("{good}{}", file("b")));
+    daemon.hang_up();
+    until("the new one is", || json(&house, &["status"])["sinks"].get("b").map(|_| ())).await;
+    assert_eq!(daemon.terminate(), 0);
+    verb(&house, 69, &["reload"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_comes_and_goes_without_a_restart() {
+    let house = House::new(&format!("{}{}", file("a"), route("all", "*", "\"a\"")));
+    let daemon = house.start();
+    let config = std::fs::read_to_string(house.config()).unwrap();
+    let other = "[sources.second]\nkind = \"none\"\npath = \"/second\"\n";
+    std::fs::write(house.config(), format!("{config}{other}")).unwrap();
+    verb(&house, 0, &["reload"]);
+    let client = reqwest::Client::new();
+    let url = daemon.url();
+    let second = format!("{}/second", &url[..url.find("/webhooks").unwrap()]);
+    assert_eq!(client.post(&second).body("{}").send().await.unwrap().status(), 200);
+    std::fs::write(house.config(), &config).unwrap();
+    verb(&house, 0, &["reload"]);
+    assert_eq!(client.post(&second).body("{}").send().await.unwrap().status(), 404);
+    let (first, body) = (post_all(&url, [numbered(1)]).await, numbered(1));
+    std::fs::write(
+        house.config(),
+        config.replace(
+            "secret = \"${INTERAKT_WEBHOOK_SECRET}\"",
+            "secret = \"another\"\nprevious_secret = \"${INTERAKT_WEBHOOK_SECRET}\"",
+        ),
+    )
+    .unwrap();
+    verb(&house, 0, &["reload"]);
+    let (status, answer) = post(&client, &url, body.clone()).await.unwrap();
+    assert_eq!(
+        (status, &answer["id"], &answer["duplicate"]),
+        (200, &first[0].as_str().into(), &true.into()),
+        "it knows it"
+    );
+    let signature = hookrelay::verify::Hmac::new(b"another", None).unwrap().sign(&numbered(2));
+    let answer = client.post(&url).header("Interakt-Signature", signature).body(numbered(2)).send().await.unwrap();
+    assert_eq!(answer.status(), 200, "the new secret holds");
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_reloads_under_load_refuse_no_request_lose_nothing_and_leak_nothing() {
+    let callback = Callback::start().await;
+    let url = callback.url();
+    let [one, two] = ["8", "4"].map(|slots| {
+        let crm = format!("{}concurrency = {slots}\n", crm(&url));
+        let more = if slots == "4" { format!("{}{}", file("b"), route("b", "*_read", "\"b\"")) } else { String::new() };
+        format!("{crm}{}{}{more}", file("a"), route("all", "*", "\"crm\", \"a\""))
+    });
+    let house = Arc::new(House::new(&one));
+    let daemon = house.start();
+    let stop = Arc::new(AtomicBool::new(false));
+    let load = {
+        let (stop, url) = (Arc::clone(&stop), daemon.url());
+        tokio::spawn(async move {
+            let mut sent = Vec::new();
+            let mut n = 0;
+            while !stop.load(SeqCst) {
+                // It panics where one is not answered 200.
+                sent.extend(post_all(&url, (n..n + 20).map(numbered)).await);
+                n += 20;
+            }
+            sent
+        })
+    };
+    let (mut files, mut memory) = (Vec::new(), Vec::new());
+    for round in 0..100 {
+        house.configure(if round % 2 == 0 { &two } else { &one });
+        let reloaded = Arc::clone(&house);
+        let done = tokio::task::spawn_blocking(move || json(&reloaded, &["reload"])).await.unwrap();
+        assert_eq!(done["changed"], json_of(["crm"]), "{done}");
+        if round % 2 == 1 {
+            files.push(open_files(&daemon));
+            memory.push(resident(&daemon));
+        }
+    }
+    stop.store(true, SeqCst);
+    let sent = load.await.unwrap();
+    assert!(sent.len() >= 500, "{} is no load", sent.len());
+    let all = sent.len() as u64;
+    until("all are delivered", || {
+        (figures(&house, "crm") == [all, all, 0, 0] && figures(&house, "a") == [all, all, 0, 0]).then_some(())
+    })
+    .await;
+    let got: HashSet<String> = callback.got().into_iter().map(|got| got.id).collect();
+    assert_eq!(got, sent.into_iter().collect());
+    assert_eq!(lines_under(&house.path("out"), "a.jsonl").len() as u64, all, "an unchanged sink is not touched");
+    // Connections come and go; a leak of one a reload would show as forty more.
+    let (early, late) = (files[5..15].iter().max().unwrap(), files[40..].iter().min().unwrap());
+    assert!(*late < early + 20, "{files:?}");
+    // The last twenty reloads took no more than a worker's buffers would explain.
+    let (early, late) = (memory[10..30].iter().max().unwrap(), memory[40..].iter().min().unwrap());
+    assert!(*late < early + (32 << 10), "KiB: {memory:?}");
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watched_config_is_taken_when_it_is_replaced_and_a_half_written_one_is_refused() {
+    let good = format!("{}{}", file("a"), route("all", "*", "\"a\""));
+    let house = House::new(&good);
+    let daemon = House::start_as(house.command(&["run", "--watch"]));
+    let text = std::fs::read_to_string(house.config()).unwrap();
+    std::fs::write(house.config(), &text[..text.len() - 10]).unwrap();
+    assert!(daemon.log.wait_for(|line| line.contains("the old one stays in force")).is_some());
+    std::fs::write(house.path("next"), format!("{text}{}", file("b"))).unwrap();
+    std::fs::rename(house.path("next"), house.config()).unwrap();
+    until("the new one is in force", || json(&house, &["status"])["sinks"].get("b").map(|_| ())).await;
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_appended_under_other_rules_is_pending_until_it_is_read() {
+    let callback = Callback::start().await;
+    callback.answer_with(503);
+    let slow = format!("{}start = \"beginning\"\n", crm(&callback.url()));
+    let house = House::new(&format!("{slow}{}", route("all", "*", "\"crm\"")));
+    let daemon = house.start();
+    verb(&house, 0, &["sink", "pause", "crm"]);
+    post_all(&daemon.url(), (0..9).map(numbered)).await;
+    until("they are owed", || (figures(&house, "crm") == [9, 0, 9, 0]).then_some(())).await;
+    house.configure(&format!("{slow}{}", route("some", "*_read", "\"crm\"")));
+    verb(&house, 0, &["reload"]);
+    assert_eq!(figures(&house, "crm"), [9, 0, 9, 0], "not read yet");
+    post_all(&daemon.url(), (9..12).map(numbered)).await;
+    callback.answer_with(200);
+    verb(&house, 0, &["sink", "resume", "crm"]);
+    until("only those the new rules want", || (figures(&house, "crm") == [4, 4, 0, 0]).then_some(())).await;
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_sink_keeps_what_it_is_owed_over_a_restart_and_skip_drops_it() {
+    let callback = Callback::start().await;
+    let house = House::new(&format!("{}{}{}", crm(&callback.url()), file("a"), route("all", "*", "\"crm\", \"a\"")));
+    let daemon = house.start();
+    post_all(&daemon.url(), (0..3).map(numbered)).await;
+    until("delivered", || (figures(&house, "crm") == [3, 3, 0, 0]).then_some(())).await;
+    assert!(verb(&house, 0, &["sink", "pause", "crm"]).contains("paused"));
+    post_all(&daemon.url(), (3..8).map(numbered)).await;
+    until("the other goes on", || (figures(&house, "a") == [8, 8, 0, 0]).then_some(())).await;
+    daemon.kill();
+    let daemon = house.start();
+    until("it waits", || (figures(&house, "crm") == [8, 3, 5, 0]).then_some(())).await;
+    assert_eq!(json(&house, &["status"])["sinks"]["crm"]["paused"], true);
+    assert!(verb(&house, 0, &["sink", "skip", "crm"]).contains("5 deliveries dropped; paused"));
+    assert_eq!(figures(&house, "crm"), [8, 3, 0, 5]);
+    post_all(&daemon.url(), (8..10).map(numbered)).await;
+    verb(&house, 0, &["sink", "resume", "crm"]);
+    until("it goes on", || (figures(&house, "crm") == [10, 5, 0, 5]).then_some(())).await;
+    assert!(verb(&house, 0, &["sink", "skip", "crm", "--to", "1h"]).contains(" 0 deliveries dropped; running"));
+    assert!(verb(&house, 1, &["sink", "pause", "nothing"]).contains("`crm`"));
+    assert_eq!(daemon.terminate(), 0);
+}
