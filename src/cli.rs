@@ -87,7 +87,7 @@ impl Cli {
         // Not locked: a stdout sink writes there too.
         let out = &mut io::stdout();
         match &self.command {
-            Command::Run(args) => Ok(run::run(&self.file()?, self.read()?, args)?),
+            Command::Run(args) => run::run(&self.file()?, args),
             Command::Check(args) => check::run(&self.file()?, args, out),
             Command::Explain(args) => explain::run(&self.read()?, args, out),
             Command::Test(args) => test::run(&self.read()?, args, out),

@@ -41,7 +41,7 @@ pub use reload::Load;
 use reload::World;
 use sinks::Sinks;
 use store::Store;
-use watching::Watch;
+pub use watching::Watch;
 
 /// Why the daemon did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +89,7 @@ impl DaemonError {
 ///
 /// # Errors
 /// What kept it from starting; [`JournalError::Lost`] where it stopped without having written all that it had accepted.
-pub async fn run(config: Config, load: Load, watch: Option<PathBuf>, signals: &mut Signals) -> Result<(), DaemonError> {
+pub async fn run(config: Config, load: Load, watch: Watch, signals: &mut Signals) -> Result<(), DaemonError> {
     make_folder(&config.data_dir)?;
     let lock = Lock::take(&config.data_dir)?;
     let bound = ingress::bind(&config.server)?;
@@ -114,7 +114,7 @@ pub async fn run(config: Config, load: Load, watch: Option<PathBuf>, signals: &m
     let admin = Listener::start(&config.admin, desk.clone()).inspect_err(|error| error!(%error, "no live verbs")).ok();
 
     let mut world = World { config, store, sinks, books, front, load };
-    let ended = until_stopped(&mut world, signals, Watch::new(watch), inbox).await;
+    let ended = until_stopped(&mut world, signals, watch, inbox).await;
     let World { store, mut sinks, .. } = world;
     match &ended {
         Ok(signal) => info!(signal, "stopping: sinks first, webhooks are still taken"),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::test;
-use crate::config::{self, Config};
-use crate::daemon::{self, DaemonError, Load};
+use super::{Failure, test};
+use crate::config;
+use crate::daemon::{self, DaemonError, Load, Watch};
 use crate::registry::KINDS;
 use crate::route::cases::Case;
 use crate::shutdown::Signals;
@@ -24,8 +24,11 @@ pub struct RunArgs {
 /// Runs the daemon until a signal ends it.
 ///
 /// # Errors
-/// What kept it from starting.
-pub fn run(file: &Path, config: Config, args: &RunArgs) -> Result<(), DaemonError> {
+/// The config's faults; what kept the daemon from starting.
+pub fn run(file: &Path, args: &RunArgs) -> Result<(), Failure> {
+    // Before it is read: what changes meanwhile is seen.
+    let watch = Watch::new(args.watch.then(|| file.to_owned()));
+    let config = config::read(file, KINDS)?;
     telemetry::init();
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -33,8 +36,7 @@ pub fn run(file: &Path, config: Config, args: &RunArgs) -> Result<(), DaemonErro
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(DaemonError::Runtime)?;
     runtime.block_on(async {
         let mut signals = Signals::listen().map_err(DaemonError::Runtime)?;
-        let watch = args.watch.then(|| file.to_owned());
-        daemon::run(config, loader(file), watch, &mut signals).await
+        Ok(daemon::run(config, loader(file), watch, &mut signals).await?)
     })
 }
 

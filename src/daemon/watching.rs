@@ -12,7 +12,7 @@ const LOOK: Duration = Duration::from_millis(500);
 type Stamp = (u64, u64, u64, i128);
 
 /// A file that is watched.
-pub(super) struct Watch {
+pub struct Watch {
     file: Option<PathBuf>,
     /// What is in force, or was refused.
     taken: Option<Stamp>,
