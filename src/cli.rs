@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{self, Failure, check, dead, explain, kinds, reload, run, schema, send, sink, status, test};
+use crate::commands::{
+    self, Failure, check, dead, explain, kinds, reload, replay, run, schema, send, sink, status, test,
+};
 use crate::config::{self, Config};
 use crate::exit;
 use crate::registry::KINDS;
@@ -61,6 +63,9 @@ pub enum Command {
     /// Dead letters: list, show, retry, drop
     #[command(subcommand, after_help = dead::HELP)]
     Dead(dead::DeadVerb),
+    /// Delivers a span of the journal once more, by the rules in force
+    #[command(after_help = replay::HELP)]
+    Replay(replay::ReplayArgs),
     /// Holds a sink, lets it go, or moves it on: pause, resume, skip
     #[command(subcommand, after_help = sink::HELP)]
     Sink(sink::SinkVerb),
@@ -94,6 +99,7 @@ impl Cli {
             Command::Send(args) => send::run(&self.read()?, args, out),
             Command::Status(args) => status::run(&self.file()?, args, out),
             Command::Dead(verb) => dead::run(&self.file()?, verb, out),
+            Command::Replay(args) => replay::run(&self.file()?, args, out),
             Command::Sink(verb) => sink::run(&self.file()?, verb, out),
             Command::Reload(args) => reload::run(&self.file()?, args, out),
             Command::Kinds(args) => kinds::run(args, out),

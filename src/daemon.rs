@@ -12,6 +12,7 @@ mod orders;
 mod panel;
 mod pausing;
 mod reload;
+mod replays;
 mod sinks;
 mod store;
 mod watching;
@@ -39,6 +40,7 @@ use orders::{Order, Orders};
 use panel::Desk;
 pub use reload::Load;
 use reload::World;
+use replays::Replays;
 use sinks::Sinks;
 use store::Store;
 pub use watching::Watch;
@@ -113,14 +115,15 @@ pub async fn run(config: Config, load: Load, watch: Watch, signals: &mut Signals
     // Without it webhooks are taken all the same: a disk without room for a socket must not refuse them.
     let admin = Listener::start(&config.admin, desk.clone()).inspect_err(|error| error!(%error, "no live verbs")).ok();
 
-    let mut world = World { config, store, sinks, books, front, load };
+    let mut world = World { config, store, sinks, replays: Replays::default(), books, front, load };
     let ended = until_stopped(&mut world, signals, watch, inbox).await;
-    let World { store, mut sinks, .. } = world;
+    let World { store, mut sinks, mut replays, .. } = world;
     match &ended {
         Ok(signal) => info!(signal, "stopping: sinks first, webhooks are still taken"),
         Err(reason) => error!(%reason, "stopping: the sinks cannot be started"),
     }
     keeper.abort();
+    replays.halt().await;
     sinks.stop().await;
     store.ledger.close();
     desk.stopping();
@@ -159,11 +162,16 @@ async fn until_stopped(
             started = sinks.keep_trying(config, store, books), if !sinks.is_ready() => {
                 started?;
                 info!(sources = config.sources.len(), sinks = config.sinks.len(), "ready");
+                if let Err(error) = world.resume_replays().await {
+                    error!(%error, "replays wait for the next reload or start");
+                }
             }
             () = watch.changed() => drop(world.reload().await),
             // The desk holds the other end for as long as this runs.
             Some(order) = inbox.recv() => match order {
                 Order::Sink(ask, act, reply) => drop(reply.send(world.sink(ask, act).await)),
+                Order::Replay(ask, reply) => drop(reply.send(world.replay(ask).await)),
+                Order::CancelReplay(ask, reply) => drop(reply.send(world.cancel_replay(ask).await)),
                 Order::Reload(reply) => drop(reply.send(world.reload().await)),
             },
         }

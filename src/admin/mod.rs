@@ -34,6 +34,12 @@ pub trait Panel: Send + Sync + 'static {
     async fn dead(&self, ask: dead::DeadAsk) -> Result<dead::DeadPage, Refusal>;
     /// Holds a sink, lets it go, or moves it on; durable when this returns.
     async fn sink(&self, ask: orders::SinkAsk, act: orders::SinkAct) -> Result<orders::SinkDone, Refusal>;
+    /// Replays under way.
+    async fn replays(&self) -> Result<Vec<orders::ReplayView>, Refusal>;
+    /// Begins a replay; durable when this returns.
+    async fn replay(&self, ask: orders::ReplayAsk) -> Result<orders::ReplayBegun, Refusal>;
+    /// Ends one before its time; durable when this returns.
+    async fn cancel_replay(&self, ask: orders::ReplayCancel) -> Result<orders::ReplayCancelled, Refusal>;
     /// Reads the config again and puts it in force, or says why not.
     async fn reload(&self) -> Result<orders::ReloadDone, Refusal>;
     /// Changes a page of dead letters; durable when this returns.

@@ -56,3 +56,67 @@ pub struct Removed {
     /// What it was owed.
     pub pending: u64,
 }
+
+/// What to replay, and for whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReplayAsk {
+    /// Events accepted at or after, RFC 3339.
+    pub since: String,
+    /// Accepted before; up to now where unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// A pattern (`*`, `?`, `[…]`) over the type.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The subject.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The sinks; all that the rules name where empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sinks: Vec<String>,
+    /// Deliveries in a span of time, for each sink: `300/min`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<String>,
+}
+
+/// A replay that has begun.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayBegun {
+    /// Its number; 0 where there was nothing to replay.
+    pub id: i64,
+    /// The sinks.
+    pub sinks: Vec<String>,
+    /// Events of the span, at most, before any filter.
+    pub events: u64,
+}
+
+/// `GET /api/replay`: those under way, one a sink.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReplayView {
+    /// Number of the replay.
+    pub id: i64,
+    /// The sink.
+    pub sink: String,
+    /// How far it has come, of 1.
+    pub done: f64,
+    /// Deliveries it came to so far.
+    pub deliveries: u64,
+}
+
+/// Which replay to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReplayCancel {
+    /// Its number.
+    pub id: i64,
+}
+
+/// What was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayCancelled {
+    /// Its number.
+    pub id: i64,
+    /// For how many sinks it was under way.
+    pub sinks: usize,
+}

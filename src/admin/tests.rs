@@ -7,7 +7,9 @@ use sink_api::Secret;
 
 use super::client::{AskError, ask, get};
 use super::dead::{DeadAct, DeadAsk, DeadDone, DeadPage};
-use super::orders::{ReloadDone, SinkAct, SinkAsk, SinkDone};
+use super::orders::{
+    ReloadDone, ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView, SinkAct, SinkAsk, SinkDone,
+};
 use super::status::JournalStatus;
 use super::{AdminConfig, Listen, Listener, Panel, Readiness, Refusal, Status};
 
@@ -37,6 +39,18 @@ impl Panel for Fixed {
         Ok(SinkDone { paused: act == SinkAct::Pause, dropped: ask.sink.len() as u64 })
     }
 
+    async fn replays(&self) -> Result<Vec<ReplayView>, Refusal> {
+        Ok(vec![ReplayView { id: 3, sink: "crm".into(), done: 0.5, deliveries: 7 }])
+    }
+
+    async fn replay(&self, ask: ReplayAsk) -> Result<ReplayBegun, Refusal> {
+        Ok(ReplayBegun { id: 4, sinks: ask.sinks, events: 9 })
+    }
+
+    async fn cancel_replay(&self, ask: ReplayCancel) -> Result<ReplayCancelled, Refusal> {
+        Ok(ReplayCancelled { id: ask.id, sinks: 1 })
+    }
+
     async fn reload(&self) -> Result<ReloadDone, Refusal> {
         Err(Refusal::Config("config.toml:1:1: error".into()))
     }
@@ -63,6 +77,14 @@ async fn orders_go_through_and_a_refused_config_is_told_apart() {
         assert_eq!(told(what).await.unwrap(), SinkDone { paused, dropped: 3 }, "{what}");
     }
     assert!(matches!(told("/api/sink/stop").await, Err(AskError::Refused { status: 404, .. })));
+    let replays: Vec<ReplayView> = get(&on(&path), "/api/replay").await.unwrap();
+    assert_eq!((replays.len(), replays[0].id), (1, 3));
+    let question = ReplayAsk { since: "x".into(), sinks: vec!["crm".into()], ..ReplayAsk::default() };
+    let begun: ReplayBegun = ask(&on(&path), http::Method::POST, "/api/replay", &question).await.unwrap();
+    assert_eq!(begun, ReplayBegun { id: 4, sinks: vec!["crm".into()], events: 9 });
+    let cancel = ReplayCancel { id: 4 };
+    let ended: ReplayCancelled = ask(&on(&path), http::Method::POST, "/api/replay/cancel", &cancel).await.unwrap();
+    assert_eq!(ended, ReplayCancelled { id: 4, sinks: 1 });
     let refused = ask::<ReloadDone>(&on(&path), http::Method::POST, "/api/reload", &()).await;
     assert!(matches!(&refused, Err(AskError::Refused { status: 422, why, .. }) if why.contains("1:1")), "{refused:?}");
     listener.stop();

@@ -32,15 +32,18 @@ pub enum Refusal {
 /// Answers below `/api/`; `None` where there is nothing at the path.
 pub(super) async fn answer(panel: &dyn Panel, request: Request<Incoming>) -> Option<Answer> {
     let path = request.uri().path().to_owned();
-    let wanted = match path.as_str() {
-        "/api/dead" => Method::GET,
+    let wanted: &[Method] = match path.as_str() {
+        "/api/dead" => &[Method::GET],
+        "/api/replay" => &[Method::GET, Method::POST],
         "/api/dead/retry" | "/api/dead/drop" | "/api/sink/pause" | "/api/sink/resume" | "/api/sink/skip"
-        | "/api/reload" => Method::POST,
+        | "/api/replay/cancel" | "/api/reload" => &[Method::POST],
         _ => return None,
     };
-    if *request.method() != wanted {
-        let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, &format!("only {wanted}"));
-        if let Ok(allowed) = header::HeaderValue::from_str(wanted.as_str()) {
+    let method = request.method().clone();
+    if !wanted.contains(&method) {
+        let all = wanted.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+        let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, &format!("only {all}"));
+        if let Ok(allowed) = header::HeaderValue::from_str(&all) {
             answer.headers_mut().insert(header::ALLOW, allowed);
         }
         return Some(answer);
@@ -53,6 +56,15 @@ pub(super) async fn answer(panel: &dyn Panel, request: Request<Incoming>) -> Opt
     Some(match path.as_str() {
         "/api/dead" => match question(&body) {
             Ok(ask) => told(panel.dead(ask).await),
+            Err(refused) => told::<()>(Err(refused)),
+        },
+        "/api/replay" if method == Method::GET => told(panel.replays().await),
+        "/api/replay" => match question(&body) {
+            Ok(ask) => told(panel.replay(ask).await),
+            Err(refused) => told::<()>(Err(refused)),
+        },
+        "/api/replay/cancel" => match question(&body) {
+            Ok(ask) => told(panel.cancel_replay(ask).await),
             Err(refused) => told::<()>(Err(refused)),
         },
         "/api/dead/retry" => change(panel, &body, DeadAct::Retry).await,

@@ -5,9 +5,11 @@
 
 pub mod check;
 pub mod dead;
+mod dry_run;
 pub mod explain;
 pub mod kinds;
 pub mod reload;
+pub mod replay;
 mod rules;
 pub mod run;
 pub mod samples;

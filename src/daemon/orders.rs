@@ -4,7 +4,9 @@
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::Refusal;
-use crate::admin::orders::{ReloadDone, SinkAct, SinkAsk, SinkDone};
+use crate::admin::orders::{
+    ReloadDone, ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, SinkAct, SinkAsk, SinkDone,
+};
 
 /// Most orders that wait.
 const QUEUE: usize = 16;
@@ -16,6 +18,10 @@ type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 pub(super) enum Order {
     /// A sink is held, let go, or moved on.
     Sink(SinkAsk, SinkAct, Reply<SinkDone>),
+    /// A span of the journal is delivered once more.
+    Replay(ReplayAsk, Reply<ReplayBegun>),
+    /// That ends before its time.
+    CancelReplay(ReplayCancel, Reply<ReplayCancelled>),
     /// The config is read again.
     Reload(Reply<ReloadDone>),
 }

@@ -12,7 +12,9 @@ use super::dead;
 use super::orders::{Order, Orders};
 use super::store::Store;
 use crate::admin::dead::{DeadAct, DeadAsk, DeadDone, DeadPage};
-use crate::admin::orders::{ReloadDone, SinkAct, SinkAsk, SinkDone};
+use crate::admin::orders::{
+    ReloadDone, ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView, SinkAct, SinkAsk, SinkDone,
+};
 use crate::admin::status::{JournalStatus, SinkStatus, SourceStatus};
 use crate::admin::{Panel, Readiness, Refusal, Status};
 use crate::config::Config;
@@ -21,6 +23,7 @@ use crate::ingress::{Ingress, SourceCounts};
 use crate::journal::local::LocalJournal;
 use crate::journal::{Journal, Position};
 use crate::ledger::Ledger;
+use crate::ledger::replays::Replay;
 
 /// How far past a sink's cursor is looked for the oldest event it is owed.
 const LOOK_AHEAD: u64 = 1 << 20;
@@ -85,6 +88,25 @@ impl Panel for Desk {
 
     async fn sink(&self, ask: SinkAsk, act: SinkAct) -> Result<SinkDone, Refusal> {
         self.orders.give(|reply| Order::Sink(ask, act, reply)).await
+    }
+
+    async fn replays(&self) -> Result<Vec<ReplayView>, Refusal> {
+        let replays = self.ledger.replays().await.map_err(|error| Refusal::Unable(error.to_string()))?;
+        let view = |replay: Replay| ReplayView {
+            id: replay.id,
+            sink: replay.sink,
+            done: super::replays::share(replay.span),
+            deliveries: replay.fed,
+        };
+        Ok(replays.into_iter().map(view).collect())
+    }
+
+    async fn replay(&self, ask: ReplayAsk) -> Result<ReplayBegun, Refusal> {
+        self.orders.give(|reply| Order::Replay(ask, reply)).await
+    }
+
+    async fn cancel_replay(&self, ask: ReplayCancel) -> Result<ReplayCancelled, Refusal> {
+        self.orders.give(|reply| Order::CancelReplay(ask, reply)).await
     }
 
     async fn reload(&self) -> Result<ReloadDone, Refusal> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tracing::{error, info, warn};
 
 use super::books::Books;
+use super::replays::Replays;
 use super::sinks::Sinks;
 use super::store::Store;
 use crate::admin::Refusal;
@@ -26,6 +27,7 @@ pub(super) struct World {
     pub config: Config,
     pub store: Store,
     pub sinks: Sinks,
+    pub replays: Replays,
     pub books: Arc<Books>,
     pub front: Arc<Ingress>,
     pub load: Load,
@@ -96,6 +98,8 @@ impl World {
                 book.book.begin(state, stood.iter().map(owed).sum());
             }
         }
+        // They read with the sinks' tables: they go on with the new ones.
+        self.replays.halt().await;
         let gone = done.removed.iter().map(|removed| removed.sink.as_str());
         self.sinks.halt(gone.chain(done.changed.iter().map(String::as_str))).await;
         for removed in &mut done.removed {
@@ -106,6 +110,9 @@ impl World {
             if let Err(error) = self.launch(name).await {
                 error!(sink = %name, %error, "the sink cannot be started; it keeps its place and is tried again at the next reload");
             }
+        }
+        if let Err(error) = self.resume_replays().await {
+            error!(%error, "replays wait for the next reload or start");
         }
         for warning in &self.config.warnings {
             warn!("{warning}");

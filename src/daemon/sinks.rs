@@ -104,6 +104,9 @@ impl Sinks {
             let runs = sink.keys.enabled && !store.ledger.is_paused(&sink.name).await?;
             ready.push((sink, cursor, runs.then(|| spec(config, sink, book, store)).transpose()?));
         }
+        for replay in store.ledger.replays().await? {
+            store.journal.hold(&deliver::holder(replay.id, &replay.sink), replay.span[1]);
+        }
         // From here on nothing fails and nothing waits.
         for (sink, cursor, spec) in ready {
             store.journal.hold(&sink.name, cursor);
@@ -126,6 +129,11 @@ impl Sinks {
     /// Whether they have started.
     pub fn has_started(&self) -> bool {
         self.started
+    }
+
+    /// The rules in force, now and later.
+    pub fn rules(&self) -> watch::Receiver<Rules> {
+        self.rules.subscribe()
     }
 
     /// Whether this one runs.

@@ -1,6 +1,6 @@
 //! What a worker shows of itself while it runs, and what `status` needs of its start. Plain numbers.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use crate::journal::{Counters, Position, SinkState};
@@ -46,6 +46,8 @@ pub struct Book {
     extra: AtomicI64,
     breaker: AtomicU8,
     stuck: AtomicBool,
+    /// Steps of replays on their way into the ledger, booked as owed already.
+    feeding: AtomicU32,
     /// Dead letters are to be tried again.
     nudge: tokio::sync::Notify,
 }
@@ -73,6 +75,17 @@ impl Book {
         }
     }
 
+    /// A replay's step of so many deliveries is on its way into the ledger.
+    pub fn feeding(&self, deliveries: u64) {
+        self.feeding.fetch_add(1, Relaxed);
+        self.add_owed(deliveries);
+    }
+
+    /// It is there.
+    pub fn fed(&self) {
+        self.feeding.fetch_sub(1, Relaxed);
+    }
+
     /// So much more was appended for it, counted elsewhere so far.
     pub fn add_owed(&self, more: u64) {
         self.start().owed += more;
@@ -81,6 +94,9 @@ impl Book {
     /// Nothing is behind its cursor: whatever the counts say beyond was counted by rules that changed meanwhile.
     pub fn is_level(&self, state: SinkState, appended: u64) {
         let start = *self.start();
+        if self.feeding.load(Relaxed) > 0 {
+            return;
+        }
         let owed = i64::try_from(start.owed + appended).unwrap_or(i64::MAX);
         let settled = i64::try_from(state.counters.accepted.saturating_sub(start.totals.accepted)).unwrap_or(i64::MAX);
         self.extra.store(settled.saturating_sub(owed), Relaxed);

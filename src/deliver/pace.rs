@@ -30,6 +30,11 @@ impl Rate {
         Some(Self { count, per: Duration::from_secs(seconds) })
     }
 
+    /// Time that so many deliveries take up.
+    pub fn time_for(self, count: u64) -> Duration {
+        self.step().saturating_mul(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
     /// Time that one delivery takes up.
     fn step(self) -> Duration {
         (self.per / self.count).max(Duration::from_nanos(1))

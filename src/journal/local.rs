@@ -201,7 +201,9 @@ impl Journal for LocalJournal {
     }
 
     async fn settle(&self, steps: Vec<Settlement>) -> Result<(), JournalError> {
-        let moved: Vec<_> = steps.iter().filter_map(|step| Some((step.sink.clone(), step.cursor?))).collect();
+        // A replay's hold is moved by who reads for it.
+        let own = steps.iter().filter(|step| step.reader.is_none());
+        let moved: Vec<_> = own.filter_map(|step| Some((step.sink.clone(), step.cursor?))).collect();
         self.cursors.settle(steps).await?;
         // Only now: a segment must not go before the cursor that released it is flushed.
         let mut holds = lock(&self.core.holds);

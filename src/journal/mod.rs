@@ -147,6 +147,7 @@ mod queue;
 mod reader;
 mod recovery;
 mod retention;
+mod scan;
 mod segment;
 mod settlement;
 mod state;
@@ -166,6 +167,7 @@ pub use config::{JournalConfig, WhenFull};
 pub use find::find;
 pub use local::{JournalStat, LocalJournal};
 pub use recovery::{DamageReport, Recovered};
+pub use scan::{Scanned, scan};
 pub use settlement::{Fate, Held, Settlement, Spent, Try, Turn};
 pub use state::Env;
 

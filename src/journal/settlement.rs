@@ -93,6 +93,8 @@ pub struct Try {
 pub struct Settlement {
     /// The sink.
     pub sink: String,
+    /// The replay whose cursor it is, where it is not the sink's own.
+    pub reader: Option<i64>,
     /// Its new cursor; `None` leaves it.
     pub cursor: Option<Position>,
     /// What to add to its totals.

@@ -8,6 +8,7 @@
 mod config;
 pub mod held;
 pub mod parked;
+pub mod replays;
 mod room;
 mod schema;
 mod thread;
@@ -156,6 +157,40 @@ impl Ledger {
     ) -> Result<Vec<parked::Row>, JournalError> {
         let sink = sink.to_owned();
         self.look(move |connection| parked::first(connection, &sink, ordered, &lanes)).await
+    }
+
+    /// How many deliveries a sink has parked.
+    ///
+    /// # Errors
+    /// It is not open, or cannot be read.
+    pub async fn parked_rows(&self, sink: &str) -> Result<u64, JournalError> {
+        let sink = sink.to_owned();
+        let sql = "SELECT count(*) FROM held WHERE sink = ?1 AND due IS NOT NULL";
+        self.look(move |connection| connection.query_row(sql, [sink], |row| row.get(0)).map(i64::cast_unsigned)).await
+    }
+
+    /// Replays under way.
+    ///
+    /// # Errors
+    /// It is not open, or cannot be read.
+    pub async fn replays(&self) -> Result<Vec<replays::Replay>, JournalError> {
+        self.look(replays::list).await
+    }
+
+    /// Begins a replay for these sinks, under one new number; durable when this returns.
+    ///
+    /// # Errors
+    /// It is not open, or cannot be written; then nothing has begun.
+    pub async fn begin_replay(&self, replays: Vec<replays::Replay>) -> Result<i64, JournalError> {
+        self.ask(|reply| Request::Replay { replays, reply }).await
+    }
+
+    /// Ends a replay where it stands; says for how many sinks it was under way.
+    ///
+    /// # Errors
+    /// It is not open, or cannot be written.
+    pub async fn cancel_replay(&self, id: i64) -> Result<usize, JournalError> {
+        self.ask(|reply| Request::Cancel { id, reply }).await
     }
 
     /// Holds a sink over restarts, or lets it go; durable when this returns.

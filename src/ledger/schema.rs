@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::{LedgerError, Opened, held};
+use super::{LedgerError, Opened, held, replays};
 use crate::journal::disk;
 
 /// Version of the tables, in `user_version`.
@@ -179,6 +179,7 @@ fn complete(connection: &mut Connection) -> Result<(), rusqlite::Error> {
     }
     transaction.execute_batch(GIVEN_UP)?;
     transaction.execute_batch(IN_LINE)?;
+    transaction.execute_batch(replays::TABLE)?;
     transaction.commit()
 }
 

@@ -41,7 +41,7 @@ pub(super) fn letter(id: &str) -> Held {
 
 pub(super) fn step(sink: &str, cursor: u64, dead: Vec<Held>) -> Settlement {
     let delta = Counters { accepted: 2, delivered: 1, dead: 1, ..Counters::default() };
-    Settlement { sink: sink.into(), cursor: Some(at(cursor)), delta, held: dead, turns: vec![] }
+    Settlement { sink: sink.into(), reader: None, cursor: Some(at(cursor)), delta, held: dead, turns: vec![] }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::held::{self, Change};
 use super::parked;
+use super::replays::{self, Replay};
 use super::room::{Dead, Room};
 use crate::journal::{Counters, Deleted, Position, Settlement, SinkState};
 
@@ -46,6 +47,20 @@ pub enum Request {
         /// Answer.
         reply: Reply<Vec<Deleted>>,
     },
+    /// A replay begins.
+    Replay {
+        /// Each sink's share.
+        replays: Vec<Replay>,
+        /// Answer, after the flush: its number.
+        reply: Reply<i64>,
+    },
+    /// A replay ends before its time.
+    Cancel {
+        /// Its number.
+        id: i64,
+        /// Answer, after the flush: for how many sinks.
+        reply: Reply<usize>,
+    },
     /// A sink is held, or let go.
     Pause {
         /// Which sink.
@@ -80,6 +95,8 @@ pub fn serve(mut connection: Connection, mut inbox: mpsc::Receiver<Request>, roo
                 Request::Load { sink, reply } => drop(reply.send(load(&connection, &sink))),
                 Request::Settle { steps, reply } => asked.push((steps, reply)),
                 Request::Change { sink, ids, change, reply } => changes.push((sink, ids, change, reply)),
+                Request::Replay { replays, reply } => drop(reply.send(replays::begin(&mut connection, &replays))),
+                Request::Cancel { id, reply } => drop(reply.send(replays::cancel(&connection, id))),
                 Request::Pause { sink, paused, reply } => drop(reply.send(pause(&connection, &sink, paused))),
                 Request::Keep { deleted, reply } => drop(reply.send(keep(&mut connection, &deleted))),
                 Request::Deleted { from, to, reply } => drop(reply.send(kept(&connection, from, to))),
@@ -168,7 +185,10 @@ fn move_cursor(connection: &Connection, step: &Settlement) -> Result<(), rusqlit
     let d = &step.delta;
     let counts = [d.accepted, d.delivered, d.dead, d.filtered, d.dropped].map(u64::cast_signed);
     let [accepted, delivered, dead, filtered, dropped] = counts;
-    if let Some(cursor) = step.cursor {
+    if let Some(id) = step.reader {
+        replays::moved(connection, id, step)?;
+    }
+    if let (Some(cursor), None) = (step.cursor, step.reader) {
         connection
             .prepare_cached(
                 "INSERT INTO sinks (name, shard, place, accepted, delivered, dead, filtered, dropped)

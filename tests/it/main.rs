@@ -14,6 +14,7 @@
 //! - `status`: the live figures, and that they add up after kill -9
 //! - `dead`: dead letters by the verbs
 //! - `reload`: a new config in force without a restart; sinks held, let go, moved on
+//! - `replay`: a span of the journal delivered once more, and dry runs
 //! - `restart`: cursors, locks, a ledger that is gone
 //! - `command_line`: what the verbs print and how they exit
 //! - `harness`: starting and killing the daemon, sending, a callback server; `bodies`: what is sent
@@ -40,6 +41,7 @@ mod main_job;
 mod nothing_lost;
 mod pipelines;
 mod reload;
+mod replay;
 mod restart;
 mod rules;
 mod sick_sinks;

@@ -3,43 +3,22 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use sink_api::{Payload, Reason, Timestamp};
+use sink_api::Reason;
 use tracing::{info, warn};
 
 use super::{LOG_INTERVAL, Worker};
 use crate::deliver::breaker::Change;
+use crate::deliver::keeping::{self, Kept};
 use crate::deliver::lanes::Item;
-use crate::event;
 use crate::journal::{Held, Position, Record, Spent};
 use crate::route::Failed;
 
 impl Worker {
     /// What the ledger is to keep of a delivery; of a dead letter where `due` is `None`.
     pub(super) fn keep(&self, item: &Item, why: Reason, due: Option<i64>, spent: Spent) -> Held {
-        let delivery = &item.delivery;
-        let event = &delivery.event;
-        let now = Timestamp::now().as_microsecond();
         let first = item.parked.and_then(|before| before.first).or(item.first.map(|first| first.wall));
-        Held {
-            id: delivery.id.clone(),
-            position: item.place.0,
-            kind: event.kind.to_string(),
-            subject: event.subject.to_string(),
-            key: delivery.key.to_string(),
-            code: why.code.to_owned(),
-            detail: why.detail,
-            attempts: item.attempts,
-            times: [event.time.as_microsecond(), first.unwrap_or(now), now],
-            event: Arc::new(event::encode(event, None, false)),
-            payload: match &delivery.payload {
-                Payload::Body => None,
-                Payload::Json(bytes) => Some(bytes.clone()),
-            },
-            // A map of strings: serialising it cannot fail.
-            target: serde_json::to_string(&delivery.target).unwrap_or_default(),
-            due,
-            spent,
-        }
+        let kept = Kept { position: item.place.0, why, attempts: item.attempts, first, due, spent };
+        keeping::delivery(&item.delivery, kept)
     }
 
     /// The dead letter of what never became a delivery.
@@ -47,27 +26,11 @@ impl Worker {
         &mut self,
         position: Position,
         record: &Arc<Record>,
-        (subject, key): (String, String),
+        texts: (String, String),
         failed: Failed,
     ) -> Held {
         self.log_dead(&failed.id, &failed.reason);
-        let now = Timestamp::now().as_microsecond();
-        Held {
-            id: failed.id,
-            position,
-            kind: record.kind.to_string(),
-            subject,
-            key,
-            code: failed.reason.code.to_owned(),
-            detail: failed.reason.detail,
-            attempts: 0,
-            times: [record.time, now, now],
-            event: Arc::clone(record),
-            payload: failed.payload,
-            target: "{}".to_owned(),
-            due: None,
-            spent: Spent::default(),
-        }
+        keeping::unrouted(position, record, texts, failed)
     }
 
     /// Tells when there is no room to park in, and when there is again.

@@ -1,0 +1,191 @@
+//! `hookrelay replay --dry-run`: how routing would change under other rules, over a span of the journal. Delivers nothing,
+//! needs no daemon; both rule sets are asked by the same code that delivers.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use sink_api::Timestamp;
+
+use super::replay::ReplayArgs;
+use super::rules::Rules;
+use super::{Failure, block_on};
+use crate::config;
+use crate::event;
+use crate::journal::{Record, Scanned, scan};
+use crate::registry::KINDS;
+use crate::route::Explanation;
+
+/// Most examples of each sort.
+const MAX_EXAMPLES: usize = 5;
+/// Most types told apart; the events of others are counted together.
+const MAX_TYPES: usize = 1000;
+/// Stands for the others.
+const OTHERS: &str = "(other types)";
+
+/// What one sink would get of the events of one type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+struct Change {
+    /// Deliveries by the rules in force.
+    before: u64,
+    /// By the other ones.
+    after: u64,
+    /// Deliveries that are there afterwards alone.
+    gained: u64,
+    /// That are there before alone.
+    lost: u64,
+    /// With another payload, key or target.
+    changed: u64,
+}
+
+/// A delivery that comes or goes.
+#[derive(Debug, Serialize)]
+struct Example {
+    what: &'static str,
+    sink: String,
+    id: String,
+    #[serde(rename = "type")]
+    kind: String,
+    subject: String,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    /// Events looked at.
+    events: u64,
+    /// Of them: those whose deliveries are not the same.
+    differing: u64,
+    /// Stretches of damage in the journal.
+    damaged: u64,
+    /// By type, then sink.
+    changes: BTreeMap<String, BTreeMap<String, Change>>,
+    examples: Vec<Example>,
+}
+
+/// Reads the span and says what would change.
+///
+/// # Errors
+/// A config with faults, or a journal that cannot be read.
+pub fn run(file: &Path, rules: &Path, args: &ReplayArgs, out: &mut impl Write) -> Result<(), Failure> {
+    let (old, new) = (config::read(file, KINDS)?, config::read(rules, KINDS)?);
+    for sink in &args.sinks {
+        if !old.sinks.iter().chain(&new.sinks).any(|known| known.name == *sink) {
+            return Err(Failure::Usage(format!("neither config has a sink `{sink}`")));
+        }
+    }
+    let kind = args.kind.as_deref().map(globset::Glob::new).transpose();
+    let kind = kind.map_err(|error| Failure::Usage(error.to_string()))?.map(|glob| glob.compile_matcher());
+    let micros = |time: Option<Timestamp>, other: i64| time.map_or(other, Timestamp::as_microsecond);
+    let span = (micros(args.since, i64::MIN), micros(args.until, i64::MAX));
+    let dir = old.journal.dir.as_deref().unwrap_or(&old.data_dir);
+    let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
+    // The template is a constant of ours.
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes} ({eta} to go)") {
+        bar.set_style(style);
+    }
+    let (mut before, mut after) = (Rules::new(&old), Rules::new(&new));
+    let mut report = Report::default();
+    let scanned = scan(dir, span, |record: Record, at: Scanned| -> Result<(), Failure> {
+        bar.set_length(at.bytes.1);
+        bar.set_position(at.bytes.0);
+        // What a later version wrote no rule of this one can judge.
+        let Ok(event) = event::decode(&record) else { return Ok(()) };
+        let is_meant = kind.as_ref().is_none_or(|kind| kind.is_match(&*event.kind))
+            && args.subject.as_ref().is_none_or(|subject| **subject == *event.subject);
+        if is_meant {
+            let event = Arc::new(event);
+            let (was, is) = block_on(async { Ok((before.explain(&event).await?, after.explain(&event).await?)) })?;
+            report.note(&was, &is, &args.sinks);
+        }
+        Ok(())
+    })?;
+    report.damaged = scanned.damaged;
+    bar.finish_and_clear();
+    if args.json {
+        serde_json::to_writer(&mut *out, &report).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    print(&report, out)?;
+    Ok(())
+}
+
+/// A delivery as far as it is compared: sink and id, and all of it.
+fn deliveries(of: &Explanation, sinks: &[String]) -> BTreeMap<(String, String), String> {
+    let meant = of.deliveries.iter().filter(|one| sinks.is_empty() || sinks.contains(&one.sink));
+    // What is shown can be serialised: `explain --json` does.
+    let one = |one: &crate::route::DeliveryView| {
+        ((one.sink.clone(), one.id.clone()), serde_json::to_string(one).unwrap_or_default())
+    };
+    meant.map(one).collect()
+}
+
+impl Report {
+    fn note(&mut self, was: &Explanation, is: &Explanation, sinks: &[String]) {
+        self.events += 1;
+        let (before, after) = (deliveries(was, sinks), deliveries(is, sinks));
+        self.differing += u64::from(before != after);
+        for ((sink, id), delivery) in &before {
+            self.count(was, sink, |change| change.before += 1);
+            match after.get(&(sink.clone(), id.clone())) {
+                None => self.example("lost", was, sink, id, |change| change.lost += 1),
+                Some(other) if other != delivery => {
+                    self.example("changed", was, sink, id, |change| change.changed += 1);
+                }
+                Some(_) => {}
+            }
+        }
+        for (sink, id) in after.keys() {
+            self.count(is, sink, |change| change.after += 1);
+            if !before.contains_key(&(sink.clone(), id.clone())) {
+                self.example("gained", is, sink, id, |change| change.gained += 1);
+            }
+        }
+    }
+
+    fn count(&mut self, of: &Explanation, sink: &str, count: impl FnOnce(&mut Change)) {
+        let kind = match self.changes.contains_key(&of.event.kind) || self.changes.len() < MAX_TYPES {
+            true => of.event.kind.as_str(),
+            false => OTHERS,
+        };
+        count(self.changes.entry(kind.to_owned()).or_default().entry(sink.to_owned()).or_default());
+    }
+
+    fn example(&mut self, what: &'static str, of: &Explanation, sink: &str, id: &str, count: impl FnOnce(&mut Change)) {
+        self.count(of, sink, count);
+        if self.examples.iter().filter(|example| example.what == what).count() < MAX_EXAMPLES {
+            let (kind, subject) = (of.event.kind.clone(), of.event.subject.clone());
+            self.examples.push(Example { what, sink: sink.to_owned(), id: id.to_owned(), kind, subject });
+        }
+    }
+}
+
+fn print(report: &Report, out: &mut impl Write) -> std::io::Result<()> {
+    writeln!(out, "{} events, {} of them with other deliveries", report.events, report.differing)?;
+    if report.damaged > 0 {
+        writeln!(out, "{} damaged stretches of the journal were passed over", report.damaged)?;
+    }
+    for (kind, sinks) in &report.changes {
+        for (sink, change) in sinks {
+            let Change { before, after, gained, lost, changed } = change;
+            if gained + lost + changed > 0 {
+                writeln!(
+                    out,
+                    "{} -> {sink}: {before} before, {after} after: {gained} gained, {lost} lost, {changed} changed",
+                    kind.escape_default()
+                )?;
+            }
+        }
+    }
+    for Example { what, sink, id, kind, subject } in &report.examples {
+        let line = format!("{what}: {sink} {id} {kind} {subject}");
+        writeln!(out, "  {}", line.chars().filter(|c| !c.is_control()).collect::<String>())?;
+    }
+    if report.differing > 0 {
+        writeln!(out, "`hookrelay explain --id ID` says why, with either config")?;
+    }
+    Ok(())
+}

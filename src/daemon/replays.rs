@@ -1,0 +1,174 @@
+//! Replays at the daemon: begun and ended by order, under way over restarts and reloads.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use globset::{GlobBuilder, GlobMatcher};
+use sink_api::Timestamp;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::info;
+
+use super::reload::World;
+use crate::admin::Refusal;
+use crate::admin::orders::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled};
+use crate::deliver::{Feed, Rate, feed, holder};
+use crate::journal::{Journal, Position};
+use crate::ledger::replays::Replay;
+use crate::route::Destination;
+
+/// The feeders at work, by replay and sink.
+#[derive(Default)]
+pub(super) struct Replays(HashMap<(i64, String), (watch::Sender<bool>, JoinHandle<()>)>);
+
+impl Replays {
+    /// Stops them all where they stand; they go on from there.
+    pub async fn halt(&mut self) {
+        for (stop, _) in self.0.values() {
+            stop.send_replace(true);
+        }
+        for (_, (_, task)) in self.0.drain() {
+            // A panic was reported on stderr; the replay goes on from its cursor.
+            let _ = task.await;
+        }
+    }
+}
+
+impl World {
+    /// Begins one: from now on it is under way, over restarts.
+    ///
+    /// # Errors
+    /// What is asked makes no sense, or the ledger cannot be written.
+    pub async fn replay(&mut self, ask: ReplayAsk) -> Result<ReplayBegun, Refusal> {
+        if !self.sinks.has_started() {
+            return Err(Refusal::Unable("the sinks have not started yet: the disk is full or failing".into()));
+        }
+        let sinks = self.sinks_of(&ask)?;
+        let journal = &self.store.journal;
+        let since = time("since", &ask.since)?;
+        let from = journal.seek(since).await.map_err(unable)?;
+        let until = match &ask.until {
+            Some(until) => journal.seek(time("until", until)?).await.map_err(unable)?,
+            None => journal.end(),
+        };
+        glob(ask.kind.as_deref())?;
+        if ask.rate.as_deref().is_some_and(|rate| Rate::parse(rate).is_none()) {
+            let why = format!(
+                "`rate` is `{}`, expected a count and a unit such as \"300/min\"",
+                ask.rate.unwrap_or_default()
+            );
+            return Err(Refusal::Question(why));
+        }
+        let one = |sink: &String| Replay {
+            id: 0,
+            sink: sink.clone(),
+            span: [from, from, until],
+            kind: ask.kind.clone(),
+            subject: ask.subject.clone(),
+            rate: ask.rate.clone(),
+            fed: 0,
+        };
+        if from >= until {
+            return Ok(ReplayBegun { id: 0, sinks: vec![], events: 0 });
+        }
+        // Held before it is written down: what it will read must not go in between.
+        for sink in &sinks {
+            journal.hold(&holder(0, sink), from);
+        }
+        let id = self.store.ledger.begin_replay(sinks.iter().map(one).collect()).await;
+        let resumed = self.resume_replays().await;
+        for sink in &sinks {
+            self.store.journal.release(&holder(0, sink));
+        }
+        let id = id.map_err(unable)?;
+        resumed?;
+        info!(replay = id, ?sinks, from = from.offset, until = until.offset, "a replay begins");
+        let events = until.offset.saturating_sub(from.offset);
+        Ok(ReplayBegun { id, sinks, events })
+    }
+
+    /// Those it is for: the ones named, else all.
+    fn sinks_of(&self, ask: &ReplayAsk) -> Result<Vec<String>, Refusal> {
+        let all = || self.config.sinks.iter().map(|sink| &sink.name);
+        for sink in &ask.sinks {
+            if !all().any(|name| name == sink) {
+                let names = all().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+                return Err(Refusal::Question(format!("there is no sink `{sink}`, expected one of {names}")));
+            }
+        }
+        Ok(if ask.sinks.is_empty() { all().cloned().collect() } else { ask.sinks.clone() })
+    }
+
+    /// Starts the feeders of all replays whose sink is there, unless they are at work.
+    pub async fn resume_replays(&mut self) -> Result<(), Refusal> {
+        let books = self.books.now();
+        for replay in self.store.ledger.replays().await.map_err(unable)? {
+            let key = (replay.id, replay.sink.clone());
+            let [_, at, until] = replay.span;
+            self.store.journal.hold(&holder(replay.id, &replay.sink), at);
+            if self.replays.0.get(&key).is_some_and(|(_, task)| !task.is_finished()) {
+                continue;
+            }
+            let sink = self.config.sinks.iter().find(|sink| sink.name == replay.sink);
+            let Some((sink, book)) = sink.zip(books.of(&replay.sink)) else { continue };
+            let to = Destination { name: replay.sink, config: Arc::clone(&sink.config), key: sink.keys.key.clone() };
+            let one = Feed {
+                id: replay.id,
+                to,
+                kind: glob(replay.kind.as_deref())?,
+                subject: replay.subject,
+                rate: replay.rate.as_deref().and_then(Rate::parse),
+                until,
+                book: Arc::clone(&book.book),
+                ledger: Arc::clone(&self.store.ledger),
+            };
+            let (stop, stopped) = watch::channel(false);
+            let journal: Arc<dyn Journal> = self.store.journal.clone();
+            let task = tokio::spawn(feed(one, at, self.sinks.rules(), journal, stopped));
+            self.replays.0.insert(key, (stop, task));
+        }
+        self.replays.0.retain(|_, (_, task)| !task.is_finished());
+        Ok(())
+    }
+
+    /// Ends one where it stands; what it has come to is delivered all the same.
+    ///
+    /// # Errors
+    /// There is none of that number, or the ledger cannot be written.
+    pub async fn cancel_replay(&mut self, ask: ReplayCancel) -> Result<ReplayCancelled, Refusal> {
+        self.replays.halt().await;
+        let replays = self.store.ledger.replays().await.map_err(unable)?;
+        let sinks = self.store.ledger.cancel_replay(ask.id).await.map_err(unable)?;
+        for replay in replays.iter().filter(|replay| replay.id == ask.id) {
+            self.store.journal.release(&holder(replay.id, &replay.sink));
+        }
+        self.resume_replays().await?;
+        if sinks == 0 {
+            return Err(Refusal::Question(format!("no replay {} is under way", ask.id)));
+        }
+        Ok(ReplayCancelled { id: ask.id, sinks })
+    }
+}
+
+fn glob(pattern: Option<&str>) -> Result<Option<GlobMatcher>, Refusal> {
+    let glob = |pattern: &str| GlobBuilder::new(pattern).literal_separator(false).build();
+    let glob = pattern.map(glob).transpose();
+    glob.map(|glob| glob.map(|glob| glob.compile_matcher())).map_err(|error| Refusal::Question(error.to_string()))
+}
+
+fn time(key: &str, text: &str) -> Result<i64, Refusal> {
+    match text.parse::<Timestamp>() {
+        Ok(time) => Ok(time.as_microsecond()),
+        Err(_) => Err(Refusal::Question(format!("`{key}` is `{text}`, expected a time such as 2026-01-31T12:00:00Z"))),
+    }
+}
+
+fn unable(error: impl std::fmt::Display) -> Refusal {
+    Refusal::Unable(error.to_string())
+}
+
+/// How far it has come, of 1.
+pub(super) fn share([first, at, until]: [Position; 3]) -> f64 {
+    let all = until.offset.saturating_sub(first.offset).max(1);
+    at.offset.saturating_sub(first.offset) as f64 / all as f64
+}

@@ -1,0 +1,195 @@
+//! Replay: a span of the journal is routed once more, by the rules in force, for one sink. What it comes to is parked as
+//! due at once, so that the sink's worker delivers it in its own time and within the share of slots that retries have; a
+//! sick sink or a restart is nothing special to it. Its place in the journal moves with what it parks, in one transaction.
+//!
+//! Towards live events of the same key no order is promised.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use globset::GlobMatcher;
+use sink_api::{Reason, Timestamp};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::asking::Questions;
+use super::book::Book;
+use super::keeping::{self, Kept};
+use super::pace::Rate;
+use super::rules::Rules;
+use crate::event;
+use crate::journal::{Chunk, Counters, Entry, Journal, Position, Settlement};
+use crate::ledger::Ledger;
+use crate::route::Destination;
+use crate::route::jq::Said;
+
+/// Most parked deliveries of the sink beyond which it waits.
+const MAX_WAITING: u64 = 1000;
+/// Most bytes read at once; under a rate less, so that it is even.
+const READ_BYTES: u64 = 256 << 10;
+const READ_BYTES_SLOWLY: u64 = 16 << 10;
+/// How soon it looks again where it had to wait, or could not read or write.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What is replayed, and for whom.
+pub struct Feed {
+    /// Number of the replay.
+    pub id: i64,
+    /// The sink.
+    pub to: Destination,
+    /// Over the type; all where unset.
+    pub kind: Option<GlobMatcher>,
+    /// The subject; all where unset.
+    pub subject: Option<String>,
+    /// Deliveries in a span of time.
+    pub rate: Option<Rate>,
+    /// Where it ends.
+    pub until: Position,
+    /// The sink's book.
+    pub book: Arc<Book>,
+    /// Where deliveries are parked.
+    pub ledger: Arc<Ledger>,
+}
+
+/// By which name it holds the journal.
+pub fn holder(id: i64, sink: &str) -> String {
+    // No sink has such a name.
+    format!("{sink}@replay-{id}")
+}
+
+/// Feeds from `at` on, until the end or `stop`.
+pub async fn feed(
+    feed: Feed,
+    mut at: Position,
+    rules: watch::Receiver<Rules>,
+    journal: Arc<dyn Journal>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let holder = holder(feed.id, &feed.to.name);
+    tokio::select! {
+        () = feed.run(&mut at, &rules, &*journal, &holder) => {
+            journal.release(&holder);
+            info!(sink = %feed.to.name, replay = feed.id, "the replay is complete: what it came to is delivered or on its way");
+        }
+        // What was not settled is fed again.
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
+/// A step on its way; where it is cut short the books are wrong by it until they are level again.
+struct Booked<'b>(&'b Book);
+
+impl<'b> Booked<'b> {
+    fn new(book: &'b Book, deliveries: u64) -> Self {
+        book.feeding(deliveries);
+        Self(book)
+    }
+}
+
+impl Drop for Booked<'_> {
+    fn drop(&mut self) {
+        self.0.fed();
+    }
+}
+
+impl Feed {
+    async fn run(&self, at: &mut Position, rules: &watch::Receiver<Rules>, journal: &dyn Journal, holder: &str) {
+        while *at < self.until {
+            self.wait_for_room().await;
+            let bytes = if self.rate.is_some() { READ_BYTES_SLOWLY } else { READ_BYTES };
+            let chunk = match journal.read(*at, bytes).await {
+                Ok(chunk) => chunk,
+                Err(error) => {
+                    error!(sink = %self.to.name, %error, "a replay cannot read the journal; trying again");
+                    tokio::time::sleep(PAUSE * 10).await;
+                    continue;
+                }
+            };
+            if let Some(gap) = &chunk.gap {
+                warn!(sink = %self.to.name, from = gap.from.offset, to = gap.to.offset, "a part of the span is gone");
+            }
+            let rules = rules.borrow().clone();
+            let (next, step) = self.step(chunk, &rules).await;
+            let fed = step.delta.accepted;
+            let booked = Booked::new(&self.book, fed);
+            self.settle(journal, step).await;
+            drop(booked);
+            *at = next;
+            journal.hold(holder, *at);
+            if fed > 0 {
+                self.book.nudge();
+            }
+            if let Some(rate) = self.rate {
+                tokio::time::sleep(rate.time_for(fed)).await;
+            }
+        }
+    }
+
+    async fn wait_for_room(&self) {
+        loop {
+            let sink = &self.to.name;
+            match self.ledger.parked_rows(sink).await {
+                Ok(rows) if rows < MAX_WAITING && self.ledger.room().takes(sink) => return,
+                _ => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// Until it is durable.
+    async fn settle(&self, journal: &dyn Journal, step: Settlement) {
+        while let Err(error) = journal.settle(vec![step.clone()]).await {
+            warn!(sink = %self.to.name, %error, "a replay cannot write the ledger; trying again");
+            tokio::time::sleep(PAUSE * 10).await;
+        }
+    }
+
+    /// What a stretch comes to, and where it ends.
+    async fn step(&self, chunk: Chunk, rules: &Rules) -> (Position, Settlement) {
+        let next = chunk.next;
+        let wanted = |entry: &Entry| {
+            let record = &entry.record;
+            entry.position < self.until
+                && self.kind.as_ref().is_none_or(|kind| kind.is_match(&*record.kind))
+                && rules.now.wants(&self.to.name, &record.source, &record.kind)
+        };
+        let entries = chunk.entries.into_iter().filter(wanted).collect();
+        let questions = Questions::new(&self.to.name, &rules.now);
+        let (chunk, said) = questions.ask(Chunk { entries, next, gap: None }).await;
+        let cursor = chunk.next.min(self.until);
+        let id = self.to.name.clone();
+        let mut step = Settlement { sink: id, reader: Some(self.id), cursor: Some(cursor), ..Settlement::default() };
+        for (index, entry) in chunk.entries.iter().enumerate() {
+            self.route(entry, rules, said.get(index).and_then(Option::as_ref), &mut step);
+        }
+        (cursor, step)
+    }
+
+    fn route(&self, entry: &Entry, rules: &Rules, said: Option<&Said>, step: &mut Settlement) {
+        let Ok(event) = event::decode_shared(&entry.record, &mut event::Texts::default()) else {
+            warn!(sink = %self.to.name, "an event of a later version is left out of the replay");
+            return;
+        };
+        if self.subject.as_ref().is_some_and(|subject| **subject != *event.subject) {
+            return;
+        }
+        let routed = match said {
+            None => rules.now.route(&self.to, &event, &mut ()),
+            Some(said) => rules.now.route_by(said, &self.to, &event, &mut ()),
+        };
+        step.delta.add(&Counters {
+            accepted: (routed.deliveries.len() + routed.failed.len()) as u64 + u64::from(routed.filtered),
+            dead: routed.failed.len() as u64,
+            filtered: u64::from(routed.filtered),
+            ..Counters::default()
+        });
+        let now = Timestamp::now().as_microsecond();
+        for delivery in &routed.deliveries {
+            let kept = Kept { due: Some(now), ..Kept::new(entry.position, Reason::new("", "")) };
+            step.held.push(keeping::delivery(delivery, kept));
+        }
+        for failed in routed.failed {
+            let texts = (event.subject.to_string(), event.key.to_string());
+            step.held.push(keeping::unrouted(entry.position, &entry.record, texts, failed));
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A span of the journal delivered once more: by filters, over kill -9, under the same ids; and a dry run under other rules.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use crate::bodies::numbered;
+use crate::harness::{Callback, House, post_all, until};
+
+fn verb(house: &House, exit: i32, args: &[&str]) -> String {
+    let out = house.command(args).output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert_eq!(out.status.code(), Some(exit), "{args:?}: {stdout}{stderr}");
+    format!("{stdout}{stderr}")
+}
+
+fn json(house: &House, args: &[&str]) -> Value {
+    let out = house.command(&[args, &["--json"]].concat()).output().unwrap();
+    assert!(out.status.success(), "{args:?}: {out:?}");
+    serde_json::from_slice(&out.stdout).unwrap()
+}
+
+/// Accepted, delivered, pending.
+fn figures(house: &House) -> [u64; 3] {
+    let crm = json(house, &["status"])["sinks"]["crm"].clone();
+    let n = |key: &str| crm[key].as_u64().unwrap();
+    assert_eq!(n("accepted"), n("delivered") + n("dead") + n("pending") + n("filtered") + n("dropped"), "{crm}");
+    ["accepted", "delivered", "pending"].map(n)
+}
+
+fn tables(url: &str, more: &str) -> String {
+    format!(
+        "[sinks.crm]\nkind = \"http\"\nurl = \"{url}\"\nretry = {{ initial = \"10ms\", max = \"50ms\" }}\n\
+        breaker = {{ probe = \"10ms\", probe_max = \"50ms\" }}\n[[routes]]\nmatch = \"*\"\nto = \"crm\"\n{more}"
+    )
+}
+
+/// How often each id came, and that the body was always the same.
+fn came(callback: &Callback) -> HashMap<String, usize> {
+    let mut came: HashMap<String, (usize, bytes::Bytes)> = HashMap::new();
+    for got in callback.got() {
+        let entry = came.entry(got.id).or_insert((0, got.body.clone()));
+        assert_eq!(entry.1, got.body);
+        entry.0 += 1;
+    }
+    came.into_iter().map(|(id, (n, _))| (id, n)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_delivers_what_its_filters_name_again_under_the_same_ids() {
+    let callback = Callback::start().await;
+    let house = House::new(&tables(&callback.url(), ""));
+    let daemon = house.start();
+    let ids = post_all(&daemon.url(), (0..30).map(numbered)).await;
+    until("delivered", || (figures(&house) == [30, 30, 0]).then_some(())).await;
+
+    assert!(verb(&house, 0, &["replay", "--since", "1h", "--type", "*_sent", "--sink", "crm"]).contains("complete"));
+    until("ten more", || (figures(&house) == [40, 40, 0]).then_some(())).await;
+    let counts = came(&callback);
+    for (n, id) in ids.iter().enumerate() {
+        assert_eq!(counts[id], if n % 3 == 0 { 2 } else { 1 }, "{n}");
+    }
+    verb(&house, 0, &["replay", "--since", "1h", "--subject", "m-7"]);
+    until("one more", || (figures(&house) == [41, 41, 0]).then_some(())).await;
+    assert_eq!(came(&callback)[&ids[7]], 2);
+    assert!(verb(&house, 0, &["replay", "--since", "1h", "--until", "30m"]).contains("nothing to replay"));
+    assert!(verb(&house, 1, &["replay", "--since", "1h", "--sink", "crn"]).contains("`crm`"));
+    assert!(verb(&house, 1, &["replay", "--since", "1h", "--rate", "fast"]).contains("300/min"));
+    assert!(verb(&house, 1, &["replay", "--cancel", "99"]).contains("99"));
+    assert_eq!(json(&house, &["replay", "--list"]), serde_json::json!([]));
+    assert_eq!(daemon.terminate(), 0);
+    verb(&house, 69, &["replay", "--since", "1h"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_survives_kill_9_and_gives_every_event_again() {
+    let callback = Callback::start().await;
+    let house = House::new(&tables(&callback.url(), ""));
+    let mut daemon = house.start();
+    let ids = post_all(&daemon.url(), (0..400).map(numbered)).await;
+    until("delivered", || (figures(&house) == [400, 400, 0]).then_some(())).await;
+    let begun = json(&house, &["replay", "--since", "1h", "--detach", "--rate", "400/s"]);
+    assert_eq!((&begun["events"], &begun["sinks"]), (&400.into(), &serde_json::json!(["crm"])), "{begun}");
+    for share in [0.1, 0.4, 0.7] {
+        until("it has come so far", || {
+            let list = json(&house, &["replay", "--list"]);
+            let done = list.as_array().unwrap().first().map_or(1.0, |replay| replay["done"].as_f64().unwrap());
+            (done >= share).then_some(())
+        })
+        .await;
+        daemon.kill();
+        daemon = house.start();
+        until("it answers", || house.command(&["status"]).status().unwrap().success().then_some(())).await;
+    }
+    until("all came again", || came(&callback).values().all(|n| *n >= 2).then_some(())).await;
+    until("and is settled", || (figures(&house) == [800, 800, 0]).then_some(())).await;
+    let counts = came(&callback);
+    assert_eq!(counts.len(), ids.len());
+    // Three kills, each with eight under way and what was settled last.
+    let twice = counts.values().map(|n| n - 2).sum::<usize>();
+    assert!(twice <= 3 * (8 + 400), "{twice}");
+    assert_eq!(json(&house, &["replay", "--list"]), serde_json::json!([]));
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_to_a_sick_sink_waits_in_bounds_and_can_be_ended() {
+    let callback = Callback::start().await;
+    let house = House::new(&tables(&callback.url(), ""));
+    let daemon = house.start();
+    post_all(&daemon.url(), (0..50).map(numbered)).await;
+    until("delivered", || (figures(&house) == [50, 50, 0]).then_some(())).await;
+    callback.answer_with(503);
+    let begun = json(&house, &["replay", "--since", "1h", "--detach", "--rate", "5/s"]);
+    until("some wait", || (figures(&house)[2] > 0).then_some(())).await;
+    verb(&house, 0, &["replay", "--cancel", &begun["id"].to_string()]);
+    assert_eq!(json(&house, &["replay", "--list"]), serde_json::json!([]));
+    callback.answer_with(200);
+    until("what it had come to is delivered", || (figures(&house)[2] == 0).then_some(())).await;
+    let [accepted, delivered, _] = figures(&house);
+    assert!(accepted == delivered && accepted > 50, "{accepted}");
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_counts_what_other_rules_would_change_and_delivers_nothing() {
+    let callback = Callback::start().await;
+    let house = House::new(&tables(&callback.url(), ""));
+    let daemon = house.start();
+    let ids = post_all(&daemon.url(), (0..30).map(numbered)).await;
+    until("delivered", || (figures(&house) == [30, 30, 0]).then_some(())).await;
+    let text = std::fs::read_to_string(house.config()).unwrap();
+    let other = text.replace(
+        "[[routes]]\nmatch = \"*\"",
+        "[sinks.out]\nkind = \"stdout\"\n[[routes]]\nname = \"out\"\nmatch = \"*_sent\"\nto = \"out\"\n\
+         [[routes]]\nwhere = '$event.type != \"message_api_read\"'\nmatch = \"*\"",
+    );
+    assert_ne!(text, other);
+    std::fs::write(house.path("new.toml"), other).unwrap();
+    let rules = house.path("new.toml").display().to_string();
+    let args = ["replay", "--since", "1h", "--dry-run", "--rules", &rules];
+    let report = json(&house, &args);
+    assert_eq!((&report["events"], &report["differing"]), (&30.into(), &20.into()));
+    let change = |kind: &str, sink: &str| report["changes"][kind][sink].clone();
+    let wanted = |before: u64, after: u64, gained: u64, lost: u64| serde_json::json!({"before": before, "after": after, "gained": gained, "lost": lost, "changed": 0});
+    assert_eq!(change("message_api_sent", "out"), wanted(0, 10, 10, 0));
+    assert_eq!(change("message_api_sent", "crm"), wanted(10, 10, 0, 0));
+    assert_eq!(change("message_api_read", "crm"), wanted(10, 0, 0, 10));
+    let examples = report["examples"].as_array().unwrap();
+    assert_eq!(examples.len(), 10);
+    let lost = examples.iter().find(|example| example["what"] == "lost").unwrap();
+    assert_eq!((&lost["id"], &lost["subject"]), (&ids[2].as_str().into(), &"m-2".into()));
+    let said = verb(&house, 0, &args);
+    assert!(said.contains("message_api_read -> crm: 10 before, 0 after: 0 gained, 10 lost"), "{said}");
+    assert_eq!(figures(&house), [30, 30, 0]);
+    assert_eq!(daemon.terminate(), 0);
+    assert_eq!(json(&house, &args)["events"], 30, "without a daemon, too");
+    std::fs::write(house.path("new.toml"), "x = 1").unwrap();
+    verb(&house, 78, &args);
+}
