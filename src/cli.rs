@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    self, Failure, check, dead, explain, kinds, reload, replay, run, schema, send, sink, status, test,
+    self, Failure, check, dead, explain, journal, kinds, reload, replay, run, schema, send, sink, status, test,
 };
 use crate::config::{self, Config};
 use crate::exit;
@@ -72,6 +72,9 @@ pub enum Command {
     /// The running daemon reads its config again and puts it in force, or says why not
     #[command(after_help = reload::HELP)]
     Reload(reload::ReloadArgs),
+    /// The journal on disk: verify, dump, stat, repair
+    #[command(subcommand, after_help = journal::HELP)]
+    Journal(journal::JournalVerb),
     /// Lists the kinds of sinks and sources and the built-in transforms
     Kinds(kinds::KindsArgs),
     /// Prints a JSON Schema of config.toml, for editors that complete and check it
@@ -102,6 +105,7 @@ impl Cli {
             Command::Replay(args) => replay::run(&self.file()?, args, out),
             Command::Sink(verb) => sink::run(&self.file()?, verb, out),
             Command::Reload(args) => reload::run(&self.file()?, args, out),
+            Command::Journal(verb) => journal::run(&self.file()?, verb, out),
             Command::Kinds(args) => kinds::run(args, out),
             Command::Schema => schema::run(out),
             Command::JqWorker => Ok(jq::child::serve()?),

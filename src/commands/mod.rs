@@ -7,6 +7,7 @@ pub mod check;
 pub mod dead;
 mod dry_run;
 pub mod explain;
+pub mod journal;
 pub mod kinds;
 pub mod reload;
 pub mod replay;

@@ -50,6 +50,27 @@ pub fn load_admin(text: &str, file: &Path, env: &dyn Env) -> Result<AdminConfig,
     loader.report.finish().map(|_| admin)
 }
 
+/// Reads only where the daemon keeps what it must not lose.
+///
+/// # Errors
+/// The faults of `data_dir` and `[journal]`, and syntax.
+pub fn load_dirs(text: &str, file: &Path, env: &dyn Env) -> Result<Dirs, Faults> {
+    let mut loader = Loader::new(text, file, env, &[], &["data_dir", "journal"])?;
+    let data = loader.data_dir();
+    let journal = loader.journal(Size(0), 0..0);
+    let journal = journal.dir.map_or_else(|| data.join("journal"), |dir| loader.base_dir.join(dir));
+    loader.report.finish().map(|_| Dirs { data, journal })
+}
+
+/// Where the daemon keeps what it must not lose; absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dirs {
+    /// `data_dir`.
+    pub data: PathBuf,
+    /// The journal's folder.
+    pub journal: PathBuf,
+}
+
 struct Loader<'t> {
     kinds: &'t [SinkKind],
     base_dir: PathBuf,

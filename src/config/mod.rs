@@ -27,7 +27,7 @@ use sink_api::SinkKind;
 
 pub use env::{Env, Problem, RealEnv};
 pub use faults::{Faults, Located, Severity};
-pub use load::{load, load_admin};
+pub use load::{Dirs, load, load_admin, load_dirs};
 pub use mask::Masks;
 pub use sinks::SinkEntry;
 
@@ -98,6 +98,14 @@ pub fn read(file: &Path, kinds: &[SinkKind]) -> Result<Config, Faults> {
 /// The faults of these two, and syntax.
 pub fn read_admin(file: &Path) -> Result<AdminConfig, Faults> {
     load_admin(&text(file)?, file, &env(file))
+}
+
+/// Reads of a config file where the daemon's folders are, as [`read_admin`] does.
+///
+/// # Errors
+/// The faults of `data_dir` and `[journal]`, and syntax.
+pub fn read_dirs(file: &Path) -> Result<Dirs, Faults> {
+    load_dirs(&text(file)?, file, &env(file))
 }
 
 fn env(file: &Path) -> RealEnv {

@@ -154,6 +154,7 @@ mod state;
 mod tally;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 mod view;
 mod walk;
 mod writer;

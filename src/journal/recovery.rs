@@ -104,12 +104,12 @@ struct Work<'s> {
 }
 
 /// What a scan found.
-struct Scan {
-    summary: Summary,
+pub(super) struct Scan {
+    pub summary: Summary,
     /// Where the good records end, if not at the limit.
-    rest: Option<u64>,
+    pub rest: Option<u64>,
     /// The first sequence of the last batch.
-    last_batch: u64,
+    pub last_batch: u64,
 }
 
 impl Work<'_> {
@@ -264,7 +264,7 @@ impl Work<'_> {
 }
 
 /// Reads a segment from its first record to `limit`, over damage.
-fn scan(file: &dyn DiskFile, header: &Header, limit: u64) -> io::Result<Scan> {
+pub(super) fn scan(file: &dyn DiskFile, header: &Header, limit: u64) -> io::Result<Scan> {
     let mut summary = Summary::new(header.base);
     let mut walker = Walker::new(file, header.salt, (header.base, RECORDS_AT), limit).lenient();
     let (mut rest, mut last_batch) = (None, header.base);
@@ -291,7 +291,7 @@ fn scan(file: &dyn DiskFile, header: &Header, limit: u64) -> io::Result<Scan> {
 }
 
 /// The byte after the last one that is not zero; `from` where there is none. What cannot be read counts as not zero.
-fn written_end(file: &dyn DiskFile, from: u64, to: u64) -> u64 {
+pub(super) fn written_end(file: &dyn DiskFile, from: u64, to: u64) -> u64 {
     let mut block = vec![0; LOOK];
     let (mut at, mut end) = (from, from);
     while at < to {

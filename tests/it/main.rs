@@ -15,6 +15,7 @@
 //! - `dead`: dead letters by the verbs
 //! - `reload`: a new config in force without a restart; sinks held, let go, moved on
 //! - `replay`: a span of the journal delivered once more, and dry runs
+//! - `journal`: verify, dump, stat and repair
 //! - `restart`: cursors, locks, a ledger that is gone
 //! - `command_line`: what the verbs print and how they exit
 //! - `harness`: starting and killing the daemon, sending, a callback server; `bodies`: what is sent
@@ -37,6 +38,7 @@ mod front;
 mod full_disk;
 mod guide;
 mod harness;
+mod journal;
 mod main_job;
 mod nothing_lost;
 mod pipelines;

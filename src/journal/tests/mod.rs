@@ -11,6 +11,7 @@ mod keeping;
 mod model;
 mod power_loss;
 mod sim;
+mod verifying;
 
 use std::collections::HashMap;
 use std::future::Future;

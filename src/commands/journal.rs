@@ -1,0 +1,280 @@
+//! `hookrelay journal`: the journal on disk, without a daemon: what is damaged, what it holds, and mending it.
+
+use std::io::Write;
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+use globset::GlobMatcher;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+use sink_api::{Event, Timestamp, Uuid};
+
+use super::{Failure, dead};
+use crate::config::{self, Dirs};
+use crate::daemon::DaemonError;
+use crate::event;
+use crate::journal::lock::Lock;
+use crate::journal::verify::{self, Finding, SegmentStat, Sort, Verified};
+use crate::journal::{Record, scan};
+use crate::route::PayloadView;
+
+/// `journal`.
+#[derive(Debug, Subcommand)]
+pub enum JournalVerb {
+    /// Looks at every byte and says exactly what is damaged; changes nothing
+    Verify(Plain),
+    /// Prints events, oldest first, one a line
+    Dump(DumpArgs),
+    /// Segments, events and bytes, by source and type
+    Stat(Plain),
+    /// Keeps damage aside and makes the rest whole again; the daemon must not run
+    Repair(Plain),
+}
+
+/// No more than a form.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Plain {
+    /// JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `journal dump`.
+#[derive(Debug, Args)]
+pub struct DumpArgs {
+    /// Of this type; may hold `*` and `?`
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<String>,
+    /// Of this source
+    #[arg(long)]
+    pub source: Option<String>,
+    /// The event of this id
+    #[arg(long)]
+    pub id: Option<Uuid>,
+    /// Accepted since: `2h` ago, or a time such as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = dead::time)]
+    pub since: Option<Timestamp>,
+    /// Accepted before
+    #[arg(long, value_name = "TIME", value_parser = dead::time)]
+    pub until: Option<Timestamp>,
+    /// Whole events, a JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// For `--help`.
+pub const HELP: &str = "\
+Works on the folder that data_dir and [journal] dir of the config name; nothing else of it is read.
+verify, dump and stat take no lock: beside a running daemon the end of the newest segment is a moving
+one. A torn tail is what a crash leaves of a write that was never acknowledged: a start cuts it off, and
+verify says so and is content. Rot is damage to records that had been flushed. repair copies it to
+quarantine/, and good records on both sides of it are delivered.
+
+Examples:
+  hookrelay journal verify
+  hookrelay journal dump --since 1h --type 'message_api_*' --json
+  hookrelay journal stat
+  hookrelay journal repair
+
+Exit codes: 0 done, or sound; 1 rot; 75 another process holds the folder (repair only); 78 the config has
+faults, or there is none.";
+
+/// Does it.
+///
+/// # Errors
+/// Rot (`verify`), a held lock (`repair`), a folder that cannot be read.
+pub fn run(file: &Path, verb: &JournalVerb, out: &mut impl Write) -> Result<(), Failure> {
+    let dirs = config::read_dirs(file)?;
+    if !dirs.journal.is_dir() {
+        return Err(Failure::Refused(format!("there is no journal in {}", dirs.journal.display())));
+    }
+    match verb {
+        JournalVerb::Verify(plain) => verify(&dirs, *plain, out),
+        JournalVerb::Dump(args) => dump(&dirs, args, out),
+        JournalVerb::Stat(plain) => stat(&dirs, *plain, out),
+        JournalVerb::Repair(plain) => repair(&dirs, *plain, out),
+    }
+}
+
+fn failed(error: crate::journal::JournalError) -> Failure {
+    match error {
+        locked @ crate::journal::JournalError::Locked { .. } => Failure::Daemon(DaemonError::Journal(locked)),
+        other => Failure::Refused(other.to_string()),
+    }
+}
+
+fn verify(dirs: &Dirs, plain: Plain, out: &mut impl Write) -> Result<(), Failure> {
+    let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
+    // The template is a constant of ours.
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes} ({eta} to go)") {
+        bar.set_style(style);
+    }
+    let verified = verify::verify(&dirs.journal, |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    let verified = verified.map_err(failed)?;
+    let Verified { segments, records, bytes, findings } = &verified;
+    if plain.json {
+        let findings: Vec<Value> = findings.iter().map(finding).collect();
+        let sound = verified.is_sound();
+        let all =
+            json!({"sound": sound, "segments": segments, "records": records, "bytes": bytes, "findings": findings});
+        writeln!(out, "{all}")?;
+    } else {
+        for one in findings {
+            writeln!(out, "{}", told(one))?;
+        }
+        writeln!(out, "{segments} segments, {records} good records, {bytes} bytes")?;
+    }
+    match findings.iter().filter(|one| one.sort.is_rot()).count() {
+        0 => Ok(()),
+        n => Err(Failure::Refused(format!(
+            "the journal is damaged in {n} places; good records are delivered all the same, and \
+             `hookrelay journal repair` keeps the damage aside"
+        ))),
+    }
+}
+
+fn finding(one: &Finding) -> Value {
+    let Finding { file, sort, bytes: (from, to), first, lost } = one;
+    json!({"file": file, "what": sort.name(), "from": from, "to": to, "first_position": first, "records_lost": lost})
+}
+
+fn told(one: &Finding) -> String {
+    let Finding { file, sort, bytes: (from, to), first, lost } = one;
+    let what = match sort {
+        Sort::Torn => "an unfinished write, never acknowledged: the next start cuts it off".to_owned(),
+        Sort::Unfinished => "a segment whose creation was cut short: the next start removes it".to_owned(),
+        Sort::GivenUp => "given up for a later segment: the next start moves it aside".to_owned(),
+        Sort::Known => format!("known damage: {lost} records from position {first} on, kept in quarantine/"),
+        Sort::Footer => "ROT: the footer is not whole; the records are not touched by that".to_owned(),
+        Sort::Rot => format!("ROT: {lost} records from position {first} on cannot be read"),
+        Sort::Header => "ROT: both copies of the header are damaged, or it is not this file's".to_owned(),
+    };
+    format!("{file}: bytes {from} to {to}: {what}")
+}
+
+fn dump(dirs: &Dirs, args: &DumpArgs, out: &mut impl Write) -> Result<(), Failure> {
+    let kind = args.kind.as_deref().map(globset::Glob::new).transpose();
+    let kind: Option<GlobMatcher> =
+        kind.map_err(|error| Failure::Usage(error.to_string()))?.map(|glob| glob.compile_matcher());
+    let micros = |time: Option<Timestamp>, other: i64| time.map_or(other, Timestamp::as_microsecond);
+    let span = (micros(args.since, i64::MIN), micros(args.until, i64::MAX));
+    let scanned = scan(&dirs.journal, span, |record: Record, _| -> Result<(), Failure> {
+        let is_meant = kind.as_ref().is_none_or(|kind| kind.is_match(&*record.kind))
+            && args.source.as_ref().is_none_or(|source| **source == *record.source)
+            && args.id.is_none_or(|id| *id.as_bytes() == record.id);
+        if is_meant {
+            writeln!(out, "{}", line(&record, args.json))?;
+        }
+        Ok(())
+    })?;
+    if scanned.damaged > 0 {
+        // A remark; nobody left to tell where standard error is gone.
+        let _ = writeln!(std::io::stderr(), "{} stretches could not be read: see `journal verify`", scanned.damaged);
+    }
+    Ok(())
+}
+
+fn line(record: &Record, whole: bool) -> String {
+    let id = Uuid::from_bytes(record.id);
+    let time = time(record.time);
+    match event::decode(record) {
+        Err(error) => format!("{time} {id} {} {}: {error}", printable(&record.source), printable(&record.kind)),
+        Ok(event) if whole => object(&event),
+        Ok(event) => {
+            let Event { source, kind, key, body, .. } = &event;
+            format!("{time} {id} {} {} {} {} bytes", printable(source), printable(kind), printable(key), body.len())
+        }
+    }
+}
+
+fn object(event: &Event) -> String {
+    let headers: serde_json::Map<String, Value> =
+        event.headers.iter().map(|(name, value)| (name.to_string(), Value::from(&**value))).collect();
+    let head = json!({
+        "id": event.id.to_string(), "source": &*event.source, "type": &*event.kind, "subject": &*event.subject,
+        "key": &*event.key, "time": event.time.to_string(), "method": &*event.method, "path": &*event.path,
+        "remote": &*event.remote, "headers": headers,
+    });
+    // Texts and JSON as it came: serialising them cannot fail.
+    let body = serde_json::to_string(&PayloadView::of(&event.body)).unwrap_or_default();
+    let head = head.to_string();
+    format!("{},\"body\":{body}}}", head.strip_suffix('}').unwrap_or(&head))
+}
+
+fn stat(dirs: &Dirs, plain: Plain, out: &mut impl Write) -> Result<(), Failure> {
+    let all = verify::stat(&dirs.journal).map_err(failed)?;
+    let mut counts: std::collections::BTreeMap<(&str, &str), u64> = Default::default();
+    for (source, kind, n) in all.iter().flat_map(|one| &one.counts) {
+        *counts.entry((source, kind)).or_default() += n;
+    }
+    let (events, bytes) =
+        (all.iter().map(|one| one.records).sum::<u64>(), all.iter().map(|one| one.bytes).sum::<u64>());
+    if plain.json {
+        let segment = |one: &SegmentStat| {
+            json!({"file": one.file, "bytes": one.bytes, "first_position": one.positions.0, "next_position": one.positions.1,
+                "events": one.records, "oldest": one.times.map(|(oldest, _)| time(oldest)),
+                "newest": one.times.map(|(_, newest)| time(newest)), "sealed": one.sealed})
+        };
+        let count = |((source, kind), n): (&(&str, &str), &u64)| json!({"source": source, "type": kind, "events": n});
+        let (segments, counts): (Vec<Value>, Vec<Value>) =
+            (all.iter().map(segment).collect(), counts.iter().map(count).collect());
+        writeln!(out, "{}", json!({"events": events, "bytes": bytes, "segments": segments, "counts": counts}))?;
+        return Ok(());
+    }
+    for one in &all {
+        let SegmentStat { file, bytes, records, times, sealed, .. } = one;
+        let span = times.map(|(oldest, newest)| format!(", {} to {}", time(oldest), time(newest))).unwrap_or_default();
+        let state = if *sealed { "" } else { ", not sealed" };
+        writeln!(out, "{file}: {records} events, {bytes} bytes{span}{state}")?;
+    }
+    for ((source, kind), n) in &counts {
+        writeln!(out, "{} {}: {n} events", printable(source), printable(kind))?;
+    }
+    writeln!(out, "{} segments, {events} events, {bytes} bytes", all.len())?;
+    Ok(())
+}
+
+fn repair(dirs: &Dirs, plain: Plain, out: &mut impl Write) -> Result<(), Failure> {
+    let _lock = Lock::take(&dirs.data).map_err(failed)?;
+    let now = Timestamp::now().as_microsecond();
+    let (mended, recovered) = verify::repair(&dirs.journal, now).map_err(failed)?;
+    let rot: Vec<_> = recovered.rot.iter().chain(&recovered.torn).collect();
+    if plain.json {
+        let mended: Vec<Value> = mended.iter().map(finding).collect();
+        let more =
+            rot.iter().map(|one| json!({"file": one.file, "from": one.from, "to": one.to, "records_lost": one.lost}));
+        let more: Vec<Value> = more.collect();
+        let (cut, aside) = (recovered.cut_bytes, &recovered.set_aside);
+        writeln!(out, "{}", json!({"mended": mended, "kept_aside": more, "cut_bytes": cut, "set_aside": aside}))?;
+        return Ok(());
+    }
+    for one in &mended {
+        writeln!(out, "{}; kept aside, and noted in the footer", told(one))?;
+    }
+    for one in rot {
+        let (file, from, to, lost) = (&one.file, one.from, one.to, one.lost);
+        let copy = one.copy.as_deref().unwrap_or("nowhere: it could not be copied");
+        writeln!(out, "{file}: bytes {from} to {to}: {lost} records cannot be read; kept in {copy}")?;
+    }
+    for name in &recovered.set_aside {
+        writeln!(out, "moved aside: {name}")?;
+    }
+    if recovered.cut_bytes > 0 {
+        writeln!(out, "{} bytes of an unfinished write cut off", recovered.cut_bytes)?;
+    }
+    writeln!(out, "{} segments are whole", recovered.segments)?;
+    Ok(())
+}
+
+fn time(micros: i64) -> String {
+    Timestamp::from_microsecond(micros).map_or_else(|_| micros.to_string(), |time| time.to_string())
+}
+
+/// What a webhook sent must not steer a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
