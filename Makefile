@@ -1,6 +1,6 @@
 # Everything is done by these few verbs. They install what they need and is missing (tests/services/tools).
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench
+.PHONY: help demo test check bench soak
 
 help: ## what there is to do
 	@echo "make VERB"
@@ -16,6 +16,11 @@ test: ## every test; starts the real servers they need (tests/services/up) and s
 
 check: ## what CI looks at besides the tests: format, lints, docs, dependencies
 	@.ci/run check
+
+soak: ## kills and evils for as long as asked: KILLS=1000 EVENTS=1000000 SEED=n; ends with a verdict
+	@tests/services/tools cargo cc c++ make python3 ssl
+	HOOKRELAY_SOAK_KILLS=$(or $(KILLS),1000) HOOKRELAY_SOAK_EVENTS=$(or $(EVENTS),1000000) $(if $(SEED),HOOKRELAY_SOAK_SEED=$(SEED)) \
+	  tests/services/with cargo test --release --test soak
 
 bench: ## requests/s, p99 and CPU beside a bare hyper server (minutes); ARGS=--quick for a trial, ARGS=--help for more
 	@tests/services/tools cargo cc c++ make ssl

@@ -1,0 +1,309 @@
+//! The soak: the real daemon with real sinks (file, HTTP, SQLite, and PostgreSQL and Kafka where they are there) under
+//! load, killed again and again, while one evil at a time, and then several, are done to what is around it. What was
+//! answered 200 is written down outside. At the end every sink holds all of it, unchanged, nothing else, and no more
+//! duplicates than the kills explain.
+//!
+//! `make soak` runs it as long as asked; `make test` a share of it. Without a C compiler the disk and the clock stay well.
+//!
+//! - `plan`: how long, the dice, the evils
+//! - `target`: the HTTP sink's server; `servers`: PostgreSQL and Kafka; `shim.c`: disk and clock
+//! - `verdict`: what arrived against what was answered
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    missing_docs
+)]
+
+#[allow(dead_code)]
+#[path = "../it/bodies.rs"]
+mod bodies;
+#[allow(dead_code)]
+#[path = "../it/harness.rs"]
+mod harness;
+mod plan;
+mod servers;
+mod target;
+mod verdict;
+
+use std::collections::BTreeMap;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use sink_testkit::skip;
+
+use bodies::numbered;
+use harness::{Daemon, House, post, until};
+use plan::{Dice, Evil, PER_LIFE, Plan};
+use servers::{Kafka, Postgres};
+use target::{Mood, Target};
+
+const SENDERS: usize = 16;
+
+/// What was answered 200, and with which id: the record kept outside.
+#[derive(Default)]
+pub struct Record {
+    answered: Mutex<BTreeMap<u64, String>>,
+    next: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Record {
+    async fn send(self: Arc<Self>, url: String, stop: Arc<AtomicBool>) {
+        let client = reqwest::Client::new();
+        while !stop.load(SeqCst) {
+            let n = self.next.fetch_add(1, SeqCst);
+            match post(&client, &url, numbered(n)).await {
+                Ok((200, answer)) => {
+                    self.answered.lock().unwrap().insert(n, answer["id"].as_str().unwrap().to_owned());
+                }
+                // A full queue on a broken disk: it says no, and does not lie.
+                Ok((503, _)) => {
+                    self.refused.fetch_add(1, SeqCst);
+                }
+                Ok((status, answer)) => panic!("answered {status}: {answer}"),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn count(&self) -> u64 {
+        self.answered.lock().unwrap().len() as u64
+    }
+}
+
+/// The library that is preloaded, and the file that tells it what to do.
+struct Shim {
+    library: PathBuf,
+    control: PathBuf,
+}
+
+impl Shim {
+    fn build(folder: &Path) -> Option<Self> {
+        let (library, control) = (folder.join("shim.so"), folder.join("shim.control"));
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/soak/shim.c");
+        let built =
+            Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl").output();
+        let why = match built {
+            Ok(out) if out.status.success() => {
+                std::fs::write(&control, [0; 16]).unwrap();
+                return Some(Self { library, control });
+            }
+            Ok(out) => String::from_utf8_lossy(&out.stderr).into_owned(),
+            Err(error) => error.to_string(),
+        };
+        skip("soak, failing disk and jumping clock", &format!("no C compiler made the shim: {why}"));
+        None
+    }
+
+    fn set(&self, at: u64, bytes: &[u8]) {
+        let mut file = std::fs::OpenOptions::new().write(true).open(&self.control).unwrap();
+        file.seek(SeekFrom::Start(at)).unwrap();
+        file.write_all(bytes).unwrap();
+    }
+
+    fn disk(&self, mode: u8) {
+        self.set(0, &[mode]);
+    }
+
+    fn clock(&self, hours: i64) {
+        self.set(8, &(hours * 3600).to_le_bytes());
+    }
+}
+
+/// Everything around the daemon.
+pub struct World {
+    house: House,
+    target: Target,
+    postgres: Option<Postgres>,
+    kafka: Option<Kafka>,
+    shim: Option<Shim>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let (target, postgres, kafka) = (Target::start().await, Postgres::new(), Kafka::new().await);
+        let mut tables = format!(
+            r#"
+[sinks.file]
+kind = "file"
+path = "out/{{type}}.jsonl"
+start = "beginning"
+batch = {{ max_events = 200, linger = "50ms" }}
+[sinks.http]
+kind = "http"
+url = "http://{}/hook"
+start = "beginning"
+concurrency = 8
+timeout = "1s"
+retry = {{ initial = "50ms", max = "1s" }}
+breaker = {{ probe = "50ms", probe_max = "500ms" }}
+[sinks.sqlite]
+kind = "sqlite"
+database = "statuses.db"
+table = "statuses"
+setup = "CREATE TABLE IF NOT EXISTS statuses (event_id TEXT NOT NULL UNIQUE, message_id TEXT)"
+start = "beginning"
+batch = {{ max_events = 100, linger = "50ms" }}
+"#,
+            target.address
+        );
+        let mut raw = vec!["file", "http"];
+        let mut rows = vec!["sqlite"];
+        if let Some(kafka) = &kafka {
+            tables.push_str(&kafka.table());
+            raw.push("kafka");
+        }
+        if let Some(postgres) = &postgres {
+            tables.push_str(&postgres.table());
+            rows.push("postgres");
+        }
+        tables.push_str(&format!("[[routes]]\nmatch = \"*\"\nto = {raw:?}\n"));
+        tables.push_str(&format!(
+            "[[routes]]\nname = \"rows\"\nmatch = \"message_api_*\"\ntransform = \"interakt.message_status\"\nto = {rows:?}\n"
+        ));
+        let house = House::new(&tables);
+        let shim = Shim::build(house.folder.path());
+        Self { house, target, postgres, kafka, shim }
+    }
+
+    fn start(&self) -> Daemon {
+        let mut command = self.house.command(&["run"]);
+        if let Some(shim) = &self.shim {
+            command.env("LD_PRELOAD", &shim.library).env("HOOKRELAY_SHIM", &shim.control);
+        }
+        House::start_as(command)
+    }
+
+    /// A daemon that is killed while it comes up, or recovers.
+    fn start_and_kill(&self, after: Duration) {
+        let mut command = self.house.command(&["run"]);
+        let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(after);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    fn begin(&self, evil: Evil) {
+        match (evil, &self.shim) {
+            (Evil::Http(mood), _) => self.target.be(mood),
+            (Evil::Postgres, _) => self.postgres.iter().for_each(|server| server.tell("kill")),
+            (Evil::Kafka, _) => self.kafka.iter().for_each(|server| server.tell("kill")),
+            (Evil::DiskFails, Some(shim)) => shim.disk(1),
+            (Evil::DiskFull, Some(shim)) => shim.disk(2),
+            (Evil::DiskHangs, Some(shim)) => shim.disk(3),
+            (Evil::Clock(hours), Some(shim)) => shim.clock(hours),
+            (Evil::DiskFails | Evil::DiskFull | Evil::DiskHangs | Evil::Clock(_), None) => {}
+        }
+    }
+
+    fn end(&self, evil: Evil) {
+        match evil {
+            Evil::Http(_) => self.target.be(Mood::Good),
+            Evil::Postgres => self.postgres.iter().for_each(|server| server.tell("start")),
+            Evil::Kafka => self.kafka.iter().for_each(|server| server.tell("start")),
+            Evil::DiskFails | Evil::DiskFull | Evil::DiskHangs => self.shim.iter().for_each(|shim| shim.disk(0)),
+            // A clock that has jumped stays there.
+            Evil::Clock(_) => {}
+        }
+    }
+
+    /// What the daemon says of itself; `None` where it does not answer.
+    pub fn status(&self) -> Option<serde_json::Value> {
+        let out = self.house.command(&["status", "--json"]).output().unwrap();
+        serde_json::from_slice(&out.stdout).ok()
+    }
+}
+
+/// One life: load, evils, at least so many answers, then the kill.
+async fn live(world: &World, record: &Arc<Record>, evils: &[Evil], enough: u64, dice: &mut Dice) {
+    let daemon = world.start();
+    let stop = Arc::new(AtomicBool::new(false));
+    let before = record.count();
+    let send = || tokio::spawn(Arc::clone(record).send(daemon.url(), Arc::clone(&stop)));
+    let senders: Vec<_> = (0..SENDERS).map(|_| send()).collect();
+    let some = before + enough / 4;
+    until("load", || (record.count() >= some).then_some(())).await;
+    evils.iter().for_each(|evil| world.begin(*evil));
+    let is_disk = |evil: &&Evil| matches!(evil, Evil::DiskFails | Evil::DiskFull | Evil::DiskHangs);
+    if let Some(evil) = evils.iter().find(is_disk) {
+        // While the disk is broken 200 means "in memory" (`on_journal_failure`): no kill before it is mended.
+        tokio::time::sleep(Duration::from_millis(100 + dice.roll(600))).await;
+        world.end(*evil);
+        until("the journal works again", || (world.status()?["journal"]["at_risk"].as_u64() == Some(0)).then_some(()))
+            .await;
+    }
+    until("enough answers in this life", || (record.count() >= before + enough).then_some(())).await;
+    tokio::time::sleep(Duration::from_millis(dice.roll(150))).await;
+    tokio::task::spawn_blocking(move || daemon.kill()).await.unwrap();
+    stop.store(true, SeqCst);
+    for sender in senders {
+        sender.await.unwrap();
+    }
+}
+
+async fn soak(plan: Plan) -> bool {
+    let world = World::new().await;
+    let record = Arc::new(Record::default());
+    let mut dice = Dice::new(plan.seed);
+    let servers = (world.postgres.is_some(), world.kafka.is_some());
+    let per_life = (plan.events / plan.kills).max(PER_LIFE);
+    let bar = ProgressBar::new(plan.kills);
+    bar.set_style(
+        ProgressStyle::with_template("soak {bar:40} {pos}/{len} kills, {msg} ({elapsed}, {eta} to go)").unwrap(),
+    );
+    let mut done: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut early = 0;
+    for life in 0..plan.kills {
+        let mut evils = Evil::draw(&mut dice, life, plan.kills, servers);
+        evils.sort();
+        evils.dedup_by_key(|evil| std::mem::discriminant(evil));
+        evils.iter().for_each(|evil| *done.entry(evil.name()).or_default() += 1);
+        live(&world, &record, &evils, per_life, &mut dice).await;
+        // Some evils outlast the life: the next one begins with them.
+        if dice.roll(4) == 0 {
+            world.start_and_kill(Duration::from_millis(dice.roll(300)));
+            early += 1;
+        }
+        evils.iter().for_each(|evil| world.end(*evil));
+        bar.set_message(format!("{} answered", record.count()));
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let daemon = world.start();
+    let report = verdict::judge(&world, &record, (plan, early, done), &daemon).await;
+    println!("{report}");
+    let ended = daemon.terminate() == 0;
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(folder.join("soak.txt"), report.to_string()).unwrap();
+    report.is_good() && ended
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // What `cargo test` may hand over: a list of tests, or the name of one.
+    let names = arguments.iter().filter(|argument| !argument.starts_with('-')).collect::<Vec<_>>();
+    if arguments.iter().any(|argument| argument == "--list") {
+        println!("soak: test");
+        return;
+    }
+    if !names.is_empty() && !names.iter().any(|name| "soak".contains(name.as_str())) {
+        return;
+    }
+    let plan = Plan::from_env();
+    println!("soak: {} kills, {} events, seed {}", plan.kills, plan.events, plan.seed);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    if !runtime.block_on(soak(plan)) {
+        println!("soak: FAILED");
+        std::process::exit(1);
+    }
+    println!("soak: passed");
+}

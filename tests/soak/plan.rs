@@ -1,0 +1,93 @@
+//! What a soak does, from its environment, and its dice.
+
+/// Acknowledged in each life before a kill counts.
+pub const PER_LIFE: u64 = 500;
+
+/// How long, and from which seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub kills: u64,
+    pub events: u64,
+    pub seed: u64,
+}
+
+impl Plan {
+    /// `HOOKRELAY_SOAK_KILLS`, `…_EVENTS` and `…_SEED`; without them what CI has time for.
+    pub fn from_env() -> Self {
+        let number = |name: &str| std::env::var(format!("HOOKRELAY_SOAK_{name}")).ok()?.parse::<u64>().ok();
+        let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let kills = number("KILLS").unwrap_or(12).max(1);
+        let events = number("EVENTS").unwrap_or(kills * 700);
+        Self { kills, events: events.max(kills * PER_LIFE), seed: number("SEED").unwrap_or_else(now) }
+    }
+}
+
+/// SplitMix64 (Steele, Lea, Flood, 2014): the same evils from the same seed.
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Below `n`.
+    pub fn roll(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n
+    }
+}
+
+/// What may go wrong in a life beside its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Evil {
+    /// The HTTP sink's target hangs, resets, answers garbage, 500, 429.
+    Http(crate::target::Mood),
+    /// PostgreSQL is killed (-9), and starts again in the next life.
+    Postgres,
+    /// Kafka, likewise.
+    Kafka,
+    /// Writes and flushes of journal and ledger fail.
+    DiskFails,
+    /// They find the disk full.
+    DiskFull,
+    /// Flushes hang.
+    DiskHangs,
+    /// The wall clock jumps, by so many hours.
+    Clock(i64),
+}
+
+impl Evil {
+    /// One at a time at first, then several.
+    pub fn draw(dice: &mut Dice, life: u64, kills: u64, servers: (bool, bool)) -> Vec<Self> {
+        let count = if life * 2 < kills { 1 } else { 1 + dice.roll(3) };
+        (0..count).filter_map(|_| Self::one(dice, servers)).collect()
+    }
+
+    fn one(dice: &mut Dice, (postgres, kafka): (bool, bool)) -> Option<Self> {
+        Some(match dice.roll(9) {
+            0..3 => Self::Http(crate::target::Mood::bad(dice)),
+            3 if postgres => Self::Postgres,
+            4 if kafka => Self::Kafka,
+            5 => Self::DiskFails,
+            6 => Self::DiskFull,
+            7 => Self::DiskHangs,
+            8 => Self::Clock(i64::try_from(dice.roll(97)).unwrap() - 48),
+            _ => return None,
+        })
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http(mood) => mood.name(),
+            Self::Postgres => "postgres killed",
+            Self::Kafka => "kafka killed",
+            Self::DiskFails => "disk fails",
+            Self::DiskFull => "disk full",
+            Self::DiskHangs => "disk hangs",
+            Self::Clock(_) => "clock jumps",
+        }
+    }
+}
