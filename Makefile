@@ -17,10 +17,11 @@ test: ## every test; starts the real servers they need (tests/services/up) and s
 check: ## what CI looks at besides the tests: format, lints, docs, dependencies
 	@.ci/run check
 
-soak: ## kills and evils for as long as asked: KILLS=1000 EVENTS=1000000 SEED=n; ends with a verdict
+soak: ## kills and evils for as long as asked: KILLS=1000 EVENTS=1000000 SEED=n, and power losses of the journal: CASES=100000; ends with verdicts
 	@tests/services/tools cargo cc c++ make python3 ssl
 	HOOKRELAY_SOAK_KILLS=$(or $(KILLS),1000) HOOKRELAY_SOAK_EVENTS=$(or $(EVENTS),1000000) $(if $(SEED),HOOKRELAY_SOAK_SEED=$(SEED)) \
 	  tests/services/with cargo test --release --test soak
+	tests/soak/power-loss $(or $(CASES),100000)
 
 bench: ## requests/s, p99 and CPU beside a bare hyper server (minutes); ARGS=--quick for a trial, ARGS=--help for more
 	@tests/services/tools cargo cc c++ make ssl

@@ -7,6 +7,7 @@
 
 mod books;
 mod dead;
+mod folder;
 mod front;
 mod orders;
 mod panel;
@@ -17,10 +18,8 @@ mod sinks;
 mod store;
 mod watching;
 
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -36,6 +35,7 @@ use crate::ledger::LedgerError;
 use crate::route::Unmatched;
 use crate::shutdown::{Signals, Told};
 use books::Books;
+use folder::make_folder;
 use orders::{Order, Orders};
 use panel::Desk;
 pub use reload::Load;
@@ -86,16 +86,26 @@ impl DaemonError {
     }
 }
 
-/// Runs until a signal ends it, then takes everything down again. `load` reads the config again, for a reload;
-/// `watch` is the file that brings one about when it changes.
+/// What a run is asked for beside its config.
+pub struct Asked {
+    /// Reads the config again, for a reload.
+    pub load: Load,
+    /// The file that brings one about when it changes.
+    pub watch: Watch,
+    /// Where the ledger is lost, sinks go on now.
+    pub cursors_now: bool,
+}
+
+/// Runs until a signal ends it, then takes everything down again.
 ///
 /// # Errors
 /// What kept it from starting; [`JournalError::Lost`] where it stopped without having written all that it had accepted.
-pub async fn run(config: Config, load: Load, watch: Watch, signals: &mut Signals) -> Result<(), DaemonError> {
+pub async fn run(config: Config, asked: Asked, signals: &mut Signals) -> Result<(), DaemonError> {
+    let Asked { load, watch, cursors_now } = asked;
     make_folder(&config.data_dir)?;
     let lock = Lock::take(&config.data_dir)?;
     let bound = ingress::bind(&config.server)?;
-    let mut store = Store::open(&config)?;
+    let mut store = Store::open(&config, cursors_now)?;
     let unmatched = Arc::new(Unmatched::default());
     let books = Arc::new(Books::new(&config.rules, config.sinks.iter().map(|sink| sink.name.clone()).collect()));
     let front = front::open(&config, &store, &unmatched, &books)?;
@@ -176,16 +186,4 @@ async fn until_stopped(
             },
         }
     }
-}
-
-fn make_folder(path: &Path) -> Result<(), DaemonError> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    // "File exists" says nothing of what is wrong with it.
-    let made = made.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => {
-            io::Error::new(io::ErrorKind::NotADirectory, "something is there that is no folder")
-        }
-        _ => error,
-    });
-    made.map_err(|error| DaemonError::Folder { path: path.to_owned(), error })
 }

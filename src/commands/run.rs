@@ -3,19 +3,29 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{Failure, test};
 use crate::config;
-use crate::daemon::{self, DaemonError, Load, Watch};
+use crate::daemon::{self, Asked, DaemonError, Load, Watch};
 use crate::registry::KINDS;
 use crate::route::cases::Case;
 use crate::shutdown::Signals;
 use crate::telemetry;
 
+/// Where sinks go on without a ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Cursors {
+    /// At what comes next.
+    Now,
+}
+
 /// `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
+    /// Where the ledger is lost: sinks go on now, instead of at the oldest event; what they were owed is not delivered
+    #[arg(long, value_name = "PLACE")]
+    pub cursors: Option<Cursors>,
     /// Reload the config whenever its file changes
     #[arg(long)]
     pub watch: bool,
@@ -36,7 +46,8 @@ pub fn run(file: &Path, args: &RunArgs) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(DaemonError::Runtime)?;
     runtime.block_on(async {
         let mut signals = Signals::listen().map_err(DaemonError::Runtime)?;
-        Ok(daemon::run(config, loader(file), watch, &mut signals).await?)
+        let asked = Asked { load: loader(file), watch, cursors_now: args.cursors == Some(Cursors::Now) };
+        Ok(daemon::run(config, asked, &mut signals).await?)
     })
 }
 

@@ -14,6 +14,7 @@ use super::books::Books;
 use super::store::Store;
 use super::{DaemonError, make_folder};
 use crate::config::{Config, SinkEntry};
+use crate::deliver::config::Start;
 use crate::deliver::{self, Book, Rules, Spec};
 use crate::journal::{Journal, JournalError, Position, TypeCount};
 use crate::route::RuleSet;
@@ -91,7 +92,8 @@ impl Sinks {
     /// All of them or none. The first cursors are durable before anything is delivered.
     async fn start(&mut self, config: &Config, store: &mut Store, books: &Books) -> Result<(), DaemonError> {
         store.open_ledger().await?;
-        let named = config.sinks.iter().map(|sink| (sink.name.as_str(), sink.keys.start));
+        let start = |sink: &SinkEntry| if store.all_now { Start::Now } else { sink.keys.start };
+        let named = config.sinks.iter().map(|sink| (sink.name.as_str(), start(sink)));
         let cursors = deliver::first_cursors(&*store.journal, named, store.begun, store.lost == Some(true)).await?;
         let books = books.now();
         let mut ready = Vec::with_capacity(config.sinks.len());
@@ -100,7 +102,9 @@ impl Sinks {
             let state = store.journal.load(&sink.name).await?;
             let stood = store.journal.owed(cursor, store.begun).await?;
             let owed = |c: &TypeCount| c.events * u64::from(config.rules.owed(&sink.name, &c.source, &c.kind));
-            book.begin(state, stood.iter().map(owed).sum());
+            let owed: u64 = stood.iter().map(owed).sum();
+            info!(sink = %sink.name, from = cursor.offset, owed, "goes on");
+            book.begin(state, owed);
             let runs = sink.keys.enabled && !store.ledger.is_paused(&sink.name).await?;
             ready.push((sink, cursor, runs.then(|| spec(config, sink, book, store)).transpose()?));
         }

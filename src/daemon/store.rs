@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::{DaemonError, make_folder};
 use crate::config::Config;
@@ -20,6 +20,10 @@ pub struct Store {
     /// Whether the journal held events when it was opened, and its end then: what this life accepts must change neither
     /// the verdict on a ledger opened later nor where a new sink begins.
     had_records: bool,
+    /// Asked for by hand: then nobody starts at the oldest record.
+    cursors_now: bool,
+    /// Known with `lost`: it was asked for, and the ledger is lost.
+    pub all_now: bool,
     pub begun: Position,
     /// Known once the ledger is open: it is new although the journal is not, so every sink starts at the oldest record.
     pub lost: Option<bool>,
@@ -27,7 +31,7 @@ pub struct Store {
 
 impl Store {
     /// Opens the journal. The ledger is not open yet.
-    pub fn open(config: &Config) -> Result<Self, DaemonError> {
+    pub fn open(config: &Config, cursors_now: bool) -> Result<Self, DaemonError> {
         let path = config.data_dir.join("ledger.db");
         let ledger = Arc::new(Ledger::bounded(config.dead_letters.max_size.0));
         let size = {
@@ -39,7 +43,16 @@ impl Store {
         let (journal, found) = LocalJournal::open(&folder, &config.journal, ledger.clone(), Box::new(size))?;
         info!(segments = found.segments, scanned = found.scanned, cut_bytes = found.cut_bytes, "journal opened");
         let begun = journal.end();
-        Ok(Self { journal: Arc::new(journal), ledger, path, had_records: found.had_records, begun, lost: None })
+        Ok(Self {
+            journal: Arc::new(journal),
+            ledger,
+            path,
+            had_records: found.had_records,
+            cursors_now,
+            all_now: false,
+            begun,
+            lost: None,
+        })
     }
 
     /// Opens the ledger, unless that was done. After an error it may be tried again.
@@ -51,9 +64,20 @@ impl Store {
         let opened = tokio::task::spawn_blocking(move || ledger.attach(&path)).await;
         let opened = opened.map_err(|panicked| DaemonError::Runtime(std::io::Error::other(panicked)))??;
         let lost = opened.fresh && self.had_records;
-        if lost {
-            error!("the journal holds events but the ledger is new: every sink starts at the oldest, nothing is lost");
+        match (lost, self.cursors_now) {
+            (true, false) => error!(
+                "the journal holds events but the ledger is new: every sink starts at the oldest, nothing is lost; what \
+                 was parked or given up is gone with the old ledger, and delivered again as far as the journal reaches"
+            ),
+            (true, true) => error!(
+                "the journal holds events but the ledger is new: by --cursors=now every sink starts now, and what it was \
+                 owed is not delivered"
+            ),
+            (false, true) => warn!("--cursors=now has no effect: the ledger is there"),
+            (false, false) => {}
         }
+        self.all_now = lost && self.cursors_now;
+        let lost = lost && !self.cursors_now;
         self.lost = Some(lost);
         Ok(())
     }

@@ -9,6 +9,7 @@
 //! - `guide`: the recipes of docs/rules.md
 //! - `sick_sinks`: a sink that hangs, refuses or is not there harms no other
 //! - `disk_use`: the journal stays within its bounds
+//! - `failing_disk`: a disk that fails and hangs under the running binary; no 200 before its flush
 //! - `full_disk`: starting and stopping where nothing can be written
 //! - `sources`: a source of every kind, tokens that leave no trace, retries signed anew
 //! - `status`: the live figures, and that they add up after kill -9
@@ -34,6 +35,7 @@ mod command_line;
 mod dead;
 mod disk_use;
 mod exec;
+mod failing_disk;
 mod front;
 mod full_disk;
 mod guide;
@@ -46,6 +48,9 @@ mod reload;
 mod replay;
 mod restart;
 mod rules;
+#[allow(dead_code)]
+#[path = "../soak/shim.rs"]
+mod shim;
 mod sick_sinks;
 mod sources;
 mod status;

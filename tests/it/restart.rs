@@ -64,6 +64,93 @@ async fn without_its_ledger_every_sink_starts_at_the_oldest_event() {
     assert_eq!(daemon.terminate(), 0);
 }
 
+/// The ledger's files: each one's ending, and bytes.
+type Ledger = Vec<(&'static str, Vec<u8>)>;
+
+/// The ledger as it is.
+fn ledger(house: &House) -> Ledger {
+    let read = |ending| Some((ending, std::fs::read(house.path(&format!("data/ledger.db{ending}"))).ok()?));
+    ["", "-wal", "-shm"].into_iter().filter_map(read).collect()
+}
+
+fn put_back(house: &House, ledger: &[(&str, Vec<u8>)]) {
+    for ending in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(house.path(&format!("data/ledger.db{ending}")));
+    }
+    for (ending, bytes) in ledger {
+        std::fs::write(house.path(&format!("data/ledger.db{ending}")), bytes).unwrap();
+    }
+}
+
+/// Each of so many events is there, whatever is there twice.
+fn all_there(house: &House, n: u64) -> Option<()> {
+    let numbers: std::collections::BTreeSet<u64> =
+        lines(house).iter().map(|line| crate::bodies::number_in(line)).collect();
+    (numbers == (0..n).collect()).then_some(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_is_truncated_corrupted_or_of_yesterday_loses_nothing_and_the_log_says_what_happened() {
+    let house = House::new(ARCHIVE);
+    let daemon = house.start();
+    post_all(&daemon.url(), (0..10).map(numbered)).await;
+    until("ten", || all_there(&house, 10)).await;
+    assert_eq!(daemon.terminate(), 0);
+    let yesterday = ledger(&house);
+    let daemon = house.start();
+    post_all(&daemon.url(), (10..20).map(numbered)).await;
+    until("twenty", || all_there(&house, 20)).await;
+    assert_eq!(daemon.terminate(), 0);
+    let today = ledger(&house);
+    let cut =
+        |share: usize| today.iter().map(|(ending, bytes)| (*ending, bytes[..bytes.len() / share].to_vec())).collect();
+    let rotten = today.iter().map(|(ending, bytes)| {
+        let mut bytes = bytes.clone();
+        bytes.iter_mut().skip(100).step_by(97).for_each(|byte| *byte ^= 0x5a);
+        (*ending, bytes)
+    });
+    let harms: [(&str, Ledger, &str); 4] = [
+        ("of yesterday", yesterday, "\"owed\":10"),
+        ("cut in half", cut(2), "set aside"),
+        ("emptied", vec![("", vec![])], "the ledger is new"),
+        ("corrupted", rotten.collect(), "set aside"),
+    ];
+    for (what, harm, says) in harms {
+        put_back(&house, &harm);
+        std::fs::remove_dir_all(house.path("out")).unwrap();
+        let daemon = house.start();
+        let fresh = 20;
+        post_all(&daemon.url(), [numbered(fresh)]).await;
+        let wanted = if what == "of yesterday" { 10..21 } else { 0..21 };
+        until(what, || {
+            let there: std::collections::BTreeSet<u64> =
+                lines(&house).iter().map(|line| crate::bodies::number_in(line)).collect();
+            wanted.clone().all(|n| there.contains(&n)).then_some(())
+        })
+        .await;
+        assert!(daemon.log.wait_for(|line| line.contains(says)).is_some(), "{what}: {}", daemon.log.text());
+        assert_eq!(daemon.terminate(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_ledger_and_told_to_go_on_now_nothing_old_is_delivered() {
+    let house = House::new(ARCHIVE);
+    let daemon = house.start();
+    post_all(&daemon.url(), (0..5).map(numbered)).await;
+    until("five", || (lines(&house).len() == 5).then_some(())).await;
+    assert_eq!(daemon.terminate(), 0);
+    put_back(&house, &[]);
+    let daemon = House::start_as(house.command(&["run", "--cursors=now"]));
+    post_all(&daemon.url(), (5..8).map(numbered)).await;
+    until("three more", || (lines(&house).len() == 8).then_some(())).await;
+    assert!(daemon.log.wait_for(|line| line.contains("--cursors=now every sink starts now")).is_some());
+    assert_eq!(daemon.terminate(), 0);
+    assert_eq!(lines(&house).len(), 8, "and nothing else");
+    let daemon = House::start_as(house.command(&["run", "--cursors=now"]));
+    assert!(daemon.log.wait_for(|line| line.contains("has no effect")).is_some());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_sink_starts_now_or_at_the_beginning_as_its_config_says() {
     let house = House::new(ARCHIVE);

@@ -26,24 +26,24 @@ mod bodies;
 mod harness;
 mod plan;
 mod servers;
+#[allow(dead_code)]
+mod shim;
 mod target;
 mod verdict;
 
 use std::collections::BTreeMap;
-use std::io::{Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use sink_testkit::skip;
 
 use bodies::numbered;
 use harness::{Daemon, House, post, until};
 use plan::{Dice, Evil, PER_LIFE, Plan};
 use servers::{Kafka, Postgres};
+use shim::Shim;
 use target::{Mood, Target};
 
 const SENDERS: usize = 16;
@@ -77,45 +77,6 @@ impl Record {
 
     fn count(&self) -> u64 {
         self.answered.lock().unwrap().len() as u64
-    }
-}
-
-/// The library that is preloaded, and the file that tells it what to do.
-struct Shim {
-    library: PathBuf,
-    control: PathBuf,
-}
-
-impl Shim {
-    fn build(folder: &Path) -> Option<Self> {
-        let (library, control) = (folder.join("shim.so"), folder.join("shim.control"));
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/soak/shim.c");
-        let built =
-            Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl").output();
-        let why = match built {
-            Ok(out) if out.status.success() => {
-                std::fs::write(&control, [0; 16]).unwrap();
-                return Some(Self { library, control });
-            }
-            Ok(out) => String::from_utf8_lossy(&out.stderr).into_owned(),
-            Err(error) => error.to_string(),
-        };
-        skip("soak, failing disk and jumping clock", &format!("no C compiler made the shim: {why}"));
-        None
-    }
-
-    fn set(&self, at: u64, bytes: &[u8]) {
-        let mut file = std::fs::OpenOptions::new().write(true).open(&self.control).unwrap();
-        file.seek(SeekFrom::Start(at)).unwrap();
-        file.write_all(bytes).unwrap();
-    }
-
-    fn disk(&self, mode: u8) {
-        self.set(0, &[mode]);
-    }
-
-    fn clock(&self, hours: i64) {
-        self.set(8, &(hours * 3600).to_le_bytes());
     }
 }
 
@@ -171,14 +132,14 @@ batch = {{ max_events = 100, linger = "50ms" }}
             "[[routes]]\nname = \"rows\"\nmatch = \"message_api_*\"\ntransform = \"interakt.message_status\"\nto = {rows:?}\n"
         ));
         let house = House::new(&tables);
-        let shim = Shim::build(house.folder.path());
+        let shim = Shim::build("soak, failing disk and jumping clock", house.folder.path());
         Self { house, target, postgres, kafka, shim }
     }
 
     fn start(&self) -> Daemon {
         let mut command = self.house.command(&["run"]);
         if let Some(shim) = &self.shim {
-            command.env("LD_PRELOAD", &shim.library).env("HOOKRELAY_SHIM", &shim.control);
+            shim.preload(&mut command);
         }
         House::start_as(command)
     }

@@ -357,6 +357,28 @@ fn every_bad_config_names_the_place_the_key_and_what_was_expected() {
     assert!(lacking.is_empty(), "{}", lacking.join("\n\n"));
 }
 
+/// Set to write the golden messages anew, to be looked through.
+const WRITE: &str = "HOOKRELAY_WRITE_CONFIG_FAULTS";
+
+#[test]
+fn every_bad_config_has_its_golden_message() {
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/config/bad.txt");
+    let mut all = String::new();
+    for Bad(text, _) in BAD.iter().chain(bad_sources::BAD) {
+        // A kind more is no other message.
+        let message = faults(&format!("{SOURCE}{text}"), &FakeEnv::default()).replace(&kinds(), "{kinds}");
+        all.push_str(&format!("==== line 2 on\n{text}---- faults\n{message}\n"));
+    }
+    assert!(all.matches("==== ").count() >= 60);
+    if std::env::var_os(WRITE).is_some() {
+        std::fs::create_dir_all(std::path::Path::new(golden).parent().unwrap()).unwrap();
+        std::fs::write(golden, &all).unwrap();
+    }
+    let kept = std::fs::read_to_string(golden).unwrap();
+    let differs = all.lines().zip(kept.lines()).find(|(now, then)| now != then);
+    assert!(all == kept, "{differs:?}; {WRITE}=1 writes them anew");
+}
+
 #[test]
 fn a_fault_is_printed_with_its_line_a_caret_and_the_way_out() {
     let text = format!("{SOURCE}[sinks.crm]\nkind = 'x' # \u{e9}\n\turl = 1\n[server]\n\tlisen = 'ab' # \u{e9}\n");

@@ -1,0 +1,116 @@
+//! The real binary on a disk that fails under its feet: a preloaded library makes writes and flushes of journal and ledger
+//! fail or hang, and writes down in which order flushes end and answers go out.
+
+use std::collections::HashSet;
+
+use uuid::Uuid;
+
+use crate::bodies::{number_in, numbered};
+use crate::harness::{House, lines_under, post, post_all, until};
+use crate::shim::Shim;
+
+const TABLES: &str =
+    "[sinks.out]\nkind = \"file\"\npath = \"out/all.jsonl\"\n[[routes]]\nmatch = \"*\"\nto = \"out\"\n";
+
+/// One entry of the shim's log.
+fn entries(log: &[u8]) -> Vec<(u8, &[u8])> {
+    let (mut all, mut rest) = (Vec::new(), log);
+    while let [what, a, b, c, d, after @ ..] = rest {
+        let length = u32::from_le_bytes([*a, *b, *c, *d]) as usize;
+        // The last one may still be on its way.
+        let Some((bytes, next)) = after.split_at_checked(length) else { break };
+        all.push((*what, bytes));
+        rest = next;
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_200_goes_out_after_the_flush_that_covers_its_event() {
+    let house = House::new(TABLES);
+    let name = "failing_disk::every_200_goes_out_after_the_flush_that_covers_its_event";
+    let Some(shim) = Shim::build(name, house.folder.path()) else { return };
+    let log = house.path("order.log");
+    let mut command = house.command(&["run"]);
+    shim.preload(&mut command);
+    command.env("HOOKRELAY_SHIM_LOG", &log);
+    let daemon = House::start_as(command);
+    let senders = (0..8).map(|sender| {
+        let url = daemon.url();
+        tokio::spawn(async move { post_all(&url, (0..50).map(|n| numbered(sender * 50 + n))).await })
+    });
+    let mut ids = Vec::new();
+    for sender in senders.collect::<Vec<_>>() {
+        ids.extend(sender.await.unwrap());
+    }
+    assert_eq!(daemon.terminate(), 0);
+    let bytes = std::fs::read(&log).unwrap();
+    // Everything written, the part of it that stood there when a flush began, and the part that is flushed.
+    let (mut written, mut begun, mut flushed): (Vec<&[u8]>, usize, usize) = (Vec::new(), 0, 0);
+    let (mut answers, mut flushes) = (0, 0);
+    for (what, bytes) in entries(&bytes) {
+        match what {
+            b'W' => written.push(bytes),
+            b'B' => begun = written.len(),
+            b'S' => {
+                flushed = flushed.max(begun);
+                flushes += 1;
+            }
+            _ => {
+                let text = String::from_utf8_lossy(bytes);
+                for answer in text.split("{\"id\":\"").skip(1) {
+                    let id = Uuid::try_parse(&answer[..36]).unwrap();
+                    let is_in = |part: &&[u8]| part.windows(16).any(|part| part == id.as_bytes());
+                    assert!(written[..flushed].iter().rev().any(is_in), "{id} was answered before it was flushed");
+                    answers += 1;
+                }
+            }
+        }
+    }
+    assert_eq!((answers, ids.len()), (400, 400));
+    assert!(flushes > 1 && flushes <= 400, "{flushes} flushes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_disk_that_failed_was_full_or_hung_everything_answered_200_is_delivered() {
+    let house = House::new(TABLES);
+    let name = "failing_disk::after_a_disk_that_failed_was_full_or_hung_everything_answered_200_is_delivered";
+    let Some(shim) = Shim::build(name, house.folder.path()) else { return };
+    let mut command = house.command(&["run"]);
+    shim.preload(&mut command);
+    let daemon = House::start_as(command);
+    let client = reqwest::Client::new();
+    let mut taken = HashSet::new();
+    let mut n = 0;
+    for mode in [1, 2, 3] {
+        taken.extend(n..n + 5);
+        post_all(&daemon.url(), (n..n + 5).map(numbered)).await;
+        shim.disk(mode);
+        n += 5;
+        // `accept`: kept in memory, told as at risk.
+        let posts = (n..n + 3).map(|n| {
+            let (client, url) = (client.clone(), daemon.url());
+            tokio::spawn(async move { post(&client, &url, numbered(n)).await.unwrap().0 })
+        });
+        for posted in posts.collect::<Vec<_>>() {
+            assert_eq!(posted.await.unwrap(), 200, "mode {mode}");
+        }
+        taken.extend(n..n + 3);
+        n += 3;
+        if mode != 3 {
+            // Where flushes hang the ledger's do, too, and figures wait for it.
+            let status = house.command(&["status", "--json"]).output().unwrap();
+            let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+            assert!(status["journal"]["at_risk"].as_u64().unwrap() > 0, "mode {mode}: {status}");
+        }
+        shim.disk(0);
+        until("everything is delivered", || {
+            let lines = lines_under(&house.path("out"), ".jsonl");
+            let there: HashSet<u64> = lines.iter().map(|line| number_in(line)).collect();
+            (there == taken).then_some(())
+        })
+        .await;
+    }
+    assert!(daemon.log.wait_for(|line| line.contains("before it was on disk")).is_some(), "it says so");
+    assert_eq!(daemon.terminate(), 0);
+}
