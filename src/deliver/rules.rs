@@ -35,6 +35,11 @@ impl Rules {
         Self { now: next, past }
     }
 
+    /// Whether they have been in force since the start.
+    pub fn are_first(&self) -> bool {
+        self.past.is_empty()
+    }
+
     /// What was counted for the sink when the event at that position was appended.
     pub fn counted(&self, sink: &str, at: Position, source: &str, kind: &str) -> u32 {
         let then = self.past.iter().find(|(until, _)| at < *until).map_or(&self.now, |(_, rules)| rules);

@@ -172,8 +172,8 @@ batch = {{ max_events = 100, linger = "50ms" }}
             Evil::Postgres => self.postgres.iter().for_each(|server| server.tell("start")),
             Evil::Kafka => self.kafka.iter().for_each(|server| server.tell("start")),
             Evil::DiskFails | Evil::DiskFull | Evil::DiskHangs => self.shim.iter().for_each(|shim| shim.disk(0)),
-            // A clock that has jumped stays there.
-            Evil::Clock(_) => {}
+            // It jumps back.
+            Evil::Clock(_) => self.shim.iter().for_each(|shim| shim.clock(0)),
         }
     }
 
@@ -229,7 +229,6 @@ async fn soak(plan: Plan) -> bool {
         evils.dedup_by_key(|evil| std::mem::discriminant(evil));
         evils.iter().for_each(|evil| *done.entry(evil.name()).or_default() += 1);
         live(&world, &record, &evils, per_life, &mut dice).await;
-        // Some evils outlast the life: the next one begins with them.
         if dice.roll(4) == 0 {
             world.start_and_kill(Duration::from_millis(dice.roll(300)));
             early += 1;

@@ -55,7 +55,10 @@ impl Worker {
             turns.step();
             let record = &entry.record;
             let owed = rules.now.owed(&self.spec.name, &record.source, &record.kind);
-            let counted = rules.counted(&self.spec.name, entry.position, &record.source, &record.kind);
+            let counted = match rules.are_first() {
+                true => owed,
+                false => rules.counted(&self.spec.name, entry.position, &record.source, &record.kind),
+            };
             if owed > 0 {
                 self.route(&rules.now, entry, (owed, i64::from(counted)), said.get(index).and_then(Option::as_ref));
             } else if counted > 0 {
