@@ -98,7 +98,7 @@ pub struct ReplayView {
     pub id: i64,
     /// The sink.
     pub sink: String,
-    /// How far it has come, of 1.
+    /// How far it has come, of 1, by the events' times.
     pub done: f64,
     /// Deliveries it came to so far.
     pub deliveries: u64,

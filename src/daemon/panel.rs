@@ -92,13 +92,12 @@ impl Panel for Desk {
 
     async fn replays(&self) -> Result<Vec<ReplayView>, Refusal> {
         let replays = self.ledger.replays().await.map_err(|error| Refusal::Unable(error.to_string()))?;
-        let view = |replay: Replay| ReplayView {
-            id: replay.id,
-            sink: replay.sink,
-            done: super::replays::share(replay.span),
-            deliveries: replay.fed,
-        };
-        Ok(replays.into_iter().map(view).collect())
+        let mut views = Vec::with_capacity(replays.len());
+        for Replay { id, sink, span, fed, .. } in replays {
+            let done = super::replays::share(&*self.journal, span).await;
+            views.push(ReplayView { id, sink, done, deliveries: fed });
+        }
+        Ok(views)
     }
 
     async fn replay(&self, ask: ReplayAsk) -> Result<ReplayBegun, Refusal> {

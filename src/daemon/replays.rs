@@ -83,7 +83,8 @@ impl World {
         let id = id.map_err(unable)?;
         resumed?;
         info!(replay = id, ?sinks, from = from.offset, until = until.offset, "a replay begins");
-        let events = until.offset.saturating_sub(from.offset);
+        let counted = self.store.journal.owed(from, until).await.unwrap_or_default();
+        let events = counted.iter().map(|count| count.events).sum();
         Ok(ReplayBegun { id, sinks, events })
     }
 
@@ -167,8 +168,14 @@ fn unable(error: impl std::fmt::Display) -> Refusal {
     Refusal::Unable(error.to_string())
 }
 
-/// How far it has come, of 1.
-pub(super) fn share([first, at, until]: [Position; 3]) -> f64 {
-    let all = until.offset.saturating_sub(first.offset).max(1);
-    at.offset.saturating_sub(first.offset) as f64 / all as f64
+/// How far it has come, of 1: by time, as positions have gaps between the lives of a daemon.
+pub(super) async fn share(journal: &dyn Journal, [first, at, until]: [Position; 3]) -> f64 {
+    let now = Timestamp::now().as_microsecond();
+    let mut times = [now; 3];
+    for (time, from) in times.iter_mut().zip([first, at, until]) {
+        let chunk = journal.read(from, 1).await.ok();
+        *time = chunk.and_then(|chunk| chunk.entries.first().map(|entry| entry.record.time)).unwrap_or(now);
+    }
+    let [first, at, until] = times;
+    (at.saturating_sub(first) as f64 / until.saturating_sub(first).max(1) as f64).clamp(0.0, 1.0)
 }

@@ -3,7 +3,7 @@
 //! answered 200 is written down outside. At the end every sink holds all of it, unchanged, nothing else, and no more
 //! duplicates than the kills explain.
 //!
-//! `make soak` runs it as long as asked; `make test` a share of it. Without a C compiler the disk and the clock stay well.
+//! `make soak` runs it as long as asked (REPORT.md has what came of it); `make test` a share of it. Without a C compiler the disk and the clock stay well.
 //!
 //! - `plan`: how long, the dice, the evils
 //! - `target`: the HTTP sink's server; `servers`: PostgreSQL and Kafka; `shim.c`: disk and clock
