@@ -150,6 +150,7 @@ fn told(one: &Finding) -> String {
         Sort::GivenUp => "given up for a later segment: the next start moves it aside".to_owned(),
         Sort::Known => format!("known damage: {lost} records from position {first} on, kept in quarantine/"),
         Sort::Footer => "ROT: the footer is not whole; the records are not touched by that".to_owned(),
+        Sort::Gone => format!("GONE: the file with {lost} positions from {first} on is not there"),
         Sort::Rot => format!("ROT: {lost} records from position {first} on cannot be read"),
         Sort::Header => "ROT: both copies of the header are damaged, or it is not this file's".to_owned(),
     };

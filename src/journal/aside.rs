@@ -61,6 +61,23 @@ pub(super) fn shift(disk: &dyn Disk, dir: &Path, name: &str) -> io::Result<Strin
     Ok(format!("{FOLDER}/{free}"))
 }
 
+/// Whether something of that file is kept: all of it, or a note that it is gone.
+pub(super) fn knows(disk: &dyn Disk, dir: &Path, name: &str) -> bool {
+    let kept = disk.list(&dir.join(FOLDER)).unwrap_or_default();
+    // Copied stretches have two numbers behind the name, whole files one.
+    let whole = |kept: &String| {
+        kept.strip_prefix(name).and_then(|rest| rest.strip_prefix('.')).is_some_and(|rest| !rest.contains('-'))
+    };
+    kept.iter().any(whole)
+}
+
+/// Notes that a whole file is gone, and nobody knows where to.
+pub(super) fn note(disk: &dyn Disk, dir: &Path, name: &str) -> io::Result<()> {
+    let folder = folder(disk, dir)?;
+    disk.create(&folder.join(format!("{name}.gone")))?;
+    disk.sync_dir(&folder)
+}
+
 fn folder(disk: &dyn Disk, dir: &Path) -> io::Result<std::path::PathBuf> {
     let folder = dir.join(FOLDER);
     disk.create_dir(&folder)?;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use super::JournalError;
 use super::aside;
-use super::disk::{Disk, DiskFile, RealDisk};
-use super::footer::{Damage, Summary};
+use super::disk::{Disk, DiskFile, RealDisk, read_full};
+use super::footer::{Damage, FOOTER_MAGIC, Summary, TRAILER};
 use super::format::{self, Before, Header, HeaderState, RECORDS_AT};
 use super::lock::Lock;
 use super::recovery::{self, Recovered, scan, written_end};
@@ -29,6 +29,8 @@ pub enum Sort {
     Known,
     /// A footer that is not whole. It says nothing that the records do not; `repair` writes it anew.
     Footer,
+    /// A segment that its successor names, and that is not there.
+    Gone,
     /// Records that had been flushed, and cannot be read.
     Rot,
     /// A whole segment that cannot be read: its header is damaged, or not its own.
@@ -38,7 +40,7 @@ pub enum Sort {
 impl Sort {
     /// Whether acknowledged events are lost, or the file is not what it was, and nobody has been told yet.
     pub fn is_rot(self) -> bool {
-        matches!(self, Self::Footer | Self::Rot | Self::Header)
+        matches!(self, Self::Footer | Self::Gone | Self::Rot | Self::Header)
     }
 
     /// For people and scripts.
@@ -49,6 +51,7 @@ impl Sort {
             Self::GivenUp => "given_up",
             Self::Known => "known",
             Self::Footer => "footer",
+            Self::Gone => "gone",
             Self::Rot => "rot",
             Self::Header => "header",
         }
@@ -150,6 +153,7 @@ pub fn verify(dir: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Verified
         let (records, findings) =
             look(one, next, is_last).map_err(|error| failed("cannot read", &store.path(one.base), error))?;
         verified.records += records;
+        verified.findings.extend(missing(&store, &lying, at));
         verified.findings.extend(findings);
         done += one.size;
     }
@@ -157,12 +161,31 @@ pub fn verify(dir: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Verified
     Ok(verified)
 }
 
+/// What a segment's predecessor held, where that is not there although an older one is: retention takes the oldest first.
+/// Known is what lies in `quarantine/`, whole or as a note.
+fn missing(store: &Store, lying: &[Lying], at: usize) -> Option<Finding> {
+    let before = lying.get(at)?.header.as_ref()?.before;
+    let older = lying.get(..at).unwrap_or_default();
+    if before.base == 0
+        || older.iter().all(|one| one.base > before.base)
+        || older.iter().any(|one| one.base == before.base)
+    {
+        return None;
+    }
+    let file = format::segment_name(before.base);
+    let sort = if aside::knows(&*store.disk, &store.dir, &file) { Sort::Known } else { Sort::Gone };
+    let lost = before.end.saturating_sub(before.base);
+    Some(Finding { file, sort, bytes: (0, before.bytes), first: before.base, lost })
+}
+
 fn look(one: &Lying, next: Option<&Header>, is_last: bool) -> io::Result<(u64, Vec<Finding>)> {
     let file = format::segment_name(one.base);
     let finding = |sort, bytes, first, lost| Finding { file: file.clone(), sort, bytes, first, lost };
     let Some(header) = &one.header else {
         let sort = if is_last && one.size <= RECORDS_AT { Sort::Unfinished } else { Sort::Header };
-        return Ok((0, vec![finding(sort, (0, one.size), one.base, 0)]));
+        let after = next.map(|next| next.before).filter(|before| before.base == one.base);
+        let lost = after.map_or(0, |after| after.end.saturating_sub(one.base));
+        return Ok((0, vec![finding(sort, (0, one.size), one.base, lost)]));
     };
     if next.is_some_and(|next| one.base > next.before.base) {
         return Ok((0, vec![finding(Sort::GivenUp, (0, one.size), one.base, 0)]));
@@ -223,9 +246,18 @@ fn judge(one: &Lying, header: &Header, stated: Option<Before>) -> io::Result<Jud
             all.push((Sort::Torn, Damage { from, to, first: summary.next, lost: 0 }));
         }
     }
-    // One that has a successor was sealed, or is at the next start: only a footer that was there can be damaged.
-    let was_sealed = core.is_some() || (stated.is_some() && one.size > end.map_or(0, |(_, bytes)| bytes));
+    // Without a mark of one there never was a footer: housekeeping, or the next start, is yet to write it.
+    let was_sealed = core.is_some() || (stated.is_some() && has_mark(one, end.map_or(one.size, |(_, bytes)| bytes))?);
     Ok(Judged { summary, damage: all, was_sealed, footer_is_whole })
+}
+
+/// Whether a footer begins behind the records, or one ends at the end of the file.
+fn has_mark(one: &Lying, end: u64) -> io::Result<bool> {
+    let mut first = [0; FOOTER_MAGIC.len()];
+    let mut last = [0; TRAILER];
+    read_full(&*one.file, &mut first, end)?;
+    read_full(&*one.file, &mut last, one.size.saturating_sub(TRAILER as u64).max(end))?;
+    Ok(first == FOOTER_MAGIC || last.windows(FOOTER_MAGIC.len()).any(|part| part == FOOTER_MAGIC))
 }
 
 /// Mends a journal: copies what is damaged to `quarantine/`, writes footers that say so, and does what a start would do
@@ -240,6 +272,10 @@ pub fn repair(dir: &Path, now: i64) -> Result<(Vec<Finding>, Recovered), Journal
     let mut mended = Vec::new();
     for (at, one) in lying.iter().enumerate() {
         let next = lying.get(at + 1..).unwrap_or_default().iter().find_map(|next| next.header.as_ref());
+        if let Some(gone) = missing(&store, &lying, at).filter(|gone| gone.sort == Sort::Gone) {
+            aside::note(&*store.disk, dir, &gone.file).map_err(|error| failed("cannot note in", dir, error))?;
+            mended.push(gone);
+        }
         let Some(header) = &one.header else { continue }; // a start moves it aside
         let stated = next.map(|next| next.before).filter(|before| before.base == one.base);
         if next.is_some_and(|next| one.base > next.before.base) {

@@ -112,7 +112,7 @@ const CASES: &[Case] = &[
             bytes[20] ^= 1;
             bytes[532] ^= 1;
         }),
-        says: &[(Sort::Header, 0)],
+        says: &[(Sort::Header, 4)],
         left: &[0, 1, 2, 3, 8, 9, 10],
     },
 ];
@@ -213,4 +213,22 @@ fn a_scan_gives_the_records_of_a_span_over_damage() {
     assert_eq!(scanned.unwrap().damaged, 1);
     let expected: Vec<i64> = [2, 3, 4, 5, 6, 7, 8].map(|n| record(n).time).to_vec();
     assert_eq!(seen, expected);
+}
+
+#[test]
+fn a_segment_that_waits_for_its_footer_is_sound_and_one_that_is_not_there_is_told_until_it_is_noted() {
+    let world = damaged(&CASES[0]);
+    edit(&segments(&world.dir)[1], |bytes| {
+        bytes.truncate(offsets(4, 8)[4]);
+        bytes.extend([0; 4096]);
+    });
+    assert_eq!(said(&world), [], "room made ahead, and no footer yet");
+    std::fs::remove_file(&segments(&world.dir)[1]).unwrap();
+    let lost = said(&world);
+    assert!(matches!(lost[..], [(Sort::Gone, 4)]), "{lost:?}");
+    let (mended, _) = repair(&world.dir, START).unwrap();
+    assert_eq!(mended.iter().map(|one| one.sort).collect::<Vec<_>>(), [Sort::Gone]);
+    assert_eq!(said(&world), [(Sort::Known, 4)]);
+    std::fs::remove_file(&segments(&world.dir)[0]).unwrap();
+    assert_eq!(said(&world), [], "the oldest ones go by retention");
 }
