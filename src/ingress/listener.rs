@@ -2,18 +2,19 @@
 
 use std::future::Future;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::config::ServerConfig;
 use super::connection;
+use super::crew::{Guest, Open, Place};
 use super::desk::Desk;
 use super::{Ingress, throttle::Throttle};
 
@@ -124,8 +125,31 @@ fn socket(at: SocketAddr) -> std::io::Result<Socket> {
     Ok(socket)
 }
 
+/// A connection that waits for a place among `max_connections`, in its turn.
+struct Waiting {
+    stream: TcpStream,
+    peer: SocketAddr,
+    turn: Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>,
+}
+
+impl Waiting {
+    /// Waits for its turn, for ever where nobody waits. Cancel-safe: the turn is kept.
+    async fn permit(waiting: &mut Option<Self>) -> Option<OwnedSemaphorePermit> {
+        match waiting {
+            // The places are never closed.
+            Some(waiting) => waiting.turn.as_mut().await.ok(),
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// Accepts until `stop`, then answers what has begun, for at most `drain`.
-pub(super) async fn serve(ingress: &Arc<Ingress>, listener: TcpListener, stop: impl Future<Output = ()>) {
+pub(super) async fn serve(
+    ingress: &Arc<Ingress>,
+    listener: TcpListener,
+    mut place: Place,
+    stop: impl Future<Output = ()>,
+) {
     let (stopping, _) = watch::channel(false);
     // Every connection holds a sender; when all are gone, so are they.
     let (open, mut all_done) = mpsc::channel::<()>(1);
@@ -136,46 +160,51 @@ pub(super) async fn serve(ingress: &Arc<Ingress>, listener: TcpListener, stop: i
         let (desk, journal) = (desk.clone(), ingress.journal.clone());
         async move { desk.run(&*journal).await }
     });
-    let start = |stream, peer, permit| {
+    let start = |(Guest { stream, peer, permit }, seat): (Guest, Open)| {
         let (ingress, desk, stopping, open) = (ingress.clone(), desk.clone(), stopping.subscribe(), open.clone());
         ingress.counts.connections.add();
         tokio::spawn(async move {
             connection::serve(ingress, desk, stream, peer, stopping).await;
+            // Whoever gets the place is to see that this thread has one less.
+            drop(seat);
             drop((permit, open));
         });
     };
     let trouble = Throttle::default();
     let mut stop = pin!(stop);
-    let mut waiting: Option<(TcpStream, SocketAddr)> = None;
+    // Accepted before there is a place for it among `max_connections`, not after: several listeners share the places, and
+    // one that held a place while waiting for nobody would keep it from the others. Who waits keeps its turn, whatever
+    // else happens here.
+    let mut waiting: Option<Waiting> = None;
+    let mut rest: Option<Instant> = None;
     loop {
-        let accepted = tokio::select! {
+        tokio::select! {
             biased;
             () = &mut stop => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            // Accepted before there is a place for it, not after: several listeners share the places, and one that
-            // held a place while waiting for nobody would keep it from the others.
-            Ok(new) => waiting = Some(new),
-            Err(error) => {
-                ingress.counts.accept_errors.add();
-                pause_after(&error, &trouble).await;
-                continue;
+            handed = place.next() => start(handed),
+            permit = Waiting::permit(&mut waiting) => {
+                if let Some(Waiting { stream, peer, .. }) = waiting.take() {
+                    place.assign(Guest { stream, peer, permit }).into_iter().for_each(start);
+                }
             }
-        }
-        let permit = tokio::select! {
-            biased;
-            permit = ingress.connections.clone().acquire_owned() => permit.ok(),
-            () = &mut stop => break,
-        };
-        if let Some((stream, peer)) = waiting.take() {
-            start(stream, peer, permit);
+            () = sleep_until(rest.unwrap_or_else(Instant::now)), if rest.is_some() => rest = None,
+            accepted = listener.accept(), if waiting.is_none() && rest.is_none() => match accepted {
+                Ok((stream, peer)) => {
+                    let turn = Box::pin(ingress.connections.clone().acquire_owned());
+                    waiting = Some(Waiting { stream, peer, turn });
+                }
+                Err(error) => {
+                    ingress.counts.accept_errors.add();
+                    rest = rest_after(&error, &trouble);
+                }
+            },
         }
     }
     stopping.send_replace(true);
-    let queue = in_queue(listener);
-    for (stream, peer) in waiting.into_iter().chain(queue) {
-        start(stream, peer, None);
+    place.close().await.into_iter().for_each(start);
+    let waiting = waiting.into_iter().map(|Waiting { stream, peer, .. }| (stream, peer));
+    for (stream, peer) in waiting.chain(in_queue(listener)) {
+        place.assign(Guest { stream, peer, permit: None }).into_iter().for_each(start);
     }
     drop(open);
     if timeout(ingress.drain, all_done.recv()).await.is_err() {
@@ -196,14 +225,48 @@ fn in_queue(listener: TcpListener) -> impl Iterator<Item = (TcpStream, SocketAdd
     std::iter::from_fn(accept).take(BACKLOG.into()).filter_map(ready)
 }
 
-/// One connection's misfortune is over at once; want of descriptors or memory lasts, and spinning on it does not help.
-async fn pause_after(error: &std::io::Error, trouble: &Throttle) {
+/// When to accept again. One connection's misfortune is over at once; want of descriptors or memory lasts, and spinning on
+/// it does not help.
+fn rest_after(error: &std::io::Error, trouble: &Throttle) -> Option<Instant> {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
-        return;
+        return None;
     }
     if let Some(count) = trouble.hit() {
         tracing::error!(count, "cannot accept connections: {error}");
     }
-    sleep(ACCEPT_PAUSE).await;
+    Some(Instant::now() + ACCEPT_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_for_a_place_keeps_its_turn_whatever_comes_in_between() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = listener.local_addr().unwrap();
+        let places = Arc::new(Semaphore::new(0));
+        let turn = Box::pin(places.clone().acquire_owned());
+        let mut waiting = Some(Waiting { stream: TcpStream::connect(peer).await.unwrap(), peer, turn });
+        // As in the loop: something else is ready.
+        let mut look = async || {
+            tokio::select! {
+                biased;
+                permit = Waiting::permit(&mut waiting) => permit,
+                () = std::future::ready(()) => None,
+            }
+        };
+        assert!(look().await.is_none());
+        let mut later = pin!(places.clone().acquire_owned());
+        assert!(timeout(Duration::ZERO, &mut later).await.is_err(), "it is in the queue now");
+        assert!(look().await.is_none());
+        places.add_permits(1);
+        let permit = look().await;
+        assert!(permit.is_some() && timeout(Duration::ZERO, &mut later).await.is_err());
+        drop(permit);
+        assert!(later.await.is_ok());
+    }
 }

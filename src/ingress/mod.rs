@@ -1,6 +1,6 @@
 //! Ingress: webhooks come in over HTTP, are verified, recognised, journaled and answered.
 //!
-//! Rooms: [`threads`] who serves; [`listener`] sockets; `connection` and `pace` one connection and its time; `body` reading it; `intake` the way
+//! Rooms: [`threads`] who serves, [`crew`] which of them a connection goes to; [`listener`] sockets; `connection` and `pace` one connection and its time; `body` reading it; `intake` the way
 //! of a request; [`typing`] type and subject; `dedupe` repeats; `source` a source made ready, of `proof` (who
 //! sent it), `place` (where type, subject and id are) and `challenge`; [`kinds`] the list of source kinds; `reply` the only place
 //! where outcomes become statuses; [`counts`] what was counted; [`check`] and [`config`] its tables.
@@ -14,6 +14,7 @@ mod check_source;
 pub mod config;
 mod connection;
 pub mod counts;
+pub mod crew;
 mod dedupe;
 mod desk;
 mod intake;
@@ -146,9 +147,15 @@ impl Ingress {
 
     /// Accepts from a listener until `stop`, then stops accepting and answers what has begun, for at most `drain`:
     /// requests under way, connections still in the kernel's queue, and for 200 ms those that have not said anything
-    /// yet. May be called for several listeners (or duplicates of one) on any number of runtimes of either flavour.
-    pub async fn serve(self: &Arc<Self>, listener: tokio::net::TcpListener, stop: impl Future<Output = ()>) {
-        listener::serve(self, listener, stop).await;
+    /// yet. May be called for several listeners on any number of runtimes of either flavour; for several duplicates of
+    /// one, each with one of their [`crew::places`], which spread its connections.
+    pub async fn serve(
+        self: &Arc<Self>,
+        listener: tokio::net::TcpListener,
+        place: crew::Place,
+        stop: impl Future<Output = ()>,
+    ) {
+        listener::serve(self, listener, place, stop).await;
     }
 
     /// From now on `tell` hears of every event; a second call changes nothing.

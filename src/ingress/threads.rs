@@ -1,8 +1,9 @@
 //! The threads that serve: one single-threaded runtime per core, each accepting from a duplicate of every listener.
 //!
 //! Measured against one shared runtime with work stealing (ARCHITECTURE.md, "Runtime shape"). The listeners are
-//! duplicated, not bound again with SO_REUSEPORT: whichever thread is free accepts, a stop loses nothing that the kernel
-//! had already given to one of several queues, and a second daemon cannot slip in on the same port.
+//! duplicated, not bound again with SO_REUSEPORT: whichever thread is free accepts (and passes the connection on to who
+//! has the fewest, `crew`), a stop loses nothing that the kernel had already given to one of several queues, and a second
+//! daemon cannot slip in on the same port.
 
 use std::io;
 use std::net::TcpListener;
@@ -14,6 +15,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Ingress;
+use super::crew::{self, Place};
+
+/// A duplicate of a listener, and a thread's place at it.
+type Share = (TcpListener, Place);
 
 /// The serving threads.
 pub struct Threads(Vec<JoinHandle<()>>);
@@ -25,19 +30,25 @@ impl Threads {
     /// Where the system gives no thread, runtime or duplicate.
     pub fn start(front: &Arc<Ingress>, listeners: &[TcpListener], stop: &watch::Receiver<bool>) -> io::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let one = |core: usize| {
+        let mut shares: Vec<Vec<Share>> = (0..cores).map(|_| Vec::with_capacity(listeners.len())).collect();
+        for listener in listeners {
+            for (own, place) in shares.iter_mut().zip(crew::places(cores)) {
+                own.push((listener.try_clone()?, place));
+            }
+        }
+        let one = |(core, own): (usize, Vec<Share>)| {
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            let own = listeners.iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>()?;
             let own = {
                 let _inside = runtime.enter();
-                own.into_iter().map(tokio::net::TcpListener::from_std).collect::<io::Result<Vec<_>>>()?
+                let ready = |(listener, place)| Ok((tokio::net::TcpListener::from_std(listener)?, place));
+                own.into_iter().map(ready).collect::<io::Result<Vec<_>>>()?
             };
             let (front, stop) = (Arc::clone(front), stop.clone());
             std::thread::Builder::new()
                 .name(format!("ingress-{core}"))
                 .spawn(move || serve(&runtime, &front, own, &stop))
         };
-        (0..cores).map(one).collect::<io::Result<Vec<_>>>().map(Self)
+        shares.into_iter().enumerate().map(one).collect::<io::Result<Vec<_>>>().map(Self)
     }
 
     /// Waits until every thread has answered what had begun. Blocks.
@@ -52,16 +63,16 @@ impl Threads {
 fn serve(
     runtime: &Runtime,
     front: &Arc<Ingress>,
-    listeners: Vec<tokio::net::TcpListener>,
+    listeners: Vec<(tokio::net::TcpListener, Place)>,
     stop: &watch::Receiver<bool>,
 ) {
     runtime.block_on(async {
         let mut serving = JoinSet::new();
-        for listener in listeners {
+        for (listener, place) in listeners {
             let (front, mut stop) = (Arc::clone(front), stop.clone());
             serving.spawn(async move {
                 // An error means that the sender is gone: then it is time to stop, too.
-                front.serve(listener, async move { drop(stop.wait_for(|stop| *stop).await) }).await;
+                front.serve(listener, place, async move { drop(stop.wait_for(|stop| *stop).await) }).await;
             });
         }
         while serving.join_next().await.is_some() {}

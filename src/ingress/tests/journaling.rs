@@ -133,7 +133,7 @@ async fn an_earlier_lifes_webhooks_are_known_after_a_restart() {
         let ingress = Ingress::new(&server(), sources, FakeJournal::new(Does::Flush), vec![known]).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = Client(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
-        tokio::spawn(async move { ingress.serve(listener, std::future::pending()).await });
+        tokio::spawn(async move { ingress.serve(listener, alone(), std::future::pending()).await });
         client.send(signed(BODY)).await;
         assert_eq!(client.reply().await.id() == first, is_known);
     }

@@ -35,6 +35,11 @@ use crate::verify::Hmac;
 /// No test waits longer for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The place of who shares a listener with nobody.
+fn alone() -> crew::Place {
+    crew::places(1).remove(0)
+}
+
 const PATH: &str = "/webhooks/interakt";
 
 /// What the journal does with a record.
@@ -175,7 +180,7 @@ async fn front(server: ServerConfig, source: SourceConfig, does: Does) -> Front 
     let (stop, stopped) = oneshot::channel();
     let served = tokio::spawn({
         let ingress = ingress.clone();
-        async move { ingress.serve(listener, async move { drop(stopped.await) }).await }
+        async move { ingress.serve(listener, alone(), async move { drop(stopped.await) }).await }
     });
     Front { at, ingress, journal, stop, served }
 }

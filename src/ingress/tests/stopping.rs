@@ -79,7 +79,7 @@ async fn a_stop_serves_who_stands_in_the_kernels_queue() {
     let journal = FakeJournal::new(Does::Flush);
     let ingress = Ingress::new(&server(), vec![("interakt".into(), source())], journal, vec![]).unwrap();
     // Stopped before it has accepted anything.
-    within(ingress.serve(listener, async {})).await;
+    within(ingress.serve(listener, alone(), async {})).await;
     assert_eq!(client.reply().await.status, 200);
 }
 
@@ -104,14 +104,15 @@ fn several_single_threaded_runtimes_share_one_socket() {
     let ingress =
         Ingress::new(&server(), vec![("interakt".into(), source())], FakeJournal::new(Does::Flush), vec![]).unwrap();
     let (stop, _) = tokio::sync::watch::channel(false);
-    let threads: Vec<_> = (0..2)
-        .map(|_| {
+    let threads: Vec<_> = crew::places(2)
+        .into_iter()
+        .map(|place| {
             let (listener, ingress, mut stopped) = (bound.try_clone().unwrap(), ingress.clone(), stop.subscribe());
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(async move {
                     let listener = TcpListener::from_std(listener).unwrap();
-                    ingress.serve(listener, async move { drop(stopped.wait_for(|s| *s).await) }).await;
+                    ingress.serve(listener, place, async move { drop(stopped.wait_for(|s| *s).await) }).await;
                 });
             })
         })
