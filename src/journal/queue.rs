@@ -50,6 +50,14 @@ pub(super) struct Item {
 }
 
 impl Item {
+    /// And why it cannot be kept, where it is too large for the format.
+    fn new(Append { record, on_failure, told, bell }: Append) -> (Self, Option<AppendError>) {
+        let size = format::record_len(&record);
+        let keep = on_failure == OnFailure::Keep;
+        let item = Self { record: Arc::new(record), size: size.unwrap_or(0), keep, at_risk: false, told, bell };
+        (item, size.err().map(AppendError::TooLarge))
+    }
+
     /// Tells the caller. A caller that panics must not take the journal with it.
     pub fn tell(&mut self, progress: Progress) {
         tell(&mut self.told, progress);
@@ -128,53 +136,47 @@ impl Queue {
     /// returns.
     pub fn push(&self, records: Vec<Append>) {
         let mut bells = Bells::default();
-        for record in records {
-            self.push_one(record, &mut bells);
+        let made: Vec<_> = records.into_iter().map(Item::new).collect();
+        let mut state = lock(&self.state);
+        for (mut item, too_large) in made {
+            if let Some(error) = too_large.or_else(|| self.refuses(&state, &item)) {
+                drop(state);
+                bells.note(&item);
+                item.tell(Progress::Failed(error));
+                state = lock(&self.state);
+                continue;
+            }
+            state.waiting += item.size;
+            if state.trouble.is_some() {
+                // Told outside the lock, yet before the commit thread can have it: `Durable` must not come first.
+                state.at_risk += item.size;
+                state.reserved += 1;
+                drop(state);
+                bells.note(&item);
+                item.at_risk = true;
+                item.tell(Progress::AtRisk);
+                state = lock(&self.state);
+                state.reserved -= 1;
+            }
+            state.items.push(item);
         }
+        let idle = std::mem::take(&mut state.idle);
+        drop(state);
         bells.ring();
-        let idle = std::mem::take(&mut lock(&self.state).idle);
         if idle {
             self.wake.notify_all();
         }
     }
 
-    fn push_one(&self, Append { record, on_failure, told, bell }: Append, bells: &mut Bells) {
-        let size = format::record_len(&record);
-        let keep = on_failure == OnFailure::Keep;
-        let mut item = Item { record: Arc::new(record), size: size.unwrap_or(0), keep, at_risk: false, told, bell };
-        let size = match size {
-            Ok(size) => size,
-            Err(size) => {
-                bells.note(&item);
-                return item.tell(Progress::Failed(AppendError::TooLarge(size)));
-            }
-        };
-        let mut state = lock(&self.state);
-        let refused = if state.closing.is_some() {
+    /// Why a record cannot be taken just now, where it cannot.
+    fn refuses(&self, state: &State, item: &Item) -> Option<AppendError> {
+        if state.closing.is_some() {
             Some(AppendError::Closed)
-        } else if state.waiting > 0 && state.waiting.saturating_add(size) > self.limit {
+        } else if state.waiting > 0 && state.waiting.saturating_add(item.size) > self.limit {
             Some(AppendError::QueueFull)
         } else {
-            state.trouble.as_ref().filter(|_| !keep).map(Trouble::error)
-        };
-        if let Some(error) = refused {
-            drop(state);
-            bells.note(&item);
-            return item.tell(Progress::Failed(error));
+            state.trouble.as_ref().filter(|_| !item.keep).map(Trouble::error)
         }
-        state.waiting += size;
-        if state.trouble.is_some() {
-            // Told outside the lock, yet before the commit thread can have it: `Durable` must not come first.
-            state.at_risk += size;
-            state.reserved += 1;
-            drop(state);
-            bells.note(&item);
-            item.at_risk = true;
-            item.tell(Progress::AtRisk);
-            state = lock(&self.state);
-            state.reserved -= 1;
-        }
-        state.items.push(item);
     }
 
     /// Moves what is queued behind `pending`. Waits where there is nothing to do, and where nothing is pending not less
