@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lru::LruCache;
+use sink_api::line::Format;
 use sink_api::{Batch, Delivery, DiskFloor, Escape, Outcome, Report, Timestamp, Turns, line};
 
 use crate::config::{Compress, FileConfig, PATH, Sync};
@@ -27,6 +28,8 @@ const MAX_NAME: usize = 255 - 40;
 const MAX_SAME_SECOND: usize = 10_000;
 /// What a line adds to its payload, about.
 const LINE_OVERHEAD: usize = 320;
+/// Most room kept from one batch for the next.
+const MAX_SPARE: usize = 2 << 20;
 
 /// The files of one sink.
 pub(crate) struct Store {
@@ -41,6 +44,8 @@ pub(crate) struct Store {
     /// Whether a file was put aside since.
     pub(crate) rotated: bool,
     floor: DiskFloor,
+    /// A batch's lines, kept for the room it has: fresh memory costs a page fault every four lines.
+    spare: Vec<u8>,
     /// Keeps a second instance off the manifest.
     lock: File,
 }
@@ -72,7 +77,18 @@ impl Store {
         // Without the last slash, which asks the system for a folder where a file may stand.
         let root = packer.base.join(config.root()).components().collect();
         let open = LruCache::new(NonZeroUsize::new(config.max_open).unwrap_or(NonZeroUsize::MIN));
-        Self { config: Arc::new(config), env, root, packer, open, swept: None, rotated: false, floor, lock }
+        Self {
+            config: Arc::new(config),
+            env,
+            root,
+            packer,
+            open,
+            swept: None,
+            rotated: false,
+            floor,
+            spare: Vec::new(),
+            lock,
+        }
     }
 
     /// Writes a batch and says what became of each line.
@@ -113,7 +129,9 @@ impl Store {
 
     /// At most `max_open` files: all written, then all flushed, so that the disk can take them together.
     fn write_files(&mut self, batch: &Batch, groups: &[Group<'_>], report: &mut Report) {
-        let mut jobs: Vec<Job<'_>> = groups.iter().map(|g| self.render(batch, g, report)).collect();
+        let mut spare = std::mem::take(&mut self.spare);
+        let mut jobs: Vec<Job<'_>> =
+            groups.iter().map(|g| render(std::mem::take(&mut spare), self.config.format, batch, g, report)).collect();
         self.make_ready(&mut jobs);
         for job in jobs.iter_mut().filter(|job| job.goes_on()) {
             job.result = self.append(job.path, &job.lines).map(|start| job.start = start);
@@ -124,29 +142,11 @@ impl Store {
             }
         }
         for job in jobs {
-            job.settle(batch, report);
-        }
-    }
-
-    fn render<'g>(&self, batch: &Batch, group: &'g Group<'_>, report: &Report) -> Job<'g> {
-        let size = |i: &usize| batch.deliveries.get(*i).map_or(0, |d| d.bytes().len() + LINE_OVERHEAD);
-        let mut lines = Vec::with_capacity(group.at.iter().map(size).sum());
-        let mut verdicts = Vec::with_capacity(group.at.len());
-        let mut stopped: HashSet<&str> = HashSet::new();
-        let mut turns = Turns::default();
-        for &i in &group.at {
-            turns.step();
-            let Some(delivery) = batch.deliveries.get(i) else { continue };
-            if !report.may_attempt(batch, i) || (batch.ordered && stopped.contains(&*delivery.key)) {
-                continue;
+            let lines = job.settle(batch, report);
+            if (self.spare.capacity()..=MAX_SPARE).contains(&lines.capacity()) {
+                self.spare = lines;
             }
-            let rejected = line::push(&mut lines, self.config.format, delivery).err();
-            if rejected.is_some() {
-                stopped.insert(&delivery.key);
-            }
-            verdicts.push((i, rejected));
         }
-        Job { path: &group.path, lines, verdicts, start: 0, result: Ok(()) }
     }
 
     /// Opens or makes every job's file; new names go to the manifest first, all in one flush.
@@ -333,12 +333,36 @@ impl Store {
     }
 }
 
+/// A group's lines; `lines` is room to write them into.
+fn render<'g>(mut lines: Vec<u8>, format: Format, batch: &Batch, group: &'g Group<'_>, report: &Report) -> Job<'g> {
+    let size = |i: &usize| batch.deliveries.get(*i).map_or(0, |d| d.bytes().len() + LINE_OVERHEAD);
+    lines.clear();
+    lines.reserve_exact(group.at.iter().map(size).sum());
+    let mut verdicts = Vec::with_capacity(group.at.len());
+    let mut stopped: HashSet<&str> = HashSet::new();
+    let mut turns = Turns::default();
+    for &i in &group.at {
+        turns.step();
+        let Some(delivery) = batch.deliveries.get(i) else { continue };
+        if !report.may_attempt(batch, i) || (batch.ordered && stopped.contains(&*delivery.key)) {
+            continue;
+        }
+        let rejected = line::push(&mut lines, format, delivery).err();
+        if rejected.is_some() {
+            stopped.insert(&delivery.key);
+        }
+        verdicts.push((i, rejected));
+    }
+    Job { path: &group.path, lines, verdicts, start: 0, result: Ok(()) }
+}
+
 impl Job<'_> {
     fn goes_on(&self) -> bool {
         self.result.is_ok() && !self.lines.is_empty()
     }
 
-    fn settle(self, batch: &Batch, report: &mut Report) {
+    /// Says what became of its lines, and gives back the room they took.
+    fn settle(self, batch: &Batch, report: &mut Report) -> Vec<u8> {
         let outcome = self.result.map_or_else(|error| error.outcome(), |()| Outcome::Delivered);
         for (i, rejected) in self.verdicts {
             let outcome = rejected.unwrap_or_else(|| outcome.clone());
@@ -347,6 +371,7 @@ impl Job<'_> {
                 report.set(batch, i, outcome);
             }
         }
+        self.lines
     }
 }
 

@@ -336,7 +336,7 @@ impl Worker {
 
     /// First tries, and those that came soon after.
     fn tried(&mut self, verdicts: Vec<Verdict>, now: Instant) {
-        let (mut again, mut done) = (Vec::new(), Vec::new());
+        let (mut again, mut done) = (Vec::new(), Vec::with_capacity(verdicts.len()));
         let mut turns = Turns::default();
         for verdict in verdicts {
             turns.step();
