@@ -222,6 +222,8 @@ async fn start(executable: &Path, texts: &[Arc<str>]) -> io::Result<Running> {
     let mut child = Command::new(executable)
         .arg(VERB)
         .env_clear()
+        // The allocator asks the system for so much at once: 1 GiB otherwise, more than the process may have.
+        .env("MIMALLOC_ARENA_RESERVE", "64M")
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

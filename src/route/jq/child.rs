@@ -1,5 +1,6 @@
 //! The worker process: reads requests, runs programs, answers; and a second thread that ends it when a program takes
-//! more than its share. Holds nothing but the rules' texts: no environment, no files, no sockets.
+//! more than its share. Holds nothing but the rules' texts: no environment but a word to its allocator, no files, no
+//! sockets.
 
 use std::cell::OnceCell;
 use std::fs::File;
