@@ -28,7 +28,7 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 /// no sooner after the one before than this for each of that one's records, and the second at most. Where records come
 /// further apart than the first, nothing waits.
 const PACE_EACH: Duration = Duration::from_micros(25);
-const PACE_MOST: Duration = Duration::from_micros(400);
+const PACE_MOST: Duration = Duration::from_micros(200);
 /// Most lost events that are named.
 const NAMED: usize = 100;
 /// Bytes of room made ahead: rarely enough that the flush which pays for it does not show, and little beside a segment.
