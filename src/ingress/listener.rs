@@ -1,6 +1,7 @@
 //! Sockets: binding what the config names, accepting from them, and stopping without turning anybody away.
 
 use std::future::Future;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::config::ServerConfig;
 use super::connection;
@@ -22,6 +23,8 @@ use super::{Ingress, throttle::Throttle};
 const BACKLOG: u16 = 4096;
 /// Pause after the system has no descriptor or memory for one more connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The same during a stop.
+const QUEUE_PAUSE: Duration = Duration::from_millis(5);
 /// Time for cut connections to let go.
 const CUT_TIME: Duration = Duration::from_millis(100);
 
@@ -201,41 +204,61 @@ pub(super) async fn serve(
         }
     }
     stopping.send_replace(true);
+    let until = Instant::now() + ingress.drain;
     place.close().await.into_iter().for_each(start);
-    let waiting = waiting.into_iter().map(|Waiting { stream, peer, .. }| (stream, peer));
-    for (stream, peer) in waiting.chain(in_queue(listener)) {
-        place.assign(Guest { stream, peer, permit: None }).into_iter().for_each(start);
+    let serve = |stream, peer| place.assign(Guest { stream, peer, permit: None }).into_iter().for_each(start);
+    if let Some(Waiting { stream, peer, .. }) = waiting {
+        serve(stream, peer);
     }
+    serve_queue(listener, until, serve).await;
     drop(open);
-    if timeout(ingress.drain, all_done.recv()).await.is_err() {
+    if timeout_at(until, all_done.recv()).await.is_err() {
         tracing::warn!("connections were still open when the time to drain was over");
         drop(stopping);
         let _ = timeout(CUT_TIME, all_done.recv()).await;
     }
 }
 
-/// Who stands in the kernel's queue has connected before we stopped, and is served too. Closes the listener.
-fn in_queue(listener: TcpListener) -> impl Iterator<Item = (TcpStream, SocketAddr)> {
+/// Who stands in the kernel's queue has connected before we stopped, and is served too; where there is no descriptor for
+/// it yet, when a connection has ended. Closes the listener.
+async fn serve_queue(listener: TcpListener, until: Instant, serve: impl Fn(TcpStream, SocketAddr)) {
     // Asked directly: the runtime may not know yet that somebody came.
-    let listener = listener.into_std().ok();
-    let accept = move || listener.as_ref().and_then(|l| l.accept().ok());
-    let ready = |(stream, peer): (std::net::TcpStream, _)| {
-        stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)).ok().map(|stream| (stream, peer))
-    };
-    std::iter::from_fn(accept).take(BACKLOG.into()).filter_map(ready)
+    let Ok(listener) = listener.into_std() else { return };
+    let mut left = BACKLOG;
+    while left > 0 {
+        let accepted = listener.accept().and_then(|(stream, peer)| {
+            stream.set_nonblocking(true)?;
+            Ok((TcpStream::from_std(stream)?, peer))
+        });
+        match accepted {
+            Ok((stream, peer)) => serve(stream, peer),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+            Err(error) if is_of_one(&error) => {}
+            Err(_) if Instant::now() >= until => return,
+            Err(_) => {
+                sleep(QUEUE_PAUSE).await;
+                continue;
+            }
+        }
+        left -= 1;
+    }
 }
 
 /// When to accept again. One connection's misfortune is over at once; want of descriptors or memory lasts, and spinning on
 /// it does not help.
 fn rest_after(error: &std::io::Error, trouble: &Throttle) -> Option<Instant> {
-    use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
+    if is_of_one(error) {
         return None;
     }
     if let Some(count) = trouble.hit() {
         tracing::error!(count, "cannot accept connections: {error}");
     }
     Some(Instant::now() + ACCEPT_PAUSE)
+}
+
+/// Whether it was one connection's misfortune.
+fn is_of_one(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted)
 }
 
 #[cfg(test)]

@@ -1,7 +1,13 @@
 //! Stopping and starting: cursors go on, the folder has one master, a ledger that is gone costs nothing.
 
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
 use crate::bodies::numbered;
-use crate::harness::{House, column, lines_under, post_all, until};
+use crate::harness::{House, column, lines_under, post_all, sign, until};
 
 const ARCHIVE: &str = r#"
 [sinks.archive]
@@ -229,4 +235,56 @@ async fn events_that_match_no_route_are_kept_counted_and_go_to_a_later_sink() {
     let daemon = house.start();
     until("all seven", || (lines(&house).len() == 7).then_some(())).await;
     assert_eq!(daemon.terminate(), 0);
+}
+
+/// What waits in the kernel's queue has sent its webhook already: a stop must not reset it for want of descriptors, which
+/// come free as connections end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_serves_who_has_connected_though_descriptors_had_run_out() {
+    let house = House::new(ARCHIVE);
+    let run = house.command(&["run"]);
+    let mut limited = Command::new("sh");
+    limited.arg("-c").arg("ulimit -n 64 && exec \"$0\" \"$@\"").arg(run.get_program()).args(run.get_args());
+    limited.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(Stdio::null());
+    let daemon = House::start_as(limited);
+    let clients: Vec<_> = (0..150).map(|n| raw_post(daemon.address, numbered(n))).collect();
+    let clients = together(clients).await;
+    daemon.log.wait_for(|line| line.contains("cannot accept connections")).expect("descriptors run out");
+    let answers = tokio::spawn(together(clients.into_iter().map(first_line).collect()));
+    assert_eq!(tokio::task::spawn_blocking(move || daemon.terminate()).await.unwrap(), 0);
+    let answers = answers.await.unwrap();
+    let refused: Vec<_> = answers.iter().filter(|line| *line != "HTTP/1.1 200 OK").collect();
+    assert!(refused.is_empty(), "{} of {} were not answered: {refused:?}", refused.len(), answers.len());
+}
+
+async fn together<T: Send + 'static>(all: Vec<impl Future<Output = T> + Send + 'static>) -> Vec<T> {
+    let mut done = Vec::new();
+    for one in all.into_iter().map(tokio::spawn).collect::<Vec<_>>() {
+        done.push(one.await.unwrap());
+    }
+    done
+}
+
+/// Connects and sends a whole webhook.
+async fn raw_post(to: SocketAddr, body: Vec<u8>) -> TcpStream {
+    let mut stream = TcpStream::connect(to).await.unwrap();
+    let (signature, length) = (sign(&body), body.len());
+    let head = format!(
+        "POST /webhooks/interakt HTTP/1.1\r\nhost: x\r\ninterakt-signature: {signature}\r\ncontent-length: {length}\r\n\r\n"
+    );
+    stream.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
+    stream
+}
+
+/// The first line of the answer, or why there is none.
+async fn first_line(mut stream: TcpStream) -> String {
+    let mut bytes = Vec::new();
+    while !bytes.contains(&b'\n') {
+        match stream.read_buf(&mut bytes).await {
+            Ok(0) => return "closed".into(),
+            Ok(_) => {}
+            Err(error) => return error.to_string(),
+        }
+    }
+    String::from_utf8_lossy(&bytes).lines().next().unwrap_or_default().to_owned()
 }
