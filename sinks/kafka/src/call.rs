@@ -181,7 +181,7 @@ impl<'b> Call<'b> {
     }
 
     fn verdict(&self, error: Code) -> Failure {
-        verdict::of(error, self.plan.topic.is_constant())
+        verdict::of(error, self.plan.topic.is_constant().then(|| self.plan.topic.source()))
     }
 
     /// Gives up what is under way and what waits.

@@ -233,7 +233,7 @@ pub fn probe(config: &ClientConfig, topic: Option<&str>) -> Result<(), Reason> {
     let error = metadata.topics().first().and_then(|topic| topic.error());
     match error.map(Code::from) {
         None | Some(Code::NoError) => Ok(()),
-        Some(error) => match verdict::of(error, true) {
+        Some(error) => match verdict::of(error, topic) {
             verdict::Failure::Outcome(sink_api::Outcome::Retry { why, .. }) => Err(why),
             _ => Err(verdict::reason(error, "")),
         },

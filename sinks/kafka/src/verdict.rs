@@ -1,7 +1,7 @@
 //! The table from Kafka's error codes to outcomes. Pure.
 //!
 //! What is unknown is Retry: the core bounds attempts, and a retry too many harms less than a loss. Details are
-//! librdkafka's fixed texts for a code, and what it says about its connections; never a message.
+//! librdkafka's fixed texts for a code, the config's topic, and what it says about its connections; never a message.
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 use sink_api::{Outcome, Reason, code};
@@ -31,9 +31,13 @@ pub enum Failure {
     Suspect(Outcome),
 }
 
-/// The verdict on a delivery that was answered with this code. `constant`: the topic is the same for every event.
-pub fn of(error: Code, constant: bool) -> Failure {
-    let text = error.to_string();
+/// The verdict on a delivery that was answered with this code. `constant`: the topic, where it is the same for every
+/// event. It is named then; one that an event made up is not, as it may hold what is the event's alone.
+pub fn of(error: Code, constant: Option<&str>) -> Failure {
+    let text = match constant.filter(|_| is_of_topic(error)) {
+        Some(topic) => format!("topic {topic:?}: {error}"),
+        None => error.to_string(),
+    };
     let retry = |code| Failure::Outcome(Outcome::retry(code, text.clone()));
     let reject = |code| Failure::Outcome(Outcome::reject(code, text.clone()));
     match error {
@@ -45,11 +49,23 @@ pub fn of(error: Code, constant: bool) -> Failure {
             Failure::Suspect(Outcome::reject(REFUSED, text))
         }
         Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition | Code::InvalidTopic => {
-            if constant { retry(UNKNOWN_TOPIC) } else { reject(UNKNOWN_TOPIC) }
+            if constant.is_some() { retry(UNKNOWN_TOPIC) } else { reject(UNKNOWN_TOPIC) }
         }
-        Code::TopicAuthorizationFailed if !constant => retry(TOPIC_AUTH),
+        Code::TopicAuthorizationFailed if constant.is_none() => retry(TOPIC_AUTH),
         _ => retry(code_of(error)),
     }
+}
+
+/// Whether the error is about the topic itself, which then is what its reader wants to know.
+fn is_of_topic(error: Code) -> bool {
+    matches!(
+        error,
+        Code::UnknownTopic
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownPartition
+            | Code::InvalidTopic
+            | Code::TopicAuthorizationFailed
+    )
 }
 
 /// The reason code of an error that speaks of the sink.
@@ -83,7 +99,7 @@ pub fn reason(error: Code, said: &str) -> Reason {
 mod tests {
     use super::*;
 
-    fn row(error: Code, constant: bool) -> String {
+    fn row(error: Code, constant: Option<&str>) -> String {
         let (alone, outcome) = match of(error, constant) {
             Failure::Suspect(outcome) => ("alone: ", outcome),
             Failure::Outcome(outcome) => ("", outcome),
@@ -128,7 +144,21 @@ mod tests {
             (Code::Unknown, "retry kafka", "retry kafka"),
         ];
         for (error, constant, templated) in rows {
-            assert_eq!((row(*error, true).as_str(), row(*error, false).as_str()), (*constant, *templated), "{error}");
+            let (one, each) = (row(*error, Some("t")), row(*error, None));
+            assert_eq!((one.as_str(), each.as_str()), (*constant, *templated), "{error}");
         }
+    }
+
+    #[test]
+    fn a_topic_that_is_the_sink_s_is_named_and_one_that_an_event_made_up_is_not() {
+        let detail = |error, constant| match of(error, constant) {
+            Failure::Outcome(Outcome::Retry { why, .. } | Outcome::Reject { why }) => why.detail,
+            other => panic!("{other:?}"),
+        };
+        for error in [Code::UnknownTopicOrPartition, Code::UnknownTopic, Code::TopicAuthorizationFailed] {
+            assert!(detail(error, Some("orders")).starts_with("topic \"orders\": "), "{error}");
+            assert_eq!(detail(error, None), error.to_string());
+        }
+        assert_eq!(detail(Code::NotEnoughReplicas, Some("orders")), Code::NotEnoughReplicas.to_string());
     }
 }

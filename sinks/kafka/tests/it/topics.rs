@@ -12,7 +12,9 @@ async fn a_topic_that_is_missing_is_the_sink_s_fault_where_it_is_the_same_for_al
     let Some((cluster, _turn)) = broker::shared(test).await else { return };
     let open = kit::open(cluster.brokers(), "nobody-made-this", "").await;
     assert_eq!(open.verdicts(kit::events(3)).await, ["retry unknown_topic"; 3]);
-    assert_eq!(open.sink.probe().await.unwrap_err().code, "unknown_topic");
+    let why = open.sink.probe().await.unwrap_err();
+    assert_eq!(why.code, "unknown_topic");
+    assert!(why.detail.contains("\"nobody-made-this\""), "{}", why.detail);
     assert!(!cluster.has("nobody-made-this"), "asking made it");
 }
 
