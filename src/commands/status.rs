@@ -69,6 +69,9 @@ fn print(status: &Status, out: &mut impl Write) -> std::io::Result<()> {
             write!(out, " + {count} {what}")?;
         }
         write!(out, " + {} dropped; breaker {}", sink.dropped, sink.breaker)?;
+        if sink.paused {
+            write!(out, "; PAUSED")?;
+        }
         if sink.pending > 0 {
             write!(out, "; oldest pending {:.1} s", sink.oldest_pending_s)?;
         }

@@ -134,10 +134,7 @@ impl Desk {
     async fn figures(&self, books: &BookSet, book: &SinkBook) -> SinkStatus {
         let (name, Figures { counters, pending }) = (&book.name, figures(&self.journal, book).await);
         let book = &book.book;
-        let oldest = match book.cursor().filter(|_| pending > 0) {
-            Some(cursor) => self.oldest_owed(books, name, cursor).await,
-            None => None,
-        };
+        let oldest = if pending > 0 { self.oldest_pending(books, name, book.cursor()).await } else { None };
         let age = oldest.map_or(0, |time| Timestamp::now().as_microsecond().saturating_sub(time).max(0));
         SinkStatus {
             accepted: counters.accepted,
@@ -152,6 +149,17 @@ impl Desk {
             // Milliseconds are exact enough, and readable.
             oldest_pending_s: (age / 1000) as f64 / 1000.0,
         }
+    }
+
+    /// When the oldest event was accepted of which something is pending: what is parked stands before the cursor.
+    async fn oldest_pending(&self, books: &BookSet, sink: &str, cursor: Option<Position>) -> Option<i64> {
+        // Unknown where the ledger cannot say.
+        let parked = self.ledger.oldest_parked(sink).await.ok().flatten();
+        let owed = match cursor {
+            Some(cursor) => self.oldest_owed(books, sink, cursor).await,
+            None => None,
+        };
+        parked.into_iter().chain(owed).min()
     }
 
     /// When the oldest event behind the cursor that is owed to the sink was accepted; the last one looked at, where none

@@ -169,6 +169,16 @@ impl Ledger {
         self.look(move |connection| connection.query_row(sql, [sink], |row| row.get(0)).map(i64::cast_unsigned)).await
     }
 
+    /// When the oldest event was accepted of which a sink has a delivery parked, microseconds.
+    ///
+    /// # Errors
+    /// It is not open, or cannot be read.
+    pub async fn oldest_parked(&self, sink: &str) -> Result<Option<i64>, JournalError> {
+        let sink = sink.to_owned();
+        let sql = "SELECT min(accepted) FROM held WHERE sink = ?1 AND due IS NOT NULL";
+        self.look(move |connection| connection.query_row(sql, [sink], |row| row.get(0))).await
+    }
+
     /// Replays under way.
     ///
     /// # Errors

@@ -81,6 +81,8 @@ const GIVEN_UP: &str = "CREATE INDEX IF NOT EXISTS held_given_up ON held (last_t
 /// Finds parked deliveries of a key, in order.
 const IN_LINE: &str =
     "CREATE INDEX IF NOT EXISTS held_in_line ON held (sink, key, shard, place) WHERE due IS NOT NULL;";
+/// Finds the oldest of what is parked, for `status`.
+const OLDEST: &str = "CREATE INDEX IF NOT EXISTS held_oldest ON held (sink, accepted) WHERE due IS NOT NULL;";
 
 /// Opens the file or makes it.
 pub fn open(path: &Path) -> Result<(Connection, Opened), LedgerError> {
@@ -179,6 +181,7 @@ fn complete(connection: &mut Connection) -> Result<(), rusqlite::Error> {
     }
     transaction.execute_batch(GIVEN_UP)?;
     transaction.execute_batch(IN_LINE)?;
+    transaction.execute_batch(OLDEST)?;
     transaction.execute_batch(replays::TABLE)?;
     transaction.commit()
 }

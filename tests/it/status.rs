@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::bodies::numbered;
-use crate::harness::{Callback, House, post_all, until};
+use crate::harness::{Callback, House, column, post_all, until};
 
 fn tables(url: &str) -> String {
     format!(
@@ -72,6 +72,27 @@ async fn the_figures_add_up_after_kill_9_and_nothing_owed_is_forgotten() {
     assert_eq!(settled["journal"]["events"], 300);
     assert_eq!(daemon.terminate(), 0);
     assert!(!house.path("data/admin.sock").exists());
+}
+
+/// One delivery alone opens no breaker, and once parked it stands before the cursor.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_delivery_that_fails_on_and_on_is_in_the_log_and_grows_old_in_status() {
+    let callback = Callback::start().await;
+    callback.answer_with(503);
+    let house = House::new(&tables(&callback.url()));
+    let daemon = house.start();
+    post_all(&daemon.url(), [numbered(1)]).await;
+    let parked = || column(&house.path("data/ledger.db"), "SELECT id FROM held WHERE due IS NOT NULL");
+    until("it is parked", || (parked().len() == 1).then_some(())).await;
+    let crm = || status(&house)["sinks"]["crm"].clone();
+    let age = || crm()["oldest_pending_s"].as_f64().unwrap();
+    assert_eq!((&crm()["breaker"], &crm()["pending"]), (&"closed".into(), &1.into()));
+    let first = age();
+    assert!(first > 0.0);
+    until("it grows older", || (age() > first).then_some(())).await;
+    let told = |line: &&str| line.contains("a delivery failed") && line.contains("\"crm\"") && line.contains("503");
+    assert_eq!(daemon.log.text().lines().filter(told).count(), 1, "{}", daemon.log.text());
+    daemon.kill();
 }
 
 #[test]

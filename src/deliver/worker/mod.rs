@@ -33,6 +33,7 @@ use crate::ledger::{Ledger, Room};
 use crate::route::Destination;
 use crate::route::jq::Said;
 use retrying::Fetching;
+use telling::Rarely;
 
 /// Most events between a sink's cursor and its reading place.
 pub const WINDOW_EVENTS: usize = 20_000;
@@ -46,8 +47,6 @@ const READ_PAUSE: Duration = Duration::from_millis(4);
 const READ_RETRY: Duration = Duration::from_secs(1);
 /// Closing a sink takes no longer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// One log line about dead letters in this time; the others are counted in it.
-const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a worker is made from.
 pub struct Spec {
@@ -105,8 +104,8 @@ struct Worker {
     linger_until: Option<Instant>,
     last_probe: Option<Place>,
     last_parked_probe: Option<Place>,
-    last_log: Option<Instant>,
-    unlogged: u64,
+    dead_log: Rarely,
+    failed_log: Rarely,
 }
 
 /// Runs a sink from `cursor` on until `stop` turns true, then finishes or abandons what is under way within `drain`.
@@ -185,8 +184,8 @@ impl Worker {
             linger_until: None,
             last_probe: None,
             last_parked_probe: None,
-            last_log: None,
-            unlogged: 0,
+            dead_log: Rarely::default(),
+            failed_log: Rarely::default(),
         }
     }
 
@@ -321,6 +320,11 @@ impl Worker {
                 let now = Instant::now();
                 let by = Bench { keys: &self.spec.keys, ordered: self.ordered, probe, now };
                 let (verdicts, changes) = verdict::judge(&by, items, slots, &mut self.breaker);
+                for verdict in &verdicts {
+                    if let Verdict::Failed(item, _, why) = verdict {
+                        self.log_failed(&item.delivery.id, why);
+                    }
+                }
                 for change in changes {
                     self.log_change(&change);
                 }

@@ -1,17 +1,22 @@
 //! What the worker gives the ledger to keep, and what it says in the log.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sink_api::Reason;
 use tracing::{info, warn};
 
-use super::{LOG_INTERVAL, Worker};
+use super::Worker;
 use crate::deliver::breaker::Change;
 use crate::deliver::keeping::{self, Kept};
 use crate::deliver::lanes::Item;
 use crate::journal::{Held, Position, Record, Spent};
 use crate::route::Failed;
+
+/// One log line about dead letters in this time; the others are counted in it.
+const DEAD_INTERVAL: Duration = Duration::from_secs(1);
+/// And one about failed deliveries, each of which is tried many times.
+const FAILED_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Worker {
     /// What the ledger is to keep of a delivery; of a dead letter where `due` is `None`.
@@ -53,13 +58,34 @@ impl Worker {
     }
 
     pub(super) fn log_dead(&mut self, id: &str, why: &Reason) {
-        if self.last_log.is_some_and(|last| last.elapsed() < LOG_INTERVAL) {
-            self.unlogged += 1;
-            return;
-        }
-        self.last_log = Some(Instant::now());
-        let others = std::mem::take(&mut self.unlogged);
+        let Some(others) = self.dead_log.turn(DEAD_INTERVAL) else { return };
         warn!(sink = %self.spec.name, id, reason = why.code, detail = %why.detail, others,
             "given up: kept as a dead letter");
+    }
+
+    /// Says that deliveries fail where nothing else would: the breaker stays closed over a few of them.
+    pub(super) fn log_failed(&mut self, id: &str, why: &Reason) {
+        let Some(others) = self.failed_log.turn(FAILED_INTERVAL) else { return };
+        warn!(sink = %self.spec.name, id, reason = why.code, detail = %why.detail, others,
+            "a delivery failed; it is tried again");
+    }
+}
+
+/// Something that happens often and is said rarely.
+#[derive(Debug, Default)]
+pub(super) struct Rarely {
+    last: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Rarely {
+    /// It happened: where it is to be said now, how many times it was not said since the last time.
+    fn turn(&mut self, interval: Duration) -> Option<u64> {
+        if self.last.is_some_and(|last| last.elapsed() < interval) {
+            self.unsaid += 1;
+            return None;
+        }
+        self.last = Some(Instant::now());
+        Some(std::mem::take(&mut self.unsaid))
     }
 }
