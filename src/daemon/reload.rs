@@ -84,6 +84,10 @@ impl World {
         let sources = next.sources.iter().map(|source| (source.name.clone(), source.config.clone())).collect();
         self.front.replace_sources(sources).map_err(|error| unable(&error))?;
 
+        // Under the rules that name them: under the next ones they would pass over what they have not read yet. Replays read
+        // with the sinks' tables: they go on with the new ones.
+        self.replays.halt().await;
+        self.sinks.halt(done.removed.iter().map(|removed| removed.sink.as_str())).await;
         let names = next.sinks.iter().map(|sink| sink.name.clone()).collect();
         let before = self.books.now();
         let books = self.books.follow(&next.rules, names);
@@ -98,10 +102,7 @@ impl World {
                 book.book.begin(state, stood.iter().map(owed).sum());
             }
         }
-        // They read with the sinks' tables: they go on with the new ones.
-        self.replays.halt().await;
-        let gone = done.removed.iter().map(|removed| removed.sink.as_str());
-        self.sinks.halt(gone.chain(done.changed.iter().map(String::as_str))).await;
+        self.sinks.halt(done.changed.iter().map(String::as_str)).await;
         for removed in &mut done.removed {
             journal.release(&removed.sink);
             removed.pending = super::panel::pending(&self.store, &before, &removed.sink).await;
