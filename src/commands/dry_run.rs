@@ -17,7 +17,7 @@ use crate::config;
 use crate::event;
 use crate::journal::{Record, Scanned, scan};
 use crate::registry::KINDS;
-use crate::route::Explanation;
+use crate::route::{self, Explanation};
 
 /// Most examples of each sort.
 const MAX_EXAMPLES: usize = 5;
@@ -76,8 +76,8 @@ pub fn run(file: &Path, rules: &Path, args: &ReplayArgs, out: &mut impl Write) -
             return Err(Failure::Usage(format!("neither config has a sink `{sink}`")));
         }
     }
-    let kind = args.kind.as_deref().map(globset::Glob::new).transpose();
-    let kind = kind.map_err(|error| Failure::Usage(error.to_string()))?.map(|glob| glob.compile_matcher());
+    let kind = args.kind.as_deref().map(route::glob::read).transpose();
+    let kind = kind.map_err(Failure::Usage)?.map(|glob| glob.compile_matcher());
     let micros = |time: Option<Timestamp>, other: i64| time.map_or(other, Timestamp::as_microsecond);
     let span = (micros(args.since, i64::MIN), micros(args.until, i64::MAX));
     let dir = old.journal.dir.as_deref().unwrap_or(&old.data_dir);

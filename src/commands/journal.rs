@@ -16,7 +16,7 @@ use crate::event;
 use crate::journal::lock::Lock;
 use crate::journal::verify::{self, Finding, SegmentStat, Sort, Verified};
 use crate::journal::{Record, scan};
-use crate::route::PayloadView;
+use crate::route::{self, PayloadView};
 
 /// `journal`.
 #[derive(Debug, Subcommand)]
@@ -158,9 +158,8 @@ fn told(one: &Finding) -> String {
 }
 
 fn dump(dirs: &Dirs, args: &DumpArgs, out: &mut impl Write) -> Result<(), Failure> {
-    let kind = args.kind.as_deref().map(globset::Glob::new).transpose();
-    let kind: Option<GlobMatcher> =
-        kind.map_err(|error| Failure::Usage(error.to_string()))?.map(|glob| glob.compile_matcher());
+    let kind = args.kind.as_deref().map(route::glob::read).transpose();
+    let kind: Option<GlobMatcher> = kind.map_err(Failure::Usage)?.map(|glob| glob.compile_matcher());
     let micros = |time: Option<Timestamp>, other: i64| time.map_or(other, Timestamp::as_microsecond);
     let span = (micros(args.since, i64::MIN), micros(args.until, i64::MAX));
     let scanned = scan(&dirs.journal, span, |record: Record, _| -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::GlobMatcher;
 use sink_api::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -15,7 +15,7 @@ use crate::admin::orders::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled
 use crate::deliver::{Feed, Rate, feed, holder};
 use crate::journal::{Journal, Position};
 use crate::ledger::replays::Replay;
-use crate::route::Destination;
+use crate::route::{self, Destination};
 
 /// The feeders at work, by replay and sink.
 #[derive(Default)]
@@ -152,9 +152,8 @@ impl World {
 }
 
 fn glob(pattern: Option<&str>) -> Result<Option<GlobMatcher>, Refusal> {
-    let glob = |pattern: &str| GlobBuilder::new(pattern).literal_separator(false).build();
-    let glob = pattern.map(glob).transpose();
-    glob.map(|glob| glob.map(|glob| glob.compile_matcher())).map_err(|error| Refusal::Question(error.to_string()))
+    let glob = pattern.map(route::glob::read).transpose();
+    glob.map(|glob| glob.map(|glob| glob.compile_matcher())).map_err(Refusal::Question)
 }
 
 fn time(key: &str, text: &str) -> Result<i64, Refusal> {

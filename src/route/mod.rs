@@ -2,7 +2,7 @@
 //! starts and asks worker processes.
 //!
 //! Rooms: [`config`] what was written; [`eval`] the seam behind which conditions and transforms run; [`builtin`] the
-//! transforms that come with the daemon; [`jq`] programs, which run in a process of their own; [`rules`] the compiled rules, `table` their memory by (source, type);
+//! transforms that come with the daemon; [`jq`] programs, which run in a process of their own; [`glob`] globs over types; [`rules`] the compiled rules, `table` their memory by (source, type);
 //! [`router`] one event for one sink; [`mod@explain`] the same with an observer that takes notes;
 //! [`cases`] what `[[tests]]` expect of it.
 //!
@@ -13,6 +13,7 @@ pub mod cases;
 pub mod config;
 pub mod eval;
 pub mod explain;
+pub mod glob;
 pub mod jq;
 pub mod router;
 pub mod rules;

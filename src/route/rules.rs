@@ -8,13 +8,14 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use globset::{GlobBuilder, GlobSet};
+use globset::GlobSet;
 use sink_api::Fault;
 use sink_api::fault::nearest;
 
 use super::builtin;
 use super::config::RouteConfig;
 use super::eval::{Eval, Program};
+use super::glob;
 use super::table::{Row, Table};
 
 /// The source of the daemon's own events: always known, and matched only by routes that name it.
@@ -275,8 +276,7 @@ impl Compiler<'_> {
             );
         }
         for text in globs {
-            // A type is a word, not a path: `*` goes over slashes too.
-            match GlobBuilder::new(text).literal_separator(false).build() {
+            match glob::read(text) {
                 Ok(_) if text.is_empty() => {
                     faults.push(Fault::at_key("match", "key `match`: an empty glob matches no event type"));
                 }
@@ -284,10 +284,7 @@ impl Compiler<'_> {
                     self.set.add(glob);
                     self.globs.push(text.clone());
                 }
-                Err(error) => {
-                    let message = format!("key `match`: `{text}` is not a glob: {}", error.kind());
-                    faults.push(Fault::at_key("match", message));
-                }
+                Err(why) => faults.push(Fault::at_key("match", format!("key `match`: {why}"))),
             }
         }
         start..self.globs.len()

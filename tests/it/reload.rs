@@ -302,3 +302,41 @@ async fn a_paused_sink_keeps_what_it_is_owed_over_a_restart_and_skip_drops_it() 
     assert!(verb(&house, 1, &["sink", "pause", "nothing"]).contains("`crm`"));
     assert_eq!(daemon.terminate(), 0);
 }
+
+/// What reads and drops a program calls itself once a level; a thread without room for that ended the daemon.
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_of_any_depth_are_taken_or_refused_by_the_running_daemon() {
+    let house = House::new(&format!("{}{}", file("a"), route("all", "*", "\"a\"")));
+    let daemon = house.start();
+    let tables = |deep: &str| format!("{}{}{deep}", file("a"), route("all", "*", "\"a\""));
+    let brackets = |n: usize| format!("where = '{}1{}'\n", "(".repeat(n), ")".repeat(n));
+    house.configure(&tables(&brackets(3_000)));
+    verb(&house, 0, &["reload"]);
+    post_all(&daemon.url(), (0..5).map(numbered)).await;
+    until("they run", || (lines_under(&house.path("out"), "a.jsonl").len() == 5).then_some(())).await;
+    house.configure(&tables(&brackets(20_000)));
+    assert!(verb(&house, 78, &["reload"]).contains("operators and brackets"));
+    assert!(verb(&house, 78, &["check"]).contains("operators and brackets"));
+    let braces = "{".repeat(30_000) + &"}".repeat(30_000);
+    house.configure(&format!("{}{}", file("a"), route("all", &braces, "\"a\"")));
+    assert!(verb(&house, 78, &["reload"]).contains("braces in each other"));
+    verb(&house, 2, &["journal", "dump", "--type", &braces]);
+    verb(&house, 1, &["replay", "--since", "1h", "--type", &braces]);
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_waits_for_a_file_keeps_nobody_from_stopping_the_daemon() {
+    let house = House::new(&format!("{}{}", file("a"), route("all", "*", "\"a\"")));
+    let daemon = house.start();
+    let fifo = house.path("key");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let crm = "[sinks.crm]\nkind = \"http\"\nurl = \"http://127.0.0.1:1/\"\nbearer = \"${file:key}\"\n";
+    house.configure(&format!("{crm}{}{}", file("a"), route("all", "*", "\"a\"")));
+    daemon.hang_up();
+    // It can be opened for writing when somebody waits to read it.
+    let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK;
+    let _held = until("the reload waits", || rustix::fs::open(&fifo, flags, rustix::fs::Mode::empty()).ok()).await;
+    post_all(&daemon.url(), (0..5).map(numbered)).await;
+    assert_eq!(daemon.terminate(), 0);
+}

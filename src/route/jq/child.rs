@@ -33,7 +33,9 @@ const MAX_SHOWN: usize = 200;
 pub fn serve() -> io::Result<()> {
     limit();
     let watch = Watch::start()?;
-    answer_all(io::stdin().lock(), io::stdout().lock(), &watch)
+    let runner = thread::Builder::new().name("jq".to_owned()).stack_size(program::STACK);
+    let runner = runner.spawn(move || answer_all(io::stdin().lock(), io::stdout().lock(), &watch))?;
+    runner.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))
 }
 
 /// A second line behind the watcher, for one giant allocation; and no core dump, which would hold a body. Where the system

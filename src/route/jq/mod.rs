@@ -46,15 +46,15 @@ pub struct JqEval;
 
 impl Eval for JqEval {
     fn read_condition(&self, text: &str) -> Result<Program, Fault> {
-        program::read("where", text).map(|_| Program::new(text))
+        program::check("where", text).map(|()| Program::new(text))
     }
 
     fn read_transform(&self, text: &str) -> Result<Program, Fault> {
         if builtin::find(text).is_some() {
             return Ok(Program::new(text));
         }
-        match program::read("transform", text) {
-            Ok(_) => Ok(Program::new(text)),
+        match program::check("transform", text) {
+            Ok(()) => Ok(Program::new(text)),
             Err(fault) => Err(match nearest(text.trim(), BUILTINS.iter().map(|b| b.name)) {
                 Some(name) => fault.help(format!("did you mean `{name}`?")),
                 None => fault,

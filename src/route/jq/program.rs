@@ -16,6 +16,11 @@ use sink_api::{At, Fault};
 
 /// Longest text of a program, in bytes.
 const MAX_TEXT: usize = 64 << 10;
+/// Most operators and brackets of a program. Each may be one level of the calls that read it and run it, and running out of
+/// stack ends the process.
+const MAX_LEVELS: usize = 4_000;
+/// Stack that reading and running takes at most, in bytes: a level was seen to take 2 to 4 KiB.
+pub const STACK: usize = 64 << 20;
 /// Longest message of a failure, in bytes.
 const MAX_MESSAGE: usize = 1_000;
 /// Names of jq that are off, and why.
@@ -144,13 +149,34 @@ static DEFINITIONS: LazyLock<Vec<Def<&'static str>>> = LazyLock::new(|| {
     all.filter(|def| !LEFT_OUT.contains(&def.name)).collect()
 });
 
-/// Compiles a program.
+/// Looks whether a text is a program, on a stack that is large enough for the deepest there may be, whatever thread asks.
+///
+/// # Errors
+/// As [`read`].
+pub fn check(key: &str, text: &str) -> Result<(), Fault> {
+    std::thread::scope(|scope| {
+        let reader = std::thread::Builder::new().name("jq-check".to_owned()).stack_size(STACK);
+        let reader = reader.spawn_scoped(scope, || read(key, text).map(drop));
+        let reader =
+            reader.map_err(|error| Fault::at_key(key, format!("key `{key}`: no thread to read it: {error}")))?;
+        reader.join().unwrap_or_else(|_| Err(unplaced(key)))
+    })
+}
+
+/// Compiles a program. Takes up to [`STACK`].
 ///
 /// # Errors
 /// A fault at the key, with the place in the text.
 pub fn read(key: &str, text: &str) -> Result<Filter, Fault> {
     if text.len() > MAX_TEXT {
         return Err(Fault::at_key(key, format!("key `{key}`: the program is longer than {MAX_TEXT} bytes")));
+    }
+    let levels = levels(text);
+    if levels > MAX_LEVELS {
+        let message =
+            format!("key `{key}`: {levels} operators and brackets, more than a program may have ({MAX_LEVELS})");
+        return Err(Fault::at_key(key, message)
+            .help("a long list of texts fits in one regular expression: `.x | test(\"^(one|two|three)$\")`"));
     }
     let arena = Arena::default();
     let loader = Loader::new(DEFINITIONS.iter().cloned());
@@ -164,6 +190,51 @@ pub fn read(key: &str, text: &str) -> Result<Filter, Fault> {
         let found = errors.into_iter().flat_map(|(file, all)| all.into_iter().map(move |one| (file.code, one))).next();
         found.map_or_else(|| unplaced(key), |(code, (name, what))| undefined(key, code, name, &what))
     })
+}
+
+/// An upper bound of how deep a program's terms stand in each other: what can nest, counted outside strings.
+fn levels(text: &str) -> usize {
+    /// What stands in itself by a word.
+    const WORDS: [&str; 13] =
+        ["and", "or", "as", "if", "elif", "else", "try", "reduce", "foreach", "def", "label", "import", "include"];
+    let mut count = 0;
+    // Of each string around us: brackets open in its interpolation. The innermost is code.
+    let mut around: Vec<usize> = Vec::new();
+    let mut brackets = 0_usize;
+    let mut chars = text.char_indices().peekable();
+    let mut in_string = false;
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '\\' if in_string => {
+                if let Some((_, '(')) = chars.next() {
+                    around.push(std::mem::take(&mut brackets));
+                    in_string = false;
+                    count += 1;
+                }
+            }
+            '"' => in_string = !in_string,
+            _ if in_string => {}
+            '#' => while chars.next_if(|(_, c)| *c != '\n').is_some() {},
+            ')' if brackets == 0 && !around.is_empty() => {
+                brackets = around.pop().unwrap_or_default();
+                in_string = true;
+            }
+            '(' => {
+                brackets += 1;
+                count += 1;
+            }
+            ')' => brackets = brackets.saturating_sub(1),
+            'a'..='z' | 'A'..='Z' | '_' => {
+                while chars.next_if(|(_, c)| c.is_ascii_alphanumeric() || *c == '_').is_some() {}
+                let end = chars.peek().map_or(text.len(), |(at, _)| *at);
+                count += usize::from(text.get(at..end).is_some_and(|word| WORDS.contains(&word)));
+            }
+            ']' | '}' | '.' | '$' | '@' | ';' => {}
+            c if c.is_ascii_punctuation() => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 fn unplaced(key: &str) -> Fault {

@@ -152,3 +152,47 @@ fn a_compiled_program_can_be_asked_again() {
         assert!(got[0].is_err());
     }
 }
+
+/// Programs `n` operators and brackets deep: in brackets, in chains, and in strings.
+fn deep(n: usize) -> Vec<String> {
+    let nested = |open: &str, core: &str, close: &str| open.repeat(n) + core + &close.repeat(n);
+    let mut all = vec![
+        nested("(", "1", ")"),
+        nested("[", "1", "]"),
+        nested("-", "1", ""),
+        nested("try ", "1", ""),
+        nested("\"\\(", "1", ")\""),
+        "{a:".repeat(n / 2) + "1" + &"}".repeat(n / 2),
+        ".a == 1 or ".repeat(n / 3) + "true",
+        "if . then 1 else ".repeat(n / 2) + "1" + &" end".repeat(n / 2),
+    ];
+    all.extend(
+        ["|", ",", "+", "//", "and"].map(|operator| format!("1 {operator} ").repeat(n / operator.len().min(2)) + "1"),
+    );
+    all
+}
+
+#[test]
+fn the_deepest_programs_there_may_be_are_read_and_run_on_the_stack_set_aside_for_them() {
+    for text in deep(4_000) {
+        let start = text.get(..20).unwrap_or_default().to_owned();
+        JqEval.read_condition(&text).unwrap_or_else(|fault| panic!("{start}: {}", fault.message));
+        let run = std::thread::Builder::new().stack_size(program::STACK).spawn(move || condition(&text, "{\"a\":2}"));
+        let said = run.unwrap().join().unwrap();
+        assert!(matches!(said, Answer::Condition(..) | Answer::Failed(..)), "{start}: {said:?}");
+    }
+}
+
+#[test]
+fn programs_that_are_deeper_are_refused_with_a_way_out() {
+    for text in deep(12_000) {
+        let fault = JqEval.read_condition(&text).unwrap_err();
+        let start = text.get(..20).unwrap_or_default();
+        let is_short = text.len() <= 64 << 10;
+        assert!(!is_short || fault.message.contains("operators and brackets"), "{start}: {}", fault.message);
+        assert!(!is_short || fault.help.is_some_and(|help| help.contains("test(")), "{start}");
+    }
+    // What stands in strings and comments nests nothing.
+    let many = (0..4_500).map(|n| format!("{n}|(")).collect::<String>();
+    JqEval.read_condition(&format!(". == \"{many}\" # {many}")).unwrap();
+}
