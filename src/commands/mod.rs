@@ -94,10 +94,14 @@ fn source<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Source, Fail
     }
 }
 
-/// Runs a command's asynchronous part on a small runtime of its own.
+/// Runs a command's asynchronous part on a small runtime of its own. What still blocks when it is through (a database that
+/// hangs) is not waited for.
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Failure::Refused(format!("no runtime: {error}")))?.block_on(work)
+    let runtime = runtime.map_err(|error| Failure::Refused(format!("no runtime: {error}")))?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    done
 }
 
 /// `1 sink`, `2 sinks`.

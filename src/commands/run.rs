@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
@@ -19,6 +20,10 @@ pub enum Cursors {
     /// At what comes next.
     Now,
 }
+
+/// How long calls are waited for that still block when all is done: of a sink whose target hangs, or whose reader is gone.
+/// What they were about is delivered again.
+const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
 /// `run`.
 #[derive(Debug, Args)]
@@ -39,16 +44,18 @@ pub fn run(file: &Path, args: &RunArgs) -> Result<(), Failure> {
     // Before it is read: what changes meanwhile is seen.
     let watch = Watch::new(args.watch.then(|| file.to_owned()));
     let config = config::read(file, KINDS)?;
-    telemetry::init();
+    let _logging = telemetry::init();
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(DaemonError::Runtime)?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let mut signals = Signals::listen().map_err(DaemonError::Runtime)?;
         let asked = Asked { load: loader(file), watch, cursors_now: args.cursors == Some(Cursors::Now) };
         Ok(daemon::run(config, asked, &mut signals).await?)
-    })
+    });
+    runtime.shutdown_timeout(LEFT_BEHIND);
+    ended
 }
 
 /// Reads the config again, and lets its tests judge it.

@@ -72,7 +72,10 @@ secret = "${{INTERAKT_WEBHOOK_SECRET}}"
     /// The same with a command of the test's own.
     pub fn start_as(mut command: Command) -> Daemon {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let log = Log::follow(child.stderr.take().unwrap());
+        let stderr = child.stderr.take().unwrap();
+        // As little as a pipe can hold, so that a test can fill it.
+        let _ = rustix::pipe::fcntl_setpipe_size(&stderr, 1 << 12);
+        let log = Log::follow(stderr);
         let line = log.wait_for(|line| line.contains("\"listening\"")).unwrap_or_else(|| {
             let _ = child.kill();
             panic!("the daemon did not start:\n{}", log.text())
@@ -87,14 +90,36 @@ secret = "${{INTERAKT_WEBHOOK_SECRET}}"
 #[derive(Clone)]
 pub struct Log {
     lines: Arc<Mutex<(VecDeque<String>, bool)>>,
+    reader: Arc<Mutex<Reader>>,
+}
+
+/// What becomes of the log, from the line after the next on.
+#[derive(Clone, Copy)]
+pub enum Reader {
+    /// It is read.
+    Reads,
+    /// Nobody reads it any more, and the pipe fills.
+    Sleeps,
+    /// The pipe is closed.
+    Leaves,
 }
 
 impl Log {
     fn follow(from: impl std::io::Read + Send + 'static) -> Self {
         let lines = Arc::new(Mutex::new((VecDeque::new(), false)));
-        let out = Arc::clone(&lines);
+        let reader = Arc::new(Mutex::new(Reader::Reads));
+        let (out, state) = (Arc::clone(&lines), Arc::clone(&reader));
         std::thread::spawn(move || {
             for line in BufReader::new(from).lines().map_while(Result::ok) {
+                let state = *state.lock().unwrap();
+                match state {
+                    Reader::Reads => {}
+                    // For as long as the test runs.
+                    Reader::Sleeps => loop {
+                        std::thread::park();
+                    },
+                    Reader::Leaves => break,
+                }
                 let mut lines = out.lock().unwrap();
                 if lines.0.len() == 10_000 {
                     lines.0.pop_front();
@@ -103,7 +128,12 @@ impl Log {
             }
             out.lock().unwrap().1 = true;
         });
-        Self { lines }
+        Self { lines, reader }
+    }
+
+    /// What becomes of it from now on.
+    pub fn is_to(&self, be: Reader) {
+        *self.reader.lock().unwrap() = be;
     }
 
     pub fn text(&self) -> String {

@@ -14,6 +14,7 @@
 //! - `sources`: a source of every kind, tokens that leave no trace, retries signed anew
 //! - `status`: the live figures, and that they add up after kill -9
 //! - `dead`: dead letters by the verbs
+//! - `log`: a log that nobody reads, or that cannot be written
 //! - `reload`: a new config in force without a restart; sinks held, let go, moved on
 //! - `replay`: a span of the journal delivered once more, and dry runs
 //! - `journal`: verify, dump, stat and repair
@@ -41,6 +42,7 @@ mod full_disk;
 mod guide;
 mod harness;
 mod journal;
+mod log;
 mod main_job;
 mod nothing_lost;
 mod pipelines;

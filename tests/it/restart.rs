@@ -288,3 +288,18 @@ async fn first_line(mut stream: TcpStream) -> String {
     }
     String::from_utf8_lossy(&bytes).lines().next().unwrap_or_default().to_owned()
 }
+
+/// The call never comes back; the daemon does not wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_hangs_for_ever_does_not_keep_the_daemon_from_ending() {
+    let endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c";
+    let rows = format!(
+        "[sinks.rows]\nkind = \"sqlite\"\ndatabase = \"rows.db\"\ntable = \"rows\"\nsetup = \"{endless}\"\n\
+         [[routes]]\nname = \"rows\"\nmatch = \"*\"\nto = \"rows\"\ntransform = \"api_log\"\n"
+    );
+    let house = House::new(&format!("{ARCHIVE}{rows}"));
+    let daemon = house.start();
+    post_all(&daemon.url(), (0..5).map(numbered)).await;
+    until("five lines", || (lines(&house).len() == 5).then_some(())).await;
+    assert_eq!(daemon.terminate(), 0);
+}
