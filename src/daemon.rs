@@ -25,7 +25,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info};
 
-use crate::admin::Listener;
+use crate::admin::{Listener, Refusal};
 use crate::config::Config;
 use crate::ingress::threads::Threads;
 use crate::ingress::{self, Bound};
@@ -162,12 +162,12 @@ async fn until_stopped(
 ) -> Result<&'static str, DaemonError> {
     loop {
         let World { config, store, sinks, books, .. } = world;
-        tokio::select! {
+        // Who waits for what comes of a reload, where one is asked for.
+        let asked: Option<Option<orders::Reply<_>>> = tokio::select! {
             biased;
             signal = signals.next() => match signal {
                 Told::Stop(name) => return Ok(name),
-                // What came of it is in the log.
-                Told::Reload => drop(world.reload().await),
+                Told::Reload => Some(None),
             },
             started = sinks.keep_trying(config, store, books), if !sinks.is_ready() => {
                 started?;
@@ -175,15 +175,50 @@ async fn until_stopped(
                 if let Err(error) = world.resume_replays().await {
                     error!(%error, "replays wait for the next reload or start");
                 }
+                None
             }
-            () = watch.changed() => drop(world.reload().await),
+            () = watch.changed() => Some(None),
             // The desk holds the other end for as long as this runs.
             Some(order) = inbox.recv() => match order {
-                Order::Sink(ask, act, reply) => drop(reply.send(world.sink(ask, act).await)),
-                Order::Replay(ask, reply) => drop(reply.send(world.replay(ask).await)),
-                Order::CancelReplay(ask, reply) => drop(reply.send(world.cancel_replay(ask).await)),
-                Order::Reload(reply) => drop(reply.send(world.reload().await)),
+                Order::Sink(ask, act, reply) => {
+                    drop(reply.send(world.sink(ask, act).await));
+                    None
+                }
+                Order::Replay(ask, reply) => {
+                    drop(reply.send(world.replay(ask).await));
+                    None
+                }
+                Order::CancelReplay(ask, reply) => {
+                    drop(reply.send(world.cancel_replay(ask).await));
+                    None
+                }
+                Order::Reload(reply) => Some(Some(reply)),
             },
+        };
+        if let Some(reply) = asked {
+            let loaded = match load(world, signals).await {
+                Ok(loaded) => loaded,
+                Err(signal) => return Ok(signal),
+            };
+            // What came of it is in the log, too.
+            let done = world.reload(loaded).await;
+            let _ = reply.map(|reply| reply.send(done));
+        }
+    }
+}
+
+/// Reads the config again, which may take its time; the error is the signal that ends the daemon meanwhile.
+async fn load(world: &World, signals: &mut Signals) -> Result<Result<Config, Refusal>, &'static str> {
+    let mut loading = Box::pin(world.load());
+    loop {
+        tokio::select! {
+            biased;
+            signal = signals.next() => match signal {
+                Told::Stop(name) => return Err(name),
+                // The file may be another one by now.
+                Told::Reload => loading = Box::pin(world.load()),
+            },
+            loaded = &mut loading => return Ok(loaded),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::admin::orders::{
 const QUEUE: usize = 16;
 
 /// Where the answer goes; who asked may be gone.
-type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
+pub(super) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 
 /// One order.
 pub(super) enum Order {

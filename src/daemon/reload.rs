@@ -5,6 +5,7 @@
 //! same goes on untouched, with the new rules for what it has yet to read; one that changed hands over at its cursor.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{error, info, warn};
 
@@ -18,6 +19,9 @@ use crate::config::Config;
 use crate::deliver::{self};
 use crate::ingress::Ingress;
 use crate::journal::{Journal, TypeCount};
+
+/// Reading a config takes no longer, its tests included.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Reads the config again; the error is what there is to say to the user, ready to print. May block.
 pub type Load = Arc<dyn Fn() -> Result<Config, String> + Send + Sync>;
@@ -34,17 +38,35 @@ pub(super) struct World {
 }
 
 impl World {
-    /// Reads the config again and puts it in force.
+    /// Reads the config again. May be dropped, which lets go of what is read.
+    ///
+    /// # Errors
+    /// Why it cannot come into force.
+    pub fn load(&self) -> impl Future<Output = Result<Config, Refusal>> + use<> {
+        let load = Arc::clone(&self.load);
+        let loading = tokio::time::timeout(LOAD_TIMEOUT, tokio::task::spawn_blocking(move || load()));
+        async {
+            match loading.await {
+                Ok(Ok(Ok(config))) => Ok(config),
+                Ok(Ok(Err(faults))) => Err(Refusal::Config(faults)),
+                Ok(Err(panicked)) => Err(Refusal::Unable(panicked.to_string())),
+                Err(_) => Err(Refusal::Unable(format!(
+                    "reading the config and running its tests took longer than {} s: a file it names does not answer, or \
+                     its tests are too many",
+                    LOAD_TIMEOUT.as_secs()
+                ))),
+            }
+        }
+    }
+
+    /// Puts what was read in force.
     ///
     /// # Errors
     /// Why the old one stays in force, whole.
-    pub async fn reload(&mut self) -> Result<ReloadDone, Refusal> {
-        let load = Arc::clone(&self.load);
-        let loaded = tokio::task::spawn_blocking(move || load()).await;
+    pub async fn reload(&mut self, loaded: Result<Config, Refusal>) -> Result<ReloadDone, Refusal> {
         let next = match loaded {
-            Ok(Ok(config)) => self.follow(config).await,
-            Ok(Err(faults)) => Err(Refusal::Config(faults)),
-            Err(panicked) => Err(Refusal::Unable(panicked.to_string())),
+            Ok(config) => self.follow(config).await,
+            Err(refusal) => Err(refusal),
         };
         match &next {
             Ok(done) => info!(?done, "the config was read again and is in force"),
