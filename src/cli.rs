@@ -145,7 +145,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_refused() {
-        for line in [&["send", "x.json", "--type", "t"][..], &["send", "--count", "0"], &["explain"], &["stats"], &[]] {
+        for line in [
+            &["send", "x.json", "--type", "t"][..],
+            &["send", "--count", "0"],
+            &["explain"],
+            &["stats"],
+            &["dead", "list", "--limit", "0"],
+            &[],
+        ] {
             assert!(Cli::try_parse_from(["hookrelay"].iter().chain(line)).is_err(), "{line:?}");
         }
     }

@@ -1,6 +1,7 @@
 //! `hookrelay dead`: what was given up: listed, shown, delivered after all, forgotten.
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use clap::{Args, Subcommand};
@@ -58,7 +59,7 @@ pub struct ListArgs {
     pub which: DeadArgs,
     /// No more than so many
     #[arg(long, value_name = "N")]
-    pub limit: Option<usize>,
+    pub limit: Option<NonZeroUsize>,
 }
 
 /// `dead drop`.
@@ -152,7 +153,7 @@ fn letters(admin: &AdminConfig, mut ask: DeadAsk, limit: usize) -> Result<Vec<De
 }
 
 fn list(admin: &AdminConfig, args: &ListArgs, out: &mut impl Write) -> Result<(), Failure> {
-    let letters = letters(admin, args.which.ask(), args.limit.unwrap_or(usize::MAX).max(1))?;
+    let letters = letters(admin, args.which.ask(), args.limit.map_or(usize::MAX, NonZeroUsize::get))?;
     if args.which.json {
         return json(&letters, out);
     }

@@ -1,5 +1,5 @@
-//! `hookrelay replay --dry-run`: how routing would change under other rules, over a span of the journal. Delivers nothing,
-//! needs no daemon; both rule sets are asked by the same code that delivers.
+//! `hookrelay replay --dry-run`: what a span of the journal comes to by the rules in force, or how that would change under
+//! other ones. Delivers nothing, needs no daemon; rule sets are asked by the same code that delivers.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -12,7 +12,7 @@ use sink_api::Timestamp;
 
 use super::replay::ReplayArgs;
 use super::rules::Rules;
-use super::{Failure, block_on};
+use super::{Failure, block_on, count};
 use crate::config;
 use crate::event;
 use crate::journal::{Record, Scanned, scan};
@@ -65,15 +65,16 @@ struct Report {
     examples: Vec<Example>,
 }
 
-/// Reads the span and says what would change.
+/// Reads the span and says what it comes to, or what would change.
 ///
 /// # Errors
 /// A config with faults, or a journal that cannot be read.
-pub fn run(file: &Path, rules: &Path, args: &ReplayArgs, out: &mut impl Write) -> Result<(), Failure> {
-    let (old, new) = (config::read(file, KINDS)?, config::read(rules, KINDS)?);
+pub fn run(file: &Path, args: &ReplayArgs, out: &mut impl Write) -> Result<(), Failure> {
+    let old = config::read(file, KINDS)?;
+    let new = args.rules.as_deref().map(|rules| config::read(rules, KINDS)).transpose()?;
     for sink in &args.sinks {
-        if !old.sinks.iter().chain(&new.sinks).any(|known| known.name == *sink) {
-            return Err(Failure::Usage(format!("neither config has a sink `{sink}`")));
+        if !old.sinks.iter().chain(new.iter().flat_map(|new| &new.sinks)).any(|known| known.name == *sink) {
+            return Err(Failure::Usage(format!("no config has a sink `{sink}`")));
         }
     }
     let kind = args.kind.as_deref().map(route::glob::read).transpose();
@@ -86,7 +87,7 @@ pub fn run(file: &Path, rules: &Path, args: &ReplayArgs, out: &mut impl Write) -
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes} ({eta} to go)") {
         bar.set_style(style);
     }
-    let (mut before, mut after) = (Rules::new(&old), Rules::new(&new));
+    let (mut before, mut after) = (Rules::new(&old), new.as_ref().map(Rules::new));
     let mut report = Report::default();
     let scanned = scan(dir, span, |record: Record, at: Scanned| -> Result<(), Failure> {
         bar.set_length(at.bytes.1);
@@ -97,8 +98,11 @@ pub fn run(file: &Path, rules: &Path, args: &ReplayArgs, out: &mut impl Write) -
             && args.subject.as_ref().is_none_or(|subject| **subject == *event.subject);
         if is_meant {
             let event = Arc::new(event);
-            let (was, is) = block_on(async { Ok((before.explain(&event).await?, after.explain(&event).await?)) })?;
-            report.note(&was, &is, &args.sinks);
+            let was = block_on(before.explain(&event))?;
+            match &mut after {
+                Some(after) => report.note(&was, &block_on(after.explain(&event))?, &args.sinks),
+                None => report.note(&was, &was, &args.sinks),
+            }
         }
         Ok(())
     })?;
@@ -109,7 +113,10 @@ pub fn run(file: &Path, rules: &Path, args: &ReplayArgs, out: &mut impl Write) -
         writeln!(out)?;
         return Ok(());
     }
-    print(&report, out)?;
+    match new {
+        Some(_) => print(&report, out)?,
+        None => print_alone(&report, out)?,
+    }
     Ok(())
 }
 
@@ -163,11 +170,34 @@ impl Report {
     }
 }
 
-fn print(report: &Report, out: &mut impl Write) -> std::io::Result<()> {
-    writeln!(out, "{} events, {} of them with other deliveries", report.events, report.differing)?;
-    if report.damaged > 0 {
-        writeln!(out, "{} damaged stretches of the journal were passed over", report.damaged)?;
+/// What the rules in force make of the span.
+fn print_alone(report: &Report, out: &mut impl Write) -> std::io::Result<()> {
+    writeln!(out, "{} of this span", counted(report.events, "event"))?;
+    print_damage(report, out)?;
+    for (kind, sinks) in &report.changes {
+        for (sink, change) in sinks {
+            let deliveries = if change.before == 1 { "delivery" } else { "deliveries" };
+            writeln!(out, "{} -> {sink}: {} {deliveries}", kind.escape_default(), change.before)?;
+        }
     }
+    Ok(())
+}
+
+fn print_damage(report: &Report, out: &mut impl Write) -> std::io::Result<()> {
+    match report.damaged {
+        0 => Ok(()),
+        damaged => writeln!(out, "{damaged} damaged stretches of the journal were passed over"),
+    }
+}
+
+/// As `count`, of as many as a journal can hold.
+fn counted(n: u64, what: &str) -> String {
+    count(usize::try_from(n).unwrap_or(usize::MAX), what)
+}
+
+fn print(report: &Report, out: &mut impl Write) -> std::io::Result<()> {
+    writeln!(out, "{}, {} of them with other deliveries", counted(report.events, "event"), report.differing)?;
+    print_damage(report, out)?;
     for (kind, sinks) in &report.changes {
         for (sink, change) in sinks {
             let Change { before, after, gained, lost, changed } = change;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::{Failure, block_on};
+use super::{Failure, block_on, count};
 use crate::admin::client::{self, AskError};
 use crate::admin::orders::ReloadDone;
 use crate::config;
@@ -38,7 +38,7 @@ pub fn run(file: &Path, args: &ReloadArgs, out: &mut impl Write) -> Result<(), F
         Ok(done) => done,
         Err(AskError::Refused { status: 422, why, .. }) => {
             // Nobody is left to tell where standard error is gone.
-            let _ = writeln!(std::io::stderr(), "{}", why.trim_end());
+            let _ = writeln!(std::io::stderr(), "{}\nrefused: the config in force stays", why.trim_end());
             return Err(Failure::ConfigTold);
         }
         Err(error) => return Err(error.into()),
@@ -48,7 +48,7 @@ pub fn run(file: &Path, args: &ReloadArgs, out: &mut impl Write) -> Result<(), F
         writeln!(out)?;
         return Ok(());
     }
-    writeln!(out, "in force: {} sources, {} routes", done.sources, done.routes)?;
+    writeln!(out, "in force: {}, {}", count(done.sources, "source"), count(done.routes, "route"))?;
     for (what, names) in [("added", &done.added), ("changed", &done.changed)] {
         for name in names {
             writeln!(out, "sink {name}: {what}")?;

@@ -38,8 +38,8 @@ pub struct ReplayArgs {
     /// So many deliveries in a span of time: 300/min
     #[arg(long)]
     pub rate: Option<String>,
-    /// Delivers nothing: shows how routing would change under other rules
-    #[arg(long, requires = "rules")]
+    /// Delivers nothing: shows what would be delivered, or with --rules how that would change
+    #[arg(long, conflicts_with_all = ["list", "cancel"])]
     pub dry_run: bool,
     /// The config with the other rules
     #[arg(long, value_name = "FILE", requires = "dry_run")]
@@ -68,6 +68,7 @@ is passed by. It waits for the end (Ctrl-C leaves the replay under way); a resta
 Examples:
   hookrelay replay --since 1h --sink crm
   hookrelay replay --since 2026-01-31T12:00:00Z --until 2026-01-31T13:00:00Z --type 'message_*' --rate 300/min
+  hookrelay replay --since 1h --sink crm --dry-run
   hookrelay replay --since 7d --dry-run --rules new.toml
   hookrelay replay --list
 
@@ -78,8 +79,8 @@ Exit codes: 0 done, 1 refused, 69 no daemon answers, 78 the config has faults, o
 /// # Errors
 /// No daemon answers, it refuses, or a config has faults.
 pub fn run(file: &Path, args: &ReplayArgs, out: &mut impl Write) -> Result<(), Failure> {
-    if let (true, Some(rules)) = (args.dry_run, &args.rules) {
-        return dry_run::run(file, rules, args, out);
+    if args.dry_run {
+        return dry_run::run(file, args, out);
     }
     let admin = config::read_admin(file)?;
     if args.list {
@@ -108,7 +109,7 @@ pub fn run(file: &Path, args: &ReplayArgs, out: &mut impl Write) -> Result<(), F
         follow(&admin, &begun)?;
     }
     let what = if args.detach { "is under way" } else { "is complete" };
-    let text = format!("replay {} {what}: {} events, for {}", begun.id, begun.events, begun.sinks.join(", "));
+    let text = format!("replay {} {what}: {} events looked at, for {}", begun.id, begun.events, begun.sinks.join(", "));
     told(args.json, &begun, &text, out)
 }
 

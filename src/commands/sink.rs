@@ -75,7 +75,10 @@ pub fn run(file: &Path, verb: &SinkVerb, out: &mut impl Write) -> Result<(), Fai
     }
     let state = if done.paused { "paused" } else { "running" };
     match verb {
-        SinkVerb::Skip(_) => writeln!(out, "sink {}: {} deliveries dropped; {state}", args.name, done.dropped)?,
+        SinkVerb::Skip(_) => {
+            let what = if done.dropped == 1 { "delivery" } else { "deliveries" };
+            writeln!(out, "sink {}: {} {what} dropped; {state}", args.name, done.dropped)?;
+        }
         _ => writeln!(out, "sink {}: {state}", args.name)?,
     }
     Ok(())

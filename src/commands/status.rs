@@ -55,7 +55,8 @@ fn print(status: &Status, out: &mut impl Write) -> std::io::Result<()> {
     let journal = &status.journal;
     writeln!(out, "{}", if status.ready { "ready" } else { "not ready: webhooks are refused" })?;
     let since = journal.oldest_time.as_deref().map(|time| format!(", since {time}")).unwrap_or_default();
-    writeln!(out, "journal: {} events, {} bytes{since}", journal.events, journal.bytes)?;
+    let events = if journal.events == 1 { "event" } else { "events" };
+    writeln!(out, "journal: {} {events}, {} bytes{since}", journal.events, journal.bytes)?;
     if journal.at_risk > 0 {
         writeln!(out, "AT RISK: {} bytes wait in memory, the disk cannot be written", journal.at_risk)?;
     }

@@ -69,7 +69,18 @@ impl World {
             Err(refusal) => Err(refusal),
         };
         match &next {
-            Ok(done) => info!(?done, "the config was read again and is in force"),
+            Ok(done) => {
+                let removed = done.removed.iter().map(|removed| removed.sink.as_str()).collect::<Vec<_>>().join(" ");
+                let (added, changed) = (done.added.join(" "), done.changed.join(" "));
+                info!(
+                    added,
+                    changed,
+                    removed,
+                    sources = done.sources,
+                    routes = done.routes,
+                    "the config was read again and is in force"
+                );
+            }
             Err(why) => error!(%why, "the config was read again and refused: the old one stays in force"),
         }
         next

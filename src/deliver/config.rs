@@ -29,7 +29,11 @@ pub enum Ordering {
 
 /// `batch = { … }`; what is unset is the kind's default.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a table such as { max_events = 500, max_bytes = \"1MiB\", linger = \"5ms\" }"
+)]
 pub struct BatchKeys {
     /// Most deliveries.
     pub max_events: Option<usize>,
@@ -41,7 +45,11 @@ pub struct BatchKeys {
 
 /// `retry = { … }`.
 #[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a table such as { initial = \"500ms\", max = \"5m\", deadline = \"24h\" }"
+)]
 pub struct RetryKeys {
     /// First wait, before jitter.
     pub initial: Period,
@@ -61,7 +69,7 @@ impl Default for RetryKeys {
 
 /// `breaker = { … }`.
 #[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table such as { probe = \"1s\", probe_max = \"30s\" }")]
 pub struct BreakerKeys {
     /// First wait before a probe.
     pub probe: Period,

@@ -40,7 +40,7 @@ pub struct Case {
 
 /// A delivery that is expected; what is not said may be anything.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as { sink = \"crm\", payload = { status = \"Failed\" } }")]
 pub struct Wanted {
     /// Its sink.
     pub sink: String,

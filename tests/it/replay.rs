@@ -152,6 +152,10 @@ async fn a_dry_run_counts_what_other_rules_would_change_and_delivers_nothing() {
     assert_eq!((&lost["id"], &lost["subject"]), (&ids[2].as_str().into(), &"m-2".into()));
     let said = verb(&house, 0, &args);
     assert!(said.contains("message_api_read -> crm: 10 before, 0 after: 0 gained, 10 lost"), "{said}");
+    let alone = verb(&house, 0, &args[..4]);
+    assert!(alone.starts_with("30 events of this span\n"), "{alone}");
+    assert!(alone.contains("message_api_read -> crm: 10 deliveries\n"), "{alone}");
+    assert_eq!(json(&house, &args[..4])["changes"]["message_api_read"]["crm"], wanted(10, 10, 0, 0));
     assert_eq!(figures(&house), [30, 30, 0]);
     assert_eq!(daemon.terminate(), 0);
     assert_eq!(json(&house, &args)["events"], 30, "without a daemon, too");

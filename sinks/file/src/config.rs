@@ -42,7 +42,7 @@ pub struct FileConfig {
 
 /// When a file is put aside.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as { size = \"100MiB\", every = \"1d\", compress = \"zstd\" }")]
 pub struct Rotate {
     /// Before it would grow beyond this.
     pub size: Option<Size>,

@@ -90,14 +90,14 @@ pub enum Format {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as { user = \"hookrelay\", password = \"${PASSWORD}\" }")]
 struct Basic {
     user: Secret,
     password: Secret,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as { standard_webhooks = \"${SECRET}\" }")]
 struct Sign {
     standard_webhooks: Secret,
 }

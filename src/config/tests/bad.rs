@@ -222,6 +222,19 @@ const BAD: &[Bad] = &[
         "[sinks.a]\nkind = \"file\"\npath = \"x/{type}\"\n[sinks.a.rotate]\nsize = \"1MiB\"\ncompress = \"gzip\"\n",
         &["7:12: error: [sinks.a] `rotate.compress`: unknown value `gzip`"],
     ),
+    // a table where something else stands
+    Bad(
+        "[sinks.a]\nkind = \"http\"\nurl = \"http://x/\"\nretry = \"5m\"\nbatch = 9\nbreaker = true\nsign = \"s\"\nbasic = \"u:p\"\n\
+         [sinks.b]\nkind = \"file\"\npath = \"x\"\nrotate = \"1d\"\n",
+        &[
+            "5:9: error: [sinks.a] `retry`: invalid type: string \"5m\", expected a table such as { initial = ",
+            "6:9: error: [sinks.a] `batch`: invalid type: integer `9`, expected a table such as { max_events = ",
+            "7:11: error: [sinks.a] `breaker`: invalid type: boolean `true`, expected a table such as { probe = ",
+            "8:8: error: [sinks.a] `sign`: invalid type: string \"***\", expected a table such as { standard_webhooks = ",
+            "9:9: error: [sinks.a] `basic`: invalid type: string \"***\", expected a table such as { user = ",
+            "13:10: error: [sinks.b] `rotate`: invalid type: string \"1d\", expected a table such as { size = ",
+        ],
+    ),
     // many faults of one table, at any depth
     Bad(
         "[server]\nlisten = [1, \"127.0.0.1:0\", true]\nmax_bdy = 1\nheader_timeout = 10\ntrusted_proxies = [\"x\", \"::1\", 3]\n",
