@@ -16,16 +16,17 @@ mod reload;
 mod replays;
 mod sinks;
 mod store;
+mod until;
 mod watching;
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tracing::{error, info};
 
-use crate::admin::{Listener, Refusal};
+use crate::admin::Listener;
 use crate::config::Config;
 use crate::ingress::threads::Threads;
 use crate::ingress::{self, Bound};
@@ -33,16 +34,17 @@ use crate::journal::lock::Lock;
 use crate::journal::{Journal, JournalError, disk};
 use crate::ledger::LedgerError;
 use crate::route::Unmatched;
-use crate::shutdown::{Signals, Told};
+use crate::shutdown::Signals;
 use books::Books;
 use folder::make_folder;
-use orders::{Order, Orders};
+use orders::Orders;
 use panel::Desk;
 pub use reload::Load;
 use reload::World;
 use replays::Replays;
 use sinks::Sinks;
 use store::Store;
+use until::until_stopped;
 pub use watching::Watch;
 
 /// Why the daemon did not start, or did not end well.
@@ -151,74 +153,4 @@ pub async fn run(config: Config, asked: Asked, signals: &mut Signals) -> Result<
     ended?;
     info!("stopped");
     Ok(())
-}
-
-/// Waits for the end, and for the sinks where they have not started yet; meanwhile it does what it is told.
-async fn until_stopped(
-    world: &mut World,
-    signals: &mut Signals,
-    mut watch: Watch,
-    mut inbox: mpsc::Receiver<Order>,
-) -> Result<&'static str, DaemonError> {
-    loop {
-        let World { config, store, sinks, books, .. } = world;
-        // Who waits for what comes of a reload, where one is asked for.
-        let asked: Option<Option<orders::Reply<_>>> = tokio::select! {
-            biased;
-            signal = signals.next() => match signal {
-                Told::Stop(name) => return Ok(name),
-                Told::Reload => Some(None),
-            },
-            started = sinks.keep_trying(config, store, books), if !sinks.is_ready() => {
-                started?;
-                info!(sources = config.sources.len(), sinks = config.sinks.len(), "ready");
-                if let Err(error) = world.resume_replays().await {
-                    error!(%error, "replays wait for the next reload or start");
-                }
-                None
-            }
-            () = watch.changed() => Some(None),
-            // The desk holds the other end for as long as this runs.
-            Some(order) = inbox.recv() => match order {
-                Order::Sink(ask, act, reply) => {
-                    drop(reply.send(world.sink(ask, act).await));
-                    None
-                }
-                Order::Replay(ask, reply) => {
-                    drop(reply.send(world.replay(ask).await));
-                    None
-                }
-                Order::CancelReplay(ask, reply) => {
-                    drop(reply.send(world.cancel_replay(ask).await));
-                    None
-                }
-                Order::Reload(reply) => Some(Some(reply)),
-            },
-        };
-        if let Some(reply) = asked {
-            let loaded = match load(world, signals).await {
-                Ok(loaded) => loaded,
-                Err(signal) => return Ok(signal),
-            };
-            // What came of it is in the log, too.
-            let done = world.reload(loaded).await;
-            let _ = reply.map(|reply| reply.send(done));
-        }
-    }
-}
-
-/// Reads the config again, which may take its time; the error is the signal that ends the daemon meanwhile.
-async fn load(world: &World, signals: &mut Signals) -> Result<Result<Config, Refusal>, &'static str> {
-    let mut loading = Box::pin(world.load());
-    loop {
-        tokio::select! {
-            biased;
-            signal = signals.next() => match signal {
-                Told::Stop(name) => return Err(name),
-                // The file may be another one by now.
-                Told::Reload => loading = Box::pin(world.load()),
-            },
-            loaded = &mut loading => return Ok(loaded),
-        }
-    }
 }
