@@ -112,6 +112,10 @@ impl Filler<'_, '_> {
         if let Some(path) = inside.strip_prefix("file:") {
             return self.file(path);
         }
+        if inside.contains("${") {
+            let help = "write the default out, or set the variable".to_owned();
+            return Err((format!("`${{{inside}}}`: a default cannot hold another `${{…}}`"), Some(help)));
+        }
         let (name, default) = match inside.split_once(":-") {
             Some((name, default)) => (name, Some(default)),
             None => (inside, None),

@@ -20,7 +20,10 @@ pub fn check_server(server: &ServerConfig) -> Vec<Fault> {
         }
     };
     demand(!server.listen.is_empty(), "listen", "listen names no address");
-    for address in &server.listen {
+    for (nth, address) in server.listen.iter().enumerate() {
+        // Of free ports there is more than one.
+        let is_new = address.ends_with(":0") || !server.listen.iter().take(nth).any(|earlier| earlier == address);
+        demand(is_new, "listen", &format!("listen address `{address}` stands there twice"));
         if let Err(why) = listener::split(address) {
             demand(false, "listen", &format!("listen address `{address}`: {why}"));
         }

@@ -42,7 +42,11 @@ impl Visitor<'_> for SizeVisitor {
     fn visit_str<E: Error>(self, text: &str) -> Result<Size, E> {
         let size: bytesize::ByteSize =
             text.trim().parse().map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))?;
-        Ok(Size(size.as_u64()))
+        // What does not fit would be the most there is, which nobody means who writes a bound.
+        match size.as_u64() {
+            bytes if i64::try_from(bytes).is_ok() => Ok(Size(bytes)),
+            _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &"a size below 8 EiB")),
+        }
     }
 }
 

@@ -222,6 +222,16 @@ const BAD: &[Bad] = &[
         "[sinks.a]\nkind = \"file\"\npath = \"x/{type}\"\n[sinks.a.rotate]\nsize = \"1MiB\"\ncompress = \"gzip\"\n",
         &["7:12: error: [sinks.a] `rotate.compress`: unknown value `gzip`"],
     ),
+    // what would otherwise be found out at run time
+    Bad(
+        "[server]\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:1\"]\n[journal]\nmin_free = \"999999999999GiB\"\n\
+         [sources.b]\nkind = \"interakt\"\npath = \"/b\"\nsecret = \"${NOPE:-${E}}\"\n",
+        &[
+            "listen address `127.0.0.1:1` stands there twice",
+            "5:12: error: [journal] `min_free`: invalid value: string \"999999999999GiB\", expected a size below 8 EiB",
+            "9:10: error: [sources.b] `${NOPE:-${E}`: a default cannot hold another `${…}`",
+        ],
+    ),
     // a table where something else stands
     Bad(
         "[sinks.a]\nkind = \"http\"\nurl = \"http://x/\"\nretry = \"5m\"\nbatch = 9\nbreaker = true\nsign = \"s\"\nbasic = \"u:p\"\n\
