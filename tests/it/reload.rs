@@ -319,7 +319,7 @@ async fn rules_of_any_depth_are_taken_or_refused_by_the_running_daemon() {
     assert!(verb(&house, 78, &["check"]).contains("operators and brackets"));
     let braces = "{".repeat(30_000) + &"}".repeat(30_000);
     house.configure(&format!("{}{}", file("a"), route("all", &braces, "\"a\"")));
-    assert!(verb(&house, 78, &["reload"]).contains("braces in each other"));
+    assert!(verb(&house, 78, &["reload"]).contains("more than 64 braces"));
     verb(&house, 2, &["journal", "dump", "--type", &braces]);
     verb(&house, 1, &["replay", "--since", "1h", "--type", &braces]);
     assert_eq!(daemon.terminate(), 0);
@@ -337,6 +337,34 @@ async fn a_reload_that_waits_for_a_file_keeps_nobody_from_stopping_the_daemon() 
     // It can be opened for writing when somebody waits to read it.
     let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK;
     let _held = until("the reload waits", || rustix::fs::open(&fifo, flags, rustix::fs::Mode::empty()).ok()).await;
-    post_all(&daemon.url(), (0..5).map(numbered)).await;
+    let threads = || std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap().count();
+    let before = threads();
+    for n in 0..100 {
+        daemon.hang_up();
+        // Each is seen: an answer comes after it.
+        post_all(&daemon.url(), [numbered(n)]).await;
+    }
+    assert!(threads() < before + 20, "{before}, then {}: further signals wait for the reading under way", threads());
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_reloads_asked_for_in_quick_succession_the_last_config_comes_into_force() {
+    let all = route("all", "*", "\"a\"");
+    let tests: String = (0..20)
+        .map(|n| format!("[[tests]]\nname = \"{n}\"\nbody = '{{\"type\":\"t\",\"a\":1}}'\nsource = \"interakt\"\nsinks = [\"a\"]\n"))
+        .collect();
+    let slow = format!("{}where = '.a == 1'\n{tests}", all);
+    let house = House::new(&format!("{}{slow}", file("a")));
+    let daemon = house.start();
+    for round in 0..10 {
+        let last = format!("last{round}");
+        for _ in 0..5 {
+            daemon.hang_up();
+        }
+        house.configure(&format!("{}{}{slow}", file("a"), file(&last)));
+        daemon.hang_up();
+        until("the last is in force", || json(&house, &["status"])["sinks"].get(&last).cloned()).await;
+    }
     assert_eq!(daemon.terminate(), 0);
 }

@@ -4,6 +4,8 @@
 //! `debug`, `stderr`, `halt`. `now` is the event's time.
 
 use std::collections::HashSet;
+use std::iter::Peekable;
+use std::str::CharIndices;
 use std::sync::LazyLock;
 
 use jaq_core::load::parse::Def;
@@ -202,7 +204,7 @@ fn levels(text: &str) -> usize {
     let mut around: Vec<usize> = Vec::new();
     let mut brackets = 0_usize;
     let mut chars = text.char_indices().peekable();
-    let mut in_string = false;
+    let (mut in_string, mut last) = (false, None);
     while let Some((at, c)) = chars.next() {
         match c {
             '\\' if in_string => {
@@ -214,7 +216,7 @@ fn levels(text: &str) -> usize {
             }
             '"' => in_string = !in_string,
             _ if in_string => {}
-            '#' => while chars.next_if(|(_, c)| *c != '\n').is_some() {},
+            '#' => skip_comment(&mut chars),
             ')' if brackets == 0 && !around.is_empty() => {
                 brackets = around.pop().unwrap_or_default();
                 in_string = true;
@@ -229,12 +231,42 @@ fn levels(text: &str) -> usize {
                 let end = chars.peek().map_or(text.len(), |(at, _)| *at);
                 count += usize::from(text.get(at..end).is_some_and(|word| WORDS.contains(&word)));
             }
-            ']' | '}' | '.' | '$' | '@' | ';' => {}
+            ']' | '}' | '.' | '$' | '@' | ';' | ':' => {}
+            // Of an operator of two signs.
+            '=' if last.is_some_and(|c| "=!<>|+-*/%".contains(c)) => {}
             c if c.is_ascii_punctuation() => count += 1,
             _ => {}
         }
+        last = Some(c);
     }
-    count
+    // What is a string to whom is the library's to say: brackets in each other count wherever they stand.
+    count.max(deepest_bracket(text))
+}
+
+/// To the end of the line; a backslash there takes the next line along, as jaq has it.
+fn skip_comment(chars: &mut Peekable<CharIndices<'_>>) {
+    let mut backslashes = 0;
+    while let Some((_, c)) = chars.next_if(|(_, c)| *c != '\n' || backslashes % 2 == 1) {
+        match c {
+            '\\' => backslashes += 1,
+            '\r' => {}
+            _ => backslashes = 0,
+        }
+    }
+}
+
+/// How many brackets are open at once, at most.
+fn deepest_bracket(text: &str) -> usize {
+    let (mut open, mut most) = (0_usize, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'(' | b'[' | b'{' => open += 1,
+            b')' | b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(open);
+    }
+    most
 }
 
 fn unplaced(key: &str) -> Fault {

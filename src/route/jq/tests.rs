@@ -192,7 +192,18 @@ fn programs_that_are_deeper_are_refused_with_a_way_out() {
         assert!(!is_short || fault.message.contains("operators and brackets"), "{start}: {}", fault.message);
         assert!(!is_short || fault.help.is_some_and(|help| help.contains("test(")), "{start}");
     }
+    // jaq takes the line behind such a comment for a comment, too: the quote begins no string.
+    for (comment, fits) in [("# \\\n\"\n", 3_900), ("# \\\\\n", 3_900), ("# \\\r\n\"\n", 3_900)] {
+        for (n, taken) in [(fits, true), (30_000, false)] {
+            let text = format!("1 {comment}| {}1{}", "(".repeat(n), ")".repeat(n));
+            assert_eq!(JqEval.read_condition(&text).is_ok(), taken, "{comment:?}, {n}");
+        }
+    }
+    // A table of texts, and a list of conditions, as people write them.
+    let table: String = (0..3_000).map(|n| format!("\"k{n}\":\"v\",")).collect();
+    JqEval.read_transform(&format!("{{{table}}}[.a]")).unwrap();
+    JqEval.read_condition(&(".a == \"x\" or ".repeat(1_900) + "false")).unwrap();
     // What stands in strings and comments nests nothing.
-    let many = (0..4_500).map(|n| format!("{n}|(")).collect::<String>();
+    let many = (0..3_600).map(|n| format!("{n}|()")).collect::<String>();
     JqEval.read_condition(&format!(". == \"{many}\" # {many}")).unwrap();
 }
