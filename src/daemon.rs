@@ -127,7 +127,8 @@ pub async fn run(config: Config, asked: Asked, signals: &mut Signals) -> Result<
     // Without it webhooks are taken all the same: a disk without room for a socket must not refuse them.
     let admin = Listener::start(&config.admin, desk.clone()).inspect_err(|error| error!(%error, "no live verbs")).ok();
 
-    let mut world = World { config, store, sinks, replays: Replays::default(), books, front, load };
+    let mut world =
+        World { config, store, sinks, replays: Replays::default(), books, front, load, loads: Arc::default() };
     let ended = until_stopped(&mut world, signals, watch, inbox).await;
     let World { store, mut sinks, mut replays, .. } = world;
     match &ended {

@@ -23,6 +23,9 @@ use crate::journal::{Journal, TypeCount};
 /// Reading a config takes no longer, its tests included.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Most readings that hang at once: what blocks cannot be ended, only left behind.
+const MAX_LOADS: usize = 8;
+
 /// Reads the config again; the error is what there is to say to the user, ready to print. May block.
 pub type Load = Arc<dyn Fn() -> Result<Config, String> + Send + Sync>;
 
@@ -35,27 +38,34 @@ pub(super) struct World {
     pub books: Arc<Books>,
     pub front: Arc<Ingress>,
     pub load: Load,
+    /// Held by every reading that has not come back.
+    pub loads: Arc<()>,
 }
 
 impl World {
-    /// Reads the config again. May be dropped, which lets go of what is read.
+    /// Reads the config again, within [`LOAD_TIMEOUT`]. May be dropped, which lets go of what is read.
     ///
     /// # Errors
     /// Why it cannot come into force.
-    pub fn load(&self) -> impl Future<Output = Result<Config, Refusal>> + use<> {
-        let load = Arc::clone(&self.load);
-        let loading = tokio::time::timeout(LOAD_TIMEOUT, tokio::task::spawn_blocking(move || load()));
-        async {
-            match loading.await {
-                Ok(Ok(Ok(config))) => Ok(config),
-                Ok(Ok(Err(faults))) => Err(Refusal::Config(faults)),
-                Ok(Err(panicked)) => Err(Refusal::Unable(panicked.to_string())),
-                Err(_) => Err(Refusal::Unable(format!(
-                    "reading the config and running its tests took longer than {} s: a file it names does not answer, or \
-                     its tests are too many",
-                    LOAD_TIMEOUT.as_secs()
-                ))),
-            }
+    pub async fn load(&self) -> Result<Config, Refusal> {
+        if Arc::strong_count(&self.loads) > MAX_LOADS {
+            let why = format!("{MAX_LOADS} earlier readings of the config hang: a file it names does not answer");
+            return Err(Refusal::Unable(why));
+        }
+        let (load, under_way) = (Arc::clone(&self.load), Arc::clone(&self.loads));
+        let loading = tokio::task::spawn_blocking(move || {
+            let _under_way = under_way;
+            load()
+        });
+        match tokio::time::timeout(LOAD_TIMEOUT, loading).await {
+            Ok(Ok(Ok(config))) => Ok(config),
+            Ok(Ok(Err(faults))) => Err(Refusal::Config(faults)),
+            Ok(Err(panicked)) => Err(Refusal::Unable(panicked.to_string())),
+            Err(_) => Err(Refusal::Unable(format!(
+                "reading the config and running its tests took longer than {} s: a file it names does not answer, or its \
+                 tests are too many",
+                LOAD_TIMEOUT.as_secs()
+            ))),
         }
     }
 

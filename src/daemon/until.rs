@@ -1,6 +1,8 @@
 //! What the daemon does from the start of its sinks to the signal that ends it: one thing after the other, of what signals
 //! and the admin listener tell it.
 
+use std::pin::pin;
+
 use tokio::sync::mpsc;
 use tracing::{error, info};
 
@@ -54,30 +56,36 @@ pub(super) async fn until_stopped(
                 Order::Reload(reply) => Some(Some(reply)),
             },
         };
-        if let Some(reply) = asked {
-            let loaded = match load(world, signals).await {
-                Ok(loaded) => loaded,
-                Err(signal) => return Ok(signal),
-            };
-            // What came of it is in the log, too.
-            let done = world.reload(loaded).await;
-            let _ = reply.map(|reply| reply.send(done));
+        if let Some(mut reply) = asked {
+            loop {
+                let (loaded, again) = match load(world, signals).await {
+                    Ok(loaded) => loaded,
+                    Err(signal) => return Ok(signal),
+                };
+                // What came of it is in the log, too.
+                let done = world.reload(loaded).await;
+                let _ = reply.take().map(|reply| reply.send(done));
+                if !again {
+                    break;
+                }
+            }
         }
     }
 }
 
-/// Reads the config again, which may take its time; the error is the signal that ends the daemon meanwhile.
-async fn load(world: &World, signals: &mut Signals) -> Result<Result<Config, Refusal>, &'static str> {
-    let mut loading = Box::pin(world.load());
+/// Reads the config, which may take its time, and says whether it is to be read again: it may have changed meanwhile. The
+/// error is the signal that ends the daemon meanwhile.
+async fn load(world: &World, signals: &mut Signals) -> Result<(Result<Config, Refusal>, bool), &'static str> {
+    let mut loading = pin!(world.load());
+    let mut again = false;
     loop {
         tokio::select! {
             biased;
             signal = signals.next() => match signal {
                 Told::Stop(name) => return Err(name),
-                // The file may be another one by now.
-                Told::Reload => loading = Box::pin(world.load()),
+                Told::Reload => again = true,
             },
-            loaded = &mut loading => return Ok(loaded),
+            loaded = &mut loading => return Ok((loaded, again)),
         }
     }
 }
