@@ -134,15 +134,17 @@ impl World {
         let names = next.sinks.iter().map(|sink| sink.name.clone()).collect();
         let before = self.books.now();
         let books = self.books.follow(&next.rules, names);
-        self.sinks.follow(&next.rules, journal.end());
+        // What stands before is counted from the journal, what comes from here on by these books.
+        let from = journal.end();
+        self.sinks.follow(&next.rules, from);
         self.config = next;
         for (name, cursor) in done.added.iter().zip(firsts) {
             journal.hold(name, cursor);
             let state = journal.load(name).await.ok().flatten();
-            let stood = journal.owed(cursor, journal.end()).await.unwrap_or_default();
+            let stood = journal.owed(cursor, from).await.unwrap_or_default();
             let owed = |c: &TypeCount| c.events * u64::from(books.rules.owed(name, &c.source, &c.kind));
             if let Some(book) = books.of(name) {
-                book.book.begin(state, stood.iter().map(owed).sum());
+                book.book.begin(state, stood.iter().map(owed).sum(), from);
             }
         }
         self.sinks.halt(done.changed.iter().map(String::as_str)).await;

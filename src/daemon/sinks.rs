@@ -104,7 +104,7 @@ impl Sinks {
             let owed = |c: &TypeCount| c.events * u64::from(config.rules.owed(&sink.name, &c.source, &c.kind));
             let owed: u64 = stood.iter().map(owed).sum();
             info!(sink = %sink.name, from = cursor.offset, owed, "goes on");
-            book.begin(state, owed);
+            book.begin(state, owed, store.begun);
             let runs = sink.keys.enabled && !store.ledger.is_paused(&sink.name).await?;
             ready.push((sink, cursor, runs.then(|| spec(config, sink, book, store)).transpose()?));
         }

@@ -36,6 +36,8 @@ struct Start {
     owed: u64,
     /// Its state as last seen in the ledger.
     last: Option<SinkState>,
+    /// What stands before was in `owed`, by the rules that were in force there.
+    counted: Option<Position>,
 }
 
 /// One sink's book.
@@ -62,10 +64,16 @@ pub struct Figures {
 }
 
 impl Book {
-    /// Where the sink stood when this life began, and what it was owed then.
-    pub fn begin(&self, state: Option<SinkState>, owed: u64) {
+    /// Where the sink stood when this life began, and what it was owed then of what stood before `counted`, by the rules in
+    /// force from there on.
+    pub fn begin(&self, state: Option<SinkState>, owed: u64, counted: Position) {
         let totals = state.map_or_else(Counters::default, |state| state.counters);
-        *self.start() = Start { totals, owed, last: state };
+        *self.start() = Start { totals, owed, last: state, counted: Some(counted) };
+    }
+
+    /// Where the rules stood by which an event at that position was counted.
+    pub fn counted_at(&self, position: Position) -> Position {
+        self.start().counted.map_or(position, |counted| position.max(counted))
     }
 
     /// An event came to more deliveries than was counted when it was appended, or to fewer.
@@ -173,7 +181,7 @@ mod tests {
     #[test]
     fn what_was_appended_is_pending_until_it_is_settled() {
         let book = Book::default();
-        book.begin(state(10, 9), 5);
+        book.begin(state(10, 9), 5, Position { shard: 0, offset: 10 });
         let seen = |now, appended| {
             let figures = book.figures(now, appended);
             let c = figures.counters;
@@ -193,7 +201,7 @@ mod tests {
     #[test]
     fn a_dead_letter_that_is_to_be_delivered_after_all_is_pending() {
         let book = Book::default();
-        book.begin(state(10, 9), 5);
+        book.begin(state(10, 9), 5, Position { shard: 0, offset: 10 });
         let counters = Counters { accepted: 12, delivered: 9, dead: 1, ..Counters::default() };
         let figures = book.figures(Some(SinkState { cursor: Position { shard: 0, offset: 9 }, counters }), 0);
         assert_eq!((figures.pending, figures.counters.accepted), (3 + 2, 15));

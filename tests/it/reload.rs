@@ -368,3 +368,33 @@ async fn of_reloads_asked_for_in_quick_succession_the_last_config_comes_into_for
     }
     assert_eq!(daemon.terminate(), 0);
 }
+
+/// What it missed was counted when it came back, by the rules that brought it; it is not counted again when it is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_takes_nothing_is_owed_each_event_once_however_often_it_goes_and_comes() {
+    let callback = Callback::start().await;
+    callback.answer_with(503);
+    let with = format!("{}{}{}", crm(&callback.url()), file("a"), route("all", "*", "\"crm\", \"a\""));
+    let without = format!("{}{}", file("a"), route("all", "*", "\"a\""));
+    let house = House::new(&with);
+    let daemon = house.start();
+    post_all(&daemon.url(), (0..10).map(numbered)).await;
+    for n in 1..4 {
+        house.configure(&without);
+        verb(&house, 0, &["reload"]);
+        post_all(&daemon.url(), (n * 10..n * 10 + 10).map(numbered)).await;
+        house.configure(&with);
+        verb(&house, 0, &["reload"]);
+        let all = (n + 1) * 10;
+        // The first probe: all that stood there has been read and booked.
+        until("it has read them", || {
+            (json(&house, &["status"])["sinks"]["crm"]["breaker"] == "open" || figures(&house, "crm")[0] != all)
+                .then_some(())
+        })
+        .await;
+        assert_eq!(figures(&house, "crm"), [all, 0, all, 0], "after {n}");
+    }
+    callback.answer_with(200);
+    until("all are delivered", || (figures(&house, "crm") == [40, 40, 0, 0]).then_some(())).await;
+    assert_eq!(daemon.terminate(), 0);
+}

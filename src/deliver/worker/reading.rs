@@ -57,7 +57,10 @@ impl Worker {
             let owed = rules.now.owed(&self.spec.name, &record.source, &record.kind);
             let counted = match rules.are_first() {
                 true => owed,
-                false => rules.counted(&self.spec.name, entry.position, &record.source, &record.kind),
+                false => {
+                    let at = self.spec.book.counted_at(entry.position);
+                    rules.counted(&self.spec.name, at, &record.source, &record.kind)
+                }
             };
             if owed > 0 {
                 self.route(&rules.now, entry, (owed, i64::from(counted)), said.get(index).and_then(Option::as_ref));
@@ -75,7 +78,8 @@ impl Worker {
     /// the gap counts it, once. Each route that names the sink counts, as its condition can be asked no more.
     fn missed(&mut self, gap: &Gap) {
         let sink = &self.spec.name;
-        let owed = |c: &TypeCount| c.events * u64::from(self.rules.counted(sink, gap.from, &c.source, &c.kind));
+        let at = self.spec.book.counted_at(gap.from);
+        let owed = |c: &TypeCount| c.events * u64::from(self.rules.counted(sink, at, &c.source, &c.kind));
         let dropped = gap.deleted.iter().map(owed).sum();
         let (from, to) = (gap.from.offset, gap.to.offset);
         if dropped > 0 {
