@@ -12,7 +12,7 @@ use sink_api::Timestamp;
 
 use super::replay::ReplayArgs;
 use super::rules::Rules;
-use super::{Failure, block_on, count};
+use super::{Failure, count, runtime};
 use crate::config;
 use crate::event;
 use crate::journal::{Record, Scanned, scan};
@@ -88,6 +88,7 @@ pub fn run(file: &Path, args: &ReplayArgs, out: &mut impl Write) -> Result<(), F
         bar.set_style(style);
     }
     let (mut before, mut after) = (Rules::new(&old), new.as_ref().map(Rules::new));
+    let runtime = runtime()?;
     let mut report = Report::default();
     let scanned = scan(dir, span, |record: Record, at: Scanned| -> Result<(), Failure> {
         bar.set_length(at.bytes.1);
@@ -98,9 +99,9 @@ pub fn run(file: &Path, args: &ReplayArgs, out: &mut impl Write) -> Result<(), F
             && args.subject.as_ref().is_none_or(|subject| **subject == *event.subject);
         if is_meant {
             let event = Arc::new(event);
-            let was = block_on(before.explain(&event))?;
+            let was = runtime.block_on(before.explain(&event))?;
             match &mut after {
-                Some(after) => report.note(&was, &block_on(after.explain(&event))?, &args.sinks),
+                Some(after) => report.note(&was, &runtime.block_on(after.explain(&event))?, &args.sinks),
                 None => report.note(&was, &was, &args.sinks),
             }
         }
@@ -172,12 +173,11 @@ impl Report {
 
 /// What the rules in force make of the span.
 fn print_alone(report: &Report, out: &mut impl Write) -> std::io::Result<()> {
-    writeln!(out, "{} of this span", counted(report.events, "event"))?;
+    writeln!(out, "{} of this span", count(report.events, "event"))?;
     print_damage(report, out)?;
     for (kind, sinks) in &report.changes {
         for (sink, change) in sinks {
-            let deliveries = if change.before == 1 { "delivery" } else { "deliveries" };
-            writeln!(out, "{} -> {sink}: {} {deliveries}", kind.escape_default(), change.before)?;
+            writeln!(out, "{} -> {sink}: {}", kind.escape_default(), count(change.before, "delivery"))?;
         }
     }
     Ok(())
@@ -190,13 +190,8 @@ fn print_damage(report: &Report, out: &mut impl Write) -> std::io::Result<()> {
     }
 }
 
-/// As `count`, of as many as a journal can hold.
-fn counted(n: u64, what: &str) -> String {
-    count(usize::try_from(n).unwrap_or(usize::MAX), what)
-}
-
 fn print(report: &Report, out: &mut impl Write) -> std::io::Result<()> {
-    writeln!(out, "{}, {} of them with other deliveries", counted(report.events, "event"), report.differing)?;
+    writeln!(out, "{}, {} of them with other deliveries", count(report.events, "event"), report.differing)?;
     print_damage(report, out)?;
     for (kind, sinks) in &report.changes {
         for (sink, change) in sinks {

@@ -20,6 +20,7 @@ pub mod sink;
 pub mod status;
 pub mod test;
 
+use std::fmt::Display;
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -97,16 +98,26 @@ fn source<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Source, Fail
 /// Runs a command's asynchronous part on a small runtime of its own. What still blocks when it is through (a database that
 /// hangs) is not waited for.
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Refused(format!("no runtime: {error}")))?;
+    let runtime = runtime()?;
     let done = runtime.block_on(work);
     runtime.shutdown_background();
     done
 }
 
-/// `1 sink`, `2 sinks`.
-fn count(n: usize, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+/// For a command that has asynchronous work more than once.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::Refused(format!("no runtime: {error}")))
+}
+
+/// `1 sink`, `2 sinks`; `2 deliveries`.
+fn count(n: impl TryInto<u64> + Copy + Display, what: &str) -> String {
+    let is_one = n.try_into().is_ok_and(|n| n == 1);
+    match what.strip_suffix('y') {
+        _ if is_one => format!("1 {what}"),
+        Some(stem) => format!("{n} {stem}ies"),
+        None => format!("{n} {what}s"),
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use sink_api::Timestamp;
 
-use super::{Failure, block_on, dead};
+use super::{Failure, block_on, count, dead};
 use crate::admin::client;
 use crate::admin::orders::{SinkAsk, SinkDone};
 use crate::config;
@@ -75,10 +75,7 @@ pub fn run(file: &Path, verb: &SinkVerb, out: &mut impl Write) -> Result<(), Fai
     }
     let state = if done.paused { "paused" } else { "running" };
     match verb {
-        SinkVerb::Skip(_) => {
-            let what = if done.dropped == 1 { "delivery" } else { "deliveries" };
-            writeln!(out, "sink {}: {} {what} dropped; {state}", args.name, done.dropped)?;
-        }
+        SinkVerb::Skip(_) => writeln!(out, "sink {}: {} dropped; {state}", args.name, count(done.dropped, "delivery"))?,
         _ => writeln!(out, "sink {}: {state}", args.name)?,
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::{Failure, block_on};
+use super::{Failure, block_on, count};
 use crate::admin::client::{self, AskError};
 use crate::admin::status::Status;
 use crate::config;
@@ -55,8 +55,7 @@ fn print(status: &Status, out: &mut impl Write) -> std::io::Result<()> {
     let journal = &status.journal;
     writeln!(out, "{}", if status.ready { "ready" } else { "not ready: webhooks are refused" })?;
     let since = journal.oldest_time.as_deref().map(|time| format!(", since {time}")).unwrap_or_default();
-    let events = if journal.events == 1 { "event" } else { "events" };
-    writeln!(out, "journal: {} {events}, {} bytes{since}", journal.events, journal.bytes)?;
+    writeln!(out, "journal: {}, {} bytes{since}", count(journal.events, "event"), journal.bytes)?;
     if journal.at_risk > 0 {
         writeln!(out, "AT RISK: {} bytes wait in memory, the disk cannot be written", journal.at_risk)?;
     }

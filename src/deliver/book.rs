@@ -71,9 +71,10 @@ impl Book {
         *self.start() = Start { totals, owed, last: state, counted: Some(counted) };
     }
 
-    /// Where the rules stood by which an event at that position was counted.
-    pub fn counted_at(&self, position: Position) -> Position {
-        self.start().counted.map_or(position, |counted| position.max(counted))
+    /// Says where the rules stood by which an event at a position was counted.
+    pub fn counted_at(&self) -> impl Fn(Position) -> Position + use<> {
+        let begun = self.start().counted;
+        move |position| begun.map_or(position, |begun| position.max(begun))
     }
 
     /// An event came to more deliveries than was counted when it was appended, or to fewer.

@@ -19,6 +19,16 @@ use hyper_util::rt::TokioIo;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const SECRET: &str = "test-secret";
 
+/// Everything into one file.
+pub const ARCHIVE: &str = r#"
+[sinks.archive]
+kind = "file"
+path = "out/all.jsonl"
+[[routes]]
+match = "*"
+to = "archive"
+"#;
+
 /// A folder with a config, in which daemons come and go.
 pub struct House {
     pub folder: tempfile::TempDir,

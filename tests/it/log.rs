@@ -3,21 +3,10 @@
 use std::time::Duration;
 
 use crate::bodies::numbered;
-use crate::harness::{House, Reader, lines_under, post_all, until};
+use crate::harness::{ARCHIVE, House, Reader, lines_under, post_all, until};
 
-const TABLES: &str = r#"
-[sinks.archive]
-kind = "file"
-path = "out/all.jsonl"
-[[routes]]
-match = "*"
-to = "archive"
-[[routes]]
-name = "broken"
-match = "*"
-where = "error(1)"
-to = "archive"
-"#;
+/// And a rule that fails for every event.
+const BROKEN: &str = "[[routes]]\nname = \"broken\"\nmatch = \"*\"\nwhere = \"error(1)\"\nto = \"archive\"\n";
 
 /// Longest that anything here may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,27 +23,27 @@ async fn goes_on(house: &House, url: &str) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_log_whose_reader_has_gone_stops_nothing() {
-    let house = House::new(TABLES);
+async fn is_stopped_by_nothing(be: Reader) {
+    let house = House::new(&format!("{ARCHIVE}{BROKEN}"));
     let daemon = house.start();
-    daemon.log.is_to(Reader::Leaves);
+    daemon.log.is_to(be);
     tokio::time::timeout(PATIENCE, goes_on(&house, &daemon.url())).await.expect("the daemon stands still");
     assert_eq!(daemon.terminate(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_whose_reader_has_gone_stops_nothing() {
+    is_stopped_by_nothing(Reader::Leaves).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_nobody_reads_stops_nothing() {
-    let house = House::new(TABLES);
-    let daemon = house.start();
-    daemon.log.is_to(Reader::Sleeps);
-    tokio::time::timeout(PATIENCE, goes_on(&house, &daemon.url())).await.expect("the daemon stands still");
-    assert_eq!(daemon.terminate(), 0);
+    is_stopped_by_nothing(Reader::Sleeps).await;
 }
 
 #[test]
 fn a_start_whose_log_cannot_be_written_is_a_start() {
-    let house = House::new(TABLES);
+    let house = House::new(ARCHIVE);
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let mut daemon = house.command(&["run"]).stderr(full).spawn().unwrap();
     let answers = || house.command(&["status", "--json"]).output().unwrap().status.success();

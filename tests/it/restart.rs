@@ -7,16 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::bodies::numbered;
-use crate::harness::{House, column, lines_under, post_all, sign, until};
-
-const ARCHIVE: &str = r#"
-[sinks.archive]
-kind = "file"
-path = "out/all.jsonl"
-[[routes]]
-match = "*"
-to = "archive"
-"#;
+use crate::harness::{ARCHIVE, House, column, lines_under, post_all, sign, until};
 
 fn lines(house: &House) -> Vec<String> {
     lines_under(&house.path("out"), ".jsonl")

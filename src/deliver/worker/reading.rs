@@ -50,6 +50,7 @@ impl Worker {
         }
         let bytes: u64 = chunk.entries.iter().map(|e| e.record.payload.len() as u64).sum();
         self.caught_up = bytes < READ_BYTES / 2;
+        let counted_at = self.spec.book.counted_at();
         let mut turns = Turns::default();
         for (index, entry) in chunk.entries.iter().enumerate() {
             turns.step();
@@ -57,10 +58,7 @@ impl Worker {
             let owed = rules.now.owed(&self.spec.name, &record.source, &record.kind);
             let counted = match rules.are_first() {
                 true => owed,
-                false => {
-                    let at = self.spec.book.counted_at(entry.position);
-                    rules.counted(&self.spec.name, at, &record.source, &record.kind)
-                }
+                false => rules.counted(&self.spec.name, counted_at(entry.position), &record.source, &record.kind),
             };
             if owed > 0 {
                 self.route(&rules.now, entry, (owed, i64::from(counted)), said.get(index).and_then(Option::as_ref));
@@ -78,7 +76,7 @@ impl Worker {
     /// the gap counts it, once. Each route that names the sink counts, as its condition can be asked no more.
     fn missed(&mut self, gap: &Gap) {
         let sink = &self.spec.name;
-        let at = self.spec.book.counted_at(gap.from);
+        let at = self.spec.book.counted_at()(gap.from);
         let owed = |c: &TypeCount| c.events * u64::from(self.rules.counted(sink, at, &c.source, &c.kind));
         let dropped = gap.deleted.iter().map(owed).sum();
         let (from, to) = (gap.from.offset, gap.to.offset);
