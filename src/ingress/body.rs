@@ -1,137 +1,250 @@
-//! Reading a request's body: into one piece, no larger than `max_body`, no slower than `body_timeout`, and no more in
-//! memory at once, over all requests, than `max_inflight_bytes`. Knows neither sources nor signatures.
+//! Reading a request's body: into one piece, no larger than `max_body`, no slower than `body_timeout` and [`LEAST_RATE`],
+//! and with all others in no more memory than there is for them ([`budget`](super::budget)). Knows neither sources nor
+//! signatures.
+//!
+//! Most bodies come with their heads, or right behind them. They are read without a word to anybody: what is here already
+//! cannot be saved by waiting. A body that lets itself be waited for is an *upload* and counted.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt;
-use hyper::body::Body;
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, timeout_at};
+use http::{HeaderMap, Version, request};
+use hyper::body::{Body, Frame};
+use tokio::time::{Instant, sleep_until};
 
-/// Most bytes one read of a connection brings; room for so many is held before each.
-pub const READ_MAX: usize = 64 << 10;
+use super::budget::{Budget, Pool, SMALL, Sender, Upload};
+
+/// Most bytes one read of a connection brings.
+pub const READ_MAX: usize = 32 << 10;
+/// Bytes of a body that are read before it is counted, for at most [`SOON`].
+const UNCOUNTED: usize = 8 << 10;
+/// How long a body may take that nobody has counted. (Longer than a tenth of a second: see `desk`.)
+const SOON: Duration = Duration::from_millis(150);
+/// The same for heads, in memory; larger ones are counted at once. An ordinary head takes 1 to 3 KiB.
+const LIGHT_HEAD: usize = 8 << 10;
+/// What a request holds beside head and body: a task, a stream, an entry among the uploads. Bytes, rounded up.
+const REQUEST_COST: usize = 4 << 10;
+/// What a header takes in memory beside its bytes (`http::HeaderMap`, rounded up).
+const HEADER_COST: usize = 104;
+/// Least bytes a second of a body, over [`RATE_SPAN`]; waiting for room does not count.
+const LEAST_RATE: usize = 1 << 10;
+/// Over how many seconds the rate is looked at.
+const RATE_SPAN: u8 = 5;
 
 /// Why there is no body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyFault {
     /// Larger than allowed, by its own word or by what came.
     TooLarge,
-    /// Not there in time.
+    /// Not there in time; or slow while others needed the room it took.
     TooSlow,
     /// Broke off, or wrongly framed.
     Broken,
+    /// There is no room for so large a head to wait for its body.
+    LargeHead,
 }
 
-/// Room for the bodies in flight.
-///
-/// Room is taken as a body grows, so a sender that declares much and sends little holds little. Were all of it given
-/// away like that, bodies half read could wait for each other for ever. So room for one largest body is kept apart:
-/// the *lane*. Who gets no room waits for the lane too, and with it can always finish.
-pub struct Room {
-    shared: Semaphore,
-    lane: Semaphore,
+/// Bounds of a body.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Largest body, bytes.
+    pub max: usize,
+    /// Most time for it.
+    pub time: Duration,
 }
 
-impl Room {
-    /// Room for `max_inflight` bytes, of which the lane is `max_body`.
-    pub fn new(max_inflight: usize, max_body: usize) -> Self {
-        let shared = max_inflight.saturating_sub(max_body).min(Semaphore::MAX_PERMITS);
-        Self { shared: Semaphore::new(shared), lane: Semaphore::new(1) }
+/// The head a body belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// What it takes in memory.
+    bytes: usize,
+    /// Whether there may be many of them in one connection.
+    is_one_of_many: bool,
+}
+
+impl Head {
+    /// Of a request.
+    pub fn of(parts: &request::Parts) -> Self {
+        let text = |headers: &HeaderMap| -> usize { headers.iter().map(|(n, v)| n.as_str().len() + v.len()).sum() };
+        let bytes = parts.headers.len() * HEADER_COST + text(&parts.headers);
+        Self { bytes, is_one_of_many: parts.version >= Version::HTTP_2 }
+    }
+
+    fn is_counted_at_once(self) -> bool {
+        self.is_one_of_many || self.bytes > LIGHT_HEAD
+    }
+
+    /// What its request takes of the budget when so many bytes of the body have come. On HTTP/1 a connection has one
+    /// request at a time: light ones are bounded by `max_connections`.
+    fn cost(self, came: usize) -> usize {
+        if self.is_counted_at_once() { REQUEST_COST + self.bytes + came } else { 0 }
     }
 }
 
-#[cfg(test)]
-impl Room {
-    /// Free bytes, and whether the lane is.
-    pub fn free(&self) -> (usize, usize) {
-        (self.shared.available_permits(), self.lane.available_permits())
-    }
+/// What came of a body so far. One that comes in one piece is not copied.
+struct Gathered {
+    max: usize,
+    first: Bytes,
+    joined: BytesMut,
 }
 
-/// Room held for one body; given back when dropped.
-pub struct Held<'r> {
-    room: &'r Room,
-    shared: Option<SemaphorePermit<'r>>,
-    lane: Option<SemaphorePermit<'r>>,
-}
-
-impl<'r> Held<'r> {
-    fn none(room: &'r Room) -> Self {
-        Self { room, shared: None, lane: None }
+impl Gathered {
+    fn len(&self) -> usize {
+        self.first.len() + self.joined.len()
     }
 
-    /// Holds room for `total` bytes; waits for it, however long, and says how long that was.
-    async fn grow(&mut self, total: usize) -> Duration {
-        let missing = total.saturating_sub(self.shared.as_ref().map_or(0, SemaphorePermit::num_permits));
-        if missing == 0 || self.lane.is_some() {
-            return Duration::ZERO;
+    /// Takes a frame: how many bytes of the body it brought; `None` at the body's end.
+    fn take<E>(&mut self, frame: Option<Result<Frame<Bytes>, E>>) -> Result<Option<usize>, BodyFault> {
+        let Some(frame) = frame else { return Ok(None) };
+        let Ok(data) = frame.map_err(|_| BodyFault::Broken)?.into_data() else { return Ok(Some(0)) };
+        let (had, came) = (self.len(), data.len());
+        if came > self.max - had {
+            return Err(BodyFault::TooLarge);
         }
-        let missing = u32::try_from(missing).unwrap_or(u32::MAX);
-        if let Ok(more) = self.room.shared.try_acquire_many(missing) {
-            self.add(more);
-            return Duration::ZERO;
+        if had == 0 {
+            self.first = data;
+        } else {
+            self.joined.extend_from_slice(&std::mem::take(&mut self.first));
+            self.joined.extend_from_slice(&data);
         }
-        let from = Instant::now();
-        // Neither is ever closed.
-        tokio::select! {
-            Ok(more) = self.room.shared.acquire_many(missing) => self.add(more),
-            Ok(lane) = self.room.lane.acquire() => self.lane = Some(lane),
-            else => {}
-        }
-        from.elapsed()
+        Ok(Some(came))
     }
 
-    fn add(&mut self, more: SemaphorePermit<'r>) {
-        match &mut self.shared {
-            Some(held) => held.merge(more),
-            None => self.shared = Some(more),
-        }
+    fn whole(self) -> Bytes {
+        if self.joined.is_empty() { self.first } else { self.joined.freeze() }
     }
 }
 
-/// The whole body, and the room it holds. One that came in one piece is not copied. Time spent waiting for room is our
-/// own affair and does not count as the sender's.
+/// The whole body. Time spent waiting for room is our own affair and does not count as the sender's.
 ///
 /// # Errors
 /// [`BodyFault`]; what is left of the body is not read.
-pub async fn collect<'r, B>(
+pub async fn collect<B>(
     body: &mut B,
-    max: usize,
-    time: Duration,
-    room: &'r Room,
-) -> Result<(Bytes, Held<'r>), BodyFault>
+    head: Head,
+    bounds: Bounds,
+    budget: &Budget,
+    sender: impl FnOnce() -> Sender,
+) -> Result<Bytes, BodyFault>
 where
     B: Body<Data = Bytes> + Unpin,
 {
     let declared = body.size_hint().exact().map(|n| usize::try_from(n).unwrap_or(usize::MAX));
-    if declared.is_some_and(|n| n > max) {
+    if declared.is_some_and(|n| n > bounds.max) {
         return Err(BodyFault::TooLarge);
     }
-    let expected = declared.unwrap_or(max);
-    let mut deadline = Instant::now() + time;
-    let mut held = Held::none(room);
-    let mut first = Bytes::new();
-    let mut joined = BytesMut::new();
+    let began = Instant::now();
+    let mut gathered = Gathered { max: bounds.max, first: Bytes::new(), joined: BytesMut::new() };
+    // A large one holds no more than its first bytes until it has room for the rest.
+    let most = if declared.is_some_and(|n| n > SMALL) { 0 } else { UNCOUNTED };
+    if uncounted(body, head, (&mut gathered, most), began + bounds.time.min(SOON)).await? {
+        return Ok(gathered.whole());
+    }
+    let upload = budget.enter(sender(), head.cost(gathered.len()), gathered.len());
+    let mut reading = Reading { upload, deadline: began + bounds.time, span: (began, 0) };
+    // Who waits for room keeps its head in memory meanwhile.
+    if head.bytes > LIGHT_HEAD && reading.is_waiting().await {
+        return Err(BodyFault::LargeHead);
+    }
+    reading.room().await?;
+    let mut pool = Pool::Base;
     while !body.is_end_stream() {
-        let got = first.len() + joined.len();
-        deadline += held.grow((got + READ_MAX).min(expected)).await;
-        let frame = match timeout_at(deadline, body.frame()).await {
-            Err(_) => return Err(BodyFault::TooSlow),
-            Ok(None) => break,
-            Ok(Some(Err(_))) => return Err(BodyFault::Broken),
-            Ok(Some(Ok(frame))) => frame,
+        let got = gathered.len();
+        let (next, size) = match declared {
+            _ if got == 0 => (Pool::Base, 0),
+            Some(size) if size <= SMALL => (Pool::Small, size),
+            None if got <= SMALL => (Pool::Small, SMALL.min(bounds.max)),
+            size => (Pool::Large, size.unwrap_or(bounds.max)),
         };
-        let Ok(data) = frame.into_data() else { continue };
-        if data.len() > max - got {
-            return Err(BodyFault::TooLarge);
+        if next != pool {
+            pool = next;
+            reading.upload.ask(pool, size);
+            reading.room().await?;
         }
-        if got == 0 {
-            first = data;
-        } else {
-            joined.extend_from_slice(&std::mem::take(&mut first));
-            joined.extend_from_slice(&data);
+        let frame = reading.frame(body, got).await?;
+        let Some(came) = gathered.take(frame)? else { break };
+        reading.upload.came(came);
+    }
+    Ok(gathered.whole())
+}
+
+/// Reads what is here and what comes very soon, until it is more than `most` bytes. Whether that is the whole body.
+async fn uncounted<B>(
+    body: &mut B,
+    head: Head,
+    (into, most): (&mut Gathered, usize),
+    until: Instant,
+) -> Result<bool, BodyFault>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let mut soon = pin!(sleep_until(until));
+    while !body.is_end_stream() {
+        if into.len() > most {
+            return Ok(false);
+        }
+        let frame = poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(Some(frame)),
+            Poll::Pending if head.is_counted_at_once() => Poll::Ready(None),
+            Poll::Pending => soon.as_mut().poll(cx).map(|()| None),
+        });
+        let Some(frame) = frame.await else { return Ok(false) };
+        if into.take(frame)?.is_none() {
+            break;
         }
     }
-    Ok((if joined.is_empty() { first } else { joined.freeze() }, held))
+    Ok(true)
+}
+
+/// An upload and its time.
+struct Reading<'b> {
+    upload: Upload<'b>,
+    deadline: Instant,
+    /// Since when its rate is looked at, and what had come by then.
+    span: (Instant, usize),
+}
+
+impl Reading<'_> {
+    async fn is_waiting(&self) -> bool {
+        poll_fn(|cx| Poll::Ready(self.upload.poll(cx).is_pending())).await
+    }
+
+    /// Waits for what was asked for.
+    async fn room(&mut self) -> Result<(), BodyFault> {
+        let waited = self.upload.room().await.map_err(|_| BodyFault::TooSlow)?;
+        self.deadline += waited;
+        self.span.0 += waited;
+        Ok(())
+    }
+
+    /// The next frame, when `got` bytes have come; `None` at the body's end.
+    async fn frame<B>(&mut self, body: &mut B, got: usize) -> Result<Option<Result<Frame<Bytes>, B::Error>>, BodyFault>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let span = Duration::from_secs(RATE_SPAN.into());
+        let mut timer = pin!(sleep_until(self.deadline.min(self.span.0 + span)));
+        poll_fn(|cx| {
+            if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
+                return Poll::Ready(Ok(frame));
+            }
+            if let Poll::Ready(Err(_)) = self.upload.poll(cx) {
+                return Poll::Ready(Err(BodyFault::TooSlow));
+            }
+            while timer.as_mut().poll(cx).is_ready() {
+                let now = Instant::now();
+                let is_on_time = now < self.deadline && got - self.span.1 >= LEAST_RATE * usize::from(RATE_SPAN);
+                if !is_on_time {
+                    return Poll::Ready(Err(BodyFault::TooSlow));
+                }
+                self.span = (now, got);
+                timer.as_mut().reset(self.deadline.min(now + span));
+            }
+            Poll::Pending
+        })
+        .await
+    }
 }

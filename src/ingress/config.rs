@@ -24,15 +24,15 @@ pub struct ServerConfig {
     pub max_body: Size,
     /// Time for a request's head.
     pub header_timeout: Period,
-    /// Time for a request's body.
+    /// Time for a request's body. One that brings less than 1 KiB a second over five seconds is given up sooner.
     pub body_timeout: Period,
     /// Largest request head; 431 beyond, and on HTTP/1 beyond one header per 64 bytes of this (at least 100, at most 2048).
     pub max_header_bytes: Size,
-    /// Most connections; further ones wait in the kernel. Each may hold 64 KiB of bodies not yet read beside
-    /// `max_inflight_bytes`, and the heads of its requests (on HTTP/2 up to 128 at once).
+    /// Most connections, of which an eighth may speak HTTP/2. A further one takes the place of the one that has been idle
+    /// longest; then of the slowest head, then of the slowest body. Each may hold up to 32 KiB (on HTTP/2 64 KiB) that was
+    /// not read yet, beside `max_inflight_bytes`.
     pub max_connections: usize,
-    /// Most body bytes in flight; reading pauses beyond. What the peer sends ahead of the reading is bounded by
-    /// `max_connections`.
+    /// Most bytes of requests whose bodies are waited for; reading pauses beyond, and who is slow meanwhile is cut (408).
     pub max_inflight_bytes: Size,
     /// Memory for dedupe, all sources together.
     pub dedupe_max: Size,

@@ -4,11 +4,12 @@
 //! just given. So the time for heads is kept here (408), and an answer given early is followed by a short reading on.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -17,12 +18,14 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::admission::Permit;
 use super::body::READ_MAX;
 use super::desk::Desk;
 use super::pace::{Link, Wire};
@@ -38,13 +41,15 @@ const GRACE: Duration = Duration::from_millis(200);
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 8 << 20;
 /// HTTP/2: what a connection's peer may send ahead of our reading. Memory outside `max_inflight_bytes`, as there room is
-/// taken when a body is read: at most `max_connections` times this in all (256 MiB by default), which is what HTTP/1's
-/// read buffers ([`READ_MAX`]) come to, too. The least that HTTP/2 knows is one byte less.
+/// taken when a body is read: with the share of `max_connections` that may speak HTTP/2, 32 MiB by default. The least that
+/// HTTP/2 knows is one byte less.
 const CONNECTION_WINDOW: u32 = 64 << 10;
 /// HTTP/2: what one stream may. Half a connection's, so that a stream waiting for room does not stop the others by itself.
 const STREAM_WINDOW: u32 = CONNECTION_WINDOW / 2;
-/// HTTP/2: streams of a connection at once. Each may hold a head of `max_header_bytes` while its body comes.
-const STREAMS: u32 = 128;
+/// HTTP/2: streams of a connection at once: few, as each holds a head while its body comes.
+const STREAMS: u32 = 32;
+/// How often a connection that speaks HTTP/2 asks for a place where there is none.
+const PLACE_PAUSE: Duration = Duration::from_millis(50);
 /// HTTP/1: how many headers a head may have. hyper's own bound of 100 refuses heads that are far from large. It sets
 /// aside 64 bytes a header at each parse, so the number follows `max_header_bytes`, one for each [`HEADER_LINE`] of it,
 /// and ends at [`MAX_HEADERS`]. HTTP/2 counts 32 bytes a header into the bytes and needs no number.
@@ -62,27 +67,29 @@ pub(super) async fn serve(
     ingress: Arc<Ingress>,
     desk: Arc<Desk>,
     mut stream: TcpStream,
-    peer: SocketAddr,
+    (peer, permit): (SocketAddr, Option<Permit>),
     mut stopping: Stopping,
 ) {
-    let opened = Instant::now();
+    let entered = ingress.admission.enter(|id| Link::new(id, permit, ingress.clone(), desk, peer));
+    let link = &entered.link;
     // A socket that refuses it has been closed already.
     let _ = stream.set_nodelay(true);
-    let first = match opening(&mut stream, ingress.header_timeout, &mut stopping).await {
-        Opening::Http1(first) => first,
+    match opening(&mut stream, link, &mut stopping).await {
+        Opening::Http1(first) => {
+            let wire = Wire::new(stream, first, Some(link.clone()));
+            http1(link, wire, &mut stopping).await;
+        }
         Opening::Http2(first) => {
-            let link = Arc::new(Link::new(ingress, desk, peer, opened));
-            return http2(link, Wire::new(stream, first, None), &mut stopping).await;
+            if has_http2_place(link, &stopping).await {
+                http2(link, Wire::new(stream, first, None), &mut stopping).await;
+            }
         }
         Opening::Slow => {
             ingress.counts.slow_heads.add();
-            return refuse_slow_head(stream).await;
+            refuse_slow_head(link, stream).await;
         }
-        Opening::Gone => return,
-    };
-    let link = Arc::new(Link::new(ingress, desk, peer, opened));
-    let wire = Wire::new(stream, first, Some(link.clone()));
-    http1(link, wire, &mut stopping).await;
+        Opening::Gone => {}
+    }
 }
 
 enum Opening {
@@ -95,9 +102,10 @@ enum Opening {
 }
 
 /// Reads until it is known which protocol is spoken: at the first byte that differs from HTTP/2's preface.
-async fn opening(stream: &mut TcpStream, limit: Duration, stopping: &mut Stopping) -> Opening {
-    let mut first = BytesMut::with_capacity(OPENING_BYTES);
-    let mut until = Instant::now() + limit;
+async fn opening(stream: &mut TcpStream, link: &Link, stopping: &mut Stopping) -> Opening {
+    // No buffer before there is something to put into it: many connections may just stand there.
+    let mut first = BytesMut::new();
+    let mut until = Instant::now() + link.ingress.header_timeout;
     if *stopping.borrow_and_update() {
         until = until.min(Instant::now() + GRACE);
     }
@@ -105,19 +113,25 @@ async fn opening(stream: &mut TcpStream, limit: Duration, stopping: &mut Stoppin
     loop {
         tokio::select! {
             biased;
-            read = stream.read_buf(&mut first) => match read {
+            read = read_some(stream, &mut first) => match read {
                 Ok(0) | Err(_) => return Opening::Gone,
                 Ok(_) => {
-                    let compared = first.len().min(PREFACE.len());
-                    if first.get(..compared) != PREFACE.get(..compared) {
-                        return Opening::Http1(first.freeze());
-                    }
-                    if compared == PREFACE.len() {
-                        return Opening::Http2(first.freeze());
+                    link.speaks();
+                    if let Some(told) = tell(&mut first) {
+                        return told;
                     }
                     timer.as_mut().reset(until);
                 }
             },
+            () = link.cut.asked() => {
+                // Its bytes may be here, and only not read yet.
+                yield_now().await;
+                let read = stream.try_read_buf(&mut first).unwrap_or(0);
+                link.speaks();
+                // What they ask for is answered, and no more.
+                link.cut.ask();
+                return if read > 0 { tell(&mut first).unwrap_or(Opening::Gone) } else { Opening::Gone };
+            }
             changed = stopping.changed() => match changed {
                 Ok(()) if first.is_empty() => timer.as_mut().reset(until.min(Instant::now() + GRACE)),
                 Ok(()) => {}
@@ -128,7 +142,45 @@ async fn opening(stream: &mut TcpStream, limit: Duration, stopping: &mut Stoppin
     }
 }
 
-async fn http1(link: Arc<Link>, wire: Wire, stopping: &mut Stopping) {
+/// Which protocol the first bytes speak, where they tell.
+fn tell(first: &mut BytesMut) -> Option<Opening> {
+    let compared = first.len().min(PREFACE.len());
+    if first.get(..compared) != PREFACE.get(..compared) {
+        return Some(Opening::Http1(first.split().freeze()));
+    }
+    (compared == PREFACE.len()).then(|| Opening::Http2(first.split().freeze()))
+}
+
+/// Reads what there is, into room that is made when there is something. Cancel-safe.
+async fn read_some(stream: &mut TcpStream, into: &mut BytesMut) -> std::io::Result<usize> {
+    stream.readable().await?;
+    into.reserve(OPENING_BYTES.saturating_sub(into.len()).max(PREFACE.len()));
+    match stream.try_read_buf(into) {
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => stream.read_buf(into).await,
+        done => done,
+    }
+}
+
+/// Takes a place among the connections that speak HTTP/2; waits for it as long as for a head. During a stop nobody needs
+/// one.
+async fn has_http2_place(link: &Link, stopping: &Stopping) -> bool {
+    let ingress = &link.ingress;
+    let until = Instant::now() + ingress.header_timeout;
+    while !*stopping.borrow() {
+        if let Some(permit) = ingress.admission.http2_place(&ingress.budget) {
+            link.http2_place.put(permit);
+            return true;
+        }
+        let now = Instant::now();
+        tokio::select! {
+            () = sleep_until(now + PLACE_PAUSE) => if now > until { return false },
+            () = link.cut.asked() => return false,
+        }
+    }
+    true
+}
+
+async fn http1(link: &Arc<Link>, wire: Wire, stopping: &mut Stopping) {
     let max_head = link.ingress.max_header_bytes;
     let mut conn = http1::Builder::new()
         .header_read_timeout(None)
@@ -141,13 +193,13 @@ async fn http1(link: Arc<Link>, wire: Wire, stopping: &mut Stopping) {
         // Our answers are short: one piece is cheaper to write than a list of two.
         .writev(false)
         .serve_connection(TokioIo::new(wire), service(link.clone()));
-    let end = drive(&mut conn, |conn| conn.graceful_shutdown(), &link, stopping).await;
+    let end = drive(&mut conn, |conn| conn.graceful_shutdown(), link, stopping).await;
     let parts = conn.into_parts();
     let stream = parts.io.into_inner().stream;
     match end {
         End::Late if link.awaits_head() || !parts.read_buf.is_empty() => {
             link.ingress.counts.slow_heads.add();
-            refuse_slow_head(stream).await;
+            refuse_slow_head(link, stream).await;
         }
         End::Done(result) => {
             let malformed = result.err().filter(hyper::Error::is_parse);
@@ -155,7 +207,7 @@ async fn http1(link: Arc<Link>, wire: Wire, stopping: &mut Stopping) {
                 link.ingress.counts.large_heads.add();
             }
             if malformed.is_some() || link.unread.load(Relaxed) {
-                linger(stream).await;
+                linger(link, stream).await;
             }
         }
         // At rest for too long, or cut.
@@ -163,21 +215,39 @@ async fn http1(link: Arc<Link>, wire: Wire, stopping: &mut Stopping) {
     }
 }
 
-async fn http2(link: Arc<Link>, wire: Wire, stopping: &mut Stopping) {
-    let mut conn = http2::Builder::new(TokioExecutor::new())
+async fn http2(link: &Arc<Link>, wire: Wire, stopping: &mut Stopping) {
+    let mut conn = http2::Builder::new(AtOnce)
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(link.ingress.max_header_bytes).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(STREAMS)
         .serve_connection(TokioIo::new(wire), service(link.clone()));
-    if let End::Late = drive(&mut conn, |conn| conn.graceful_shutdown(), &link, stopping).await {
+    if let End::Late = drive(&mut conn, |conn| conn.graceful_shutdown(), link, stopping).await {
         if link.awaits_head() {
             link.ingress.counts.slow_heads.add();
         }
         Pin::new(&mut conn).graceful_shutdown();
         // The goodbye; a peer that does not take it is left anyway.
         let _ = timeout(GRACE, &mut conn).await;
+    }
+}
+
+/// Begins a stream's answer where it comes in, and leaves to the runtime what is not done by then. So a head that is refused
+/// for want of room is gone before the next one is looked at; in the runtime's queue those of all connections would pile up.
+#[derive(Clone, Copy)]
+struct AtOnce;
+
+impl<F> hyper::rt::Executor<F> for AtOnce
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let mut stream = Box::pin(stream);
+        // Nobody is woken by this: the runtime asks again by itself.
+        if stream.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            tokio::spawn(stream);
+        }
     }
 }
 
@@ -225,6 +295,17 @@ where
         tokio::select! {
             biased;
             done = &mut *conn => return End::Done(done),
+            () = link.cut.asked() => {
+                // A request may be here, and only not read yet: then it is the last one.
+                yield_now().await;
+                if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(Pin::new(&mut *conn).poll(cx))).await {
+                    return End::Done(done);
+                }
+                if !link.is_answering() {
+                    return End::Cut;
+                }
+                wind_down(Pin::new(conn));
+            }
             changed = stopping.changed() => {
                 if changed.is_err() {
                     return End::Cut;
@@ -250,15 +331,15 @@ where
     }
 }
 
-async fn refuse_slow_head(mut stream: TcpStream) {
+async fn refuse_slow_head(link: &Link, mut stream: TcpStream) {
     if let Ok(Ok(())) = timeout(GRACE, stream.write_all(reply::SLOW_HEAD)).await {
-        linger(stream).await;
+        linger(link, stream).await;
     }
 }
 
 /// Closes our half and reads on for a while: a connection closed over unread bytes is reset, and a reset takes the
 /// answer with it.
-async fn linger(mut stream: TcpStream) {
+async fn linger(link: &Link, mut stream: TcpStream) {
     let _ = stream.shutdown().await;
     let mut rest = vec![0; 8 << 10];
     let read_on = async {
@@ -270,5 +351,8 @@ async fn linger(mut stream: TcpStream) {
             }
         }
     };
-    let _ = timeout(LINGER, read_on).await;
+    tokio::select! {
+        _ = timeout(LINGER, read_on) => {}
+        () = link.cut.asked() => {}
+    }
 }

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::Ingress;
-use super::body::{self, BodyFault};
+use super::body::{self, BodyFault, Bounds, Head};
 use super::counts::Counter;
 use super::dedupe::{Fingerprint, Known, Outcome};
 use super::desk::Desk;
@@ -60,21 +60,17 @@ fn probe(source: &Source, parts: &request::Parts) -> Answer {
 
 async fn post(link: &Link, source: &Arc<Source>, parts: &request::Parts, body: &mut Incoming) -> Answer {
     let ingress = &link.ingress;
-    let (bytes, room) = match body::collect(body, ingress.max_body, ingress.body_timeout, &ingress.room).await {
-        Ok(read) => read,
-        Err(BodyFault::TooLarge) => {
-            source.counts.too_large.add();
-            return Answer::TooLarge;
-        }
-        Err(BodyFault::TooSlow) => {
-            source.counts.too_slow.add();
-            return Answer::TooSlow;
-        }
-        Err(BodyFault::Broken) => {
-            source.counts.broken.add();
-            return Answer::Broken;
-        }
+    let bounds = Bounds { max: ingress.max_body, time: ingress.body_timeout };
+    let mut uploading = None;
+    let sender = || {
+        uploading = Some(link.upload());
+        link.sender()
     };
+    let bytes = match body::collect(body, Head::of(parts), bounds, &ingress.budget, sender).await {
+        Ok(bytes) => bytes,
+        Err(fault) => return no_body(ingress, source, fault),
+    };
+    drop(uploading);
     let time = Timestamp::now();
     let verified = match source.proof.verify(parts, &bytes, time.as_second()) {
         Ok(verified) => verified,
@@ -86,6 +82,9 @@ async fn post(link: &Link, source: &Arc<Source>, parts: &request::Parts, body: &
             return Answer::Refused(why);
         }
     };
+    if source.proof.is_one() {
+        link.prove();
+    }
     if let Some(challenge) = source.challenge.post(&bytes) {
         return Answer::Challenge(challenge);
     }
@@ -113,12 +112,23 @@ async fn post(link: &Link, source: &Arc<Source>, parts: &request::Parts, body: &
         taken: false,
     };
     append(link, source, parts, bytes, identity, (id, time), ticket);
-    drop(room);
     match timeout_at(deadline, told).await {
         Ok(Ok(Outcome::Durable)) => Answer::Accepted(id, source.status),
         Ok(Ok(Outcome::AtRisk)) | Err(_) => at_risk(source, Answer::Accepted(id, source.status)),
         Ok(Ok(Outcome::Failed) | Err(_)) => unavailable(source),
     }
+}
+
+/// What is answered where there is no body.
+fn no_body(ingress: &Ingress, source: &Source, fault: BodyFault) -> Answer {
+    let (count, answer) = match fault {
+        BodyFault::TooLarge => (&source.counts.too_large, Answer::TooLarge),
+        BodyFault::TooSlow => (&source.counts.too_slow, Answer::TooSlow),
+        BodyFault::Broken => (&source.counts.broken, Answer::Broken),
+        BodyFault::LargeHead => (&ingress.counts.large_heads, Answer::LargeHead),
+    };
+    count.add();
+    answer
 }
 
 /// Hands the event to the journal; the ticket travels with it.

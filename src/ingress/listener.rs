@@ -25,6 +25,8 @@ const BACKLOG: u16 = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The same during a stop.
 const QUEUE_PAUSE: Duration = Duration::from_millis(5);
+/// How often one that waits for a place looks for somebody whose place it could take over.
+const PLACE_PAUSE: Duration = Duration::from_millis(10);
 /// Time for cut connections to let go.
 const CUT_TIME: Duration = Duration::from_millis(100);
 
@@ -133,15 +135,29 @@ struct Waiting {
     stream: TcpStream,
     peer: SocketAddr,
     turn: Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>,
+    /// When it looks again for somebody whose place it could take over.
+    again: Instant,
 }
 
 impl Waiting {
-    /// Waits for its turn, for ever where nobody waits. Cancel-safe: the turn is kept.
-    async fn permit(waiting: &mut Option<Self>) -> Option<OwnedSemaphorePermit> {
-        match waiting {
-            // The places are never closed.
-            Some(waiting) => waiting.turn.as_mut().await.ok(),
-            None => std::future::pending().await,
+    /// Waits for its turn, or for a place that it can take over; for ever where nobody waits. Cancel-safe: the turn is kept.
+    async fn permit(
+        waiting: &mut Option<Self>,
+        take_over: impl Fn() -> Option<OwnedSemaphorePermit>,
+    ) -> Option<OwnedSemaphorePermit> {
+        let Some(waiting) = waiting else { return std::future::pending().await };
+        loop {
+            tokio::select! {
+                biased;
+                // The places are never closed.
+                permit = waiting.turn.as_mut() => return permit.ok(),
+                () = sleep_until(waiting.again) => {
+                    if let Some(permit) = take_over() {
+                        return Some(permit);
+                    }
+                    waiting.again = Instant::now() + PLACE_PAUSE;
+                }
+            }
         }
     }
 }
@@ -167,10 +183,8 @@ pub(super) async fn serve(
         let (ingress, desk, stopping, open) = (ingress.clone(), desk.clone(), stopping.subscribe(), open.clone());
         ingress.counts.connections.add();
         tokio::spawn(async move {
-            connection::serve(ingress, desk, stream, peer, stopping).await;
-            // Whoever gets the place is to see that this thread has one less.
-            drop(seat);
-            drop((permit, open));
+            connection::serve(ingress, desk, stream, (peer, permit), stopping).await;
+            drop((seat, open));
         });
     };
     let trouble = Throttle::default();
@@ -185,7 +199,7 @@ pub(super) async fn serve(
             biased;
             () = &mut stop => break,
             handed = place.next() => start(handed),
-            permit = Waiting::permit(&mut waiting) => {
+            permit = Waiting::permit(&mut waiting, || ingress.admission.take_over(&ingress.budget)) => {
                 if let Some(Waiting { stream, peer, .. }) = waiting.take() {
                     place.assign(Guest { stream, peer, permit }).into_iter().for_each(start);
                 }
@@ -193,8 +207,15 @@ pub(super) async fn serve(
             () = sleep_until(rest.unwrap_or_else(Instant::now)), if rest.is_some() => rest = None,
             accepted = listener.accept(), if waiting.is_none() && rest.is_none() => match accepted {
                 Ok((stream, peer)) => {
-                    let turn = Box::pin(ingress.connections.clone().acquire_owned());
-                    waiting = Some(Waiting { stream, peer, turn });
+                    match ingress.admission.place(&ingress.budget) {
+                        Some(permit) => {
+                            place.assign(Guest { stream, peer, permit: Some(permit) }).into_iter().for_each(start);
+                        }
+                        None => {
+                            let turn = Box::pin(ingress.admission.places().clone().acquire_owned());
+                            waiting = Some(Waiting { stream, peer, turn, again: Instant::now() + PLACE_PAUSE });
+                        }
+                    }
                 }
                 Err(error) => {
                     ingress.counts.accept_errors.add();
@@ -273,12 +294,13 @@ mod tests {
         let peer = listener.local_addr().unwrap();
         let places = Arc::new(Semaphore::new(0));
         let turn = Box::pin(places.clone().acquire_owned());
-        let mut waiting = Some(Waiting { stream: TcpStream::connect(peer).await.unwrap(), peer, turn });
+        let again = Instant::now() + Duration::from_secs(3600);
+        let mut waiting = Some(Waiting { stream: TcpStream::connect(peer).await.unwrap(), peer, turn, again });
         // As in the loop: something else is ready.
         let mut look = async || {
             tokio::select! {
                 biased;
-                permit = Waiting::permit(&mut waiting) => permit,
+                permit = Waiting::permit(&mut waiting, || None) => permit,
                 () = std::future::ready(()) => None,
             }
         };

@@ -1,13 +1,16 @@
 //! Ingress: webhooks come in over HTTP, are verified, recognised, journaled and answered.
 //!
-//! Rooms: [`threads`] who serves, [`crew`] which of them a connection goes to; [`listener`] sockets; `connection` and `pace` one connection and its time; `body` reading it; `intake` the way
-//! of a request; [`typing`] type and subject; `dedupe` repeats; `source` a source made ready, of `proof` (who
+//! Rooms: [`threads`] who serves, [`crew`] which of them a connection goes to; [`listener`] sockets; `admission` who may
+//! be connected at once; `connection` and `pace` one connection and its time; `body` reading it, `budget` and `uploads`
+//! the memory for that; `pressure` whether all this is too little; `intake` the way of a request; [`typing`] type and subject; `dedupe` repeats; `source` a source made ready, of `proof` (who
 //! sent it), `place` (where type, subject and id are) and `challenge`; [`kinds`] the list of source kinds; `reply` the only place
 //! where outcomes become statuses; [`counts`] what was counted; [`check`] and [`config`] its tables.
 //!
 //! Knows the journal only as something to append to. Knows no sinks and no rules. Spawns only connections.
 
+mod admission;
 mod body;
+mod budget;
 mod challenge;
 pub mod check;
 mod check_source;
@@ -22,6 +25,7 @@ pub mod kinds;
 pub mod listener;
 mod pace;
 pub mod place;
+mod pressure;
 mod proof;
 mod remote;
 mod reply;
@@ -34,6 +38,7 @@ mod throttle;
 pub mod typing;
 #[cfg(test)]
 mod typing_tests;
+mod uploads;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -42,7 +47,6 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use sink_api::Timestamp;
-use tokio::sync::Semaphore;
 
 pub use check::{check_server, check_source, check_sources};
 pub use config::{OnJournalFailure, ServerConfig, SourceConfig, SourceKind, Window};
@@ -50,8 +54,10 @@ pub use counts::{Counter, ServerCounts, SourceCounts};
 pub use listener::{BindError, Bound, bind};
 
 use crate::journal::{Fingerprint, Journal};
-use body::Room;
+use admission::Admission;
+use budget::Budget;
 use dedupe::Dedupe;
+use pressure::Pressure;
 use source::Source;
 
 /// Why sources cannot be set up. `check` finds the same, with its place in the file.
@@ -85,13 +91,25 @@ pub enum SetupError {
 /// the journal has it (durable, or kept in memory at risk); on the hot path, so keep it short.
 pub type OnAppend = Box<dyn Fn(&str, &str) -> Arc<Counter> + Send + Sync>;
 
+/// What too many senders have cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pressed {
+    /// Connections closed to make place for others, since the start.
+    pub connections_cut: u64,
+    /// Requests whose bodies were slow while others needed their room: 408, since the start.
+    pub requests_cut: u64,
+    /// Requests that wait for room now.
+    pub waiting: usize,
+}
+
 /// The front of the daemon. Shared by all listeners and runtimes.
 pub struct Ingress {
     sources: RwLock<Arc<Sources>>,
     journal: Arc<dyn Journal>,
     dedupe: Dedupe,
-    room: Room,
-    connections: Arc<Semaphore>,
+    budget: Budget,
+    admission: Admission,
+    pressure: Arc<Pressure>,
     counts: ServerCounts,
     on_append: OnceLock<OnAppend>,
     trusted_proxies: Vec<IpAddr>,
@@ -127,11 +145,13 @@ impl Ingress {
                 dedupe.preload(source.slot, known.fingerprint, known.id, known.time, now);
             }
         }
+        let pressure = Arc::<Pressure>::default();
         Ok(Arc::new(Self {
             journal,
             dedupe,
-            room: Room::new(server.max_inflight_bytes.as_usize(), server.max_body.as_usize()),
-            connections: Arc::new(Semaphore::new(server.max_connections.min(Semaphore::MAX_PERMITS))),
+            budget: Budget::new(server, Arc::clone(&pressure)),
+            admission: Admission::new(server.max_connections, Arc::clone(&pressure)),
+            pressure,
             counts: ServerCounts::default(),
             on_append: OnceLock::new(),
             trusted_proxies: server.trusted_proxies.clone(),
@@ -166,6 +186,20 @@ impl Ingress {
     /// What the listeners counted.
     pub fn counts(&self) -> &ServerCounts {
         &self.counts
+    }
+
+    /// Whether, in the last ten seconds, more was sent than there is room for, so that somebody had to wait or to go.
+    pub fn is_pressed(&self) -> bool {
+        self.pressure.is_on()
+    }
+
+    /// What that has cost since the start, and who waits now.
+    pub fn pressed(&self) -> Pressed {
+        Pressed {
+            connections_cut: self.pressure.connections_cut.get(),
+            requests_cut: self.budget.cut(),
+            waiting: self.budget.waiting(),
+        }
     }
 
     /// From now on these are the sources. Requests under way go on with the source they came for; one that keeps its name

@@ -1,56 +1,132 @@
 //! How far along a connection is: whether a request is being answered, since when the next one's head is coming, since
 //! when nothing happens. Written by the wire (bytes came) and the service (a request began, ended), read by a timer
-//! that looks every now and then: no timer is set or moved per request.
+//! that looks every now and then: no timer is set or moved per request. And whether it is asked to go, for others' sake.
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Ingress;
+use super::admission::{Permit, PlaceOf};
+use super::budget::Sender;
 use super::desk::Desk;
 
 /// How long a connection may rest between requests. Longer than the 60 s after which proxies in front let theirs go, so
 /// that it is they who close: a connection closed under a POST on its way is a webhook lost.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing.
+    Idle {
+        /// Since when.
+        since: Instant,
+        /// Whether it has brought a webhook with a good signature.
+        is_proven: bool,
+    },
+    /// The head of a request is coming.
+    Head {
+        /// Since when.
+        since: Instant,
+        /// As above.
+        is_proven: bool,
+    },
+    /// A request is being answered.
+    Busy,
+}
+
+/// Whether a connection is asked to go.
+#[derive(Debug, Default)]
+pub struct Cut {
+    is_asked: AtomicBool,
+    notify: Notify,
+}
+
+impl Cut {
+    /// Asks it to go; `false` where it was asked before.
+    pub fn ask(&self) -> bool {
+        let is_first = !self.is_asked.swap(true, Relaxed);
+        self.notify.notify_one();
+        is_first
+    }
+
+    /// Whether it was asked.
+    pub fn is_asked(&self) -> bool {
+        self.is_asked.load(Relaxed)
+    }
+
+    /// Waits until it is asked. Heard once, by whoever waits first.
+    pub async fn asked(&self) {
+        self.notify.notified().await;
+    }
+}
+
 /// What a connection's parts share.
-pub(super) struct Link {
-    pub ingress: Arc<Ingress>,
-    pub desk: Arc<Desk>,
-    pub peer: IpAddr,
+pub struct Link {
+    /// Its number.
+    pub id: u64,
+    /// Its place among `max_connections`, and among those that speak HTTP/2.
+    pub place: PlaceOf,
+    /// As above.
+    pub http2_place: PlaceOf,
+    /// Whether it is to go.
+    pub cut: Cut,
+    is_proven: AtomicBool,
+    pub(super) ingress: Arc<Ingress>,
+    pub(super) desk: Arc<Desk>,
+    pub(super) peer: IpAddr,
     /// The peer's address as text.
-    pub remote: Arc<str>,
+    pub(super) remote: Arc<str>,
     opened: Instant,
     /// Requests being answered.
     active: AtomicU32,
+    /// Those of them whose bodies are waited for.
+    uploads: AtomicU32,
     /// When the first byte of a head came: milliseconds after `opened`, plus one; 0 where none is coming.
     head: AtomicU64,
+    /// Bytes of that head beyond its first piece.
+    head_bytes: AtomicUsize,
     /// When the last request ended, milliseconds after `opened`.
     rested: AtomicU64,
     /// Whether a request was answered before all of it was read.
-    pub unread: AtomicBool,
+    pub(super) unread: AtomicBool,
 }
 
 impl Link {
-    /// A connection opened at `opened`, its first head on its way since then.
-    pub fn new(ingress: Arc<Ingress>, desk: Arc<Desk>, peer: SocketAddr, opened: Instant) -> Self {
+    /// A connection that is opened now and has not said anything yet.
+    pub(super) fn new(
+        id: u64,
+        permit: Option<Permit>,
+        ingress: Arc<Ingress>,
+        desk: Arc<Desk>,
+        peer: SocketAddr,
+    ) -> Self {
         let peer = peer.ip().to_canonical();
         Self {
+            id,
+            place: PlaceOf::new(permit),
+            http2_place: PlaceOf::default(),
+            cut: Cut::default(),
+            is_proven: AtomicBool::new(false),
             ingress,
             desk,
             peer,
             remote: peer.to_string().into(),
-            opened,
+            opened: Instant::now(),
             active: AtomicU32::new(0),
-            head: AtomicU64::new(1),
+            uploads: AtomicU32::new(0),
+            head: AtomicU64::new(0),
+            head_bytes: AtomicUsize::new(0),
             rested: AtomicU64::new(0),
             unread: AtomicBool::new(false),
         }
@@ -64,31 +140,87 @@ impl Link {
         self.opened + Duration::from_millis(millis)
     }
 
+    /// Its first bytes came: those of a head, on its way since it was opened.
+    pub(super) fn speaks(&self) {
+        self.head.store(1, Relaxed);
+    }
+
+    /// It has brought a webhook with a good signature.
+    pub(super) fn prove(&self) {
+        if !self.is_proven.load(Relaxed) {
+            self.is_proven.store(true, Relaxed);
+        }
+    }
+
+    /// Who sends.
+    pub(super) fn sender(&self) -> Sender {
+        Sender { connection: self.id, is_proven: self.is_proven.load(Relaxed) }
+    }
+
+    /// The body of a request is waited for; it has come, or is given up, when the guard is dropped.
+    pub(super) fn upload(&self) -> Uploading<'_> {
+        self.uploads.fetch_add(1, Relaxed);
+        Uploading(self)
+    }
+
+    /// Whether a request is being answered that has come whole.
+    pub(super) fn is_answering(&self) -> bool {
+        self.active.load(Relaxed) > self.uploads.load(Relaxed)
+    }
+
+    /// What it is doing.
+    pub fn standing(&self) -> Standing {
+        let is_proven = self.is_proven.load(Relaxed);
+        if self.active.load(Relaxed) > 0 {
+            return Standing::Busy;
+        }
+        match self.head.load(Relaxed) {
+            0 => Standing::Idle { since: self.at(self.rested.load(Relaxed)), is_proven },
+            since => Standing::Head { since: self.at(since - 1), is_proven },
+        }
+    }
+
     /// A request begins; it ends when the guard is dropped.
-    pub fn begin(&self) -> Busy<'_> {
+    pub(super) fn begin(&self) -> Busy<'_> {
         self.active.fetch_add(1, Relaxed);
         self.head.store(0, Relaxed);
+        let came = self.take_head_bytes();
+        if came > 0 {
+            self.ingress.admission.head_ended(came);
+        }
         Busy(self)
     }
 
     /// Whether the head of a request is coming, as far as is known.
-    pub fn awaits_head(&self) -> bool {
+    pub(super) fn awaits_head(&self) -> bool {
         self.head.load(Relaxed) > 0
     }
 
     /// Whether a request is being answered, or its head is coming.
-    pub fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         self.active.load(Relaxed) > 0 || self.awaits_head()
     }
 
-    fn bytes_came(&self) {
-        if self.active.load(Relaxed) == 0 && self.head.load(Relaxed) == 0 {
+    fn bytes_came(&self, bytes: usize) {
+        if self.active.load(Relaxed) > 0 {
+            return;
+        }
+        if self.head.load(Relaxed) == 0 {
             self.head.store(self.millis() + 1, Relaxed);
+        } else {
+            // More of a head that did not come in one piece.
+            self.head_bytes.fetch_add(bytes, Relaxed);
+            self.ingress.admission.head_grew(bytes);
         }
     }
 
+    /// What is kept of a head in pieces is given up, or has become a request: how many bytes.
+    pub fn take_head_bytes(&self) -> usize {
+        self.head_bytes.swap(0, Relaxed)
+    }
+
     /// When to look again, or `None` where the connection's time is over.
-    pub fn next_look(&self, header_timeout: Duration) -> Option<Instant> {
+    pub(super) fn next_look(&self, header_timeout: Duration) -> Option<Instant> {
         let now = Instant::now();
         let soon = now + header_timeout;
         if self.active.load(Relaxed) > 0 {
@@ -99,6 +231,15 @@ impl Link {
             since => self.at(since - 1) + header_timeout,
         };
         (due > now).then(|| due.min(soon))
+    }
+}
+
+/// A request whose body is waited for.
+pub(super) struct Uploading<'l>(&'l Link);
+
+impl Drop for Uploading<'_> {
+    fn drop(&mut self) {
+        self.0.uploads.fetch_sub(1, Relaxed);
     }
 }
 
@@ -131,6 +272,10 @@ impl AsyncRead for Wire {
         let this = self.get_mut();
         if !this.first.is_empty() {
             buf.put_slice(&this.first.split_to(this.first.len().min(buf.remaining())));
+            if this.first.is_empty() {
+                // An empty rest would keep all of it in memory.
+                this.first = Bytes::new();
+            }
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
@@ -138,7 +283,7 @@ impl AsyncRead for Wire {
         if let Some(link) = &this.heads
             && buf.filled().len() > before
         {
-            link.bytes_came();
+            link.bytes_came(buf.filled().len() - before);
         }
         done
     }

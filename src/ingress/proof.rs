@@ -73,6 +73,11 @@ impl Proof {
         }
     }
 
+    /// Whether a stranger cannot have it.
+    pub fn is_one(&self) -> bool {
+        !matches!(self, Self::Nothing)
+    }
+
     /// Where the message's id is that is signed beside the body; empty where none is.
     pub fn signed_id(&self) -> &[Find] {
         match self {

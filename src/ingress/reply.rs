@@ -39,6 +39,8 @@ pub enum Answer {
     TooSlow,
     /// The body broke off, or was wrongly framed.
     Broken,
+    /// There is no room for so large a head to wait for its body.
+    LargeHead,
     /// The journal cannot take it now.
     Unavailable,
 }
@@ -61,6 +63,9 @@ pub fn response(answer: Answer, version: Version) -> Response<Full<Bytes>> {
         Answer::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, error("the body is too large")),
         Answer::TooSlow => (StatusCode::REQUEST_TIMEOUT, error("the body did not come in time")),
         Answer::Broken => (StatusCode::BAD_REQUEST, error("the body could not be read")),
+        Answer::LargeHead => {
+            (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, error("the head is too large to wait for its body now"))
+        }
         Answer::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, error("the webhook cannot be kept now")),
     };
     // These two have no body, by definition.
@@ -75,7 +80,8 @@ pub fn response(answer: Answer, version: Version) -> Response<Full<Bytes>> {
         Answer::WrongMethod => drop(headers.insert(ALLOW, HeaderValue::from_static("POST, GET, HEAD"))),
         Answer::Unavailable => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS))),
         // On HTTP/2 only the stream ends.
-        Answer::TooLarge | Answer::TooSlow | Answer::Broken if version < Version::HTTP_2 => {
+        Answer::TooLarge | Answer::TooSlow | Answer::Broken | Answer::LargeHead
+            if version < Version::HTTP_2 => {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         _ => {}

@@ -254,6 +254,26 @@ pub async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Whether this process, and those it starts, may have so many files open; asks for it where it may.
+pub fn can_open(files: u64) -> bool {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= files);
+    enough(current)
+        || (enough(maximum) && setrlimit(Resource::Nofile, Rlimit { current: Some(files), maximum }).is_ok())
+}
+
+/// GET from the admin socket: the body, whatever the status.
+pub async fn ask_admin(house: &House, path: &str) -> serde_json::Value {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::UnixStream::connect(house.path("data/admin.sock")).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap_or_else(|e| panic!("{e}: {answer}"))
+}
+
 /// All lines of all files under a folder whose names end so.
 pub fn lines_under(folder: &Path, ending: &str) -> Vec<String> {
     let mut lines = Vec::new();

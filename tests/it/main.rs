@@ -18,6 +18,7 @@
 //! - `reload`: a new config in force without a restart; sinks held, let go, moved on
 //! - `replay`: a span of the journal delivered once more, and dry runs
 //! - `journal`: verify, dump, stat and repair
+//! - `strangers`: connections, heads and bodies that strangers hold on to delay nobody; `hostile`: those strangers
 //! - `restart`: cursors, locks, a ledger that is gone
 //! - `command_line`: what the verbs print and how they exit
 //! - `harness`: starting and killing the daemon, sending, a callback server; `bodies`: what is sent
@@ -41,6 +42,8 @@ mod front;
 mod full_disk;
 mod guide;
 mod harness;
+#[allow(dead_code)]
+mod hostile;
 mod journal;
 mod log;
 mod main_job;
@@ -56,3 +59,4 @@ mod shim;
 mod sick_sinks;
 mod sources;
 mod status;
+mod strangers;

@@ -185,69 +185,103 @@ async fn what_is_not_http_is_400() {
 }
 
 #[tokio::test]
-async fn past_max_connections_new_ones_wait_until_one_ends() {
-    let front = front(ServerConfig { max_connections: 1, ..server() }, source(), Does::Flush).await;
+async fn past_max_connections_the_one_idle_longest_makes_place_and_a_proven_one_last() {
+    let front = front(ServerConfig { max_connections: 3, ..server() }, source(), Does::Flush).await;
+    let mut proven = front.connect().await;
+    proven.send(signed(b"1")).await;
+    assert_eq!(proven.reply().await.status, 200);
+    let mut strangers = Vec::new();
+    for open in [2, 3] {
+        strangers.push(front.connect().await);
+        until(|| front.ingress.counts().connections.get() == open).await;
+    }
+    assert_eq!(front.post(b"2").await.status, 200);
+    assert!(strangers[0].try_reply(true).await.is_none(), "the first stranger is closed");
+    assert_eq!(front.ingress.pressed().connections_cut, 1);
+    assert!(front.ingress.is_pressed());
+    proven.send(signed(b"3")).await;
+    strangers[1].send(signed(b"4")).await;
+    assert_eq!((proven.reply().await.status, strangers[1].reply().await.status), (200, 200));
+}
+
+#[tokio::test]
+async fn past_max_connections_half_a_head_makes_place_and_then_a_body_that_does_not_come() {
+    let front = front(ServerConfig { max_connections: 2, ..server() }, source(), Does::Flush).await;
+    let (mut body, mut head) = (front.connect().await, front.connect().await);
+    body.send(format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n")).await;
+    head.send("POST /web").await;
+    until(|| front.ingress.budget.count() == 1 && front.ingress.admission.idle() == 0).await;
+    let mut kept = front.connect().await;
+    kept.send(signed(b"1")).await;
+    assert_eq!(kept.reply().await.status, 200);
+    assert!(head.try_reply(true).await.is_none());
+    assert_eq!(front.post(b"2").await.status, 200);
+    assert!(body.try_reply(true).await.is_none());
+    kept.send(signed(b"3")).await;
+    assert_eq!(kept.reply().await.status, 200);
+}
+
+#[tokio::test]
+async fn past_max_connections_nobody_goes_who_is_being_answered_and_new_ones_wait() {
+    let front = front(ServerConfig { max_connections: 1, ..server() }, source(), Does::Hang).await;
     let mut first = front.connect().await;
     first.send(signed(b"1")).await;
-    assert_eq!(first.reply().await.status, 200);
+    until(|| front.journal.hanging() == 1).await;
     let mut second = front.connect().await;
     second.send(signed(b"2")).await;
-    // The first is still served; the second is not looked at.
-    first.send(signed(b"3")).await;
-    assert_eq!(first.reply().await.status, 200);
-    assert_eq!(front.journal.events().len(), 2);
-    drop(first);
-    assert_eq!(second.reply().await.status, 200);
+    until(|| front.ingress.is_pressed()).await;
+    assert_eq!(front.journal.events().len(), 1);
+    front.journal.does(Does::Flush);
+    front.journal.tell(DURABLE);
+    assert_eq!((first.reply().await.status, second.reply().await.status), (200, 200));
 }
 
 #[tokio::test]
-async fn with_all_room_taken_reading_pauses_and_goes_on_when_there_is_some() {
-    let server = ServerConfig { max_inflight_bytes: Size(2500), ..small() };
-    let front = front(server, source(), Does::Flush).await;
-    let head = |n: u8| {
-        let body = [n; 1000];
-        let lines = format!("interakt-signature: {}\r\n", sign(&body));
-        (posted(&lines, &body)[..].to_vec(), body)
-    };
-    // 1500 bytes shared, and a lane of 1000: one gets shared room, one the lane, the third must wait.
-    let mut clients = Vec::new();
-    for n in 0..3 {
-        let mut client = front.connect().await;
-        let (request, _) = head(n);
-        client.send(&request[..request.len() - 1]).await;
-        clients.push(client);
-        until(|| front.ingress.room.free() == [(500, 1), (500, 0), (500, 0)][usize::from(n)]).await;
-    }
-    clients[2].send([2]).await;
-    clients[0].send([0]).await;
-    assert_eq!(clients[0].reply().await.status, 200);
-    assert_eq!(clients[2].reply().await.status, 200, "never refused, only later");
-    clients[1].send([1]).await;
-    assert_eq!(clients[1].reply().await.status, 200);
-    until(|| front.ingress.room.free() == (1500, 1)).await;
+async fn a_head_whose_body_has_not_begun_takes_no_room_for_it() {
+    let front = plain().await;
+    let mut client = front.connect().await;
+    let request = signed(&[b'x'; 60_000]);
+    client.send(&request[..request.len() - 60_000]).await;
+    until(|| front.ingress.budget.count() == 1).await;
+    assert_eq!(front.ingress.budget.used(), [0, 0, 0]);
+    client.send(&request[request.len() - 60_000..request.len() - 1]).await;
+    until(|| front.ingress.budget.used() == [0, 60_000, 0]).await;
+    client.send(b"x").await;
+    assert_eq!(client.reply().await.status, 200);
+    until(|| front.ingress.budget.used() == [0, 0, 0]).await;
 }
 
 #[tokio::test]
-async fn a_sender_is_not_blamed_for_the_time_it_waited_for_room() {
-    let server = ServerConfig { max_inflight_bytes: Size(1000), max_body: Size(1000), ..server() };
-    let server = ServerConfig { body_timeout: Period::millis(300), ..server };
+async fn who_sends_nothing_gives_way_to_who_does() {
+    // Room for three small bodies of this size.
+    let server = ServerConfig { max_inflight_bytes: Size(8 * 2800), max_body: Size(10_000), ..server() };
     let front = front(server, source(), Does::Flush).await;
-    let mut slow = Vec::new();
-    for _ in 0..2 {
+    let mut silent = Vec::new();
+    for _ in 0..3 {
         let mut client = front.connect().await;
-        client.send(format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: 900\r\n\r\n")).await;
-        until(|| front.ingress.room.free() == (0, 0)).await;
-        slow.push(client);
+        client.send(format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: 900\r\n\r\nx")).await;
+        silent.push(client);
     }
-    // Comes third, waits out the whole time of both before it, and still has all of its own.
-    let mut patient = front.connect().await;
+    until(|| front.ingress.budget.used()[1] == 2700).await;
+    let mut slow = front.connect().await;
     let request = signed(&[b'p'; 900]);
-    patient.send(&request[..request.len() - 1]).await;
-    for client in &mut slow {
-        assert_eq!(client.reply().await.status, 408);
+    slow.send(&request[..request.len() - 1]).await;
+    let mut told = tokio::task::JoinSet::new();
+    for mut client in silent {
+        told.spawn(async move { client.reply().await.status });
     }
-    patient.send(b"p").await;
-    assert_eq!(patient.reply().await.status, 200);
+    assert_eq!(within(told.join_next()).await.unwrap().unwrap(), 408);
+    slow.send(b"p").await;
+    assert_eq!(slow.reply().await.status, 200);
+    assert!(front.ingress.pressed().requests_cut >= 1);
+}
+
+#[tokio::test]
+async fn a_body_slower_than_the_least_rate_is_408_long_before_its_time_is_over() {
+    let front = front(ServerConfig { body_timeout: Period::secs(3600), ..server() }, source(), Does::Flush).await;
+    let mut client = front.connect().await;
+    client.send(format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n12345")).await;
+    assert_eq!(client.reply().await.status, 408);
 }
 
 #[tokio::test]
@@ -263,5 +297,5 @@ async fn many_large_bodies_in_little_room_all_get_through() {
     for post in posts {
         assert_eq!(within(post).await.unwrap(), 200);
     }
-    assert_eq!(front.ingress.room.free(), (100_000, 1));
+    assert_eq!(front.ingress.budget.used(), [0, 0, 0]);
 }

@@ -174,3 +174,44 @@ async fn a_stop_answers_the_stream_that_has_begun() {
     assert_eq!(pending.await.unwrap().0, 200);
     within(front.served).await.unwrap();
 }
+
+#[tokio::test]
+async fn heads_of_streams_that_wait_for_their_bodies_take_a_bounded_room() {
+    let server = ServerConfig { max_inflight_bytes: Size::mib(4), ..server() };
+    let front = front(server, source(), Does::Flush).await;
+    let mut asked = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        let send = connect(&front).await;
+        for _ in 0..30 {
+            let mut request = post("x", parts(&[], false));
+            let value = http::HeaderValue::from_static("b");
+            for _ in 0..900 {
+                request.headers_mut().append("a", value.clone());
+            }
+            let mut send = send.clone();
+            asked.spawn(async move { ask(&mut send, request).await.0.as_u16() });
+        }
+    }
+    let mut statuses = Vec::new();
+    while statuses.len() < 50 {
+        assert!(front.ingress.budget.used()[0] <= 1 << 19);
+        statuses.push(within(asked.join_next()).await.unwrap().unwrap());
+    }
+    assert!(statuses.iter().all(|status| [408, 431].contains(status)), "{statuses:?}");
+    assert!(statuses.contains(&431));
+    assert_eq!(front.post(b"{}").await.status, 200);
+}
+
+#[tokio::test]
+async fn of_all_connections_an_eighth_may_speak_http2_and_an_idle_one_makes_place() {
+    let front = front(ServerConfig { max_connections: 16, ..server() }, source(), Does::Flush).await;
+    let mut sends = Vec::new();
+    for _ in 0..3 {
+        let mut send = connect(&front).await;
+        let _ = ask(&mut send, post("x", full(b"{}"))).await;
+        sends.push(send);
+    }
+    until(|| sends[0].is_closed()).await;
+    assert_eq!(ask(&mut sends[2], post(&sign(b"{}"), full(b"{}"))).await.0, 200);
+    assert_eq!(front.ingress.pressed().connections_cut, 1);
+}

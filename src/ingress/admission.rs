@@ -1,0 +1,281 @@
+//! Who may be connected at once, and who goes where there are too many: at `max_connections` a new connection takes the
+//! place of one that makes no use of its own. First goes the one that has been idle longest, then the slowest head, then
+//! the slowest body; then those that are quite young, whose bytes may be on their way; and last, the longest idle first, one
+//! that has brought a webhook with a good signature. A request that is being answered never goes. Where nobody can go, who
+//! comes waits.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::budget::Budget;
+use super::pace::{Link, Standing};
+use super::pressure::Pressure;
+
+/// Connections that have lost their places and are not closed yet: beyond `max_connections`, at most so many.
+pub const MOST_LEAVING: usize = 64;
+/// A look for those who can go covers all connections, and finds so many at once.
+const LOOK: usize = 32;
+/// A connection younger than this may have bytes on their way, or waiting to be read.
+const YOUNG: Duration = Duration::from_secs(1);
+/// Most bytes of heads that come in pieces, over all connections; a head that comes in one does not count.
+const HEADS_MAX: usize = 16 << 20;
+/// Of `max_connections` this share may speak HTTP/2, whose connections hold several times as much by themselves.
+const HTTP2_SHARE: usize = 8;
+
+/// A place among `max_connections`, and among those for HTTP/2.
+pub type Permit = OwnedSemaphorePermit;
+
+/// The places.
+pub struct Admission {
+    places: Arc<Semaphore>,
+    http2: Arc<Semaphore>,
+    register: Mutex<Register>,
+    leaving: AtomicUsize,
+    /// Bytes of heads that come in pieces, over all connections.
+    heads: AtomicUsize,
+    pressure: Arc<Pressure>,
+}
+
+/// All connections, and those that the last look found.
+#[derive(Default)]
+struct Register {
+    all: BTreeMap<u64, Arc<Link>>,
+    next: u64,
+    idle: VecDeque<(Turn, u64)>,
+}
+
+impl Admission {
+    /// So many places.
+    pub fn new(max_connections: usize, pressure: Arc<Pressure>) -> Self {
+        let places = |n: usize| Arc::new(Semaphore::new(n.clamp(1, Semaphore::MAX_PERMITS)));
+        Self {
+            places: places(max_connections),
+            http2: places(max_connections / HTTP2_SHARE),
+            register: Mutex::default(),
+            leaving: AtomicUsize::new(0),
+            heads: AtomicUsize::new(0),
+            pressure,
+        }
+    }
+
+    /// The places themselves, to wait for one.
+    pub fn places(&self) -> &Arc<Semaphore> {
+        &self.places
+    }
+
+    /// A place at once: a free one, or somebody's who goes.
+    pub fn place(&self, budget: &Budget) -> Option<Permit> {
+        Arc::clone(&self.places).try_acquire_owned().ok().or_else(|| self.take_over(budget))
+    }
+
+    /// The place of somebody who goes.
+    pub fn take_over(&self, budget: &Budget) -> Option<Permit> {
+        self.pressure.note();
+        if self.leaving.load(Relaxed) >= MOST_LEAVING {
+            return None;
+        }
+        loop {
+            let link = self.next_to_go(budget)?;
+            if let Some(permit) = self.send_off(&link, |link| &link.place) {
+                return Some(permit);
+            }
+        }
+    }
+
+    /// A place for a connection that speaks HTTP/2. `None`: all are taken, and nobody can go.
+    pub fn http2_place(&self, budget: &Budget) -> Option<Permit> {
+        if let Ok(permit) = Arc::clone(&self.http2).try_acquire_owned() {
+            return Some(permit);
+        }
+        self.pressure.note();
+        let now = Instant::now();
+        let has_one = |link: &Link| link.http2_place.has_one();
+        let idle = {
+            let register = self.lock();
+            let idle = register.all.values().filter(|link| has_one(link) && !link.cut.is_asked());
+            let idle = idle.filter_map(|link| Some((link.standing().may_go(now)?, link)));
+            idle.min_by_key(|(turn, _)| *turn).map(|(_, link)| Arc::clone(link))
+        };
+        let link = idle.or_else(|| {
+            let of_http2 = |id| self.lock().all.get(&id).is_some_and(|link| has_one(link));
+            self.of_slowest_body(budget, of_http2)
+        })?;
+        self.send_off(&link, |link| &link.http2_place)
+    }
+
+    /// A head that comes in pieces takes so many bytes more. Where all of them take too much, the slowest are closed.
+    pub fn head_grew(&self, bytes: usize) {
+        if self.heads.fetch_add(bytes, Relaxed) + bytes <= HEADS_MAX {
+            return;
+        }
+        self.pressure.note();
+        let now = Instant::now();
+        let mut heads: Vec<_> = {
+            let register = self.lock();
+            let heads = register.all.values().filter(|link| !link.cut.is_asked());
+            heads.filter_map(|link| Some((link.standing().may_go(now).filter(|turn| turn.has_head)?, link.clone()))).collect()
+        };
+        heads.sort_unstable_by_key(|(turn, _)| *turn);
+        for (_, link) in heads.into_iter().take(LOOK) {
+            self.ask_to_go(&link);
+            self.head_ended(link.take_head_bytes());
+        }
+    }
+
+    /// They are bytes of a request now, or gone.
+    pub fn head_ended(&self, bytes: usize) {
+        self.heads.fetch_sub(bytes, Relaxed);
+    }
+
+    /// Enters a connection until the guard is dropped.
+    pub fn enter<'a>(&'a self, make: impl FnOnce(u64) -> Link) -> Entered<'a> {
+        let mut register = self.lock();
+        let id = register.next;
+        register.next += 1;
+        let link = Arc::new(make(id));
+        register.all.insert(id, Arc::clone(&link));
+        Entered { admission: self, link }
+    }
+
+    /// Asks a connection to go and takes its place; `None` where somebody else was quicker.
+    fn send_off(&self, link: &Arc<Link>, place: impl Fn(&Link) -> &PlaceOf) -> Option<Permit> {
+        let permit = place(link).take()?;
+        self.ask_to_go(link);
+        Some(permit)
+    }
+
+    fn ask_to_go(&self, link: &Link) {
+        if link.cut.ask() {
+            self.leaving.fetch_add(1, Relaxed);
+            self.pressure.connections_cut.add();
+        }
+    }
+
+    /// Whose turn it is to go.
+    fn next_to_go(&self, budget: &Budget) -> Option<Arc<Link>> {
+        let idle = self.longest_idle();
+        match idle {
+            Some((idle, false)) => Some(idle),
+            other => self.of_slowest_body(budget, |_| true).or(other.map(|(idle, _)| idle)),
+        }
+    }
+
+    /// Who has been idle longest, or whose head is slowest, and whether it is young; proven ones last.
+    fn longest_idle(&self) -> Option<(Arc<Link>, bool)> {
+        let now = Instant::now();
+        let mut register = self.lock();
+        loop {
+            while let Some((turn, id)) = register.idle.pop_front() {
+                let Some(link) = register.all.get(&id) else { continue };
+                // It may have begun something since it was found.
+                if !link.cut.is_asked() && link.standing().may_go(now).is_some_and(|now| now.since == turn.since) {
+                    return Some((Arc::clone(link), turn.is_proven || turn.is_young));
+                }
+            }
+            let idle = register.all.iter().filter(|(_, link)| !link.cut.is_asked());
+            let mut idle: Vec<_> = idle.filter_map(|(id, link)| Some((link.standing().may_go(now)?, *id))).collect();
+            if idle.is_empty() {
+                return None;
+            }
+            if idle.len() > LOOK {
+                idle.select_nth_unstable(LOOK);
+                idle.truncate(LOOK);
+            }
+            idle.sort_unstable();
+            register.idle = idle.into();
+        }
+    }
+
+    fn of_slowest_body(&self, budget: &Budget, is_one: impl Fn(u64) -> bool) -> Option<Arc<Link>> {
+        let is_here = |id| self.lock().all.get(&id).is_some_and(|link| !link.cut.is_asked());
+        let id = budget.slowest(|id| is_here(id) && is_one(id))?;
+        self.lock().all.get(&id).cloned()
+    }
+
+    /// Valid between any two statements, whoever panicked.
+    fn lock(&self) -> MutexGuard<'_, Register> {
+        self.register.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+impl Admission {
+    /// Connections that do nothing.
+    pub fn idle(&self) -> usize {
+        self.lock().all.values().filter(|link| matches!(link.standing(), Standing::Idle { .. })).count()
+    }
+}
+
+/// A connection in the register.
+pub struct Entered<'a> {
+    admission: &'a Admission,
+    /// What its parts share.
+    pub link: Arc<Link>,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.admission.lock().all.remove(&self.link.id);
+        self.admission.head_ended(self.link.take_head_bytes());
+        if self.link.cut.is_asked() {
+            self.admission.leaving.fetch_sub(1, Relaxed);
+        }
+        // Only now, so that nobody finds a connection here that has let its place go.
+        drop((self.link.place.take(), self.link.http2_place.take()));
+    }
+}
+
+/// A connection's place, until somebody takes it over.
+#[derive(Default)]
+pub struct PlaceOf(Mutex<Option<Permit>>);
+
+impl PlaceOf {
+    /// With this place; with none during a stop.
+    pub fn new(permit: Option<Permit>) -> Self {
+        Self(Mutex::new(permit))
+    }
+
+    /// Gives it a place.
+    pub fn put(&self, permit: Permit) {
+        *self.lock() = Some(permit);
+    }
+
+    fn take(&self) -> Option<Permit> {
+        self.lock().take()
+    }
+
+    fn has_one(&self) -> bool {
+        self.lock().is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Permit>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whose turn it is to go: the least goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Turn {
+    is_proven: bool,
+    is_young: bool,
+    has_head: bool,
+    /// Since when it has been idle, or its head has been coming.
+    since: Instant,
+}
+
+impl Standing {
+    /// `None` while a request is being answered, or a proven one's head is coming.
+    fn may_go(self, now: Instant) -> Option<Turn> {
+        let (since, is_proven, has_head) = match self {
+            Self::Idle { since, is_proven } => (since, is_proven, false),
+            Self::Head { since, is_proven: false } => (since, false, true),
+            Self::Head { .. } | Self::Busy => return None,
+        };
+        Some(Turn { is_proven, is_young: now.duration_since(since) < YOUNG, has_head, since })
+    }
+}

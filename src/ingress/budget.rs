@@ -1,0 +1,144 @@
+//! Memory for requests whose bodies are on their way, shared by all connections: [`uploads`](super::uploads) with a lock,
+//! a clock, and somebody to wait for it. Knows neither sources nor signatures.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::config::ServerConfig;
+use super::pressure::Pressure;
+pub use super::uploads::{Cut, Pool, SMALL, Sender};
+use super::uploads::{Millis, Uploads};
+
+/// While an upload waits for room: how often it looks for those who became slow meanwhile.
+const TICK: Duration = Duration::from_millis(50);
+/// The share of `max_inflight_bytes` that small bodies have for themselves, and so much again requests and their heads.
+const SHARE: usize = 8;
+
+/// The memory.
+pub struct Budget {
+    base: Instant,
+    uploads: Mutex<Uploads>,
+    pressure: Arc<Pressure>,
+}
+
+impl Budget {
+    /// An eighth of `max_inflight_bytes` for requests and their heads, an eighth for small bodies; the rest, and at least
+    /// one `max_body`, for larger ones. Where there is too little, slow is who would not bring a largest body within
+    /// `body_timeout`.
+    pub fn new(server: &ServerConfig, pressure: Arc<Pressure>) -> Self {
+        let (all, largest) = (server.max_inflight_bytes.as_usize(), server.max_body.as_usize());
+        let share = all / SHARE;
+        let millis = u64::try_from(server.body_timeout.0.as_millis()).unwrap_or(u64::MAX).max(1);
+        let least = server.max_body.0.saturating_mul(1000) / millis;
+        let uploads = Mutex::new(Uploads::new(share, share, (all - 2 * share).max(largest), least));
+        Self { base: Instant::now(), uploads, pressure }
+    }
+
+    /// An upload of which `got` bytes have come, and that takes `base` bytes by itself. It may have to wait for these:
+    /// [`Upload::room`].
+    pub fn enter(&self, sender: Sender, base: usize, got: usize) -> Upload<'_> {
+        let id = self.lock().enter(sender, base, got, self.now());
+        Upload { budget: self, id }
+    }
+
+    /// The connection with the slowest upload, of unproven ones that `is_one`; none where none is slow.
+    pub fn slowest(&self, is_one: impl Fn(u64) -> bool) -> Option<u64> {
+        self.lock().slowest(self.now(), is_one)
+    }
+
+    /// How many uploads wait for room now.
+    pub fn waiting(&self) -> usize {
+        self.lock().waiting()
+    }
+
+    /// How many were cut since the start.
+    pub fn cut(&self) -> u64 {
+        self.lock().cut()
+    }
+
+    fn now(&self) -> Millis {
+        u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Valid between any two calls, whoever panicked.
+    fn lock(&self) -> MutexGuard<'_, Uploads> {
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many uploads there are.
+    #[cfg(test)]
+    pub fn count(&self) -> usize {
+        self.lock().count()
+    }
+
+    /// Bytes in use, of each pool.
+    #[cfg(test)]
+    pub fn used(&self) -> [usize; 3] {
+        self.lock().used()
+    }
+}
+
+/// One upload; gives back what it holds when dropped.
+pub struct Upload<'b> {
+    budget: &'b Budget,
+    id: u64,
+}
+
+impl Upload<'_> {
+    /// Asks for more; to be waited for by [`Self::room`].
+    pub fn ask(&self, pool: Pool, bytes: usize) {
+        self.budget.lock().ask(self.id, pool, bytes, self.budget.now());
+    }
+
+    /// Bytes of the body came.
+    pub fn came(&self, bytes: usize) {
+        self.budget.lock().came(self.id, bytes, self.budget.now());
+    }
+
+    /// Whether it has what it asked for; the caller is woken when that changes and when it is cut.
+    ///
+    /// # Errors
+    /// [`Cut`].
+    pub fn poll(&self, cx: &Context<'_>) -> Poll<Result<(), Cut>> {
+        self.budget.lock().poll(self.id, cx)
+    }
+
+    /// Waits until it has what it asked for, however long, and says how long that was.
+    ///
+    /// # Errors
+    /// [`Cut`].
+    pub async fn room(&self) -> Result<Duration, Cut> {
+        let first = poll_fn(|cx| Poll::Ready(self.poll(cx))).await;
+        if let Poll::Ready(done) = first {
+            return done.map(|()| Duration::ZERO);
+        }
+        self.budget.pressure.note();
+        let from = Instant::now();
+        let mut tick = pin!(sleep(TICK));
+        poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(done) = self.poll(cx) {
+                    return Poll::Ready(done);
+                }
+                if tick.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                self.budget.lock().look(self.budget.now());
+                tick.as_mut().reset(Instant::now() + TICK);
+            }
+        })
+        .await
+        .map(|()| from.elapsed())
+    }
+}
+
+impl Drop for Upload<'_> {
+    fn drop(&mut self) {
+        self.budget.lock().leave(self.id, self.budget.now());
+    }
+}

@@ -1,0 +1,160 @@
+//! Strangers without a secret who hold on to whatever the front gives them: connections, heads, bodies. They come back when
+//! they are sent away. Shared with the soak.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+
+/// How long one who was sent away stays away.
+const PAUSE: Duration = Duration::from_millis(500);
+const PATH: &str = "/webhooks/interakt";
+/// HTTP/2 streams a stranger opens in a connection, whatever it is allowed.
+const STREAMS: u32 = 127;
+
+/// What a stranger does with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sort {
+    /// The head of a large body, and nothing more.
+    NoBody,
+    /// Nearly all of a large body.
+    HalfBody,
+    /// Nearly all of a small body.
+    SmallBody,
+    /// Half a head.
+    HalfHead,
+    /// Nothing at all.
+    Idle,
+    /// HTTP/2 streams whose bodies never come.
+    Streams,
+    /// The same, each head 950 references to one header.
+    HeavyStreams,
+}
+
+pub const SORTS: [Sort; 7] = [
+    Sort::NoBody,
+    Sort::HalfBody,
+    Sort::SmallBody,
+    Sort::HalfHead,
+    Sort::Idle,
+    Sort::Streams,
+    Sort::HeavyStreams,
+];
+
+impl Sort {
+    /// All that it ever sends.
+    fn bytes(self) -> Vec<u8> {
+        let head = |length: usize| format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n").into_bytes();
+        let body = |length: usize, sent: usize| [head(length), vec![b'x'; sent]].concat();
+        match self {
+            Self::NoBody => body(1_000_000, 0),
+            Self::HalfBody => body(1_000_000, 990_000),
+            Self::SmallBody => body(60_000, 59_000),
+            Self::HalfHead => format!("POST {PATH} HTTP/1.1\r\nhost: x\r\nx-a: {}", "x".repeat(20_000)).into_bytes(),
+            Self::Idle => Vec::new(),
+            Self::Streams => streams(0),
+            Self::HeavyStreams => streams(950),
+        }
+    }
+}
+
+/// The preface, settings without any, and HEADERS frames that end their heads but not their streams.
+fn streams(references: usize) -> Vec<u8> {
+    let mut out = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    for nth in 0..STREAMS {
+        // HPACK: method POST, scheme http, and without index path, authority and content-length.
+        let mut block = vec![0x83, 0x86, 0x04, u8::try_from(PATH.len()).unwrap()];
+        block.extend(PATH.bytes());
+        block.extend(b"\x01\x01x\x0f\x0d\x071000000");
+        if references > 0 {
+            if nth == 0 {
+                block.extend(b"\x40\x01a\x01b");
+            }
+            block.extend(vec![0xbe; references]);
+        }
+        out.extend(&u32::try_from(block.len()).unwrap().to_be_bytes()[1..]);
+        out.extend([1, 4]);
+        out.extend((2 * nth + 1).to_be_bytes());
+        out.extend(block);
+    }
+    out
+}
+
+/// Strangers at work, until dropped.
+pub struct Crowd {
+    /// On a thread of its own, so that those who measure are not slowed by it.
+    runtime: Option<Runtime>,
+    arrived: Arc<AtomicU64>,
+    sent_away: Arc<AtomicU64>,
+}
+
+impl Crowd {
+    /// So many connections of these sorts in turns.
+    pub fn of(sorts: &[Sort], connections: usize, address: SocketAddr) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (arrived, sent_away) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+        let bytes: Vec<Arc<[u8]>> = sorts.iter().map(|sort| sort.bytes().into()).collect();
+        for nth in 0..connections {
+            let bytes = Arc::clone(&bytes[nth % bytes.len()]);
+            let (arrived, sent_away) = (Arc::clone(&arrived), Arc::clone(&sent_away));
+            runtime.spawn(async move {
+                let mut is_new = true;
+                loop {
+                    if let Ok(stream) = TcpStream::connect(address).await {
+                        hold(stream, &bytes, std::mem::take(&mut is_new).then_some(&*arrived)).await;
+                        sent_away.fetch_add(1, SeqCst);
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+            });
+        }
+        Self { runtime: Some(runtime), arrived, sent_away }
+    }
+
+    /// How many have sent all they ever send, as far as it was taken, at least once.
+    pub fn arrived(&self) -> u64 {
+        self.arrived.load(SeqCst)
+    }
+
+    /// How often one was sent away.
+    pub fn sent_away(&self) -> u64 {
+        self.sent_away.load(SeqCst)
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        // Not here: a runtime must not be waited for inside another one.
+        self.runtime.take().into_iter().for_each(Runtime::shutdown_background);
+    }
+}
+
+/// Sends, and then holds on until it is sent away. One whose bytes are not taken has arrived, too.
+async fn hold(mut stream: TcpStream, bytes: &[u8], mut arrived: Option<&AtomicU64>) {
+    let (mut reading, mut writing) = stream.split();
+    let write = async {
+        let sent = tokio::time::timeout(PAUSE, writing.write_all(bytes)).await;
+        if let Some(arrived) = arrived.take() {
+            arrived.fetch_add(1, SeqCst);
+        }
+        if sent.is_err() {
+            let _ = writing.write_all(bytes).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let read = async {
+        let mut answer = [0; 4096];
+        while reading.read(&mut answer).await.is_ok_and(|n| n > 0) {}
+    };
+    tokio::select! {
+        () = write => {}
+        () = read => {}
+    }
+    if let Some(arrived) = arrived {
+        arrived.fetch_add(1, SeqCst);
+    }
+}

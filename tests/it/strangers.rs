@@ -1,0 +1,125 @@
+//! Strangers without a secret hold all that the front gives them, for good: those with one do not wait for that.
+
+use std::time::{Duration, Instant};
+
+use crate::bodies::numbered;
+use crate::harness::{Daemon, House, PATIENCE, ask_admin, can_open, post, until};
+use crate::hostile::{Crowd, SORTS, Sort};
+
+/// Strangers at once. Just below `max_connections` (4,096), and beyond.
+const MANY: usize = 4000;
+const TOO_MANY: usize = 4400;
+/// Clients with a secret, and what each of them sends.
+const CLIENTS: u64 = 8;
+const EACH: u64 = 40;
+/// Most resident memory, MiB, whatever the strangers do.
+const RESIDENT: u64 = 200;
+
+const KEEP: &str = "[sinks.out]\nkind = \"file\"\npath = \"out/all.jsonl\"\n[[routes]]\nmatch = \"*\"\nto = \"out\"\n";
+
+/// A daemon for which no stranger's time is ever over: who waits for strangers here, waits for good.
+fn patient() -> (House, Daemon) {
+    let house = House::new(KEEP);
+    let text = std::fs::read_to_string(house.config()).unwrap();
+    let text = text.replace("[server]\n", "[server]\nheader_timeout = \"1h\"\nbody_timeout = \"1h\"\n");
+    std::fs::write(house.config(), text).unwrap();
+    let daemon = house.start();
+    (house, daemon)
+}
+
+/// Several clients send webhooks of this size, on kept connections and on new ones; all must be answered 200.
+async fn send_all(daemon: &Daemon, pad: usize) -> Vec<Duration> {
+    let clients: Vec<_> = (0..CLIENTS).map(|client| tokio::spawn(send(client, daemon.url(), pad))).collect();
+    let mut times = Vec::new();
+    for client in clients {
+        times.extend(client.await.unwrap());
+    }
+    times.sort();
+    times
+}
+
+async fn send(client: u64, url: String, pad: usize) -> Vec<Duration> {
+    let kept = reqwest::Client::new();
+    let mut times = Vec::new();
+    for nth in 0..EACH {
+        let mut body = numbered(client * EACH + nth);
+        body.splice(1..1, format!("\"pad\":\"{}\",", "x".repeat(pad)).into_bytes());
+        let fresh = reqwest::Client::new();
+        let began = Instant::now();
+        let (status, answer) = post(if nth % 2 == 0 { &kept } else { &fresh }, &url, body).await.expect("an answer");
+        assert_eq!(status, 200, "{answer}");
+        times.push(began.elapsed());
+    }
+    times
+}
+
+fn resident(daemon: &Daemon) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+}
+
+async fn beside(sorts: &[Sort], connections: usize, pad: usize) {
+    if !can_open(2 * TOO_MANY as u64) {
+        println!("skipped: strangers: the limit of open files is too low for {TOO_MANY} connections");
+        return;
+    }
+    let (_house, daemon) = patient();
+    let crowd = Crowd::of(sorts, connections, daemon.address);
+    until("all strangers are there", || (crowd.arrived() >= connections as u64).then_some(())).await;
+    let times = tokio::time::timeout(PATIENCE, send_all(&daemon, pad)).await.expect("nobody waits for a stranger");
+    let resident = resident(&daemon);
+    let p99 = times[times.len() * 99 / 100];
+    println!(
+        "{sorts:?} x {connections}: p99 {p99:?}, at most {:?}, {resident} MiB, {} sent away",
+        times[times.len() - 1],
+        crowd.sent_away()
+    );
+    assert!(resident <= RESIDENT, "{resident} MiB");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_never_come_or_never_end_delay_nobody() {
+    for sort in [Sort::NoBody, Sort::HalfBody, Sort::SmallBody] {
+        beside(&[sort], MANY, 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_larger_body_finds_room_beside_those_that_never_end() {
+    beside(&[Sort::NoBody, Sort::HalfBody], MANY / 2, 130_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_and_half_heads_beyond_max_connections_delay_nobody() {
+    for sort in [Sort::Idle, Sort::HalfHead] {
+        beside(&[sort], TOO_MANY, 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http2_streams_whose_bodies_never_come_delay_nobody_and_hold_little() {
+    beside(&[Sort::Streams], 26, 0).await;
+    beside(&[Sort::HeavyStreams], 110, 0).await;
+    beside(&[Sort::Streams, Sort::HeavyStreams], MANY / 2, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_the_front_is_pressed_is_told_in_the_log_in_readyz_and_in_status() {
+    let (house, daemon) = patient();
+    let text = std::fs::read_to_string(house.config()).unwrap();
+    drop(daemon);
+    std::fs::write(house.config(), text.replace("[server]\n", "[server]\nmax_connections = 20\n")).unwrap();
+    let daemon = house.start();
+    let status = || {
+        let out = house.command(&["status", "--json"]).output().unwrap();
+        serde_json::from_slice::<serde_json::Value>(&out.stdout).unwrap()
+    };
+    assert_eq!(status()["reasons"], serde_json::json!([]));
+    let _crowd = Crowd::of(&SORTS, 60, daemon.address);
+    until("status says so", || (status()["reasons"][0]["code"] == "front_pressed").then_some(())).await;
+    assert_eq!(status()["ready"], true);
+    assert!(daemon.log.wait_for(|line| line.contains("more is sent than [server] has room for")).is_some());
+    let ready = ask_admin(&house, "/readyz").await;
+    assert_eq!(ready["reasons"], serde_json::json!(["front_pressed"]), "{ready}");
+}
