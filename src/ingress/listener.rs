@@ -87,13 +87,14 @@ pub struct Bound {
 /// [`BindError`], which names the address.
 pub fn bind(server: &ServerConfig) -> Result<Vec<Bound>, BindError> {
     let mut all = Vec::with_capacity(server.listen.len());
+    let wildcards = wildcards(&server.listen);
     for address in &server.listen {
         let fault = |error| BindError::Bind { address: address.clone(), error };
         let parts = split(address).map_err(|why| BindError::Address { address: address.clone(), why })?;
         let mut bound = Vec::new();
         let mut failed = None;
         for at in parts.to_socket_addrs().map_err(fault)? {
-            match socket(at) {
+            match socket(at, &wildcards) {
                 Ok(socket) => bound.push(Bound { address: address.clone(), socket }),
                 Err(error) => failed = Some(error),
             }
@@ -121,8 +122,21 @@ impl Bound {
     }
 }
 
-fn socket(at: SocketAddr) -> std::io::Result<Socket> {
+/// The wildcard addresses among those that are configured.
+fn wildcards(listen: &[String]) -> Vec<SocketAddr> {
+    let all = listen.iter().filter_map(|address| {
+        let (host, port) = split(address).ok()?;
+        Some(SocketAddr::new(host.parse().ok()?, port))
+    });
+    all.filter(|at| at.ip().is_unspecified()).collect()
+}
+
+fn socket(at: SocketAddr, wildcards: &[SocketAddr]) -> std::io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+    // `[::]` takes IPv4, too, but where `0.0.0.0` with the same port has been asked for beside it.
+    if at.is_ipv6() && at.ip().is_unspecified() {
+        socket.set_only_v6(wildcards.iter().any(|other| other.is_ipv4() && other.port() == at.port()))?;
+    }
     // A restart must not wait for the last connections' TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;

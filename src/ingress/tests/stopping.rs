@@ -159,3 +159,19 @@ async fn a_bound_address_turns_clients_away_until_it_listens_and_of_two_the_firs
     TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     assert!(second.listen().unwrap_err().to_string().contains(&port.to_string()));
 }
+
+#[tokio::test]
+async fn the_wildcards_of_ipv4_and_ipv6_can_be_listened_on_side_by_side() {
+    let listen = |addresses: &[String]| ServerConfig { listen: addresses.to_vec(), ..server() };
+    let port = bind(&listen(&["0.0.0.0:0".into()])).unwrap().remove(0).listen().unwrap().local_addr().unwrap().port();
+    let config = listen(&[format!("0.0.0.0:{port}"), format!("[::]:{port}")]);
+    let both: Vec<_> = bind(&config).unwrap().into_iter().map(|bound| bound.listen().unwrap()).collect();
+    for (listener, address) in both.iter().zip([format!("127.0.0.1:{port}"), format!("[::1]:{port}")]) {
+        let client = std::net::TcpStream::connect(&address).unwrap();
+        let (_, peer) = {
+            listener.set_nonblocking(false).unwrap();
+            listener.accept().unwrap()
+        };
+        assert_eq!(peer, client.local_addr().unwrap(), "{address}");
+    }
+}
