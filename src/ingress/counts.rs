@@ -75,6 +75,8 @@ pub struct ServerCounts {
     pub slow_heads: Counter,
     /// 431.
     pub large_heads: Counter,
+    /// 400: HTTP/1.1 without `Host`, or with several.
+    pub hostless: Counter,
     /// 404.
     pub not_found: Counter,
     /// 405.

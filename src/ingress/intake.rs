@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, request};
+use http::header::HOST;
+use http::{Method, Version, request};
 use hyper::Request;
 use hyper::body::{Body, Incoming};
 use sink_api::{Event, Timestamp, Uuid};
@@ -30,6 +31,10 @@ use crate::verify::Verified;
 pub(super) async fn answer(link: &Link, request: Request<Incoming>) -> (Answer, bool) {
     let ingress = &link.ingress;
     let (parts, mut body) = request.into_parts();
+    if !names_its_host(&parts) {
+        ingress.counts.hostless.add();
+        return (Answer::NoHost, !body.is_end_stream());
+    }
     let source = ingress.sources().by_path.get(parts.uri.path()).cloned();
     let answer = match (source, &parts.method) {
         (Some(source), &Method::POST) => post(link, &source, &parts, &mut body).await,
@@ -44,6 +49,11 @@ pub(super) async fn answer(link: &Link, request: Request<Incoming>) -> (Answer, 
         }
     };
     (answer, !body.is_end_stream())
+}
+
+/// HTTP/1.1 wants one `Host`, exactly (RFC 9112, 3.2): with two, proxies and we might see different requests.
+fn names_its_host(parts: &request::Parts) -> bool {
+    parts.version != Version::HTTP_11 || parts.headers.get_all(HOST).iter().count() == 1
 }
 
 /// A GET: a provider's question, or somebody who looks whether there is anything.

@@ -41,6 +41,8 @@ pub enum Answer {
     Broken,
     /// There is no room for so large a head to wait for its body.
     LargeHead,
+    /// HTTP/1.1 without `Host`, or with several.
+    NoHost,
     /// The journal cannot take it now.
     Unavailable,
 }
@@ -66,6 +68,7 @@ pub fn response(answer: Answer, version: Version) -> Response<Full<Bytes>> {
         Answer::LargeHead => {
             (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, error("the head is too large to wait for its body now"))
         }
+        Answer::NoHost => (StatusCode::BAD_REQUEST, error("HTTP/1.1 wants exactly one Host header")),
         Answer::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, error("the webhook cannot be kept now")),
     };
     // These two have no body, by definition.
@@ -80,7 +83,7 @@ pub fn response(answer: Answer, version: Version) -> Response<Full<Bytes>> {
         Answer::WrongMethod => drop(headers.insert(ALLOW, HeaderValue::from_static("POST, GET, HEAD"))),
         Answer::Unavailable => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS))),
         // On HTTP/2 only the stream ends.
-        Answer::TooLarge | Answer::TooSlow | Answer::Broken | Answer::LargeHead
+        Answer::TooLarge | Answer::TooSlow | Answer::Broken | Answer::LargeHead | Answer::NoHost
             if version < Version::HTTP_2 => {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }

@@ -299,3 +299,22 @@ async fn many_large_bodies_in_little_room_all_get_through() {
     }
     assert_eq!(front.ingress.budget.used(), [0, 0, 0]);
 }
+
+#[tokio::test]
+async fn http_1_1_wants_one_host_and_http_1_0_none() {
+    let front = plain().await;
+    let with = |version: &str, hosts: &str| {
+        let signature = sign(b"{}");
+        format!("POST {PATH} HTTP/{version}\r\n{hosts}interakt-signature: {signature}\r\ncontent-length: 2\r\n\r\n{{}}")
+    };
+    for (version, hosts, status) in [
+        ("1.1", "", 400),
+        ("1.1", "host: a\r\nhost: a\r\n", 400),
+        ("1.1", "host: a\r\n", 200),
+        ("1.1", "host:\r\n", 200),
+        ("1.0", "", 200),
+    ] {
+        assert_eq!(front.ask(with(version, hosts)).await.status, status, "HTTP/{version} {hosts:?}");
+    }
+    assert_eq!(front.ingress.counts().hostless.get(), 2);
+}
