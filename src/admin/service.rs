@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::status::FRONT_PRESSED;
 use super::{Panel, verbs};
 
 /// An answer that takes longer is given up; a sink may need its time to hand over.
@@ -57,7 +58,8 @@ async fn route(service: &Service, request: Request<Incoming>) -> Answer {
         "/readyz" if reads => {
             let now = service.panel.readiness();
             let status = if now.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-            json(status, &serde_json::json!({ "at_risk": now.at_risk }))
+            let reasons: &[&str] = if now.is_pressed { &[FRONT_PRESSED] } else { &[] };
+            json(status, &serde_json::json!({ "at_risk": now.at_risk, "reasons": reasons }))
         }
         "/api/status" if reads => json(StatusCode::OK, &service.panel.status().await),
         "/healthz" | "/readyz" | "/api/status" => {

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct Status {
     /// Whether a webhook sent now would be taken.
     pub ready: bool,
+    /// What is not as it should be.
+    #[serde(default)]
+    pub reasons: Vec<Reason>,
     /// The journal.
     pub journal: JournalStatus,
     /// By name, since the daemon started.
@@ -16,6 +19,20 @@ pub struct Status {
     /// By name, since the sink was first seen.
     pub sinks: BTreeMap<String, SinkStatus>,
 }
+
+/// Something that is not as it should be, though webhooks may be taken all the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reason {
+    /// Which thing: [`FRONT_PRESSED`].
+    pub code: String,
+    /// Whose: a source, a sink, or nobody's in particular.
+    pub subject: String,
+    /// A sentence for people.
+    pub text: String,
+}
+
+/// More is sent to the front than `[server]` has room for, so that some have to wait or to go.
+pub const FRONT_PRESSED: &str = "front_pressed";
 
 /// The journal at a glance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,4 +96,6 @@ pub struct Readiness {
     pub ready: bool,
     /// Bytes at risk.
     pub at_risk: u64,
+    /// Whether more is sent than there is room for: [`FRONT_PRESSED`].
+    pub is_pressed: bool,
 }

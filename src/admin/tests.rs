@@ -18,7 +18,7 @@ struct Fixed(bool);
 #[async_trait::async_trait]
 impl Panel for Fixed {
     fn readiness(&self) -> Readiness {
-        Readiness { ready: self.0, at_risk: 7 }
+        Readiness { ready: self.0, at_risk: 7, is_pressed: !self.0 }
     }
 
     async fn dead(&self, ask: DeadAsk) -> Result<DeadPage, Refusal> {
@@ -57,7 +57,7 @@ impl Panel for Fixed {
 
     async fn status(&self) -> Status {
         let journal = JournalStatus { events: 3, bytes: 9, oldest_time: None, at_risk: 0 };
-        Status { ready: self.0, journal, sources: Default::default(), sinks: Default::default() }
+        Status { ready: self.0, reasons: vec![], journal, sources: Default::default(), sinks: Default::default() }
     }
 }
 

@@ -59,6 +59,9 @@ fn print(status: &Status, out: &mut impl Write) -> std::io::Result<()> {
     if journal.at_risk > 0 {
         writeln!(out, "AT RISK: {} bytes wait in memory, the disk cannot be written", journal.at_risk)?;
     }
+    for reason in &status.reasons {
+        writeln!(out, "{}: {}", reason.code, reason.text)?;
+    }
     for (name, source) in &status.sources {
         let (taken, again, refused) = (source.accepted, source.duplicate, source.rejected);
         writeln!(out, "source {name}: {taken} accepted, {again} duplicate, {refused} rejected")?;

@@ -15,11 +15,11 @@ use crate::admin::dead::{DeadAct, DeadAsk, DeadDone, DeadPage};
 use crate::admin::orders::{
     ReloadDone, ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView, SinkAct, SinkAsk, SinkDone,
 };
-use crate::admin::status::{JournalStatus, SinkStatus, SourceStatus};
+use crate::admin::status::{FRONT_PRESSED, JournalStatus, Reason, SinkStatus, SourceStatus};
 use crate::admin::{Panel, Readiness, Refusal, Status};
 use crate::config::Config;
 use crate::deliver::Figures;
-use crate::ingress::{Ingress, SourceCounts};
+use crate::ingress::{Ingress, Pressed, SourceCounts};
 use crate::journal::local::LocalJournal;
 use crate::journal::{Journal, Position};
 use crate::ledger::Ledger;
@@ -44,11 +44,12 @@ pub(super) struct Desk {
 impl Panel for Desk {
     fn readiness(&self) -> Readiness {
         let at_risk = self.journal.at_risk();
-        Readiness { ready: !self.stopping.load(Ordering::Acquire) && at_risk < self.overflow_max, at_risk }
+        let ready = !self.stopping.load(Ordering::Acquire) && at_risk < self.overflow_max;
+        Readiness { ready, at_risk, is_pressed: self.front.is_pressed() }
     }
 
     async fn status(&self) -> Status {
-        let Readiness { ready, at_risk } = self.readiness();
+        let Readiness { ready, at_risk, is_pressed } = self.readiness();
         let stat = self.journal.stat();
         let oldest_time = stat.oldest_time.and_then(|time| Timestamp::from_microsecond(time).ok());
         let source = |(name, counts): (String, Arc<SourceCounts>)| {
@@ -57,6 +58,7 @@ impl Panel for Desk {
         };
         let mut status = Status {
             ready,
+            reasons: if is_pressed { vec![pressed(&self.front)] } else { vec![] },
             journal: JournalStatus {
                 events: stat.events,
                 bytes: stat.bytes,
@@ -170,6 +172,15 @@ impl Desk {
         let owed = records.find(|record| books.rules.wants(sink, &record.source, &record.kind));
         owed.or_else(|| chunk.entries.last().map(|entry| &entry.record)).map(|record| record.time)
     }
+}
+
+fn pressed(front: &Ingress) -> Reason {
+    let Pressed { connections_cut, requests_cut, waiting } = front.pressed();
+    let text = format!(
+        "more is sent than [server] has room for (max_connections, max_inflight_bytes): {waiting} requests wait; since the \
+         start {connections_cut} connections and {requests_cut} slow requests had to go"
+    );
+    Reason { code: FRONT_PRESSED.to_owned(), subject: String::new(), text }
 }
 
 /// A sink's figures now.
