@@ -1,6 +1,6 @@
 //! The soak: the real daemon with real sinks (file, HTTP, SQLite, and PostgreSQL and Kafka where they are there) under
 //! load, killed again and again, while one evil at a time, and then several, are done to what is around it. What was
-//! answered 200 is written down outside. At the end every sink holds all of it, unchanged, nothing else, and no more
+//! answered 200 is written down outside. Strangers hold on to connections, heads and bodies all the while. At the end every sink holds all of it, unchanged, nothing else, and no more
 //! duplicates than the kills explain.
 //!
 //! `make soak` runs it as long as asked (REPORT.md has what came of it); `make test` a share of it. Without a C compiler the disk and the clock stay well.
@@ -24,6 +24,9 @@ mod bodies;
 #[allow(dead_code)]
 #[path = "../it/harness.rs"]
 mod harness;
+#[allow(dead_code)]
+#[path = "../it/hostile.rs"]
+mod hostile;
 mod plan;
 mod servers;
 #[allow(dead_code)]
@@ -35,18 +38,22 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use bodies::numbered;
-use harness::{Daemon, House, post, until};
+use harness::{Daemon, House, can_open, post, until};
+use hostile::{Crowd, SORTS};
 use plan::{Dice, Evil, PER_LIFE, Plan};
 use servers::{Kafka, Postgres};
 use shim::Shim;
 use target::{Mood, Target};
 
 const SENDERS: usize = 16;
+/// Strangers who do all sorts of things in turns: more than there are places for connections.
+const STRANGERS: usize = 600;
+const PLACES: usize = 512;
 
 /// What was answered 200, and with which id: the record kept outside.
 #[derive(Default)]
@@ -54,6 +61,9 @@ pub struct Record {
     answered: Mutex<BTreeMap<u64, String>>,
     next: AtomicU64,
     refused: AtomicU64,
+    /// How long answers took, in milliseconds, while disk and clock were well.
+    times: Mutex<Vec<u32>>,
+    is_timed: AtomicBool,
 }
 
 impl Record {
@@ -61,8 +71,12 @@ impl Record {
         let client = reqwest::Client::new();
         while !stop.load(SeqCst) {
             let n = self.next.fetch_add(1, SeqCst);
+            let (began, is_timed) = (Instant::now(), self.is_timed.load(SeqCst));
             match post(&client, &url, numbered(n)).await {
                 Ok((200, answer)) => {
+                    if is_timed {
+                        self.times.lock().unwrap().push(u32::try_from(began.elapsed().as_millis()).unwrap());
+                    }
                     self.answered.lock().unwrap().insert(n, answer["id"].as_str().unwrap().to_owned());
                 }
                 // A full queue on a broken disk: it says no, and does not lie.
@@ -73,6 +87,13 @@ impl Record {
                 Err(_) => return,
             }
         }
+    }
+
+    /// The 99th percentile of the times, milliseconds.
+    fn p99(&self) -> u32 {
+        let mut times = self.times.lock().unwrap().clone();
+        times.sort_unstable();
+        times.get(times.len() * 99 / 100).copied().unwrap_or_default()
     }
 
     fn count(&self) -> u64 {
@@ -132,6 +153,9 @@ batch = {{ max_events = 100, linger = "50ms" }}
             "[[routes]]\nname = \"rows\"\nmatch = \"message_api_*\"\ntransform = \"interakt.message_status\"\nto = {rows:?}\n"
         ));
         let house = House::new(&tables);
+        let text = std::fs::read_to_string(house.config()).unwrap();
+        let text = text.replace("[server]\n", &format!("[server]\nmax_connections = {PLACES}\n"));
+        std::fs::write(house.config(), text).unwrap();
         let shim = Shim::build("soak, failing disk and jumping clock", house.folder.path());
         Self { house, target, postgres, kafka, shim }
     }
@@ -187,6 +211,9 @@ batch = {{ max_events = 100, linger = "50ms" }}
 /// One life: load, evils, at least so many answers, then the kill.
 async fn live(world: &World, record: &Arc<Record>, evils: &[Evil], enough: u64, dice: &mut Dice) {
     let daemon = world.start();
+    let _crowd = can_open(4 * STRANGERS as u64).then(|| Crowd::of(&SORTS, STRANGERS, daemon.address));
+    let is_slow = |evil: &Evil| !matches!(evil, Evil::Http(_) | Evil::Postgres | Evil::Kafka);
+    record.is_timed.store(!evils.iter().any(is_slow), SeqCst);
     let stop = Arc::new(AtomicBool::new(false));
     let before = record.count();
     let send = || tokio::spawn(Arc::clone(record).send(daemon.url(), Arc::clone(&stop)));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::bodies::{number_in, numbered};
 use crate::harness::{Daemon, column, lines_under, post_all};
 use crate::plan::Plan;
-use crate::{Record, World};
+use crate::{Record, STRANGERS, World};
 
 /// `deliver::settler::EVENTS`: what may be settled and not yet in the ledger when a kill comes, twice: the step being
 /// gathered and the one being written.
@@ -40,12 +40,14 @@ pub struct Report {
     answered: u64,
     sent: u64,
     refused: u64,
+    /// Of the answers beside the strangers, milliseconds.
+    p99: u32,
     sinks: BTreeMap<&'static str, Outcome>,
 }
 
 impl Report {
     pub fn is_good(&self) -> bool {
-        self.answered >= self.plan.events && self.sinks.values().all(Outcome::is_good)
+        self.answered >= self.plan.events && self.p99 <= self.plan.p99 && self.sinks.values().all(Outcome::is_good)
     }
 }
 
@@ -56,6 +58,8 @@ impl fmt::Display for Report {
             f,
             "seed {seed}: {kills} kills under load, {early} while starting; {sent} sent, {answered} answered 200, {refused} answered 503"
         )?;
+        let bound = if self.plan.p99 == u32::MAX { "not judged".into() } else { format!("at most {}", self.plan.p99) };
+        writeln!(f, "  strangers: beside {STRANGERS} of them 99 of 100 answers took at most {} ms ({bound})", self.p99)?;
         for (evil, times) in &self.evils {
             writeln!(f, "  {evil}: {times}")?;
         }
@@ -116,7 +120,7 @@ pub async fn judge(
         }
     }
     let refused = record.refused.load(std::sync::atomic::Ordering::SeqCst);
-    Report { plan, early, evils, answered: answered.len() as u64, sent, refused, sinks }
+    Report { plan, early, evils, answered: answered.len() as u64, sent, refused, p99: record.p99(), sinks }
 }
 
 /// Waits until nothing is pending, for as long as something moves; the last status, and whether it came to that.
