@@ -67,3 +67,20 @@ async fn after_kill_9_a_program_gets_every_event_that_was_answered_200() {
     assert!(files.contains("pipe:") && !files.contains("anon_inode:"), "{files}");
     assert!(!files.contains(house.path("data").to_str().unwrap()), "{files}");
 }
+
+#[test]
+fn check_sees_a_script_that_is_not_there_however_late_that_is_found() {
+    let table = |command: &str| {
+        format!("[sinks.mine]\nkind = \"exec\"\ncommand = {command}\n[[routes]]\nmatch = \"*\"\nto = \"mine\"\n")
+    };
+    // The interpreter of a busy machine takes its time to look.
+    let house = House::new(&table(r#"["sh", "-c", "sleep 2; exec python3 gone.py"]"#));
+    let out = house.command(&["check", "--connect"]).output().unwrap();
+    let told = String::from_utf8(out.stdout).unwrap();
+    assert_eq!(out.status.code(), Some(69), "{told}");
+    assert!(told.contains("connect: the program failed on an empty input (exit status: 2)"), "{told}");
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/sinks/exec/examples/sink.py");
+    let house = House::new(&table(&format!("[\"sh\", \"-c\", \"sleep 2; OUT=out exec python3 {program}\"]")));
+    let out = house.command(&["check", "--connect"]).output().unwrap();
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stdout));
+}

@@ -154,7 +154,7 @@ impl Program {
     /// Ends programs in good order, side by side: their input is closed; those that stay get SIGTERM; then what is left
     /// of their process groups is killed.
     pub async fn close(mut programs: Vec<Self>) {
-        programs.iter_mut().for_each(|program| program.input = None);
+        programs.iter_mut().for_each(Self::close_input);
         if !all_ended(&programs, AFTER_INPUT).await {
             for program in &programs {
                 program.signal(Signal::TERM);
@@ -165,6 +165,11 @@ impl Program {
         for program in programs {
             program.end(Instant::now() + AFTER_TERM).await;
         }
+    }
+
+    /// Ends its input: by the protocol it ends then, too.
+    pub fn close_input(&mut self) {
+        self.input = None;
     }
 
     /// Waits until it has ended.

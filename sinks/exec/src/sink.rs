@@ -19,8 +19,11 @@ use crate::spec::Spec;
 const BURIAL: Duration = Duration::from_millis(100);
 /// How long opening waits for an earlier run to die.
 const OPENING: Duration = Duration::from_secs(5);
-/// How long a probe watches whether a program stays alive: one that lacks a module or a file ends at once.
-const PROBE: Duration = Duration::from_millis(500);
+/// How long a probe watches whether a program waits for work: one that never does ends at once.
+const WATCH: Duration = Duration::from_millis(500);
+/// How long a probe then waits for it to end once its input has: one that keeps to the protocol ends at once, one that
+/// lacks a module or a file too, and on a busy machine both take their time. Within what `check --connect` waits for.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// The sink at work.
 pub struct ExecSink {
@@ -89,7 +92,7 @@ impl Sink for ExecSink {
             Ok(program) => program,
             Err(why) => return exchange.end(Some(&why)),
         };
-        let late = || Err(Broken::silent(code::TIMEOUT, "the program did not answer in time"));
+        let late = || Err(Broken::silent(code::TIMEOUT, "the program did not answer in time; is its output flushed?"));
         match timeout_at(until, program.converse(&mut exchange)).await.unwrap_or_else(|_| late()) {
             Ok(()) => {
                 self.put_back(program);
@@ -102,15 +105,21 @@ impl Sink for ExecSink {
         }
     }
 
-    /// Whether a program is running, or can be started and does not end at once. It is handed nothing.
+    /// Whether a program can be started, waits for work, and ends well when its input does without any. No time tells
+    /// one that has not failed yet from one that waits; how it ends does. One that stays is alive.
     async fn probe(&self) -> Result<(), Reason> {
-        let program = self.lease(Instant::now() + OPENING).await?;
-        if timeout(PROBE, program.ended()).await.is_ok() {
-            let status = program.end(Instant::now() + BURIAL).await;
-            return Err(Reason::new(code::CONNECT, with_status("the program ended without work to do", status)));
-        }
-        self.put_back(program);
-        Ok(())
+        let mut program = self.lease(Instant::now() + OPENING).await?;
+        let waits = timeout(WATCH, program.ended()).await.is_err();
+        program.close_input();
+        let stays = waits && timeout(FAREWELL, program.ended()).await.is_err();
+        let status = program.end(Instant::now() + BURIAL).await;
+        let what = match status {
+            _ if stays => return Ok(()),
+            _ if !waits => "the program ended without work to do",
+            Some(status) if !status.success() => "the program failed on an empty input",
+            _ => return Ok(()),
+        };
+        Err(Reason::new(code::CONNECT, with_status(what, status)))
     }
 
     async fn close(self: Box<Self>) {

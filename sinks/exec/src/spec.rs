@@ -17,6 +17,8 @@ use crate::program::Exit;
 const INHERITED: &[&str] = &["PATH", "HOME", "LANG", "TZ"];
 /// Variables with this prefix are set by the sink.
 pub const OWN_PREFIX: &str = "HOOKRELAY_";
+/// What a program gets unless `env` says otherwise: Python writes out each verdict at once then, not a block of them.
+const DEFAULTS: &[(&str, &str)] = &[("PYTHONUNBUFFERED", "1")];
 /// Version of the protocol; changes when a program that keeps to the old one would no longer do.
 const PROTOCOL: &str = "1";
 
@@ -64,6 +66,7 @@ impl Spec {
         let program = command.next().cloned().unwrap_or_default();
         let program = if program.contains('/') { dir.join(program).into_os_string() } else { program.into() };
         let inherited = INHERITED.iter().filter_map(|&name| Some((name.to_owned(), std::env::var_os(name)?)));
+        let defaults = DEFAULTS.iter().map(|&(name, value)| (name.to_owned(), value.into()));
         let own = [("SINK", cx.name.as_str()), ("PROTOCOL", PROTOCOL)];
         let own = own.map(|(name, value)| (format!("{OWN_PREFIX}{name}"), value.into()));
         let given = config.env.iter().map(|(name, value)| (name.clone(), value.expose().into()));
@@ -72,7 +75,7 @@ impl Spec {
             program,
             arguments: command.cloned().collect(),
             dir,
-            env: inherited.chain(own).chain(given).collect(), // a later one of a name stands
+            env: inherited.chain(defaults).chain(own).chain(given).collect(), // a later one of a name stands
             max_line: config.max_line.as_usize(),
             mask: Mask::new(config.env.values().map(sink_api::Secret::expose)),
             said: Mutex::new(Limit::new(ERROR_LINES, WINDOW)),

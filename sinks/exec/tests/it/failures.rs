@@ -198,3 +198,35 @@ async fn calls_at_once_have_a_program_each_and_it_is_kept() {
     let (a, b) = tokio::join!(verdicts(&*sink, &a), verdicts(&*sink, &b));
     assert_eq!(([a, b], bench.starts()), ([vec!["delivered".to_owned()], vec!["delivered".to_owned()]], 2));
 }
+
+#[tokio::test]
+async fn a_program_that_fails_only_after_a_while_is_seen_by_a_probe() {
+    // As on a busy machine: the interpreter finds late that there is no script.
+    let bench = Bench::sh("sleep 2; exec sh gone.sh");
+    let sink = bench.open().await;
+    let why = sink.probe().await.unwrap_err();
+    assert_eq!(why.code, code::CONNECT);
+    assert!(why.detail.contains("failed on an empty input (exit status: "), "{why}");
+    let patient = Bench::sh("sleep 2; while next; do say delivered; done");
+    let sink = patient.open().await;
+    sink.probe().await.unwrap();
+    assert_eq!(verdicts(&*sink, &ones(&["one"])).await, ["delivered"]);
+}
+
+#[tokio::test]
+async fn a_python_program_that_does_not_flush_is_heard_unless_it_asks_for_a_buffer() {
+    let program = "import json, sys\nfor line in sys.stdin:\n    print(json.dumps({'id': json.loads(line)['id'], 'outcome': 'delivered'}))\n";
+    let table = |more: &str| {
+        let bench = Bench::with(&format!("command = [\"python3\", \"sink.py\"]\n{more}"), "");
+        std::fs::write(bench.path("sink.py"), program).unwrap();
+        bench
+    };
+    let bench = table("");
+    let sink = bench.open().await;
+    assert_eq!(verdicts(&*sink, &ones(&["one"])).await, ["delivered"]);
+    let bench = table("env = { PYTHONUNBUFFERED = \"\" }");
+    let sink = bench.open().await;
+    let slots = deliver(&*sink, &within(ones(&["one"]), Duration::from_millis(500))).await;
+    assert_eq!(crate::verdict(&slots[0]), "retry timeout");
+    assert!(details(&slots)[0].contains("is its output flushed?"), "{slots:?}");
+}

@@ -21,7 +21,7 @@ async fn a_program_gets_three_pipes_its_folder_and_no_more_environment_than_it_i
     names.retain(|line| !["PWD=", "OLDPWD=", "_=", "SHLVL="].iter().any(|own| line.starts_with(own))); // the shell's own
     let expected = ["EXTRA=1", "HOME=/nowhere", "HOOKRELAY_PROTOCOL=1", "HOOKRELAY_SINK=mine"];
     assert!(expected.iter().all(|line| names.iter().any(|n| n == line)), "{names:?}");
-    let promised = ["EXTRA", "HOME", "HOOKRELAY_PROTOCOL", "HOOKRELAY_SINK", "LANG", "PATH", "TZ"];
+    let promised = ["EXTRA", "HOME", "HOOKRELAY_PROTOCOL", "HOOKRELAY_SINK", "LANG", "PATH", "PYTHONUNBUFFERED", "TZ"];
     assert!(names.iter().all(|line| promised.contains(&line.split('=').next().unwrap())), "{names:?}");
     // 0, 1, 2, and the script the shell reads.
     let others: Vec<String> =
