@@ -6,6 +6,7 @@
 //! - `exec`: a program as a sink, across kill -9
 //! - `pipelines`: kill -9 with real Kafka and PostgreSQL servers as sinks
 //! - `rules`: jq conditions and transforms, runaway programs, `explain` and `test`
+//! - `odd_webhooks`: webhooks that are odd and taken all the same
 //! - `guide`: the recipes of docs/rules.md
 //! - `sick_sinks`: a sink that hangs, refuses or is not there harms no other
 //! - `disk_use`: the journal stays within its bounds
@@ -51,6 +52,7 @@ mod nothing_lost;
 mod pipelines;
 mod reload;
 mod replay;
+mod odd_webhooks;
 mod restart;
 mod rules;
 #[allow(dead_code)]

@@ -27,7 +27,8 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove
 pub enum Escape {
     /// As it is: keys, which are compared and hashed but never interpreted.
     Plain,
-    /// A part of a file path: percent-encoded outside `[A-Za-z0-9._-]`, `.` and `..` wholly, empty becomes `_`.
+    /// A part of a file path: percent-encoded outside `[A-Za-z0-9._-]`, `.` and `..` wholly, and the full stop that a
+    /// folder or file would begin with and be hidden by; empty becomes `_`.
     Path,
     /// A part of a URL's path or query: percent-encoded outside `[A-Za-z0-9._-]`.
     Url,
@@ -248,9 +249,20 @@ fn push_escaped(out: &mut String, value: &str, escape: Escape) {
             "" => out.push('_'),
             "." => out.push_str("%2E"),
             ".." => out.push_str("%2E%2E"),
-            _ => push_bounded(out, &utf8_percent_encode(value, UNRESERVED).to_string(), value),
+            _ => {
+                let mut encoded = utf8_percent_encode(value, UNRESERVED).to_string();
+                if value.starts_with('.') && begins_a_name(out) {
+                    encoded.replace_range(..1, "%2E");
+                }
+                push_bounded(out, &encoded, value);
+            }
         },
     }
+}
+
+/// Whether what comes next in the path begins the name of a folder or file.
+fn begins_a_name(path: &str) -> bool {
+    path.is_empty() || path.ends_with('/')
 }
 
 /// The encoded value, or its beginning and a hash of the whole where it is too long for a file name.
@@ -317,9 +329,18 @@ mod tests {
 
     #[test]
     fn no_value_leaves_the_folder_of_a_path() {
-        assert_eq!(path("d/{type}/{subject}", "../../etc", ".."), "d/..%2F..%2Fetc/%2E%2E");
+        assert_eq!(path("d/{type}/{subject}", "../../etc", ".."), "d/%2E.%2F..%2Fetc/%2E%2E");
         assert_eq!(path("d/{type}/{subject}", ".", ""), "d/%2E/_");
         assert_eq!(path("{type}", "a\0/\\é", ""), "a%00%2F%5C%C3%A9");
+    }
+
+    #[test]
+    fn no_value_hides_a_folder_or_a_file_and_a_full_stop_of_the_templates_own_stays() {
+        assert_eq!(path("d/{type}/x.jsonl", "../x", ""), "d/%2E.%2Fx/x.jsonl");
+        assert_eq!(path("{type}/{subject}.jsonl", ".git", ".."), "%2Egit/%2E%2E.jsonl");
+        assert_eq!(path("d/.{type}/{type}-{subject}", "a.b", ".x"), "d/.a.b/a.b-.x");
+        let long = format!(".{}", "a".repeat(300));
+        assert!(path("d/{type}", &long, "").starts_with("d/%2Eaaa"));
     }
 
     #[test]
