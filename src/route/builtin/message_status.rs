@@ -5,7 +5,10 @@
 //! message_id      text  data.message.id
 //! event_type      text  the event's type
 //! customer_phone  text  "+<digits>": channel_phone_number; else country_code and phone_number (phone_number alone
-//!                       where it has its own "+"); else a workflow's customer_number
+//!                       where it has its own "+"); else a workflow's customer_number. Only what is written as a number
+//!                       is one: an optional "+", 1 to 15 digits, blanks and hyphens between
+//! customer_id     text  what stands in channel_phone_number, else in customer_number, and is no number: the id of a
+//!                       customer who has a username in a number's place (US.13491208655302741918)
 //! customer_name   text  data.customer.traits.name; else a workflow's customer_name
 //! status          text  message_status as sent: Sent, Delivered, Read, Failed; click events say Read
 //! failure_reason  text  channel_failure_reason
@@ -36,6 +39,9 @@ use sink_api::{Event, Reason, Timestamp, code};
 use super::lenient::{Raw, all_members, members, object, text};
 use super::{Builtin, payload, rfc3339};
 
+/// Most digits of a phone number, its country's among them (E.164).
+const MAX_DIGITS: usize = 15;
+
 /// See the module's head.
 pub const MESSAGE_STATUS: Builtin =
     Builtin { name: "interakt.message_status", about: "one row about one WhatsApp message: its status or click", run };
@@ -46,6 +52,7 @@ struct Row<'e> {
     message_id: Option<String>,
     event_type: &'e str,
     customer_phone: Option<String>,
+    customer_id: Option<String>,
     customer_name: Option<String>,
     status: Option<String>,
     failure_reason: Option<String>,
@@ -66,22 +73,24 @@ fn run(event: &Event) -> Result<Vec<Bytes>, Reason> {
         members(data, ["customer", "message", "event", "customer_number", "customer_name"]);
 
     let message = object(message).or(top_message);
-    let [id, status, reason, error, campaign, meta] = members(
+    let [message_id, status, reason, error, campaign, meta] = members(
         message,
         ["id", "message_status", "channel_failure_reason", "channel_error_code", "campaign_id", "meta_data"],
     );
     let [source_data] = members(meta, ["source_data"]);
     let [callback] = members(source_data, ["callback_data"]);
-    let [traits] = members(object(customer).or(top_customer), ["traits"]);
+    let customer = object(customer).or(top_customer);
+    let [traits, channel] = members(customer, ["traits", "channel_phone_number"]);
     let [name] = members(traits, ["name"]);
 
     let click = click(data_click).or(click(top_click)).or(click(meta)).or(click(message));
     let status = text(status);
     payload(&Row {
         event_id: event.id.to_string(),
-        message_id: text(id),
+        message_id: text(message_id),
         event_type: &event.kind,
-        customer_phone: customer_phone(object(customer).or(top_customer)).or_else(|| digits(workflow_number)),
+        customer_phone: customer_phone(customer).or_else(|| number(workflow_number)),
+        customer_id: id(channel).or_else(|| id(workflow_number)),
         customer_name: text(name).or_else(|| text(workflow_name)),
         occurred_at: own_time(&event.kind, status.as_deref(), message, click.time)
             .or_else(|| text(timestamp).and_then(|t| utc(&t)))
@@ -141,23 +150,35 @@ fn click(place: Raw<'_>) -> Click {
 
 fn customer_phone(customer: Raw<'_>) -> Option<String> {
     let [channel, country, national] = members(customer, ["channel_phone_number", "country_code", "phone_number"]);
-    digits(channel).or_else(|| {
-        let number = digits(national)?;
+    number(channel).or_else(|| {
+        let own = number(national)?;
         if text(national).is_some_and(|t| t.trim_start().starts_with('+')) {
-            return Some(number);
+            return Some(own);
         }
         // Without its country a national number would name somebody else's telephone.
-        Some(digits(country)? + number.trim_start_matches('+'))
+        let whole = number(country)? + own.trim_start_matches('+');
+        (whole.len() <= 1 + MAX_DIGITS).then_some(whole)
     })
 }
 
-/// `+` and the digits of a phone number, whatever stands between them; absent where there are none, and for numbers
-/// such as `9.1e11`, whose digits are not the telephone's.
-fn digits(value: Raw<'_>) -> Option<String> {
+/// `+` and the digits of what is written as a phone number: an optional `+`, 1 to 15 digits, blanks and hyphens between
+/// them. Nothing else has a telephone's digits: neither the id `US.1349…` nor a number such as `9.1e11`.
+fn number(value: Raw<'_>) -> Option<String> {
     let text = text(value)?;
-    let is_float = value.is_some_and(|raw| !raw.get().starts_with('"')) && !text.bytes().all(|b| b.is_ascii_digit());
-    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-    (!digits.is_empty() && !is_float).then(|| format!("+{digits}"))
+    let written = text.trim();
+    let written = written.strip_prefix('+').unwrap_or(written).trim_start();
+    let is_between = |c: char| matches!(c, ' ' | '-' | '\u{a0}');
+    let is_number = written.starts_with(|c: char| c.is_ascii_digit())
+        && written.ends_with(|c: char| c.is_ascii_digit())
+        && written.chars().all(|c| c.is_ascii_digit() || is_between(c));
+    let digits: String = written.chars().filter(char::is_ascii_digit).collect();
+    (is_number && digits.len() <= MAX_DIGITS).then(|| format!("+{digits}"))
+}
+
+/// The id that stands in a number's place: a text, or digits too many for a number.
+fn id(value: Raw<'_>) -> Option<String> {
+    let is_id = |raw: &RawValue| raw.get().starts_with('"') || raw.get().bytes().all(|b| b.is_ascii_digit());
+    text(value.filter(|raw| is_id(raw))).filter(|_| number(value).is_none())
 }
 
 /// The message's time for what the event says happened.

@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 use super::{ID, event, fixture};
 use crate::route::builtin::find;
 
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 14] = [
     "event_id",
     "message_id",
     "event_type",
     "customer_phone",
+    "customer_id",
     "customer_name",
     "status",
     "failure_reason",
@@ -31,10 +32,11 @@ fn row(kind: &str, body: &str) -> Value {
     serde_json::from_str(&text_of(kind, body.as_bytes())).unwrap()
 }
 
-/// The whole row, from its columns but the id and the type.
+/// The whole row of a customer with a number, from its columns but the event's id, its type and the customer's id.
 fn full(kind: &str, columns: &[Value; 11]) -> Value {
-    let [message, rest @ ..] = columns;
-    let values = [json!(ID), message.clone(), json!(kind)].into_iter().chain(rest.iter().cloned());
+    let [message, phone, rest @ ..] = columns;
+    let head = [json!(ID), message.clone(), json!(kind), phone.clone(), Value::Null];
+    let values = head.into_iter().chain(rest.iter().cloned());
     Value::Object(COLUMNS.iter().map(|c| (*c).to_owned()).zip(values).collect())
 }
 
@@ -243,21 +245,44 @@ fn every_fixture_there_is_yields_a_row() {
 }
 
 #[test]
-fn a_phone_is_plus_and_digits_whatever_form_it_came_in() {
-    let with = |customer: &str| row("t", &format!(r#"{{"data":{{"customer":{customer}}}}}"#))["customer_phone"].take();
-    for (customer, want) in [
-        (r#"{"channel_phone_number":"919876543210"}"#, json!(ASHA)),
-        (r#"{"channel_phone_number":"+91 (98765) 43-210 "}"#, json!(ASHA)),
-        (r#"{"channel_phone_number":919876543210}"#, json!(ASHA)),
-        (r#"{"channel_phone_number":null,"country_code":"+91","phone_number":"9876543210"}"#, json!(ASHA)),
-        (r#"{"channel_phone_number":"n/a","country_code":91,"phone_number":9876543210}"#, json!(ASHA)),
-        (r#"{"country_code":"+91","phone_number":"+919876543210"}"#, json!(ASHA)),
-        (r#"{"phone_number":"9876543210"}"#, json!(null)),
-        (r#"{"channel_phone_number":9.1987e11}"#, json!(null)),
-        (r#"{"channel_phone_number":"None"}"#, json!(null)),
+fn a_phone_is_what_is_written_as_a_number_and_an_id_in_its_place_stays_an_id() {
+    let own = |rest: &str| format!(r#"{{"channel_phone_number":{rest}}}"#);
+    let null = Value::Null;
+    for (customer, phone, id) in [
+        (own(r#""919876543210""#), json!(ASHA), &null),
+        (own(r#""+91 98765 43-210 ""#), json!(ASHA), &null),
+        (own("919876543210"), json!(ASHA), &null),
+        (own(r#""123456789012345""#), json!("+123456789012345"), &null),
+        (own(r#"null,"country_code":"+91","phone_number":"9876543210""#), json!(ASHA), &null),
+        (own(r#""n/a","country_code":91,"phone_number":9876543210"#), json!(ASHA), &json!("n/a")),
+        (r#"{"country_code":"+91","phone_number":"+919876543210"}"#.to_owned(), json!(ASHA), &null),
+        (r#"{"phone_number":"9876543210"}"#.to_owned(), json!(null), &null),
+        (own("9.1987e11"), json!(null), &null),
+        (own("-919876543210"), json!(null), &null),
+        (own("true"), json!(null), &null),
+        (own(r#""None""#), json!(null), &null),
+        (own("null"), json!(null), &null),
+        ("{}".to_owned(), json!(null), &null),
+        // Since 2026 a customer may have a username, and no number.
+        (own(r#""US.13491208655302741918""#), json!(null), &json!("US.13491208655302741918")),
+        (own(r#""IN.1A2bC3""#), json!(null), &json!("IN.1A2bC3")),
+        (own(r#""13491208655302741918""#), json!(null), &json!("13491208655302741918")),
+        (own("13491208655302741918"), json!(null), &json!("13491208655302741918")),
+        (own(r#""+91 (98765) 43210""#), json!(null), &json!("+91 (98765) 43210")),
+        (own(r#""US.1","country_code":"US.1","phone_number":"IN.1A2bC3""#), json!(null), &json!("US.1")),
+        (own(r#"null,"country_code":"+91","phone_number":"US.13491208""#), json!(null), &null),
+        (own(r#"null,"country_code":"US.1","phone_number":"9876543210""#), json!(null), &null),
+        (own(r#"null,"country_code":"+91","phone_number":"13491208655302""#), json!(null), &null),
     ] {
-        assert_eq!(with(customer), want, "{customer}");
+        let row = row("t", &format!(r#"{{"data":{{"customer":{customer}}}}}"#));
+        assert_eq!((&row["customer_phone"], &row["customer_id"]), (&phone, id), "{customer}");
     }
+    let workflow =
+        |number: &str| row("workflow_response_update", &format!(r#"{{"data":{{"customer_number":{number}}}}}"#));
+    let row = workflow(r#""+919876543210""#);
+    assert_eq!((&row["customer_phone"], &row["customer_id"]), (&json!(ASHA), &null));
+    let row = workflow(r#""IN.1A2bC3""#);
+    assert_eq!((&row["customer_phone"], &row["customer_id"]), (&null, &json!("IN.1A2bC3")));
 }
 
 #[test]

@@ -127,7 +127,7 @@ async fn the_example_works_as_it_stands() {
     let dir = TempDir::new().unwrap();
     let sink = config.build(&context("statuses", dir.path())).await.unwrap();
     let payload = r#"{"event_id":"x","message_id":"msg-12345","event_type":"message_api_failed","customer_phone":"+919876543210",
-        "customer_name":null,"status":"Failed","failure_reason":"Recipient is not a valid WhatsApp user","error_code":"1013",
+        "customer_id":null,"customer_name":null,"status":"Failed","failure_reason":"Recipient is not a valid WhatsApp user","error_code":"1013",
         "click_type":null,"button_text":null,"callback_data":null,"campaign_id":null,"occurred_at":"2025-12-17T10:30:00Z"}"#;
     assert_eq!(verdicts(&*sink, &batch([delivery(payload)])).await, ["delivered"]);
     sink.probe().await.unwrap();
