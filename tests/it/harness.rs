@@ -306,6 +306,7 @@ pub fn column(database: &Path, sql: &str) -> Vec<String> {
 pub struct Got {
     pub id: String,
     pub kind: String,
+    pub headers: hyper::HeaderMap,
     pub body: Bytes,
 }
 
@@ -345,11 +346,12 @@ impl Callback {
     async fn answer(self, request: Request<hyper::body::Incoming>) -> hyper::Result<Response<Full<Bytes>>> {
         let header = |name: &str| request.headers().get(name).map_or("", |v| v.to_str().unwrap_or("")).to_owned();
         let (id, kind) = (header("ce-id"), header("ce-type"));
+        let headers = request.headers().clone();
         let body = request.into_body().collect().await?.to_bytes();
         let (status, delay) = (*self.status.lock().unwrap(), *self.delay.lock().unwrap());
         tokio::time::sleep(delay).await;
         if status == 200 {
-            self.got.lock().unwrap().push(Got { id, kind, body });
+            self.got.lock().unwrap().push(Got { id, kind, headers, body });
         }
         let mut answer = Response::new(Full::new(Bytes::new()));
         *answer.status_mut() = hyper::StatusCode::from_u16(status).unwrap();

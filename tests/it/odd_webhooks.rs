@@ -1,6 +1,8 @@
-//! Webhooks that are odd and taken all the same: what is hidden, or without a number.
+//! Webhooks that are odd and taken all the same: what is hidden, without a number, or an event already.
 
-use crate::harness::{House, column, lines_under, post_all, until};
+use serde_json::Value;
+
+use crate::harness::{Callback, Got, House, column, lines_under, post_all, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_webhook_hides_the_folder_or_the_file_it_is_kept_in() {
@@ -37,5 +39,68 @@ async fn a_customer_with_a_username_has_an_id_in_the_table_and_no_false_number()
     })
     .await;
     assert_eq!(rows, ["- US.13491208655302741918", "- IN.1A2bC3", "- -", "+919876543210 -"]);
+    assert_eq!(daemon.terminate(), 0);
+}
+
+/// Id and media type of the event that a reader finds, as the HTTP binding of CloudEvents has it: where the content type
+/// says that the body is an event, in the body and nowhere else.
+fn read(got: &Got) -> (String, String) {
+    let text = |name: &str| got.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+    let media = text("content-type").unwrap();
+    if !media.starts_with("application/cloudevents") {
+        return (text("ce-id").unwrap(), media);
+    }
+    assert!(!got.headers.keys().any(|name| name.as_str().starts_with("ce-")), "half of each: {:?}", got.headers);
+    let event: Value = serde_json::from_slice(&got.body).unwrap();
+    (event["id"].as_str().unwrap().to_owned(), event["datacontenttype"].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_is_a_cloudevent_is_read_as_theirs_on_raw_and_as_ours_around_theirs_on_structured() {
+    let (raw, structured) = (Callback::start().await, Callback::start().await);
+    let house = House::new(&format!(
+        "[sources.events]\nkind = \"none\"\npath = \"/events\"\n[sinks.raw]\nkind = \"http\"\nurl = \"{}\"\n\
+         [sinks.structured]\nkind = \"http\"\nurl = \"{}\"\nformat = \"cloudevents\"\n\
+         [[routes]]\nmatch = \"*\"\nto = [\"raw\", \"structured\"]\n",
+        raw.url(),
+        structured.url()
+    ));
+    let daemon = house.start();
+    let url = format!("http://{}/events", daemon.address);
+    let post = async |media: Option<&str>, body: &'static str| {
+        let (before, request) = (structured.got().len(), reqwest::Client::new().post(&url).body(body));
+        let request = media.into_iter().fold(request, |request, media| request.header("content-type", media));
+        let answer: Value = serde_json::from_slice(&request.send().await.unwrap().bytes().await.unwrap()).unwrap();
+        let both = || Some((raw.got(), structured.got())).filter(|(a, b)| a.len() > before && b.len() > before);
+        let (raw, structured) = until("both have it", both).await;
+        (answer["id"].as_str().unwrap().to_owned(), raw[before].clone(), structured[before].clone())
+    };
+    let theirs = r#"{"specversion":"1.0","id":"theirs","source":"/them","type":"their.type","data":{"n":1.0}}"#;
+    let media = "application/cloudevents+json; charset=UTF-8";
+    let (id, as_raw, as_structured) = post(Some(media), theirs).await;
+    assert_eq!((read(&as_raw).0.as_str(), &*as_raw.body), ("theirs", theirs.as_bytes()));
+    assert_eq!(as_raw.headers["hookrelay-id"], *id);
+    assert_eq!(
+        (as_raw.headers["content-type"].to_str().unwrap(), read(&as_structured)),
+        (media, (id, media.to_owned()))
+    );
+    let whole: Value = serde_json::from_slice(&as_structured.body).unwrap();
+    assert_eq!(whole["data"], serde_json::from_str::<Value>(theirs).unwrap());
+
+    // Whatever a body came as, both formats call it the same.
+    for (media, body) in [
+        (Some("application/json; charset=utf-8"), "{}"),
+        (Some("application/vnd.api+json"), "{}"),
+        (Some("text/plain; charset=UTF-8"), r#"{"type":"a"}"#),
+        (Some("nonsense"), "[1]"),
+        (Some("application/json"), "no json"),
+        (None, "{}"),
+        (None, "no json"),
+    ] {
+        let (id, raw, structured) = post(media, body).await;
+        let event: Value = serde_json::from_slice(&structured.body).unwrap();
+        assert_eq!((read(&raw).0, read(&structured).0), (id.clone(), id), "{media:?} {body}");
+        assert_eq!(event["datacontenttype"], *read(&raw).1, "{media:?} {body}");
+    }
     assert_eq!(daemon.terminate(), 0);
 }

@@ -1,5 +1,9 @@
 //! CloudEvents 1.0: the structured JSON form, and the attributes that travel beside a body in binary mode.
 //!
+//! A body may be a CloudEvent itself (`application/cloudevents+json`). Whoever reads a message with that content type
+//! reads the event in the body and no attribute beside it, so in binary mode none of ours may stand there under a
+//! CloudEvents name: see [`beside`]. In the structured form it is our event, with theirs whole under `data`.
+//!
 //! Source: the CloudEvents 1.0.2 specification, its JSON event format and its HTTP protocol binding.
 
 use std::io::Write as _;
@@ -16,6 +20,45 @@ const HEADER_VALUE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
 /// Media type of [`structured`].
 pub const STRUCTURED_CONTENT_TYPE: &str = "application/cloudevents+json";
+
+/// What content types of an event in a body begin with, whatever its format, and whether it is one or a batch.
+const EVENT_IN_BODY: &str = "application/cloudevents";
+/// Longest content type that is passed on, in bytes.
+const MAX_CONTENT_TYPE: usize = 1024;
+
+/// The prefix of attributes that stand beside a body of this content type, where CloudEvents has them under `prefix`
+/// (`ce-`, `ce_`): `hookrelay-` or `hookrelay_` where the body itself is an event, so that nobody takes half of one for
+/// half of another.
+pub fn beside(prefix: &'static str, content_type: Option<&str>) -> &'static str {
+    let begins = content_type.and_then(|text| text.trim_start().get(..EVENT_IN_BODY.len()));
+    match begins.is_some_and(|begins| begins.eq_ignore_ascii_case(EVENT_IN_BODY)) {
+        false => prefix,
+        true if prefix.ends_with('_') => "hookrelay_",
+        true => "hookrelay-",
+    }
+}
+
+/// Media type of the payload, the same whatever the format: what a transform made is JSON; a body has the request's own,
+/// where that was kept and is one, else what it looks like.
+pub fn data_content_type(delivery: &Delivery) -> &str {
+    content_type(delivery, || json::is_json(delivery.bytes()))
+}
+
+fn content_type(delivery: &Delivery, is_json: impl FnOnce() -> bool) -> &str {
+    let own = match delivery.payload {
+        Payload::Body => delivery.event.header("content-type").map(str::trim).filter(|own| is_media_type(own)),
+        Payload::Json(_) => Some("application/json"),
+    };
+    own.unwrap_or_else(|| if is_json() { "application/json" } else { "application/octet-stream" })
+}
+
+/// `type/subtype`, perhaps with parameters, of printable ASCII: what a header and the attribute can hold alike.
+fn is_media_type(text: &str) -> bool {
+    let token = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_graphic() && !b"/;,\"".contains(&b));
+    let names = text.split(';').next().unwrap_or_default().trim_end().split_once('/');
+    let is_plain = text.len() <= MAX_CONTENT_TYPE && text.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
+    is_plain && names.is_some_and(|(kind, subtype)| token(kind) && token(subtype))
+}
 
 /// The attributes of a delivery, in the order of the specification. A subject that is empty is left out.
 pub fn attributes(delivery: &Delivery) -> Vec<(&'static str, String)> {
@@ -39,7 +82,7 @@ pub fn header_value(value: &str) -> String {
 }
 
 /// The structured form on one line: the payload under `data`, its insignificant whitespace removed, digits and escapes
-/// as they came; `data_base64` where it is not JSON; neither where it is empty.
+/// as they came, whatever its sender called it; `data_base64` where it is not JSON; neither where it is empty.
 pub fn structured(delivery: &Delivery) -> Vec<u8> {
     let mut out = Vec::with_capacity(delivery.bytes().len() + 320);
     push_structured(&mut out, delivery);
@@ -62,12 +105,11 @@ pub fn push_structured(out: &mut Vec<u8>, delivery: &Delivery) {
     // Digits, `T`, `Z` and the like: nothing to escape. Writing into a Vec cannot fail.
     let _ = write!(out, ",\"time\":\"{}\"", event.time);
     let is_json = matches!(delivery.payload, Payload::Json(_)) || json::is_json(payload);
+    push_member(out, "datacontenttype", content_type(delivery, || is_json));
     if is_json {
-        push_member(out, "datacontenttype", "application/json");
         out.extend_from_slice(b",\"data\":");
         json::strip_whitespace(payload, out);
     } else if !payload.is_empty() {
-        push_member(out, "datacontenttype", delivery.content_type().unwrap_or("application/octet-stream"));
         push_member(out, "data_base64", &BASE64.encode(payload));
     }
     out.push(b'}');
@@ -131,10 +173,56 @@ pub(crate) mod tests {
         let head = r#"{"specversion":"1.0","id":"00000000-0000-0000-0000-000000000000","source":"/webhooks/interakt","type":"t","subject":"m-1","time":"2026-01-13T23:05:00.5Z","#;
         assert_eq!(
             text(b"{\n \"n\": 12345678901234567890, \"s\": \"\\ud83d\"}"),
-            format!(r#"{head}"datacontenttype":"application/json","data":{{"n":12345678901234567890,"s":"\ud83d"}}}}"#)
+            format!(r#"{head}"datacontenttype":"text/plain","data":{{"n":12345678901234567890,"s":"\ud83d"}}}}"#)
         );
         assert_eq!(text(b"oops"), format!(r#"{head}"datacontenttype":"text/plain","data_base64":"b29wcw=="}}"#));
-        assert_eq!(text(b""), format!("{}}}", head.trim_end_matches(',')));
+        assert_eq!(text(b""), format!(r#"{head}"datacontenttype":"text/plain"}}"#));
+    }
+
+    /// The content type of a body that came with this one.
+    fn told(own: Option<&str>, body: &'static [u8]) -> String {
+        let mut delivery = delivery(body, "t");
+        let headers = own.map(|own| ("content-type".into(), own.into()));
+        Arc::make_mut(&mut delivery.event).headers = headers.into_iter().collect();
+        let told = data_content_type(&delivery).to_owned();
+        let structured: serde_json::Value = serde_json::from_slice(&structured(&delivery)).unwrap();
+        assert_eq!(structured["datacontenttype"], *told, "{own:?}");
+        told
+    }
+
+    #[test]
+    fn a_body_has_one_content_type_whatever_the_format() {
+        for own in [
+            "application/json",
+            "application/json; charset=utf-8",
+            "Application/JSON;charset=\"utf-8\"",
+            "application/vnd.api+json",
+            "application/cloudevents+json",
+            "text/plain; charset=UTF-8",
+        ] {
+            for body in [&b"{}"[..], b"no json", b""] {
+                assert_eq!(told(Some(own), body), own);
+            }
+        }
+        let odd = ["", "json", "text/", "te\u{e4}xt/plain", "text/plain\u{7f}"].map(Some);
+        for own in odd.into_iter().chain([None]) {
+            assert_eq!(told(own, b" [1]"), "application/json", "{own:?}");
+            assert_eq!(told(own, b"no json"), "application/octet-stream", "{own:?}");
+            assert_eq!(told(own, b""), "application/octet-stream", "{own:?}");
+        }
+        let mut made = delivery(b"words", "t");
+        made.payload = Payload::Json(Bytes::from_static(b"1"));
+        assert_eq!(data_content_type(&made), "application/json");
+    }
+
+    #[test]
+    fn nothing_of_ours_stands_beside_an_event_under_a_name_of_cloudevents() {
+        for own in ["application/cloudevents+json", " Application/CloudEvents-batch+json; charset=utf-8"] {
+            assert_eq!([beside("ce-", Some(own)), beside("ce_", Some(own))], ["hookrelay-", "hookrelay_"]);
+        }
+        for own in [None, Some("application/json"), Some("application/cloud"), Some("\u{e4}pplication/cloudevents")] {
+            assert_eq!([beside("ce-", own), beside("ce_", own)], ["ce-", "ce_"]);
+        }
     }
 
     #[test]

@@ -91,15 +91,6 @@ impl Delivery {
             Payload::Json(bytes) => bytes,
         }
     }
-
-    /// Media type of the payload: the request's own for an untouched body (where it was kept), `application/json`
-    /// for a transform's output.
-    pub fn content_type(&self) -> Option<&str> {
-        match &self.payload {
-            Payload::Body => self.event.header("content-type"),
-            Payload::Json(_) => Some("application/json"),
-        }
-    }
 }
 
 /// Names the delivery without showing its payload or target.

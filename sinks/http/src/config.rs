@@ -82,7 +82,8 @@ enum Verb {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// The payload untouched, the event's attributes in `ce-` headers (CloudEvents binary mode).
+    /// The payload untouched, the event's attributes in `ce-` headers (CloudEvents binary mode), or in
+    /// `hookrelay-` headers where it is a CloudEvent itself.
     #[default]
     Raw,
     /// One structured CloudEvents JSON object.

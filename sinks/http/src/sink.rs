@@ -9,9 +9,7 @@ use async_trait::async_trait;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Body, Certificate, Client, Method, Request, Response, Url};
-use sink_api::{
-    Batch, BuildError, Bytes, Delivery, Escape, Outcome, Reason, Report, Sink, SinkContext, cloudevents, json,
-};
+use sink_api::{Batch, BuildError, Bytes, Delivery, Escape, Outcome, Reason, Report, Sink, SinkContext, cloudevents};
 
 use crate::config::{Format, HEADER, Plan};
 use crate::sign::webhook_id;
@@ -102,14 +100,18 @@ impl HttpSink {
         }
         let body = match plan.format {
             Format::Raw => {
-                if !headers.contains_key(CONTENT_TYPE) {
-                    headers.insert(CONTENT_TYPE, content_type(delivery));
+                let media = HeaderValue::try_from(cloudevents::data_content_type(delivery));
+                if let (false, Ok(media)) = (headers.contains_key(CONTENT_TYPE), media) {
+                    headers.insert(CONTENT_TYPE, media);
                 }
+                // What the reader goes by: the header as it is sent, the config's own included.
+                let sent = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+                let prefix = cloudevents::beside("ce-", sent);
                 for (name, value) in cloudevents::attributes(delivery) {
-                    let name = HeaderName::try_from(format!("ce-{name}"));
+                    let name = HeaderName::try_from(format!("{prefix}{name}"));
                     let value = HeaderValue::try_from(cloudevents::header_value(&value));
                     if let (Ok(name), Ok(value)) = (name, value) {
-                        headers.insert(name, value);
+                        headers.entry(name).or_insert(value);
                     }
                 }
                 delivery.bytes().clone()
@@ -191,15 +193,6 @@ fn same_origin(attempt: Attempt<'_>) -> Action {
 
 fn has_userinfo(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
-}
-
-/// The payload's own media type where it has one that a header can carry, else what it looks like.
-fn content_type(delivery: &Delivery) -> HeaderValue {
-    let own = delivery.content_type().and_then(|text| HeaderValue::try_from(text).ok());
-    own.unwrap_or_else(|| {
-        let json = json::is_json(delivery.bytes());
-        HeaderValue::from_static(if json { "application/json" } else { "application/octet-stream" })
-    })
 }
 
 /// Reads the rest of the answer and forgets it, so that the connection can serve the next request; gives the connection

@@ -4,7 +4,7 @@
 //! and the media type in `content-type`; in structured mode the value is one JSON object.
 
 use rdkafka::message::{Header, OwnedHeaders};
-use sink_api::{Bytes, Delivery, cloudevents, json};
+use sink_api::{Bytes, Delivery, cloudevents};
 
 use crate::config::{Format, HEADER};
 
@@ -21,10 +21,12 @@ pub fn headers(delivery: &Delivery, format: Format) -> OwnedHeaders {
     let mut headers = OwnedHeaders::new();
     match format {
         Format::Raw => {
+            let media = cloudevents::data_content_type(delivery);
+            let prefix = cloudevents::beside("ce_", Some(media));
             for (name, value) in cloudevents::attributes(delivery) {
-                headers = headers.insert(Header { key: &format!("ce_{name}"), value: Some(&*value) });
+                headers = headers.insert(Header { key: &format!("{prefix}{name}"), value: Some(&*value) });
             }
-            headers = headers.insert(Header { key: "content-type", value: Some(content_type(delivery)) });
+            headers = headers.insert(Header { key: "content-type", value: Some(media) });
         }
         Format::Cloudevents => {
             let media = cloudevents::STRUCTURED_CONTENT_TYPE;
@@ -39,9 +41,24 @@ pub fn headers(delivery: &Delivery, format: Format) -> OwnedHeaders {
     headers
 }
 
-/// The payload's own media type where it has one, else what it looks like.
-fn content_type(delivery: &Delivery) -> &str {
-    delivery.content_type().unwrap_or_else(|| {
-        if json::is_json(delivery.bytes()) { "application/json" } else { "application/octet-stream" }
-    })
+#[cfg(test)]
+mod tests {
+    use rdkafka::message::Headers as _;
+    use sink_testkit::{EventBuilder, event};
+
+    use super::*;
+
+    fn names(event: EventBuilder, format: Format) -> Vec<String> {
+        headers(&event.delivery(), format).iter().map(|header| header.key.to_owned()).collect()
+    }
+
+    #[test]
+    fn beside_a_webhook_that_is_a_cloudevent_nothing_of_ours_has_a_name_of_cloudevents() {
+        let theirs = || event("t").header("content-type", "application/cloudevents+json").body("{\"id\":\"theirs\"}");
+        let named = names(theirs(), Format::Raw);
+        assert!(named.contains(&"hookrelay_id".to_owned()) && named.contains(&"content-type".to_owned()), "{named:?}");
+        assert!(!named.iter().any(|name| name.starts_with("ce_")), "{named:?}");
+        assert_eq!(names(theirs(), Format::Cloudevents), ["content-type"]);
+        assert!(names(theirs().json("{}"), Format::Raw).contains(&"ce_id".to_owned()));
+    }
 }

@@ -67,6 +67,40 @@ async fn a_raw_request_carries_the_events_attributes_percent_encoded() {
     assert_eq!(bare.header("webhook-signature"), None);
 }
 
+/// The id of the event that a reader finds, as the HTTP binding of CloudEvents has it: by the content type first.
+fn id_read(request: &Seen) -> String {
+    let media = request.header("content-type").unwrap().to_ascii_lowercase();
+    if media.starts_with("application/cloudevents") {
+        let named = |(name, _): &(String, String)| name.starts_with("ce-");
+        assert!(!request.headers.iter().any(named), "an event in the body and attributes beside it");
+        let event: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+        return event["id"].as_str().unwrap().to_owned();
+    }
+    assert_eq!(request.header("ce-specversion"), Some("1.0"));
+    request.header("ce-id").unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_webhook_that_is_a_cloudevent_is_read_as_theirs_or_as_ours_and_never_as_half_of_each() {
+    let theirs = r#"{"specversion":"1.0","id":"theirs","source":"/them","type":"their.type","data":{"n":1.0}}"#;
+    let media = "Application/CloudEvents+json; charset=UTF-8";
+    let webhook = || event("t").subject("s").header("content-type", media).body(theirs).delivery_id("ours");
+    let raw = sent("", webhook()).await;
+    assert_eq!((id_read(&raw).as_str(), raw.body.as_slice()), ("theirs", theirs.as_bytes()));
+    assert_eq!((raw.header("content-type"), raw.header("hookrelay-id")), (Some(media), Some("ours")));
+    assert_eq!((raw.header("hookrelay-type"), raw.header("hookrelay-subject")), (Some("t"), Some("s")));
+    let structured = sent("format = \"cloudevents\"", webhook()).await;
+    assert_eq!(id_read(&structured), "ours");
+    let ours: serde_json::Value = serde_json::from_slice(&structured.body).unwrap();
+    assert_eq!((&ours["datacontenttype"], &ours["data"]["id"]), (&media.into(), &"theirs".into()));
+    assert_eq!(structured.header("hookrelay-id"), None);
+    // What a transform made is no event of theirs, and the config's own content type is what readers go by.
+    assert_eq!(id_read(&sent("", webhook().json("{}")).await), "ours");
+    assert_eq!(id_read(&sent("headers = { content-type = \"application/json\" }", webhook()).await), "ours");
+    let made = sent("headers = { content-type = \"application/cloudevents+json\" }", event("t").json(theirs)).await;
+    assert_eq!(id_read(&made), "theirs");
+}
+
 #[tokio::test]
 async fn a_structured_request_is_one_cloudevent() {
     let delivery = event("t").body("{ \"n\" : 1.0 }").delivery_id("d-1");
