@@ -56,6 +56,19 @@ pub struct SourceStatus {
     pub duplicate: u64,
     /// Answered 401.
     pub rejected: u64,
+    /// Events taken whose type or subject was too long to be.
+    #[serde(default)]
+    pub too_long: TooLongStatus,
+}
+
+/// What was too long to be taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TooLongStatus {
+    /// Types of more than 128 bytes: these events are `unknown`.
+    #[serde(rename = "type")]
+    pub kind: u64,
+    /// Subjects of more than 256 bytes: no order is owed to these events.
+    pub subject: u64,
 }
 
 /// What a sink was owed and what became of it: `accepted = delivered + dead + pending + filtered + dropped`.

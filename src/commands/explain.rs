@@ -56,18 +56,24 @@ Exit codes: 0 explained (also where nothing matches), 1 the event cannot be read
 /// # Errors
 /// A file that cannot be read, a source that is not there.
 pub fn run(config: &Config, args: &ExplainArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let event = match (&args.id, &args.event) {
-        (Some(id), _) => journaled(config, id)?,
+    let (event, notes) = match (&args.id, &args.event) {
+        (Some(id), _) => {
+            let event = journaled(config, id)?;
+            let notes = notes(config, &event)?;
+            (event, notes)
+        }
         (None, file) => {
             let source = source(config, args.source.as_deref())?;
             let headers = headers(&args.header)?;
             let body = read(file.as_deref().unwrap_or(Path::new("-")), config.server.max_body.0)?;
             remark(&headers, source);
-            rules::event(source, &headers, body)?
+            let notes = rules::notes(source, &headers, &body)?;
+            (rules::event(source, &headers, body)?, notes)
         }
     };
     let event = Arc::new(event);
-    let explanation = block_on(async { Rules::new(config).explain(&event).await })?;
+    let mut explanation = block_on(async { Rules::new(config).explain(&event).await })?;
+    explanation.event.notes = notes;
     let explanation = masked(explanation, &config.masks);
     if args.json {
         let json = serde_json::to_string(&explanation).map_err(io::Error::from)?;
@@ -92,6 +98,16 @@ fn journaled(config: &Config, id: &str) -> Result<Event, Failure> {
     let record = journal::find(dir, *uuid.as_bytes(), about).map_err(|error| refused(error.to_string()))?;
     let record = record.ok_or_else(|| refused(format!("there is no event {uuid}; retention may have deleted it")))?;
     event::decode(&record).map_err(|error| refused(format!("event {uuid} cannot be read: {error}")))
+}
+
+/// What was not taken of an event of the journal, read again with the headers that were kept; nothing where its source is
+/// gone.
+fn notes(config: &Config, event: &Event) -> Result<Vec<String>, Failure> {
+    let Some(source) = config.sources.iter().find(|source| source.name == *event.source) else { return Ok(vec![]) };
+    let header = |(name, value): &(Arc<str>, Arc<str>)| {
+        Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(value.as_bytes()).ok()?))
+    };
+    rules::notes(source, &event.headers.iter().filter_map(header).collect(), &event.body)
 }
 
 /// `NAME:VALUE`, each.

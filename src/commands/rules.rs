@@ -60,8 +60,7 @@ pub fn event(source: &Source, headers: &HeaderMap, body: Bytes) -> Result<Event,
     let kept = headers.iter().filter(|(name, _)| keep.iter().any(|keep| keep.eq_ignore_ascii_case(name.as_str())));
     let kept = kept.map(|(name, value)| (name.as_str().into(), String::from_utf8_lossy(value.as_bytes()).into()));
     let kept = kept.collect();
-    let filled = source.config.with_preset().map_err(|error| Failure::Refused(error.to_string()))?;
-    let reading = Reading::of(&filled).map_err(|_| Failure::Refused("the source has faults".into()))?;
+    let reading = reading(source)?;
     let envelope = reading.envelope(headers, &body);
     let id = Uuid::now_v7();
     let subject: Arc<str> = envelope.subject.into();
@@ -79,6 +78,19 @@ pub fn event(source: &Source, headers: &HeaderMap, body: Bytes) -> Result<Event,
         headers: kept,
         body,
     })
+}
+
+/// What the daemon would not take of a webhook's type and subject, and why.
+///
+/// # Errors
+/// A source with faults.
+pub fn notes(source: &Source, headers: &HeaderMap, body: &[u8]) -> Result<Vec<String>, Failure> {
+    Ok(reading(source)?.envelope(headers, body).notes())
+}
+
+fn reading(source: &Source) -> Result<Reading, Failure> {
+    let filled = source.config.with_preset().map_err(|error| Failure::Refused(error.to_string()))?;
+    Reading::of(&filled).map_err(|_| Failure::Refused("the source has faults".into()))
 }
 
 /// A config's values may come out of a sink's templates and messages. Payloads are the event's own, or what a rule made.

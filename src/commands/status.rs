@@ -64,7 +64,13 @@ fn print(status: &Status, out: &mut impl Write) -> std::io::Result<()> {
     }
     for (name, source) in &status.sources {
         let (taken, again, refused) = (source.accepted, source.duplicate, source.rejected);
-        writeln!(out, "source {name}: {taken} accepted, {again} duplicate, {refused} rejected")?;
+        write!(out, "source {name}: {taken} accepted, {again} duplicate, {refused} rejected")?;
+        for (long, what) in [(source.too_long.kind, "type"), (source.too_long.subject, "subject")] {
+            if long > 0 {
+                write!(out, "; {} too long to be taken", count(long, what))?;
+            }
+        }
+        writeln!(out)?;
     }
     for (name, sink) in &status.sinks {
         write!(out, "sink {name}: {} accepted = {} delivered", sink.accepted, sink.delivered)?;

@@ -15,7 +15,7 @@ use crate::admin::dead::{DeadAct, DeadAsk, DeadDone, DeadPage};
 use crate::admin::orders::{
     ReloadDone, ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView, SinkAct, SinkAsk, SinkDone,
 };
-use crate::admin::status::{FRONT_PRESSED, JournalStatus, Reason, SinkStatus, SourceStatus};
+use crate::admin::status::{FRONT_PRESSED, JournalStatus, Reason, SinkStatus, SourceStatus, TooLongStatus};
 use crate::admin::{Panel, Readiness, Refusal, Status};
 use crate::config::Config;
 use crate::deliver::Figures;
@@ -54,7 +54,8 @@ impl Panel for Desk {
         let oldest_time = stat.oldest_time.and_then(|time| Timestamp::from_microsecond(time).ok());
         let source = |(name, counts): (String, Arc<SourceCounts>)| {
             let (accepted, duplicate) = (counts.accepted.get(), counts.duplicate.get());
-            (name, SourceStatus { accepted, duplicate, rejected: counts.rejected() })
+            let too_long = TooLongStatus { kind: counts.long_type.get(), subject: counts.long_subject.get() };
+            (name, SourceStatus { accepted, duplicate, rejected: counts.rejected(), too_long })
         };
         let mut status = Status {
             ready,

@@ -69,9 +69,9 @@ impl Challenge {
     pub fn post(&self, body: &[u8]) -> Option<Bytes> {
         let Self::UrlVerification { kind, challenge } = self else { return None };
         let text = std::str::from_utf8(body).ok().filter(|text| text.len() <= MAX_QUESTION)?;
-        if scalar(kind.find(text)?, MAX_CHALLENGE)? != "url_verification" {
+        if scalar(kind.find(text)?, MAX_CHALLENGE).ok()? != "url_verification" {
             return None;
         }
-        scalar(challenge.find(text)?, MAX_CHALLENGE).map(|text| Bytes::copy_from_slice(text.as_bytes()))
+        scalar(challenge.find(text)?, MAX_CHALLENGE).ok().map(|text| Bytes::copy_from_slice(text.as_bytes()))
     }
 }

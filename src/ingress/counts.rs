@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::typing::TooLong;
 use crate::verify::Refusal;
 
 /// A number that only rises.
@@ -45,6 +46,10 @@ pub struct SourceCounts {
     pub at_risk: Counter,
     /// 503.
     pub unavailable: Counter,
+    /// Events whose type was too long to be taken.
+    pub long_type: Counter,
+    /// Events whose subject was.
+    pub long_subject: Counter,
 }
 
 impl SourceCounts {
@@ -56,6 +61,14 @@ impl SourceCounts {
             Refusal::Stale => &self.stale,
         }
         .add();
+    }
+
+    pub(super) fn passed_over(&self, too_long: TooLong) {
+        for (bytes, counter) in [(too_long.kind, &self.long_type), (too_long.subject, &self.long_subject)] {
+            if bytes.is_some() {
+                counter.add();
+            }
+        }
     }
 
     /// All 401s.

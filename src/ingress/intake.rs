@@ -153,6 +153,7 @@ fn append(
 ) {
     let ingress = &link.ingress;
     let envelope = source.reading.envelope(&parts.headers, &body);
+    source.counts.passed_over(envelope.too_long);
     let subject: Arc<str> = envelope.subject.into();
     let remote = match ingress.trusted_proxies.as_slice() {
         [] => Arc::clone(&link.remote),

@@ -12,7 +12,9 @@ use serde_json::{Map, Value};
 use sink_api::Fault;
 
 use super::config::{Place, Places};
-use super::typing::{Envelope, MAX_SUBJECT, MAX_TYPE, UNKNOWN, UNPARSABLE, interakt, scalar};
+use super::typing::{
+    Envelope, MAX_SUBJECT, MAX_TYPE, TooLong, UNKNOWN, UNPARSABLE, Unfit, first_fit, interakt, scalar,
+};
 
 /// Most steps of a path.
 const MAX_STEPS: usize = 32;
@@ -50,19 +52,26 @@ impl Find {
     }
 
     /// What is there: a text that is not empty and has at most `max` bytes. A number is its digits.
-    fn get<'r>(&'r self, headers: &'r HeaderMap, body: &'r [u8], max: usize) -> Option<Cow<'r, str>> {
+    fn get<'r>(&'r self, headers: &'r HeaderMap, body: &'r [u8], max: usize) -> Result<Cow<'r, str>, Unfit> {
         let found = match self {
-            Self::Header(name) => String::from_utf8_lossy(headers.get(name)?.as_bytes().trim_ascii()),
-            Self::Body(path) => scalar(path.find(std::str::from_utf8(body).ok()?)?, max)?,
-            Self::Value(value) => Cow::Borrowed(value.as_str()),
+            Self::Header(name) => headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes().trim_ascii())),
+            Self::Body(path) => {
+                let found = std::str::from_utf8(body).ok().and_then(|text| path.find(text));
+                return found.map_or(Err(Unfit::Nothing), |raw| scalar(raw, max));
+            }
+            Self::Value(value) => Some(Cow::Borrowed(value.as_str())),
         };
-        Some(found).filter(|text| !text.is_empty() && text.len() <= max)
+        match found {
+            Some(text) if text.len() > max => Err(Unfit::TooLong(text.len())),
+            Some(text) if !text.is_empty() => Ok(text),
+            _ => Err(Unfit::Nothing),
+        }
     }
 }
 
 /// What the first place that holds something holds: an id, or a time.
 pub(super) fn first<'r>(places: &'r [Find], headers: &'r HeaderMap, body: &'r [u8]) -> Option<Cow<'r, str>> {
-    places.iter().find_map(|place| place.get(headers, body, MAX_VALUE))
+    places.iter().find_map(|place| place.get(headers, body, MAX_VALUE).ok())
 }
 
 /// How a source's events are read.
@@ -102,11 +111,12 @@ impl Reading {
     /// Type and subject of a request.
     pub fn envelope<'r>(&'r self, headers: &'r HeaderMap, body: &'r [u8]) -> Envelope<'r> {
         let Self::Places { kind, subject } = self else { return interakt(body) };
-        let found = kind.iter().find_map(|place| place.get(headers, body, MAX_TYPE));
+        let (found, long_kind) = first_fit(kind.iter().map(|place| place.get(headers, body, MAX_TYPE)));
         let looked = || kind.iter().any(|place| matches!(place, Find::Body(_)));
         let kind = found.unwrap_or_else(|| if looked() && !is_json(body) { UNPARSABLE } else { UNKNOWN }.into());
-        let subject = subject.iter().find_map(|place| place.get(headers, body, MAX_SUBJECT)).unwrap_or_default();
-        Envelope { kind, subject }
+        let (subject, long_subject) = first_fit(subject.iter().map(|place| place.get(headers, body, MAX_SUBJECT)));
+        let too_long = TooLong { kind: long_kind, subject: long_subject };
+        Envelope { kind, subject: subject.unwrap_or_default(), too_long }
     }
 
     /// The places of the type.

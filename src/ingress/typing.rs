@@ -31,23 +31,75 @@ pub struct Envelope<'b> {
     pub kind: Cow<'b, str>,
     /// What it is about: the message's id, else the workflow's, else empty.
     pub subject: Cow<'b, str>,
+    /// What was passed over for its length.
+    pub too_long: TooLong,
+}
+
+/// What was in its place and too long to be taken: how many bytes it has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TooLong {
+    /// A type of more than 128 bytes.
+    pub kind: Option<usize>,
+    /// A subject of more than 256 bytes.
+    pub subject: Option<usize>,
+}
+
+impl Envelope<'_> {
+    /// What was passed over and what stands for it, for people; nothing where all was taken.
+    pub fn notes(&self) -> Vec<String> {
+        let kind = self.too_long.kind.map(|bytes| {
+            let stands = self.kind.escape_debug();
+            format!("its type is {bytes} bytes, more than the {MAX_TYPE} that are taken: `{stands}` stands for it")
+        });
+        let subject = self.too_long.subject.map(|bytes| {
+            let stands = match self.subject.escape_debug().to_string() {
+                none if none.is_empty() => "it has none, and no order is owed".to_owned(),
+                other => format!("`{other}` stands for it"),
+            };
+            format!("its subject is {bytes} bytes, more than the {MAX_SUBJECT} that are taken: {stands}")
+        });
+        kind.into_iter().chain(subject).collect()
+    }
+}
+
+/// Why what is in a place is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// There is nothing, or nothing of use.
+    Nothing,
+    /// It has so many bytes, which is too many.
+    TooLong(usize),
+}
+
+/// The first that is fit, and the size of one before it that is too long.
+pub(super) fn first_fit<'b>(
+    places: impl IntoIterator<Item = Result<Cow<'b, str>, Unfit>>,
+) -> (Option<Cow<'b, str>>, Option<usize>) {
+    let mut too_long = None;
+    for place in places {
+        match place {
+            Ok(text) => return (Some(text), too_long),
+            Err(Unfit::TooLong(bytes)) => too_long = too_long.or(Some(bytes)),
+            Err(Unfit::Nothing) => {}
+        }
+    }
+    (None, too_long)
 }
 
 /// Reads Interakt's envelope: `type`, else `field`, else a click by its `event.click_type` (also inside `data`, where
 /// some senders put the event); `data.message.id`, else `message.id`, else `data.workflow_id`.
 pub fn interakt(body: &[u8]) -> Envelope<'_> {
     let Some(top) = std::str::from_utf8(body).ok().and_then(read) else {
-        return Envelope { kind: UNPARSABLE.into(), subject: "".into() };
+        return Envelope { kind: UNPARSABLE.into(), subject: "".into(), too_long: TooLong::default() };
     };
     let clicked = top.event.clicked || top.data.clicked;
-    let kind = match top.kind.or(top.field) {
-        Some(raw) => text(raw, MAX_TYPE).unwrap_or(UNKNOWN.into()),
-        None if clicked => CLICK.into(),
-        None => UNKNOWN.into(),
-    };
+    let named = top.kind.or(top.field);
+    let (kind, long_kind) = first_fit(named.map(|raw| text(raw, MAX_TYPE)));
+    let kind = kind.unwrap_or(if named.is_none() && clicked { CLICK } else { UNKNOWN }.into());
     let ids = [top.data.message_id, top.message.id, top.data.workflow_id];
-    let subject = ids.into_iter().flatten().find_map(|raw| scalar(raw, MAX_SUBJECT)).unwrap_or_default();
-    Envelope { kind, subject }
+    let (subject, long_subject) = first_fit(ids.into_iter().flatten().map(|raw| scalar(raw, MAX_SUBJECT)));
+    let too_long = TooLong { kind: long_kind, subject: long_subject };
+    Envelope { kind, subject: subject.unwrap_or_default(), too_long }
 }
 
 /// The top level; `None` where the text is not one JSON value.
@@ -65,24 +117,23 @@ fn read(text: &str) -> Option<Top<'_>> {
     })
 }
 
-/// A JSON string of at most `max` bytes and at least one; `None` for anything else.
-fn text(raw: &RawValue, max: usize) -> Option<Cow<'_, str>> {
-    let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
-    let text = match inner.len() {
-        0 => return None,
-        // An escape is at most six bytes for one.
-        n if n > 6 * max => return None,
-        _ if inner.contains('\\') => Cow::Owned(serde_json::from_str(raw.get()).ok()?),
-        _ => Cow::Borrowed(inner),
+/// A JSON string of at most `max` bytes and at least one.
+fn text(raw: &RawValue, max: usize) -> Result<Cow<'_, str>, Unfit> {
+    let quoted = raw.get().strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let text: Cow<'_, str> = match quoted {
+        None | Some("") => return Err(Unfit::Nothing),
+        Some(inner) if inner.contains('\\') => serde_json::from_str(raw.get()).map_err(|_| Unfit::Nothing)?,
+        Some(inner) => inner.into(),
     };
-    (text.len() <= max).then_some(text)
+    if text.len() <= max { Ok(text) } else { Err(Unfit::TooLong(text.len())) }
 }
 
 /// The same, or a number's digits as they came.
-pub(super) fn scalar(raw: &RawValue, max: usize) -> Option<Cow<'_, str>> {
+pub(super) fn scalar(raw: &RawValue, max: usize) -> Result<Cow<'_, str>, Unfit> {
     let digits = raw.get();
     match digits.as_bytes().first() {
-        Some(b'-' | b'0'..=b'9') if digits.len() <= max => Some(digits.into()),
+        Some(b'-' | b'0'..=b'9') if digits.len() <= max => Ok(digits.into()),
+        Some(b'-' | b'0'..=b'9') => Err(Unfit::TooLong(digits.len())),
         _ => text(raw, max),
     }
 }

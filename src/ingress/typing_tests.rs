@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::typing::{UNKNOWN, UNPARSABLE, interakt};
+use super::typing::{TooLong, UNKNOWN, UNPARSABLE, interakt};
 
 /// Type and subject.
 fn read(body: impl AsRef<[u8]>) -> (String, String) {
@@ -138,6 +138,22 @@ fn a_number_is_a_subject_by_its_digits_and_what_is_no_scalar_is_none() {
     }
     assert_eq!(of(&format!("\"{}\"", "s".repeat(256))), "s".repeat(256));
     assert_eq!(of(&format!("\"{}\"", "s".repeat(257))), "");
+}
+
+#[test]
+fn what_is_too_long_to_be_taken_is_told_with_its_size_and_what_stands_for_it() {
+    let read = |kind: &str, ids: &str| {
+        let body = format!(r#"{{"type":"{kind}","data":{{"message":{{"id":{ids}}},"workflow_id":"w"}}}}"#);
+        let envelope = interakt(body.as_bytes());
+        (envelope.too_long, envelope.notes().join("\n"))
+    };
+    assert_eq!(read(&"t".repeat(128), "\"m\""), (TooLong::default(), String::new()));
+    let (too_long, notes) = read(&"\\u20ac".repeat(50), &"7".repeat(257));
+    assert_eq!((too_long.kind, too_long.subject), (Some(150), Some(257)));
+    assert!(notes.contains("type is 150 bytes, more than the 128 that are taken: `unknown`"), "{notes}");
+    assert!(notes.contains("subject is 257 bytes, more than the 256 that are taken: `w` stands for it"), "{notes}");
+    let (too_long, _) = read(&"x".repeat(1_000_000), "null");
+    assert_eq!((too_long.kind, too_long.subject), (Some(1_000_000), None));
 }
 
 #[test]

@@ -50,6 +50,9 @@ pub struct EventView {
 
 /// What became of a route.
 #[derive(Debug, Serialize)]
+    /// What was not taken of the webhook, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 pub struct RouteView {
     /// Its name.
     pub name: String,
@@ -143,6 +146,7 @@ pub fn explain_by(rules: &RuleSet, sinks: &[Destination], event: &Arc<Event>, sa
         deliveries,
     }
 }
+            notes: vec![],
 
 fn view(sink: &str, delivery: Delivery) -> DeliveryView {
     let payload = PayloadView::of(delivery.bytes());
@@ -249,6 +253,9 @@ impl fmt::Display for Explanation {
             writeln!(f, "    key     {}", printable(&delivery.key))?;
             for (name, value) in delivery.target.parts() {
                 writeln!(f, "    {name:7} {}", printable(value))?;
+        for note in &event.notes {
+            writeln!(f, "  {note}")?;
+        }
             }
             writeln!(f, "    payload {}", shown(&delivery.payload))?;
         }

@@ -1,8 +1,47 @@
-//! Webhooks that are odd and taken all the same: what is hidden, without a number, or an event already.
+//! Webhooks that are odd and taken all the same: what is too long, hidden, without a number, or an event already.
 
 use serde_json::Value;
 
 use crate::harness::{Callback, Got, House, column, lines_under, post_all, until};
+
+/// A `hookrelay` verb's output, which must succeed.
+fn said(house: &House, args: &[&str]) -> String {
+    let out = house.command(args).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_type_or_subject_that_is_too_long_is_counted_and_explained() {
+    let house = House::new(crate::harness::ARCHIVE);
+    let body = |kind: usize, subject: usize| {
+        let (kind, subject) = ("t".repeat(kind), "s".repeat(subject));
+        format!(r#"{{"type":"{kind}","data":{{"message":{{"id":"{subject}"}}}}}}"#).into_bytes()
+    };
+    let daemon = house.start();
+    let ids = post_all(&daemon.url(), [body(128, 256), body(129, 1), body(200, 300)]).await;
+    let status: Value = serde_json::from_str(&said(&house, &["status", "--json"])).unwrap();
+    let source = &status["sources"]["interakt"];
+    assert_eq!(source["too_long"], serde_json::json!({ "type": 2, "subject": 1 }), "{source}");
+    let told = said(&house, &["status"]);
+    assert!(told.contains("; 2 types too long to be taken; 1 subject too long to be taken"), "{told}");
+    let [kind, subject] = [
+        "its type is 200 bytes, more than the 128 that are taken: `unknown` stands for it",
+        "its subject is 300 bytes, more than the 256 that are taken: it has none, and no order is owed",
+    ];
+    std::fs::write(house.path("long.json"), body(200, 300)).unwrap();
+    let file = house.path("long.json").display().to_string();
+    for args in [vec!["explain", &file], vec!["explain", "--id", &ids[2]]] {
+        let told = said(&house, &args);
+        assert!(told.contains(kind) && told.contains(subject), "{args:?}: {told}");
+        let json: Value = serde_json::from_str(&said(&house, &[&args[..], &["--json"]].concat())).unwrap();
+        assert_eq!(json["event"]["notes"], serde_json::json!([kind, subject]), "{args:?}");
+        assert_eq!((&json["event"]["type"], &json["event"]["subject"]), (&"unknown".into(), &"".into()));
+    }
+    let json: Value = serde_json::from_str(&said(&house, &["explain", "--id", &ids[0], "--json"])).unwrap();
+    assert_eq!(json["event"].get("notes"), None);
+    assert_eq!(daemon.terminate(), 0);
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_webhook_hides_the_folder_or_the_file_it_is_kept_in() {
