@@ -46,6 +46,9 @@ pub struct ReloadDone {
     pub sources: usize,
     /// Routes there are now.
     pub routes: usize,
+    /// What is written and does not do what it says, each as `check` tells it.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// A sink that is gone. What it was owed it is given when it is back, as far as retention has kept it.

@@ -43,6 +43,10 @@ pub fn run(file: &Path, args: &ReloadArgs, out: &mut impl Write) -> Result<(), F
         }
         Err(error) => return Err(error.into()),
     };
+    for warning in done.warnings.iter().filter(|_| !args.json) {
+        // Remarks; nobody left to tell where standard error is gone.
+        let _ = writeln!(std::io::stderr(), "{warning}");
+    }
     if args.json {
         serde_json::to_writer(&mut *out, &done).map_err(std::io::Error::from)?;
         writeln!(out)?;

@@ -116,7 +116,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::ingress::typing;
+    use crate::ingress::{SourceKind, typing};
 
     /// The types of the dashboard's set-up page.
     const TYPES: [&str; 18] = [
@@ -155,6 +155,7 @@ mod tests {
     #[test]
     fn there_is_one_sample_of_each_type_and_it_is_read_as_that_type() {
         assert_eq!(SAMPLES.len(), TYPES.len());
+        assert!(TYPES.iter().all(|kind| SourceKind::Interakt.types().contains(kind)));
         let round = round("2030-05-06T07:08:09.123456Z");
         for kind in TYPES {
             let body = round.body(sample(kind));

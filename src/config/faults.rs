@@ -165,21 +165,33 @@ impl<'t> Report<'t> {
     /// Faults of a table that was read, and where its header is.
     pub fn faults(&mut self, name: &str, faults: Vec<Fault>, table: &DeTable<'_>, header: &Range<usize>) {
         for fault in faults {
-            let value = resolve(&fault.at, table, header);
-            let span = match fault.at {
-                At::Inside(_, offset) if value != *header => inside(self.text, &value, offset),
-                _ => value,
-            };
-            // serde says what it wanted and not for which key; the parser's words for an enum are its own.
-            let message = fault.message.replace("wanted string or table", "invalid type, expected a string");
-            // `expected a size` speaks of no key of that name.
-            let names = |key: &str| !message.starts_with("invalid ") && message.contains(key);
-            let message = match key_at(table, &span) {
-                Some(key) if !names(key.rsplit('.').next().unwrap_or(&key)) => format!("`{key}`: {message}"),
-                _ => message,
-            };
+            let (span, message) = self.told(&fault, table, header);
             self.error(name, span, message, fault.help);
         }
+    }
+
+    /// Something of a table that was read and does not do what it says.
+    pub fn doubt(&mut self, name: &str, doubt: Fault, table: &DeTable<'_>, header: &Range<usize>) {
+        let (span, message) = self.told(&doubt, table, header);
+        self.warning(name, span, message, doubt.help);
+    }
+
+    /// Where it is, and what is said of it there.
+    fn told(&self, fault: &Fault, table: &DeTable<'_>, header: &Range<usize>) -> (Range<usize>, String) {
+        let value = resolve(&fault.at, table, header);
+        let span = match fault.at {
+            At::Inside(_, offset) if value != *header => inside(self.text, &value, offset),
+            _ => value,
+        };
+        // serde says what it wanted and not for which key; the parser's words for an enum are its own.
+        let message = fault.message.replace("wanted string or table", "invalid type, expected a string");
+        // `expected a size` speaks of no key of that name.
+        let names = |key: &str| !message.starts_with("invalid ") && message.contains(key);
+        let message = match key_at(table, &span) {
+            Some(key) if !names(key.rsplit('.').next().unwrap_or(&key)) => format!("`{key}`: {message}"),
+            _ => message,
+        };
+        (span, message)
     }
 
     pub fn has_errors(&self) -> bool {

@@ -21,6 +21,7 @@ use crate::ingress::config::{ServerConfig, SourceConfig};
 use crate::journal::JournalConfig;
 use crate::ledger::DeadLetterKeys;
 use crate::route::cases::Case;
+use crate::route::doubts::{Known, doubts};
 use crate::route::{INTERNAL_SOURCE, JqEval, RouteConfig, RuleSet};
 
 /// What may stand at the top of the file.
@@ -147,7 +148,8 @@ impl<'t> Loader<'t> {
         let admin = self.admin(&data_dir);
         let (sources, source_names) = self.sources();
         let (sinks, sink_names) = self.sinks();
-        let (rules, routes) = self.routes(&source_names, &sink_names, &sinks);
+        let known: Vec<Known<'_>> = sources.iter().map(|(name, own)| (name.as_str(), own.kind.types())).collect();
+        let (rules, routes) = self.routes(&source_names, &known, &sink_names, &sinks);
         let tests = self.tests(&source_names, &sink_names);
         let dead_letters = self.dead_letters();
         if self.report.has_errors() {
@@ -335,6 +337,7 @@ impl<'t> Loader<'t> {
     fn routes(
         &mut self,
         sources: &[String],
+        known: &[Known<'_>],
         sink_names: &[(String, Range<usize>)],
         sinks: &[SinkEntry],
     ) -> (Option<RuleSet>, Vec<RouteConfig>) {
@@ -352,6 +355,12 @@ impl<'t> Loader<'t> {
         let sink_list: Vec<&str> = sink_names.iter().map(|(name, _)| name.as_str()).collect();
         let source_list: Vec<&str> = sources.iter().map(String::as_str).collect();
         let rules = RuleSet::compile(&routes, &sink_list, &source_list, Arc::new(JqEval));
+        let doubts = rules.as_ref().map_or_else(|_| vec![], |rules| doubts(rules, &routes, known));
+        for (index, doubt) in doubts {
+            if let Some((kept, header)) = places.get(index) {
+                self.report.doubt("routes", doubt, kept, header);
+            }
+        }
         if let Err(faults) = &rules {
             for (index, fault) in faults {
                 if let Some((kept, header)) = places.get(*index) {
@@ -364,7 +373,7 @@ impl<'t> Loader<'t> {
         } else if complete {
             self.idle_sinks(&routes, sink_names, sinks);
         }
-        (rules.ok(), routes)
+        (rules.ok().map(|rules| rules.knowing(known.iter().copied())), routes)
     }
 
     fn tests(&mut self, sources: &[String], sinks: &[(String, Range<usize>)]) -> Vec<Case> {

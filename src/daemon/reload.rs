@@ -162,6 +162,7 @@ impl World {
         }
         for warning in &self.config.warnings {
             warn!("{warning}");
+            done.warnings.push(warning.to_string());
         }
         Ok(done)
     }

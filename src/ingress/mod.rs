@@ -2,8 +2,9 @@
 //!
 //! Rooms: [`threads`] who serves, [`crew`] which of them a connection goes to; [`listener`] sockets; `admission` who may
 //! be connected at once; `connection` and `pace` one connection and its time; `body` reading it, `budget` and `uploads`
-//! the memory for that; `pressure` whether all this is too little; `intake` the way of a request; [`typing`] type and subject; `dedupe` repeats; `source` a source made ready, of `proof` (who
-//! sent it), `place` (where type, subject and id are) and `challenge`; [`kinds`] the list of source kinds; `reply` the only place
+//! the memory for that; `pressure` whether all this is too little; `intake` the way of a request; [`typing`] type and
+//! subject; `dedupe` repeats; `source` a source made ready, of `proof` (who sent it), `place` (where type, subject and id
+//! are) and `challenge`; [`kinds`] the list of source kinds, `types` what they are known to send; `reply` the only place
 //! where outcomes become statuses; [`counts`] what was counted; [`check`] and [`config`] its tables.
 //!
 //! Knows the journal only as something to append to. Knows no sinks and no rules. Spawns only connections.
@@ -35,6 +36,7 @@ mod source;
 mod tests;
 pub mod threads;
 mod throttle;
+mod types;
 pub mod typing;
 #[cfg(test)]
 mod typing_tests;

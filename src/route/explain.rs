@@ -13,6 +13,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use sink_api::{Delivery, Event, Target, json};
 
+use super::doubts::named;
 use super::eval::Answers;
 use super::jq::Said;
 use super::router::{Destination, Observer, Step};
@@ -20,6 +21,9 @@ use super::rules::{Fit, INTERNAL_SOURCE, RuleSet};
 
 /// Most of a payload shown in the text form, in bytes.
 const MAX_SHOWN: usize = 4_000;
+
+/// Most globs of a route of which it is said what they match.
+const MOST_GLOBS: usize = 16;
 
 /// What became of an event under a rule set.
 #[derive(Debug, Serialize)]
@@ -46,13 +50,13 @@ pub struct EventView {
     pub subject: String,
     /// Its own ordering key.
     pub key: String,
+    /// What was not taken of the webhook, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// What became of a route.
 #[derive(Debug, Serialize)]
-    /// What was not taken of the webhook, and why.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
 pub struct RouteView {
     /// Its name.
     pub name: String,
@@ -132,7 +136,7 @@ pub fn explain_by(rules: &RuleSet, sinks: &[Destination], event: &Arc<Event>, sa
     let fits = rules.fits(&event.source, &event.kind);
     let routes = rules.route_names().zip(fits).enumerate().map(|(index, (name, fit))| {
         let note = notes.routes.remove(&index).unwrap_or_default();
-        RouteView { name: name.to_owned(), matched: note.matched(&fit), why: note.why(rules, &fit, event) }
+        RouteView { name: name.to_owned(), matched: note.matched(&fit), why: note.why(rules, index, &fit, event) }
     });
     Explanation {
         routes: routes.collect(),
@@ -142,11 +146,11 @@ pub fn explain_by(rules: &RuleSet, sinks: &[Destination], event: &Arc<Event>, sa
             kind: event.kind.to_string(),
             subject: event.subject.to_string(),
             key: event.key.to_string(),
+            notes: vec![],
         },
         deliveries,
     }
 }
-            notes: vec![],
 
 fn view(sink: &str, delivery: Delivery) -> DeliveryView {
     let payload = PayloadView::of(delivery.bytes());
@@ -212,16 +216,28 @@ impl Note {
         matches!(fit, Fit::Glob(_)) && !self.refused
     }
 
-    fn why(self, rules: &RuleSet, fit: &Fit<'_>, event: &Event) -> String {
+    fn why(self, rules: &RuleSet, route: usize, fit: &Fit<'_>, event: &Event) -> String {
         let by_globs = match fit {
             Fit::Glob(glob) => format!("glob {glob:?} matches type {:?}", event.kind),
-            Fit::NoGlob => format!("no glob matches type {:?}", event.kind),
+            Fit::NoGlob => {
+                format!("no glob matches type {:?}{}", event.kind, what_they_match(rules, route, &event.source))
+            }
             Fit::Source(Some(wanted)) => format!("source is {:?}, route wants {wanted:?}", event.source),
             Fit::Source(None) => format!("internal events match only routes with source = {INTERNAL_SOURCE:?}"),
             Fit::AfterFinal(last) => after_final(rules, *last),
         };
         std::iter::once(by_globs).chain(self.remarks).collect::<Vec<_>>().join("; ")
     }
+}
+
+/// What a route's globs are good for, where the types of the source are known.
+fn what_they_match(rules: &RuleSet, route: usize, source: &str) -> String {
+    let globs = rules.known_of(route, source);
+    let said = globs.iter().take(MOST_GLOBS).map(|(glob, types)| match types.as_slice() {
+        [] => format!("; {glob:?} matches no known type"),
+        types => format!("; {glob:?} matches {}", named(types)),
+    });
+    said.collect()
 }
 
 fn after_final(rules: &RuleSet, last: usize) -> String {
@@ -237,6 +253,9 @@ impl fmt::Display for Explanation {
             "  source {:?}, type {:?}, subject {:?}, key {:?}",
             event.source, event.kind, event.subject, event.key
         )?;
+        for note in &event.notes {
+            writeln!(f, "  {note}")?;
+        }
         writeln!(f, "\nroutes")?;
         let width = self.routes.iter().map(|r| r.name.chars().count()).max().unwrap_or_default();
         for route in &self.routes {
@@ -253,9 +272,6 @@ impl fmt::Display for Explanation {
             writeln!(f, "    key     {}", printable(&delivery.key))?;
             for (name, value) in delivery.target.parts() {
                 writeln!(f, "    {name:7} {}", printable(value))?;
-        for note in &event.notes {
-            writeln!(f, "  {note}")?;
-        }
             }
             writeln!(f, "    payload {}", shown(&delivery.payload))?;
         }

@@ -18,6 +18,13 @@ pub fn read(text: &str) -> Result<Glob, String> {
     glob.map_err(|error| format!("`{}` is not a glob: {}", shown(text), error.kind()))
 }
 
+/// Those of these types that a glob matches; none where it is no glob.
+pub fn matching<'t>(text: &str, types: &[&'t str]) -> Vec<&'t str> {
+    let Ok(glob) = read(text) else { return vec![] };
+    let matcher = glob.compile_matcher();
+    types.iter().copied().filter(|kind| matcher.is_match(kind)).collect()
+}
+
 /// As much of it as a message needs.
 fn shown(text: &str) -> &str {
     const MOST: usize = 100;

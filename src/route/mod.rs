@@ -3,7 +3,7 @@
 //!
 //! Rooms: [`config`] what was written; [`eval`] the seam behind which conditions and transforms run; [`builtin`] the
 //! transforms that come with the daemon; [`jq`] programs, which run in a process of their own; [`glob`] globs over types; [`rules`] the compiled rules, `table` their memory by (source, type);
-//! [`router`] one event for one sink; [`mod@explain`] the same with an observer that takes notes;
+//! `doubts` rules that cannot be meant; [`router`] one event for one sink; [`mod@explain`] the same with an observer that takes notes;
 //! [`cases`] what `[[tests]]` expect of it.
 //!
 //! May use the event and the sinks' contract. Knows no journal, no ledger, no HTTP and no sink by name.
@@ -11,6 +11,7 @@
 pub mod builtin;
 pub mod cases;
 pub mod config;
+pub mod doubts;
 pub mod eval;
 pub mod explain;
 pub mod glob;

@@ -68,6 +68,8 @@ pub struct RuleSet {
     globs: Vec<String>,
     set: GlobSet,
     table: Table,
+    /// The types that sources are known to send, where that is known; for explanations alone.
+    known: HashMap<String, &'static [&'static str]>,
 }
 
 impl fmt::Debug for RuleSet {
@@ -109,6 +111,7 @@ impl RuleSet {
                     set,
                     eval,
                     table: Table::default(),
+                    known: HashMap::new(),
                 };
                 let asks = rules.programs().next().is_some();
                 rules.asks = asks;
@@ -120,6 +123,21 @@ impl RuleSet {
                 Err(faults)
             }
         }
+    }
+
+    /// The same with the types that sources are known to send, by name, for explanations.
+    #[must_use]
+    pub fn knowing<'c>(mut self, sources: impl IntoIterator<Item = (&'c str, &'static [&'static str])>) -> Self {
+        self.known = sources.into_iter().map(|(name, types)| (name.to_owned(), types)).collect();
+        self
+    }
+
+    /// The globs of a route, each with the known types of a source that it matches; nothing where those are not known.
+    pub(super) fn known_of(&self, route: usize, source: &str) -> Vec<(&str, Vec<&'static str>)> {
+        let types = self.known.get(source).copied().unwrap_or_default();
+        let globs = self.routes.get(route).and_then(|route| self.globs.get(route.globs.clone()));
+        let globs = globs.filter(|_| !types.is_empty()).unwrap_or_default();
+        globs.iter().map(|text| (text.as_str(), glob::matching(text, types))).collect()
     }
 
     /// Whether this sink may get anything from an event of that source and type. What it says no to can be skipped

@@ -6,7 +6,8 @@
 //! - `exec`: a program as a sink, across kill -9
 //! - `pipelines`: kill -9 with real Kafka and PostgreSQL servers as sinks
 //! - `rules`: jq conditions and transforms, runaway programs, `explain` and `test`
-//! - `odd_webhooks`: webhooks that are odd and taken all the same
+//! - `doubtful_rules`: rules that are valid and cannot be meant
+//! - `odd_webhooks`: what is too long, hidden, without a number, or a CloudEvent already
 //! - `guide`: the recipes of docs/rules.md
 //! - `sick_sinks`: a sink that hangs, refuses or is not there harms no other
 //! - `disk_use`: the journal stays within its bounds
@@ -37,6 +38,7 @@ mod bodies;
 mod command_line;
 mod dead;
 mod disk_use;
+mod doubtful_rules;
 mod exec;
 mod failing_disk;
 mod front;
@@ -49,10 +51,10 @@ mod journal;
 mod log;
 mod main_job;
 mod nothing_lost;
+mod odd_webhooks;
 mod pipelines;
 mod reload;
 mod replay;
-mod odd_webhooks;
 mod restart;
 mod rules;
 #[allow(dead_code)]

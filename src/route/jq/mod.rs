@@ -1,6 +1,6 @@
 //! `where` and `transform` as jq programs (the `jaq` crates), behind the seam of [`eval`](super::eval).
 //!
-//! Rooms: `program` from text to a compiled program, or a fault with its place; `value` JSON in and out; `frame`
+//! Rooms: `program` from text to a compiled program, or a fault with its place; `question` conditions that ask nothing; `value` JSON in and out; `frame`
 //! what parent and child say to each other; `child` the worker process, which runs programs and watches itself;
 //! `asker` the parent's side, which starts it, asks, and finds out whose fault a death was.
 //!
@@ -11,6 +11,7 @@ pub mod asker;
 pub mod child;
 pub mod frame;
 mod program;
+mod question;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -22,6 +23,7 @@ use sink_api::fault::nearest;
 use sink_api::{Event, Fault, Reason};
 
 pub use asker::{Ask, AskError, Asker, Said};
+pub use question::{NoQuestion, no_question};
 
 use super::builtin::{self, BUILTINS};
 use super::eval::{Answers, BuiltinEval, Eval, Program};
