@@ -7,7 +7,6 @@
 
 mod books;
 mod dead;
-mod folder;
 mod front;
 mod orders;
 mod panel;
@@ -20,7 +19,6 @@ mod until;
 mod watching;
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -31,12 +29,12 @@ use crate::config::Config;
 use crate::ingress::threads::Threads;
 use crate::ingress::{self, Bound};
 use crate::journal::lock::Lock;
+use crate::journal::folder::{self, FolderError};
 use crate::journal::{Journal, JournalError, disk};
 use crate::ledger::LedgerError;
 use crate::route::Unmatched;
 use crate::shutdown::Signals;
 use books::Books;
-use folder::make_folder;
 use orders::Orders;
 use panel::Desk;
 pub use reload::Load;
@@ -53,14 +51,9 @@ pub enum DaemonError {
     /// No runtime, no signals.
     #[error("the system refuses: {0}")]
     Runtime(io::Error),
-    /// A folder cannot be made or used.
-    #[error("{path}: {error}", path = path.display())]
-    Folder {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
+    /// A folder cannot be made, or is not ours alone.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -76,14 +69,25 @@ pub enum DaemonError {
 }
 
 impl DaemonError {
+    /// Whether a folder, or a file in it, is not ours alone.
+    pub fn is_not_ours(&self) -> bool {
+        let (Self::Folder(error)
+        | Self::Journal(JournalError::Folder(error))
+        | Self::Ledger(LedgerError::Folder(error))) = self
+        else {
+            return false;
+        };
+        matches!(error, FolderError::Refused { .. })
+    }
+
     /// Whether it may pass while one waits: the disk is full or failing. What an open ledger answers always may: what is
     /// written to it is tried again for as long as the daemon runs, and so it is before.
     fn may_pass(&self) -> bool {
         match self {
-            Self::Folder { error, .. } => disk::is_trouble(error),
+            Self::Folder(FolderError::Io { error, .. }) => disk::is_trouble(error),
             Self::Ledger(error) => error.is_disk_trouble(),
             Self::Journal(JournalError::Cursors(_)) => true,
-            Self::Runtime(_) | Self::Journal(_) | Self::Bind(_) | Self::Source(_) => false,
+            Self::Runtime(_) | Self::Folder(_) | Self::Journal(_) | Self::Bind(_) | Self::Source(_) => false,
         }
     }
 }
@@ -104,7 +108,7 @@ pub struct Asked {
 /// What kept it from starting; [`JournalError::Lost`] where it stopped without having written all that it had accepted.
 pub async fn run(config: Config, asked: Asked, signals: &mut Signals) -> Result<(), DaemonError> {
     let Asked { load, watch, cursors_now } = asked;
-    make_folder(&config.data_dir)?;
+    folder::make(&config.data_dir)?;
     let lock = Lock::take(&config.data_dir)?;
     let bound = ingress::bind(&config.server)?;
     let mut store = Store::open(&config, cursors_now)?;

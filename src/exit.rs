@@ -8,7 +8,7 @@
 //! | 69 | something it needs cannot be reached: the daemon, or a sink under `check --connect` (EX_UNAVAILABLE) |
 //! | 74 | stopped while the disk could not be written: accepted events are lost, the log names them (EX_IOERR) |
 //! | 75 | another process holds the data folder (EX_TEMPFAIL) |
-//! | 78 | the config has faults, or there is none (EX_CONFIG) |
+//! | 78 | the config has faults, or there is none; or a folder it names is not ours alone (EX_CONFIG) |
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -26,7 +26,8 @@ Exit codes:
   69  something it needs cannot be reached: the daemon, or a sink under `check --connect`
   74  stopped while the disk could not be written: accepted events are lost, the log names them
   75  another process holds the data folder
-  78  the config has faults (each with FILE:LINE:COL on standard error), or there is none";
+  78  the config has faults (each with FILE:LINE:COL on standard error), or there is none; or others
+      may write to the data folder";
 
 /// The exit code of a failure.
 pub fn code(failure: &Failure) -> u8 {
@@ -34,6 +35,7 @@ pub fn code(failure: &Failure) -> u8 {
         Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
         Failure::Daemon(DaemonError::Journal(JournalError::Lost(_))) => 74,
         Failure::Daemon(DaemonError::Journal(JournalError::Locked { .. })) => 75,
+        Failure::Daemon(error) if error.is_not_ours() => 78,
         Failure::Output(_) | Failure::Refused(_) | Failure::Daemon(_) => 1,
         Failure::Usage(_) => 2,
         Failure::Unavailable(_) => 69,
@@ -58,11 +60,17 @@ pub fn finish(outcome: Result<(), Failure>) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::folder::FolderError;
+    use crate::ledger::LedgerError;
 
     #[test]
     fn each_failure_has_its_documented_code() {
         let locked = JournalError::Locked { path: "data/LOCK".into(), pid: 7 };
+        let not_ours = || FolderError::Refused { path: "data".into(), why: "x".into(), help: "y".into() };
         let failures = [
+            (Failure::Daemon(DaemonError::Folder(not_ours())), 78),
+            (Failure::Daemon(DaemonError::Journal(JournalError::Folder(not_ours()))), 78),
+            (Failure::Daemon(DaemonError::Ledger(LedgerError::Folder(not_ours()))), 78),
             (Failure::Output(io::ErrorKind::BrokenPipe.into()), 0),
             (Failure::Output(io::ErrorKind::StorageFull.into()), 1),
             (Failure::Refused("x".into()), 1),

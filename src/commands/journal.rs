@@ -15,7 +15,7 @@ use crate::daemon::DaemonError;
 use crate::event;
 use crate::journal::lock::Lock;
 use crate::journal::verify::{self, Finding, SegmentStat, Sort, Verified};
-use crate::journal::{Record, scan};
+use crate::journal::{JournalError, Record, scan};
 use crate::route::{self, PayloadView};
 
 /// `journal`.
@@ -96,9 +96,9 @@ pub fn run(file: &Path, verb: &JournalVerb, out: &mut impl Write) -> Result<(), 
     }
 }
 
-fn failed(error: crate::journal::JournalError) -> Failure {
+fn failed(error: JournalError) -> Failure {
     match error {
-        locked @ crate::journal::JournalError::Locked { .. } => Failure::Daemon(DaemonError::Journal(locked)),
+        told @ (JournalError::Locked { .. } | JournalError::Folder(_)) => Failure::Daemon(DaemonError::Journal(told)),
         other => Failure::Refused(other.to_string()),
     }
 }

@@ -12,11 +12,11 @@ use tracing::{error, info};
 
 use super::books::Books;
 use super::store::Store;
-use super::{DaemonError, make_folder};
+use super::DaemonError;
 use crate::config::{Config, SinkEntry};
 use crate::deliver::config::Start;
 use crate::deliver::{self, Book, Rules, Spec};
-use crate::journal::{Journal, JournalError, Position, TypeCount};
+use crate::journal::{Journal, JournalError, Position, TypeCount, folder};
 use crate::route::RuleSet;
 
 /// How long sinks may finish what is under way when the daemon stops.
@@ -205,7 +205,7 @@ fn spec(config: &Config, sink: &SinkEntry, book: &Arc<Book>, store: &Store) -> R
         state_dir: config.data_dir.join("sinks").join(&sink.name),
         floor: DiskFloor { min_free: config.journal.min_free.0 },
     };
-    make_folder(&context.state_dir)?;
+    folder::make(&context.state_dir)?;
     Ok(Spec {
         name: sink.name.clone(),
         config: Arc::clone(&sink.config),

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use tracing::{error, info, warn};
 
-use super::{DaemonError, make_folder};
+use super::DaemonError;
 use crate::config::Config;
 use crate::journal::local::LocalJournal;
-use crate::journal::{Journal, Position};
+use crate::journal::{Journal, Position, folder};
 use crate::ledger::Ledger;
 
 /// The journal and the ledger.
@@ -39,7 +39,7 @@ impl Store {
             move || ledger_size(&path)
         };
         let folder = config.journal.dir.clone().unwrap_or_else(|| config.data_dir.join("journal"));
-        make_folder(&folder)?;
+        folder::make(&folder)?;
         let (journal, found) = LocalJournal::open(&folder, &config.journal, ledger.clone(), Box::new(size))?;
         info!(segments = found.segments, scanned = found.scanned, cut_bytes = found.cut_bytes, "journal opened");
         let begun = journal.end();

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::JournalError;
+use super::folder::NO_LINK;
 use super::lock::Lock;
 
 /// One open file. All offsets are from the start; there is no cursor.
@@ -32,7 +33,7 @@ pub type Held = Box<dyn Send + Sync>;
 pub trait Disk: Send + Sync {
     /// Creates a file for reading and writing, mode 0600; fails where there is one already.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
-    /// Opens a file, for writing too where asked.
+    /// Opens a file, for writing too where asked; not behind a link.
     fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn DiskFile>>;
     /// Removes a file.
     fn unlink(&self, path: &Path) -> io::Result<()>;
@@ -87,7 +88,7 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(OpenOptions::new().read(true).write(write).open(path)?))
+        Ok(Arc::new(OpenOptions::new().read(true).write(write).custom_flags(NO_LINK).open(path)?))
     }
 
     fn unlink(&self, path: &Path) -> io::Result<()> {

@@ -63,7 +63,8 @@ impl LocalJournal {
     ///
     /// # Errors
     /// [`JournalError::Locked`] where another process has it, [`JournalError::Format`] where a later version wrote it,
-    /// [`JournalError::Io`] where the folder or a file in it cannot be opened. Damage is no error: it is reported.
+    /// [`JournalError::Folder`] where the folder is not ours alone, [`JournalError::Io`] where it or a file in it cannot be
+    /// opened. Damage is no error: it is reported.
     pub fn open(
         dir: &Path,
         config: &JournalConfig,

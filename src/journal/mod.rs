@@ -5,7 +5,7 @@
 //! is its one implementation. What follows specifies that one: format version 1, and what is done with it.
 //!
 //! # Constraints
-//! - One process has a journal: it holds `LOCK` (flock, its pid inside) for as long as it writes.
+//! - One process has a journal: it holds the folder and `LOCK` in it (flock, its pid inside) for as long as it writes.
 //! - One thread writes. Records are told durable after an fdatasync that covers them, and readers get none before.
 //! - A failed write or flush is never repeated on the same file: afterwards nobody knows what is on disk.
 //! - Sequences only rise. None is given twice, not over a crash, not if the folder is emptied or taken from a backup:
@@ -14,7 +14,7 @@
 //!
 //! # Files
 //! ```text
-//! LOCK                             the lock
+//! LOCK                             the lock, beside one on the folder itself
 //! 01790000000000000000.segment     a segment; the name is its base sequence, 20 digits
 //! quarantine/                      damaged bytes (NAME.FROM-TO) and whole files (NAME.N); only people read it
 //! ```
@@ -105,7 +105,7 @@
 //!
 //! # Recovery
 //! From the newest segment to the oldest:
-//! 1. A file without a whole header is removed if it is the newest and no longer than a header (its creation was cut
+//! 1. What is no file (a link, a folder) is moved to `quarantine/`. A file without a whole header is removed if it is the newest and no longer than a header (its creation was cut
 //!    short; it never held a record), else moved to `quarantine/`.
 //! 2. The newest segment, unless sealed, is scanned. Behind its last good record there can only be a write that was not
 //!    flushed, and zeros to the end of the file: room made ahead, which are cut off without a word. What stands before
@@ -139,6 +139,7 @@ mod aside;
 pub mod config;
 pub mod disk;
 mod find;
+pub mod folder;
 mod footer;
 mod format;
 pub mod local;
@@ -373,9 +374,9 @@ pub enum JournalError {
     #[error("ledger: {0}")]
     Cursors(String),
     /// Another process holds the journal.
-    #[error("{path} is in use by process {pid}")]
+    #[error("{path} is in use by {}", holder(*pid))]
     Locked {
-        /// The lock file.
+        /// The folder, or the lock file.
         path: String,
         /// Its holder; 0 where unknown.
         pid: u32,
@@ -383,6 +384,9 @@ pub enum JournalError {
     /// Closed although not all could be written: events that had been accepted are lost.
     #[error("{0} could not be written when the journal closed and are lost")]
     Lost(String),
+    /// A folder that cannot be made, or is not ours alone.
+    #[error(transparent)]
+    Folder(#[from] folder::FolderError),
     /// Not a journal this build can read.
     #[error("{path}: {why}")]
     Format {
@@ -391,6 +395,10 @@ pub enum JournalError {
         /// What is wrong.
         why: String,
     },
+}
+
+fn holder(pid: u32) -> String {
+    if pid == 0 { "another process".into() } else { format!("process {pid}") }
 }
 
 /// Where cursors and totals are kept for the local journal. Implemented by the ledger.

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::JournalError;
 use super::aside;
 use super::disk::{DiskFile, read_full};
+use super::folder;
 use super::footer::{Damage, Summary};
 use super::format::{self, Before, Header, HeaderState, RECORDS_AT};
 use super::segment::{self, Store};
@@ -124,10 +125,16 @@ impl Work<'_> {
         for base in bases {
             self.seen = self.seen.max(base);
             let path = self.store.path(base);
-            let file = self.store.disk.open(&path, true).map_err(|error| io_error("cannot open", &path, error))?;
+            let name = format::segment_name(base);
+            let file = match self.store.disk.open(&path, true) {
+                Err(error) if folder::is_link(&error) || error.kind() == io::ErrorKind::IsADirectory => {
+                    self.set_aside(&name, "it is no file of its own");
+                    continue;
+                }
+                opened => opened.map_err(|error| io_error("cannot open", &path, error))?,
+            };
             let size = file.size().map_err(|error| io_error("cannot read", &path, error))?;
             let state = segment::read_header(&*file);
-            let name = format::segment_name(base);
             match state {
                 Ok(HeaderState::Good(header)) if header.base == base => found.push(Candidate { header, file, size }),
                 Ok(HeaderState::Newer(version)) => {

@@ -6,6 +6,7 @@
 //! Knows the journal's plain data; knows neither sinks nor HTTP.
 
 mod config;
+mod files;
 pub mod held;
 pub mod parked;
 pub mod replays;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
+use crate::journal::folder::FolderError;
 use crate::journal::{Cursors, Deleted, JournalError, Position, Settlement, SinkState, disk};
 pub use config::DeadLetterKeys;
 use held::{Change, Filter, Letter, Page};
@@ -39,6 +41,9 @@ pub enum LedgerError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// A link stands in the place of one of its files.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// SQLite cannot make or read it.
     #[error("{path}: {error}")]
     Sqlite {
@@ -65,7 +70,7 @@ impl LedgerError {
         match self {
             Self::Io { error, .. } => disk::is_trouble(error),
             Self::Sqlite { error, path } => schema::is_disk_trouble(error, path),
-            Self::Version { .. } => false,
+            Self::Folder(_) | Self::Version { .. } => false,
         }
     }
 }
@@ -114,6 +119,7 @@ impl Ledger {
     /// # Errors
     /// As [`Ledger::open`]; then nothing has changed, and it may be called again.
     pub fn attach(&self, path: &Path) -> Result<Opened, LedgerError> {
+        let path = &files::resolved(path)?;
         let (connection, opened) = schema::open(path)?;
         let (requests, inbox) = tokio::sync::mpsc::channel(QUEUE);
         let room = Arc::clone(&self.room);

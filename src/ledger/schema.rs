@@ -1,12 +1,13 @@
 //! The ledger's file: its tables, how it is opened, and what happens to one that cannot be read.
 
 use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 
-use super::{LedgerError, Opened, held, replays};
+use super::{LedgerError, Opened, files, held, replays};
 use crate::journal::disk;
 
 /// Version of the tables, in `user_version`.
@@ -86,7 +87,6 @@ const OLDEST: &str = "CREATE INDEX IF NOT EXISTS held_oldest ON held (sink, acce
 
 /// Opens the file or makes it.
 pub fn open(path: &Path) -> Result<(Connection, Opened), LedgerError> {
-    let existed = path.exists();
     match connect(path) {
         Ok(connection) => {
             // A ledger without a cursor knows no more than none at all: an emptied file, or a first start cut short.
@@ -94,8 +94,8 @@ pub fn open(path: &Path) -> Result<(Connection, Opened), LedgerError> {
             let sinks = sinks.map_err(|error| LedgerError::Sqlite { path: path.to_owned(), error })?;
             Ok((connection, Opened { fresh: sinks == 0, set_aside: None }))
         }
-        Err(error) if existed && is_damaged(path, &error) => {
-            let aside = set_aside(path)?;
+        Err(LedgerError::Sqlite { error, .. }) if is_damage(&error) => {
+            let aside = files::set_aside(path)?;
             tracing::error!(path = %aside.display(), "the ledger could not be read and was set aside");
             let connection = connect(path)?;
             Ok((connection, Opened { fresh: true, set_aside: Some(aside) }))
@@ -105,13 +105,6 @@ pub fn open(path: &Path) -> Result<(Connection, Opened), LedgerError> {
 }
 
 /// Whether what stands there is no ledger any more.
-fn is_damaged(path: &Path, error: &LedgerError) -> bool {
-    match error {
-        LedgerError::Sqlite { error, .. } => is_damage(error),
-        _ => path.is_dir(),
-    }
-}
-
 fn is_damage(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
     matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
@@ -126,7 +119,9 @@ pub fn is_disk_trouble(error: &rusqlite::Error, path: &Path) -> bool {
         // It does not say why it cannot make its companions (-wal, -shm); one of our own will.
         Some(CannotOpen) => {
             let probe = PathBuf::from(format!("{}-probe", path.display()));
-            let made = fs::write(&probe, b"probe");
+            let _ = fs::remove_file(&probe);
+            let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&probe);
+            let made = made.and_then(|mut file| file.write_all(b"probe"));
             let _ = fs::remove_file(&probe);
             made.is_err_and(|error| disk::is_trouble(&error))
         }
@@ -134,18 +129,23 @@ pub fn is_disk_trouble(error: &rusqlite::Error, path: &Path) -> bool {
     }
 }
 
+/// How it is opened.
+const WRITING: OpenFlags =
+    OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX).union(OpenFlags::SQLITE_OPEN_NOFOLLOW);
+
 /// What our own check says of a file that SQLite opens but that is not whole.
 const DAMAGED: &str = "the ledger is damaged";
 
+/// Opens the file, or makes it, with its tables as this build wants them.
 fn connect(path: &Path) -> Result<Connection, LedgerError> {
     let io = |error| LedgerError::Io { path: path.to_owned(), error };
-    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(io)?;
-    if let Some(folder) = path.parent() {
-        fs::File::open(folder).and_then(|f| f.sync_all()).map_err(io)?;
-    }
-    let size = fs::metadata(path).map_err(io)?.len();
     let sqlite = |error| LedgerError::Sqlite { path: path.to_owned(), error };
-    let mut connection = Connection::open(path).map_err(sqlite)?;
+    if files::is_obstructed(path)? {
+        return Err(sqlite(damaged()));
+    }
+    files::make(path).map_err(io)?;
+    let size = fs::metadata(path).map_err(io)?.len();
+    let mut connection = Connection::open_with_flags(path, WRITING).map_err(sqlite)?;
     connection
         .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;")
         .map_err(sqlite)?;
@@ -200,19 +200,4 @@ fn check(connection: &Connection, size: u64) -> Result<(), rusqlite::Error> {
         }
     }
     Ok(())
-}
-
-/// Renames the file and its companions; the first free number.
-fn set_aside(path: &Path) -> Result<PathBuf, LedgerError> {
-    let io = |error| LedgerError::Io { path: path.to_owned(), error };
-    let named = |suffix: &str, n: u32| PathBuf::from(format!("{}.damaged-{n}{suffix}", path.display()));
-    let n = (1..u32::MAX).find(|n| !named("", *n).exists()).unwrap_or(u32::MAX);
-    for suffix in ["", "-wal", "-shm"] {
-        let from = PathBuf::from(format!("{}{suffix}", path.display()));
-        match fs::rename(&from, named(suffix, n)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
-            _ => {}
-        }
-    }
-    Ok(named("", n))
 }

@@ -21,6 +21,7 @@
 //! - `replay`: a span of the journal delivered once more, and dry runs
 //! - `journal`: verify, dump, stat and repair
 //! - `strangers`: connections, heads and bodies that strangers hold on to delay nobody; `hostile`: those strangers
+//! - `whose_folder`: folders that are not ours alone, and links in them
 //! - `restart`: cursors, locks, a ledger that is gone
 //! - `command_line`: what the verbs print and how they exit
 //! - `harness`: starting and killing the daemon, sending, a callback server; `bodies`: what is sent
@@ -64,3 +65,4 @@ mod sick_sinks;
 mod sources;
 mod status;
 mod strangers;
+mod whose_folder;

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::bodies::numbered;
-use crate::harness::{ARCHIVE, House, column, lines_under, post_all, sign, until};
+use crate::harness::{ARCHIVE, House, column, ends, lines_under, post_all, sign, until};
 
 fn lines(house: &House) -> Vec<String> {
     lines_under(&house.path("out"), ".jsonl")
@@ -31,12 +31,46 @@ async fn after_a_stop_each_sink_goes_on_where_it_was() {
 async fn a_second_daemon_on_the_folder_exits_75_and_names_the_first() {
     let house = House::new(ARCHIVE);
     let daemon = house.start();
-    let second = house.command(&["run"]).output().unwrap();
+    let second = ends(house.command(&["run"]));
     assert_eq!(second.status.code(), Some(75));
     let told = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(told.contains(&daemon.pid().to_string()), "{told}");
     post_all(&daemon.url(), [numbered(1)]).await;
     until("the first goes on", || (lines(&house).len() == 1).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_lock_removed_a_second_daemon_is_kept_out_all_the_same() {
+    let house = House::new(ARCHIVE);
+    let daemon = house.start();
+    for _ in 0..2 {
+        let _ = std::fs::remove_file(house.path("data/LOCK"));
+        let _ = std::fs::remove_file(house.path("data/journal/LOCK"));
+        for args in [&["run"][..], &["journal", "repair"]] {
+            let second = ends(house.command(args));
+            let told = String::from_utf8_lossy(&second.stderr).into_owned();
+            assert_eq!(second.status.code(), Some(75), "{told}");
+            assert!(told.contains(&daemon.pid().to_string()), "{told}");
+        }
+    }
+    post_all(&daemon.url(), [numbered(1)]).await;
+    until("the first goes on", || (lines(&house).len() == 1).then_some(())).await;
+    assert_eq!(daemon.terminate(), 0);
+}
+
+/// With a data folder of its own, but the journal's folder of the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_data_folders_with_one_journal_are_not_both_served() {
+    let (house, other) = (House::new(ARCHIVE), House::new(ARCHIVE));
+    let text = std::fs::read_to_string(other.config()).unwrap();
+    let shared = format!("[journal]\ndir = {:?}\n", house.path("data/journal"));
+    std::fs::write(other.config(), text.replace("[journal]\n", &shared)).unwrap();
+    let daemon = house.start();
+    let _ = std::fs::remove_file(house.path("data/journal/LOCK"));
+    let second = ends(other.command(&["run"]));
+    let told = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(75), "{told}");
+    assert!(told.contains(&daemon.pid().to_string()), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

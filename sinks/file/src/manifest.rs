@@ -19,11 +19,15 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use sink_api::Timestamp;
+
+/// Files of ours are opened behind no link: it could lead anywhere.
+pub(crate) const NO_LINK: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
 
 const HEADER: &str = "hookrelay file sink manifest 1";
 /// What the header of any version begins with.
@@ -87,7 +91,7 @@ impl Manifest {
     /// [`ManifestError`].
     pub(crate) fn open(folder: &Path) -> Result<Self, ManifestError> {
         let path = folder.join("manifest");
-        let bytes = match fs::read(&path) {
+        let bytes = match read(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             read => read?,
         };
@@ -191,9 +195,15 @@ fn parse(bytes: &[u8]) -> Result<Parsed<'_>, ManifestError> {
     Ok(parsed)
 }
 
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    OpenOptions::new().read(true).custom_flags(NO_LINK).open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Adds these lines to a file for people, durably.
 fn set_aside(path: &Path, lines: &[&[u8]]) -> io::Result<()> {
-    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(NO_LINK).open(path)?;
     file.write_all(&[&lines.join(&b'\n'), &b"\n"[..]].concat())?;
     file.sync_all()
 }
@@ -219,7 +229,9 @@ fn rewrite(path: &Path, entries: &BTreeMap<String, Entry>) -> io::Result<File> {
         push_record(&mut text, file, Some(*entry));
     }
     let temporary = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600).custom_flags(NO_LINK);
+    let mut file = options.open(&temporary)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
@@ -324,6 +336,21 @@ mod tests {
         manifest.record(&[("c".into(), Some(a))]).unwrap();
         let read = Manifest::open(dir.path()).unwrap();
         assert_eq!(read.entries().collect::<Vec<_>>(), [("a", a), ("c", a)]);
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_one_of_its_files_is_not_followed() {
+        for name in ["manifest", "manifest.new", "manifest.damaged"] {
+            let dir = tempfile::tempdir().unwrap();
+            let victim = dir.path().join("victim");
+            fs::write(&victim, "precious").unwrap();
+            if name == "manifest.damaged" {
+                fs::write(dir.path().join("manifest"), "not understood\n").unwrap();
+            }
+            std::os::unix::fs::symlink(&victim, dir.path().join(name)).unwrap();
+            Manifest::open(dir.path()).unwrap_err();
+            assert_eq!(fs::read_to_string(&victim).unwrap(), "precious", "{name}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use sink_api::{BuildError, Reason, SinkContext, code};
 
 use crate::config::{Compress, FileConfig};
 use crate::env::Env;
-use crate::manifest::{Change, Manifest, ManifestError, State};
+use crate::manifest::{Change, Manifest, ManifestError, NO_LINK, State};
 use crate::open::{cut_torn_line, existing, remove};
 use crate::pack::{Packer, temporary};
 use crate::store::Store;
@@ -20,8 +20,9 @@ pub(crate) fn open(config: FileConfig, cx: &SinkContext, env: Env) -> Result<Sto
     let unavailable =
         |what: &str, e: &io::Error| BuildError::Unavailable(Reason::new(code::IO, format!("{what}: {e}")));
     let path = cx.state_dir.join("lock");
-    let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-    let lock = lock.map_err(|e| unavailable("opening the state folder", &e))?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(NO_LINK);
+    let lock = options.open(path).map_err(|e| unavailable("opening the state folder", &e))?;
     if lock.try_lock().is_err() {
         let busy = "another instance of this sink is still at work on its files";
         return Err(BuildError::Unavailable(Reason::new(code::IO, busy)));

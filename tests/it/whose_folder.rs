@@ -1,0 +1,129 @@
+//! A data folder that is not the daemon's alone is refused, files in it are opened behind no link.
+
+use std::fs::{self, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::Path;
+
+use crate::bodies::numbered;
+use crate::harness::{ARCHIVE, House, ends, lines_under, post_all, until};
+
+/// Nobody, on every system.
+const SOMEBODY: u32 = 65534;
+
+/// Whether we may give files away; said aloud where not.
+fn is_root(test: &str) -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        // Straight to the terminal: the harness swallows what the print macros write.
+        let line = format!("skipped: {test}: only root can give a folder to somebody else\n");
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
+    }
+    is_root
+}
+
+/// What `run` says when it does not start, by its exit code.
+fn refused(house: &House, args: &[&str], code: i32) -> String {
+    let out = ends(house.command(args));
+    let told = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(code), "{told}");
+    told
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+fn make(folder: &Path, mode: u32) {
+    fs::create_dir_all(folder).unwrap();
+    fs::set_permissions(folder, Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_refused_with_the_mend() {
+    if !is_root("a_folder_of_somebody_else_is_refused_with_the_mend") {
+        return;
+    }
+    for folder in ["data", "data/journal"] {
+        let house = House::new(ARCHIVE);
+        make(&house.path("data"), 0o700);
+        make(&house.path("data/journal"), 0o700);
+        chown(house.path(folder), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+        for args in [&["run"][..], &["journal", "repair"]] {
+            let told = refused(&house, args, 78);
+            assert!(told.contains("65534") && told.contains("chown -R 0"), "{told}");
+        }
+        let left = fs::read_dir(house.path(folder)).unwrap().filter(|one| {
+            let name = one.as_ref().unwrap().file_name();
+            name != "journal"
+        });
+        assert_eq!(left.count(), 0, "{folder}: something was made in it");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_others_may_write_to_is_refused_and_one_they_may_read_is_closed() {
+    for folder in ["data", "data/journal"] {
+        let house = House::new(ARCHIVE);
+        make(&house.path("data"), 0o700);
+        make(&house.path("data/journal"), 0o700);
+        for mode in [0o770, 0o777] {
+            make(&house.path(folder), mode);
+            let told = refused(&house, &["run"], 78);
+            assert!(told.contains("others may write") && told.contains("chmod 700"), "{told}");
+        }
+        make(&house.path(folder), 0o755);
+        let daemon = house.start();
+        assert_eq!(mode(&house.path(folder)), 0o700);
+        let told = daemon.log.wait_for(|line| line.contains("others could look into the folder")).expect("it is said");
+        assert!(told.contains("0755"), "{told}");
+        post_all(&daemon.url(), [numbered(1)]).await;
+        assert_eq!(daemon.terminate(), 0);
+    }
+}
+
+#[test]
+fn a_link_in_the_place_of_lock_or_the_ledger_is_refused_and_its_target_left_alone() {
+    for name in ["LOCK", "journal/LOCK", "ledger.db", "ledger.db-wal"] {
+        let house = House::new(ARCHIVE);
+        make(&house.path("data"), 0o700);
+        make(&house.path("data/journal"), 0o700);
+        fs::write(house.path("victim"), "precious").unwrap();
+        symlink(house.path("victim"), house.path("data").join(name)).unwrap();
+        let told = refused(&house, &["run"], 78);
+        assert!(told.contains(name) && told.contains("symbolic link"), "{told}");
+        assert_eq!(fs::read_to_string(house.path("victim")).unwrap(), "precious", "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_data_folder_itself_may_be_a_link() {
+    let house = House::new(ARCHIVE);
+    make(&house.path("large disk"), 0o700);
+    symlink(house.path("large disk"), house.path("data")).unwrap();
+    let daemon = house.start();
+    post_all(&daemon.url(), [numbered(1)]).await;
+    until("delivered", || (lines_under(&house.path("out"), ".jsonl").len() == 1).then_some(())).await;
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_in_the_place_of_a_ledgers_file_sets_the_ledger_aside_and_webhooks_are_taken() {
+    for (n, name) in ["ledger.db-wal", "ledger.db-shm", "ledger.db"].iter().enumerate() {
+        let house = House::new(ARCHIVE);
+        let daemon = house.start();
+        post_all(&daemon.url(), (0..5).map(numbered)).await;
+        let lines = || lines_under(&house.path("out"), ".jsonl").len();
+        until("five lines", || (lines() == 5).then_some(())).await;
+        assert_eq!(daemon.terminate(), 0);
+        let path = house.path("data").join(name);
+        let _ = fs::remove_file(&path);
+        fs::create_dir(&path).unwrap();
+        let daemon = house.start();
+        post_all(&daemon.url(), [numbered(5)]).await;
+        until("from the oldest on", || (lines() == 11).then_some(())).await;
+        assert!(daemon.log.text().contains("was set aside"), "{n}: {}", daemon.log.text());
+        assert_eq!(daemon.terminate(), 0);
+        assert_eq!(lines(), 11, "{name}");
+    }
+}
