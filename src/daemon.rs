@@ -30,7 +30,7 @@ use crate::ingress::threads::Threads;
 use crate::ingress::{self, Bound};
 use crate::journal::lock::Lock;
 use crate::journal::folder::{self, FolderError};
-use crate::journal::{Journal, JournalError, disk};
+use crate::journal::{Journal, JournalError};
 use crate::ledger::LedgerError;
 use crate::route::Unmatched;
 use crate::shutdown::Signals;
@@ -84,7 +84,6 @@ impl DaemonError {
     /// written to it is tried again for as long as the daemon runs, and so it is before.
     fn may_pass(&self) -> bool {
         match self {
-            Self::Folder(FolderError::Io { error, .. }) => disk::is_trouble(error),
             Self::Ledger(error) => error.is_disk_trouble(),
             Self::Journal(JournalError::Cursors(_)) => true,
             Self::Runtime(_) | Self::Folder(_) | Self::Journal(_) | Self::Bind(_) | Self::Source(_) => false,

@@ -10,13 +10,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{error, info};
 
+use super::DaemonError;
 use super::books::Books;
 use super::store::Store;
-use super::DaemonError;
 use crate::config::{Config, SinkEntry};
 use crate::deliver::config::Start;
 use crate::deliver::{self, Book, Rules, Spec};
-use crate::journal::{Journal, JournalError, Position, TypeCount, folder};
+use crate::journal::{Journal, JournalError, Position, TypeCount};
 use crate::route::RuleSet;
 
 /// How long sinks may finish what is under way when the daemon stops.
@@ -106,7 +106,7 @@ impl Sinks {
             info!(sink = %sink.name, from = cursor.offset, owed, "goes on");
             book.begin(state, owed, store.begun);
             let runs = sink.keys.enabled && !store.ledger.is_paused(&sink.name).await?;
-            ready.push((sink, cursor, runs.then(|| spec(config, sink, book, store)).transpose()?));
+            ready.push((sink, cursor, runs.then(|| spec(config, sink, book, store))));
         }
         for replay in store.ledger.replays().await? {
             store.journal.hold(&deliver::holder(replay.id, &replay.sink), replay.span[1]);
@@ -153,7 +153,7 @@ impl Sinks {
     /// Starts one where its cursor stands, unless it runs, is not enabled, or is paused.
     ///
     /// # Errors
-    /// The ledger cannot be read, or its folder not be made.
+    /// The ledger cannot be read.
     pub async fn launch(
         &mut self,
         config: &Config,
@@ -168,7 +168,7 @@ impl Sinks {
         let Some(state) = store.journal.load(name).await? else {
             return Err(JournalError::Cursors(format!("the ledger knows no cursor of {name}")).into());
         };
-        self.spawn(spec(config, sink, book, store)?, state.cursor, store);
+        self.spawn(spec(config, sink, book, store), state.cursor, store);
         Ok(())
     }
 
@@ -198,15 +198,14 @@ impl Sinks {
     }
 }
 
-fn spec(config: &Config, sink: &SinkEntry, book: &Arc<Book>, store: &Store) -> Result<Spec, DaemonError> {
+fn spec(config: &Config, sink: &SinkEntry, book: &Arc<Book>, store: &Store) -> Spec {
     let context = SinkContext {
         name: sink.name.clone(),
         base_dir: config.base_dir.clone(),
         state_dir: config.data_dir.join("sinks").join(&sink.name),
         floor: DiskFloor { min_free: config.journal.min_free.0 },
     };
-    folder::make(&context.state_dir)?;
-    Ok(Spec {
+    Spec {
         name: sink.name.clone(),
         config: Arc::clone(&sink.config),
         keys: sink.keys.clone(),
@@ -215,5 +214,5 @@ fn spec(config: &Config, sink: &SinkEntry, book: &Arc<Book>, store: &Store) -> R
         book: Arc::clone(book),
         room: Arc::clone(store.ledger.room()),
         ledger: Arc::clone(&store.ledger),
-    })
+    }
 }

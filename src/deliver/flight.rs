@@ -8,6 +8,7 @@ use sink_api::{Batch, BuildError, Outcome, Reason, Sink, SinkConfig, SinkContext
 use tokio::task::{Id, JoinSet};
 
 use super::lanes::Item;
+use crate::journal::folder;
 
 /// Beyond the deadline the sink is told of, for its answer to be heard.
 const GRACE: Duration = Duration::from_millis(250);
@@ -58,10 +59,17 @@ impl Flights {
         self.tasks.is_empty()
     }
 
-    /// Opens the sink.
+    /// Opens the sink, which gets the folder for what it must remember. Where that cannot be had, only this sink waits.
     pub fn build(&mut self, config: Arc<dyn SinkConfig>, context: SinkContext) {
         self.tasks.spawn(async move {
-            let built = tokio::time::timeout(BUILD_TIMEOUT, config.build(&context)).await;
+            let build = async {
+                let dir = context.state_dir.clone();
+                let made = tokio::task::spawn_blocking(move || folder::make(&dir)).await;
+                let made = made.map_err(|panicked| panicked.to_string());
+                made.and_then(|made| made.map_err(|error| error.to_string())).map_err(BuildError::Refused)?;
+                config.build(&context).await
+            };
+            let built = tokio::time::timeout(BUILD_TIMEOUT, build).await;
             let late = || Err(BuildError::Unavailable(Reason::new(code::TIMEOUT, "opening the sink took too long")));
             Answer::Built(built.unwrap_or_else(|_| late()).map(Arc::new))
         });

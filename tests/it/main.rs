@@ -22,6 +22,7 @@
 //! - `journal`: verify, dump, stat and repair
 //! - `strangers`: connections, heads and bodies that strangers hold on to delay nobody; `hostile`: those strangers
 //! - `whose_folder`: folders that are not ours alone, and links in them
+//! - `whose_folder`: folders that are not ours alone, links, and obstacles in the place of one sink's state
 //! - `restart`: cursors, locks, a ledger that is gone
 //! - `command_line`: what the verbs print and how they exit
 //! - `harness`: starting and killing the daemon, sending, a callback server; `bodies`: what is sent

@@ -1,4 +1,5 @@
-//! A data folder that is not the daemon's alone is refused, files in it are opened behind no link.
+//! A data folder that is not the daemon's alone is refused, files in it are opened behind no link; and what stands in the
+//! way of one sink's state stops that sink and nothing else.
 
 use std::fs::{self, Permissions};
 use std::io::Write;
@@ -105,6 +106,41 @@ async fn the_data_folder_itself_may_be_a_link() {
     post_all(&daemon.url(), [numbered(1)]).await;
     until("delivered", || (lines_under(&house.path("out"), ".jsonl").len() == 1).then_some(())).await;
     assert_eq!(daemon.terminate(), 0);
+}
+
+const TWO: &str = r#"
+[sinks.archive]
+kind = "file"
+path = "out/all.jsonl"
+[sinks.sick]
+kind = "file"
+path = "sick/all.jsonl"
+breaker = { probe = "20ms", probe_max = "100ms" }
+[[routes]]
+match = "*"
+to = ["archive", "sick"]
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_in_the_place_of_one_sinks_folder_stops_that_sink_alone_until_it_is_gone() {
+    for (obstacle, other_waits) in [("data/sinks/sick", false), ("data/sinks", true)] {
+        let house = House::new(TWO);
+        make(house.path(obstacle).parent().unwrap(), 0o700);
+        make(&house.path("data"), 0o700);
+        fs::write(house.path(obstacle), "in the way").unwrap();
+        let daemon = house.start();
+        let count = |folder: &str| lines_under(&house.path(folder), ".jsonl").len();
+        post_all(&daemon.url(), (0..5).map(numbered)).await;
+        let told = daemon.log.wait_for(|line| line.contains("the sink cannot be opened")).expect("it is said");
+        assert!(told.contains("data/sinks/"), "{told}");
+        if !other_waits {
+            until("the other has all", || (count("out") == 5).then_some(())).await;
+        }
+        assert_eq!(count("sick"), 0);
+        fs::remove_file(house.path(obstacle)).unwrap();
+        until("all have all", || (count("sick") == 5 && count("out") == 5).then_some(())).await;
+        assert_eq!(daemon.terminate(), 0);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
