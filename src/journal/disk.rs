@@ -4,13 +4,16 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::JournalError;
 use super::folder::NO_LINK;
 use super::lock::Lock;
+
+/// What tells a file or folder from any other, whatever their names: device and inode.
+pub type Identity = (u64, u64);
 
 /// One open file. All offsets are from the start; there is no cursor.
 pub trait DiskFile: Send + Sync {
@@ -24,6 +27,10 @@ pub trait DiskFile: Send + Sync {
     fn truncate(&self, len: u64) -> io::Result<()>;
     /// Its length in bytes.
     fn size(&self) -> io::Result<u64>;
+    /// Which file it is.
+    fn identity(&self) -> io::Result<Identity>;
+    /// Whether it has a name still. One that has none is gone when it is closed.
+    fn is_linked(&self) -> io::Result<bool>;
 }
 
 /// What is held while a folder is locked; dropping it lets go.
@@ -47,6 +54,8 @@ pub trait Disk: Send + Sync {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// Bytes free for an ordinary user on the folder's file system.
     fn free_space(&self, dir: &Path) -> io::Result<u64>;
+    /// Which file or folder stands at a path.
+    fn identity(&self, path: &Path) -> io::Result<Identity>;
     /// Takes the folder for this process.
     fn lock(&self, dir: &Path) -> Result<Held, JournalError>;
 }
@@ -79,6 +88,15 @@ impl DiskFile for File {
 
     fn size(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+
+    fn identity(&self) -> io::Result<Identity> {
+        let meta = self.metadata()?;
+        Ok((meta.dev(), meta.ino()))
+    }
+
+    fn is_linked(&self) -> io::Result<bool> {
+        Ok(self.metadata()?.nlink() > 0)
     }
 }
 
@@ -125,6 +143,11 @@ impl Disk for RealDisk {
     fn free_space(&self, dir: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(dir)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn identity(&self, path: &Path) -> io::Result<Identity> {
+        let meta = std::fs::metadata(path)?;
+        Ok((meta.dev(), meta.ino()))
     }
 
     fn lock(&self, dir: &Path) -> Result<Held, JournalError> {

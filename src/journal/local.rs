@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use super::disk::Held;
+use super::home::Home;
 use super::queue::Closing;
 use super::recovery::{self, Recovered};
 use super::retention;
@@ -36,12 +36,11 @@ pub struct LocalJournal {
     running: Mutex<Option<Running>>,
 }
 
-/// The threads, and the lock that must outlive them.
+/// The threads; the lock on the folder ([`Home`]) must outlive them.
 struct Running {
     /// Gives the number of records it could not write.
     writer: JoinHandle<usize>,
     janitor: JoinHandle<()>,
-    lock: Held,
 }
 
 /// A journal at a glance.
@@ -86,13 +85,11 @@ impl LocalJournal {
         extra_size: Box<dyn Fn() -> u64 + Send + Sync>,
     ) -> Result<(Self, Recovered), JournalError> {
         let store = Store { disk: Arc::clone(&env.disk), dir: dir.to_owned() };
-        let failed = |error| JournalError::Io { what: format!("cannot create {}", dir.display()), error };
-        store.disk.create_dir(dir).map_err(failed)?;
-        let lock = store.disk.lock(dir)?;
+        let home = Home::take(&store)?;
         let opened = recovery::open(&store, (env.clock)())?;
         let (limits, overflow_max) = (Limits::of(config), config.overflow_max.0);
         let view = View::new(opened.segments, opened.last.end);
-        let parts = Parts { env, store, limits, overflow_max, extra_size, view, cursors: Arc::clone(&cursors) };
+        let parts = Parts { env, store, home, limits, overflow_max, extra_size, view, cursors: Arc::clone(&cursors) };
         let core = Arc::new(Core::new(parts));
         let writer = Writer::new(Arc::clone(&core), opened.last, opened.next);
         let running = Running {
@@ -101,7 +98,6 @@ impl LocalJournal {
                 let core = Arc::clone(&core);
                 spawn("journal-keep", move || retention::run(&core))?
             },
-            lock,
         };
         Ok((Self { core, cursors, running: Mutex::new(Some(running)) }, opened.recovered))
     }
@@ -149,8 +145,7 @@ impl Drop for LocalJournal {
         self.core.chores.stop(false);
         if let Some(running) = lock(&self.running).take() {
             // Not waited for here; the lock goes when the threads have ended.
-            let Running { writer, janitor, lock } = running;
-            let _ = spawn("journal-end", move || drop((writer.join(), janitor.join(), lock)));
+            leave(&self.core, running);
         }
     }
 }
@@ -291,21 +286,21 @@ impl LocalJournal {
 
 /// Ends both threads, the writer first, so that the last footer is still written; then lets go of the lock. A thread
 /// that hangs in the disk keeps the lock: its next write must not meet another process.
-fn stop(core: &Core, running: Option<Running>, how: Closing) -> Result<(), JournalError> {
-    let Some(Running { writer, janitor, lock }) = running else { return Ok(()) };
+fn stop(core: &Arc<Core>, running: Option<Running>, how: Closing) -> Result<(), JournalError> {
+    let Some(running) = running else { return Ok(()) };
     core.queue.close(how);
-    let ended = ends(&writer);
+    let ended = ends(&running.writer);
     core.chores.stop(how == Closing::Flush);
-    let unwritten = if ended && ends(&janitor) {
-        let (written, kept) = (writer.join(), janitor.join());
+    let unwritten = if ended && ends(&running.janitor) {
+        let (written, kept) = (running.writer.join(), running.janitor.join());
         if written.is_err() || kept.is_err() {
             tracing::error!("a thread of the journal panicked");
         }
-        drop(lock);
+        core.home.release();
         written.ok()
     } else {
         tracing::error!("the disk does not answer; the journal is left as it is");
-        let _ = spawn("journal-end", move || drop((writer.join(), janitor.join(), lock)));
+        leave(core, running);
         None
     };
     match (unwritten, core.queue.waiting()) {
@@ -314,6 +309,15 @@ fn stop(core: &Core, running: Option<Running>, how: Closing) -> Result<(), Journ
         (Some(events), _) => Err(JournalError::Lost(format!("{events} accepted events"))),
         (None, bytes) => Err(JournalError::Lost(format!("{bytes} bytes of accepted events"))),
     }
+}
+
+/// Lets go of the lock when the threads have ended, whenever that is.
+fn leave(core: &Arc<Core>, running: Running) {
+    let core = Arc::clone(core);
+    let _ = spawn("journal-end", move || {
+        let _ = (running.writer.join(), running.janitor.join());
+        core.home.release();
+    });
 }
 
 /// Waits for a thread to end, but not for ever.

@@ -98,6 +98,16 @@
 //! later write-back, is never read. Too little free space (`min_free`) or a full journal (`max_size`, `refuse`) is a
 //! failure too, but one that poisons nothing.
 //!
+//! # When files are taken away
+//! The newest 256 segments are kept open. Before a segment is begun, and once a second, device and inode of what stands
+//! at the folder's path are compared with those of the folder that is locked; once a second those of the segments, too;
+//! and behind each flush the file's link count is looked at. Where the folder is gone or another one, the next one is made
+//! and locked, and writing goes on there in a new segment; where none can be had that is a failed write. A batch whose
+//! file has no name after its flush is written again to another segment, before anybody is told. Segments that are not at
+//! their place are written there again from the open files: complete under another name (`NAME.new`), flushed, renamed.
+//! Until then they are read from the open files. Lost is what the process had not put back when it was killed, and what
+//! lies in older segments; the latter is named.
+//!
 //! # Reading
 //! From memory (the newest 32 MiB) or, for those further behind, from the files: the index finds the place, every
 //! checksum is verified. Where a record is bad the reader looks on for the next place that holds a good one with a
@@ -142,11 +152,13 @@ mod find;
 pub mod folder;
 mod footer;
 mod format;
+mod home;
 pub mod local;
 pub mod lock;
 mod queue;
 mod reader;
 mod recovery;
+mod rescue;
 mod retention;
 mod scan;
 mod segment;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use super::disk::DiskFile;
 use super::footer::{Damage, Summary, Trailer};
-use super::format::{Header, HeaderState};
+use super::format::Header;
 use super::segment::{read_core, read_fingerprints};
 use super::state::Core;
 use super::tally::Tally;
@@ -55,12 +55,13 @@ impl Cache {
             }
         }
         drop(open);
-        let (file, header) = core.store.open(base)?;
-        let footer = match (&segment.summary, header) {
-            (None, HeaderState::Good(header)) => read_core(&*file, &header)?,
-            (None, _) => read_core(&*file, &Header { base, created: 0, salt: segment.salt, before: segment.before })?,
-            (Some(_), _) => None,
+        // The file that is open, though its name may be gone.
+        let file = match &segment.file {
+            Some(file) => Arc::clone(file),
+            None => core.store.disk.open(&core.store.path(base), false)?,
         };
+        let header = Header { base, created: 0, salt: segment.salt, before: segment.before };
+        let footer = if segment.summary.is_none() { read_core(&*file, &header)? } else { None };
         let file = Arc::new(Open { file, core: footer });
         let mut open = lock(&self.open);
         open.push_back((base, Arc::clone(&file)));

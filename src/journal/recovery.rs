@@ -158,11 +158,12 @@ impl Work<'_> {
     /// One segment: from its footer, or scanned up to where its successor says that it ends. `None` where it is the
     /// newest and holds nothing.
     fn recover(&mut self, found: &Candidate, stated: Option<Before>) -> Result<Option<Segment>, JournalError> {
+        let ended = |segment| Segment { size: found.size, file: Some(found.file.clone()), ended: true, ..segment };
         let agrees = |s: &Summary| stated.is_none_or(|after| (after.end, after.bytes) == (s.next, s.end));
         let core = segment::read_core(&*found.file, &found.header).unwrap_or_default();
         if let Some((summary, _)) = core.filter(|(summary, _)| agrees(summary)) {
             self.seen = self.seen.max(summary.next);
-            return Ok(Some(Segment { size: found.size, ..Segment::new(&found.header, &summary) }));
+            return Ok(Some(ended(Segment::new(&found.header, &summary))));
         }
         let path = self.store.path(found.header.base);
         let limit = stated.map_or(found.size, |after| after.bytes);
@@ -177,7 +178,7 @@ impl Work<'_> {
             self.unlink(summary.base);
             return Ok(None);
         }
-        let mut segment = Segment { size: found.size, ..Segment::new(&found.header, &summary) };
+        let mut segment = ended(Segment::new(&found.header, &summary));
         // What was found may stand in the page cache only: flushed, before a successor's header calls it durable.
         let footer = summary.encode(found.header.salt);
         match found.file.sync_data().and_then(|()| segment::seal(&*found.file, summary.end, &footer)) {

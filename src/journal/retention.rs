@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::config::WhenFull;
 use super::disk::DiskFile;
+use super::rescue::Rescue;
 use super::state::{Core, Limits};
 use super::view::{SHARD, Segment, Shared, file_name, lock};
 use super::{Deleted, Position, format, reader, segment};
@@ -65,6 +66,11 @@ impl Chores {
         self.wake.notify_all();
     }
 
+    /// Whether the thread is to end at once.
+    pub fn is_cut_short(&self) -> bool {
+        lock(&self.state).stop == Some(false)
+    }
+
     /// Ends the thread, once it has done what it was asked for or at once.
     pub fn stop(&self, finish: bool) {
         lock(&self.state).stop = Some(finish);
@@ -91,7 +97,7 @@ struct Alarms {
 
 /// Runs until stopped.
 pub(super) fn run(core: &Core) {
-    let mut alarms = Alarms::default();
+    let (mut alarms, mut rescue) = (Alarms::default(), Rescue::default());
     loop {
         let state = core.chores.wait();
         if state.stop == Some(false) {
@@ -104,6 +110,7 @@ pub(super) fn run(core: &Core) {
             // Only tidiness: the successor's header says already where this file ends.
             let _ = file.truncate(*end);
         }
+        rescue.look(core);
         if state.stop.is_some() {
             return;
         }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::Cursors;
 use super::config::{JournalConfig, WhenFull};
 use super::disk::{Disk, RealDisk};
+use super::home::Home;
 use super::queue::Queue;
 use super::reader::Cache;
 use super::retention::Chores;
@@ -84,6 +85,7 @@ impl Limits {
 pub(super) struct Core {
     pub env: Env,
     pub store: Store,
+    pub home: Home,
     pub limits: Limits,
     pub queue: Queue,
     pub chores: Chores,
@@ -112,6 +114,7 @@ pub(super) struct Core {
 pub(super) struct Parts {
     pub env: Env,
     pub store: Store,
+    pub home: Home,
     pub limits: Limits,
     pub overflow_max: u64,
     pub extra_size: Box<dyn Fn() -> u64 + Send + Sync>,
@@ -135,6 +138,7 @@ impl Core {
             looks: std::sync::atomic::AtomicU64::new(0),
             env: parts.env,
             store: parts.store,
+            home: parts.home,
             limits: parts.limits,
             extra_size: parts.extra_size,
             cursors: parts.cursors,

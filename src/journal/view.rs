@@ -4,8 +4,10 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::disk::DiskFile;
 use super::footer::Summary;
 use super::format::{self, Before, Header};
+use super::rescue::KEPT_OPEN;
 use super::{Chunk, Entry, Position};
 
 /// Bytes of newest records kept in memory for sinks that keep up.
@@ -37,6 +39,10 @@ pub(super) struct Segment {
     pub before: Before,
     /// Its summary, where that is not in a footer.
     pub summary: Option<Shared>,
+    /// Its file, open; of the newest [`KEPT_OPEN`] segments.
+    pub file: Option<Arc<dyn DiskFile>>,
+    /// Whether nothing is written to it any more but a footer.
+    pub ended: bool,
 }
 
 impl Segment {
@@ -52,6 +58,8 @@ impl Segment {
             salt: header.salt,
             before: header.before,
             summary: None,
+            file: None,
+            ended: false,
         }
     }
 }
@@ -112,7 +120,9 @@ pub(super) struct View {
 
 impl View {
     /// At the start: nothing in memory yet.
-    pub fn new(segments: Vec<Segment>, end: u64) -> Self {
+    pub fn new(mut segments: Vec<Segment>, end: u64) -> Self {
+        let old = segments.len().saturating_sub(KEPT_OPEN);
+        segments.iter_mut().take(old).for_each(|segment| segment.file = None);
         Self { segments, end, tail: Tail { from: end, ..Tail::default() } }
     }
 
@@ -144,7 +154,12 @@ impl View {
         self.end = segment.next;
         match self.segments.last_mut() {
             Some(last) if last.base == segment.base => *last = segment,
-            _ => self.segments.push(segment),
+            _ => {
+                self.segments.push(segment);
+                if let Some(old) = self.segments.iter_mut().nth_back(KEPT_OPEN) {
+                    old.file = None;
+                }
+            }
         }
         let mut old = Vec::new();
         for (size, entry) in records {

@@ -50,6 +50,8 @@ struct Active {
     /// Whether room is made ahead; no longer where that failed.
     ahead: bool,
     summary: Shared,
+    /// As often as the folder had been found gone when it was begun: see [`super::home::Home`].
+    moves: u64,
 }
 
 impl Active {
@@ -168,9 +170,13 @@ impl Writer {
         if count == 0 {
             return Ok(());
         }
-        if let Err(error) = self.write(count) {
-            self.poison(count);
-            return Err(unwritable("cannot write to the segment", &error));
+        if !self.write_out(count)? {
+            // What stands in the deleted file is put back (`rescue`); this batch goes to another one.
+            self.core.chores.kick();
+            self.segment_for(bytes).map_err(|error| unwritable("cannot begin a segment", &error))?;
+            if !self.write_out(count)? {
+                return Err(Trouble::Unwritable("segments are deleted while they are written".into()));
+            }
         }
         self.publish(count, bytes);
         self.pause = self.core.env.pauses.0;
@@ -216,24 +222,36 @@ impl Writer {
 
     /// Makes sure that there is a segment with room for so many bytes, or an empty one.
     fn segment_for(&mut self, bytes: u64) -> io::Result<()> {
+        let moves = self.core.home.moves();
         let full = |active: &Active| !active.is_empty() && active.end + bytes > self.core.limits.segment_size;
-        if self.active.as_ref().is_some_and(full) {
+        if self.active.as_ref().is_some_and(|active| full(active) || active.moves != moves) {
             self.retire();
         }
-        if self.active.is_some() {
+        if self.active.take_if(|active| active.moves != moves).is_none() && self.active.is_some() {
             return Ok(());
         }
+        self.core.home.look(&self.core.store).map_err(io::Error::other)?;
+        let moves = self.core.home.moves();
         let (created, salt) = ((self.core.env.clock)(), (self.core.env.salt)());
         let header = Header { base: self.next, created, salt, before: self.last };
         // A name that could not be made good is not tried again.
         let file = self.core.store.create(&header).inspect_err(|_| self.next += 1)?;
         let summary = Arc::new(Mutex::new(Summary::new(header.base)));
         let end = RECORDS_AT;
-        self.active = Some(Active { file, header, end, size: end, counted: end, ahead: true, summary });
+        self.active = Some(Active { file, header, end, size: end, counted: end, ahead: true, summary, moves });
         Ok(())
     }
 
-    fn write(&mut self, count: usize) -> io::Result<()> {
+    /// Writes a batch and flushes it. `false` where its file has no name any more: what it holds goes when it is closed.
+    fn write_out(&mut self, count: usize) -> Result<bool, Trouble> {
+        let written = self.write(count);
+        if !matches!(written, Ok(true)) {
+            self.poison(count);
+        }
+        written.map_err(|error| unwritable("cannot write to the segment", &error))
+    }
+
+    fn write(&mut self, count: usize) -> io::Result<bool> {
         let active = self.active.as_mut().ok_or_else(|| io::Error::other("no segment"))?;
         self.buf.clear();
         for (place, item) in self.pending.iter().take(count).enumerate() {
@@ -243,7 +261,8 @@ impl Writer {
         // Not when space is short, or the end near.
         let ahead = if self.failing || self.closing_since.is_some() { 0 } else { self.core.env.ahead };
         active.write(&self.buf, ahead, self.core.limits.segment_size)?;
-        active.file.sync_data()
+        active.file.sync_data()?;
+        active.file.is_linked()
     }
 
     /// After a failed write or flush nobody knows what of the batch is on disk, now or later: the segment ends before
@@ -255,7 +274,15 @@ impl Writer {
             let _ = self.core.store.remove(active.header.base);
         } else {
             self.last = before(&active);
+            self.ended(active.header.base);
             self.poisoned.push((active.file, active.end));
+        }
+    }
+
+    /// Nothing is written to that segment any more.
+    fn ended(&self, base: u64) {
+        if let Some(segment) = self.core.view_mut().segment_mut(base) {
+            segment.ended = true;
         }
     }
 
@@ -274,6 +301,7 @@ impl Writer {
             Segment::new(&active.header, &summary)
         };
         segment.summary = Some(Arc::clone(&active.summary));
+        segment.file = Some(Arc::clone(&active.file));
         segment.size = active.size;
         let grown = active.size - std::mem::replace(&mut active.counted, active.size);
         active.end = segment.end;
@@ -308,6 +336,7 @@ impl Writer {
     fn retire(&mut self) {
         let Some(active) = self.active.take_if(|active| !active.is_empty()) else { return };
         self.last = before(&active);
+        self.ended(active.header.base);
         let Active { file, header, end, summary, .. } = active;
         self.core.chores.seal(Seal { base: header.base, salt: header.salt, file, end, summary });
     }

@@ -22,6 +22,7 @@
 //! - `journal`: verify, dump, stat and repair
 //! - `strangers`: connections, heads and bodies that strangers hold on to delay nobody; `hostile`: those strangers
 //! - `whose_folder`: folders that are not ours alone, and links in them
+//! - `taken_away`: folders and files deleted, moved or replaced beneath the running daemon
 //! - `whose_folder`: folders that are not ours alone, links, and obstacles in the place of one sink's state
 //! - `restart`: cursors, locks, a ledger that is gone
 //! - `command_line`: what the verbs print and how they exit
@@ -66,4 +67,5 @@ mod sick_sinks;
 mod sources;
 mod status;
 mod strangers;
+mod taken_away;
 mod whose_folder;

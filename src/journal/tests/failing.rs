@@ -65,7 +65,7 @@ fn of_a_segment_whose_first_batch_failed_nothing_is_left() {
     assert_eq!(numbers(&world.open().0), [0]);
 }
 
-fn sizes(numbers: std::ops::Range<u64>) -> u64 {
+pub(super) fn sizes(numbers: std::ops::Range<u64>) -> u64 {
     numbers.map(|n| format::record_len(&record(n)).unwrap()).sum()
 }
 

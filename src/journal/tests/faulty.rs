@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use crate::journal::JournalError;
-use crate::journal::disk::{Disk, DiskFile, Held, RealDisk};
+use crate::journal::disk::{Disk, DiskFile, Held, Identity, RealDisk};
 
 /// One operation; files by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,6 +160,14 @@ impl DiskFile for FaultyFile {
     fn size(&self) -> io::Result<u64> {
         self.file.size()
     }
+
+    fn identity(&self) -> io::Result<Identity> {
+        self.file.identity()
+    }
+
+    fn is_linked(&self) -> io::Result<bool> {
+        self.file.is_linked()
+    }
 }
 
 /// The disk as the journal gets it.
@@ -200,6 +208,10 @@ impl Disk for Handle {
 
     fn free_space(&self, _dir: &Path) -> io::Result<u64> {
         Ok(self.0.free.load(Ordering::Relaxed))
+    }
+
+    fn identity(&self, path: &Path) -> io::Result<Identity> {
+        RealDisk.identity(path)
     }
 
     fn lock(&self, dir: &Path) -> Result<Held, JournalError> {

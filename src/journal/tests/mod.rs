@@ -11,6 +11,7 @@ mod keeping;
 mod model;
 mod power_loss;
 mod sim;
+mod taken_away;
 mod verifying;
 
 use std::collections::HashMap;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::faulty::{EIO, ENOSPC};
 use crate::journal::JournalError;
-use crate::journal::disk::{Disk, DiskFile, Held};
+use crate::journal::disk::{Disk, DiskFile, Held, Identity};
 
 /// What a disk writes whole or not at all, mostly.
 const SECTOR: usize = 512;
@@ -369,6 +369,14 @@ impl DiskFile for SimFile {
         let state = self.disk.state();
         if state.dead { Err(os(EIO)) } else { Ok(state.nodes[self.node].now.len() as u64) }
     }
+
+    fn identity(&self) -> io::Result<Identity> {
+        Ok((1, self.node as u64))
+    }
+
+    fn is_linked(&self) -> io::Result<bool> {
+        Ok(self.disk.state().names.values().any(|node| *node == self.node))
+    }
 }
 
 /// The disk as the journal gets it.
@@ -445,6 +453,17 @@ impl Disk for Plug {
 
     fn free_space(&self, _dir: &Path) -> io::Result<u64> {
         Ok(u64::MAX)
+    }
+
+    fn identity(&self, path: &Path) -> io::Result<Identity> {
+        let state = self.0.state();
+        let is_folder = state.names.keys().all(|name| name != path) && path.extension().is_none();
+        match state.names.get(path) {
+            _ if state.dead => Err(os(EIO)),
+            _ if is_folder => Ok((0, 0)),
+            Some(node) => Ok((1, *node as u64)),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 
     fn lock(&self, _dir: &Path) -> Result<Held, JournalError> {

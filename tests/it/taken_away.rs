@@ -1,0 +1,107 @@
+//! The journal's folder is taken away beneath the running daemon: it is said, and what was answered 200 is on disk again
+//! and reaches every sink.
+
+use std::fs;
+
+use crate::bodies::{number_in, numbered};
+use crate::harness::{Callback, House, lines_under, post_all, until};
+
+/// An archive, and a sink that is owed everything until it is well.
+fn tables(callback: &Callback) -> String {
+    format!(
+        r#"
+[sinks.archive]
+kind = "file"
+path = "out/all.jsonl"
+[sinks.crm]
+kind = "http"
+url = "{}"
+retry = {{ initial = "20ms", max = "100ms" }}
+breaker = {{ probe = "20ms", probe_max = "100ms" }}
+[[routes]]
+match = "*"
+to = ["archive", "crm"]
+"#,
+        callback.url()
+    )
+}
+
+/// Numbers in the archive, sorted; doubles too.
+fn archived(house: &House) -> Vec<u64> {
+    let mut numbers: Vec<u64> = lines_under(&house.path("out"), ".jsonl").iter().map(|line| number_in(line)).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// Accepted, pending and dropped of a sink; they add up.
+fn figures(house: &House, sink: &str) -> (u64, u64, u64) {
+    let out = house.command(&["status", "--json"]).output().unwrap();
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+    let status: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let n = |key: &str| status["sinks"][sink][key].as_u64().unwrap();
+    assert_eq!(n("accepted"), n("delivered") + n("dead") + n("pending") + n("filtered") + n("dropped"), "{status}");
+    (n("accepted"), n("pending"), n("dropped"))
+}
+
+/// How many good records `journal verify` finds, where it finds nothing wrong.
+fn sound_records(house: &House) -> Option<u64> {
+    let out = house.command(&["journal", "verify", "--json"]).output().unwrap();
+    let found: serde_json::Value = serde_json::from_slice(&out.stdout).ok()?;
+    (found["sound"] == true).then(|| found["records"].as_u64())?
+}
+
+/// Five are answered 200 and owed to one sink, `harm` is done, five more are answered; after kill -9 all ten are there.
+async fn all_ten_are_there(harm: impl FnOnce(&House), says: &str) {
+    let callback = Callback::start().await;
+    callback.answer_with(500);
+    let house = House::new(&tables(&callback));
+    let daemon = house.start();
+    let mut ids = post_all(&daemon.url(), (0..5).map(numbered)).await;
+    until("five in the archive", || (archived(&house).len() == 5).then_some(())).await;
+    harm(&house);
+    // With nothing that comes.
+    until("the five are on disk again", || (sound_records(&house) == Some(5)).then_some(())).await;
+    let told = daemon.log.wait_for(|line| line.contains(says)).expect("it is said");
+    assert!(told.contains("\"ERROR\""), "{told}");
+    ids.extend(post_all(&daemon.url(), (5..10).map(numbered)).await);
+    until("ten in the archive", || (archived(&house).len() == 10).then_some(())).await;
+    until("the verbs reach it", || house.command(&["status"]).output().unwrap().status.success().then_some(())).await;
+    assert_eq!(figures(&house, "crm"), (10, 10, 0));
+    daemon.kill();
+    let daemon = house.start();
+    assert_eq!(figures(&house, "crm"), (10, 10, 0));
+    callback.answer_with(200);
+    ids.sort();
+    until("all ten at the callback", || {
+        let mut got: Vec<String> = callback.got().into_iter().map(|got| got.id).collect();
+        got.sort();
+        got.dedup();
+        (got == ids).then_some(())
+    })
+    .await;
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_journals_folder_is_deleted() {
+    let harm = |house: &House| fs::remove_dir_all(house.path("data/journal")).unwrap();
+    all_ten_are_there(harm, "the journal's folder was taken away").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_journals_folder_is_moved_elsewhere() {
+    let harm = |house: &House| fs::rename(house.path("data/journal"), house.path("elsewhere")).unwrap();
+    all_ten_are_there(harm, "the journal's folder was taken away").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_segment_being_written_is_deleted() {
+    let harm = |house: &House| {
+        for file in fs::read_dir(house.path("data/journal")).unwrap().map(|file| file.unwrap().path()) {
+            if file.extension().is_some_and(|ending| ending == "segment") {
+                fs::remove_file(file).unwrap();
+            }
+        }
+    };
+    all_ten_are_there(harm, "segments were deleted while they were in use").await;
+}
