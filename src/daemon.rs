@@ -7,6 +7,7 @@
 
 mod books;
 mod dead;
+mod footing;
 mod front;
 mod orders;
 mod panel;
@@ -24,17 +25,17 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::{error, info};
 
-use crate::admin::Listener;
 use crate::config::Config;
 use crate::ingress::threads::Threads;
 use crate::ingress::{self, Bound};
-use crate::journal::lock::Lock;
 use crate::journal::folder::{self, FolderError};
+use crate::journal::lock::Lock;
 use crate::journal::{Journal, JournalError};
 use crate::ledger::LedgerError;
 use crate::route::Unmatched;
 use crate::shutdown::Signals;
 use books::Books;
+use footing::Admin;
 use orders::Orders;
 use panel::Desk;
 pub use reload::Load;
@@ -126,9 +127,10 @@ pub async fn run(config: Config, asked: Asked, signals: &mut Signals) -> Result<
 
     let keeper = tokio::spawn(dead::keep(Arc::clone(&store.ledger), config.dead_letters.max_age.0));
     let (orders, inbox) = Orders::new();
+    let given = orders.clone();
     let desk = Arc::new(Desk::new(&config, &store, &front, &books, orders));
-    // Without it webhooks are taken all the same: a disk without room for a socket must not refuse them.
-    let admin = Listener::start(&config.admin, desk.clone()).inspect_err(|error| error!(%error, "no live verbs")).ok();
+    let admin = Admin::start(config.admin.clone(), &desk);
+    let footing = tokio::spawn(footing::keep(lock, Arc::clone(&store.ledger), admin.clone(), given));
 
     let mut world =
         World { config, store, sinks, replays: Replays::default(), books, front, load, loads: Arc::default() };
@@ -147,12 +149,14 @@ pub async fn run(config: Config, asked: Asked, signals: &mut Signals) -> Result<
     // It cannot fail but by a panic, which was reported already.
     let _ = tokio::task::spawn_blocking(|| threads.join()).await;
     // Last but for the journal, so that it can be asked how the stop goes.
-    let _ = tokio::task::spawn_blocking(move || admin.map(Listener::stop)).await;
+    let _ = tokio::task::spawn_blocking(move || admin.stop()).await;
     let closed = store.journal.close().await;
     for (source, kind, events) in unmatched.counts() {
         info!(source, kind, events, "matched no route since the start");
     }
-    drop(lock);
+    // With it goes the lock.
+    footing.abort();
+    let _ = footing.await;
     closed?;
     ended?;
     info!("stopped");

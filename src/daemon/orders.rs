@@ -22,6 +22,8 @@ pub(super) enum Order {
     Replay(ReplayAsk, Reply<ReplayBegun>),
     /// That ends before its time.
     CancelReplay(ReplayCancel, Reply<ReplayCancelled>),
+    /// What sinks had noted on disk is gone: they are opened anew.
+    Restart,
     /// The config is read again.
     Reload(Reply<ReloadDone>),
 }
@@ -34,6 +36,11 @@ impl Orders {
     pub fn new() -> (Self, mpsc::Receiver<Order>) {
         let (give, take) = mpsc::channel(QUEUE);
         (Self(give), take)
+    }
+
+    /// Gives an order that has no answer; where too many wait it is left out.
+    pub fn tell(&self, order: Order) {
+        let _ = self.0.try_send(order);
     }
 
     /// Gives an order and waits for what comes of it.

@@ -167,6 +167,18 @@ impl World {
         Ok(done)
     }
 
+    /// Opens every sink that runs anew, each where its cursor stands.
+    pub async fn restart(&mut self) {
+        let names: Vec<String> = self.config.sinks.iter().map(|sink| sink.name.clone()).collect();
+        let running: Vec<String> = names.into_iter().filter(|name| self.sinks.is_running(name)).collect();
+        self.sinks.halt(running.iter().map(String::as_str)).await;
+        for name in running {
+            if let Err(error) = self.launch(&name).await {
+                error!(sink = %name, %error, "the sink cannot be started; it keeps its place and is tried again at the next reload");
+            }
+        }
+    }
+
     /// Starts a sink of the config where its cursor stands.
     pub async fn launch(&mut self, name: &str) -> Result<(), super::DaemonError> {
         let books = self.books.now();

@@ -53,6 +53,10 @@ pub(super) async fn until_stopped(
                     drop(reply.send(world.cancel_replay(ask).await));
                     None
                 }
+                Order::Restart => {
+                    world.restart().await;
+                    None
+                }
                 Order::Reload(reply) => Some(Some(reply)),
             },
         };

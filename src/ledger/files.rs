@@ -1,15 +1,24 @@
-//! The ledger's files as names on the disk: how they are made, and what may not stand in their place.
+//! The ledger's files as names on the disk: what may not stand in their place, and what becomes of a ledger whose files
+//! are deleted or replaced while it is open. SQLite would go on in files that nobody finds again.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use super::LedgerError;
+use rusqlite::Connection;
+
+use super::{LedgerError, schema};
 use crate::journal::folder::{self, NO_LINK};
 
 /// What the names of its files end in.
 const ENDINGS: [&str; 3] = ["", "-wal", "-shm"];
+/// How long it waits after it could not be written anew.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Which files stand there: device and inode.
+type Marks = [Option<(u64, u64)>; 3];
 
 /// The path with its folder's links resolved: SQLite, told to follow none, wants it so.
 pub(super) fn resolved(path: &Path) -> Result<PathBuf, LedgerError> {
@@ -56,10 +65,89 @@ pub(super) fn set_aside(path: &Path) -> Result<PathBuf, LedgerError> {
     Ok(aside("", n))
 }
 
+/// The files of an open ledger.
+pub(super) struct Files {
+    path: PathBuf,
+    marks: Marks,
+    failed: Option<Instant>,
+}
+
+impl Files {
+    /// Those that stand there now, just opened.
+    pub fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), marks: marks(path), failed: None }
+    }
+
+    /// Looks whether they still stand there. Where they do not, all that the ledger holds is written to new ones, which
+    /// it goes on with. Says whether all is well now.
+    pub fn look(&mut self, connection: &mut Connection) -> bool {
+        let now = marks(&self.path);
+        if !self.marks.iter().zip(&now).any(|(was, is)| was.is_some() && was != is) {
+            self.marks = now;
+            return true;
+        }
+        if self.failed.is_some_and(|at| at.elapsed() < PAUSE) {
+            return false;
+        }
+        let path = self.path.display();
+        match self.write_anew(connection) {
+            Ok(anew) => {
+                *connection = anew;
+                (self.marks, self.failed) = (marks(&self.path), None);
+                tracing::error!(%path, "the ledger's files were deleted or replaced while it was in use: written anew, with all it held");
+            }
+            Err(error) => {
+                self.failed = Some(Instant::now());
+                tracing::error!(%error, "the ledger's files were deleted or replaced while it was in use, and it cannot be written \
+                    anew: it is tried again; where it is lost, sinks start over from the oldest event");
+            }
+        }
+        self.failed.is_none()
+    }
+
+    fn write_anew(&self, connection: &Connection) -> Result<Connection, LedgerError> {
+        let path = &self.path;
+        let io = |error| failed(path, error);
+        let new = named(path, "-new");
+        remove(&new).map_err(io)?;
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(io)?;
+        let copied = connection.execute("VACUUM INTO ?1", [new.to_string_lossy()]);
+        copied.map_err(|error| LedgerError::Sqlite { path: new.clone(), error })?;
+        File::open(&new).and_then(|file| file.sync_all()).map_err(io)?;
+        // Its own that are left hold less. What is not its own is kept.
+        for (ending, mark) in ENDINGS.iter().zip(&self.marks) {
+            if mark.is_some() && mark_of(&named(path, ending)) == *mark {
+                remove(&named(path, ending)).map_err(io)?;
+            }
+        }
+        if marks(path) != Marks::default() {
+            let aside = set_aside(path)?;
+            tracing::warn!(aside = %aside.display(), "another ledger stood in the place of the one in use: set aside");
+        }
+        fs::rename(&new, path).and_then(|()| sync_folder(path)).map_err(io)?;
+        schema::connect(path)
+    }
+}
+
 fn named(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     PathBuf::from(name)
+}
+
+fn marks(path: &Path) -> Marks {
+    ENDINGS.map(|ending| mark_of(&named(path, ending)))
+}
+
+fn mark_of(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {

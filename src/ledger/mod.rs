@@ -121,11 +121,12 @@ impl Ledger {
     pub fn attach(&self, path: &Path) -> Result<Opened, LedgerError> {
         let path = &files::resolved(path)?;
         let (connection, opened) = schema::open(path)?;
+        let files = files::Files::of(path);
         let (requests, inbox) = tokio::sync::mpsc::channel(QUEUE);
         let room = Arc::clone(&self.room);
         let thread = std::thread::Builder::new()
             .name("ledger".into())
-            .spawn(move || thread::serve(connection, inbox, &room))
+            .spawn(move || thread::serve(connection, files, inbox, &room))
             .map_err(|error| LedgerError::Io { path: path.to_owned(), error })?;
         *self.requests.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(requests);
         *self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(thread);
@@ -256,6 +257,14 @@ impl Ledger {
     fn sender(&self) -> Result<tokio::sync::mpsc::Sender<Request>, JournalError> {
         let requests = self.requests.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         requests.ok_or_else(gone)
+    }
+
+    /// Sees that its files are still there, and writes them anew where they are not; whether they are there now.
+    ///
+    /// # Errors
+    /// It is not open.
+    pub async fn look_after(&self) -> Result<bool, JournalError> {
+        self.ask(|reply| Request::Look { reply }).await
     }
 
     /// Lets go: what was asked before is still done. Blocks until then.

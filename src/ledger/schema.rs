@@ -137,7 +137,7 @@ const WRITING: OpenFlags =
 const DAMAGED: &str = "the ledger is damaged";
 
 /// Opens the file, or makes it, with its tables as this build wants them.
-fn connect(path: &Path) -> Result<Connection, LedgerError> {
+pub(super) fn connect(path: &Path) -> Result<Connection, LedgerError> {
     let io = |error| LedgerError::Io { path: path.to_owned(), error };
     let sqlite = |error| LedgerError::Sqlite { path: path.to_owned(), error };
     if files::is_obstructed(path)? {

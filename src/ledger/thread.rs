@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{mpsc, oneshot};
 
+use super::files::Files;
 use super::held::{self, Change};
 use super::parked;
 use super::replays::{self, Replay};
@@ -70,6 +71,11 @@ pub enum Request {
         /// Answer, after the flush.
         reply: Reply<()>,
     },
+    /// To see whether its files are still there.
+    Look {
+        /// Answer: whether they are, now.
+        reply: Reply<bool>,
+    },
     /// Dead letters of one sink, to be changed.
     Change {
         /// Which sink.
@@ -84,7 +90,7 @@ pub enum Request {
 }
 
 /// Serves until every sender is gone.
-pub fn serve(mut connection: Connection, mut inbox: mpsc::Receiver<Request>, room: &Room) {
+pub(super) fn serve(mut connection: Connection, mut files: Files, mut inbox: mpsc::Receiver<Request>, room: &Room) {
     let mut requests = Vec::with_capacity(BATCH);
     note(&connection, room);
     while inbox.blocking_recv_many(&mut requests, BATCH) > 0 {
@@ -99,6 +105,7 @@ pub fn serve(mut connection: Connection, mut inbox: mpsc::Receiver<Request>, roo
                 Request::Cancel { id, reply } => drop(reply.send(replays::cancel(&connection, id))),
                 Request::Pause { sink, paused, reply } => drop(reply.send(pause(&connection, &sink, paused))),
                 Request::Keep { deleted, reply } => drop(reply.send(keep(&mut connection, &deleted))),
+                Request::Look { reply } => drop(reply.send(Ok(files.look(&mut connection)))),
                 Request::Deleted { from, to, reply } => drop(reply.send(kept(&connection, from, to))),
             }
         }

@@ -60,6 +60,13 @@ impl SmallDisk {
         }
     }
 
+    /// Takes it away beneath whoever uses it.
+    fn unmount(&self) {
+        let mut command = self.inside();
+        let unmounted = command.args(["umount", "-l"]).arg(&self.folder).status().unwrap();
+        assert!(unmounted.success());
+    }
+
     fn make_room(&self) {
         std::fs::remove_file(self.path("filler")).unwrap();
     }
@@ -67,14 +74,20 @@ impl SmallDisk {
     /// The daemon, where it sees this disk.
     fn start(&self, house: &House) -> Daemon {
         let own = house.command(&["run"]);
+        let mut command = self.inside();
+        command.arg(own.get_program()).args(own.get_args());
+        command.env("INTERAKT_WEBHOOK_SECRET", SECRET).env_remove("RUST_LOG").stdin(Stdio::null());
+        House::start_as(command)
+    }
+
+    /// Runs what is added to it where this disk is seen.
+    fn inside(&self) -> Command {
         let mut command = Command::new("nsenter");
         command.arg("--target").arg(self.holder.id().to_string()).arg("--mount");
         if !rustix::process::geteuid().is_root() {
             command.args(["--user", "--preserve-credentials"]);
         }
-        command.arg(own.get_program()).args(own.get_args());
-        command.env("INTERAKT_WEBHOOK_SECRET", SECRET).env_remove("RUST_LOG").stdin(Stdio::null());
-        House::start_as(command)
+        command
     }
 }
 
@@ -142,6 +155,33 @@ async fn a_first_start_on_a_full_disk_takes_webhooks_which_reach_every_new_sink_
     let text = daemon.log.text();
     assert_eq!(text.matches("no sink can start").count(), 1, "told once, not per try: {text}");
     assert!(!text.contains("set aside"), "what a full disk left of a ledger is no damage: {text}");
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_unmounted_beneath_the_daemon_is_noticed_and_what_was_answered_is_on_the_one_below() {
+    let callback = Callback::start().await;
+    callback.answer_with(500);
+    let house = House::new(&tables(&callback));
+    let name = "a_disk_that_is_unmounted_beneath_the_daemon_is_noticed_and_what_was_answered_is_on_the_one_below";
+    let Some(disk) = SmallDisk::mount(name, &house.path("data")) else { return };
+    let daemon = disk.start(&house);
+    let mut ids = post_all(&daemon.url(), (0..20).map(numbered)).await;
+    disk.unmount();
+    until("noticed", || says(&daemon, "nothing of them is lost").then_some(())).await;
+    until("the whole folder", || says(&daemon, "the data folder was taken away").then_some(())).await;
+    ids.extend(post_all(&daemon.url(), (20..30).map(numbered)).await);
+    daemon.kill();
+    callback.answer_with(200);
+    // On what lay below, which is seen from outside, too.
+    let daemon = house.start();
+    ids.sort();
+    until("all at the callback", || {
+        let mut got = ids_of(&callback);
+        got.dedup();
+        (got == ids).then_some(())
+    })
+    .await;
     assert_eq!(daemon.terminate(), 0);
 }
 

@@ -52,7 +52,9 @@ async fn with_lock_removed_a_second_daemon_is_kept_out_all_the_same() {
             assert_eq!(second.status.code(), Some(75), "{told}");
             assert!(told.contains(&daemon.pid().to_string()), "{told}");
         }
+        until("LOCK is back", || house.path("data/LOCK").exists().then_some(())).await;
     }
+    assert!(daemon.log.wait_for(|line| line.contains("LOCK was deleted")).is_some());
     post_all(&daemon.url(), [numbered(1)]).await;
     until("the first goes on", || (lines(&house).len() == 1).then_some(())).await;
     assert_eq!(daemon.terminate(), 0);

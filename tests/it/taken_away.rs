@@ -1,10 +1,10 @@
-//! The journal's folder is taken away beneath the running daemon: it is said, and what was answered 200 is on disk again
-//! and reaches every sink.
+//! The journal's folder, the data folder or the ledger's files are taken away beneath the running daemon: it is said, and
+//! what was answered 200 is on disk again and reaches every sink.
 
 use std::fs;
 
 use crate::bodies::{number_in, numbered};
-use crate::harness::{Callback, House, lines_under, post_all, until};
+use crate::harness::{Callback, Daemon, House, lines_under, post_all, until};
 
 /// An archive, and a sink that is owed everything until it is well.
 fn tables(callback: &Callback) -> String {
@@ -104,4 +104,40 @@ async fn the_segment_being_written_is_deleted() {
         }
     };
     all_ten_are_there(harm, "segments were deleted while they were in use").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_data_folder_is_deleted() {
+    let harm = |house: &House| fs::remove_dir_all(house.path("data")).unwrap();
+    all_ten_are_there(harm, "the data folder was taken away").await;
+}
+
+/// Waits until the ledger in the folder is one with a cursor for each sink.
+async fn until_ledger_is_there(house: &House, daemon: &Daemon) {
+    daemon.log.wait_for(|line| line.contains("written anew, with all it held")).expect("it is said");
+    let sinks = crate::harness::column(&house.path("data/ledger.db"), "SELECT name FROM sinks ORDER BY 1");
+    assert_eq!(sinks, ["archive", "crm"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_whose_files_are_deleted_is_written_anew_and_nothing_is_delivered_twice() {
+    for endings in [&["", "-wal", "-shm"][..], &[""], &["-wal"]] {
+        let callback = Callback::start().await;
+        let house = House::new(&tables(&callback));
+        let daemon = house.start();
+        post_all(&daemon.url(), (0..5).map(numbered)).await;
+        until("five in the archive", || (archived(&house).len() == 5).then_some(())).await;
+        for ending in endings {
+            fs::remove_file(house.path(&format!("data/ledger.db{ending}"))).unwrap();
+        }
+        until_ledger_is_there(&house, &daemon).await;
+        post_all(&daemon.url(), (5..8).map(numbered)).await;
+        until("eight in the archive", || (archived(&house).len() == 8).then_some(())).await;
+        assert_eq!(daemon.terminate(), 0);
+        let daemon = house.start();
+        post_all(&daemon.url(), [numbered(8)]).await;
+        until("nine in the archive", || (archived(&house).len() >= 9).then_some(())).await;
+        assert_eq!(daemon.terminate(), 0);
+        assert_eq!(archived(&house), (0..9).collect::<Vec<_>>(), "{endings:?}");
+    }
 }
