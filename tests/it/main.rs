@@ -16,7 +16,8 @@
 //! - `sources`: a source of every kind, tokens that leave no trace, retries signed anew
 //! - `status`: the live figures, and that they add up after kill -9
 //! - `dead`: dead letters by the verbs
-//! - `log`: a log that nobody reads, or that cannot be written
+//! - `log`: a log that nobody reads, or that cannot be written, and what `RUST_LOG` does to it
+//! - `secrets`: values that no message, no verb and no log shows
 //! - `reload`: a new config in force without a restart; sinks held, let go, moved on
 //! - `replay`: a span of the journal delivered once more, and dry runs
 //! - `journal`: verify, dump, stat and repair
@@ -60,6 +61,7 @@ mod reload;
 mod replay;
 mod restart;
 mod rules;
+mod secrets;
 #[allow(dead_code)]
 #[path = "../soak/shim.rs"]
 mod shim;

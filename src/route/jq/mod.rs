@@ -1,7 +1,8 @@
 //! `where` and `transform` as jq programs (the `jaq` crates), behind the seam of [`eval`](super::eval).
 //!
-//! Rooms: `program` from text to a compiled program, or a fault with its place; `question` conditions that ask nothing; `value` JSON in and out; `frame`
-//! what parent and child say to each other; `child` the worker process, which runs programs and watches itself;
+//! Rooms: `program` from text to a compiled program, or a fault with its place; `question` conditions that ask nothing;
+//! `failure` what is told of one that fails, without values; `value` JSON in and out; `frame` what parent and child say to
+//! each other; `child` the worker process, which runs programs and watches itself;
 //! `asker` the parent's side, which starts it, asks, and finds out whose fault a death was.
 //!
 //! Programs run in a process of their own because nothing else stops one: a jq program cannot be interrupted, and one
@@ -9,6 +10,7 @@
 
 pub mod asker;
 pub mod child;
+mod failure;
 pub mod frame;
 mod program;
 mod question;

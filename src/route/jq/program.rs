@@ -1,10 +1,13 @@
 //! From a program's text to something that runs, or to a fault with its place in the text. Pure.
 //!
 //! The standard library of jq is there, without what reads or tells more than the event: `env`, `$ENV`, `input`,
-//! `debug`, `stderr`, `halt`. `now` is the event's time.
+//! `debug`, `stderr`, `halt`. `now` is the event's time, and `error` notes what it was called with: so it is known which
+//! failure is a rule's own.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::iter::Peekable;
+use std::rc::Rc;
 use std::str::CharIndices;
 use std::sync::LazyLock;
 
@@ -16,6 +19,8 @@ use jaq_json::Val;
 use sink_api::fault::nearest;
 use sink_api::{At, Fault};
 
+use super::failure;
+
 /// Longest text of a program, in bytes.
 const MAX_TEXT: usize = 64 << 10;
 /// Most operators and brackets of a program. Each may be one level of the calls that read it and run it, and running out of
@@ -23,8 +28,6 @@ const MAX_TEXT: usize = 64 << 10;
 const MAX_LEVELS: usize = 4_000;
 /// Stack that reading and running takes at most, in bytes: a level was seen to take 2 to 4 KiB.
 pub const STACK: usize = 64 << 20;
-/// Longest message of a failure, in bytes.
-const MAX_MESSAGE: usize = 1_000;
 /// Names of jq that are off, and why.
 const OFF: &[&str] = &[
     "env",
@@ -43,17 +46,19 @@ const OFF: &[&str] = &[
     "$__loc__",
 ];
 /// Definitions and functions left out of the library: what is [`OFF`], and what stands behind it.
-const LEFT_OUT: &[&str] = &["env", "now", "debug", "stderr", "debug_empty", "stderr_empty", "halt", "halt_error"];
+const LEFT_OUT: &[&str] =
+    &["env", "now", "error_empty", "debug", "stderr", "debug_empty", "stderr_empty", "halt", "halt_error"];
 
 /// What programs run on: JSON values, with the event's time beside them.
 pub enum Data {}
 
-/// Beside the values: the compiled terms and the event's time.
+/// Beside the values: the compiled terms, the event's time, and what `error` was last called with.
 #[derive(Clone)]
 pub struct Beside<'a> {
     lut: &'a Lut<Data>,
     /// Seconds since 1970.
     now: f64,
+    raised: Rc<RefCell<Option<Val>>>,
 }
 
 impl DataT for Data {
@@ -67,80 +72,37 @@ impl<'a> jaq_core::data::HasLut<'a, Data> for Beside<'a> {
     }
 }
 
-/// A compiled program.
-pub struct Filter(jaq_core::Filter<Data>);
+/// A compiled program, and its text.
+pub struct Filter(jaq_core::Filter<Data>, String);
 
 impl Filter {
-    /// Everything it yields for an input, one after the other.
+    /// Everything it yields for an input, one after the other. What a failure says holds no value of input and event, but
+    /// for what the program itself puts into an `error(…)`.
     pub fn run<'a>(&'a self, input: Val, event: Val, now: f64) -> impl Iterator<Item = Result<Val, String>> + 'a {
-        let beside = Beside { lut: &self.0.lut, now };
+        let raised = Rc::default();
+        let beside = Beside { lut: &self.0.lut, now, raised: Rc::clone(&raised) };
         let context = Ctx::<Data>::new(beside, Vars::new([event]));
-        // `halt`, the other exception there is, is left out of the library.
-        self.0
-            .id
-            .run((context, input))
-            .map(|output| output.map_err(|exception| exception.get_err().map_or_else(|_| "halted".to_owned(), message)))
+        let kind = failure::kind(&input);
+        self.0.id.run((context, input)).map(move |output| {
+            // `halt`, the other exception there is, is left out of the library.
+            output.map_err(|exception| match exception.get_err() {
+                Ok(error) => failure::told(error, kind, raised.borrow().as_ref(), &self.1),
+                Err(_) => "halted".to_owned(),
+            })
+        })
     }
-}
-
-/// What a failure says. A rule's own `error(…)` is told as it is; what jq says itself holds values, which may be a whole
-/// body, and is told without them.
-fn message(error: jaq_core::Error<Val>) -> String {
-    let text = error.to_string();
-    let is_own = text.starts_with('"');
-    let mut text = match error.into_val() {
-        Val::TStr(words) if is_own => String::from_utf8_lossy(&words).into_owned(),
-        Val::TStr(words) => without_values(&String::from_utf8_lossy(&words)),
-        _ => text,
-    };
-    text.truncate(text.floor_char_boundary(MAX_MESSAGE));
-    text
-}
-
-/// The text with its JSON objects, arrays and strings emptied. The key that an index was tried with stays: it is the
-/// rule's own.
-fn without_values(text: &str) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((at, open)) = rest.char_indices().find(|(_, c)| matches!(c, '{' | '[' | '"')) {
-        let (before, value) = rest.split_at(at);
-        out.push_str(before);
-        let (value, after) = value.split_at(value_length(value));
-        match open {
-            '"' if out.ends_with(" with ") => out.push_str(value),
-            '"' => out.push_str("\"…\""),
-            '[' => out.push_str("[…]"),
-            _ => out.push_str("{…}"),
-        }
-        rest = after;
-    }
-    out + rest
-}
-
-/// Bytes of the JSON value that a text begins with; all of it where it does not end.
-fn value_length(text: &str) -> usize {
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for (at, c) in text.char_indices() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' if in_string => escaped = true,
-            '"' => in_string = !in_string,
-            '[' | '{' if !in_string => depth += 1,
-            ']' | '}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth == 0 && !in_string {
-            return at + c.len_utf8();
-        }
-    }
-    text.len()
 }
 
 fn functions() -> impl Iterator<Item = Fun<Data>> {
     let now: native::Filter<jaq_core::RunPtr<Data>> =
         ("now", native::v(0), |cv| native::bome(Ok(Val::from(cv.0.data().now))));
+    // `error` and `error(…)` are made of it.
+    let error: native::Filter<jaq_core::RunPtr<Data>> = ("error_empty", native::v(0), |cv| {
+        cv.0.data().raised.replace(Some(cv.1.clone()));
+        native::bome(Err(jaq_core::Error::new(cv.1)))
+    });
     let library = jaq_core::funs::<Data>().chain(jaq_std::funs()).chain(jaq_json::funs());
-    library.filter(|(name, _, _)| !LEFT_OUT.contains(name)).chain([native::run::<Data>(now)])
+    library.filter(|(name, _, _)| !LEFT_OUT.contains(name)).chain([now, error].map(native::run::<Data>))
 }
 
 /// The library's definitions, parsed once.
@@ -150,6 +112,13 @@ static DEFINITIONS: LazyLock<Vec<Def<&'static str>>> = LazyLock::new(|| {
     let all = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs()).chain(own);
     all.filter(|def| !LEFT_OUT.contains(&def.name)).collect()
 });
+
+/// Every function of the library, with the number of its arguments.
+#[cfg(test)]
+pub fn names() -> Vec<(String, usize)> {
+    let native = functions().map(|(name, arguments, _)| (name.to_owned(), arguments.len()));
+    native.chain(DEFINITIONS.iter().map(|def| (def.name.to_owned(), def.args.len()))).collect()
+}
 
 /// Looks whether a text is a program, on a stack that is large enough for the deepest there may be, whatever thread asks.
 ///
@@ -188,7 +157,7 @@ pub fn read(key: &str, text: &str) -> Result<Filter, Fault> {
     })?;
     let compiler: Compiler<&str, Data> = Compiler::default();
     let compiled = compiler.with_funs(functions()).with_global_vars(["$event"]).compile(modules);
-    compiled.map(Filter).map_err(|errors| {
+    compiled.map(|filter| Filter(filter, text.to_owned())).map_err(|errors| {
         let found = errors.into_iter().flat_map(|(file, all)| all.into_iter().map(move |one| (file.code, one))).next();
         found.map_or_else(|| unplaced(key), |(code, (name, what))| undefined(key, code, name, &what))
     })
@@ -291,9 +260,7 @@ fn syntax(key: &str, code: &str, error: load::Error<&str>) -> Fault {
             let expected = expected.as_str();
             placed(key, code, part, &format!("not a jq program: expected {expected}, found {}", found(part)))
         }),
-        load::Error::Io(errors) => errors.into_iter().next().map(|(path, _)| {
-            placed(key, code, path, "modules cannot be included: a rule stands in the config as a whole")
-        }),
+        load::Error::Io(errors) => errors.into_iter().next().map(|(path, _)| placed(key, code, path, "modules cannot be included: a rule stands in the config as a whole")),
     }
     .unwrap_or_else(|| unplaced(key))
 }

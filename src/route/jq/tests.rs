@@ -95,12 +95,125 @@ fn a_condition_holds_where_any_output_is_neither_false_nor_null() {
 fn run_time_errors_carry_the_program_s_message() {
     assert_eq!(failure(r#"error("no number: \(.a)")"#, r#"{"a":[1]}"#), "no number: [1]");
     // What jq says itself is told without what the body holds.
-    assert_eq!(failure(".a.b", r#"{"a":1}"#), "cannot index 1 with \"b\"");
-    assert_eq!(failure(".a.b", r#"{"a":["+91 {98",{"x":"]"}]}"#), "cannot index […] with \"b\"");
-    assert_eq!(failure(".a - 1", r#"{"a":"+91 98"}"#), "cannot calculate \"…\" - 1");
+    assert_eq!(failure(".a.b", r#"{"a":1}"#), "cannot index a number with \"b\"");
+    assert_eq!(failure(".a.b", r#"{"a":["+91 {98",{"x":"]"}]}"#), "cannot index an array with \"b\"");
+    assert_eq!(failure(".a[.b]", r#"{"a":1,"b":"+91"}"#), "cannot index a number with a string");
+    assert_eq!(failure(".a - 1", r#"{"a":"+91 98"}"#), "cannot calculate a string - a number");
+    assert_eq!(failure(".a | tonumber", r#"{"a":"+91 x98"}"#), "cannot parse a string as JSON");
+    assert_eq!(failure(".a | fromjson", r#"{"a":"{\"b"}"#), "cannot parse a string as JSON");
+    assert_eq!(failure(".a | todate", r#"{"a":"+91 98"}"#), "cannot use a string as number");
+    assert_eq!(failure(".a | try tonumber catch error(.)", r#"{"a":"x91"}"#), "cannot parse a string as JSON");
+    assert!(failure(".a | fromdate", r#"{"a":"+91 98"}"#).starts_with("jq failed on an object; "));
     assert!(failure("[limit(5000000; repeat(1))] | .[]", "{}").contains("more than 1000 payloads"));
     assert!(failure("\"x\" * 5000000", "{}").contains("more than 4 MiB"));
     assert!(failure(".", &format!("{}{}", "[".repeat(1500), "]".repeat(1500))).contains("deeper"));
+}
+
+/// Functions that take no end, or no end of memory, for some of the values below.
+const ENDLESS: &[&str] = &["until", "combinations", "error", "error_empty"];
+/// What must not be told, as a text and as a number.
+const MARKERS: [&str; 2] = ["mrk", "86753"];
+
+/// Programs that call everything there is in the library, and every operator.
+fn calls() -> Vec<String> {
+    let mut calls = Vec::new();
+    let names = program::names().into_iter().filter(|(name, _)| !ENDLESS.contains(&name.as_str()));
+    for (name, arity) in names {
+        let with = |argument: &str| match arity {
+            0 => name.clone(),
+            _ => format!("{name}({})", vec![argument; arity].join("; ")),
+        };
+        let arguments: &[&str] = if arity == 0 { &["."] } else { &[".", ".[0]", "\"x\"", "(1, .)", "{}"] };
+        calls.extend(arguments.iter().map(|argument| with(argument)));
+        // Where a string or a number is wanted first.
+        calls.extend(["tostring", "length"].map(|first| format!("{first} | {}", with("$in"))));
+    }
+    for operator in ["+", "-", "*", "/", "%"] {
+        calls.extend([format!(". {operator} 1"), format!("[] {operator} ."), format!(". {operator} {{}}")]);
+    }
+    let more = [
+        "-.",
+        ".[]",
+        ".[.]",
+        ".x",
+        ".[0]",
+        ".[\"x\"]",
+        ".[\"x\":]",
+        ".[.:.]",
+        ".[{}]",
+        "{(.): 1}",
+        "path(1 | .)",
+        ".[99] = 1",
+        ".x = 1",
+        ".[0] |= .",
+        ". as [$a] | $a",
+        ". as {x: $a} | $a",
+        "reduce .[] as [$a] (.; . + $a)",
+        "foreach .[] as {a: $a} (0; . + $a)",
+        "@base64d",
+        "@base64",
+        "@csv",
+        "@tsv",
+        "@sh",
+        "@uri",
+        "@html",
+        "@json",
+        "@text",
+        "@urid",
+        "[.] | implode",
+        "$in | fromjson",
+        "test(.)",
+        "test(\"(\"; .)",
+        "try error(.) catch .x.y",
+        "first(.[])",
+        "limit(1; .[])",
+        "label $f | .[] | break $f",
+        "input_line_number",
+        "[.] | combinations",
+        "strptime(\"%Y\")",
+        "strftime(.)",
+        "getpath([.])",
+        "delpaths([[.]])",
+        "to_entries | from_entries",
+        "ascii",
+    ];
+    calls.extend(more.map(str::to_owned));
+    calls
+}
+
+#[test]
+fn no_failure_tells_a_value_of_the_event() {
+    let bodies = [
+        r#""mrk""#,
+        r#""mrk [{\"x\": mrk}\" mrk""#,
+        r#""é mrk +91 98""#,
+        "86753",
+        "-86753.5",
+        r#"["mrk"]"#,
+        r#"[["mrk",86753],{"mrk":"mrk"}]"#,
+        r#"{"mrk":"mrk"}"#,
+        r#"{"x":"mrk","a":["mrk"],"key":"mrk","value":86753}"#,
+        r#"["mrk","(",86753]"#,
+        "true",
+        "null",
+    ];
+    let run = move || {
+        let (mut failed, mut shapeless) = (0, 0);
+        for text in calls() {
+            // Not every word of the list above is one of jq's.
+            let Ok(program) = program::read("transform", &format!(". as $in | {text}")) else { continue };
+            for body in bodies {
+                let input = super::value::read(body.as_bytes()).unwrap();
+                for said in program.run(input.clone(), input, 0.0).take(5).filter_map(Result::err) {
+                    failed += 1;
+                    shapeless += usize::from(said.starts_with("jq failed"));
+                    assert!(!MARKERS.iter().any(|marker| said.contains(marker)), "{text} of {body}: {said}");
+                }
+            }
+        }
+        assert!(failed > 1_000 && shapeless * 10 < failed, "{failed} failures, {shapeless} of them without a shape");
+    };
+    std::thread::Builder::new().stack_size(program::STACK).spawn(run).unwrap().join().unwrap();
 }
 
 #[test]
