@@ -48,6 +48,8 @@ const OFF: &[&str] = &[
 /// Definitions and functions left out of the library: what is [`OFF`], and what stands behind it.
 const LEFT_OUT: &[&str] =
     &["env", "now", "error_empty", "debug", "stderr", "debug_empty", "stderr_empty", "halt", "halt_error"];
+/// Said of `include` and `import`.
+const NO_MODULES: &str = "modules cannot be included or imported: a rule stands in the config as a whole";
 
 /// What programs run on: JSON values, with the event's time beside them.
 pub enum Data {}
@@ -152,6 +154,11 @@ pub fn read(key: &str, text: &str) -> Result<Filter, Fault> {
     let arena = Arena::default();
     let loader = Loader::new(DEFINITIONS.iter().cloned());
     let modules = loader.load(&arena, File { code: text, path: () }).map_err(|errors| {
+        let first = errors.into_iter().next();
+        first.map_or_else(|| unplaced(key), |(file, error)| syntax(key, file.code, error))
+    })?;
+    // Data files: `$name` would stand for what nobody reads.
+    load::import(&modules, |_| Err(String::new())).map_err(|errors| {
         let first = errors.into_iter().next();
         first.map_or_else(|| unplaced(key), |(file, error)| syntax(key, file.code, error))
     })?;
@@ -260,7 +267,7 @@ fn syntax(key: &str, code: &str, error: load::Error<&str>) -> Fault {
             let expected = expected.as_str();
             placed(key, code, part, &format!("not a jq program: expected {expected}, found {}", found(part)))
         }),
-        load::Error::Io(errors) => errors.into_iter().next().map(|(path, _)| placed(key, code, path, "modules cannot be included: a rule stands in the config as a whole")),
+        load::Error::Io(errors) => errors.into_iter().next().map(|(path, _)| placed(key, code, path, NO_MODULES)),
     }
     .unwrap_or_else(|| unplaced(key))
 }

@@ -236,6 +236,9 @@ fn a_program_that_is_none_is_a_fault_with_its_place() {
         ("$evnt.id", 0, "there is no variable `$evnt`"),
         (".a |\n  \"x", 9, "closing quote"),
         ("include \"x\"; .", 9, "modules cannot be included"),
+        ("import \"x\" as x; .", 8, "or imported"),
+        ("import \"/etc/passwd\" as $x; .", 8, "or imported"),
+        ("import \"x\" as $event; $event.id", 8, "or imported"),
     ] {
         let fault = JqEval.read_condition(text).unwrap_err();
         assert_eq!(fault.at, At::Inside("where".into(), at), "{text}: {}", fault.message);
