@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io::Write;
 
-use jaq_json::{Num, Val};
+use jaq_json::{Num, Rc, Val};
 use sink_api::json;
 
 use super::{MAX_DEPTH, MAX_OUTPUT};
@@ -19,8 +19,14 @@ pub fn read(body: &[u8]) -> Result<Val, String> {
     if depth(body) > MAX_DEPTH {
         return Err(format!("the body is nested deeper than {MAX_DEPTH}"));
     }
+    let marked = marked_zeros(body);
     // Checked above: jaq reads more than JSON, and all of JSON.
-    jaq_json::read::parse_single(&whole_surrogates(body)).map_err(|error| format!("the body cannot be read: {error}"))
+    let mut value = jaq_json::read::parse_single(&whole_surrogates(marked.as_deref().unwrap_or(body)))
+        .map_err(|_| "the body cannot be read".to_owned())?;
+    if marked.is_some() {
+        keep_signs(&mut value);
+    }
+    Ok(value)
 }
 
 /// Appends a value as compact JSON, to at most [`MAX_OUTPUT`] bytes in `out`. What JSON has no number for is written as
@@ -81,6 +87,48 @@ fn put(value: &Val, out: &mut Vec<u8>, depth: usize) -> Result<(), String> {
 fn string(text: &[u8], out: &mut Vec<u8>) {
     // Writing to memory cannot fail.
     let _ = serde_json::to_writer(out, &String::from_utf8_lossy(text));
+}
+
+/// How an integer `-0` is written for jaq, which would make it `0`: as a decimal number, whose text it keeps, and as one
+/// that JSON does not have.
+const MARKED_ZERO: &str = "+0.0";
+
+/// Valid JSON with every integer `-0` marked; `None` where there is none.
+fn marked_zeros(json: &[u8]) -> Option<Vec<u8>> {
+    let mut marked: Option<Vec<u8>> = None;
+    let (mut in_string, mut escaped, mut copied) = (false, false, 0);
+    for (at, byte) in json.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            // The minus of an exponent has an `e` in front.
+            b'-' if !in_string
+                && json.get(at + 1) == Some(&b'0')
+                && !matches!(json.get(at + 2), Some(b'0'..=b'9' | b'.' | b'e' | b'E'))
+                && !matches!(at.checked_sub(1).and_then(|before| json.get(before)), Some(b'e' | b'E')) =>
+            {
+                let out = marked.get_or_insert_default();
+                out.extend_from_slice(json.get(copied..at).unwrap_or_default());
+                out.extend_from_slice(MARKED_ZERO.as_bytes());
+                copied = at + 2;
+            }
+            _ => {}
+        }
+    }
+    let mut out = marked?;
+    out.extend_from_slice(json.get(copied..).unwrap_or_default());
+    Some(out)
+}
+
+/// Makes every marked zero a `-0`. As deep as the value, which has bounds.
+fn keep_signs(value: &mut Val) {
+    match value {
+        Val::Num(Num::Dec(digits)) if digits.as_str() == MARKED_ZERO => *digits = Rc::new("-0".to_owned()),
+        Val::Arr(all) => Rc::make_mut(all).iter_mut().for_each(keep_signs),
+        Val::Obj(all) => Rc::make_mut(all).values_mut().for_each(keep_signs),
+        _ => {}
+    }
 }
 
 /// How deep valid JSON is nested.
@@ -154,6 +202,28 @@ mod tests {
         for not in [&b""[..], b"{} {}", b"# x\n1", b"NaN", b"\xff", b"{a:1}"] {
             assert_eq!(round(not), "null", "{not:?}");
         }
+    }
+
+    #[test]
+    fn a_zero_keeps_its_sign() {
+        for same in [
+            "-0",
+            "0",
+            "-0.0",
+            "-0e1",
+            "-0E-0",
+            "1e-0",
+            "-1e-0",
+            "-12",
+            "-0.50",
+            "[-0,-0]",
+            "[[0,-0],{\"-0\":-0}]",
+            r#"{"a":"-0","b":"\"-0","c":-0,"d":[-10,"x\\",-0]}"#,
+            "-123456789012345678901234567890",
+        ] {
+            assert_eq!(round(same.as_bytes()), same);
+        }
+        assert_eq!(round(b" [ -0 , -0\n] "), "[-0,-0]");
     }
 
     #[test]
