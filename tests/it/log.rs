@@ -1,5 +1,8 @@
-//! A log that nobody takes is no reason to stop: not for a sender, a sink, a reload, or the end.
+//! A log that nobody takes is no reason to stop: not for a sender, a sink, a reload, or the end. `RUST_LOG` widens it, and
+//! lets nothing in that is held back.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::time::Duration;
 
 use crate::bodies::numbered;
@@ -54,4 +57,64 @@ fn a_start_whose_log_cannot_be_written_is_a_start() {
     }
     daemon.kill().unwrap();
     daemon.wait().unwrap();
+}
+
+/// A message of PostgreSQL's protocol.
+fn message(kind: u8, content: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(content.len() + 4).unwrap().to_be_bytes();
+    [&[kind][..], &length, content].concat()
+}
+
+/// Says to whoever connects that all is well, and a notice; and to what is asked then that it cannot.
+fn notices_and_fails(listener: &TcpListener) {
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        let mut length = [0; 4];
+        stream.read_exact(&mut length).unwrap();
+        let mut startup = vec![0; u32::from_be_bytes(length) as usize - 4];
+        stream.read_exact(&mut startup).unwrap();
+        let notice = b"SNOTICE\0VNOTICE\0C00000\0Mrow-value-7 is there\0\0";
+        let all = [message(b'R', &[0; 4]), message(b'N', notice), message(b'Z', b"I")].concat();
+        stream.write_all(&all).unwrap();
+        // The question's first byte; the client may have gone.
+        let _ = stream.read_exact(&mut [0]);
+        let _ = stream.write_all(&message(b'E', b"SFATAL\0VFATAL\0C57P03\0Mnot now\0\0"));
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_postgres_says_of_its_rows_is_logged_only_where_it_is_asked_for_by_name() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || notices_and_fails(&listener));
+    let house = House::new(&format!(
+        "[sinks.pg]\nkind = \"postgres\"\nurl = \"postgres://u@127.0.0.1:{port}/d?sslmode=disable&connect_timeout=1\"\n\
+         table = \"t\"\n[[routes]]\nmatch = \"*\"\nto = \"pg\"\n"
+    ));
+    for (said, is_told) in [("info", false), ("debug", false), ("info,tokio_postgres=info", true)] {
+        let mut command = house.command(&["run"]);
+        command.env("RUST_LOG", said);
+        let daemon = House::start_as(command);
+        post_all(&daemon.url(), [numbered(0)]).await;
+        // The notice comes before the failure.
+        let log = daemon.log.clone();
+        let failed = move || log.wait_for(|line| line.contains("\"sink\":\"pg\"") && line.contains("WARN"));
+        let failed = tokio::task::spawn_blocking(failed).await.unwrap();
+        assert!(failed.is_some(), "{said}: {}", daemon.log.text());
+        assert_eq!(daemon.log.text().contains("row-value-7"), is_told, "{said}: {}", daemon.log.text());
+        daemon.kill();
+    }
+}
+
+#[test]
+fn a_rust_log_that_cannot_be_followed_is_told_and_the_default_is_in_force() {
+    let house = House::new(ARCHIVE);
+    for said in ["inof", "info,hookrelay=loud"] {
+        let mut command = house.command(&["run"]);
+        command.env("RUST_LOG", said);
+        let daemon = House::start_as(command);
+        assert!(daemon.log.wait_for(|line| line.contains("RUST_LOG is not followed")).is_some(), "{said}");
+        assert_eq!(daemon.terminate(), 0);
+    }
 }
