@@ -250,6 +250,11 @@ fn scheme(config: &SourceConfig) -> Result<Scheme, Fault> {
         let message = "tolerance needs a time, expected the key `time` to say where it is";
         return Err(Fault::at_key("tolerance", message));
     }
+    if tolerance.is_some() && !signed.contains(&Piece::Time) {
+        let message = "tolerance has no use: the time is not signed, so an old webhook could be sent with a new one";
+        let help = "signed = \"{time}.{body}\", as the provider puts them together; without it leave tolerance out";
+        return Err(Fault::at_key("tolerance", message).help(help));
+    }
     let algorithm = config.algorithm.unwrap_or_default();
     Ok(Scheme { algorithm, encoding: config.encoding.unwrap_or_default(), form, signed, tolerance })
 }
@@ -273,8 +278,14 @@ fn pieces(text: &str) -> Result<Vec<Piece>, String> {
     if !rest.is_empty() {
         pieces.push(Piece::Text(rest.into()));
     }
-    if pieces.iter().filter(|piece| **piece == Piece::Body).count() == 1 {
-        return Ok(pieces);
+    if pieces.iter().filter(|piece| **piece == Piece::Body).count() != 1 {
+        return Err(format!("signed `{text}` must hold {{body}} once: what is not signed could be anybody's"));
     }
-    Err(format!("signed `{text}` must hold {{body}} once: what is not signed could be anybody's"))
+    // A time in front of the body has an end of its own.
+    let parted =
+        |pair: &[Piece]| matches!(pair, [Piece::Text(_), _] | [_, Piece::Text(_)] | [Piece::Time, Piece::Body]);
+    if !pieces.windows(2).all(parted) {
+        return Err(format!("signed `{text}` has nothing between two of its parts: they could be cut elsewhere"));
+    }
+    Ok(pieces)
 }

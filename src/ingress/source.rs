@@ -91,16 +91,24 @@ impl Source {
     }
 
     /// What a request is known by: the provider's id of the message within its type, where there is one and repeats
-    /// are recognised; else the signature's digest; else, where nothing is signed, the body's.
+    /// are recognised, together with the body's digest where the signature does not cover the id (else anybody who has
+    /// seen one could send another body under it, or take it from the next event); else the signature's digest; else,
+    /// where nothing is signed, the body's.
     pub fn identity(&self, verified: Option<Verified>, headers: &HeaderMap, body: &[u8]) -> Option<Verified> {
         if !self.dedupes() {
             return verified;
         }
-        let id = if self.id.is_empty() { None } else { first(&self.id, headers, body) };
-        let digest = match (id, verified) {
-            (Some(id), _) => {
+        let found = self.id.iter().find_map(|place| Some((place, first(std::slice::from_ref(place), headers, body)?)));
+        let digest = match (found, verified) {
+            (Some((place, id)), _) => {
                 let kind = self.reading.envelope(headers, body).kind;
-                Sha256::new().chain_update(&*kind).chain_update([0]).chain_update(&*id).finalize()
+                let known = Sha256::new().chain_update(&*kind).chain_update([0]).chain_update(&*id);
+                let is_covered = matches!(place, Find::Body(_)) || self.proof.signed_id().contains(place);
+                let known = match verified {
+                    Some(_) if !is_covered => known.chain_update([0]).chain_update(Sha256::digest(body)),
+                    _ => known,
+                };
+                known.finalize()
             }
             (None, Some(verified)) => return Some(verified),
             (None, None) => Sha256::digest(body),

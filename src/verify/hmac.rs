@@ -188,6 +188,9 @@ impl Hmac {
         {
             return Err(Refusal::Missing);
         }
+        if !self.scheme.is_cut_once(beside) {
+            return Err(Refusal::Malformed);
+        }
         let current = self.current.digest(&self.scheme.signed, beside, body);
         let previous = self.previous.as_ref().map(|key| key.digest(&self.scheme.signed, beside, body));
         let (mut is_current, mut is_previous) = (Choice::from(0), Choice::from(0));
@@ -295,6 +298,32 @@ impl Scheme {
         self.signed.contains(piece)
     }
 
+    /// Whether what is signed comes apart in one way only. Else time, id and body could be cut elsewhere than the sender
+    /// put them together, and the signature would hold: so a field before the body must not hold the text that ends it, nor
+    /// one behind the body the text that begins it.
+    fn is_cut_once(&self, beside: Beside<'_>) -> bool {
+        let body = self.signed.iter().position(|piece| *piece == Piece::Body).unwrap_or(self.signed.len());
+        let text = |at: Option<usize>| match at.and_then(|at| self.signed.get(at)) {
+            Some(Piece::Text(text)) => text.as_bytes(),
+            _ => &[],
+        };
+        self.signed.iter().enumerate().all(|(at, piece)| {
+            let field = match piece {
+                Piece::Text(_) | Piece::Body => return true,
+                Piece::Time => beside.time.unwrap_or_default(),
+                Piece::Id => beside.id.unwrap_or_default(),
+            };
+            if at < body {
+                let (end, is_last) = (text(Some(at + 1)), at + 1 == self.signed.len());
+                is_last || *piece == Piece::Time && ends_itself(field, end) || ends_first(field, end)
+            } else {
+                let begin: Vec<u8> = text(at.checked_sub(1)).iter().rev().copied().collect();
+                let field: Vec<u8> = field.iter().rev().copied().collect();
+                ends_first(&field, &begin)
+            }
+        })
+    }
+
     /// A digest of exactly the right length.
     fn decode(&self, text: &[u8]) -> Option<Tag> {
         let (mut tag, bytes) = ([0; 64], self.algorithm.bytes());
@@ -317,15 +346,51 @@ impl Scheme {
     }
 }
 
+/// Whether `end` is not in the field, nor begins in it, before it comes behind it.
+fn ends_first(field: &[u8], end: &[u8]) -> bool {
+    let whole = [field, end].concat();
+    !end.is_empty() && whole.windows(end.len()).position(|part| part == end) == Some(field.len())
+}
+
+/// Whether a time ends where its own form does, whatever follows: digits before what is none, or RFC 3339.
+fn ends_itself(time: &[u8], next: &[u8]) -> bool {
+    is_digits(time) && !next.first().is_some_and(u8::is_ascii_digit) || is_rfc3339(time)
+}
+
+fn is_digits(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(u8::is_ascii_digit)
+}
+
+/// `2026-01-31T12:00:00Z`, with a fraction or an offset perhaps, and nothing else that some call a time.
+fn is_rfc3339(text: &[u8]) -> bool {
+    let fits = |text: &[u8], shape: &[u8]| {
+        text.len() == shape.len()
+            && text
+                .iter()
+                .zip(shape)
+                .all(|(byte, want)| if *want == b'0' { byte.is_ascii_digit() } else { byte == want })
+    };
+    let Some((start, rest)) = text.split_at_checked(19) else { return false };
+    let rest = match rest.split_first() {
+        Some((b'.', fraction)) => {
+            let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            fraction.get(digits..).filter(|_| digits > 0).unwrap_or_default()
+        }
+        _ => rest,
+    };
+    fits(start, b"0000-00-00T00:00:00") && (rest == b"Z" || fits(rest, b"+00:00") || fits(rest, b"-00:00"))
+}
+
 /// Unix seconds, milliseconds or microseconds (told apart by their size), or RFC 3339; as Unix seconds.
 fn seconds(text: &[u8]) -> Option<i64> {
-    let text = std::str::from_utf8(text.trim_ascii()).ok()?;
-    match text.parse::<i64>() {
-        Ok(n @ 0..100_000_000_000) => Some(n),
-        Ok(n @ 100_000_000_000..100_000_000_000_000) => Some(n / 1000),
-        Ok(n @ 100_000_000_000_000..) => Some(n / 1_000_000),
-        Ok(_) => None,
-        Err(_) => text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second),
+    let words = std::str::from_utf8(text).ok()?;
+    if is_rfc3339(text) {
+        return words.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second);
+    }
+    match words.parse::<i64>().ok().filter(|_| is_digits(text))? {
+        n @ ..100_000_000_000 => Some(n),
+        n @ 100_000_000_000..100_000_000_000_000 => Some(n / 1000),
+        n => Some(n / 1_000_000),
     }
 }
 

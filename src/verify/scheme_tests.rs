@@ -105,6 +105,47 @@ fn the_time_counts_in_either_direction_in_any_of_its_forms_and_only_once_the_res
     assert_eq!(got, Err(Refusal::Wrong), "a stale signature of another's is wrong first");
 }
 
+/// How many ways there are to cut a signed text at two separators so that it is believed.
+fn cuts(hmac: &Hmac, text: &str, separator: &str, signed_as: &str, now: i64) -> usize {
+    let at: Vec<usize> = text.match_indices(separator).map(|(at, _)| at).collect();
+    let pairs = at.iter().flat_map(|a| at.iter().filter(move |b| **b >= a + separator.len()).map(move |b| (*a, *b)));
+    let believed = pairs.filter(|(a, b)| {
+        let (id, time, body) = (&text[..*a], &text[a + separator.len()..*b], &text[b + separator.len()..]);
+        hmac.verify_at([signed_as.as_bytes()], beside(time, id), body.as_bytes(), now).is_ok()
+    });
+    believed.count()
+}
+
+#[test]
+fn what_was_signed_cannot_be_cut_elsewhere() {
+    let [_, slack, stripe, standard] = schemes().map(with);
+    // Of 27 hours ago; its body holds a time of now.
+    let (then, now) = ("1699902800", 1_700_000_000);
+    let body = "{\"a\":1}.1700000000.{\"forged\":true}";
+    let value = standard.sign_with(beside(then, "msg_1"), body.as_bytes());
+    let forged = beside("1700000000", "msg_1.1699902800.{\"a\":1}");
+    let got = standard.verify_at([value.as_bytes()], forged, b"{\"forged\":true}", now);
+    assert_eq!(got.map(drop), Err(Refusal::Malformed));
+    assert_eq!(cuts(&standard, &format!("msg_1.{then}.{body}"), ".", &value, now), 0, "the one cut there is, is stale");
+    assert_eq!(cuts(&standard, &format!("msg_1.{then}.{body}"), ".", &value, 1_699_902_800), 1);
+
+    let off = |scheme: usize| with(Scheme { tolerance: None, ..schemes()[scheme].clone() });
+    let value = slack.sign_with(beside("1700000000", ""), b"{\"a\":1}");
+    let got = off(1).verify_at([value.as_bytes()], beside("1700000000:{\"a\"", ""), b"1}", now);
+    assert_eq!(got.map(drop), Err(Refusal::Malformed), "a time that holds what ends it");
+    let value = stripe.sign_with(beside("1700000000", ""), b"1.5").replace("t=1700000000,", "t=1700000000.1,");
+    let got = off(2).verify_at([value.as_bytes()], Beside::default(), b"5", now);
+    assert_eq!(got.map(drop), Err(Refusal::Malformed));
+    // RFC 3339 holds colons, and ends itself.
+    let time = "2023-11-14T22:13:20.5+00:00";
+    let value = slack.sign_with(beside(time, ""), BODY);
+    assert!(slack.verify_at([value.as_bytes()], beside(time, ""), BODY, now).is_ok());
+    for time in ["+1700000000", " 1700000000", "1700000000 ", "2023-11-14 22:13:20Z", "2023-11-14T22:13:20+0000"] {
+        let value = slack.sign_with(beside(time, ""), BODY);
+        assert_eq!(slack.verify_at([value.as_bytes()], beside(time, ""), BODY, now).map(drop), Err(Refusal::Malformed));
+    }
+}
+
 #[test]
 fn a_secret_of_standard_webhooks_is_whsec_and_base64_of_any_length() {
     use standard_webhooks::{KeyError, key};
@@ -152,6 +193,19 @@ proptest! {
             }
         }
         prop_assert!(Token::new("", b"a token", None).unwrap().verify([&value[..]]).is_err());
+    }
+
+    #[test]
+    fn there_is_one_cut_at_most(text in "[a.:1]{0,6}[.:]{1,2}[1.:]{1,6}[.:]{1,2}[a.:1]{0,6}", separator in "[.:]{1,2}") {
+        let text = format!("x{text}");
+        let signed = vec![Piece::Id, Piece::Text(separator.clone()), Piece::Time, Piece::Text(separator.clone()), Piece::Body];
+        for tolerance in [None, Some(Duration::from_secs(u64::MAX))] {
+            let whole = Scheme { signed: vec![Piece::Body], ..Scheme::default() };
+            let value = with(whole).sign(text.as_bytes());
+            let hmac = with(Scheme { signed: signed.clone(), tolerance, ..Scheme::default() });
+            let n = cuts(&hmac, &text, &separator, &value, 0);
+            prop_assert!(n <= 1, "{n} cuts of {text:?} at {separator:?}");
+        }
     }
 
     #[test]

@@ -99,6 +99,60 @@ async fn a_retry_signed_anew_is_known_across_a_kill() {
     assert_eq!(first["id"], again["id"]);
 }
 
+/// Posts, and gives status and answer.
+async fn posted(address: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, serde_json::Value) {
+    let mut request = reqwest::Client::new().post(format!("http://{address}{path}")).body(body.to_owned());
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let answer = request.send().await.unwrap();
+    (answer.status().as_u16(), serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_standard_webhook_cannot_be_cut_anew_to_pass_as_fresh() {
+    let house = House::new(&tables());
+    let mut command = house.command(&["run"]);
+    command.env("TOKEN", TOKEN);
+    let daemon = House::start_as(command);
+    let address = daemon.address.to_string();
+    let hmac = hookrelay::verify::standard_webhooks::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", None, None).unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let (then, fresh) = ((now - 27 * 3600).to_string(), now.to_string());
+    let sign = |id: &str, time: &str, body: &str| {
+        let beside = hookrelay::verify::hmac::Beside { id: Some(id.as_bytes()), time: Some(time.as_bytes()) };
+        hmac.sign_with(beside, body.as_bytes())
+    };
+    let signature = sign("msg_1", &then, &format!("x.{now}.{{\"type\":\"forged\"}}"));
+    let id = format!("msg_1.{then}.x");
+    let headers = [("webhook-id", &*id), ("webhook-timestamp", &fresh), ("webhook-signature", &signature)];
+    let (status, answer) = posted(&address, "/webhooks/standard_webhooks", &headers, "{\"type\":\"forged\"}").await;
+    assert_eq!(status, 401, "{answer}");
+    let signature = sign("msg_1", &fresh, "{}");
+    let headers = [("webhook-id", "msg_1"), ("webhook-timestamp", &*fresh), ("webhook-signature", &signature)];
+    assert_eq!(posted(&address, "/webhooks/standard_webhooks", &headers, "{}").await.0, 200);
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_body_under_a_delivery_id_of_github_is_another_event() {
+    let house = House::new(
+        &tables().replace("path = \"/webhooks/github\"\n", "path = \"/webhooks/github\"\ndedupe = \"10m\"\n"),
+    );
+    let mut command = house.command(&["run"]);
+    command.env("TOKEN", TOKEN);
+    let daemon = House::start_as(command);
+    let address = daemon.address.to_string();
+    let hmac = hookrelay::verify::Hmac::new(TOKEN.as_bytes(), None).unwrap();
+    for (id, body, is_repeat) in [("1", "{\"n\":1}", false), ("1", "{\"n\":2}", false), ("1", "{\"n\":1}", true)] {
+        let signature = hmac.sign(body.as_bytes());
+        let headers = [("x-hub-signature-256", &*signature), ("x-github-delivery", id), ("x-github-event", "push")];
+        let (status, answer) = posted(&address, "/webhooks/github", &headers, body).await;
+        assert_eq!((status, answer["duplicate"] == true), (200, is_repeat), "{body}: {answer}");
+    }
+    assert_eq!(daemon.terminate(), 0);
+}
+
 #[test]
 fn a_test_of_the_rules_brings_the_header_its_type_comes_in() {
     let house = House::new(&format!(

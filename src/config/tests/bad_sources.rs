@@ -110,6 +110,18 @@ pub(super) const BAD: &[Bad] = &[
         &["7:13: error: [sources.b] tolerance needs a time, expected the key `time`"],
     ),
     Bad(
+        "[sources.b]\nkind = \"hmac\"\npath = \"/b\"\nsecret = \"s\"\nheader = \"x\"\ntolerance = \"5m\"\ntime = { header = \"x-time\" }\n",
+        &["7:13: error: [sources.b] tolerance has no use: the time is not signed", "signed = \"{time}.{body}\""],
+    ),
+    Bad(
+        "[sources.b]\nkind = \"hmac\"\npath = \"/b\"\nsecret = \"s\"\nheader = \"x\"\ntolerance = \"5m\"\npairs = { signature = \"v1\", time = \"t\" }\n",
+        &["7:13: error: [sources.b] tolerance has no use: the time is not signed"],
+    ),
+    Bad(
+        "[sources.b]\nkind = \"hmac\"\npath = \"/b\"\nsecret = \"s\"\nheader = \"x\"\nsigned = \"{id}{body}\"\nid = { header = \"x-id\" }\n",
+        &["7:10: error: [sources.b] signed `{id}{body}` has nothing between two of its parts"],
+    ),
+    Bad(
         "[sources.b]\nkind = \"hmac\"\npath = \"/b\"\nsecret = \"s\"\nheader = \"x\"\ntime = { value = \"1\" }\n",
         &["7:8: error: [sources.b] time cannot be a `value`"],
     ),

@@ -160,6 +160,30 @@ async fn a_retry_signed_anew_is_known_by_its_id_within_its_type() {
 }
 
 #[tokio::test]
+async fn an_id_that_is_not_signed_makes_a_repeat_only_of_the_same_body() {
+    let hmac = "kind = \"hmac\"\npath = \"/\"\nsecret = \"s\"\nheader = \"x-sig\"\nid = { header = \"x-id\" }\n\
+                time = { header = \"x-time\" }\nsigned = \"{time}.{body}\"\ntolerance = \"1m\"\n";
+    for (text, header) in [
+        (tables()["github"].as_str(), "x-github-delivery"),
+        (&tables()["shopify"], "x-shopify-event-id"),
+        (hmac, "x-id"),
+    ] {
+        let (front, signer) = serving(&format!("{text}dedupe = \"10m\"\n"), Does::Flush).await;
+        for (id, body, later, is_repeat) in [
+            ("1", "{\"n\":1}", 0, false),
+            ("1", "{\"n\":1}", 7, true),
+            ("1", "{\"n\":2}", 7, false),
+            ("2", "{\"n\":1}", 7, false),
+            ("1", "{\"n\":2}", 0, true),
+        ] {
+            let reply = front.ask(dressed(&signer, &[(header, id)], "push", "", later, body.as_bytes())).await;
+            assert_eq!((reply.status, reply.json()["duplicate"] == true), (200, is_repeat), "{header} {id} {body}");
+        }
+        assert_eq!(front.journal.events().len(), 3);
+    }
+}
+
+#[tokio::test]
 async fn a_standard_webhook_sent_again_is_known_by_its_id_though_it_is_signed_anew() {
     let text = format!("{}dedupe = \"10m\"\n", tables()["standard_webhooks"]);
     let (front, signer) = serving(&text, Does::Flush).await;
