@@ -49,7 +49,9 @@ impl AdminKeys {
             Some(Err(address)) => {
                 let port = address.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then_some(port));
                 if port.is_none_or(|port| port.parse::<u16>().is_err()) {
-                    let message = format!("`listen` is `{address}`, expected unix:PATH or HOST:PORT");
+                    // Somebody may have written user and password there.
+                    let shown = if address.contains('@') { "***" } else { address };
+                    let message = format!("`listen` is `{shown}`, expected unix:PATH or HOST:PORT");
                     faults.push(Fault::at_key("listen", message));
                 } else if self.token.as_ref().is_none_or(Secret::is_empty) {
                     let help = "add token = \"${HOOKRELAY_ADMIN_TOKEN}\", or listen on unix:PATH";
@@ -113,6 +115,8 @@ mod tests {
         for bad in ["nowhere", ":4001", "host:port"] {
             assert_eq!(faults(Some(bad), Some("t")), 1, "{bad}");
         }
+        let shown = format!("{:?}", keys(Some("me:hunter2@host:x"), Some("t")).check());
+        assert!(shown.contains("expected unix:PATH") && !shown.contains("hunter2"), "{shown}");
     }
 
     #[test]

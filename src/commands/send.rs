@@ -226,9 +226,10 @@ fn url(config: &Config, source: &Source, asked: Option<&str>) -> Result<Url, Fai
             format!("http://{host}:{port}")
         }
     };
-    let mut url = Url::parse(&text).map_err(|error| Failure::Usage(format!("--url `{text}`: {error}")))?;
+    let shown = if text.contains('@') { "…: percent-encode `@`, `:` and `/` before its host" } else { &text };
+    let mut url = Url::parse(&text).map_err(|error| Failure::Usage(format!("--url {shown}: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(Failure::Usage(format!("--url `{text}`: expected http:// or https://")));
+        return Err(Failure::Usage(format!("--url {shown}: expected http:// or https://")));
     }
     if matches!(url.path(), "" | "/") {
         url.set_path(&source.config.path);

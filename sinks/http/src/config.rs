@@ -272,8 +272,12 @@ fn read_url(url: &Secret) -> Result<(Template, Url), Fault> {
     if authority.is_empty() {
         return Err(fault("has no host"));
     }
-    if authority.contains('@') {
-        return Err(fault("holds a user or password").help("use `basic = { user = \"…\", password = \"${…}\" }`"));
+    // A password that holds `/` ends the authority where a port should be.
+    let port = authority.rsplit_once(':').map_or("", |(_, port)| port);
+    let is_cut = rest.contains('@') && !authority.ends_with(']') && !port.chars().all(|c| c.is_ascii_digit());
+    if authority.contains('@') || is_cut {
+        let what = "holds a user or password (as a part of anything else, percent-encode `@`, `:` and `/`)";
+        return Err(fault(what).help("use `basic = { user = \"…\", password = \"${…}\" }`"));
     }
     if authority.contains(['{', '}']) {
         return Err(fault("has a template in its host or port").help("templates go into the path and the query only"));

@@ -120,10 +120,17 @@ impl fmt::Debug for KafkaConfig {
 fn plan(written: Written) -> Result<Plan, Vec<Fault>> {
     let mut faults = Vec::new();
     let brokers: Vec<&str> = written.brokers.iter().flat_map(|text| text.split(',')).map(str::trim).collect();
-    faults.extend(brokers.iter().filter(|broker| !is_address(broker)).map(|broker| {
-        Fault::at_key("brokers", format!("`{broker}` is no address, expected host:port"))
-            .help("brokers = [\"kafka-1.example:9092\", \"kafka-2.example:9092\"]")
-    }));
+    if brokers.iter().any(|broker| broker.contains('@')) {
+        let what =
+            "`brokers` holds a user or password, which no percent-encode makes part of an address: expected host:port";
+        let help = "properties = { \"sasl.username\" = \"…\", \"sasl.password\" = \"${…}\" }, and sasl.mechanism";
+        faults.push(Fault::at_key("brokers", what).help(help));
+    } else {
+        faults.extend(brokers.iter().filter(|broker| !is_address(broker)).map(|broker| {
+            Fault::at_key("brokers", format!("`{broker}` is no address, expected host:port"))
+                .help("brokers = [\"kafka-1.example:9092\", \"kafka-2.example:9092\"]")
+        }));
+    }
     if brokers.is_empty() {
         faults.push(Fault::at_key("brokers", "`brokers` is empty, expected host:port of at least one broker"));
     }

@@ -18,6 +18,48 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How long sent bytes may stay unacknowledged, where the URL has no `tcp_user_timeout`.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
+/// What is wrong where user or password hold what ends them. Shows nothing of either.
+const BARE_SIGNS: &str = "`@`, `:` or `/` in the user or password: percent-encode them there (%40, %3A, %2F)";
+/// Parameters that may stand in a connection URL, of tokio-postgres and of libpq; those of other names are not shown.
+const PARAMETERS: &[&str] = &[
+    "user",
+    "password",
+    "dbname",
+    "options",
+    "application_name",
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "sslcrl",
+    "sslpassword",
+    "sslnegotiation",
+    "host",
+    "hostaddr",
+    "port",
+    "connect_timeout",
+    "tcp_user_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "keepalives_retries",
+    "target_session_attrs",
+    "channel_binding",
+    "load_balance_hosts",
+    "client_encoding",
+    "fallback_application_name",
+    "gssencmode",
+    "krbsrvname",
+    "passfile",
+    "requiressl",
+    "service",
+    "require_auth",
+    "requirepeer",
+    "replication",
+    "sslcompression",
+];
+
 /// How far a server's certificate is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
@@ -49,6 +91,9 @@ impl Url {
         if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
             return Err("expected a URL that begins with postgres://".to_owned());
         }
+        if has_bare_signs(url) {
+            return Err(BARE_SIGNS.to_owned());
+        }
         let (sslmode, roots, rest) = take_ours(url)?;
         let (mode, trust) = match sslmode.as_deref() {
             Some("disable") => (SslMode::Disable, Trust::Any),
@@ -59,10 +104,7 @@ impl Url {
             Some(_) => return Err("sslmode: expected disable, prefer, require, verify-ca or verify-full".to_owned()),
         };
         let read: Result<Config, tokio_postgres::Error> = rest.parse();
-        let mut config = read.map_err(|error| {
-            let why = std::error::Error::source(&error).map(ToString::to_string);
-            format!("not a connection URL: {}", why.as_deref().unwrap_or("it cannot be read"))
-        })?;
+        let mut config = read.map_err(|error| fault(&error, &rest))?;
         if config.get_hosts().is_empty() {
             return Err("the URL names no host".to_owned());
         }
@@ -104,6 +146,34 @@ fn complete(config: &mut Config) {
     // Of several hosts the one that can be written to; a single one that cannot says so when it is connected to.
     if config.get_target_session_attrs() == TargetSessionAttrs::Any {
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    }
+}
+
+/// Whether user or password hold one of the signs that end them. The database's name counts along: it cannot be told from a
+/// password with a slash.
+fn has_bare_signs(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    // A password may hold a question mark; the query cannot begin before the user-info has ended.
+    let after_user = rest.find('@').unwrap_or_default();
+    let end = rest.get(after_user..).and_then(|tail| tail.find('?')).map_or(rest.len(), |at| at + after_user);
+    let Some((info, _)) = rest.get(..end).and_then(|base| base.rsplit_once('@')) else { return false };
+    let password = info.split_once(':').map_or("", |(_, password)| password);
+    info.contains(['@', '/']) || password.contains(':')
+}
+
+/// What tokio-postgres has against the URL. Its words may hold a piece of a password that a sign of the URL cut off.
+fn fault(error: &tokio_postgres::Error, url: &str) -> String {
+    let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    let named = PARAMETERS.iter().find(|name| why.contains(&format!("`{name}`")));
+    match named {
+        Some(name) if why.starts_with("unknown") => format!("not a connection URL: `{name}` is not supported here"),
+        Some(name) => format!("not a connection URL: invalid value for option `{name}`"),
+        None if url.contains('?') => {
+            "not a connection URL: there is something in its query that is no parameter; where that belongs to the \
+             password, percent-encode `?`, `@`, `:` and `/` in it"
+                .to_owned()
+        }
+        None => "not a connection URL: it cannot be read".to_owned(),
     }
 }
 
@@ -166,6 +236,28 @@ mod tests {
         assert!(error("postgres://h/d").contains("no user"));
         assert!(error("postgres://u@h/d?sslcert=x").contains("sslcert"), "{}", error("postgres://u@h/d?sslcert=x"));
         assert!(error("postgres://u@h:port/d").contains("port"));
+    }
+
+    #[test]
+    fn signs_in_a_password_are_a_fault_that_shows_none_of_it() {
+        for (url, of_password) in [
+            ("postgres://u:hun@xqx@h/d", &["hun", "xqx"][..]),
+            ("postgres://u:hun/xqx@h/d", &["hun", "xqx"]),
+            ("postgres://u:hun:xqx@h/d", &["hun", "xqx"]),
+            ("postgres://u:hun@xqx:9/x@h:5432/d?sslmode=require", &["hun", "xqx"]),
+            ("postgres://u:p@hun?xqx=1@h/d", &["hun", "xqx"]),
+            ("postgres://u:p@hun?xqx@h/d", &["hun", "xqx"]),
+            ("postgres://hun@xqx@h/d", &["hun", "xqx"]),
+        ] {
+            let text = error(url);
+            assert!(text.contains("percent-encode"), "{url}: {text}");
+            assert!(!of_password.iter().any(|part| text.contains(part)), "{url}: {text}");
+        }
+        for good in
+            ["postgres://u:hun%40xqx%2F%3A@h/d", "postgres://u:a?b@h/d", "postgres://u@h/d?application_name=a@b:c/d"]
+        {
+            assert!(Url::read(good).is_ok(), "{good}");
+        }
     }
 
     #[test]

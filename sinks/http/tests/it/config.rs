@@ -42,6 +42,8 @@ fn a_url_must_say_where_to_go_and_only_there() {
         ("https://crm.example:{hour}/", "has a template in its host or port"),
         ("https://me:pw@crm.example/", "use `basic = {"),
         ("https://{source}@crm.example/", "use `basic = {"),
+        ("https://me:hunter/2@crm.example/", "percent-encode"),
+        ("https://me:hunter@2@crm.example/", "percent-encode"),
         ("https://crm.example:99999/", "invalid port number"),
         ("https://[::1/", "is not a URL"),
         ("https://crm.example\\\\{type}/", "a backslash"),

@@ -36,6 +36,9 @@ fn unknown_keys_and_wrong_types_are_faults() {
     assert!(faults(&format!("{GOOD}brokrs = 1")).iter().any(|f| f.message.contains("brokrs")));
     assert!(faults("brokers = 3\ntopic = \"t\"").iter().any(|f| f.message.contains("a string or a list")));
     assert!(faults(&format!("{GOOD}properties = {{ a = [1] }}")).iter().any(|f| f.message.contains("a string")));
+    let with_user = faults("brokers = \"me:hunt,er@k:9092\"\ntopic = \"t\"");
+    assert!(with_user.iter().any(|f| f.message.contains("user or password")), "{with_user:?}");
+    assert!(!format!("{with_user:?}").contains("hunt"), "{with_user:?}");
     assert!(faults("brokers = []\ntopic = \"t\"").iter().any(|f| f.message.contains("at least one broker")));
     assert!(faults("brokers = \"k\"").iter().any(|f| f.message == "missing key `topic`"));
 }
