@@ -12,6 +12,7 @@ use crate::admin::AdminConfig;
 use crate::admin::client;
 use crate::admin::dead::{DeadAsk, DeadDone, DeadPage, DeadView};
 use crate::config;
+use crate::route::{printable, printable_json};
 
 /// `dead`.
 #[derive(Debug, Subcommand)]
@@ -224,12 +225,6 @@ fn change(
 }
 
 fn json(value: &impl serde::Serialize, out: &mut impl Write) -> Result<(), Failure> {
-    serde_json::to_writer(&mut *out, value).map_err(std::io::Error::from)?;
-    writeln!(out)?;
-    Ok(())
-}
-
-/// What a webhook sent must not steer a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+    let json = serde_json::to_string(value).map_err(std::io::Error::from)?;
+    Ok(writeln!(out, "{}", printable_json(&json))?)
 }

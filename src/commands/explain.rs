@@ -14,6 +14,7 @@ use sink_api::{Event, Uuid};
 use super::rules::{self, Rules, masked};
 use super::{Failure, block_on, source};
 use crate::config::{Config, Source};
+use crate::route::printable_json;
 use crate::{event, journal};
 
 /// `explain`.
@@ -77,7 +78,7 @@ pub fn run(config: &Config, args: &ExplainArgs, out: &mut dyn Write) -> Result<(
     let explanation = masked(explanation, &config.masks);
     if args.json {
         let json = serde_json::to_string(&explanation).map_err(io::Error::from)?;
-        return Ok(writeln!(out, "{json}")?);
+        return Ok(writeln!(out, "{}", printable_json(&json))?);
     }
     Ok(write!(out, "{explanation}")?)
 }

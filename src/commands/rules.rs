@@ -8,10 +8,10 @@ use http::HeaderMap;
 use sink_api::{Event, Timestamp, Uuid};
 
 use super::Failure;
-use crate::config::{Config, Masks, Source};
+use crate::config::{Config, Masks, Source, is_credential};
 use crate::ingress::place::Reading;
 use crate::route::jq::{Ask, Asker};
-use crate::route::{Destination, Explanation, explain_by};
+use crate::route::{DeliveryView, Destination, Explanation, explain_by};
 
 /// A config's rules and enabled sinks, ready to be tried on events.
 pub struct Rules<'c> {
@@ -93,14 +93,29 @@ fn reading(source: &Source) -> Result<Reading, Failure> {
     Reading::of(&filled).map_err(|_| Failure::Refused("the source has faults".into()))
 }
 
-/// A config's values may come out of a sink's templates and messages. Payloads are the event's own, or what a rule made.
+/// The explanation with the config's values shown as `${NAME}`, wherever they came to stand: in templates, messages and
+/// payloads. Of what is written out in the file, user and query of a URL are hidden, and headers that hold a credential.
 pub fn masked(mut explanation: Explanation, masks: &Masks) -> Explanation {
+    let masker = masks.masker();
     for route in &mut explanation.routes {
-        route.why = masks.mask(&route.why);
+        route.name = masker.mask(&route.name);
+        route.why = masker.mask(&route.why);
     }
     for delivery in &mut explanation.deliveries {
-        delivery.key = masks.mask(&delivery.key);
-        delivery.target = delivery.target.parts().map(|(name, value)| (name.to_owned(), masks.mask(value))).collect();
+        // It may hold a route's name.
+        delivery.id = masker.mask(&delivery.id);
+        delivery.key = masker.mask(&delivery.key);
+        let part = |(name, value): (&str, &str)| {
+            let shown = masker.mask(value);
+            let is_hidden = shown == value && is_credential(&name.to_lowercase());
+            (name.to_owned(), if is_hidden { "***".to_owned() } else { shown })
+        };
+        delivery.target = delivery.target.parts().map(part).collect();
     }
+    let payload = |delivery: DeliveryView| {
+        let payload = delivery.payload.map(|text| masker.mask(text));
+        DeliveryView { payload, ..delivery }
+    };
+    explanation.deliveries = explanation.deliveries.into_iter().map(payload).collect();
     explanation
 }

@@ -14,6 +14,7 @@ use super::rules::{Rules, event};
 use super::{Failure, block_on, count, source};
 use crate::config::{Config, MAX_FILE};
 use crate::route::cases::Case;
+use crate::route::{printable, printable_json};
 
 /// `test`.
 #[derive(Debug, Args)]
@@ -80,7 +81,7 @@ pub fn run(config: &Config, args: &TestArgs, out: &mut dyn Write) -> Result<(), 
     let failed = outcomes.iter().filter(|outcome| !outcome.ok).count();
     if args.json {
         let json = serde_json::to_string(&Outcomes { ok: failed == 0, tests: &outcomes });
-        writeln!(out, "{}", json.map_err(std::io::Error::from)?)?;
+        writeln!(out, "{}", printable_json(&json.map_err(std::io::Error::from)?))?;
     } else {
         for outcome in &outcomes {
             write!(out, "{}", told(outcome))?;
@@ -102,9 +103,9 @@ pub fn verdict(all: usize, failed: usize) -> Result<(), Failure> {
 /// A test's lines for people.
 pub fn told(outcome: &Outcome) -> String {
     let mark = if outcome.ok { "ok  " } else { "FAIL" };
-    let mut text = format!("{mark}  {}\n", outcome.name);
+    let mut text = format!("{mark}  {}\n", printable(&outcome.name));
     for line in &outcome.differences {
-        text.push_str(&format!("        {line}\n"));
+        text.push_str(&format!("        {}\n", printable(line)));
     }
     text
 }
@@ -123,7 +124,7 @@ pub fn outcomes(config: &Config, cases: &[Case], dir: &Path) -> Result<Vec<Outco
                 Err(line) => vec![line],
             };
             let differences: Vec<String> = differences.iter().map(|line| config.masks.mask(line)).collect();
-            outcomes.push(Outcome { name: case.name.clone(), ok: differences.is_empty(), differences });
+            outcomes.push(Outcome { name: config.masks.mask(&case.name), ok: differences.is_empty(), differences });
         }
         Ok(outcomes)
     })

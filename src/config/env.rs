@@ -3,7 +3,8 @@
 //! The environment of the process is read, never changed. A `$` in a `.env` value is a `$`: nothing is expanded, as
 //! with the Node servers these files come from, because an expansion would silently damage a secret.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -47,8 +48,11 @@ pub trait Env {
 
 /// The process's environment, then `.env` in the config's folder.
 pub struct RealEnv {
+    file: PathBuf,
     dot_env: HashMap<String, String>,
     problems: Vec<Problem>,
+    /// Secret files that were read.
+    files: RefCell<BTreeSet<PathBuf>>,
 }
 
 impl RealEnv {
@@ -60,7 +64,17 @@ impl RealEnv {
             Err(error) if error.kind() == io::ErrorKind::NotFound => (HashMap::new(), vec![]),
             Err(error) => (HashMap::new(), vec![problem(&file, 1, format!("cannot be read: {error}"), None)]),
         };
-        Self { dot_env, problems }
+        Self { file, dot_env, problems, files: RefCell::default() }
+    }
+
+    /// The `.env`, where it sets anything.
+    pub fn dot_env(&self) -> Option<&Path> {
+        (!self.dot_env.is_empty()).then_some(&self.file)
+    }
+
+    /// The secret files that were read.
+    pub fn secret_files(&self) -> Vec<PathBuf> {
+        self.files.borrow().iter().cloned().collect()
     }
 }
 
@@ -70,7 +84,9 @@ impl Env for RealEnv {
     }
 
     fn read_file(&self, path: &Path) -> io::Result<String> {
-        read_bounded(path)
+        let text = read_bounded(path)?;
+        self.files.borrow_mut().insert(path.to_owned());
+        Ok(text)
     }
 
     fn problems(&self) -> Vec<Problem> {

@@ -50,6 +50,14 @@ pub struct Located {
     excerpt: Option<(String, usize, usize)>,
 }
 
+impl Located {
+    /// A warning at a line and column of any file.
+    pub(super) fn warning(file: &Path, (line, column): (usize, usize), message: String, help: String) -> Self {
+        let (severity, help) = (Severity::Warning, Some(help));
+        Self { file: file.to_owned(), line, column, severity, table: None, message, help, excerpt: None }
+    }
+}
+
 impl fmt::Display for Located {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let severity = if self.severity == Severity::Error { "error" } else { "warning" };

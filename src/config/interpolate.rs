@@ -6,23 +6,10 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::credentials::{is_secret, may_be_secret};
 use super::env::Env;
 use super::faults::Report;
 use super::mask::{Leaf, Part};
-
-/// Keys whose values are secrets even where they are written out in the file.
-const SECRET_KEYS: &[&str] = &[
-    "secret",
-    "previous_secret",
-    "token",
-    "verify_token",
-    "password",
-    "bearer",
-    "basic",
-    "sign",
-    "headers",
-    "api_key",
-];
 
 /// Fills in all strings below a table.
 pub(super) struct Filler<'a, 't> {
@@ -53,20 +40,20 @@ impl Filler<'_, '_> {
             DeValue::Array(all) => all.iter_mut().for_each(|one| self.value(one, path)),
             DeValue::String(text) => {
                 let raw = text.to_string();
-                let secret = is_secret(path, &raw);
+                let (secret, sure) = (may_be_secret(path, &raw), is_secret(path, &raw));
                 if !raw.contains("${") {
                     if secret && !raw.is_empty() {
-                        let shown = "***".to_owned();
-                        self.report.masks.add(Leaf { span, shown, value: raw, parts: vec![], literal: true });
+                        let leaf = Leaf::written(span, &raw, raw.clone(), sure);
+                        self.report.masks.add(leaf);
                     }
                     return;
                 }
                 match self.string(&raw) {
                     Ok((filled, parts)) => {
-                        let literal = secret && parts.is_empty();
-                        let shown = if literal { "***".to_owned() } else { raw };
-                        if literal || !parts.is_empty() {
-                            self.report.masks.add(Leaf { span, shown, value: filled.clone(), parts, literal });
+                        if !parts.is_empty() {
+                            self.report.masks.add(Leaf::filled(span, raw, filled.clone(), parts));
+                        } else if secret {
+                            self.report.masks.add(Leaf::written(span, &raw, filled.clone(), sure));
                         }
                         *text = filled.into();
                     }
@@ -162,10 +149,4 @@ enum Value {
     Given(String),
     /// Written in the file.
     Default(String),
-}
-
-/// Whether a string written out in the file may be a secret: by its key, or as a URL that carries one.
-fn is_secret(path: &[String], text: &str) -> bool {
-    let by_key = path.iter().skip(1).any(|key| SECRET_KEYS.contains(&key.to_lowercase().as_str()));
-    by_key || (text.contains("://") && text.contains(['@', '?']))
 }

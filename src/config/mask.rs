@@ -7,6 +7,11 @@
 use std::fmt;
 use std::ops::Range;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+
+use super::credentials::url_parts;
+
 /// Shorter values are replaced only where they stand in quotes or alone: `1` is in too many innocent texts.
 const MIN_ANYWHERE: usize = 4;
 /// Pieces of a value that tell nothing.
@@ -30,8 +35,24 @@ pub(super) struct Leaf {
     /// As the daemon reads it.
     pub value: String,
     pub parts: Vec<Part>,
+    /// What of a URL is not to be shown, though it is written in the file.
+    url: Vec<Part>,
     /// A secret written out in the file, not filled in.
     pub literal: bool,
+    /// Such a one without doubt.
+    sure: bool,
+}
+
+impl Leaf {
+    /// A string that may be a secret, written as `raw`; `sure`, that it is one.
+    pub fn written(span: Range<usize>, raw: &str, value: String, sure: bool) -> Self {
+        Self { span, shown: "***".to_owned(), value, parts: vec![], url: url_parts(raw), literal: true, sure }
+    }
+
+    /// A string that was filled in.
+    pub fn filled(span: Range<usize>, raw: String, value: String, parts: Vec<Part>) -> Self {
+        Self { span, url: url_parts(&raw), shown: raw, value, parts, literal: false, sure: false }
+    }
 }
 
 /// All of them. `Debug` shows none.
@@ -51,15 +72,26 @@ impl Masks {
         self.leaves.push(leaf);
     }
 
-    /// The text with every value that was filled in shown as `${NAME}`. Values shorter than 4 characters are replaced
-    /// only where they stand in quotes or are the whole text.
+    /// The text with every value that was filled in shown as `${NAME}`, and what a URL of the file holds as user,
+    /// password or in its query as `***`. Values shorter than 4 characters are replaced only where they stand in quotes or
+    /// are the whole text.
     pub fn mask(&self, text: &str) -> String {
-        replace(text, &self.pairs(false))
+        self.masker().mask(text)
+    }
+
+    /// The same for many texts.
+    pub fn masker(&self) -> Masker<'_> {
+        Masker::new(self.pairs(false))
+    }
+
+    /// Where in the file a secret is written out, the first one; `None` where there is none.
+    pub(super) fn written_out(&self) -> Option<usize> {
+        self.leaves.iter().filter(|leaf| leaf.sure).map(|leaf| leaf.span.start).min()
     }
 
     /// A fault's text about these bytes of the file, or `None` where it gives away a piece of a value that lies there.
     pub(super) fn mask_fault(&self, span: &Range<usize>, text: &str) -> Option<String> {
-        let masked = replace(text, &self.pairs(true));
+        let masked = Masker::new(self.pairs(true)).mask(text);
         let bare = self.leaves.iter().fold(masked.clone(), |text, leaf| text.replace(&leaf.shown, " "));
         let bare = self.leaves.iter().flat_map(|l| &l.parts).fold(bare, |text, part| text.replace(&part.shown, " "));
         (!self.on(span).any(|leaf| leaf.values().any(|value| gives_away(&bare, value)))).then_some(masked)
@@ -92,12 +124,15 @@ impl Masks {
         self.leaves.iter().filter(move |leaf| leaf.span.start <= last && start < leaf.span.end)
     }
 
-    /// What to look for and what to put there, the longest first; each value also as `{:?}`, JSON and a URL write it.
-    fn pairs(&self, literals: bool) -> Vec<(String, &str)> {
+    /// What to look for and what to put there, the longest first; each value also as `{:?}`, JSON and a URL write it, as a
+    /// jq program reads it, and in base64.
+    fn pairs<'m>(&'m self, literals: bool) -> Vec<(String, &'m str)> {
         let leaves = self.leaves.iter().filter(|leaf| literals || !leaf.literal);
         let whole = leaves.clone().map(|leaf| (leaf.value.as_str(), leaf.shown.as_str()));
-        let parts = leaves.flat_map(|leaf| leaf.parts.iter().map(|part| (part.value.as_str(), part.shown.as_str())));
-        let mut pairs = Vec::new();
+        let shown = |part: &'m Part| (part.value.as_str(), part.shown.as_str());
+        let parts = leaves.flat_map(|leaf| leaf.parts.iter().map(shown));
+        let urls = self.leaves.iter().flat_map(|leaf| leaf.url.iter().map(shown));
+        let mut pairs: Vec<_> = urls.map(|(value, shown)| (value.to_owned(), shown)).collect();
         for (value, shown) in whole.chain(parts) {
             let trimmed = value.trim().trim_start_matches('\u{feff}');
             for form in [value, trimmed] {
@@ -107,6 +142,14 @@ impl Masks {
                 pairs.push((json.trim_matches('"').to_owned(), shown));
                 let url = percent_encoding::utf8_percent_encode(form, percent_encoding::NON_ALPHANUMERIC);
                 pairs.push((url.to_string(), shown));
+                // `"${NAME}"` in a program is a string of jq: what is an escape in it, is none in the payload.
+                pairs.extend(serde_json::from_str(&format!("\"{form}\"")).ok().map(|read: String| (read, shown)));
+                if form.chars().count() >= MIN_ANYWHERE {
+                    for encoded in [STANDARD.encode(form), URL_SAFE.encode(form)] {
+                        pairs.push((encoded.trim_end_matches('=').to_owned(), shown));
+                        pairs.push((encoded, shown));
+                    }
+                }
             }
         }
         pairs.retain(|(value, _)| !value.is_empty());
@@ -123,25 +166,52 @@ impl Leaf {
     }
 }
 
-/// One pass, so that a placeholder is never searched again.
-fn replace(text: &str, pairs: &[(String, &str)]) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut at = 0;
-    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
-        let before = out.chars().next_back();
-        let hit = pairs.iter().find(|(value, _)| {
+/// Masks, made ready for many texts.
+pub struct Masker<'m> {
+    /// The longest first.
+    pairs: Vec<(String, &'m str)>,
+    /// Whether a pair begins with this byte.
+    first: [bool; 256],
+}
+
+impl<'m> Masker<'m> {
+    fn new(pairs: Vec<(String, &'m str)>) -> Self {
+        let mut first = [false; 256];
+        for byte in pairs.iter().filter_map(|(value, _)| value.bytes().next()) {
+            if let Some(slot) = first.get_mut(usize::from(byte)) {
+                *slot = true;
+            }
+        }
+        Self { pairs, first }
+    }
+
+    /// As [`Masks::mask`]. One pass, so that a placeholder is never searched again.
+    pub fn mask(&self, text: &str) -> String {
+        let mut out = String::with_capacity(text.len());
+        let mut at = 0;
+        while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+            let hit = self.hit(rest, out.chars().next_back());
+            if let Some((value, shown)) = hit {
+                out.push_str(shown);
+                at += value.len();
+            } else if let Some(c) = rest.chars().next() {
+                out.push(c);
+                at += c.len_utf8();
+            }
+        }
+        out
+    }
+
+    fn hit(&self, rest: &str, before: Option<char>) -> Option<&(String, &'m str)> {
+        let byte = rest.bytes().next()?;
+        if !self.first.get(usize::from(byte)).is_some_and(|is_there| *is_there) {
+            return None;
+        }
+        self.pairs.iter().find(|(value, _)| {
             rest.strip_prefix(value.as_str())
                 .is_some_and(|after| value.chars().count() >= MIN_ANYWHERE || alone(before, after.chars().next()))
-        });
-        if let Some((value, shown)) = hit {
-            out.push_str(shown);
-            at += value.len();
-        } else if let Some(c) = rest.chars().next() {
-            out.push(c);
-            at += c.len_utf8();
-        }
+        })
     }
-    out
 }
 
 fn alone(before: Option<char>, after: Option<char>) -> bool {
@@ -178,7 +248,7 @@ mod tests {
     fn masks(shown: &str, value: &str) -> Masks {
         let parts = vec![Part { shown: shown.into(), value: value.into() }];
         let mut masks = Masks::default();
-        masks.add(Leaf { span: 10..20, shown: shown.into(), value: value.into(), parts, literal: false });
+        masks.add(Leaf::filled(10..20, shown.into(), value.into(), parts));
         masks
     }
 
@@ -189,6 +259,22 @@ mod tests {
         assert_eq!(masks.mask(&format!("{:?}", "p\"a/ss\n")), "\"${KEY}\"");
         assert_eq!(masks.mask("https://h/p%22a%2Fss"), "https://h/${KEY}");
         assert_eq!(format!("{masks:?}"), "Masks(1)");
+    }
+
+    #[test]
+    fn a_value_is_known_as_a_program_reads_it_and_in_base64() {
+        let masks = masks("${KEY}", r"pass\n\u00e9word");
+        assert_eq!(masks.mask("pass\néword"), "${KEY}");
+        assert_eq!(masks.mask(&STANDARD.encode(r"pass\n\u00e9word")), "${KEY}");
+    }
+
+    #[test]
+    fn of_a_url_in_the_file_user_and_query_are_not_shown() {
+        let mut masks = Masks::default();
+        let url = "https://u:pw@h/{type}?token=abc&t={type}";
+        masks.add(Leaf::written(0..9, url, url.to_owned(), true));
+        assert_eq!(masks.mask("https://u:pw@h/x?token=abc&t=x"), "https://***@h/x?token=***&t=x");
+        assert_eq!((masks.mask("abc token=abc"), masks.written_out()), ("abc token=abc".to_owned(), Some(0)));
     }
 
     #[test]

@@ -2,11 +2,13 @@
 //!
 //! Rooms: `load` puts the tables together, each read by the room it belongs to; `sinks` shares a sink's table between
 //! the core and its kind; `interpolate` and `env` fill in `${…}`; `faults`, `place` and `mask` say what is wrong, where,
-//! and without the secrets; `limits` are bounds; `schema` a JSON Schema of it all; `digest` tells whether
+//! and without the secrets, which `credentials` knows; `exposed` looks who may read them; `limits` are bounds; `schema` a JSON Schema of it all; `digest` tells whether
 //! a sink has changed. Pure but for [`read`] and [`RealEnv`]; opens nothing, starts nothing.
 
+mod credentials;
 mod digest;
 mod env;
+mod exposed;
 mod faults;
 mod interpolate;
 mod limits;
@@ -25,10 +27,11 @@ use std::sync::Arc;
 
 use sink_api::SinkKind;
 
+pub use credentials::is_credential;
 pub use env::{Env, Problem, RealEnv};
 pub use faults::{Faults, Located, Severity};
 pub use load::{Dirs, load, load_admin, load_dirs};
-pub use mask::Masks;
+pub use mask::{Masker, Masks};
 pub use sinks::SinkEntry;
 
 use crate::admin::AdminConfig;
@@ -88,7 +91,10 @@ pub struct Source {
 /// # Errors
 /// All faults; a file that cannot be read is one.
 pub fn read(file: &Path, kinds: &[SinkKind]) -> Result<Config, Faults> {
-    load(&text(file)?, file, &env(file), kinds)
+    let (text, env) = (text(file)?, env(file));
+    let mut config = load(&text, file, &env, kinds)?;
+    config.warnings.extend(exposed::warnings(file, &text, &env, &config.masks));
+    Ok(config)
 }
 
 /// Reads of a config file what a live verb needs: `data_dir` and `[admin]`. Whatever else is wrong with the file, or

@@ -21,6 +21,8 @@ use super::rules::{Fit, INTERNAL_SOURCE, RuleSet};
 
 /// Most of a payload shown in the text form, in bytes.
 const MAX_SHOWN: usize = 4_000;
+/// Shorter numbers are in too many payloads to be anybody's secret.
+const MIN_DIGITS: usize = 4;
 
 /// Most globs of a route of which it is said what they match.
 const MOST_GLOBS: usize = 16;
@@ -97,6 +99,65 @@ impl PayloadView {
             .and_then(|compact| RawValue::from_string(String::from_utf8(compact).ok()?).ok())
             .map_or_else(|| Self::Base64(BASE64.encode(bytes)), Self::Json)
     }
+}
+
+impl PayloadView {
+    /// The payload with each of its texts changed: strings and names in JSON, as they read, and numbers as they stand; else
+    /// the whole. A number that changes becomes a string.
+    #[must_use]
+    pub fn map(self, change: impl Fn(&str) -> String) -> Self {
+        match self {
+            Self::Json(raw) => {
+                let changed = map_json(raw.get(), &change);
+                // It is JSON still: only whole tokens were replaced.
+                if changed == raw.get() { Self::Json(raw) } else { Self::of(changed.as_bytes()) }
+            }
+            Self::Base64(text) => {
+                let plain = BASE64.decode(&text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+                match plain.map(|plain| (change(&plain), plain)) {
+                    Some((changed, plain)) if changed != plain => Self::Base64(BASE64.encode(changed)),
+                    _ => Self::Base64(text),
+                }
+            }
+        }
+    }
+}
+
+fn map_json(json: &str, change: &impl Fn(&str) -> String) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let mut out = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(first) = rest.chars().next() {
+        let is_digit = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
+        let length = match first {
+            '"' => string_length(rest),
+            '-' | '0'..='9' => rest.find(|c| !is_digit(c)).unwrap_or(rest.len()),
+            _ => first.len_utf8(),
+        };
+        let (token, after) = rest.split_at(length);
+        let text = match first {
+            // A lone surrogate is in no string of ours: such a one is taken as it is written.
+            '"' => Some(serde_json::from_str(token).unwrap_or_else(|_| token.trim_matches('"').to_owned())),
+            _ => (length >= MIN_DIGITS).then(|| token.to_owned()),
+        };
+        match text.map(|text| (change(&text), text)) {
+            Some((changed, text)) if changed != text => out.push_str(&quoted(&changed)),
+            _ => out.push_str(token),
+        }
+        rest = after;
+    }
+    out
+}
+
+/// Bytes of the JSON string that a text begins with.
+fn string_length(text: &str) -> usize {
+    let mut escaped = false;
+    let end = text.char_indices().skip(1).find(|(_, c)| {
+        let is_end = *c == '"' && !escaped;
+        escaped = *c == '\\' && !escaped;
+        is_end
+    });
+    end.map_or(text.len(), |(at, _)| at + 1)
 }
 
 /// Says what it is without showing it.
@@ -260,7 +321,7 @@ impl fmt::Display for Explanation {
         let width = self.routes.iter().map(|r| r.name.chars().count()).max().unwrap_or_default();
         for route in &self.routes {
             let mark = if route.matched { "yes" } else { "no " };
-            writeln!(f, "  {mark}  {:width$}  {}", route.name, route.why)?;
+            writeln!(f, "  {mark}  {:width$}  {}", printable(&route.name), printable(&route.why))?;
         }
         writeln!(f, "\ndeliveries")?;
         if self.deliveries.is_empty() {
@@ -268,7 +329,7 @@ impl fmt::Display for Explanation {
         }
         for delivery in &self.deliveries {
             writeln!(f, "  {}", delivery.sink)?;
-            writeln!(f, "    id      {}", delivery.id)?;
+            writeln!(f, "    id      {}", printable(&delivery.id))?;
             writeln!(f, "    key     {}", printable(&delivery.key))?;
             for (name, value) in delivery.target.parts() {
                 writeln!(f, "    {name:7} {}", printable(value))?;
@@ -280,9 +341,19 @@ impl fmt::Display for Explanation {
 }
 
 /// The text with its control characters escaped: what a webhook sent must not steer a terminal.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(escaped).collect()
+}
+
+/// JSON with the control characters escaped that JSON lets stand: DEL and those beyond ASCII.
+pub fn printable_json(json: &str) -> String {
+    if !json.contains(char::is_control) {
+        return json.to_owned();
+    }
+    // Only strings may hold such, and these are the escapes they have there.
+    let escaped = |c: char| if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    json.chars().map(escaped).collect()
 }
 
 /// A payload for people: JSON with line breaks and indentation, the rest in base64, cut where it is long.
@@ -383,8 +454,27 @@ mod tests {
     }
 
     #[test]
+    fn the_texts_of_a_payload_can_be_changed_and_it_stays_what_it_is() {
+        let change = |text: &str| text.replace("pa\"ss", "${A}").replace("4711", "${B}");
+        let json = |text: &str| match PayloadView::of(text.as_bytes()).map(change) {
+            PayloadView::Json(raw) => raw.get().to_owned(),
+            PayloadView::Base64(text) => text,
+        };
+        assert_eq!(
+            json(r#"{"a":"x pa\"ss","pa\u0022ss":[4711,1.0,"4711"]}"#),
+            r#"{"a":"x ${A}","${A}":["${B}",1.0,"${B}"]}"#
+        );
+        for same in [r#"{"a":"\ud83d\u0041","b":1.10}"#, r#""é\/""#, "[]", "[true,null,-0]"] {
+            assert_eq!(json(same), same);
+        }
+        assert_eq!(json("not json pa\"ss"), BASE64.encode("not json ${A}"));
+        assert_eq!(json(r#""\ud83d 4711""#), r#""\\ud83d ${B}""#);
+    }
+
+    #[test]
     fn the_text_form_escapes_what_would_steer_a_terminal() {
         assert_eq!(printable("a\u{1b}[2J\n☕"), "a\\u{1b}[2J\\n☕");
         assert_eq!(shown(&PayloadView::of("\"\u{9b}2J\"".as_bytes())), "\"\\u{9b}2J\"");
+        assert_eq!(printable_json("{\"a\":\"\u{9b}2J\u{7f}☕\"}"), r#"{"a":"\u009b2J\u007f☕"}"#);
     }
 }

@@ -25,7 +25,7 @@ mod unmatched;
 
 pub use config::RouteConfig;
 pub use eval::{Answers, BuiltinEval, Eval, Program};
-pub use explain::{DeliveryView, Explanation, PayloadView, explain, explain_by};
+pub use explain::{DeliveryView, Explanation, PayloadView, explain, explain_by, printable, printable_json};
 pub use jq::JqEval;
 pub use router::{Destination, Failed, Observer, Routed, Step};
 pub use rules::{INTERNAL_SOURCE, Question, RuleSet};
