@@ -41,6 +41,8 @@ pub struct RunArgs {
 /// # Errors
 /// The config's faults; what kept the daemon from starting.
 pub fn run(file: &Path, args: &RunArgs) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(DaemonError::Runtime)?;
+    let mut signals = runtime.block_on(async { Signals::listen() }).map_err(DaemonError::Runtime)?;
     // Before it is read: what changes meanwhile is seen.
     let watch = Watch::new(args.watch.then(|| file.to_owned()));
     let config = config::read(file, KINDS)?;
@@ -48,9 +50,7 @@ pub fn run(file: &Path, args: &RunArgs) -> Result<(), Failure> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(DaemonError::Runtime)?;
     let ended = runtime.block_on(async {
-        let mut signals = Signals::listen().map_err(DaemonError::Runtime)?;
         let asked = Asked { load: loader(file), watch, cursors_now: args.cursors == Some(Cursors::Now) };
         Ok(daemon::run(config, asked, &mut signals).await?)
     });

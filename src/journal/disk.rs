@@ -155,11 +155,12 @@ impl Disk for RealDisk {
     }
 }
 
-/// Whether an error says that the disk is full (or its quota used up) or failing: what may pass while one waits, unlike a
-/// missing permission.
+/// Whether an error says that the disk is full (or its quota used up) or failing, or that this process is at a limit of
+/// file sizes or open files: what may pass while one waits, unlike a missing permission.
 pub fn is_trouble(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    matches!(Errno::from_io_error(error), Some(Errno::NOSPC | Errno::DQUOT | Errno::IO))
+    let passing = [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::FBIG, Errno::MFILE, Errno::NFILE];
+    Errno::from_io_error(error).is_some_and(|errno| passing.contains(&errno))
 }
 
 fn parent(path: &Path) -> PathBuf {

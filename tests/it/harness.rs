@@ -199,9 +199,13 @@ impl Daemon {
     }
 
     /// SIGTERM, and waits for the end; the exit code.
-    pub fn terminate(mut self) -> i32 {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    pub fn terminate(self) -> i32 {
+        self.stop_by(rustix::process::Signal::TERM)
+    }
+
+    /// The same by another signal; -1 where the signal itself ended it.
+    pub fn stop_by(mut self, signal: rustix::process::Signal) -> i32 {
+        self.signal(signal);
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -214,8 +218,21 @@ impl Daemon {
 
     /// SIGHUP.
     pub fn hang_up(&self) {
+        self.signal(rustix::process::Signal::HUP);
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Sets the soft limit of the running process; none: as far as the hard one goes.
+    pub fn limit(&self, what: rustix::process::Resource, soft: Option<u64>) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        // It has inherited ours.
+        let maximum = rustix::process::getrlimit(what).maximum;
+        let current = soft.or(maximum);
+        rustix::process::prlimit(Some(pid), what, rustix::process::Rlimit { current, maximum }).unwrap();
     }
 
     pub fn pid(&self) -> u32 {

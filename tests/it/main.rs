@@ -27,6 +27,7 @@
 //! - `whose_folder`: folders that are not ours alone, links, and obstacles in the place of one sink's state
 //! - `restart`: cursors, locks, a ledger that is gone
 //! - `command_line`: what the verbs print and how they exit
+//! - `signals`: those that mean nothing, SIGQUIT, and the limit of file sizes
 //! - `harness`: starting and killing the daemon, sending, a callback server; `bodies`: what is sent
 
 #![allow(
@@ -66,6 +67,7 @@ mod secrets;
 #[path = "../soak/shim.rs"]
 mod shim;
 mod sick_sinks;
+mod signals;
 mod sources;
 mod status;
 mod strangers;
