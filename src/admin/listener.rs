@@ -12,18 +12,20 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::config::{AdminConfig, Listen, short_path};
+use super::places::{Guest, Places};
 use super::service::Service;
 use super::{Panel, service};
 
-/// Most connections at once; more wait in the kernel.
-const CONNECTIONS: usize = 32;
+/// Connections over TCP that the kernel keeps while others are heard (it may know a lower bound of its own). As many as a
+/// crowd has, or the one that matters is not even kept.
+const BACKLOG: i32 = 4096;
 /// A connection lives no longer, whatever it asks.
 const LIFETIME: Duration = Duration::from_secs(60);
-/// A request's head comes in this time.
+/// A request's head comes in this time, however slowly, and so does the next one on the same connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after the system has no descriptor or memory for one more connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -101,7 +103,11 @@ impl Drop for Listener {
 fn open(listen: &Listen) -> io::Result<Socket> {
     let socket = match listen {
         Listen::Unix(path) => Socket::Unix(open_unix(path)?),
-        Listen::Tcp(address) => Socket::Tcp(std::net::TcpListener::bind(address)?),
+        Listen::Tcp(address) => {
+            let listener = std::net::TcpListener::bind(address)?;
+            rustix::net::listen(&listener, BACKLOG)?;
+            Socket::Tcp(listener)
+        }
     };
     match &socket {
         Socket::Unix(listener) => listener.set_nonblocking(true)?,
@@ -136,26 +142,20 @@ fn open_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
 }
 
 async fn serve(socket: Socket, service: Service, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Places::new();
     let mut serving = JoinSet::new();
     let accepting = Accepting::new(socket)?;
     loop {
         let accept = async {
-            // It is never closed.
-            let permit = Arc::clone(&room).acquire_owned().await.ok();
-            (accepting.next().await, permit)
+            places.room().await;
+            accepting.next().await
         };
         tokio::select! {
-            (stream, permit) = accept => match stream {
-                Ok(stream) => {
-                    let service = service.clone();
-                    serving.spawn(async move {
-                        let _permit = permit;
-                        connection(stream, service).await;
-                    });
-                }
+            stream = accept => match stream {
+                Ok(stream) => places.seat(|guest| serving.spawn(connection(stream, guest, service.clone()))),
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             },
+            // Also those that were cut: there is a place again.
             Some(_) = serving.join_next() => {}
             _ = stopped.wait_for(|stop| *stop) => return Ok(()),
         }
@@ -186,8 +186,10 @@ impl Accepting {
     }
 }
 
-async fn connection(stream: Box<dyn Stream>, service: Service) {
-    let answer = hyper::service::service_fn(move |request| service::answer(service.clone(), request));
+async fn connection(stream: Box<dyn Stream>, guest: Guest, service: Service) {
+    let guest = Arc::new(guest);
+    let answer =
+        hyper::service::service_fn(move |request| service::answer(service.clone(), Arc::clone(&guest), request));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     // A client that goes away or speaks no HTTP is its own affair.

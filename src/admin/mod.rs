@@ -4,14 +4,16 @@
 //! It runs on a thread of its own, so that neither a slow client nor a slow answer touches the webhooks. It knows how
 //! questions come in and answers go out; what they say comes from the [`Panel`], which the daemon implements.
 //!
-//! Rooms: [`config`] the table, `listener` the socket and the thread, `service` paths and statuses, `verbs`
-//! those that carry a question, [`status`], [`dead`] and [`orders`] the shapes, [`client`] the verbs' side.
+//! Rooms: [`config`] the table, `listener` the socket and the thread, `places` who may be connected, `service` paths and
+//! statuses, `verbs` those that carry a question, [`status`], [`dead`] and [`orders`] the shapes, [`client`] the verbs'
+//! side.
 
 pub mod client;
 pub mod config;
 pub mod dead;
 mod listener;
 pub mod orders;
+mod places;
 mod service;
 pub mod status;
 #[cfg(test)]
@@ -20,6 +22,7 @@ mod verbs;
 
 pub use config::{AdminConfig, AdminKeys, Listen};
 pub use listener::{AdminError, Listener};
+pub use places::CONNECTIONS;
 pub use status::{Readiness, Status};
 pub use verbs::Refusal;
 

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::places::Guest;
 use super::status::FRONT_PRESSED;
 use super::{Panel, verbs};
 
@@ -40,18 +41,33 @@ impl Service {
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
-pub(super) async fn answer(service: Service, request: Request<Incoming>) -> Result<Answer, Infallible> {
-    let late = |_| Ok(refusal(StatusCode::SERVICE_UNAVAILABLE, "no answer in time: the disk may hang"));
-    tokio::time::timeout(ANSWER_TIMEOUT, route(&service, request)).await.map(Ok).unwrap_or_else(late)
+pub(super) async fn answer(
+    service: Service,
+    guest: Arc<Guest>,
+    request: Request<Incoming>,
+) -> Result<Answer, Infallible> {
+    let is_open = matches!(request.uri().path(), "/healthz" | "/readyz");
+    let shown = request.headers().get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
+    let is_let_in = !is_open && service.lets_in(shown);
+    let answer = async {
+        if is_let_in {
+            guest.let_in().await;
+        } else if !is_open {
+            return refusal(StatusCode::UNAUTHORIZED, "the token of [admin] is missing or wrong");
+        }
+        route(&service, request).await
+    };
+    let late = |_| refusal(StatusCode::SERVICE_UNAVAILABLE, "no answer in time: the disk may hang");
+    let mut answer = tokio::time::timeout(ANSWER_TIMEOUT, answer).await.unwrap_or_else(late);
+    if !is_let_in {
+        // Whoever shows no token keeps no connection.
+        answer.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+    }
+    Ok(answer)
 }
 
 async fn route(service: &Service, request: Request<Incoming>) -> Answer {
     let path = request.uri().path().to_owned();
-    let is_open = matches!(path.as_str(), "/healthz" | "/readyz");
-    let shown = request.headers().get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
-    if !is_open && !service.lets_in(shown) {
-        return refusal(StatusCode::UNAUTHORIZED, "the token of [admin] is missing or wrong");
-    }
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     match path.as_str() {
         "/healthz" if reads => json(StatusCode::OK, &serde_json::json!({})),

@@ -156,6 +156,49 @@ async fn over_tcp_the_token_is_demanded() {
     listener.stop();
 }
 
+/// Sends one request on a connection and reads its answer: the head, and whether the connection is still open after it.
+fn on_a_connection(stream: &mut std::net::TcpStream, path: &str, token: Option<&str>) -> (String, bool) {
+    use std::io::{Read, Write};
+    let token = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\n{token}\r\n").unwrap();
+    let (mut text, mut buffer) = (String::new(), [0; 4096]);
+    let ended = loop {
+        let read = stream.read(&mut buffer).unwrap();
+        text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+        match text.split_once("\r\n\r\n") {
+            _ if read == 0 => break true,
+            Some((head, body)) if !head.contains("connection: close") => {
+                let length = head.split("content-length: ").nth(1).unwrap().lines().next().unwrap();
+                if body.len() == length.parse::<usize>().unwrap() {
+                    break false;
+                }
+            }
+            _ => {}
+        }
+    };
+    (text, !ended)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_who_shows_the_token_keeps_a_connection() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let config = AdminConfig { listen: Listen::Tcp(format!("127.0.0.1:{port}")), token: Some(Secret::new("right")) };
+    let listener = Listener::start(&config, Arc::new(Fixed(true))).unwrap();
+    let connect = || std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let strange = [("/healthz", None), ("/readyz", None), ("/api/status", None), ("/nothing", None)];
+    for (path, token) in strange.into_iter().chain([("/healthz", Some("right")), ("/api/status", Some("wrong"))]) {
+        let (answer, open) = on_a_connection(&mut connect(), path, token);
+        assert!(answer.starts_with("HTTP/1.1 ") && !open, "{path} {token:?}: {answer}");
+    }
+    let mut kept = connect();
+    for (path, status) in [("/api/status", " 200 "), ("/nothing", " 404 "), ("/api/status", " 200 ")] {
+        let (answer, open) = on_a_connection(&mut kept, path, Some("right"));
+        assert!(answer.contains(status) && open, "{path}: {answer}");
+    }
+    assert!(!on_a_connection(&mut kept, "/api/status", None).1, "once let in, the token is still asked for");
+    listener.stop();
+}
+
 #[tokio::test]
 async fn questions_reach_the_panel_whole_and_refusals_come_back_with_their_reason() {
     let folder = tempfile::tempdir().unwrap();

@@ -28,6 +28,7 @@
 //! - `restart`: cursors, locks, a ledger that is gone
 //! - `command_line`: what the verbs print and how they exit
 //! - `signals`: those that mean nothing, SIGQUIT, and the limit of file sizes
+//! - `admin_places`: clients without the token do not occupy the admin listener
 //! - `harness`: starting and killing the daemon, sending, a callback server; `bodies`: what is sent
 
 #![allow(
@@ -73,3 +74,4 @@ mod status;
 mod strangers;
 mod taken_away;
 mod whose_folder;
+mod admin_places;
