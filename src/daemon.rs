@@ -7,6 +7,7 @@
 
 mod books;
 mod dead;
+mod descriptors;
 mod footing;
 mod front;
 mod orders;
@@ -108,13 +109,14 @@ pub struct Asked {
 /// What kept it from starting; [`JournalError::Lost`] where it stopped without having written all that it had accepted.
 pub async fn run(config: Config, asked: Asked, signals: &mut Signals) -> Result<(), DaemonError> {
     let Asked { load, watch, cursors_now } = asked;
+    let server = descriptors::fitting(&config, descriptors::raise());
     folder::make(&config.data_dir)?;
     let lock = Lock::take(&config.data_dir)?;
     let bound = ingress::bind(&config.server)?;
     let mut store = Store::open(&config, cursors_now)?;
     let unmatched = Arc::new(Unmatched::default());
     let books = Arc::new(Books::new(&config.rules, config.sinks.iter().map(|sink| sink.name.clone()).collect()));
-    let front = front::open(&config, &store, &unmatched, &books)?;
+    let front = front::open(&config, &server, &store, &unmatched, &books)?;
     let mut sinks = Sinks::new(&config.rules);
     sinks.start_if_possible(&config, &mut store, &books).await?;
 

@@ -9,22 +9,23 @@ use super::DaemonError;
 use super::books::Books;
 use super::store::Store;
 use crate::config::Config;
-use crate::ingress::Ingress;
+use crate::ingress::{Ingress, ServerConfig};
 use crate::route::Unmatched;
 
 /// Most fingerprints dedupe is given at start.
 const MAX_KNOWN: usize = 1_000_000;
 
-/// The front, which tells `unmatched` of what no route wants.
+/// The front, which tells `unmatched` of what no route wants. `server` is the config's, as it fits the system's limits.
 pub(super) fn open(
     config: &Config,
+    server: &ServerConfig,
     store: &Store,
     unmatched: &Arc<Unmatched>,
     books: &Arc<Books>,
 ) -> Result<Arc<Ingress>, DaemonError> {
     let known = store.journal.fingerprints(dedupe_since(config), MAX_KNOWN);
     let sources = config.sources.iter().map(|s| (s.name.clone(), s.config.clone())).collect();
-    let front = Ingress::new(&config.server, sources, store.journal.clone(), known)?;
+    let front = Ingress::new(server, sources, store.journal.clone(), known)?;
     let (books, counted) = (Arc::clone(books), Arc::clone(unmatched));
     front.on_append(Box::new(move |source, kind| {
         let (owed, wanted) = books.now().appended.counter(source, kind);

@@ -74,6 +74,15 @@ secret = "${{INTERAKT_WEBHOOK_SECRET}}"
         command
     }
 
+    /// The same, started by another program: `setpriv …`, `sh -c …`.
+    pub fn command_by(&self, by: &[&str], args: &[&str]) -> Command {
+        let own = self.command(args);
+        let mut command = Command::new(by[0]);
+        command.args(&by[1..]).arg(own.get_program()).args(own.get_args());
+        command.env("INTERAKT_WEBHOOK_SECRET", SECRET).env_remove("RUST_LOG").stdin(Stdio::null());
+        command
+    }
+
     /// Starts the daemon and waits until it listens.
     pub fn start(&self) -> Daemon {
         Self::start_as(self.command(&["run"]))

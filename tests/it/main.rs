@@ -28,6 +28,7 @@
 //! - `restart`: cursors, locks, a ledger that is gone
 //! - `command_line`: what the verbs print and how they exit
 //! - `signals`: those that mean nothing, SIGQUIT, and the limit of file sizes
+//! - `descriptors`: idle connections take none that the journal, the ledger or the admin listener needs
 //! - `admin_places`: clients without the token do not occupy the admin listener
 //! - `harness`: starting and killing the daemon, sending, a callback server; `bodies`: what is sent
 
@@ -43,6 +44,7 @@
 mod bodies;
 mod command_line;
 mod dead;
+mod descriptors;
 mod disk_use;
 mod doubtful_rules;
 mod exec;

@@ -54,6 +54,12 @@ pub trait SinkConfig: Debug + Send + Sync {
         Vec::new()
     }
 
+    /// Most descriptors (files, sockets, pipes) the sink has open at once, with so many calls under way. The daemon keeps
+    /// them back from connections.
+    fn descriptors(&self, calls: usize) -> usize {
+        calls.saturating_mul(4).saturating_add(8)
+    }
+
     /// Opens what the sink needs. I/O yes, spawn no.
     ///
     /// # Errors

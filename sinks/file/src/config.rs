@@ -150,6 +150,11 @@ impl SinkConfig for FileConfig {
         vec![format!("file:{}", self.path.source())]
     }
 
+    /// Beside those written to: the lock, folders being flushed, and one file that is compressed into another.
+    fn descriptors(&self, _calls: usize) -> usize {
+        self.max_open.saturating_add(8)
+    }
+
     async fn build(&self, cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError> {
         Ok(Box::new(FileSink::open(self, cx, Env::real()).await?))
     }

@@ -95,6 +95,11 @@ impl SinkConfig for KafkaConfig {
         std::iter::once(Ok(("topic".to_owned(), topic))).chain(headers).collect()
     }
 
+    /// A connection to every broker of a large cluster, however many calls there are, and librdkafka's own pipes.
+    fn descriptors(&self, _calls: usize) -> usize {
+        128
+    }
+
     async fn build(&self, cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError> {
         let Ok(plan) = &self.plan else { return Err(BuildError::Refused("the config has faults".to_owned())) };
         Ok(Box::new(KafkaSink::open(Arc::clone(plan), cx).await?))
