@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
-use tracing::error;
+use tokio::time::Instant;
+use tracing::{error, info};
 
 use crate::event;
 use crate::journal::{Chunk, Entry};
@@ -19,6 +20,8 @@ const SLICE_BYTES: usize = 256 << 10;
 const MAX_SAID: usize = 8 << 20;
 /// Pause before a worker process is started again where none can be, and the longest one; it doubles in between.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Pause before it is said again that there are no answers.
+const SAY_AGAIN: Duration = Duration::from_secs(30);
 
 /// A sink's questions to jq, and the worker process that answers them.
 #[derive(Clone)]
@@ -74,13 +77,23 @@ impl Questions {
         asks
     }
 
-    /// Tried until there are answers: that no process can be started is no event's fault.
+    /// Tried until there are answers: that no process can be started, or that one is stopped, is no event's fault.
     async fn answers(&self, asker: &mut Asker, asks: &[Ask]) -> Vec<Said> {
         let mut pause = PAUSES.0;
+        let mut told: Option<Instant> = None;
         loop {
             match asker.ask(asks).await {
-                Ok(said) => return said,
-                Err(error) => error!(sink = %self.sink, %error, "rules cannot be evaluated; trying again"),
+                Ok(said) => {
+                    if told.is_some() {
+                        info!(sink = %self.sink, "rules can be evaluated again");
+                    }
+                    return said;
+                }
+                Err(error) if told.is_none_or(|at| at.elapsed() >= SAY_AGAIN) => {
+                    error!(sink = %self.sink, %error, "rules cannot be evaluated: the sink waits; trying again");
+                    told = Some(Instant::now());
+                }
+                Err(_) => {}
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSES.1);

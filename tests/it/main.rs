@@ -30,6 +30,7 @@
 //! - `signals`: those that mean nothing, SIGQUIT, and the limit of file sizes
 //! - `descriptors`: idle connections take none that the journal, the ledger or the admin listener needs
 //! - `admin_places`: clients without the token do not occupy the admin listener
+//! - `jq_worker`: worker processes that do not start, or are stopped
 //! - `harness`: starting and killing the daemon, sending, a callback server; `bodies`: what is sent
 
 #![allow(
@@ -56,6 +57,7 @@ mod harness;
 #[allow(dead_code)]
 mod hostile;
 mod journal;
+mod jq_worker;
 mod log;
 mod main_job;
 mod nothing_lost;

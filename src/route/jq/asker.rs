@@ -1,5 +1,9 @@
 //! The daemon's side of a worker process: starts it when it is first needed, asks about a batch of events at once, and
 //! after a death asks again one by one until it is known which event's fault it was. Only that event's rules fail.
+//!
+//! A process says that it is ready before it is asked anything: one that ends before that ends for want of threads,
+//! memory or whatever else, and for no event. One that says nothing for long does not think, as its time is bounded: it
+//! is stopped from outside, or gets no processor. It is replaced, and no event is blamed.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,6 +17,7 @@ use serde::Serialize;
 use sink_api::{Event, Reason, code};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::time::timeout;
 
 use super::frame::{self, Answer, MAX_FRAME, Request, Step};
 use super::{CPU, MEMORY, VERB, child};
@@ -20,8 +25,10 @@ use crate::route::builtin;
 use crate::route::eval::{Answers, BuiltinEval, Program};
 use crate::route::rules::{Question, RuleSet};
 
-/// Longest a worker process may be silent: far beyond its CPU time, for a machine that has none to give.
-const SILENCE: Duration = Duration::from_secs(60);
+/// Longest a worker process may be silent: far beyond its CPU time, for a machine that has none to give. Twice as long
+/// after each silence, so often at most.
+const SILENCE: Duration = Duration::from_secs(30);
+const DOUBLINGS: u32 = 4;
 
 /// What is asked about one event at one sink.
 #[derive(Clone, Debug)]
@@ -91,10 +98,19 @@ impl Answers for Said {
     }
 }
 
-/// No worker process could be started, or talked to. Not an event's fault.
+/// There is no worker process, or it does not answer. Not an event's fault.
 #[derive(Debug, thiserror::Error)]
-#[error("no worker process for jq rules: {0}")]
-pub struct AskError(#[from] io::Error);
+pub enum AskError {
+    /// None could be started, or talked to.
+    #[error("no worker process for jq rules: {0}")]
+    Unstarted(#[from] io::Error),
+    /// It ended before it was ready.
+    #[error("no worker process for jq rules: it ended before it was ready ({0})")]
+    Ended(ExitStatus),
+    /// It was stopped from outside, or got no processor.
+    #[error("the worker process for jq rules gave no answer for {} s and is replaced", .0.as_secs_f32())]
+    Silent(Duration),
+}
 
 /// One worker process, or the place for one.
 pub struct Asker {
@@ -102,6 +118,9 @@ pub struct Asker {
     texts: Vec<Arc<str>>,
     numbers: HashMap<Arc<str>, u32>,
     running: Option<Running>,
+    silence: Duration,
+    /// Silences since the last answer.
+    silences: u32,
 }
 
 struct Running {
@@ -121,13 +140,21 @@ impl Asker {
     pub fn with_executable(rules: &RuleSet, executable: &Path) -> Option<Self> {
         let texts: Vec<Arc<str>> = rules.programs().map(Program::shared).collect();
         let numbers = texts.iter().cloned().zip(0..).collect();
-        (!texts.is_empty()).then(|| Self { executable: executable.to_owned(), texts, numbers, running: None })
+        let executable = executable.to_owned();
+        let asker = Self { executable, texts, numbers, running: None, silence: SILENCE, silences: 0 };
+        (!asker.texts.is_empty()).then_some(asker)
+    }
+
+    /// The same with another bound on silence: for tests.
+    #[must_use]
+    pub fn silent_for(self, longest: Duration) -> Self {
+        Self { silence: longest, ..self }
     }
 
     /// What jq says about each event, in order.
     ///
     /// # Errors
-    /// Where no worker process can be started; nothing is known of any event then.
+    /// Where no worker process can be started, or it does not answer; nothing is known of any event then.
     pub async fn ask(&mut self, asks: &[Ask]) -> Result<Vec<Said>, AskError> {
         let mut said: Vec<Said> = Vec::with_capacity(asks.len());
         let mut alone = false;
@@ -149,9 +176,14 @@ impl Asker {
 
     /// Asks about some events; gives why the process died on the way, where it did.
     async fn share(&mut self, asks: &[Ask], said: &mut Vec<Said>) -> Result<Option<Reason>, AskError> {
+        let patience = self.silence * 2_u32.pow(self.silences.min(DOUBLINGS));
+        let silent = |_| AskError::Silent(patience);
         let mut running = match self.running.take() {
             Some(running) => running,
-            None => start(&self.executable, &self.texts).await?,
+            None => {
+                let started = timeout(patience, start(&self.executable, &self.texts)).await;
+                started.inspect_err(|_| self.silences += 1).map_err(silent)??
+            }
         };
         let requests: Vec<Request> = asks.iter().map(|ask| self.request(ask)).collect();
         let Running { input, output, .. } = &mut running;
@@ -167,7 +199,7 @@ impl Asker {
         };
         let read = async {
             for ask in asks {
-                let content = tokio::time::timeout(SILENCE, read_frame(output)).await??;
+                let content = timeout(patience, read_frame(output)).await??;
                 let answers = frame::read_response(content).ok_or(io::ErrorKind::InvalidData)?;
                 said.push(Said { answers: self.named(ask, answers), died: None });
             }
@@ -181,15 +213,20 @@ impl Asker {
         match done {
             Ok(()) => {
                 self.running = Some(running);
+                self.silences = 0;
                 Ok(None)
             }
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 let status = running.child.wait().await?;
                 Ok(Some(death(status)))
             }
-            Err(_) => {
-                // It is killed when dropped.
-                let detail = format!("the rules were stopped: no answer within {} s", SILENCE.as_secs());
+            // It is killed when dropped.
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                self.silences += 1;
+                Err(AskError::Silent(patience))
+            }
+            Err(error) => {
+                let detail = format!("the rules were stopped: their process cannot be understood: {error}");
                 Ok(Some(Reason::new(code::RULE_ERROR, detail)))
             }
         }
@@ -218,7 +255,8 @@ impl Asker {
     }
 }
 
-async fn start(executable: &Path, texts: &[Arc<str>]) -> io::Result<Running> {
+/// Starts a process and waits until it says that it is ready.
+async fn start(executable: &Path, texts: &[Arc<str>]) -> Result<Running, AskError> {
     let mut child = Command::new(executable)
         .arg(VERB)
         .env_clear()
@@ -232,14 +270,25 @@ async fn start(executable: &Path, texts: &[Arc<str>]) -> io::Result<Running> {
         .kill_on_drop(true)
         .spawn()?;
     let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-        return Err(io::ErrorKind::BrokenPipe.into());
+        return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
     };
     let mut input = BufWriter::with_capacity(1 << 16, input);
+    let mut output = BufReader::with_capacity(1 << 16, output);
     let mut first = Vec::new();
     let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
-    frame::seal(&serde_json::to_vec(&texts)?, &mut first);
-    input.write_all(&first).await?;
-    Ok(Running { child, input, output: BufReader::with_capacity(1 << 16, output) })
+    frame::seal(&serde_json::to_vec(&texts).map_err(io::Error::from)?, &mut first);
+    // Where it cannot be written, the process says why, or is dead.
+    let write = async {
+        input.write_all(&first).await?;
+        input.flush().await
+    };
+    let written = write.await;
+    match read_frame(&mut output).await {
+        Ok(ready) if ready.is_empty() => written?,
+        Ok(why) => return Err(io::Error::other(String::from_utf8_lossy(&why).into_owned()).into()),
+        Err(_) => return Err(AskError::Ended(child.wait().await?)),
+    }
+    Ok(Running { child, input, output })
 }
 
 async fn read_frame(output: &mut BufReader<ChildStdout>) -> io::Result<Bytes> {

@@ -9,14 +9,14 @@ use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jaq_json::Val;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::frame::{self, Answer, MAX_FRAME, Request};
+use super::frame::{self, Answer, MAX_FRAME, Request, Step};
 use super::program::{self, Filter};
 use super::{CPU, MAX_OUTPUT, MAX_PAYLOADS, MEMORY, value};
 
@@ -24,6 +24,8 @@ use super::{CPU, MAX_OUTPUT, MAX_PAYLOADS, MEMORY, value};
 pub const OUT_OF_TIME: i32 = 101;
 /// Exit code of a process that took too much memory.
 pub const OUT_OF_MEMORY: i32 = 102;
+/// Longest an answer is kept back to go with the next ones.
+const KEEP_BACK: Duration = Duration::from_millis(100);
 /// How often the watcher looks.
 const LOOK: Duration = Duration::from_millis(10);
 /// Longest text of a value shown by `explain`, in bytes.
@@ -32,10 +34,29 @@ const MAX_SHOWN: usize = 200;
 /// Serves until standard input ends. Never returns where a program takes more than its share.
 pub fn serve() -> io::Result<()> {
     limit();
-    let watch = Watch::start()?;
-    let runner = thread::Builder::new().name("jq".to_owned()).stack_size(program::STACK);
-    let runner = runner.spawn(move || answer_all(io::stdin().lock(), io::stdout().lock(), &watch))?;
-    runner.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))
+    let begun = Watch::start().and_then(|watch| {
+        let runner = thread::Builder::new().name("jq".to_owned()).stack_size(program::STACK);
+        runner.spawn(move || answer_all(io::stdin().lock(), io::stdout().lock(), &watch))
+    });
+    match begun {
+        Ok(runner) => runner.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked"))),
+        Err(error) => say(&mut io::stdout().lock(), format!("its threads cannot be started: {error}").as_bytes()),
+    }
+}
+
+fn say(output: &mut impl Write, content: &[u8]) -> io::Result<()> {
+    let mut sealed = Vec::with_capacity(content.len() + 4);
+    frame::seal(content, &mut sealed);
+    output.write_all(&sealed)?;
+    output.flush()
+}
+
+/// Reads and runs a program, for nothing: what that takes of memory and stack is had before any event is asked about.
+fn rehearse() {
+    let steps = vec![Step { condition: None, transform: Some(0), is_final: true }];
+    let nothing = Bytes::from_static(b"{}");
+    let request = Request { steps, show: false, time: 0, event: nothing.clone(), body: nothing };
+    drop(answer(&[Known::new(".".to_owned())], &request));
 }
 
 /// A second line behind the watcher, for one giant allocation; and no core dump, which would hold a body. Where the system
@@ -51,9 +72,16 @@ fn answer_all(input: impl Read, output: impl Write, watch: &Watch) -> io::Result
     let Some(first) = read_frame(&mut input)? else { return Ok(()) };
     let texts: Vec<String> = serde_json::from_slice(&first)?;
     let programs: Vec<Known> = texts.into_iter().map(Known::new).collect();
+    rehearse();
+    say(&mut output, b"")?;
+    let mut flushed = Instant::now();
     loop {
-        if input.buffer().is_empty() {
+        let is_idle = input.buffer().is_empty();
+        if is_idle || flushed.elapsed() >= KEEP_BACK {
             output.flush()?;
+            flushed = Instant::now();
+        }
+        if is_idle {
             watch.rest();
         }
         let Some(content) = read_frame(&mut input)? else { return Ok(()) };

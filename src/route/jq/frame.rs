@@ -1,5 +1,6 @@
 //! What the daemon and its worker process say to each other: frames of a length (u32, little-endian) and as many bytes.
-//! The first frame holds the programs; then each request is answered by one response, in order. Pure.
+//! The first frame holds the programs, and is answered by an empty one from a process that is ready, by the reason from
+//! one that cannot be; then each request is answered by one response, in order. Pure.
 //!
 //! Both ends are the same binary: the shape has no version and is kept nowhere.
 
