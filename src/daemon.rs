@@ -17,6 +17,7 @@ mod reload;
 mod replays;
 mod sinks;
 mod store;
+pub mod threads;
 mod until;
 mod watching;
 
@@ -53,6 +54,19 @@ pub enum DaemonError {
     /// No runtime, no signals.
     #[error("the system refuses: {0}")]
     Runtime(io::Error),
+    /// Not all threads can be had.
+    #[error(
+        "the system gives {had} of the {needed} threads that the daemon needs: {error}\n  help: raise the limit of \
+         processes and threads: TasksMax= or LimitNPROC= of the service, `ulimit -u`, the container's pids limit"
+    )]
+    Threads {
+        /// As many as there were.
+        had: usize,
+        /// As many as there must be.
+        needed: usize,
+        /// What the system said.
+        error: io::Error,
+    },
     /// A folder cannot be made, or is not ours alone.
     #[error(transparent)]
     Folder(#[from] FolderError),
@@ -88,7 +102,8 @@ impl DaemonError {
         match self {
             Self::Ledger(error) => error.is_disk_trouble(),
             Self::Journal(JournalError::Cursors(_)) => true,
-            Self::Runtime(_) | Self::Folder(_) | Self::Journal(_) | Self::Bind(_) | Self::Source(_) => false,
+            Self::Runtime(_) | Self::Threads { .. } | Self::Folder(_) | Self::Journal(_) => false,
+            Self::Bind(_) | Self::Source(_) => false,
         }
     }
 }

@@ -6,6 +6,7 @@
 //! | 1 | it did not work; the text says what |
 //! | 2 | the command line is not understood (clap) |
 //! | 69 | something it needs cannot be reached: the daemon, or a sink under `check --connect` (EX_UNAVAILABLE) |
+//! | 71 | the system refuses what the daemon cannot start without: threads, descriptors (EX_OSERR) |
 //! | 74 | stopped while the disk could not be written: accepted events are lost, the log names them (EX_IOERR) |
 //! | 75 | another process holds the data folder (EX_TEMPFAIL) |
 //! | 78 | the config has faults, or there is none; or a folder it names is not ours alone (EX_CONFIG) |
@@ -24,6 +25,7 @@ Exit codes:
   1   it did not work; the text on standard error says what
   2   the command line is not understood
   69  something it needs cannot be reached: the daemon, or a sink under `check --connect`
+  71  the system refuses what the daemon cannot start without: threads, descriptors
   74  stopped while the disk could not be written: accepted events are lost, the log names them
   75  another process holds the data folder
   78  the config has faults (each with FILE:LINE:COL on standard error), or there is none; or others
@@ -36,6 +38,7 @@ pub fn code(failure: &Failure) -> u8 {
         Failure::Daemon(DaemonError::Journal(JournalError::Lost(_))) => 74,
         Failure::Daemon(DaemonError::Journal(JournalError::Locked { .. })) => 75,
         Failure::Daemon(error) if error.is_not_ours() => 78,
+        Failure::Daemon(DaemonError::Threads { .. } | DaemonError::Runtime(_)) => 71,
         Failure::Output(_) | Failure::Refused(_) | Failure::Daemon(_) => 1,
         Failure::Usage(_) => 2,
         Failure::Unavailable(_) => 69,
@@ -74,7 +77,9 @@ mod tests {
             (Failure::Output(io::ErrorKind::BrokenPipe.into()), 0),
             (Failure::Output(io::ErrorKind::StorageFull.into()), 1),
             (Failure::Refused("x".into()), 1),
-            (Failure::Daemon(DaemonError::Runtime(io::ErrorKind::Other.into())), 1),
+            (Failure::Daemon(DaemonError::Folder { path: "data".into(), error: io::ErrorKind::Other.into() }), 1),
+            (Failure::Daemon(DaemonError::Runtime(io::ErrorKind::Other.into())), 71),
+            (Failure::Daemon(DaemonError::Threads { had: 1, needed: 2, error: io::ErrorKind::WouldBlock.into() }), 71),
             (Failure::Usage("x".into()), 2),
             (Failure::Unavailable("x".into()), 69),
             (Failure::Daemon(DaemonError::Journal(JournalError::Lost("2 accepted events".into()))), 74),

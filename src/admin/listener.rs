@@ -12,6 +12,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -43,6 +44,18 @@ enum Socket {
     Tcp(std::net::TcpListener),
 }
 
+/// A runtime that may be dropped on another one's threads, too, as it is where there is no thread for it: what is under
+/// way on it is cut.
+struct Own(Option<Runtime>);
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// A listener at work.
 pub struct Listener {
     stop: watch::Sender<bool>,
@@ -51,7 +64,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Opens the socket and serves on a thread of its own. The caller holds the data folder's lock.
+    /// Opens the socket and serves on a thread of its own; what an answer has to block for is done on threads of the
+    /// caller's runtime. The caller holds the data folder's lock.
     ///
     /// # Errors
     /// Where the system gives no socket, thread or runtime.
@@ -62,14 +76,15 @@ impl Listener {
         };
         let failed = |error| AdminError { at: at.clone(), error };
         let socket = open(&config.listen).map_err(failed)?;
-        let service = Service::new(panel, config.token.as_ref().map(|token| token.expose().to_owned()));
+        let service =
+            Service::new(panel, config.token.as_ref().map(|token| token.expose().to_owned()), Handle::current());
         let (stop, stopped) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let runtime = Own(Some(runtime));
         let serve = move || {
-            if let Err(error) = runtime.block_on(serve(socket, service, stopped)) {
+            if let Some(Err(error)) = runtime.0.as_ref().map(|own| own.block_on(serve(socket, service, stopped))) {
                 tracing::error!(%error, "the admin listener has ended");
             }
-            runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new().name("admin".into()).spawn(serve).map_err(failed)?;
         tracing::info!(at, "admin listener");

@@ -2,6 +2,8 @@
 //! `/readyz` are for everybody who can connect.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use tokio::runtime::Handle;
 
 use super::places::Guest;
 use super::status::FRONT_PRESSED;
@@ -24,11 +27,14 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) struct Service {
     panel: Arc<dyn Panel>,
     token: Option<[u8; 32]>,
+    /// Has threads for what blocks. The listener's own runtime has none to begin with, and tokio panics where the system
+    /// does not give it the first.
+    blocking: Handle,
 }
 
 impl Service {
-    pub fn new(panel: Arc<dyn Panel>, token: Option<String>) -> Self {
-        Self { panel, token: token.map(|token| Sha256::digest(token.as_bytes()).into()) }
+    pub fn new(panel: Arc<dyn Panel>, token: Option<String>, blocking: Handle) -> Self {
+        Self { panel, token: token.map(|token| Sha256::digest(token.as_bytes()).into()), blocking }
     }
 
     /// Digests are compared, so that the time taken says nothing of the token.
@@ -55,7 +61,12 @@ pub(super) async fn answer(
         } else if !is_open {
             return refusal(StatusCode::UNAUTHORIZED, "the token of [admin] is missing or wrong");
         }
-        route(&service, request).await
+        let mut answer = pin!(route(&service, request));
+        poll_fn(|cx| {
+            let _blocking = service.blocking.enter();
+            answer.as_mut().poll(cx)
+        })
+        .await
     };
     let late = |_| refusal(StatusCode::SERVICE_UNAVAILABLE, "no answer in time: the disk may hang");
     let mut answer = tokio::time::timeout(ANSWER_TIMEOUT, answer).await.unwrap_or_else(late);

@@ -41,7 +41,8 @@ pub struct RunArgs {
 /// # Errors
 /// The config's faults; what kept the daemon from starting.
 pub fn run(file: &Path, args: &RunArgs) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(DaemonError::Runtime)?;
+    // Want of threads is no fault of the config, which takes one to be read.
+    let runtime = daemon::threads::runtime()?;
     let mut signals = runtime.block_on(async { Signals::listen() }).map_err(DaemonError::Runtime)?;
     // Before it is read: what changes meanwhile is seen.
     let watch = Watch::new(args.watch.then(|| file.to_owned()));

@@ -89,19 +89,27 @@ secret = "${{INTERAKT_WEBHOOK_SECRET}}"
     }
 
     /// The same with a command of the test's own.
-    pub fn start_as(mut command: Command) -> Daemon {
+    pub fn start_as(command: Command) -> Daemon {
+        Self::try_start(command).unwrap_or_else(|(_, log)| panic!("the daemon did not start:\n{log}"))
+    }
+
+    /// The same where it may not start: its exit code, and its log.
+    pub fn try_start(mut command: Command) -> Result<Daemon, (Option<i32>, String)> {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         // As little as a pipe can hold, so that a test can fill it.
         let _ = rustix::pipe::fcntl_setpipe_size(&stderr, 1 << 12);
         let log = Log::follow(stderr);
-        let line = log.wait_for(|line| line.contains("\"listening\"")).unwrap_or_else(|| {
-            let _ = child.kill();
-            panic!("the daemon did not start:\n{}", log.text())
-        });
+        let Some(line) = log.wait_for(|line| line.contains("\"listening\"")) else {
+            // Where the log has ended, so does the process.
+            if !log.lines.lock().unwrap().1 {
+                let _ = child.kill();
+            }
+            return Err((child.wait().unwrap().code(), log.text()));
+        };
         let line: serde_json::Value = serde_json::from_str(&line).expect("a JSON log line");
         let address = line["address"].as_str().unwrap().parse().unwrap();
-        Daemon { child, address, log }
+        Ok(Daemon { child, address, log })
     }
 }
 

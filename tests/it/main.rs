@@ -30,6 +30,7 @@
 //! - `signals`: those that mean nothing, SIGQUIT, and the limit of file sizes
 //! - `descriptors`: idle connections take none that the journal, the ledger or the admin listener needs
 //! - `admin_places`: clients without the token do not occupy the admin listener
+//! - `threads`: where the system gives few threads or none
 //! - `jq_worker`: worker processes that do not start, or are stopped
 //! - `harness`: starting and killing the daemon, sending, a callback server; `bodies`: what is sent
 
@@ -79,3 +80,4 @@ mod strangers;
 mod taken_away;
 mod whose_folder;
 mod admin_places;
+mod threads;
