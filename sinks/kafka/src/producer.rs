@@ -4,21 +4,24 @@
 //! reached, and on a fatal error. From that moment it takes no message, what it holds is purged, and every call that waits
 //! for it hears of it. Dropping it destroys it, which blocks: that belongs on a thread that may wait.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::OwnedHeaders;
-use rdkafka::producer::{
-    BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer,
-};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig};
 use sink_api::{Reason, code};
 use tokio::sync::{mpsc, watch};
 
 use crate::verdict;
 
+/// Longest one look at what librdkafka has to tell, and so until the thread that looks ends.
+const POLL: Duration = Duration::from_millis(100);
 /// How long all brokers may be away, or refuse our credentials, before calls stop waiting for them.
 const DOWN_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a probe waits for an answer.
@@ -141,19 +144,52 @@ impl ProducerContext for Ear {
 
 /// A producer at work, or at its end.
 pub struct Producer {
-    native: ThreadedProducer<Ear>,
+    native: Arc<BaseProducer<Ear>>,
     state: watch::Sender<State>,
+    _polling: Polling,
+}
+
+/// The thread that listens to librdkafka, until this is dropped. (rdkafka's own panics where the system gives none.)
+struct Polling {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Polling {
+    fn start(native: &Arc<BaseProducer<Ear>>) -> io::Result<Self> {
+        let over = Arc::<AtomicBool>::default();
+        let (native, told) = (Arc::clone(native), Arc::clone(&over));
+        let poll = move || {
+            while !told.load(Ordering::Relaxed) {
+                native.poll(POLL);
+            }
+        };
+        let thread = std::thread::Builder::new().name("kafka-poll".into()).spawn(poll)?;
+        Ok(Self { over, thread: Some(thread) })
+    }
+}
+
+impl Drop for Polling {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A panic was reported on stderr by the thread itself.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Producer {
     /// Makes one. Connects to nothing yet.
     ///
     /// # Errors
-    /// Where librdkafka does not take the properties together.
-    pub fn open(config: &ClientConfig) -> Result<Self, KafkaError> {
+    /// Where librdkafka does not take the properties together, or the system gives no thread.
+    pub fn open(config: &ClientConfig) -> Result<Self, String> {
         let state = watch::Sender::new(State::default());
-        let native = config.create_with_context(Ear { state: state.clone() })?;
-        Ok(Self { native, state })
+        let native = config.create_with_context(Ear { state: state.clone() }).map_err(|error| text_of(&error))?;
+        let native = Arc::new(native);
+        let polling = Polling::start(&native).map_err(|error| format!("no thread to listen to librdkafka: {error}"))?;
+        Ok(Self { native, state, _polling: polling })
     }
 
     /// What is known about it, now and as it changes.
@@ -237,6 +273,17 @@ pub fn probe(config: &ClientConfig, topic: Option<&str>) -> Result<(), Reason> {
             verdict::Failure::Outcome(sink_api::Outcome::Retry { why, .. }) => Err(why),
             _ => Err(verdict::reason(error, "")),
         },
+    }
+}
+
+/// What librdkafka says about properties it does not take together. Its own text for a single one holds the value.
+fn text_of(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, _, name, _) => {
+            format!("librdkafka does not take the value of property `{name}`")
+        }
+        KafkaError::ClientCreation(text) => format!("librdkafka refuses the properties: {text}"),
+        other => other.to_string(),
     }
 }
 

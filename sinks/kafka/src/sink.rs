@@ -71,7 +71,7 @@ impl KafkaSink {
         let failed = |text: String| Reason::new(verdict::KAFKA, text);
         match renewed.await {
             Ok(Ok(line)) => Ok(line),
-            Ok(Err(error)) => Err(failed(text_of(&error))),
+            Ok(Err(text)) => Err(failed(text)),
             Err(error) => Err(failed(error.to_string())),
         }
     }
@@ -131,16 +131,5 @@ impl Sink for KafkaSink {
         // Every call has come back, so all that is under way belongs to calls that were dropped.
         let mut line = Arc::clone(&self.line).write_owned().await;
         let _ = spawn_blocking(move || drop(line.take())).await;
-    }
-}
-
-/// What librdkafka says about properties it does not take together. Its own text for a single one holds the value.
-fn text_of(error: &rdkafka::error::KafkaError) -> String {
-    match error {
-        rdkafka::error::KafkaError::ClientConfig(_, _, name, _) => {
-            format!("librdkafka does not take the value of property `{name}`")
-        }
-        rdkafka::error::KafkaError::ClientCreation(text) => format!("librdkafka refuses the properties: {text}"),
-        other => other.to_string(),
     }
 }
