@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use crate::bodies::numbered;
-use crate::harness::{ARCHIVE, House, Reader, lines_under, post_all, until};
+use crate::harness::{ARCHIVE, House, Reader, column, lines_under, post_all, until};
 
 /// And a rule that fails for every event.
 const BROKEN: &str = "[[routes]]\nname = \"broken\"\nmatch = \"*\"\nwhere = \"error(1)\"\nto = \"archive\"\n";
@@ -117,4 +117,21 @@ fn a_rust_log_that_cannot_be_followed_is_told_and_the_default_is_in_force() {
         assert!(daemon.log.wait_for(|line| line.contains("RUST_LOG is not followed")).is_some(), "{said}");
         assert_eq!(daemon.terminate(), 0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_with_many_keys_that_a_table_lacks_is_one_line() {
+    let house = House::new(
+        "[sinks.rows]\nkind = \"sqlite\"\ndatabase = \"data/rows.db\"\ntable = \"t\"\n\
+        setup = \"CREATE TABLE IF NOT EXISTS t (event_id TEXT UNIQUE, type TEXT)\"\n\
+        [[routes]]\nmatch = \"*\"\nto = \"rows\"\n",
+    );
+    let daemon = house.start();
+    let keys: String = (0..300).map(|n| format!(",\"key{n}\":1")).collect();
+    post_all(&daemon.url(), [format!("{{\"type\":\"t\"{keys}}}").into_bytes()]).await;
+    let rows = || column(&house.path("data/rows.db"), "SELECT type FROM t");
+    until("it is a row", || (rows() == ["t"]).then_some(())).await;
+    let lines = daemon.log.text().lines().filter(|line| line.contains("no such column")).count();
+    assert_eq!(lines, 1);
+    assert_eq!(daemon.terminate(), 0);
 }

@@ -17,6 +17,8 @@ pub const EVENT_ID: &str = "event_id";
 
 /// Most unknown keys that are named in the log, for a sink's life.
 const MAX_NAMED_UNKNOWN: usize = 256;
+/// Most of them in one line, and so for one batch; the others' turn comes with the next.
+const MAX_NAMED_AT_ONCE: usize = 16;
 
 /// Longest part of an unknown key that is logged and remembered, in bytes.
 const MAX_UNKNOWN_LEN: usize = 64;
@@ -238,6 +240,7 @@ pub fn inserts<'r>(
             insert.rows.push((row.id, values));
         }
     }
+    unknown.tell();
     inserts
 }
 
@@ -255,40 +258,51 @@ fn fill<'r>(
                 values.push(value);
             }
             None if name == EVENT_ID => {}
-            None => unknown.warn(name),
+            None => unknown.note(name),
         }
     }
     (set, values)
 }
 
-/// Keys of payloads that the table has no column for: named in the log once each.
+/// Keys of payloads that the table has no column for: named in the log once each, in one line for a batch.
 #[derive(Debug)]
 pub struct Unknown {
     sink: String,
     table: String,
     named: HashSet<String>,
+    /// Yet to be named.
+    new: Vec<String>,
+    /// Whether it was said that no more are named.
+    ended: bool,
 }
 
 impl Unknown {
     /// None seen yet. The names of the sink and its table stand in the warnings.
     pub fn new(sink: &str, table: &str) -> Self {
-        Self { sink: sink.to_owned(), table: table.to_owned(), named: HashSet::new() }
+        Self { sink: sink.to_owned(), table: table.to_owned(), named: HashSet::new(), new: Vec::new(), ended: false }
     }
 
-    fn warn(&mut self, key: &str) {
+    fn note(&mut self, key: &str) {
         let key = key.get(..key.floor_char_boundary(MAX_UNKNOWN_LEN)).unwrap_or_default();
-        if self.named.len() > MAX_NAMED_UNKNOWN || self.named.contains(key) {
+        if self.ended || self.new.len() >= MAX_NAMED_AT_ONCE || self.named.contains(key) {
+            return;
+        }
+        if self.named.len() >= MAX_NAMED_UNKNOWN {
+            self.ended = true;
+            let (sink, table) = (&self.sink, &self.table);
+            tracing::warn!(sink, table, "further keys the table has no column for are not named");
             return;
         }
         self.named.insert(key.to_owned());
-        if self.named.len() > MAX_NAMED_UNKNOWN {
-            tracing::warn!(
-                sink = self.sink,
-                table = self.table,
-                "further keys the table has no column for are not named"
-            );
-        } else {
-            tracing::warn!(sink = self.sink, table = self.table, ?key, "the table has no such column: key ignored");
+        self.new.push(key.to_owned());
+    }
+
+    /// Names those that are new.
+    fn tell(&mut self) {
+        let keys = std::mem::take(&mut self.new);
+        if !keys.is_empty() {
+            let (sink, table) = (&self.sink, &self.table);
+            tracing::warn!(sink, table, ?keys, "the table has no such columns: keys ignored");
         }
     }
 }

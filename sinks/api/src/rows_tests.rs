@@ -103,15 +103,16 @@ fn only_keys_the_table_lacks_are_called_unknown() {
 }
 
 #[test]
-fn a_key_the_table_lacks_is_remembered_once_and_only_so_many_are() {
+fn keys_the_table_lacks_are_named_once_and_few_at_a_time_and_only_so_many_are() {
     let mut unknown = Unknown::new("s", "t");
-    for _ in 0..2 {
-        for n in 0..1000 {
-            unknown.warn(&format!("key{n}"));
-        }
+    for batch in 1..=100 {
+        (0..1000).for_each(|n| unknown.note(&format!("key{n}")));
+        assert!(unknown.new.len() <= MAX_NAMED_AT_ONCE);
+        assert_eq!(unknown.named.len(), MAX_NAMED_UNKNOWN.min(batch * MAX_NAMED_AT_ONCE));
+        unknown.tell();
     }
-    assert_eq!(unknown.named.len(), MAX_NAMED_UNKNOWN + 1);
+    assert!(unknown.ended && unknown.new.is_empty());
     let mut unknown = Unknown::new("s", "t");
-    unknown.warn(&"é".repeat(1000));
+    unknown.note(&"é".repeat(1000));
     assert!(unknown.named.iter().all(|name| name.len() <= MAX_UNKNOWN_LEN));
 }
