@@ -115,6 +115,13 @@ impl LocalJournal {
         reader::fingerprints(&self.core, since, max)
     }
 
+    /// The sink is away: it holds nothing any more, but what goes before it is back is noted for it. Its cursor is given.
+    pub fn leave(&self, sink: &str, cursor: Position) {
+        let mut holds = lock(&self.core.holds);
+        holds.held.remove(sink);
+        holds.away.insert(sink.to_owned(), cursor.offset);
+    }
+
     /// Figures for `status`.
     pub fn stat(&self) -> JournalStat {
         let view = self.core.view();
@@ -189,7 +196,28 @@ impl Journal for LocalJournal {
     }
 
     async fn counts(&self, from: Position) -> Result<Vec<TypeCount>, JournalError> {
-        self.blocking(move |core| reader::counts(core, from.offset, u64::MAX)).await
+        let counts = self.blocking(move |core| reader::counts(core, from.offset, u64::MAX)).await?;
+        Ok(reader::in_order(counts))
+    }
+
+    async fn owed(&self, from: Position, to: Position) -> Result<Vec<TypeCount>, JournalError> {
+        loop {
+            // What is noted of a segment and not deleted yet still stands; and what is deleted meanwhile is looked for
+            // again.
+            let oldest = self.oldest();
+            let mut counted = Counted::default();
+            for stretch in self.cursors.deleted(from, to.min(oldest)).await? {
+                if let Some(tally) = Tally::decode(stretch.from.offset, &stretch.tally) {
+                    tally.count(from.offset, to.min(oldest).offset, &mut counted);
+                }
+            }
+            let first = from.max(oldest).offset;
+            let there = self.blocking(move |core| reader::counts(core, first, to.offset)).await?;
+            if self.oldest() == oldest {
+                there.into_iter().for_each(|(name, events)| *counted.known.entry(name).or_default() += events);
+                return Ok(reader::in_order(counted.known));
+            }
+        }
     }
 
     async fn load(&self, sink: &str) -> Result<Option<SinkState>, JournalError> {
@@ -204,7 +232,7 @@ impl Journal for LocalJournal {
         // Only now: a segment must not go before the cursor that released it is flushed.
         let mut holds = lock(&self.core.holds);
         for (sink, cursor) in moved {
-            if let Some(held) = holds.get_mut(&sink) {
+            if let Some(held) = holds.held.get_mut(&sink) {
                 *held = cursor.offset;
             }
         }
@@ -212,11 +240,13 @@ impl Journal for LocalJournal {
     }
 
     fn hold(&self, sink: &str, cursor: Position) {
-        lock(&self.core.holds).insert(sink.to_owned(), cursor.offset);
+        let mut holds = lock(&self.core.holds);
+        holds.away.remove(sink);
+        holds.held.insert(sink.to_owned(), cursor.offset);
     }
 
     fn release(&self, sink: &str) {
-        lock(&self.core.holds).remove(sink);
+        lock(&self.core.holds).held.remove(sink);
     }
 
     fn at_risk(&self) -> u64 {
@@ -253,25 +283,6 @@ impl LocalJournal {
         let lost = counted.unknown + read.lost.map_or(0, |(_, _, lost)| lost);
         let deleted = reader::in_order(counted.known);
         Ok(Some(Gap { from: position(from), to: position(to), deleted, lost }))
-    }
-
-    /// How many events of each source and type stood, or still stand, from a position on in segments that began before
-    /// another; those that were deleted although they were owed count, as their sinks have yet to hear of it.
-    ///
-    /// # Errors
-    /// Where footers or the ledger cannot be read.
-    pub async fn owed(&self, from: Position, before: Position) -> Result<Vec<TypeCount>, JournalError> {
-        let mut counted = Counted::default();
-        for stretch in self.cursors.deleted(from, before).await? {
-            if let Some(tally) = Tally::decode(stretch.from.offset, &stretch.tally) {
-                tally.count(from.offset, before.offset, &mut counted);
-            }
-        }
-        let there = self.blocking(move |core| reader::counts(core, from.offset, before.offset)).await?;
-        for TypeCount { source, kind, events } in there {
-            *counted.known.entry((source, kind)).or_default() += events;
-        }
-        Ok(reader::in_order(counted.known))
     }
 
     async fn blocking<T: Send + 'static>(

@@ -141,7 +141,8 @@
 //! Before an owed segment goes, source and type of each of its records are kept beside the cursors, flushed
 //! ([`Cursors::keep_deleted`]; `tally.rs` has the bytes). A reader that comes to the hole is told what stood there from
 //! its own position on ([`Gap`]), so that it can book it in the transaction that moves its cursor over the hole: exact,
-//! whenever the process ends in between. What it still got from memory is not in its hole. Two limits: what was
+//! whenever the process ends in between. What it still got from memory is not in its hole. The same is kept of a segment
+//! that nobody holds, where a sink that is away ([`LocalJournal::leave`]) has not had it. Two limits: what was
 //! delivered but not settled before a kill is booked as dropped, if it was deleted; records that were damaged before,
 //! or of more than 4,096 types in a segment, are counted without a type. Where the tally cannot be kept, deletion waits.
 
@@ -192,6 +193,14 @@ pub struct Position {
     pub shard: u32,
     /// Place in it. Never given twice, even where the first holder was never written.
     pub offset: u64,
+}
+
+impl Position {
+    /// Where one reads on behind the record that stands here.
+    #[must_use]
+    pub fn behind(self) -> Self {
+        Self { offset: self.offset.saturating_add(1), ..self }
+    }
 }
 
 /// One event as the journal keeps it: a head by which a reader can skip, and a payload it does not look into.
@@ -259,8 +268,19 @@ pub struct Deleted {
     pub from: Position,
     /// The position after it.
     pub to: Position,
-    /// What stood there, in the journal's own words; not for others to read.
+    /// What stood there, in the journal's own words; others ask [`Self::counts`].
     pub tally: Vec<u8>,
+}
+
+impl Deleted {
+    /// What stood in it from one position to another, as far as that is known.
+    pub fn counts(&self, from: Position, to: Position) -> Vec<TypeCount> {
+        let mut counted = tally::Counted::default();
+        if let Some(tally) = tally::Tally::decode(self.from.offset, &self.tally) {
+            tally.count(from.offset, to.offset, &mut counted);
+        }
+        reader::in_order(counted.known)
+    }
 }
 
 /// What became of an append, told on the journal's own thread: keep it short.
@@ -448,6 +468,9 @@ pub trait Journal: Send + Sync {
     async fn seek(&self, time: i64) -> Result<Position, JournalError>;
     /// How many events of each source and type stand from a position to the end. Reads footers and heads, no payloads.
     async fn counts(&self, from: Position) -> Result<Vec<TypeCount>, JournalError>;
+    /// How many events of each source and type stood, or still stand, from one position up to another. Those that were
+    /// deleted although they were owed count: their sinks have yet to hear of it.
+    async fn owed(&self, from: Position, to: Position) -> Result<Vec<TypeCount>, JournalError>;
     /// A sink's durable state.
     async fn load(&self, sink: &str) -> Result<Option<SinkState>, JournalError>;
     /// Makes these steps durable, all of them or none, and lets retention have what no sink needs any more.

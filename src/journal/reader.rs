@@ -136,9 +136,15 @@ pub(super) fn read(core: &Core, from: u64, max_bytes: u64) -> Result<Read, Journ
     }
 }
 
-/// Source and type of each record of a segment. What cannot be read is not known.
-pub(super) fn tally(core: &Core, segment: &Segment) -> Tally {
+/// Source and type of each record of a segment; `whole`: how many of each, in no order, which the footer says. What cannot
+/// be read is not known.
+pub(super) fn tally(core: &Core, segment: &Segment, whole: bool) -> Tally {
     let mut tally = Tally::new(segment.base);
+    if whole && let Ok(Some(summary)) = counted(core, segment) {
+        summary.counts().for_each(|(source, kind, n)| tally.add_some(source, kind, n));
+        tally.pad(segment.next);
+        return tally;
+    }
     let walked = walk(core, segment, segment.base, |walker, found| {
         if let Some(fields) = walker.fields(found) {
             tally.add(found.sequence, fields.source, fields.kind);
@@ -175,29 +181,50 @@ pub(super) fn seek(core: &Core, time: i64) -> Result<u64, JournalError> {
     Ok(end)
 }
 
-/// Events by source and type from a sequence on.
-pub(super) fn counts(core: &Core, from: u64, to: u64) -> Result<Vec<TypeCount>, JournalError> {
+/// Events by source and type.
+pub(super) type Counts = HashMap<(Arc<str>, Arc<str>), u64>;
+
+/// Events by source and type from a sequence on, up to another.
+pub(super) fn counts(core: &Core, from: u64, to: u64) -> Result<Counts, JournalError> {
     let there = |s: &&Segment| s.next > from && s.base < to;
     let segments: Vec<Segment> = core.view().segments.iter().filter(there).cloned().collect();
-    let mut counts: HashMap<(Arc<str>, Arc<str>), u64> = HashMap::new();
+    let mut counts = Counts::new();
     for segment in &segments {
-        let mut add = |summary: &Summary| {
-            for (source, kind, n) in summary.counts() {
-                *counts.entry((Arc::clone(source), Arc::clone(kind))).or_default() += n;
+        count(core, segment, (from, to), &mut counts).or_else(|error| passed_over(segment, error))?;
+    }
+    Ok(counts)
+}
+
+/// Adds what stands in a part of a segment.
+fn count(core: &Core, segment: &Segment, (from, to): (u64, u64), counts: &mut Counts) -> io::Result<()> {
+    let whole = if from <= segment.base { counted(core, segment)? } else { None };
+    let Some(whole) = whole else {
+        add(counts, &scan(core, segment, from, to)?);
+        return Ok(());
+    };
+    add(counts, &whole);
+    if to < whole.next {
+        // It goes on behind what was asked for, and may have grown since the list was looked at: that much too many.
+        let grown = Segment { next: whole.next, end: whole.end, ..segment.clone() };
+        for (source, kind, n) in scan(core, &grown, to, u64::MAX)?.counts() {
+            if let Some(events) = counts.get_mut(&(Arc::clone(source), Arc::clone(kind))) {
+                *events = events.saturating_sub(n);
             }
-        };
-        let part = counted(core, segment, from).or_else(|error| passed_over(segment, error).map(|()| None))?;
-        if let Some(part) = part {
-            add(&part);
         }
     }
-    Ok(in_order(counts))
+    Ok(())
+}
+
+fn add(counts: &mut Counts, part: &Summary) {
+    for (source, kind, n) in part.counts() {
+        *counts.entry((Arc::clone(source), Arc::clone(kind))).or_default() += n;
+    }
 }
 
 /// Counts in order of source and type.
-pub(super) fn in_order(counts: HashMap<(Arc<str>, Arc<str>), u64>) -> Vec<TypeCount> {
-    let mut counts: Vec<_> =
-        counts.into_iter().map(|((source, kind), events)| TypeCount { source, kind, events }).collect();
+pub(super) fn in_order(counts: Counts) -> Vec<TypeCount> {
+    let counts = counts.into_iter().filter(|(_, events)| *events > 0);
+    let mut counts: Vec<_> = counts.map(|((source, kind), events)| TypeCount { source, kind, events }).collect();
     counts.sort_unstable_by(|a, b| (&a.source, &a.kind).cmp(&(&b.source, &b.kind)));
     counts
 }
@@ -275,17 +302,12 @@ fn walk(
     }
 }
 
-/// What is known of the part of a segment from a sequence on.
-fn counted(core: &Core, segment: &Segment, from: u64) -> io::Result<Option<Summary>> {
-    if from <= segment.base {
-        if let Some(summary) = &segment.summary {
-            return Ok(Some(lock(summary).clone()));
-        }
-        if let Some((summary, _)) = &core.cache.get(core, segment)?.core {
-            return Ok(Some(summary.clone()));
-        }
+/// What memory or the footer says of a segment, fingerprints left out.
+fn counted(core: &Core, segment: &Segment) -> io::Result<Option<Summary>> {
+    if let Some(summary) = &segment.summary {
+        return Ok(Some(lock(summary).clone()));
     }
-    scan(core, segment, from).map(Some)
+    Ok(core.cache.get(core, segment)?.core.as_ref().map(|(summary, _)| summary.clone()))
 }
 
 /// All that is known of a segment, fingerprints included.
@@ -300,12 +322,15 @@ fn all_of(core: &Core, segment: &Segment) -> io::Result<Summary> {
             return Ok(summary);
         }
     }
-    scan(core, segment, segment.base)
+    scan(core, segment, segment.base, u64::MAX)
 }
 
-fn scan(core: &Core, segment: &Segment, from: u64) -> io::Result<Summary> {
+fn scan(core: &Core, segment: &Segment, from: u64, to: u64) -> io::Result<Summary> {
     let mut summary = Summary::new(segment.base);
     walk(core, segment, from, |walker, found| {
+        if found.sequence >= to {
+            return false;
+        }
         if let Some(fields) = walker.fields(found) {
             summary.add(found.sequence, found.offset, found.length, &fields);
         }

@@ -192,20 +192,28 @@ pub(super) fn plan(segments: &[Segment], floor: u64, now: i64, extra: u64, limit
 
 fn pass(core: &Core, alarms: &mut Alarms) {
     let extra = (core.extra_size)();
-    let floor = lock(&core.holds).values().copied().min().unwrap_or(u64::MAX);
+    let (floor, away) = {
+        let holds = lock(&core.holds);
+        (holds.held.values().copied().min().unwrap_or(u64::MAX), holds.away.values().copied().collect::<Vec<_>>())
+    };
     let now = (core.env.clock)();
     if !core.retaining.load(Ordering::Acquire) {
         return;
     }
-    let (plan, owed) = {
+    let (plan, going) = {
         let view = core.view();
         let plan = plan(&view.segments, floor, now, extra, &core.limits);
-        let owed: Vec<Segment> = view.segments.iter().skip(plan.settled).take(plan.owed).cloned().collect();
-        (plan, owed)
+        let going: Vec<Segment> = view.segments.iter().take(plan.settled + plan.owed).cloned().collect();
+        (plan, going)
     };
     // Only this thread takes segments away, so the oldest are still the ones that were looked at.
-    let told = owed.iter().take_while(|segment| keep_tally(core, segment, alarms)).count();
-    let gone: Vec<Segment> = core.view_mut().segments.drain(..plan.settled + told).collect();
+    let mut may_go = |(n, segment): &(usize, &Segment)| {
+        let settled = *n < plan.settled;
+        (settled && away.iter().all(|cursor| *cursor >= segment.next))
+            || keep_tally(core, segment, settled && away.iter().all(|at| !segment.has_within(*at)), alarms)
+    };
+    let told = going.iter().enumerate().take_while(|one| may_go(one)).count();
+    let gone: Vec<Segment> = core.view_mut().segments.drain(..told).collect();
     let full = plan.full;
     if core.full.swap(full, Ordering::Relaxed) != full && full {
         tracing::error!("the journal is full of events still owed to sinks; new ones are refused");
@@ -222,19 +230,19 @@ fn pass(core: &Core, alarms: &mut Alarms) {
     alarms.owed = percent >= if alarms.owed { ALARM.1 } else { ALARM.0 };
 }
 
-/// Keeps what stands in an owed segment, so that each sink that is owed it can book it as dropped. `false` where that
-/// cannot be had: then it must stay.
-fn keep_tally(core: &Core, segment: &Segment, alarms: &mut Alarms) -> bool {
+/// Keeps what stands in a segment that sinks are owed, or that one that is away has not had, so that each can book it as
+/// dropped; `whole`: no cursor stands within it. `false` where that cannot be had: then it must stay.
+fn keep_tally(core: &Core, segment: &Segment, whole: bool, alarms: &mut Alarms) -> bool {
     if alarms.untold.is_some_and(|last| last.elapsed() < EVERY) {
         return false;
     }
     let at = |offset| Position { shard: SHARD, offset };
-    let tally = reader::tally(core, segment).encode();
+    let tally = reader::tally(core, segment, whole).encode();
     let kept = core.cursors.keep_deleted(Deleted { from: at(segment.base), to: at(segment.next), tally });
     if let Err(error) = &kept
         && alarms.untold.is_none()
     {
-        tracing::error!(%error, "the journal is over max_size, but what would be dropped cannot be noted; it stays");
+        tracing::error!(%error, "a segment should go, but what sinks would lose with it cannot be noted; it stays");
     }
     alarms.untold = kept.is_err().then(Instant::now);
     kept.is_ok()

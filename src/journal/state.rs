@@ -81,6 +81,15 @@ impl Limits {
     }
 }
 
+/// The first sequence each sink still needs.
+#[derive(Default)]
+pub(super) struct Holds {
+    /// Of those that keep it from going.
+    pub held: HashMap<String, u64>,
+    /// Of those that are away: what goes before they are back is noted for them.
+    pub away: HashMap<String, u64>,
+}
+
 /// What is shared.
 pub(super) struct Core {
     pub env: Env,
@@ -96,8 +105,8 @@ pub(super) struct Core {
     pub extra_size: Box<dyn Fn() -> u64 + Send + Sync>,
     /// The durable end, for those who wait for it.
     pub mark: watch::Sender<u64>,
-    /// By sink: the first sequence it still needs.
-    pub holds: Mutex<HashMap<String, u64>>,
+    /// What sinks still need.
+    pub holds: Mutex<Holds>,
     /// Whether retention may delete: not before every sink has said what it holds.
     pub retaining: AtomicBool,
     /// Whether `max_size` holds only owed events, and new ones are refused.

@@ -45,8 +45,13 @@ impl Tally {
     /// Takes in a record; they come in order, those left out are not known.
     pub fn add(&mut self, sequence: u64, source: &str, kind: &str) {
         self.pad(sequence);
+        self.add_some(source, kind, 1);
+    }
+
+    /// Takes in so many records, wherever they stand: good for those who count all of the segment or nothing of it.
+    pub fn add_some(&mut self, source: &str, kind: &str, records: u64) {
         let name = self.name(source, kind);
-        self.push(name, 1);
+        self.push(name, records);
     }
 
     fn name(&mut self, source: &str, kind: &str) -> u16 {

@@ -62,6 +62,11 @@ impl Segment {
             ended: false,
         }
     }
+
+    /// Whether a cursor stands behind its first record and before its end.
+    pub fn has_within(&self, cursor: u64) -> bool {
+        self.base < cursor && cursor < self.next
+    }
 }
 
 /// The newest records, bounded by bytes.

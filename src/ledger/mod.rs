@@ -5,6 +5,7 @@
 //! (`synchronous = FULL`), so that what [`Cursors::settle`] returned is on disk. Off the journal's commit path.
 //! Knows the journal's plain data; knows neither sinks nor HTTP.
 
+mod away;
 mod config;
 mod files;
 pub mod held;
@@ -14,6 +15,7 @@ mod room;
 mod schema;
 mod thread;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,7 +23,7 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use crate::journal::folder::FolderError;
-use crate::journal::{Cursors, Deleted, JournalError, Position, Settlement, SinkState, disk};
+use crate::journal::{Cursors, Deleted, JournalError, Position, Settlement, SinkState, TypeCount, disk};
 pub use config::DeadLetterKeys;
 use held::{Change, Filter, Letter, Page};
 pub use room::{Dead, Room};
@@ -227,6 +229,34 @@ impl Ledger {
         let sink = sink.to_owned();
         let sql = "SELECT count(*) FROM sinks WHERE name = ?1 AND paused <> 0";
         self.look(move |connection| connection.query_row(sql, [sink], |row| row.get(0)).map(|n: i64| n > 0)).await
+    }
+
+    /// Says which sinks are in the config; gives those that are not but were, and their cursors. From now on what the
+    /// journal deletes is counted for these, and their cursors move over it. Durable when this returns.
+    ///
+    /// # Errors
+    /// It is not open, or cannot be written; then nothing has changed.
+    pub async fn present(&self, sinks: BTreeSet<String>) -> Result<Vec<(String, Position)>, JournalError> {
+        self.ask(|reply| Request::Present { sinks, reply }).await
+    }
+
+    /// What the journal deleted while that sink was not in the config, and nobody has booked yet.
+    ///
+    /// # Errors
+    /// It is not open, or cannot be read.
+    pub async fn missed(&self, sink: &str) -> Result<Vec<TypeCount>, JournalError> {
+        let sink = sink.to_owned();
+        self.ask(|reply| Request::Missed { sink, reply }).await
+    }
+
+    /// Of that, so many deliveries were owed to the sink: they count as dropped, and what was missed is booked. Durable when
+    /// this returns.
+    ///
+    /// # Errors
+    /// It is not open, or cannot be written; then nothing has changed.
+    pub async fn book_missed(&self, sink: &str, dropped: u64) -> Result<(), JournalError> {
+        let sink = sink.to_owned();
+        self.ask(|reply| Request::Book { sink, dropped, reply }).await
     }
 
     async fn look<T: Send + 'static>(

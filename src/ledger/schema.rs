@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{LedgerError, Opened, files, held, replays};
+use super::{LedgerError, Opened, away, files, held, replays};
 use crate::journal::disk;
 
 /// Version of the tables, in `user_version`.
@@ -69,13 +69,14 @@ CREATE TABLE IF NOT EXISTS deleted (
 /// Came later than version 1, too: what is to become of a row with a `due` time. `how`: nothing for a delivery that is
 /// tried again as it stands; `by_rules` or `as_was` for a dead letter that somebody wants delivered. `nth` attempts
 /// and `spent` microseconds count against its bounds.
-/// `dead_bytes`: room the sink's dead letters take. `paused`: it is held by hand.
-const ADDED: [(&str, &str, &str); 5] = [
+/// `dead_bytes`: room the sink's dead letters take. `paused`: it is held by hand. `away`: it is not in the config.
+const ADDED: [(&str, &str, &str); 6] = [
     ("held", "how", "TEXT"),
     ("held", "nth", "INTEGER NOT NULL DEFAULT 0"),
     ("held", "spent", "INTEGER NOT NULL DEFAULT 0"),
     ("sinks", "dead_bytes", "INTEGER NOT NULL DEFAULT 0"),
     ("sinks", "paused", "INTEGER NOT NULL DEFAULT 0"),
+    ("sinks", "away", "INTEGER NOT NULL DEFAULT 0"),
 ];
 /// Finds dead letters that are too old.
 const GIVEN_UP: &str = "CREATE INDEX IF NOT EXISTS held_given_up ON held (last_try) WHERE due IS NULL;";
@@ -183,6 +184,7 @@ fn complete(connection: &mut Connection) -> Result<(), rusqlite::Error> {
     transaction.execute_batch(IN_LINE)?;
     transaction.execute_batch(OLDEST)?;
     transaction.execute_batch(replays::TABLE)?;
+    transaction.execute_batch(away::TABLE)?;
     transaction.commit()
 }
 

@@ -192,6 +192,38 @@ fn what_was_deleted_is_kept_until_every_sink_is_past_it() {
     ledger.close();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_while_a_sink_is_away_is_counted_for_it_and_does_not_pile_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ledger, _) = Ledger::open(&folder.path().join("ledger.db")).unwrap();
+    // Ten records of one type.
+    let tally = [&[1, 0, 0, 0, 1, 0][..], b"s", &[1, 0], b"t", &[1, 0, 0, 0, 0, 0, 10, 0]].concat();
+    let keep = |from| {
+        let deleted = Deleted { from: at(from), to: at(from + 10), tally: tally.clone() };
+        tokio::task::block_in_place(|| ledger.keep_deleted(deleted)).unwrap();
+    };
+    ledger.settle(vec![step("there", 100, vec![]), step("gone", 13, vec![])]).await.unwrap();
+    let away = ledger.present(["there".to_owned()].into()).await.unwrap();
+    assert_eq!(away, [("gone".to_owned(), at(13))]);
+    keep(10);
+    keep(20);
+    assert!(ledger.deleted(at(0), at(1000)).await.unwrap().is_empty());
+    // It is back, and its cursor its own again.
+    assert!(ledger.present(["there".to_owned(), "gone".to_owned()].into()).await.unwrap().is_empty());
+    keep(30);
+    assert_eq!(ledger.deleted(at(0), at(1000)).await.unwrap().len(), 1, "it will read that itself");
+    let missed = ledger.missed("gone").await.unwrap();
+    assert_eq!(
+        missed.iter().map(|count| (&*count.source, &*count.kind, count.events)).collect::<Vec<_>>(),
+        [("s", "t", 17)]
+    );
+    ledger.book_missed("gone", 17).await.unwrap();
+    assert!(ledger.missed("gone").await.unwrap().is_empty());
+    let state = ledger.load("gone").await.unwrap().unwrap();
+    assert_eq!((state.cursor, state.counters.accepted, state.counters.dropped), (at(30), 2 + 17, 17));
+    ledger.close();
+}
+
 #[test]
 fn an_empty_database_that_a_full_disk_left_behind_is_completed_and_is_no_damage() {
     let folder = tempfile::tempdir().unwrap();

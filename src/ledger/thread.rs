@@ -1,14 +1,16 @@
 //! The thread that owns the ledger's connection: it gathers what was asked meanwhile into one transaction.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::files::Files;
 use super::held::{self, Change};
-use super::parked;
 use super::replays::{self, Replay};
 use super::room::{Dead, Room};
-use crate::journal::{Counters, Deleted, Position, Settlement, SinkState};
+use super::{away, parked};
+use crate::journal::{Counters, Deleted, Position, Settlement, SinkState, TypeCount};
 
 /// Most requests in one transaction.
 const BATCH: usize = 256;
@@ -76,6 +78,29 @@ pub enum Request {
         /// Answer: whether they are, now.
         reply: Reply<bool>,
     },
+    /// Which sinks are in the config.
+    Present {
+        /// All of them.
+        sinks: BTreeSet<String>,
+        /// Answer, after the flush: the others, and their cursors.
+        reply: Reply<Vec<(String, Position)>>,
+    },
+    /// What was deleted while a sink was away.
+    Missed {
+        /// Which sink.
+        sink: String,
+        /// Answer.
+        reply: Reply<Vec<TypeCount>>,
+    },
+    /// That is booked.
+    Book {
+        /// Which sink.
+        sink: String,
+        /// How much of it the sink was owed.
+        dropped: u64,
+        /// Answer, after the flush.
+        reply: Reply<()>,
+    },
     /// Dead letters of one sink, to be changed.
     Change {
         /// Which sink.
@@ -104,6 +129,9 @@ pub(super) fn serve(mut connection: Connection, mut files: Files, mut inbox: mps
                 Request::Replay { replays, reply } => drop(reply.send(replays::begin(&mut connection, &replays))),
                 Request::Cancel { id, reply } => drop(reply.send(replays::cancel(&connection, id))),
                 Request::Pause { sink, paused, reply } => drop(reply.send(pause(&connection, &sink, paused))),
+                Request::Present { sinks, reply } => drop(reply.send(away::present(&mut connection, &sinks))),
+                Request::Missed { sink, reply } => drop(reply.send(away::missed(&connection, &sink))),
+                Request::Book { sink, dropped, reply } => drop(reply.send(away::book(&mut connection, &sink, dropped))),
                 Request::Keep { deleted, reply } => drop(reply.send(keep(&mut connection, &deleted))),
                 Request::Look { reply } => drop(reply.send(Ok(files.look(&mut connection)))),
                 Request::Deleted { from, to, reply } => drop(reply.send(kept(&connection, from, to))),
@@ -224,17 +252,18 @@ fn move_cursor(connection: &Connection, step: &Settlement) -> Result<(), rusqlit
     Ok(())
 }
 
-/// Keeps a stretch, and lets go of those that every sink is past.
+/// Keeps a stretch, for those that are away as counts; and lets go of those that every sink is past.
 fn keep(connection: &mut Connection, deleted: &Deleted) -> Result<(), rusqlite::Error> {
     let transaction = connection.transaction()?;
     let Deleted { from, to, tally } = deleted;
     transaction.execute(
-        "DELETE FROM deleted WHERE shard = ?1 AND next <= (SELECT min(place) FROM sinks WHERE shard = ?1)",
-        [from.shard],
-    )?;
-    transaction.execute(
         "INSERT OR REPLACE INTO deleted (shard, first, next, tally) VALUES (?1, ?2, ?3, ?4)",
         params![from.shard, from.offset.cast_signed(), to.offset.cast_signed(), tally],
+    )?;
+    away::pass(&transaction, *to, |cursor| kept(&transaction, cursor, *to))?;
+    transaction.execute(
+        "DELETE FROM deleted WHERE shard = ?1 AND next <= (SELECT min(place) FROM sinks WHERE shard = ?1)",
+        [from.shard],
     )?;
     transaction.commit()
 }

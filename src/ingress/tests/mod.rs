@@ -127,6 +127,9 @@ impl Journal for FakeJournal {
     async fn counts(&self, _: Position) -> Result<Vec<TypeCount>, JournalError> {
         Ok(vec![])
     }
+    async fn owed(&self, _: Position, _: Position) -> Result<Vec<TypeCount>, JournalError> {
+        Ok(vec![])
+    }
     async fn load(&self, _: &str) -> Result<Option<SinkState>, JournalError> {
         Ok(None)
     }

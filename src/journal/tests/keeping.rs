@@ -259,3 +259,46 @@ fn a_footer_that_cannot_be_written_costs_nothing_but_a_scan_at_the_next_start() 
     assert!(recovered.scanned > 0 && recovered.rot.is_empty());
     assert_eq!(numbers(&journal), (0..30).collect::<Vec<_>>());
 }
+
+/// How many events of any type were owed between two positions.
+fn owed(journal: &LocalJournal, from: u64, to: u64) -> u64 {
+    run(journal.owed(at(from), at(to))).unwrap().iter().map(|count| count.events).sum()
+}
+
+#[test]
+fn what_is_owed_is_counted_to_the_record_from_any_place_to_any_other_while_the_last_segment_grows() {
+    let (_world, journal, offsets) = old(30);
+    for (n, from) in offsets.iter().enumerate() {
+        for (m, to) in offsets.iter().enumerate().skip(n) {
+            assert_eq!(owed(&journal, *from, *to), (m - n) as u64, "from {n} to {m}");
+        }
+    }
+    let end = journal.end().offset;
+    let more = fill(&journal, 30..33);
+    assert_eq!(owed(&journal, 0, end), 30, "what came later is not of it");
+    assert_eq!(owed(&journal, more[0], u64::MAX), 3);
+}
+
+#[test]
+fn what_goes_while_a_sink_is_away_is_noted_from_its_cursor_on_and_what_it_had_is_not() {
+    let (world, journal, offsets) = old(30);
+    journal.hold("a", at(offsets[29] + 1));
+    journal.leave("b", at(offsets[8]));
+    world.cursors.fail.store(true, Ordering::Relaxed);
+    journal.begin_retention();
+    after_a_pass(&journal);
+    let first = journal.oldest().offset;
+    assert!(first <= offsets[8], "what it has not had stays until that is noted");
+    world.cursors.fail.store(false, Ordering::Relaxed);
+    until("deleted", || {
+        journal.core().chores.kick();
+        segments(&world.dir).len() == 1
+    });
+    let oldest = journal.oldest().offset;
+    let gone = offsets.iter().filter(|offset| **offset < oldest).count() as u64;
+    assert_eq!(owed(&journal, offsets[8], oldest), gone - 8);
+    assert!(world.cursors.deleted.lock().unwrap().iter().all(|noted| noted.to > at(offsets[8])));
+    journal.crash();
+    let (sent, read, lost) = deleted_from(&world.open().0, offsets[8]);
+    assert_eq!((sent + read, lost), (gone - 8, 0), "back, and no longer in memory, it is told so");
+}
