@@ -130,7 +130,7 @@ pub async fn run(config: Config, asked: Asked, signals: &mut Signals) -> Result<
     let bound = ingress::bind(&config.server)?;
     let mut store = Store::open(&config, cursors_now)?;
     let unmatched = Arc::new(Unmatched::default());
-    let books = Arc::new(Books::new(&config.rules, config.sinks.iter().map(|sink| sink.name.clone()).collect()));
+    let books = Arc::new(Books::new(&config.rules, config.sink_names().collect(), store.begun));
     let front = front::open(&config, &server, &store, &unmatched, &books)?;
     let mut sinks = Sinks::new(&config.rules);
     sinks.start_if_possible(&config, &mut store, &books).await?;

@@ -77,6 +77,13 @@ pub struct Config {
     pub masks: Masks,
 }
 
+impl Config {
+    /// The names of the sinks, in file order.
+    pub fn sink_names(&self) -> impl Iterator<Item = String> {
+        self.sinks.iter().map(|sink| sink.name.clone())
+    }
+}
+
 /// One source.
 #[derive(Clone, Debug)]
 pub struct Source {

@@ -2,52 +2,26 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::deliver::{Appended, Book};
+use crate::deliver::{Book, Counting, Figures, Look};
+use crate::ingress::Tally;
+use crate::journal::local::LocalJournal;
+use crate::journal::{Journal, Position};
 use crate::route::RuleSet;
-
-/// Most tables of counts a sink's book is the sum of; older ones are added up.
-const MAX_TABLES: usize = 8;
 
 /// One sink's book.
 #[derive(Clone)]
 pub(super) struct SinkBook {
     pub name: String,
     pub book: Arc<Book>,
-    /// What was appended for it, by the rules of each time, and its place there.
-    tables: Vec<(Arc<Appended>, usize)>,
-}
-
-impl SinkBook {
-    /// What was appended for it since its book began.
-    pub fn appended(&self) -> u64 {
-        self.tables.iter().map(|(table, at)| table.owed().get(*at).copied().unwrap_or_default()).sum()
-    }
 }
 
 /// The books under one set of rules, in the order of the config.
 pub(super) struct BookSet {
     pub rules: Arc<RuleSet>,
     pub sinks: Vec<SinkBook>,
-    pub appended: Arc<Appended>,
 }
 
 impl BookSet {
-    fn new(rules: &Arc<RuleSet>, names: Vec<String>, before: &[SinkBook]) -> Self {
-        let appended = Arc::new(Appended::new(Arc::clone(rules), names.clone()));
-        let sink = |(at, name): (usize, String)| {
-            let old = before.iter().find(|old| old.name == name);
-            let mut tables = old.map(|old| old.tables.clone()).unwrap_or_default();
-            let book = old.map(|old| Arc::clone(&old.book)).unwrap_or_default();
-            if tables.len() >= MAX_TABLES {
-                let (table, at) = tables.remove(0);
-                book.add_owed(table.owed().get(at).copied().unwrap_or_default());
-            }
-            tables.push((Arc::clone(&appended), at));
-            SinkBook { name, book, tables }
-        };
-        Self { rules: Arc::clone(rules), sinks: names.into_iter().enumerate().map(sink).collect(), appended }
-    }
-
     /// The book of that sink.
     pub fn of(&self, sink: &str) -> Option<&SinkBook> {
         self.sinks.iter().find(|book| book.name == sink)
@@ -55,23 +29,63 @@ impl BookSet {
 }
 
 /// The books in use.
-pub(super) struct Books(RwLock<Arc<BookSet>>);
+pub(super) struct Books {
+    now: RwLock<Arc<BookSet>>,
+    counting: Arc<Counting>,
+}
 
 impl Books {
-    pub fn new(rules: &Arc<RuleSet>, names: Vec<String>) -> Self {
-        Self(RwLock::new(Arc::new(BookSet::new(rules, names, &[]))))
+    /// New ones, of what is appended from that position on.
+    pub fn new(rules: &Arc<RuleSet>, names: Vec<String>, from: Position) -> Self {
+        let counting = Counting::new(rules, names.clone(), from);
+        let sinks: Vec<SinkBook> = names.into_iter().map(|name| SinkBook { name, book: Arc::default() }).collect();
+        for (at, sink) in sinks.iter().enumerate() {
+            sink.book.counted_by(from, &counting.latest(), at, from);
+        }
+        Self { now: RwLock::new(Arc::new(BookSet { rules: Arc::clone(rules), sinks })), counting }
     }
 
     /// Those in use now.
     pub fn now(&self) -> Arc<BookSet> {
         // Replaced whole.
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// From now on events are counted by these rules, for these sinks.
-    pub fn follow(&self, rules: &Arc<RuleSet>, names: Vec<String>) -> Arc<BookSet> {
-        let next = Arc::new(BookSet::new(rules, names, &self.now().sinks));
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
-        next
+    /// Who counts the next event of that source and type, and whether any route wants it.
+    pub fn tally(&self, source: &str, kind: &str) -> (Arc<dyn Tally>, bool) {
+        self.counting.tally(source, kind)
+    }
+
+    /// From the journal's end on events are counted by these rules, for these sinks. Gives that position, and the books that
+    /// are to be shown once the new ones among them have begun.
+    pub fn follow(&self, rules: &Arc<RuleSet>, names: Vec<String>, journal: &LocalJournal) -> (BookSet, Position) {
+        let before = self.now();
+        let sink = |name: String| SinkBook {
+            book: before.of(&name).map(|old| Arc::clone(&old.book)).unwrap_or_default(),
+            name,
+        };
+        let sinks: Vec<SinkBook> = names.iter().cloned().map(sink).collect();
+        let from = self.counting.switch((rules, names), sinks.iter().map(|sink| &sink.book), || journal.end());
+        (BookSet { rules: Arc::clone(rules), sinks }, from)
+    }
+
+    /// From now on these are shown.
+    pub fn show(&self, next: BookSet) {
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+    }
+
+    /// A sink's figures now.
+    pub async fn figures(&self, journal: &LocalJournal, sink: &SinkBook) -> Figures {
+        let look = || -> (Position, Look) { (self.counting.reached(), sink.book.look()) };
+        let (reached, first) = look();
+        // The ledger may not be open yet, or not be readable: then what it said last counts.
+        let state = journal.load(&sink.name).await.ok().flatten();
+        // In this order: all that is counted is in the sum, and none stands behind it that a worker could have booked.
+        let second = sink.book.look();
+        let is_still = || self.counting.reached() == reached && journal.end() == reached;
+        if let Some(state) = state.filter(|state| state.cursor == reached && is_still()) {
+            sink.book.level([first, second], state);
+        }
+        sink.book.figures(state)
     }
 }

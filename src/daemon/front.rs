@@ -28,11 +28,11 @@ pub(super) fn open(
     let front = Ingress::new(server, sources, store.journal.clone(), known)?;
     let (books, counted) = (Arc::clone(books), Arc::clone(unmatched));
     front.on_append(Box::new(move |source, kind| {
-        let (owed, wanted) = books.now().appended.counter(source, kind);
+        let (tally, wanted) = books.tally(source, kind);
         if !wanted && counted.note(source, kind) {
             info!(source, kind, "no route matches this type: its events are kept, and go nowhere");
         }
-        owed
+        tally
     }));
     Ok(front)
 }

@@ -135,7 +135,7 @@ impl Desk {
     }
 
     async fn figures(&self, books: &BookSet, book: &SinkBook) -> SinkStatus {
-        let (name, Figures { counters, pending }) = (&book.name, figures(&self.journal, book).await);
+        let (name, Figures { counters, pending }) = (&book.name, self.books.figures(&self.journal, book).await);
         let book = &book.book;
         let oldest = if pending > 0 { self.oldest_pending(books, name, book.cursor()).await } else { None };
         let age = oldest.map_or(0, |time| Timestamp::now().as_microsecond().saturating_sub(time).max(0));
@@ -182,25 +182,4 @@ fn pressed(front: &Ingress) -> Reason {
          start {connections_cut} connections and {requests_cut} slow requests had to go"
     );
     Reason { code: FRONT_PRESSED.to_owned(), subject: String::new(), text }
-}
-
-/// A sink's figures now.
-async fn figures(journal: &LocalJournal, book: &SinkBook) -> Figures {
-    let appended = book.appended();
-    // The ledger may not be open yet, or not be readable: then what it said last counts.
-    let state = journal.load(&book.name).await.ok().flatten();
-    // After the ledger: what is settled by then has been appended.
-    let now = book.appended();
-    if let Some(state) = state.filter(|state| appended == now && state.cursor >= journal.end()) {
-        book.book.is_level(state, appended);
-    }
-    book.book.figures(state, now)
-}
-
-/// What a sink is owed now.
-pub(super) async fn pending(store: &Store, books: &BookSet, sink: &str) -> u64 {
-    match books.of(sink) {
-        Some(book) => figures(&store.journal, book).await.pending,
-        None => 0,
-    }
 }

@@ -1,12 +1,14 @@
 //! A sink held, let go, or moved on by hand. A paused sink has no worker: its cursor stays, and holds the journal.
 
+use std::sync::Arc;
+
 use sink_api::Timestamp;
 use tracing::{info, warn};
 
 use super::reload::World;
 use crate::admin::Refusal;
 use crate::admin::orders::{SinkAct, SinkAsk, SinkDone};
-use crate::journal::{Counters, Journal, JournalError, Settlement, TypeCount};
+use crate::journal::{Counters, Journal, JournalError, Settlement};
 
 impl World {
     /// Does it; durable when this returns.
@@ -63,8 +65,10 @@ impl World {
             None => journal.end(),
         };
         let Some(state) = journal.load(name).await?.filter(|state| state.cursor < target) else { return Ok(0) };
-        let owed = |c: &TypeCount| c.events * u64::from(self.config.rules.owed(name, &c.source, &c.kind));
-        let dropped = journal.owed(state.cursor, target).await?.iter().map(owed).sum();
+        let Some(book) = self.books.now().of(name).map(|book| Arc::clone(&book.book)) else { return Ok(0) };
+        // What it was owed is what was counted for it, by the rules of each time.
+        let span = [state.cursor, target];
+        let dropped = book.counted().between(name, span, &self.config.rules, &**journal).await?;
         let delta = Counters { accepted: dropped, dropped, ..Counters::default() };
         let step = Settlement { sink: name.to_owned(), cursor: Some(target), delta, ..Settlement::default() };
         journal.settle(vec![step]).await?;

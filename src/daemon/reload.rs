@@ -9,16 +9,17 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use super::books::Books;
+use super::DaemonError;
+use super::books::{BookSet, Books};
 use super::replays::Replays;
-use super::sinks::Sinks;
+use super::sinks::{Sinks, book_missed};
 use super::store::Store;
 use crate::admin::Refusal;
 use crate::admin::orders::{ReloadDone, Removed};
 use crate::config::Config;
 use crate::deliver::{self};
 use crate::ingress::Ingress;
-use crate::journal::{Journal, TypeCount};
+use crate::journal::{Journal, JournalError, Position};
 
 /// Reading a config takes no longer, its tests included.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -40,6 +41,13 @@ pub(super) struct World {
     pub load: Load,
     /// Held by every reading that has not come back.
     pub loads: Arc<()>,
+}
+
+/// Where a sink that is added begins, and what it is owed of what stands before a position.
+struct Stood {
+    cursor: Position,
+    until: Position,
+    owed: u64,
 }
 
 impl World {
@@ -106,52 +114,39 @@ impl World {
         if !self.sinks.has_started() {
             return Err(Refusal::Unable("the sinks have not started yet: the disk is full or failing".into()));
         }
-        let mut done = ReloadDone { sources: next.sources.len(), routes: next.routes.len(), ..ReloadDone::default() };
-        for old in &self.config.sinks {
-            match next.sinks.iter().find(|sink| sink.name == old.name) {
-                None => done.removed.push(Removed { sink: old.name.clone(), pending: 0 }),
-                Some(sink) if sink.digest != old.digest => done.changed.push(old.name.clone()),
-                Some(_) => {}
-            }
-        }
-        let is_new = |name: &String| self.config.sinks.iter().all(|old| old.name != *name);
-        done.added = next.sinks.iter().map(|sink| sink.name.clone()).filter(is_new).collect();
-
+        let mut done = compared(&self.config, &next);
         // What may fail comes first.
-        let unable = |error: &dyn std::fmt::Display| Refusal::Unable(error.to_string());
-        let added = next.sinks.iter().filter(|sink| done.added.contains(&sink.name));
-        let named: Vec<_> = added.map(|sink| (sink.name.as_str(), sink.keys.start)).collect();
         let journal = Arc::clone(&self.store.journal);
-        let firsts = deliver::first_cursors(&*journal, named, journal.end(), false).await;
-        let firsts = firsts.map_err(|error| unable(&error))?;
-        let sources = next.sources.iter().map(|source| (source.name.clone(), source.config.clone())).collect();
-        self.front.replace_sources(sources).map_err(|error| unable(&error))?;
+        done.added.iter().for_each(|name| journal.hold(name, journal.oldest()));
+        let prepared = match self.prepare(&next, &done.added).await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                done.added.iter().for_each(|name| journal.leave(name, journal.oldest()));
+                return Err(Refusal::Unable(error.to_string()));
+            }
+        };
 
         // Under the rules that name them: under the next ones they would pass over what they have not read yet. Replays read
         // with the sinks' tables: they go on with the new ones.
         self.replays.halt().await;
         self.sinks.halt(done.removed.iter().map(|removed| removed.sink.as_str())).await;
-        let names = next.sinks.iter().map(|sink| sink.name.clone()).collect();
         let before = self.books.now();
-        let books = self.books.follow(&next.rules, names);
         // What stands before is counted from the journal, what comes from here on by these books.
-        let from = journal.end();
-        self.sinks.follow(&next.rules, from);
+        let (books, from) = self.books.follow(&next.rules, next.sink_names().collect(), &journal);
+        self.sinks.follow(&next.rules);
         self.config = next;
-        for (name, cursor) in done.added.iter().zip(firsts) {
-            journal.hold(name, cursor);
-            let state = journal.load(name).await.ok().flatten();
-            let stood = journal.owed(cursor, from).await.unwrap_or_default();
-            let owed = |c: &TypeCount| c.events * u64::from(books.rules.owed(name, &c.source, &c.kind));
-            if let Some(book) = books.of(name) {
-                book.book.begin(state, stood.iter().map(owed).sum(), from);
-            }
+        for (name, stood) in done.added.iter().zip(prepared) {
+            journal.hold(name, stood.cursor);
+            self.begin(&books, name, stood, from).await;
         }
+        self.books.show(books);
         self.sinks.halt(done.changed.iter().map(String::as_str)).await;
         for removed in &mut done.removed {
-            journal.release(&removed.sink);
-            removed.pending = super::panel::pending(&self.store, &before, &removed.sink).await;
+            if let Some(book) = before.of(&removed.sink) {
+                removed.pending = self.books.figures(&journal, book).await.pending;
+            }
         }
+        self.see_off(&done.removed).await;
         for name in done.changed.iter().chain(&done.added) {
             if let Err(error) = self.launch(name).await {
                 error!(sink = %name, %error, "the sink cannot be started; it keeps its place and is tried again at the next reload");
@@ -179,14 +174,77 @@ impl World {
         }
     }
 
+    /// Where sinks that are added begin, durably, and what they are owed of what stands by now. Nothing of the next config is
+    /// in force before this, but for the sources where it succeeds.
+    async fn prepare(&self, next: &Config, added: &[String]) -> Result<Vec<Stood>, DaemonError> {
+        let journal = &self.store.journal;
+        // From here on what goes before one that comes back is noted for its reading.
+        self.store.ledger.present(self.config.sink_names().chain(next.sink_names()).collect()).await?;
+        let sinks = next.sinks.iter().filter(|sink| added.contains(&sink.name));
+        let named: Vec<_> = sinks.map(|sink| (sink.name.as_str(), sink.keys.start)).collect();
+        let cursors = deliver::first_cursors(&**journal, named, journal.end(), false).await?;
+        let mut prepared = Vec::with_capacity(added.len());
+        for (name, cursor) in added.iter().zip(cursors) {
+            let until = journal.end().max(cursor);
+            let events = journal.owed(cursor, until).await?;
+            prepared.push(Stood { cursor, until, owed: deliver::owed(&next.rules, name, &events) });
+        }
+        let sources = next.sources.iter().map(|source| (source.name.clone(), source.config.clone())).collect();
+        self.front.replace_sources(sources)?;
+        Ok(prepared)
+    }
+
+    /// Begins the book of a sink that is added: it is owed what stood, and what came meanwhile.
+    async fn begin(&self, books: &BookSet, name: &str, stood: Stood, from: Position) {
+        let journal = &self.store.journal;
+        let untold = |error: JournalError| {
+            error!(sink = name, %error, "what the sink is owed cannot be told exactly until it has caught up");
+        };
+        book_missed(&self.store, &books.rules, name).await.unwrap_or_else(untold);
+        let since = journal.owed(stood.until, from).await.map_err(untold).unwrap_or_default();
+        let state = journal.load(name).await.map_err(untold).ok().flatten();
+        if let Some(book) = books.of(name) {
+            book.book.begin(state, stood.owed + deliver::owed(&books.rules, name, &since));
+        }
+    }
+
+    /// From now on these hold nothing: what goes before they are back is counted for them.
+    async fn see_off(&self, removed: &[Removed]) {
+        let away = self.store.ledger.present(self.config.sink_names().collect()).await.unwrap_or_else(|error| {
+            // Until the next reload or start it is noted for their reading, which is as exact, and takes more room.
+            error!(%error, "the ledger cannot note that sinks are gone");
+            vec![]
+        });
+        for Removed { sink, .. } in removed {
+            let oldest = self.store.journal.oldest();
+            let cursor = away.iter().find(|(name, _)| name == sink).map_or(oldest, |(_, cursor)| *cursor);
+            self.store.journal.leave(sink, cursor);
+        }
+    }
+
     /// Starts a sink of the config where its cursor stands.
-    pub async fn launch(&mut self, name: &str) -> Result<(), super::DaemonError> {
+    pub async fn launch(&mut self, name: &str) -> Result<(), DaemonError> {
         let books = self.books.now();
         let Some((sink, book)) = self.config.sinks.iter().find(|sink| sink.name == name).zip(books.of(name)) else {
             return Ok(());
         };
         self.sinks.launch(&self.config, sink, &book.book, &self.store).await
     }
+}
+
+/// Which sinks come, change and go.
+fn compared(old: &Config, next: &Config) -> ReloadDone {
+    let mut done = ReloadDone { sources: next.sources.len(), routes: next.routes.len(), ..ReloadDone::default() };
+    for old in &old.sinks {
+        match next.sinks.iter().find(|sink| sink.name == old.name) {
+            None => done.removed.push(Removed { sink: old.name.clone(), pending: 0 }),
+            Some(sink) if sink.digest != old.digest => done.changed.push(old.name.clone()),
+            Some(_) => {}
+        }
+    }
+    let is_new = |name: &String| old.sinks.iter().all(|old| old.name != *name);
+    done.added = next.sink_names().filter(is_new).collect();
+    done
 }
 
 /// What changed that is taken up at a start alone.

@@ -8,15 +8,15 @@ use std::time::Duration;
 use sink_api::{DiskFloor, SinkContext};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::DaemonError;
 use super::books::Books;
-use super::store::Store;
+use super::store::{Store, UNKNOWN};
 use crate::config::{Config, SinkEntry};
 use crate::deliver::config::Start;
-use crate::deliver::{self, Book, Rules, Spec};
-use crate::journal::{Journal, JournalError, Position, TypeCount};
+use crate::deliver::{self, Book, Spec};
+use crate::journal::{Journal, JournalError, Position};
 use crate::route::RuleSet;
 
 /// How long sinks may finish what is under way when the daemon stops.
@@ -27,7 +27,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 /// The sinks' workers.
 pub struct Sinks {
     running: HashMap<String, Running>,
-    rules: watch::Sender<Rules>,
+    rules: watch::Sender<Arc<RuleSet>>,
     started: bool,
     /// Whether it was said that they have.
     told: bool,
@@ -41,12 +41,7 @@ struct Running {
 impl Sinks {
     /// None runs yet.
     pub fn new(rules: &Arc<RuleSet>) -> Self {
-        Self {
-            running: HashMap::new(),
-            rules: watch::Sender::new(Rules::new(Arc::clone(rules))),
-            started: false,
-            told: false,
-        }
+        Self { running: HashMap::new(), rules: watch::Sender::new(Arc::clone(rules)), started: false, told: false }
     }
 
     /// Starts them, unless the disk is full or failing: then [`Self::keep_trying`] will, and until then every sink holds
@@ -94,17 +89,20 @@ impl Sinks {
         store.open_ledger().await?;
         let start = |sink: &SinkEntry| if store.all_now { Start::Now } else { sink.keys.start };
         let named = config.sinks.iter().map(|sink| (sink.name.as_str(), start(sink)));
+        for (name, cursor) in store.ledger.present(config.sink_names().collect()).await? {
+            store.journal.leave(&name, cursor);
+        }
         let cursors = deliver::first_cursors(&*store.journal, named, store.begun, store.lost == Some(true)).await?;
         let books = books.now();
-        let mut ready = Vec::with_capacity(config.sinks.len());
+        let (mut ready, mut begins) = (Vec::with_capacity(config.sinks.len()), Vec::new());
         for ((sink, cursor), book) in config.sinks.iter().zip(cursors).zip(&books.sinks) {
             let book = &book.book;
+            book_missed(store, &config.rules, &sink.name).await?;
             let state = store.journal.load(&sink.name).await?;
             let stood = store.journal.owed(cursor, store.begun).await?;
-            let owed = |c: &TypeCount| c.events * u64::from(config.rules.owed(&sink.name, &c.source, &c.kind));
-            let owed: u64 = stood.iter().map(owed).sum();
+            let owed = deliver::owed(&config.rules, &sink.name, &stood);
             info!(sink = %sink.name, from = cursor.offset, owed, "goes on");
-            book.begin(state, owed, store.begun);
+            begins.push((book, state, owed));
             let runs = sink.keys.enabled && !store.ledger.is_paused(&sink.name).await?;
             ready.push((sink, cursor, runs.then(|| spec(config, sink, book, store))));
         }
@@ -112,6 +110,7 @@ impl Sinks {
             store.journal.hold(&deliver::holder(replay.id, &replay.sink), replay.span[1]);
         }
         // From here on nothing fails and nothing waits.
+        begins.into_iter().for_each(|(book, state, owed)| book.begin(state, owed));
         for (sink, cursor, spec) in ready {
             store.journal.hold(&sink.name, cursor);
             match spec {
@@ -120,6 +119,7 @@ impl Sinks {
             }
         }
         // Every sink holds what it is owed: only now may anything be deleted.
+        store.journal.release(UNKNOWN);
         store.journal.begin_retention();
         self.started = true;
         Ok(())
@@ -136,7 +136,7 @@ impl Sinks {
     }
 
     /// The rules in force, now and later.
-    pub fn rules(&self) -> watch::Receiver<Rules> {
+    pub fn rules(&self) -> watch::Receiver<Arc<RuleSet>> {
         self.rules.subscribe()
     }
 
@@ -145,9 +145,9 @@ impl Sinks {
         self.running.contains_key(name)
     }
 
-    /// From that position on events are counted by these rules, and what is not yet read is routed by them.
-    pub fn follow(&self, rules: &Arc<RuleSet>, from: Position) {
-        self.rules.send_modify(|now| *now = now.followed_by(Arc::clone(rules), from));
+    /// What is not yet read is routed by these rules.
+    pub fn follow(&self, rules: &Arc<RuleSet>) {
+        self.rules.send_replace(Arc::clone(rules));
     }
 
     /// Starts one where its cursor stands, unless it runs, is not enabled, or is paused.
@@ -196,6 +196,27 @@ impl Sinks {
         let names: Vec<String> = self.running.keys().cloned().collect();
         self.halt(names.iter().map(String::as_str)).await;
     }
+}
+
+/// A sink is back: what was deleted while it was not in the config counts as dropped, as far as it would have been owed it
+/// by the rules in force now.
+pub(super) async fn book_missed(store: &Store, rules: &RuleSet, sink: &str) -> Result<(), JournalError> {
+    let missed = store.ledger.missed(sink).await?;
+    if missed.is_empty() {
+        return Ok(());
+    }
+    let dropped = deliver::owed(rules, sink, &missed);
+    store.ledger.book_missed(sink, dropped).await?;
+    if dropped > 0 {
+        warn!(
+            sink,
+            dropped,
+            reason = "sink_removed",
+            "deliveries are dropped: the journal let them go while the sink was \
+            not in the config"
+        );
+    }
+    Ok(())
 }
 
 fn spec(config: &Config, sink: &SinkEntry, book: &Arc<Book>, store: &Store) -> Spec {

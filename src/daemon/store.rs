@@ -12,6 +12,9 @@ use crate::journal::local::LocalJournal;
 use crate::journal::{Journal, Position, folder};
 use crate::ledger::Ledger;
 
+/// Holds for whoever the ledger may know of. No sink has such a name.
+pub const UNKNOWN: &str = "@";
+
 /// The journal and the ledger.
 pub struct Store {
     pub journal: Arc<LocalJournal>,
@@ -82,8 +85,10 @@ impl Store {
         Ok(())
     }
 
-    /// While nobody knows what the sinks have settled, they hold all there is; so `max_size` can be kept already.
+    /// While nobody knows what the sinks have settled, they hold all there is, and so do those that are not in the config;
+    /// so `max_size` can be kept already.
     pub fn hold_everything(&self, config: &Config) {
+        self.journal.hold(UNKNOWN, self.journal.oldest());
         for sink in &config.sinks {
             self.journal.hold(&sink.name, self.journal.oldest());
         }

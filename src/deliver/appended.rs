@@ -1,13 +1,19 @@
 //! What each sink is owed of the events this life has appended, counted by source and type, whatever is delivered: an
 //! event costs one look-up and one addition. The other side of the books is what the workers settle.
 //!
+//! An event is counted when it is on disk, by the rules in force where it stands: a reload says from which place on its
+//! rules count ([`Counting::switch`]), and an event that was under way at that moment falls on one side or the other.
+//!
 //! Types with the same share for every sink share a counter. Bounded: [`MAX_TYPES`] types are remembered, others are
 //! worked out each time; counters are as many as the rules can tell apart.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
+use super::book::Book;
+use crate::ingress::Tally;
 use crate::ingress::counts::Counter;
+use crate::journal::Position;
 use crate::route::RuleSet;
 
 /// Most (source, type) pairs remembered.
@@ -16,59 +22,156 @@ const MAX_TYPES: usize = 4_096;
 /// Deliveries owed to each sink by one event, in the order of the sinks.
 type Share = Vec<u32>;
 
-/// Each type's counter, and whether any route wants it.
-type Kinds = HashMap<Box<str>, (Arc<Counter>, bool)>;
-
 #[derive(Debug, Default)]
 struct Known {
-    types: HashMap<Box<str>, Kinds>,
+    types: HashMap<Box<str>, HashMap<Box<str>, Arc<Kind>>>,
     len: usize,
     shares: HashMap<Share, Arc<Counter>>,
 }
 
-/// The counts since the start.
+/// The counts under one set of rules.
 #[derive(Debug)]
 pub struct Appended {
-    rules: Arc<RuleSet>,
+    /// By these.
+    pub rules: Arc<RuleSet>,
     sinks: Vec<String>,
+    counting: Weak<Counting>,
+    /// Tells it from others.
+    number: u64,
     known: RwLock<Known>,
 }
 
 impl Appended {
     /// Nothing appended yet.
-    pub fn new(rules: Arc<RuleSet>, sinks: Vec<String>) -> Self {
-        Self { rules, sinks, known: RwLock::default() }
+    fn new(rules: &Arc<RuleSet>, sinks: Vec<String>, counting: &Weak<Counting>, number: u64) -> Arc<Self> {
+        let (rules, counting) = (Arc::clone(rules), Weak::clone(counting));
+        Arc::new(Self { rules, sinks, counting, number, known: RwLock::default() })
     }
 
-    /// The counter that rises for an event of this type, and whether any route wants it.
-    pub fn counter(&self, source: &str, kind: &str) -> (Arc<Counter>, bool) {
+    fn kind(&self, source: &str, kind: &str) -> Arc<Kind> {
         // The maps are whole at any moment, so a panic elsewhere under the lock spoils nothing.
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some((counter, wanted)) = known.types.get(source).and_then(|kinds| kinds.get(kind)) {
-            return (Arc::clone(counter), *wanted);
+        if let Some(kind) = known.types.get(source).and_then(|kinds| kinds.get(kind)) {
+            return Arc::clone(kind);
         }
         drop(known);
         let share: Share = self.sinks.iter().map(|sink| self.rules.owed(sink, source, kind)).collect();
         let wanted = share.iter().any(|owed| *owed > 0);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let counter = Arc::clone(known.shares.entry(share).or_default());
+        let (counting, table) = (Weak::clone(&self.counting), self.number);
+        let new = Arc::new(Kind { source: source.into(), kind: kind.into(), counter, wanted, counting, table });
         if known.len < MAX_TYPES {
             let kinds = known.types.entry(source.into()).or_default();
-            let is_new = kinds.insert(kind.into(), (Arc::clone(&counter), wanted)).is_none();
+            let is_new = kinds.insert(kind.into(), Arc::clone(&new)).is_none();
             known.len += usize::from(is_new);
         }
-        (counter, wanted)
+        new
     }
 
-    /// What the sinks are owed of all events so far, in their order.
-    pub fn owed(&self) -> Vec<u64> {
+    /// What one of the sinks, by its place among them, is owed of all events so far.
+    pub fn owed(&self, at: usize) -> u64 {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let mut sums = vec![0; self.sinks.len()];
-        for (share, counter) in &known.shares {
-            let events = counter.get();
-            sums.iter_mut().zip(share).for_each(|(sum, owed)| *sum += events * u64::from(*owed));
+        let owed =
+            |(share, counter): (&Share, &Arc<Counter>)| counter.get() * share.get(at).copied().map_or(0, u64::from);
+        known.shares.iter().map(owed).sum()
+    }
+}
+
+/// One source and type under one set of rules.
+#[derive(Debug)]
+struct Kind {
+    source: Box<str>,
+    kind: Box<str>,
+    counter: Arc<Counter>,
+    /// Whether any route wants it.
+    wanted: bool,
+    counting: Weak<Counting>,
+    /// The number of its table.
+    table: u64,
+}
+
+/// Which rules count, and how far that has come.
+#[derive(Debug)]
+pub struct Counting {
+    /// For what is appended from now on.
+    latest: RwLock<Arc<Appended>>,
+    now: Mutex<Now>,
+}
+
+#[derive(Debug)]
+struct Now {
+    /// From which position on each table counts; never empty, and those that can get nothing any more are gone.
+    tables: Vec<(Position, Arc<Appended>)>,
+    /// Everything before it is counted.
+    to: Position,
+}
+
+impl Counting {
+    /// By these rules for these sinks, from that position on.
+    pub fn new(rules: &Arc<RuleSet>, sinks: Vec<String>, from: Position) -> Arc<Self> {
+        Arc::new_cyclic(|counting| {
+            let table = Appended::new(rules, sinks, counting, 0);
+            let now = Now { tables: vec![(from, Arc::clone(&table))], to: from };
+            Self { latest: RwLock::new(table), now: Mutex::new(now) }
+        })
+    }
+
+    /// The counts under the rules in force.
+    pub fn latest(&self) -> Arc<Appended> {
+        // Replaced whole.
+        Arc::clone(&self.latest.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Who counts an event of a source and type that is appended now, and whether any route wants it.
+    pub fn tally(&self, source: &str, kind: &str) -> (Arc<dyn Tally>, bool) {
+        let kind = self.latest.read().unwrap_or_else(PoisonError::into_inner).kind(source, kind);
+        let wanted = kind.wanted;
+        (kind, wanted)
+    }
+
+    /// From `end` on, which is asked for while nothing is counted, events are counted by these rules for these sinks, whose
+    /// books, in the same order, know of it. Gives that position. `end` must be past every event that was told durable.
+    pub fn switch<'b>(
+        self: &Arc<Self>,
+        (rules, sinks): (&Arc<RuleSet>, Vec<String>),
+        books: impl Iterator<Item = &'b Arc<Book>>,
+        end: impl FnOnce() -> Position,
+    ) -> Position {
+        let table = Appended::new(rules, sinks, &Arc::downgrade(self), self.latest().number + 1);
+        let mut now = self.now();
+        let from = end();
+        now.tables.push((from, Arc::clone(&table)));
+        for (at, book) in books.enumerate() {
+            book.counted_by(from, &table, at, now.to);
         }
-        sums
+        *self.latest.write().unwrap_or_else(PoisonError::into_inner) = table;
+        from
+    }
+
+    /// Everything before it is counted, and nothing from there on.
+    pub fn reached(&self) -> Position {
+        self.now().to
+    }
+
+    fn now(&self) -> MutexGuard<'_, Now> {
+        // Whole between any two statements.
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tally for Kind {
+    fn durable(&self, at: Position) {
+        let Some(counting) = self.counting.upgrade() else { return };
+        let mut now = counting.now();
+        now.to = at.behind();
+        while now.tables.get(1).is_some_and(|(from, _)| *from <= at) {
+            now.tables.remove(0);
+        }
+        match now.tables.first() {
+            Some((_, table)) if table.number != self.table => table.kind(&self.source, &self.kind).counter.add(),
+            _ => self.counter.add(),
+        }
     }
 }
 
@@ -82,24 +185,56 @@ mod tests {
         Arc::new(RuleSet::compile(&routes["routes"], &["a", "b"], &["s"], Arc::new(JqEval)).unwrap())
     }
 
+    fn sinks() -> Vec<String> {
+        vec!["a".into(), "b".into()]
+    }
+
+    fn at(offset: u64) -> Position {
+        Position { shard: 0, offset }
+    }
+
     #[test]
     fn each_sink_is_owed_by_its_routes_whatever_the_number_of_types() {
         let rules = rules(
             "[[routes]]\nmatch = \"x*\"\nto = [\"a\", \"b\"]\n[[routes]]\nname = \"two\"\nmatch = \"xy\"\nto = \"a\"\n",
         );
-        let appended = Appended::new(rules, vec!["a".into(), "b".into()]);
-        let add = |kind: &str| {
-            let (counter, wanted) = appended.counter("s", kind);
-            counter.add();
+        let counting = Counting::new(&rules, sinks(), at(0));
+        let appended = counting.latest();
+        let mut place = 0;
+        let mut add = |kind: &str| {
+            let (tally, wanted) = counting.tally("s", kind);
+            tally.durable(at(place));
+            place += 1;
             wanted
         };
         assert!(add("x") && add("xy") && add("xy") && !add("z"));
-        assert_eq!(appended.owed(), [5, 3]);
+        let owed = || [0, 1].map(|sink| appended.owed(sink));
+        assert_eq!(owed(), [5, 3]);
         for n in 0..2 * MAX_TYPES {
             assert!(add(&format!("x{n}")));
         }
         let more = 2 * MAX_TYPES as u64;
-        assert_eq!(appended.owed(), [5 + more, 3 + more]);
+        assert_eq!(owed(), [5 + more, 3 + more]);
         assert!(appended.known.read().unwrap().len <= MAX_TYPES);
+        assert_eq!(counting.reached(), at(4 + more));
+    }
+
+    /// Those told durable late stand before the switch, those told after a second switch may stand between the two.
+    #[test]
+    fn an_event_under_way_at_a_switch_is_counted_by_the_rules_of_the_place_it_gets() {
+        let to = |sink: &str| rules(&format!("[[routes]]\nmatch = \"*\"\nto = \"{sink}\"\n"));
+        let counting = Counting::new(&to("a"), sinks(), at(0));
+        let first = counting.latest();
+        let under_way: Vec<_> = (0..4).map(|_| counting.tally("s", "t").0).collect();
+        under_way[0].durable(at(5));
+        assert_eq!(counting.switch((&to("b"), sinks()), std::iter::empty(), || at(7)), at(7));
+        let second = counting.latest();
+        under_way[1].durable(at(6));
+        assert_eq!(counting.switch((&to("a"), sinks()), std::iter::empty(), || at(9)), at(9));
+        let third = counting.latest();
+        under_way[2].durable(at(8));
+        under_way[3].durable(at(9));
+        let owed = |table: &Appended| [0, 1].map(|sink| table.owed(sink));
+        assert_eq!([&first, &second, &third].map(|table| owed(table)), [[2, 0], [0, 1], [1, 0]]);
     }
 }

@@ -6,7 +6,7 @@
 //! Rooms, in the order of an event's way: `first` where a sink begins, `asking` what jq is asked about events
 //! that were read, `worker` the loop (reading, delivering, retrying), `lanes` what waits
 //! per key, `flight` batches under way, `verdict` what an outcome leads to, `window` how far the cursor may move, `parked` when what the ledger keeps is due,
-//! `settler` its way into the ledger. `appended` and `book` are what `status` reads. `rules` those in force. `replay` feeds a span of the journal once more, `keeping` is how the ledger keeps deliveries. Pure helpers: `backoff`, `breaker`, `pace`.
+//! `settler` its way into the ledger. `appended` and `book` are what `status` reads, `counted` by which rules that was counted. `replay` feeds a span of the journal once more, `keeping` is how the ledger keeps deliveries. Pure helpers: `backoff`, `breaker`, `pace`.
 
 mod appended;
 mod asking;
@@ -14,6 +14,7 @@ mod backoff;
 mod book;
 mod breaker;
 pub mod config;
+mod counted;
 mod first;
 mod flight;
 mod keeping;
@@ -21,19 +22,18 @@ mod lanes;
 mod pace;
 mod parked;
 mod replay;
-mod rules;
 mod settler;
 mod verdict;
 mod window;
 mod worker;
 
-pub use appended::Appended;
-pub use book::{Book, Breaking, Figures};
+pub use appended::Counting;
+pub use book::{Book, Breaking, Figures, Look};
 pub use config::DeliveryKeys;
+pub use counted::owed;
 pub use first::first_cursors;
 pub use pace::Rate;
 pub use replay::{Feed, feed, holder};
-pub use rules::Rules;
 pub use worker::{Spec, run};
 
 #[cfg(test)]

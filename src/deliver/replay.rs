@@ -16,12 +16,11 @@ use super::asking::Questions;
 use super::book::Book;
 use super::keeping::{self, Kept};
 use super::pace::Rate;
-use super::rules::Rules;
 use crate::event;
 use crate::journal::{Chunk, Counters, Entry, Journal, Position, Settlement};
 use crate::ledger::Ledger;
-use crate::route::Destination;
 use crate::route::jq::Said;
+use crate::route::{Destination, RuleSet};
 
 /// Most parked deliveries of the sink beyond which it waits.
 const MAX_WAITING: u64 = 1000;
@@ -30,6 +29,8 @@ const READ_BYTES: u64 = 256 << 10;
 const READ_BYTES_SLOWLY: u64 = 16 << 10;
 /// How soon it looks again where it had to wait, or could not read or write.
 const PAUSE: Duration = Duration::from_millis(100);
+/// A replay that is stopped waits no longer for what it writes.
+const LAST_WRITE: Duration = Duration::from_secs(5);
 
 /// What is replayed, and for whom.
 pub struct Feed {
@@ -61,43 +62,57 @@ pub fn holder(id: i64, sink: &str) -> String {
 pub async fn feed(
     feed: Feed,
     mut at: Position,
-    rules: watch::Receiver<Rules>,
+    rules: watch::Receiver<Arc<RuleSet>>,
     journal: Arc<dyn Journal>,
     mut stop: watch::Receiver<bool>,
 ) {
     let holder = holder(feed.id, &feed.to.name);
-    tokio::select! {
-        () = feed.run(&mut at, &rules, &*journal, &holder) => {
-            journal.release(&holder);
-            info!(sink = %feed.to.name, replay = feed.id, "the replay is complete: what it came to is delivered or on its way");
-        }
+    while at < feed.until {
         // What was not settled is fed again.
-        _ = stop.wait_for(|stop| *stop) => {}
+        let (next, step) = tokio::select! {
+            made = feed.make(at, &rules, &*journal) => made,
+            () = stopped(&mut stop) => return,
+        };
+        let fed = step.delta.accepted;
+        feed.book.feeding(fed);
+        let settled = feed.settle(&*journal, step, &mut stop).await;
+        feed.book.unfed(1, if settled { 0 } else { fed });
+        if !settled {
+            return;
+        }
+        at = next;
+        journal.hold(&holder, at);
+        if fed > 0 {
+            feed.book.nudge();
+        }
+        if let Some(rate) = feed.rate {
+            tokio::select! {
+                () = tokio::time::sleep(rate.time_for(fed)) => {}
+                () = stopped(&mut stop) => return,
+            }
+        }
     }
+    journal.release(&holder);
+    info!(sink = %feed.to.name, replay = feed.id, "the replay is complete: what it came to is delivered or on its way");
 }
 
-/// A step on its way; where it is cut short the books are wrong by it until they are level again.
-struct Booked<'b>(&'b Book);
-
-impl<'b> Booked<'b> {
-    fn new(book: &'b Book, deliveries: u64) -> Self {
-        book.feeding(deliveries);
-        Self(book)
-    }
-}
-
-impl Drop for Booked<'_> {
-    fn drop(&mut self) {
-        self.0.fed();
-    }
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // Where nobody can say so any more, it is stopped, too.
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 impl Feed {
-    async fn run(&self, at: &mut Position, rules: &watch::Receiver<Rules>, journal: &dyn Journal, holder: &str) {
-        while *at < self.until {
+    /// The next stretch, and what it comes to.
+    async fn make(
+        &self,
+        at: Position,
+        rules: &watch::Receiver<Arc<RuleSet>>,
+        journal: &dyn Journal,
+    ) -> (Position, Settlement) {
+        let bytes = if self.rate.is_some() { READ_BYTES_SLOWLY } else { READ_BYTES };
+        loop {
             self.wait_for_room().await;
-            let bytes = if self.rate.is_some() { READ_BYTES_SLOWLY } else { READ_BYTES };
-            let chunk = match journal.read(*at, bytes).await {
+            let chunk = match journal.read(at, bytes).await {
                 Ok(chunk) => chunk,
                 Err(error) => {
                     error!(sink = %self.to.name, %error, "a replay cannot read the journal; trying again");
@@ -108,20 +123,8 @@ impl Feed {
             if let Some(gap) = &chunk.gap {
                 warn!(sink = %self.to.name, from = gap.from.offset, to = gap.to.offset, "a part of the span is gone");
             }
-            let rules = rules.borrow().clone();
-            let (next, step) = self.step(chunk, &rules).await;
-            let fed = step.delta.accepted;
-            let booked = Booked::new(&self.book, fed);
-            self.settle(journal, step).await;
-            drop(booked);
-            *at = next;
-            journal.hold(holder, *at);
-            if fed > 0 {
-                self.book.nudge();
-            }
-            if let Some(rate) = self.rate {
-                tokio::time::sleep(rate.time_for(fed)).await;
-            }
+            let rules = Arc::clone(&rules.borrow());
+            return self.step(chunk, &rules).await;
         }
     }
 
@@ -135,25 +138,41 @@ impl Feed {
         }
     }
 
-    /// Until it is durable.
-    async fn settle(&self, journal: &dyn Journal, step: Settlement) {
-        while let Err(error) = journal.settle(vec![step.clone()]).await {
-            warn!(sink = %self.to.name, %error, "a replay cannot write the ledger; trying again");
-            tokio::time::sleep(PAUSE * 10).await;
+    /// Until it is durable, and says so; not, where it is stopped and cannot be. A write under way is waited for a while:
+    /// nobody would know else whether it came to be.
+    async fn settle(&self, journal: &dyn Journal, step: Settlement, stop: &mut watch::Receiver<bool>) -> bool {
+        loop {
+            let mut settling = std::pin::pin!(journal.settle(vec![step.clone()]));
+            let settled = tokio::select! {
+                settled = &mut settling => Some(settled),
+                () = stopped(stop) => None,
+            };
+            let settled = match settled {
+                None => tokio::time::timeout(LAST_WRITE, settling).await.ok(),
+                settled => settled,
+            };
+            match settled {
+                Some(Ok(())) => return true,
+                Some(Err(error)) if !*stop.borrow() => {
+                    warn!(sink = %self.to.name, %error, "a replay cannot write the ledger; trying again");
+                    tokio::time::sleep(PAUSE * 10).await;
+                }
+                Some(Err(_)) | None => return false,
+            }
         }
     }
 
     /// What a stretch comes to, and where it ends.
-    async fn step(&self, chunk: Chunk, rules: &Rules) -> (Position, Settlement) {
+    async fn step(&self, chunk: Chunk, rules: &Arc<RuleSet>) -> (Position, Settlement) {
         let next = chunk.next;
         let wanted = |entry: &Entry| {
             let record = &entry.record;
             entry.position < self.until
                 && self.kind.as_ref().is_none_or(|kind| kind.is_match(&*record.kind))
-                && rules.now.wants(&self.to.name, &record.source, &record.kind)
+                && rules.wants(&self.to.name, &record.source, &record.kind)
         };
         let entries = chunk.entries.into_iter().filter(wanted).collect();
-        let questions = Questions::new(&self.to.name, &rules.now);
+        let questions = Questions::new(&self.to.name, rules);
         let (chunk, said) = questions.ask(Chunk { entries, next, gap: None }).await;
         let cursor = chunk.next.min(self.until);
         let id = self.to.name.clone();
@@ -164,7 +183,7 @@ impl Feed {
         (cursor, step)
     }
 
-    fn route(&self, entry: &Entry, rules: &Rules, said: Option<&Said>, step: &mut Settlement) {
+    fn route(&self, entry: &Entry, rules: &Arc<RuleSet>, said: Option<&Said>, step: &mut Settlement) {
         let Ok(event) = event::decode_shared(&entry.record, &mut event::Texts::default()) else {
             warn!(sink = %self.to.name, "an event of a later version is left out of the replay");
             return;
@@ -173,8 +192,8 @@ impl Feed {
             return;
         }
         let routed = match said {
-            None => rules.now.route(&self.to, &event, &mut ()),
-            Some(said) => rules.now.route_by(said, &self.to, &event, &mut ()),
+            None => rules.route(&self.to, &event, &mut ()),
+            Some(said) => rules.route_by(said, &self.to, &event, &mut ()),
         };
         step.delta.add(&Counters {
             accepted: (routed.deliveries.len() + routed.failed.len()) as u64 + u64::from(routed.filtered),

@@ -27,26 +27,57 @@ const ROOM_PAUSE: Duration = Duration::from_millis(250);
 
 type Written = (Settlement, Result<(), JournalError>);
 
+/// What the book was told already of what is not durable yet: taken back where it does not come to be.
+#[derive(Clone, Copy, Debug, Default)]
+struct Booked {
+    /// Beyond what was counted at append.
+    extra: i64,
+    /// Steps that bring more than was counted, and how much.
+    steps: u32,
+    more: u64,
+}
+
+impl Booked {
+    fn add(&mut self, other: Self) {
+        self.extra += other.extra;
+        self.steps += other.steps;
+        self.more += other.more;
+    }
+}
+
 /// One sink's steps on their way.
 pub struct Settler {
     journal: Arc<dyn Journal>,
     sink: String,
     room: Arc<Room>,
+    book: Arc<Book>,
     durable: Position,
     next: Settlement,
     /// Room that what is in `next` takes in memory.
     bytes: u64,
     writing: Option<JoinHandle<Written>>,
+    /// Of what is in `next`, and of what is being written.
+    booked: [Booked; 2],
     last: Option<Instant>,
     failing: bool,
 }
 
 impl Settler {
     /// Starts from the sink's durable cursor.
-    pub fn new(journal: Arc<dyn Journal>, sink: &str, room: &Arc<Room>, durable: Position) -> Self {
-        let next = Settlement { sink: sink.to_owned(), ..Settlement::default() };
-        let (sink, room) = (sink.to_owned(), Arc::clone(room));
-        Self { journal, sink, room, durable, next, bytes: 0, writing: None, last: None, failing: false }
+    pub fn new(journal: Arc<dyn Journal>, sink: &str, room: &Arc<Room>, book: &Arc<Book>, durable: Position) -> Self {
+        Self {
+            journal,
+            sink: sink.to_owned(),
+            room: Arc::clone(room),
+            book: Arc::clone(book),
+            durable,
+            next: Settlement { sink: sink.to_owned(), ..Settlement::default() },
+            bytes: 0,
+            writing: None,
+            booked: Default::default(),
+            last: None,
+            failing: false,
+        }
     }
 
     /// Whether so much waits for the ledger that no more may be made.
@@ -57,6 +88,10 @@ impl Settler {
     /// What became of a delivery the ledger keeps, and what that adds to the counts.
     pub fn turned(&mut self, turn: Turn, delta: &Counters) {
         self.next.delta.add(delta);
+        if delta.accepted > 0 {
+            self.book.feeding(delta.accepted);
+            self.booked[0].add(Booked { extra: 0, steps: 1, more: delta.accepted });
+        }
         if let Fate::Replaced(by) = &turn.fate {
             self.bytes += by.iter().map(size_of).sum::<u64>();
         }
@@ -70,9 +105,9 @@ impl Settler {
     }
 
     /// Tells when dead letters find no room, and when they do again.
-    pub fn tell_room(&self, book: &Book) {
+    pub fn tell_room(&self) {
         let (sink, stuck) = (&self.sink, self.is_stuck());
-        match (book.stuck(stuck), stuck) {
+        match (self.book.stuck(stuck), stuck) {
             (false, true) => error!(%sink, max_size = self.room.max(),
                 "[dead_letters] has no room for what this sink gives up: it waits; see `hookrelay dead list`"),
             (true, false) => info!(%sink, "there is room for dead letters again"),
@@ -88,6 +123,7 @@ impl Settler {
     fn gather(&mut self, window: &mut Window) -> bool {
         let passed = window.take_passed();
         self.next.delta.add(&passed.tally);
+        self.booked[0].extra += passed.extra;
         self.bytes += passed.held.iter().map(size_of).sum::<u64>();
         self.next.held.extend(passed.held);
         let cursor = window.cursor();
@@ -114,6 +150,7 @@ impl Settler {
     pub fn start(&mut self, now: Instant) {
         self.last = Some(now);
         self.bytes = 0;
+        self.booked = [Booked::default(), self.booked[0]];
         let step = std::mem::replace(&mut self.next, Settlement { sink: self.sink.clone(), ..Settlement::default() });
         let journal = Arc::clone(&self.journal);
         self.writing = Some(tokio::spawn(async move {
@@ -127,8 +164,10 @@ impl Settler {
         let Some(writing) = &mut self.writing else { return std::future::pending().await };
         let outcome = writing.await;
         self.writing = None;
+        let booked = std::mem::take(&mut self.booked[1]);
         match outcome {
             Ok((step, Ok(()))) => {
+                self.book.fed(booked.steps);
                 self.durable = step.cursor.unwrap_or(self.durable);
                 if std::mem::take(&mut self.failing) {
                     warn!(sink = %self.sink, "the ledger can be written again");
@@ -139,13 +178,17 @@ impl Settler {
                 if !std::mem::replace(&mut self.failing, true) {
                     warn!(sink = %self.sink, %error, "the ledger cannot be written; the cursor waits");
                 }
+                self.booked[0].add(booked);
                 self.next.delta.add(&step.delta);
                 self.bytes += step.held.iter().map(size_of).sum::<u64>();
                 self.next.held.splice(0..0, step.held);
                 self.next.turns.splice(0..0, step.turns);
             }
             // The task cannot panic by itself; where the runtime is going down, what it carried is delivered again.
-            Err(error) => warn!(sink = %self.sink, %error, "a step was not settled"),
+            Err(error) => {
+                self.booked[0].add(booked);
+                warn!(sink = %self.sink, %error, "a step was not settled");
+            }
         }
         None
     }
@@ -160,5 +203,9 @@ impl Settler {
             self.start(Instant::now());
             self.written().await;
         }
+        // What did not come to be is done again.
+        let Booked { extra, steps, more } = std::mem::take(&mut self.booked[0]);
+        self.book.extra(-extra - window.open_extra());
+        self.book.unfed(steps, more);
     }
 }

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::config::{DeliveryKeys, Ordering, RetryKeys, Start};
 use super::worker::WINDOW_EVENTS;
-use super::{Rules, Spec, first_cursors, run};
+use super::{Spec, first_cursors, run};
 use crate::journal::{Counters, Cursors, Gap, Journal, TypeCount};
 use crate::route::{JqEval, RouteConfig, RuleSet};
 
@@ -73,7 +73,7 @@ fn launch(spec: Spec, journal: &Arc<Memory>) -> Running {
     let task = tokio::spawn(run(
         spec,
         at(journal.cursor()),
-        watch::Sender::new(Rules::new(rules())).subscribe(),
+        watch::Sender::new(rules()).subscribe(),
         journal.clone(),
         stopped,
         Duration::from_millis(50),

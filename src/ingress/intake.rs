@@ -16,13 +16,13 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Ingress;
 use super::body::{self, BodyFault, Bounds, Head};
-use super::counts::Counter;
 use super::dedupe::{Fingerprint, Known, Outcome};
 use super::desk::Desk;
 use super::pace::Link;
 use super::remote;
 use super::reply::Answer;
 use super::source::Source;
+use super::{Ingress, Tally};
 use crate::event;
 use crate::journal::{Append, OnFailure, Progress};
 use crate::verify::Verified;
@@ -239,24 +239,26 @@ struct Ticket {
     fingerprint: Option<Fingerprint>,
     id: Uuid,
     tell: Option<oneshot::Sender<Outcome>>,
-    /// Rises when it is.
-    owed: Option<Arc<Counter>>,
+    /// Counts it when its place is known.
+    owed: Option<Arc<dyn Tally>>,
     /// Whether it was counted as accepted.
     taken: bool,
 }
 
 impl Ticket {
     fn told(&mut self, progress: Progress) {
-        let outcome = match progress {
+        let outcome = match &progress {
             Progress::Durable(_) => Outcome::Durable,
             Progress::AtRisk => Outcome::AtRisk,
             Progress::Failed(_) => Outcome::Failed,
         };
         if outcome != Outcome::Failed && !std::mem::replace(&mut self.taken, true) {
             self.source.counts.accepted.add();
-            if let Some(owed) = self.owed.take() {
-                owed.add();
-            }
+        }
+        if let Progress::Durable(at) = progress
+            && let Some(owed) = self.owed.take()
+        {
+            owed.durable(at);
         }
         // Dedupe first: who hears 200 and sends again is to be recognised.
         self.settle(outcome);

@@ -55,7 +55,7 @@ pub use config::{OnJournalFailure, ServerConfig, SourceConfig, SourceKind, Windo
 pub use counts::{Counter, ServerCounts, SourceCounts};
 pub use listener::{BindError, Bound, bind};
 
-use crate::journal::{Fingerprint, Journal};
+use crate::journal::{Fingerprint, Journal, Position};
 use admission::Admission;
 use budget::Budget;
 use dedupe::Dedupe;
@@ -89,9 +89,15 @@ pub enum SetupError {
     },
 }
 
-/// Is told source and type of every event that is handed to the journal, and gives the counter that rises by one once
-/// the journal has it (durable, or kept in memory at risk); on the hot path, so keep it short.
-pub type OnAppend = Box<dyn Fn(&str, &str) -> Arc<Counter> + Send + Sync>;
+/// Who counts the events of one source and type.
+pub trait Tally: Send + Sync {
+    /// One more is on disk, at that place. On the journal's own thread: keep it short.
+    fn durable(&self, at: Position);
+}
+
+/// Is told source and type of every event that is handed to the journal, and gives who counts it; on the hot path, so keep
+/// it short.
+pub type OnAppend = Box<dyn Fn(&str, &str) -> Arc<dyn Tally> + Send + Sync>;
 
 /// What too many senders have cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

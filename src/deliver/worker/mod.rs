@@ -23,15 +23,14 @@ use super::flight::{Flights, Landed, Shared};
 use super::lanes::{FirstTry, Item, Lanes, Place};
 use super::pace::{Pace, Rate};
 use super::parked::Parked;
-use super::rules::Rules;
 use super::settler::Settler;
 use super::verdict::{self, Bench, Verdict};
 use super::window::{End, Window};
 use crate::event;
 use crate::journal::{Chunk, Journal, JournalError, Position, Spent};
 use crate::ledger::{Ledger, Room};
-use crate::route::Destination;
 use crate::route::jq::Said;
+use crate::route::{Destination, RuleSet};
 use retrying::Fetching;
 use telling::Rarely;
 
@@ -68,14 +67,22 @@ pub struct Spec {
     pub ledger: Arc<Ledger>,
 }
 
-/// What was read, what jq says about each event of it (nothing where no rule asks), and the rules that asked.
-type Read = (Chunk, Vec<Option<Said>>, Rules);
+/// What was read.
+struct Read {
+    chunk: Chunk,
+    /// What jq says about each event of it; nothing where no rule asks.
+    said: Vec<Option<Said>>,
+    /// Those that asked.
+    rules: Arc<RuleSet>,
+    /// What the sink was owed of what is gone.
+    dropped: u64,
+}
 type Reading = Pin<Box<dyn Future<Output = Result<Read, JournalError>> + Send>>;
 
 struct Worker {
     spec: Spec,
     to: Destination,
-    rules: Rules,
+    rules: Arc<RuleSet>,
     questions: Questions,
     journal: Arc<dyn Journal>,
     ordered: bool,
@@ -112,7 +119,7 @@ struct Worker {
 pub async fn run(
     spec: Spec,
     cursor: Position,
-    mut rules: watch::Receiver<Rules>,
+    mut rules: watch::Receiver<Arc<RuleSet>>,
     journal: Arc<dyn Journal>,
     mut stop: watch::Receiver<bool>,
     drain: Duration,
@@ -154,11 +161,11 @@ async fn next<T>(future: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>) -
 }
 
 impl Worker {
-    fn new(spec: Spec, cursor: Position, rules: Rules, journal: Arc<dyn Journal>) -> Self {
+    fn new(spec: Spec, cursor: Position, rules: Arc<RuleSet>, journal: Arc<dyn Journal>) -> Self {
         let ordered = spec.keys.ordering == Ordering::Key;
         Self {
             to: Destination { name: spec.name.clone(), config: Arc::clone(&spec.config), key: spec.keys.key.clone() },
-            questions: Questions::new(&spec.name, &rules.now),
+            questions: Questions::new(&spec.name, &rules),
             rules,
             ordered,
             sink: None,
@@ -169,7 +176,7 @@ impl Worker {
             breaker: Breaker::new(spec.keys.breaker),
             pace: Pace::new(spec.keys.rate.as_deref().and_then(Rate::parse), Instant::now()),
             flights: Flights::default(),
-            settler: Settler::new(Arc::clone(&journal), &spec.name, &spec.room, cursor),
+            settler: Settler::new(Arc::clone(&journal), &spec.name, &spec.room, &spec.book, cursor),
             parked: Parked::new(spec.keys.parked_max.0),
             retries: Lanes::new(ordered),
             retries_under_way: 0,
@@ -199,7 +206,7 @@ impl Worker {
         self.tell_parked();
         // First: where what was given up finds no room, nothing more is tried.
         let due = self.settler.due(&mut self.window, now);
-        self.settler.tell_room(&self.spec.book);
+        self.settler.tell_room();
         if self.breaker.is_closed() {
             self.dispatch(now);
         } else if self.breaker.probe_at().is_some_and(|at| at <= now)
@@ -299,8 +306,8 @@ impl Worker {
     }
 
     /// From here on these rules hold, for events not yet read.
-    fn follow(&mut self, rules: Rules) {
-        self.questions = Questions::new(&self.spec.name, &rules.now);
+    fn follow(&mut self, rules: Arc<RuleSet>) {
+        self.questions = Questions::new(&self.spec.name, &rules);
         self.rules = rules;
         // What is being read would be routed by the old ones: it is read again.
         self.reading = None;
@@ -408,8 +415,6 @@ impl Worker {
             }
         }
         self.settler.finish(&mut self.window).await;
-        // What was routed and not settled is routed again.
-        self.spec.book.extra(-self.window.open_extra());
         if let Some(sink) = self.sink.take().and_then(|shared| Arc::try_unwrap(shared).ok())
             && tokio::time::timeout(CLOSE_TIMEOUT, sink.close()).await.is_err()
         {

@@ -9,7 +9,7 @@ use super::{READ_BYTES, READ_PAUSE, READ_RETRY, Read, WINDOW_BYTES, WINDOW_EVENT
 use crate::deliver::lanes::Item;
 use crate::deliver::window::Passed;
 use crate::event;
-use crate::journal::{Counters, Entry, Gap, JournalError, TypeCount};
+use crate::journal::{Counters, Entry, Gap, JournalError};
 use crate::route::jq::Said;
 use crate::route::{Failed, RuleSet};
 
@@ -22,7 +22,8 @@ impl Worker {
         }
         let (journal, from) = (Arc::clone(&self.journal), self.window.read_position());
         let pause = std::mem::take(&mut self.caught_up);
-        let (questions, rules) = (self.questions.clone(), self.rules.clone());
+        let (questions, rules) = (self.questions.clone(), Arc::clone(&self.rules));
+        let (sink, book) = (self.spec.name.clone(), Arc::clone(&self.spec.book));
         self.reading = Some(Box::pin(async move {
             journal.wait(from).await;
             if pause {
@@ -32,13 +33,24 @@ impl Worker {
             if chunk.is_err() {
                 tokio::time::sleep(READ_RETRY).await;
             }
-            let (chunk, said) = questions.ask(chunk?).await;
-            Ok((chunk, said, rules))
+            let chunk = chunk?;
+            let dropped = match &chunk.gap {
+                Some(Gap { from, to, deleted, .. }) => {
+                    book.counted().of_hole(&sink, [*from, *to], deleted, &rules, &*journal).await
+                }
+                None => Ok(0),
+            };
+            if dropped.is_err() {
+                tokio::time::sleep(READ_RETRY).await;
+            }
+            let dropped = dropped?;
+            let (chunk, said) = questions.ask(chunk).await;
+            Ok(Read { chunk, said, rules, dropped })
         }));
     }
 
     pub(super) fn fed(&mut self, read: Result<Read, JournalError>) {
-        let (chunk, said, rules) = match read {
+        let Read { chunk, said, rules, dropped } = match read {
             Ok(read) => read,
             Err(error) => {
                 error!(sink = %self.spec.name, %error, "the journal cannot be read; trying again");
@@ -46,22 +58,24 @@ impl Worker {
             }
         };
         if let Some(gap) = &chunk.gap {
-            self.missed(gap);
+            self.missed(gap, dropped);
         }
         let bytes: u64 = chunk.entries.iter().map(|e| e.record.payload.len() as u64).sum();
         self.caught_up = bytes < READ_BYTES / 2;
-        let counted_at = self.spec.book.counted_at();
+        // Asked after the reading: whatever stands in the chunk was on disk by then.
+        let counted = self.spec.book.counted();
+        let all_by = counted.all_by(&rules);
         let mut turns = Turns::default();
         for (index, entry) in chunk.entries.iter().enumerate() {
             turns.step();
             let record = &entry.record;
-            let owed = rules.now.owed(&self.spec.name, &record.source, &record.kind);
-            let counted = match rules.are_first() {
+            let owed = rules.owed(&self.spec.name, &record.source, &record.kind);
+            let counted = match all_by {
                 true => owed,
-                false => rules.counted(&self.spec.name, counted_at(entry.position), &record.source, &record.kind),
+                false => counted.at(entry.position, &rules).owed(&self.spec.name, &record.source, &record.kind),
             };
             if owed > 0 {
-                self.route(&rules.now, entry, (owed, i64::from(counted)), said.get(index).and_then(Option::as_ref));
+                self.route(&rules, entry, (owed, i64::from(counted)), said.get(index).and_then(Option::as_ref));
             } else if counted > 0 {
                 // The rules in force do not want it: it is off the books when the cursor passes it.
                 let extra = -i64::from(counted);
@@ -74,16 +88,14 @@ impl Worker {
 
     /// Books what this sink was owed and will never get. It travels with the cursor: the settlement that moves it over
     /// the gap counts it, once. Each route that names the sink counts, as its condition can be asked no more.
-    fn missed(&mut self, gap: &Gap) {
+    fn missed(&mut self, gap: &Gap, dropped: u64) {
         let sink = &self.spec.name;
-        let at = self.spec.book.counted_at()(gap.from);
-        let owed = |c: &TypeCount| c.events * u64::from(self.rules.counted(sink, at, &c.source, &c.kind));
-        let dropped = gap.deleted.iter().map(owed).sum();
         let (from, to) = (gap.from.offset, gap.to.offset);
         if dropped > 0 {
             let tally = Counters { accepted: dropped, dropped, ..Counters::default() };
             self.window.opened(self.window.read_position(), 0, 0, Passed::counts(tally));
-            error!(%sink, dropped, from, to, "deliveries this sink was owed are dropped: the journal reached max_size");
+            error!(%sink, dropped, from, to,
+                "deliveries this sink was owed are dropped: the journal reached max_size, or the sink was out of the config");
         }
         if gap.lost > 0 {
             error!(%sink, records = gap.lost, from, to,

@@ -162,7 +162,7 @@ impl Worker {
             return;
         }
         let (ledger, sink, ordered) = (Arc::clone(&self.spec.ledger), self.spec.name.clone(), self.ordered);
-        let (questions, rules) = (self.questions.clone(), Arc::clone(&self.rules.now));
+        let (questions, rules) = (self.questions.clone(), Arc::clone(&self.rules));
         self.fetching = Some(Box::pin(async move {
             let rows = match ledger.parked(&sink, ordered, lanes.clone()).await {
                 Ok(rows) => Ok(asked(&questions, rows).await),
@@ -280,7 +280,6 @@ impl Worker {
         let dead = by.iter().filter(|held| held.due.is_none()).count() as u64;
         let more = (by.len() as u64).saturating_sub(1);
         let filtered = u64::from(by.is_empty());
-        self.spec.book.extra(i64::try_from(more).unwrap_or(i64::MAX));
         let delta = Counters { accepted: more, dead, filtered, ..Counters::default() };
         // They are parked as if they were new, each in its own lane, while this row goes.
         for held in by.iter().filter(|held| held.due.is_some()) {

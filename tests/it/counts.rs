@@ -1,0 +1,326 @@
+//! A sink's counts are exact at any moment: over reloads under load, while it is out of the config, over kill -9; held
+//! against what was sent and what came.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+
+use serde_json::Value;
+use tokio::task::JoinHandle;
+
+use crate::bodies::numbered;
+use crate::harness::{Callback, Daemon, House, lines_under, post, post_all, until};
+
+fn verb(house: &House, exit: i32, args: &[&str]) -> String {
+    let out = house.command(args).output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert_eq!(out.status.code(), Some(exit), "{args:?}: {stdout}{stderr}");
+    stdout.into_owned()
+}
+
+/// Every sink's figures, each of which must add up.
+fn status(house: &House) -> Value {
+    let status: Value = serde_json::from_str(&verb(house, 0, &["status", "--json"])).unwrap();
+    for (name, sink) in status["sinks"].as_object().unwrap() {
+        let parts = ["delivered", "dead", "pending", "filtered", "dropped"].map(|key| sink[key].as_u64().unwrap());
+        assert_eq!(sink["accepted"].as_u64().unwrap(), parts.iter().sum::<u64>(), "{name}: {sink}");
+    }
+    status["sinks"].clone()
+}
+
+/// A sink's accepted, delivered, pending, dropped.
+fn figures(house: &House, sink: &str) -> [u64; 4] {
+    let figures = status(house)[sink].clone();
+    ["accepted", "delivered", "pending", "dropped"].map(|key| figures[key].as_u64().unwrap_or_default())
+}
+
+fn crm(url: &str) -> String {
+    format!(
+        "[sinks.crm]\nkind = \"http\"\nurl = \"{url}\"\nbreaker = {{ probe = \"20ms\", probe_max = \"100ms\" }}\n\
+        retry = {{ initial = \"20ms\", max = \"100ms\" }}\n"
+    )
+}
+
+fn file(name: &str) -> String {
+    format!("[sinks.{name}]\nkind = \"file\"\npath = \"out/{name}.jsonl\"\n")
+}
+
+fn route(name: &str, glob: &str, to: &str) -> String {
+    format!("[[routes]]\nname = \"{name}\"\nmatch = \"{glob}\"\nto = [{to}]\n")
+}
+
+/// Many senders at once, until they are told to end.
+struct Load {
+    /// Begun, and answered 200; over all loads of a test.
+    count: Arc<[AtomicU64; 2]>,
+    stop: Arc<AtomicBool>,
+    senders: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    fn start(daemon: &Daemon, count: &Arc<[AtomicU64; 2]>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let sender = |_| {
+            let (url, count, stop) = (daemon.url(), Arc::clone(count), Arc::clone(&stop));
+            tokio::spawn(async move {
+                let client = reqwest::Client::new();
+                while !stop.load(SeqCst) {
+                    let n = count[0].fetch_add(1, SeqCst);
+                    let (status, answer) = post(&client, &url, numbered(n)).await.unwrap();
+                    assert_eq!(status, 200, "{answer}");
+                    count[1].fetch_add(1, SeqCst);
+                }
+            })
+        };
+        Self { count: Arc::clone(count), senders: (0..8).map(sender).collect(), stop }
+    }
+
+    /// How many were answered in all.
+    async fn end(self) -> u64 {
+        self.stop.store(true, SeqCst);
+        for sender in self.senders {
+            sender.await.unwrap();
+        }
+        self.count[1].load(SeqCst)
+    }
+}
+
+/// What these sinks, which get everything, have accepted is no less than was answered before and no more than was begun.
+async fn is_within(house: &Arc<House>, count: &[AtomicU64; 2], sinks: &[&str], what: &str) {
+    let low = count[1].load(SeqCst);
+    let asked = Arc::clone(house);
+    let now = tokio::task::spawn_blocking(move || status(&asked)).await.unwrap();
+    let high = count[0].load(SeqCst);
+    for sink in sinks {
+        let accepted = now[sink]["accepted"].as_u64().unwrap();
+        assert!((low..=high).contains(&accepted), "{what}: {sink} has {accepted}, expected {low} to {high}: {now}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_a_reload_brings_back_under_load_is_owed_at_once_exactly_what_came() {
+    let callback = Callback::start().await;
+    callback.answer_with(503);
+    let with = format!("{}{}{}", crm(&callback.url()), file("a"), route("all", "*", "\"crm\", \"a\""));
+    let without = format!("{}{}", file("a"), route("all", "*", "\"a\""));
+    let house = Arc::new(House::new(&with));
+    let daemon = house.start();
+    let count = Arc::default();
+    for round in 0..10 {
+        let load = Load::start(&daemon, &count);
+        for tables in [&without, &with] {
+            let before = count[1].load(SeqCst);
+            until("some more come", || (count[1].load(SeqCst) > before + 50).then_some(())).await;
+            house.configure(tables);
+            let reloaded = Arc::clone(&house);
+            tokio::task::spawn_blocking(move || verb(&reloaded, 0, &["reload"])).await.unwrap();
+        }
+        is_within(&house, &count, &["crm", "a"], "after the reload").await;
+        let all = load.end().await;
+        assert_eq!(figures(&house, "crm"), [all, 0, all, 0], "round {round}");
+    }
+    callback.answer_with(200);
+    let all = count[1].load(SeqCst);
+    until("all are delivered", || (figures(&house, "crm") == [all, all, 0, 0]).then_some(())).await;
+    assert_eq!(daemon.terminate(), 0);
+}
+
+/// The next number of a series that is the same in every run.
+fn dice(state: &mut u64, sides: u64) -> u64 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*state >> 33) % sides
+}
+
+/// `crm` takes nothing and gets everything whenever it is there; `a` is always there; `some` and `two` come and go and get
+/// what their rules of the moment want, `two` by two routes.
+fn drawn(state: &mut u64, url: &str, last: bool) -> (String, Vec<&'static str>) {
+    let (mut tables, mut routes) = (file("a"), route("a", "*", "\"a\""));
+    let mut all = vec!["a"];
+    if last || dice(state, 2) == 0 {
+        tables.push_str(&crm(url));
+        routes.push_str(&route("crm", "*", "\"crm\""));
+        all.push("crm");
+    }
+    for name in ["some", "two"] {
+        if last || dice(state, 3) > 0 {
+            tables.push_str(&file(name));
+            let glob = ["*", "*_sent", "*_read", "nothing"][dice(state, 4) as usize];
+            routes.push_str(&route(name, glob, &format!("\"{name}\"")));
+            if name == "two" {
+                routes.push_str(&route("again", "*_read", "\"two\""));
+            }
+        }
+    }
+    (tables + &routes, all)
+}
+
+/// Ids of what stands in a sink's file.
+fn ids_in(house: &House, sink: &str) -> HashSet<String> {
+    let lines = lines_under(&house.path("out"), &format!("{sink}.jsonl"));
+    // Bodies with half an emoji are no JSON to every reader.
+    lines.iter().map(|line| line.split("\"id\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_reloads_pauses_and_kills_come_under_load_every_count_is_that_of_the_senders_and_the_files() {
+    let callback = Callback::start().await;
+    callback.answer_with(503);
+    let mut state = 22;
+    let (tables, mut all) = drawn(&mut state, &callback.url(), true);
+    let house = Arc::new(House::new(&tables));
+    let mut daemon = house.start();
+    let count: Arc<[AtomicU64; 2]> = Arc::default();
+    let mut load = Load::start(&daemon, &count);
+    for round in 0..30 {
+        let before = count[1].load(SeqCst);
+        until("some more come", || (count[1].load(SeqCst) > before + 20).then_some(())).await;
+        match dice(&mut state, 8) {
+            0 => {
+                load.end().await;
+                // What is delivered is settled, so that nothing comes twice, by other rules.
+                let files =
+                    |now: &Value| ["a", "some", "two"].iter().all(|s| now[s]["pending"].as_u64().unwrap_or(0) == 0);
+                until("the files have theirs", || files(&status(&house)).then_some(())).await;
+                daemon.kill();
+                daemon = house.start();
+                load = Load::start(&daemon, &count);
+            }
+            act @ 1..=2 if all.contains(&"crm") => {
+                verb(&house, 0, &["sink", if act == 1 { "pause" } else { "resume" }, "crm"]);
+            }
+            _ => {
+                let tables;
+                (tables, all) = drawn(&mut state, &callback.url(), false);
+                house.configure(&tables);
+                let reloaded = Arc::clone(&house);
+                tokio::task::spawn_blocking(move || verb(&reloaded, 0, &["reload"])).await.unwrap();
+            }
+        }
+        is_within(&house, &count, &all, &format!("round {round}")).await;
+    }
+    let (tables, _) = drawn(&mut state, &callback.url(), true);
+    house.configure(&tables);
+    verb(&house, 0, &["reload"]);
+    verb(&house, 0, &["sink", "resume", "crm"]);
+    let sent = load.end().await;
+    assert_eq!(figures(&house, "crm"), [sent, 0, sent, 0], "it has taken nothing, and never caught up");
+    daemon.kill();
+    let daemon = house.start();
+    assert_eq!(figures(&house, "crm"), [sent, 0, sent, 0], "after a kill");
+    callback.answer_with(200);
+    let now = until("nothing is pending", || {
+        let now = status(&house);
+        now.as_object().unwrap().values().all(|sink| sink["pending"] == 0).then_some(now)
+    })
+    .await;
+    let got: HashSet<String> = callback.got().into_iter().map(|got| got.id).collect();
+    assert_eq!((got.len() as u64, &now["crm"]["accepted"], &now["a"]["accepted"]), (sent, &sent.into(), &sent.into()));
+    for sink in ["a", "some", "two"] {
+        let n = |key: &str| now[sink][key].as_u64().unwrap();
+        assert_eq!(n("delivered"), ids_in(&house, sink).len() as u64, "{sink}: {now}");
+        // The same payload by a second route is not delivered again.
+        assert_eq!(n("accepted"), n("delivered") + n("filtered"), "{sink}: {now}");
+    }
+    assert_eq!(daemon.terminate(), 0);
+}
+
+/// A house whose journal is small.
+fn configure_small(house: &House, tables: &str, bounds: &str) {
+    house.configure(tables);
+    let text = std::fs::read_to_string(house.config()).unwrap();
+    let bounds = format!("min_free = 0\nsegment_size = \"1MiB\"\n{bounds}");
+    std::fs::write(house.config(), text.replace("min_free = 0", &bounds)).unwrap();
+}
+
+/// Of type `owed`, but each third.
+fn large(n: u32) -> Vec<u8> {
+    let kind = if n.is_multiple_of(3) { "other" } else { "owed" };
+    format!(r#"{{"type":"{kind}","n":{n},"x":"{}"}}"#, "y".repeat(100_000)).into_bytes()
+}
+
+fn segments(house: &House) -> usize {
+    let there = std::fs::read_dir(house.path("data/journal")).unwrap().flatten();
+    there.filter(|file| file.file_name().to_string_lossy().ends_with(".segment")).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_journal_lets_go_while_a_sink_is_out_of_the_config_is_dropped_when_it_is_back() {
+    let callback = Callback::start().await;
+    callback.answer_with(503);
+    let without = format!("{}{}", file("a"), route("all", "*", "\"a\""));
+    let with = format!("{}{without}{}", crm(&callback.url()), route("owed", "owed", "\"crm\""));
+    let bounds = "max_size = \"6MiB\"";
+    let house = House::new("");
+    configure_small(&house, &with, bounds);
+    let mut daemon = house.start();
+    let mut ids = Vec::new();
+    let mut send = async |daemon: &Daemon, n: std::ops::Range<u32>| {
+        ids.extend(post_all(&daemon.url(), n.map(large)).await);
+    };
+    send(&daemon, 0..30).await;
+    assert_eq!(figures(&house, "crm"), [20, 0, 20, 0]);
+
+    // Out by a reload, and back by one.
+    configure_small(&house, &without, bounds);
+    verb(&house, 0, &["reload"]);
+    send(&daemon, 30..150).await;
+    until("much has gone", || (segments(&house) <= 6).then_some(())).await;
+    let ledger = rusqlite::Connection::open(house.path("data/ledger.db")).unwrap();
+    let rows = || ledger.query_row("SELECT count(*) FROM deleted", [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(rows(), 0, "what is kept for a sink that is away does not grow");
+    configure_small(&house, &with, bounds);
+    verb(&house, 0, &["reload"]);
+    let [accepted, delivered, pending, dropped] = figures(&house, "crm");
+    assert_eq!((accepted, delivered, pending + dropped), (100, 0, 100), "{pending} pending, {dropped} dropped");
+    assert!(dropped >= 20 && pending > 0, "{pending} pending, {dropped} dropped");
+    assert!(daemon.log.text().contains("sink_removed"));
+
+    // Out while the daemon is down, over a kill, and back at a start.
+    daemon.kill();
+    configure_small(&house, &without, bounds);
+    daemon = house.start();
+    send(&daemon, 150..300).await;
+    until("much has gone", || (segments(&house) <= 6).then_some(())).await;
+    daemon.kill();
+    configure_small(&house, &with, bounds);
+    daemon = house.start();
+    let [accepted, delivered, pending, dropped] = figures(&house, "crm");
+    assert_eq!((accepted, delivered, pending + dropped), (200, 0, 200), "{pending} pending, {dropped} dropped");
+    callback.answer_with(200);
+    // A little more may go meanwhile, as it is in the way of `max_size`.
+    let all = |now: [u64; 4]| (now[2] == 0).then_some(now);
+    let [accepted, delivered, _, dropped] = until("the rest is delivered", || all(figures(&house, "crm"))).await;
+    assert_eq!((accepted, delivered + dropped), (200, 200));
+    let owed: Vec<String> = (0..).zip(ids).filter(|(n, _)| n % 3 != 0).map(|(_, id)| id).collect();
+    let got: HashSet<String> = callback.got().into_iter().map(|got| got.id).collect();
+    let rest: HashSet<String> = owed.iter().skip(dropped as usize).cloned().collect();
+    assert_eq!(got, rest, "all but the oldest");
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_skip_drops_what_was_counted_up_to_its_time_by_the_rules_of_each_time() {
+    let callback = Callback::start().await;
+    let tables = |glob: &str| format!("{}{}", crm(&callback.url()), route("all", glob, "\"crm\""));
+    let house = House::new(&tables("*"));
+    let daemon = house.start();
+    verb(&house, 0, &["sink", "pause", "crm"]);
+    post_all(&daemon.url(), (0..9).map(numbered)).await;
+    house.configure(&tables("*_read"));
+    verb(&house, 0, &["reload"]);
+    post_all(&daemon.url(), (9..15).map(numbered)).await;
+    assert_eq!(figures(&house, "crm"), [11, 0, 11, 0]);
+    let time = now();
+    post_all(&daemon.url(), (15..21).map(numbered)).await;
+    assert_eq!(figures(&house, "crm"), [13, 0, 13, 0]);
+    assert!(verb(&house, 0, &["sink", "skip", "crm", "--to", &time]).contains("11 deliveries dropped"));
+    assert_eq!(figures(&house, "crm"), [13, 0, 2, 11]);
+    verb(&house, 0, &["sink", "resume", "crm"]);
+    until("the rest is delivered", || (figures(&house, "crm") == [13, 2, 0, 11]).then_some(())).await;
+    assert_eq!(daemon.terminate(), 0);
+}
+
+/// As a person would write it.
+fn now() -> String {
+    sink_api::Timestamp::now().to_string()
+}
