@@ -145,7 +145,7 @@ pub async fn run(config: Config, asked: Asked, signals: &mut Signals) -> Result<
     let keeper = tokio::spawn(dead::keep(Arc::clone(&store.ledger), config.dead_letters.max_age.0));
     let (orders, inbox) = Orders::new();
     let given = orders.clone();
-    let desk = Arc::new(Desk::new(&config, &store, &front, &books, orders));
+    let desk = Arc::new(Desk::new(&store, &front, &books, orders));
     let admin = Admin::start(config.admin.clone(), &desk);
     let footing = tokio::spawn(footing::keep(lock, Arc::clone(&store.ledger), admin.clone(), given));
 

@@ -17,7 +17,6 @@ use crate::admin::orders::{
 };
 use crate::admin::status::{FRONT_PRESSED, JournalStatus, Reason, SinkStatus, SourceStatus, TooLongStatus};
 use crate::admin::{Panel, Readiness, Refusal, Status};
-use crate::config::Config;
 use crate::deliver::Figures;
 use crate::ingress::{Ingress, Pressed, SourceCounts};
 use crate::journal::local::LocalJournal;
@@ -36,15 +35,14 @@ pub(super) struct Desk {
     books: Arc<Books>,
     orders: Orders,
     stopping: AtomicBool,
-    /// `overflow_max`: beyond, POSTs are refused.
-    overflow_max: u64,
 }
 
 #[async_trait]
 impl Panel for Desk {
     fn readiness(&self) -> Readiness {
         let at_risk = self.journal.at_risk();
-        let ready = !self.stopping.load(Ordering::Acquire) && at_risk < self.overflow_max;
+        let refuses = self.front.refuses(self.journal.refuses());
+        let ready = !self.stopping.load(Ordering::Acquire) && !refuses;
         Readiness { ready, at_risk, is_pressed: self.front.is_pressed() }
     }
 
@@ -117,7 +115,7 @@ impl Panel for Desk {
 }
 
 impl Desk {
-    pub fn new(config: &Config, store: &Store, front: &Arc<Ingress>, books: &Arc<Books>, orders: Orders) -> Self {
+    pub fn new(store: &Store, front: &Arc<Ingress>, books: &Arc<Books>, orders: Orders) -> Self {
         Self {
             journal: Arc::clone(&store.journal),
             ledger: Arc::clone(&store.ledger),
@@ -125,7 +123,6 @@ impl Desk {
             books: Arc::clone(books),
             orders,
             stopping: AtomicBool::new(false),
-            overflow_max: config.journal.overflow_max.0,
         }
     }
 

@@ -14,7 +14,6 @@ use sink_api::{Event, Timestamp, Uuid};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::Ingress;
 use super::body::{self, BodyFault, Bounds, Head};
 use super::dedupe::{Fingerprint, Known, Outcome};
 use super::desk::Desk;

@@ -55,7 +55,7 @@ pub use config::{OnJournalFailure, ServerConfig, SourceConfig, SourceKind, Windo
 pub use counts::{Counter, ServerCounts, SourceCounts};
 pub use listener::{BindError, Bound, bind};
 
-use crate::journal::{Fingerprint, Journal, Position};
+use crate::journal::{Fingerprint, Journal, OnFailure, Position};
 use admission::Admission;
 use budget::Budget;
 use dedupe::Dedupe;
@@ -239,6 +239,11 @@ impl Ingress {
     fn sources(&self) -> Arc<Sources> {
         // Replaced whole.
         Arc::clone(&self.sources.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether a webhook sent now would be refused by a source, going by what the journal would say.
+    pub fn refuses(&self, (gives_back, all): (bool, bool)) -> bool {
+        all || (gives_back && self.sources().list.iter().any(|source| source.on_failure == OnFailure::GiveBack))
     }
 
     /// What each source counted, by name.

@@ -122,6 +122,12 @@ impl LocalJournal {
         holds.away.insert(sink.to_owned(), cursor.offset);
     }
 
+    /// Whether a record appended now would be refused: one that is to be given back where it cannot be written, and any.
+    pub fn refuses(&self) -> (bool, bool) {
+        let (trouble, full) = self.core.queue.refusing();
+        (trouble || full || self.core.full.load(Ordering::Relaxed), full)
+    }
+
     /// Figures for `status`.
     pub fn stat(&self) -> JournalStat {
         let view = self.core.view();

@@ -104,6 +104,8 @@ struct State {
     /// Records that are being told `AtRisk` and will be pushed right after.
     reserved: usize,
     trouble: Option<Trouble>,
+    /// Whether the last record that came found no room.
+    full: bool,
     closing: Option<Closing>,
     /// Whether the commit thread sleeps until something comes.
     idle: bool,
@@ -139,7 +141,9 @@ impl Queue {
         let made: Vec<_> = records.into_iter().map(Item::new).collect();
         let mut state = lock(&self.state);
         for (mut item, too_large) in made {
-            if let Some(error) = too_large.or_else(|| self.refuses(&state, &item)) {
+            let refused = too_large.or_else(|| self.refuses(&state, &item));
+            state.full = refused == Some(AppendError::QueueFull);
+            if let Some(error) = refused {
                 drop(state);
                 bells.note(&item);
                 item.tell(Progress::Failed(error));
@@ -216,6 +220,7 @@ impl Queue {
         let mut state = lock(&self.state);
         state.waiting = state.waiting.saturating_sub(bytes);
         state.at_risk = state.at_risk.saturating_sub(at_risk);
+        state.full &= bytes == 0;
     }
 
     /// From now on the journal is known to fail: keeps in `pending` (and moves there) what is to be kept, told
@@ -276,6 +281,12 @@ impl Queue {
     /// Bytes taken and not on disk yet.
     pub fn waiting(&self) -> u64 {
         lock(&self.state).waiting
+    }
+
+    /// Whether the journal is known to fail, and whether there is no room for more: the last record found none.
+    pub fn refusing(&self) -> (bool, bool) {
+        let state = lock(&self.state);
+        (state.trouble.is_some(), state.full || state.waiting >= self.limit)
     }
 
     /// Bytes told `AtRisk` and not on disk yet.

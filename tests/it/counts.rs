@@ -324,3 +324,54 @@ async fn a_skip_drops_what_was_counted_up_to_its_time_by_the_rules_of_each_time(
 fn now() -> String {
     sink_api::Timestamp::now().to_string()
 }
+
+/// The status of `/readyz`.
+fn readyz(house: &House) -> u16 {
+    use std::io::{Read as _, Write as _};
+    let mut socket = std::os::unix::net::UnixStream::connect(house.path("data/admin.sock")).unwrap();
+    socket.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readyz_says_503_while_a_webhook_would_be_refused_and_only_then() {
+    let tables = |on_failure: &str, enabled: bool| {
+        format!(
+            "on_journal_failure = \"{on_failure}\"\n{}enabled = {enabled}\n{}",
+            file("a"),
+            route("all", "*", "\"a\"")
+        )
+    };
+    let bounds = "max_size = \"4MiB\"\nwhen_full = \"refuse\"\noverflow_max = \"1MiB\"";
+    for on_failure in ["refuse", "accept"] {
+        let house = House::new("");
+        configure_small(&house, &tables(on_failure, false), bounds);
+        let daemon = house.start();
+        let client = reqwest::Client::new();
+        assert_eq!(readyz(&house), 200);
+        let mut n = 0;
+        let mut taken = 0;
+        loop {
+            let (status, _) = post(&client, &daemon.url(), large(n)).await.unwrap();
+            n += 1;
+            if status == 503 {
+                break;
+            }
+            taken += 1;
+            assert!(taken < 1000, "it is never full");
+            if on_failure == "accept" {
+                assert_eq!(readyz(&house), 200, "{taken} taken");
+            }
+        }
+        assert_eq!(readyz(&house), 503, "{on_failure}");
+        configure_small(&house, &tables(on_failure, true), bounds);
+        verb(&house, 0, &["reload"]);
+        until("there is room again", || (readyz(&house) == 200).then_some(())).await;
+        let (status, _) = post(&client, &daemon.url(), large(n)).await.unwrap();
+        assert_eq!(status, 200);
+        until("delivered", || (figures(&house, "a") == [taken + 1, taken + 1, 0, 0]).then_some(())).await;
+        assert_eq!(daemon.terminate(), 0);
+    }
+}

@@ -15,7 +15,7 @@
 //! - `full_disk`: starting and stopping where nothing can be written
 //! - `sources`: a source of every kind, tokens that leave no trace, retries signed anew
 //! - `status`: the live figures, and that they add up after kill -9
-//! - `counts`: exact at any moment, whatever is reloaded under load
+//! - `counts`: exact at any moment, whatever is reloaded under load; and whether a webhook would be taken
 //! - `dead`: dead letters by the verbs
 //! - `log`: a log that nobody reads, or that cannot be written, and what `RUST_LOG` does to it
 //! - `secrets`: values that no message, no verb and no log shows
