@@ -45,6 +45,11 @@ impl Fault {
     }
 }
 
+/// A message for serde with the way out behind it: on a line of its own, which [`crate::Settings::read`] takes off.
+pub fn with_help(message: &str, help: &str) -> String {
+    format!("{message}\n{help}")
+}
+
 /// The name most like `typo`, if one is like it at all.
 pub fn nearest<'n>(typo: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     names

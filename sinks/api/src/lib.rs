@@ -7,8 +7,8 @@
 //! Rooms: [`event`] what came in; [`delivery`] what a sink is handed; [`report`] what it answers; [`sink`] the traits;
 //! [`settings`] (and `survey`, all its faults), [`fault`], [`units`], [`secret`] for its table in `config.toml`;
 //! [`template`] for `{type}` and its like, [`field`] for fields of the body in them; [`cloudevents`], [`json`] and
-//! [`mod@line`] for output shapes; [`rows`] for sinks that fill tables; [`disk`] for the free-space floor; [`turns`] for
-//! giving way in long loops.
+//! [`mod@line`] for output shapes; [`rows`] for sinks that fill tables; [`disk`] for the free-space floor; [`files`] for
+//! small files that a config names; [`turns`] for giving way in long loops.
 
 pub mod cloudevents;
 pub mod delivery;
@@ -16,6 +16,7 @@ pub mod disk;
 pub mod event;
 pub mod fault;
 pub mod field;
+pub mod files;
 pub mod json;
 pub mod line;
 pub mod report;

@@ -132,6 +132,8 @@ pub type Read = fn(Settings<'_>) -> Result<Box<dyn SinkConfig>, Vec<Fault>>;
 pub struct SinkKind {
     /// The word behind `kind =`.
     pub name: &'static str,
+    /// What else people write there: each is a fault, and `name` the mend.
+    pub also: &'static [&'static str],
     /// One line: what it delivers to.
     pub about: &'static str,
     /// Its `example.toml`: a complete `[sinks.NAME]` table.

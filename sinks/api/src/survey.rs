@@ -1,6 +1,6 @@
 //! Every fault of a table, where serde stops at the first: what is at fault is set aside, what is missing is given a
-//! stand-in, and the table is read again. Works on a copy in which each key and value bears a number instead of its
-//! place, so that a fault says for certain what it is about.
+//! stand-in, and the table is read again; how often is bounded, by the table's size. Works on a copy in which each key and
+//! value bears a number instead of its place, so that a fault says for certain what it is about.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
@@ -15,6 +15,10 @@ use crate::fault::{Fault, nearest};
 const MAX_FAULTS: usize = 100;
 /// Most readings of one table: each tells a fault, or tries a stand-in.
 const MAX_READINGS: usize = 10 * MAX_FAULTS;
+/// Fewest readings of one table, however large.
+const MIN_READINGS: usize = 4;
+/// Most keys and values read in all, as far as [`MIN_READINGS`] allows.
+const MAX_WORK: usize = 2_000_000;
 /// The table itself.
 const ROOT: usize = 0;
 /// What a missing value is tried to be, after an empty string. The example that the fault with it gives, where there is
@@ -25,18 +29,22 @@ const STAND_INS: &[&str] = &["'1s'", "1", "true", "0.5", "[]", "{}", "'::1'"];
 /// All faults of a table that cannot be read as `T`, as far as [`MAX_FAULTS`].
 pub(crate) fn every_fault<T: DeserializeOwned>(table: &Spanned<DeTable<'_>>) -> Vec<Fault> {
     let mut survey = Survey::new(table);
-    for _ in 0..MAX_READINGS {
+    let most = readings(survey.nodes.len());
+    for _ in 0..most {
         let read = T::deserialize(toml::de::Deserializer::from(survey.table.clone()));
-        let Err(error) = read else { break };
-        if survey.faults.len() == MAX_FAULTS {
-            survey.tell(ROOT, "there are more faults in this table; mend these first");
-            break;
-        }
-        if !survey.go_on_after(&error) {
-            break;
+        let Err(error) = read else { return survey.told() };
+        if survey.is_full() || !survey.go_on_after(&error) {
+            return survey.told();
         }
     }
-    survey.faults
+    // A small table is read so often only where nothing that stands in helps: all else has been told by then.
+    survey.is_cut = most < MAX_READINGS;
+    survey.told()
+}
+
+/// How often a table of so many keys and values is read.
+fn readings(nodes: usize) -> usize {
+    (MAX_WORK / nodes.max(1)).clamp(MIN_READINGS, MAX_READINGS)
 }
 
 /// A key or a value.
@@ -58,14 +66,22 @@ struct Survey<'i> {
     /// What is not as it was written any more: faults of the whole may be of our making.
     changed: HashSet<usize>,
     faults: Vec<Fault>,
+    /// There may be more.
+    is_cut: bool,
 }
 
 impl<'i> Survey<'i> {
     fn new(table: &Spanned<DeTable<'i>>) -> Self {
         let nodes = vec![Node { at: table.span(), parent: ROOT, stand_in: None }];
         let nothing = Spanned::new(number(ROOT), DeTable::new());
-        let mut survey =
-            Self { table: nothing, nodes, set_aside: BTreeSet::new(), changed: HashSet::new(), faults: Vec::new() };
+        let mut survey = Self {
+            table: nothing,
+            nodes,
+            set_aside: BTreeSet::new(),
+            changed: HashSet::new(),
+            faults: Vec::new(),
+            is_cut: false,
+        };
         *survey.table.get_mut() = survey.numbered(table.get_ref().clone(), ROOT);
         survey
     }
@@ -120,6 +136,9 @@ impl<'i> Survey<'i> {
                 self.next_stand_in(own, message) || self.remove(parent)
             }
             Some(_) => {
+                if self.set_strangers_aside(own, message) {
+                    return true;
+                }
                 if !self.changed.contains(&own) {
                     self.tell(own, message);
                 }
@@ -127,6 +146,48 @@ impl<'i> Survey<'i> {
             }
             None => false,
         }
+    }
+
+    /// Tells of all unknown keys of a table at once, where serde has named the known ones at the first; false where the
+    /// fault is another one.
+    fn set_strangers_aside(&mut self, first: usize, message: &str) -> bool {
+        let Some((_, rest)) = message.strip_prefix("unknown field `").and_then(|text| text.split_once('`')) else {
+            return false;
+        };
+        let Some(parent) = self.nodes.get(first).map(|node| node.parent) else { return false };
+        let Some(table) = find_table(self.table.get_mut(), ROOT, parent) else { return false };
+        let known: HashSet<&str> = quoted(rest).collect();
+        let mut strangers: Vec<(usize, String)> = Vec::new();
+        for key in table.keys().filter(|key| !known.contains(key.get_ref().as_ref())) {
+            strangers.push((key.span().start, key.get_ref().to_string()));
+        }
+        if !strangers.iter().any(|(own, _)| *own == first) {
+            return false;
+        }
+        for (_, key) in &strangers {
+            table.remove(key.as_str());
+        }
+        strangers.sort_by_key(|(own, _)| self.nodes.get(*own).map_or(0, |node| node.at.start));
+        for (own, key) in strangers {
+            if !self.is_full() {
+                self.tell(own, &format!("unknown field `{key}`{rest}"));
+            }
+            self.set_aside.insert((parent, key));
+        }
+        self.changed.insert(parent);
+        true
+    }
+
+    fn is_full(&mut self) -> bool {
+        self.is_cut |= self.faults.len() >= MAX_FAULTS;
+        self.is_cut
+    }
+
+    fn told(mut self) -> Vec<Fault> {
+        if self.is_cut {
+            self.tell(ROOT, "there are more faults in this table; mend these first");
+        }
+        self.faults
     }
 
     fn tell(&mut self, own: usize, message: &str) {
@@ -245,13 +306,21 @@ fn example(message: &str) -> Option<&str> {
     rest.split_once(quote).map(|(text, _)| text)
 }
 
+/// The words between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
 /// serde's wording with the nearest of the expected names as the way out.
 fn reword(message: &str) -> (String, Option<String>) {
     let help = ["unknown field `", "unknown variant `"].iter().find_map(|prefix| {
         let (typo, rest) = message.strip_prefix(prefix)?.split_once('`')?;
-        let names: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
-        nearest(typo, names).map(|name| format!("did you mean `{name}`?"))
+        nearest(typo, quoted(rest)).map(|name| format!("did you mean `{name}`?"))
     });
+    // What we say ourselves brings it along.
+    if let Some((message, help)) = message.split_once('\n') {
+        return (message.to_owned(), Some(help.to_owned()));
+    }
     let message = match missing_field(message) {
         Some(name) => format!("missing key `{name}`"),
         None => message.replacen("unknown field", "unknown key", 1).replacen("unknown variant", "unknown value", 1),

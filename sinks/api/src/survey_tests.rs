@@ -209,3 +209,31 @@ fn a_table_with_very_many_faults_is_told_of_up_to_a_bound() {
     assert_eq!(faults.len(), MAX_FAULTS + 1);
     assert!(faults[0].ends_with("there are more faults in this table; mend these first"), "{}", faults[0]);
 }
+
+/// Counts how often it is read.
+#[derive(Debug)]
+struct Counted;
+
+thread_local! {
+    static READ: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+impl<'de> Deserialize<'de> for Counted {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        READ.set(READ.get() + 1);
+        Probe::deserialize(from).map(|_| Self)
+    }
+}
+
+#[test]
+fn a_table_is_read_a_few_times_however_many_keys_are_unknown() {
+    let text: String = (0..5_000).map(|n| format!("unknown{n} = {n}\n")).collect();
+    assert_eq!(faults::<Counted>(&text).len(), MAX_FAULTS + 1);
+    assert!(READ.get() <= 3, "{} readings", READ.get());
+    // The larger it is, the less often: their product is bounded.
+    assert_eq!((readings(300_000), readings(10)), (6, MAX_READINGS));
+    let values = format!("proxies = [{}]\n", "1, ".repeat(50_000));
+    READ.set(0);
+    assert!(faults::<Counted>(&values).iter().any(|fault| fault.contains("there are more faults")));
+    assert!(READ.get() <= 1 + MAX_WORK / 50_000, "{} readings", READ.get());
+}

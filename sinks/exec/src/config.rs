@@ -5,7 +5,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use sink_api::fault::with_help;
+use sink_api::settings::table;
 use sink_api::{
     BuildError, Event, Fault, Reason, Secret, Settings, Sink, SinkConfig, SinkContext, Size, Target, async_trait,
 };
@@ -21,16 +24,41 @@ const LINE_BOUNDS: (u64, u64) = (4 << 10, 1 << 30);
 #[serde(deny_unknown_fields)]
 pub struct ExecConfig {
     /// The program and its arguments; no shell in between.
+    #[serde(deserialize_with = "command")]
     pub command: Vec<String>,
     /// Its working directory, relative to the config file; the config file's own folder where it is not said.
     #[serde(default)]
     pub dir: PathBuf,
     /// Environment variables beyond those every program gets.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "table")]
     pub env: BTreeMap<String, Secret>,
     /// Longest line it is handed, in bytes; a delivery that would need a longer one is rejected.
     #[serde(default = "default_max_line")]
     pub max_line: Size,
+}
+
+/// A list; of a string it is said what list it would be, as no shell takes it apart here.
+fn command<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    struct Command;
+    impl<'de> Visitor<'de> for Command {
+        type Value = Vec<String>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of the program and its arguments")
+        }
+        fn visit_str<E: Error>(self, text: &str) -> Result<Vec<String>, E> {
+            let parts: Vec<String> = text.split_whitespace().map(|part| format!("{part:?}")).collect();
+            let what = "invalid type: string, expected a list of the program and its arguments";
+            Err(E::custom(with_help(what, &format!("no shell takes it apart: write command = [{}]", parts.join(", ")))))
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<String>, A::Error> {
+            let mut all = Vec::new();
+            while let Some(one) = seq.next_element()? {
+                all.push(one);
+            }
+            Ok(all)
+        }
+    }
+    from.deserialize_any(Command)
 }
 
 fn default_max_line() -> Size {

@@ -31,6 +31,7 @@ pub use config::ExecConfig;
 /// How the registry lists this sink. Few deliveries a batch: the program has `timeout` for all of them together.
 pub const KIND: SinkKind = SinkKind {
     name: "exec",
+    also: &["command", "program", "script", "shell", "cmd", "process"],
     about: "a program of yours, in any language: JSON lines in, verdict lines out",
     example: include_str!("../example.toml"),
     defaults: Defaults { max_events: 20, max_bytes: 1 << 20, linger: Duration::ZERO, concurrency: 1 },

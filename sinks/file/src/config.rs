@@ -1,9 +1,8 @@
 //! The sink's table in `config.toml`. Pure but for `build`.
 
-use std::time::Duration;
-
 use serde::Deserialize;
 use sink_api::line::Format;
+use sink_api::settings::some_table;
 use sink_api::{
     BuildError, Escape, Event, Fault, Period, Reason, Sink, SinkConfig, SinkContext, Size, Target, Template,
     async_trait,
@@ -31,6 +30,7 @@ pub struct FileConfig {
     /// Most bytes of all files together; absent: no bound.
     pub max_total: Option<Size>,
     /// When a file is put aside and a new one begun; absent: never.
+    #[serde(default, deserialize_with = "some_table")]
     pub rotate: Option<Rotate>,
     /// What delivered means.
     #[serde(default)]
@@ -105,9 +105,7 @@ impl FileConfig {
         if rotate.size.is_some_and(|size| size.0 == 0) {
             return Some(Fault::at_key("rotate.size", "`rotate.size` is 0, expected a size such as \"100MiB\""));
         }
-        let too_short = |every: Period| every.0 < Duration::from_secs(1);
-        let message = "`rotate.every` is less than a second, expected a time span such as \"1d\"";
-        rotate.every.is_some_and(too_short).then(|| Fault::at_key("rotate.every", message))
+        rotate.every.and_then(|every| every.fault("rotate.every", Period::secs(1)..=Period::MOST))
     }
 
     fn check_bounds(&self) -> Vec<Fault> {

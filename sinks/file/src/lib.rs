@@ -30,6 +30,7 @@ pub use sink_api::line::Format;
 /// How the registry lists this kind. A batch is large: one flush per file covers all of it.
 pub const KIND: SinkKind = SinkKind {
     name: "file",
+    also: &["jsonl", "ndjson", "disk", "folder"],
     about: "lines in files named by a template, rotated, compressed and kept for a time",
     example: include_str!("../example.toml"),
     defaults: Defaults { max_events: 4096, max_bytes: 4 << 20, linger: Duration::from_millis(5), concurrency: 1 },

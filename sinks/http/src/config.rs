@@ -14,6 +14,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, Header
 use reqwest::{Method, Url};
 use serde::Deserialize;
 use sink_api::fault::nearest;
+use sink_api::settings::{some_table, table};
 use sink_api::template::{NAMES, TemplateError};
 use sink_api::{
     BuildError, Escape, Event, Fault, Period, Reason, Secret, Settings, Sink, SinkConfig, SinkContext, Size, Target,
@@ -27,6 +28,8 @@ use crate::sink::HttpSink;
 pub(crate) const HEADER: &str = "header ";
 /// Longest URL, in bytes: what RFC 9110 (§4.1) asks every party to take.
 const MAX_URL: usize = 8000;
+/// Most `max_response` may ask for: an answer is held in memory.
+const MAX_RESPONSE: Size = Size::mib(64);
 
 /// Headers that carry the message itself or belong to one hop; a config cannot set them.
 const OWNED: &[&str] = &[
@@ -55,10 +58,12 @@ struct Written {
     method: Verb,
     #[serde(default)]
     format: Format,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "table")]
     headers: BTreeMap<String, Secret>,
     bearer: Option<Secret>,
+    #[serde(default, deserialize_with = "some_table")]
     basic: Option<Basic>,
+    #[serde(default, deserialize_with = "some_table")]
     sign: Option<Sign>,
     #[serde(default = "default_connect_timeout")]
     connect_timeout: Period,
@@ -206,9 +211,8 @@ fn plan(written: Written) -> Result<Plan, Vec<Fault>> {
     headers.extend(auth.map(|value| (AUTHORIZATION, value)));
     let key = written.sign.as_ref().map(|s| read_key(&s.standard_webhooks));
     let key = key.and_then(|key| keep(&mut faults, key));
-    if written.connect_timeout.0.is_zero() {
-        faults.push(Fault::at_key("connect_timeout", "`connect_timeout` is zero: no connection is made in no time"));
-    }
+    faults.extend(written.connect_timeout.fault("connect_timeout", Period::LEAST..=Period::HOUR));
+    faults.extend(written.max_response.fault("max_response", Size(0)..=MAX_RESPONSE));
     if written.tls_ca.is_some() && url.as_ref().is_some_and(|(_, origin)| origin.scheme() == "http") {
         faults
             .push(Fault::at_key("tls_ca", "`tls_ca` has no use with an http:// URL").help("use https://, or drop it"));

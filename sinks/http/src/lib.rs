@@ -16,6 +16,7 @@ pub mod verdict;
 /// The kind, as the registry lists it. One event a batch, so that concurrency is the number of requests in flight.
 pub const KIND: SinkKind = SinkKind {
     name: "http",
+    also: &["webhook", "callback", "https", "url", "rest"],
     about: "HTTP callbacks: one request per delivery, optionally signed (Standard Webhooks)",
     example: include_str!("../example.toml"),
     defaults: Defaults { max_events: 1, max_bytes: Size::mib(1).0, linger: Duration::ZERO, concurrency: 8 },

@@ -12,6 +12,8 @@ use sink_api::{Secret, cloudevents};
 
 /// What a symmetric secret begins with.
 const PREFIX: &str = "whsec_";
+/// What some dashboards show before that: the version of the signatures made with it.
+const VERSION: &str = "v1,";
 /// Bytes of a key, by the specification (192 to 512 bits).
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
@@ -37,7 +39,7 @@ pub enum KeyError {
 }
 
 impl Key {
-    /// Reads `whsec_<base64>`.
+    /// Reads `whsec_<base64>`, or `v1,whsec_<base64>` as Supabase shows it.
     ///
     /// # Errors
     /// [`KeyError`].
@@ -45,7 +47,8 @@ impl Key {
         if secret.is_empty() {
             return Err(KeyError::Empty);
         }
-        let encoded = secret.expose().strip_prefix(PREFIX).ok_or(KeyError::Prefix)?;
+        let secret = secret.expose();
+        let encoded = secret.strip_prefix(VERSION).unwrap_or(secret).strip_prefix(PREFIX).ok_or(KeyError::Prefix)?;
         let key = BASE64.decode(encoded).map_err(|_| KeyError::Encoding)?;
         if !KEY_BYTES.contains(&key.len()) {
             return Err(KeyError::Length(key.len()));

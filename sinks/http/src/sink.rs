@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Body, Certificate, Client, Method, Request, Response, Url};
+use sink_api::files::{self, Patience};
 use sink_api::{Batch, BuildError, Bytes, Delivery, Escape, Outcome, Reason, Report, Sink, SinkContext, cloudevents};
 
 use crate::config::{Format, HEADER, Plan};
@@ -215,11 +216,9 @@ async fn drain(mut answer: Response, max: u64) {
 
 async fn read_ca(path: &Path) -> Result<Vec<Certificate>, BuildError> {
     let refused = |why: String| BuildError::Refused(format!("tls_ca {}: {why}", path.display()));
-    let size = tokio::fs::metadata(path).await.map_err(|e| refused(e.to_string()))?.len();
-    if size > MAX_CA {
-        return Err(refused(format!("is {size} bytes, more than the {MAX_CA} that are read")));
-    }
-    let pem = tokio::fs::read(path).await.map_err(|e| refused(e.to_string()))?;
+    let file = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || files::read(&file, MAX_CA, &Patience::new())).await;
+    let pem = read.map_err(|e| refused(e.to_string()))?.map_err(|e| refused(e.to_string()))?;
     match Certificate::from_pem_bundle(&pem) {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         Ok(_) => Err(refused("holds no certificate (expected PEM)".to_owned())),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::Deserialize;
-use sink_api::settings::one_or_many;
+use sink_api::settings::{one_or_many, table};
 use sink_api::{
     BuildError, Escape, Event, Fault, Reason, Secret, Settings, Sink, SinkConfig, SinkContext, Target, Template, code,
 };
@@ -31,9 +31,9 @@ struct Written {
     topic: Template,
     #[serde(default)]
     format: Format,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "table")]
     headers: BTreeMap<String, Template>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "table")]
     properties: BTreeMap<String, Property>,
 }
 

@@ -22,6 +22,7 @@ pub mod verdict;
 /// The kind, as the registry lists it.
 pub const KIND: SinkKind = SinkKind {
     name: "kafka",
+    also: &["redpanda"],
     about: "messages of Kafka topics, by an idempotent producer",
     example: include_str!("../example.toml"),
     defaults: Defaults { max_events: 500, max_bytes: Size::mib(1).0, linger: Duration::from_millis(5), concurrency: 4 },

@@ -25,6 +25,7 @@ use sink_api::{Defaults, SinkKind};
 /// How the registry lists this sink.
 pub const KIND: SinkKind = SinkKind {
     name: "postgres",
+    also: &["postgresql", "pg", "psql"],
     about: "rows of a table in a PostgreSQL database",
     example: include_str!("../example.toml"),
     defaults: Defaults { max_events: 500, max_bytes: 1 << 20, linger: Duration::from_millis(5), concurrency: 2 },

@@ -9,8 +9,12 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_t
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use sink_api::files::{self, Patience};
 
 use crate::url::Trust;
+
+/// Most bytes of `sslrootcert`: every root that systems trust takes a fifth of it.
+const MAX_ROOTS: u64 = 1 << 20;
 
 /// Makes the configuration. Blocks for as long as reading the roots takes.
 ///
@@ -42,7 +46,8 @@ fn read(roots: Option<&Path>) -> Result<RootCertStore, String> {
         return if store.is_empty() { Err(none.to_owned()) } else { Ok(store) };
     };
     let fault = |what: String| format!("sslrootcert {}: {what}", path.display());
-    for one in CertificateDer::pem_file_iter(path).map_err(|e| fault(e.to_string()))? {
+    let pem = files::read(path, MAX_ROOTS, &Patience::new()).map_err(|e| fault(e.to_string()))?;
+    for one in CertificateDer::pem_slice_iter(&pem) {
         let one = one.map_err(|e| fault(e.to_string()))?;
         store.add(one).map_err(|e| fault(e.to_string()))?;
     }

@@ -2,7 +2,6 @@
 //! [`SinkConfig::inspect`] start.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -14,7 +13,7 @@ use crate::sink::SqliteSink;
 use crate::verdict::INTERNAL;
 
 /// Longest `busy_timeout`. A wait is cut at the batch's deadline anyway; this catches slips such as `"5d"`.
-const MAX_BUSY_TIMEOUT: Duration = Duration::from_secs(3600);
+const MAX_BUSY_TIMEOUT: Period = Period::HOUR;
 
 /// What happens to a row whose `event_id` is there already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -77,9 +76,7 @@ impl SqliteConfig {
                 Fault::at_key("setup", "expected SQL statements").help("leave the key out where none are needed"),
             );
         }
-        if self.busy_timeout.0 > MAX_BUSY_TIMEOUT {
-            faults.push(Fault::at_key("busy_timeout", "expected at most one hour").help("busy_timeout = \"5s\""));
-        }
+        faults.extend(self.busy_timeout.fault("busy_timeout", Period::ZERO..=MAX_BUSY_TIMEOUT));
         faults
     }
 }

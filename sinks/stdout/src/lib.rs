@@ -17,6 +17,7 @@ pub use sink_api::line::Format;
 /// How the registry lists this kind.
 pub const KIND: SinkKind = SinkKind {
     name: "stdout",
+    also: &["console", "log", "stderr", "terminal"],
     about: "lines on standard output, for trying things out",
     example: include_str!("../example.toml"),
     defaults: Defaults { max_events: 500, max_bytes: 1 << 20, linger: Duration::from_millis(5), concurrency: 1 },
