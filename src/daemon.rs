@@ -13,6 +13,7 @@ mod front;
 mod orders;
 mod panel;
 mod pausing;
+mod reading;
 mod reload;
 mod replays;
 mod sinks;
@@ -40,7 +41,8 @@ use books::Books;
 use footing::Admin;
 use orders::Orders;
 use panel::Desk;
-pub use reload::Load;
+pub use reading::Load;
+use reading::Reading;
 use reload::World;
 use replays::Replays;
 use sinks::Sinks;
@@ -149,9 +151,8 @@ pub async fn run(config: Config, asked: Asked, signals: &mut Signals) -> Result<
     let admin = Admin::start(config.admin.clone(), &desk);
     let footing = tokio::spawn(footing::keep(lock, Arc::clone(&store.ledger), admin.clone(), given));
 
-    let mut world =
-        World { config, store, sinks, replays: Replays::default(), books, front, load, loads: Arc::default() };
-    let ended = until_stopped(&mut world, signals, watch, inbox).await;
+    let mut world = World { config, store, sinks, replays: Replays::default(), books, front };
+    let ended = until_stopped(&mut world, signals, watch, Reading::new(load), inbox).await;
     let World { store, mut sinks, mut replays, .. } = world;
     match &ended {
         Ok(signal) => info!(signal, "stopping: sinks first, webhooks are still taken"),

@@ -5,7 +5,6 @@
 //! same goes on untouched, with the new rules for what it has yet to read; one that changed hands over at its cursor.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tracing::{error, info, warn};
 
@@ -21,15 +20,6 @@ use crate::deliver::{self};
 use crate::ingress::Ingress;
 use crate::journal::{Journal, JournalError, Position};
 
-/// Reading a config takes no longer, its tests included.
-const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Most readings that hang at once: what blocks cannot be ended, only left behind.
-const MAX_LOADS: usize = 8;
-
-/// Reads the config again; the error is what there is to say to the user, ready to print. May block.
-pub type Load = Arc<dyn Fn() -> Result<Config, String> + Send + Sync>;
-
 /// What a reload changes.
 pub(super) struct World {
     pub config: Config,
@@ -38,9 +28,6 @@ pub(super) struct World {
     pub replays: Replays,
     pub books: Arc<Books>,
     pub front: Arc<Ingress>,
-    pub load: Load,
-    /// Held by every reading that has not come back.
-    pub loads: Arc<()>,
 }
 
 /// Where a sink that is added begins, and what it is owed of what stands before a position.
@@ -51,32 +38,6 @@ struct Stood {
 }
 
 impl World {
-    /// Reads the config again, within [`LOAD_TIMEOUT`]. May be dropped, which lets go of what is read.
-    ///
-    /// # Errors
-    /// Why it cannot come into force.
-    pub async fn load(&self) -> Result<Config, Refusal> {
-        if Arc::strong_count(&self.loads) > MAX_LOADS {
-            let why = format!("{MAX_LOADS} earlier readings of the config hang: a file it names does not answer");
-            return Err(Refusal::Unable(why));
-        }
-        let (load, under_way) = (Arc::clone(&self.load), Arc::clone(&self.loads));
-        let loading = tokio::task::spawn_blocking(move || {
-            let _under_way = under_way;
-            load()
-        });
-        match tokio::time::timeout(LOAD_TIMEOUT, loading).await {
-            Ok(Ok(Ok(config))) => Ok(config),
-            Ok(Ok(Err(faults))) => Err(Refusal::Config(faults)),
-            Ok(Err(panicked)) => Err(Refusal::Unable(panicked.to_string())),
-            Err(_) => Err(Refusal::Unable(format!(
-                "reading the config and running its tests took longer than {} s: a file it names does not answer, or its \
-                 tests are too many",
-                LOAD_TIMEOUT.as_secs()
-            ))),
-        }
-    }
-
     /// Puts what was read in force.
     ///
     /// # Errors
