@@ -1,6 +1,6 @@
 //! What is wrong with `[server]` and `[sources.*]`, beyond what their types say. Pure: no network, no files.
 
-use std::time::Duration;
+use std::collections::HashMap;
 
 use sink_api::{Fault, Period, Size};
 
@@ -10,6 +10,9 @@ use super::listener;
 
 /// Bounds of `max_header_bytes`: what any honest request needs, and what no honest one does.
 const HEADER_BYTES: std::ops::RangeInclusive<u64> = 1024..=1 << 20;
+
+/// Longest that somebody at the other end is waited for, or waits for us.
+pub(super) const LONGEST_WAIT: Period = Period::HOUR;
 
 /// All faults of `[server]`.
 pub fn check_server(server: &ServerConfig) -> Vec<Fault> {
@@ -42,24 +45,24 @@ pub fn check_server(server: &ServerConfig) -> Vec<Fault> {
         "dedupe_max",
         "dedupe_max must be more than 0; a source's dedupe = \"off\" switches it off",
     );
-    for (key, period) in [("header_timeout", server.header_timeout), ("body_timeout", server.body_timeout)] {
-        demand(is_positive(period), key, &format!("{key} must be more than 0"));
-    }
+    faults.extend(server.header_timeout.fault("header_timeout", Period::LEAST..=LONGEST_WAIT));
+    faults.extend(server.body_timeout.fault("body_timeout", Period::LEAST..=LONGEST_WAIT));
+    faults.extend(server.drain.fault("drain", Period::ZERO..=LONGEST_WAIT));
     faults
 }
 
 /// Faults between sources: two with one path. Each belongs to the source it comes with.
 pub fn check_sources(sources: &[(String, SourceConfig)]) -> Vec<(String, Fault)> {
     let mut faults = Vec::new();
-    for (at, (name, source)) in sources.iter().enumerate() {
-        if let Some((first, _)) = sources.iter().take(at).find(|(_, other)| other.path == source.path) {
-            let message = format!("path `{}` is source `{first}`'s already", source.path);
-            faults.push((name.clone(), Fault::at_key("path", message)));
+    let mut first: HashMap<&str, &str> = HashMap::new();
+    for (name, source) in sources {
+        match first.get(source.path.as_str()) {
+            Some(first) => {
+                let message = format!("path `{}` is source `{first}`'s already", source.path);
+                faults.push((name.clone(), Fault::at_key("path", message)));
+            }
+            None => _ = first.insert(&source.path, name),
         }
     }
     faults
-}
-
-pub(super) fn is_positive(period: Period) -> bool {
-    period.0 > Duration::ZERO
 }

@@ -1,14 +1,12 @@
 //! What is wrong with one `[sources.NAME]`, beyond what its types say. Pure: no network, no files.
 
-use std::time::Duration;
-
 use http::HeaderName;
 use sink_api::fault::nearest;
 use sink_api::{Fault, Period, Secret};
 use toml::de::DeTable;
 
 use super::challenge::Challenge;
-use super::check::is_positive;
+use super::check::LONGEST_WAIT;
 use super::config::{SourceConfig, SourceKind, Window};
 use super::kinds::{COMMON, SOURCE_KINDS};
 use super::place::{Find, Reading};
@@ -108,10 +106,12 @@ fn common(name: &str, source: &SourceConfig, faults: &mut Vec<Fault>) {
     let previous = source.previous_secret.as_ref();
     demand(!previous.is_some_and(is_blank), "previous_secret", "previous_secret is empty; leave it out instead".into());
     for (key, window) in [("dedupe", source.dedupe), ("tolerance", source.tolerance)] {
-        let is_good = window != Some(Window::For(Period(Duration::ZERO)));
-        demand(is_good, key, format!("{key} must be more than 0; \"off\" switches it off"));
+        let Some(Window::For(period)) = window else { continue };
+        demand(period > Period::ZERO, key, format!("{key} must be more than 0; \"off\" switches it off"));
+        demand(period <= Period::YEAR, key, format!("{key} is out of bounds, expected at most \"{}\"", Period::YEAR));
     }
-    demand(is_positive(source.ack_deadline), "ack_deadline", "ack_deadline must be more than 0".into());
+    let deadline = source.ack_deadline.fault("ack_deadline", Period::LEAST..=LONGEST_WAIT);
+    demand(deadline.is_none(), "ack_deadline", deadline.map(|fault| fault.message).unwrap_or_default());
     let status = source.status.unwrap_or(200);
     demand((200..=299).contains(&status), "status", format!("status {status} is no success, expected 200 to 299"));
     demand(

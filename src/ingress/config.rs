@@ -1,16 +1,17 @@
 //! `[server]` and `[sources.*]` in `config.toml`.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use sink_api::settings::one_or_many;
+use sink_api::fault::with_help;
+use sink_api::settings::{one_or_many, some_table, table};
 use sink_api::{Period, Secret, Size};
 
 pub use super::kinds::SourceKind;
+use super::remote::Network;
 use crate::verify::hmac::{Algorithm, Encoding};
 
 /// The listener's table.
@@ -18,7 +19,7 @@ use crate::verify::hmac::{Algorithm, Encoding};
 #[serde(deny_unknown_fields, default)]
 pub struct ServerConfig {
     /// Addresses, `HOST:PORT`; a string or a list.
-    #[serde(deserialize_with = "one_or_many")]
+    #[serde(deserialize_with = "addresses")]
     pub listen: Vec<String>,
     /// Largest body; one of exactly this size is accepted. At most [`MAX_BODY_LIMIT`].
     pub max_body: Size,
@@ -38,8 +39,30 @@ pub struct ServerConfig {
     pub dedupe_max: Size,
     /// How long requests that have begun are waited for at the end.
     pub drain: Period,
-    /// Proxies whose `x-forwarded-for` is believed: addresses, exact.
-    pub trusted_proxies: Vec<IpAddr>,
+    /// Proxies whose `x-forwarded-for` is believed: addresses and networks.
+    pub trusted_proxies: Vec<Network>,
+}
+
+/// A string or a list of strings; of a number it is said what address it may mean.
+fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    struct Addresses;
+    impl<'de> Visitor<'de> for Addresses {
+        type Value = Vec<String>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string or a list of strings")
+        }
+        fn visit_i64<E: Error>(self, port: i64) -> Result<Vec<String>, E> {
+            let what = format!("invalid type: integer `{port}`, expected a string or a list of strings");
+            Err(E::custom(with_help(&what, &format!("write the address with the port: \"127.0.0.1:{port}\""))))
+        }
+        fn visit_str<E: Error>(self, one: &str) -> Result<Vec<String>, E> {
+            Ok(vec![one.to_owned()])
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Vec<String>, A::Error> {
+            one_or_many(SeqAccessDeserializer::new(seq))
+        }
+    }
+    from.deserialize_any(Addresses)
 }
 
 /// `max_body` goes no higher: a body is held in memory whole.
@@ -98,18 +121,20 @@ impl<'de> Deserialize<'de> for Window {
             return Ok(Self::Off);
         }
         use serde::de::IntoDeserializer;
-        Period::deserialize(text.as_str().into_deserializer()).map(Self::For).map_err(|_: serde::de::value::Error| {
-            serde::de::Error::invalid_value(
-                serde::de::Unexpected::Str(&text),
-                &"\"off\" or a time span such as \"10m\"",
-            )
+        Period::deserialize(text.as_str().into_deserializer()).map(Self::For).map_err(|why: serde::de::value::Error| {
+            let why = why.to_string();
+            if why.contains("at most") {
+                return D::Error::custom(why);
+            }
+            let unexpected = serde::de::Unexpected::Str(&text);
+            D::Error::invalid_value(unexpected, &"\"off\" or a time span such as \"10m\"")
         })
     }
 }
 
 /// Where something is found in a request: `{ header = "…" }`, `{ body = ".path" }` or `{ value = "…" }`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "{ header = \"…\" }, { body = \".path\" } or { value = \"…\" }")]
 pub struct Place {
     /// A request header.
     pub header: Option<String>,
@@ -118,6 +143,11 @@ pub struct Place {
     /// Always this.
     pub value: Option<String>,
 }
+
+/// A place in a list.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct One(#[serde(deserialize_with = "table")] Place);
 
 /// One place or several; the first that holds something counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -134,8 +164,12 @@ impl<'de> Deserialize<'de> for Places {
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Places, A::Error> {
                 Place::deserialize(MapAccessDeserializer::new(map)).map(|one| Places(vec![one]))
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Places, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(Places)
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Places, A::Error> {
+                let mut all = Vec::new();
+                while let Some(One(place)) = seq.next_element()? {
+                    all.push(place);
+                }
+                Ok(Places(all))
             }
         }
         from.deserialize_any(OneOrMany)
@@ -202,7 +236,7 @@ pub struct SourceConfig {
     #[serde(default)]
     pub prefix: Option<String>,
     /// The header's value is `name=value` pairs.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "some_table")]
     pub pairs: Option<PairNames>,
     /// What is signed, of `{body}`, `{time}`, `{id}` and text.
     #[serde(default)]

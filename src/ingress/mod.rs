@@ -44,7 +44,6 @@ mod uploads;
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::net::IpAddr;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -120,7 +119,7 @@ pub struct Ingress {
     pressure: Arc<Pressure>,
     counts: ServerCounts,
     on_append: OnceLock<OnAppend>,
-    trusted_proxies: Vec<IpAddr>,
+    trusted_proxies: Vec<remote::Network>,
     /// The one method that brings events.
     post: Arc<str>,
     max_body: usize,

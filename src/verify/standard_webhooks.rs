@@ -11,6 +11,8 @@ use super::{EmptySecret, is_empty};
 
 /// What a secret begins with.
 const PREFIX: &str = "whsec_";
+/// What some dashboards show before that: the version of the signatures made with it.
+const VERSION: &str = "v1,";
 
 /// Why a secret is no key. Never shows the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +34,8 @@ impl From<EmptySecret> for KeyError {
     }
 }
 
-/// The key in `whsec_<base64>`, of any length: it is the provider's choice.
+/// The key in `whsec_<base64>`, of any length: it is the provider's choice. `v1,` may stand before it, as Supabase shows
+/// it.
 ///
 /// # Errors
 /// [`KeyError`].
@@ -40,7 +43,9 @@ pub fn key(secret: &str) -> Result<Vec<u8>, KeyError> {
     if is_empty(secret.as_bytes()) {
         return Err(KeyError::Empty);
     }
-    let encoded = secret.trim().strip_prefix(PREFIX).ok_or(KeyError::Prefix)?;
+    let secret = secret.trim();
+    let encoded =
+        secret.strip_prefix(VERSION).unwrap_or(secret).trim_start().strip_prefix(PREFIX).ok_or(KeyError::Prefix)?;
     let key = STANDARD.decode(encoded).map_err(|_| KeyError::Encoding)?;
     if key.is_empty() { Err(KeyError::Empty) } else { Ok(key) }
 }
