@@ -297,6 +297,9 @@ fn undefined(key: &str, code: &str, name: &str, what: &jaq_core::compile::Undefi
             if names.contains(name) {
                 return fault.help(format!("`{name}` takes another number of arguments"));
             }
+            if let Some(path) = path_without_stop(code, name) {
+                return fault.help(format!("a path into the body begins with a full stop: `.{path}`"));
+            }
             nearest(name, names.into_iter().filter(|n| n.len() > 1))
         }
         _ => nearest(name, ["$event"]),
@@ -305,4 +308,16 @@ fn undefined(key: &str, code: &str, name: &str, what: &jaq_core::compile::Undefi
         Some(near) => fault.help(format!("did you mean `{near}`?")),
         None => fault,
     }
+}
+
+/// The path into the body that a word without a function of its name begins: `data.x`, `data[0]`; or is, where it is
+/// compared or has a default.
+fn path_without_stop<'c>(code: &'c str, name: &str) -> Option<&'c str> {
+    let span = load::span(code, name);
+    let rest = code.get(span.end..)?;
+    let is_of_path = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '[' | ']' | '"');
+    let more = rest.find(|c| !is_of_path(c)).unwrap_or(rest.len());
+    let is_operand = ["==", "!=", "//", "<", ">"].iter().any(|sign| rest.trim_start().starts_with(sign));
+    let is_path = rest.starts_with(['.', '[']) || is_operand;
+    code.get(span.start..span.end + more).filter(|_| is_path)
 }
