@@ -2,13 +2,13 @@
 //! observer. Touches no network, and the journal only to read an event of it (`--id`); the signature is not asked for.
 
 use clap::Args;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use sink_api::files::{self, Patience};
 use sink_api::{Event, Uuid};
 
 use super::rules::{self, Rules, masked};
@@ -136,18 +136,21 @@ fn remark(given: &HeaderMap, source: &Source) {
 
 /// The body, of at most as many bytes as the daemon would take.
 fn read(file: &Path, max: u64) -> Result<Bytes, Failure> {
-    let mut body = Vec::new();
-    let read = if file == Path::new("-") {
-        io::stdin().take(max + 1).read_to_end(&mut body)
-    } else {
-        File::open(file).and_then(|file| file.take(max + 1).read_to_end(&mut body))
-    };
-    read.map_err(|error| Failure::Refused(format!("{}: {error}", file.display())))?;
-    if body.len() as u64 > max {
+    let too_large = || {
         let message = format!("{}: larger than max_body ({max} bytes): it would be answered 413", file.display());
-        return Err(Failure::Refused(message));
+        Failure::Refused(message)
+    };
+    let refused = |error: io::Error| match error.kind() {
+        io::ErrorKind::FileTooLarge => too_large(),
+        _ => Failure::Refused(format!("{}: {error}", file.display())),
+    };
+    if file != Path::new("-") {
+        return files::read(file, max, &Patience::new()).map(Bytes::from).map_err(refused);
     }
-    Ok(body.into())
+    // Whoever asks for standard input may type it: it has all the time it takes.
+    let mut body = Vec::new();
+    io::stdin().take(max + 1).read_to_end(&mut body).map_err(refused)?;
+    if body.len() as u64 > max { Err(too_large()) } else { Ok(body.into()) }
 }
 
 #[cfg(test)]

@@ -5,8 +5,7 @@
 
 use clap::Args;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +16,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use reqwest::{Client, Url};
 use serde::{Deserialize, Serialize};
 use sink_api::fault::nearest;
+use sink_api::files::{self, Patience};
 use sink_api::{Bytes, Size, Timestamp, Uuid};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -190,13 +190,10 @@ fn payloads(args: &SendArgs, of: SourceKind, signer: &Signer) -> Result<Vec<Payl
         return Ok(SAMPLES.iter().map(Payload::Sample).collect());
     }
     let given = headers(&args.header)?;
+    let patience = Patience::new();
     let read = |file: &PathBuf| {
-        let mut body = Vec::new();
-        let read = File::open(file).and_then(|f| f.take(MAX_FILE.0 + 1).read_to_end(&mut body));
-        read.map_err(|error| Failure::Refused(format!("{}: {error}", file.display())))?;
-        if body.len() as u64 > MAX_FILE.0 {
-            return Err(Failure::Refused(format!("{}: larger than 65 MiB", file.display())));
-        }
+        let body = files::read(file, MAX_FILE.0, &patience);
+        let body = body.map_err(|error| Failure::Refused(format!("{}: {error}", file.display())))?;
         let kind = signer.kind(&given, &body);
         Ok(Payload::File { kind, body: body.into() })
     };

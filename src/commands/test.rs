@@ -1,13 +1,13 @@
 //! `hookrelay test`: the rules' own tests, `[[tests]]` of the config and of further files. Each event goes through the
 //! code that delivers; nothing is delivered, opened or journaled.
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
+use sink_api::files::{self, Patience};
 
 use super::explain::headers;
 use super::rules::{Rules, event};
@@ -116,10 +116,11 @@ pub fn told(outcome: &Outcome) -> String {
 /// Where no worker process can be started.
 pub fn outcomes(config: &Config, cases: &[Case], dir: &Path) -> Result<Vec<Outcome>, Failure> {
     let mut rules = Rules::new(config);
+    let patience = Patience::new();
     block_on(async {
         let mut outcomes = Vec::with_capacity(cases.len());
         for case in cases {
-            let differences = match differences(config, &mut rules, case, dir).await? {
+            let differences = match differences(config, &mut rules, case, dir, &patience).await? {
                 Ok(lines) => lines,
                 Err(line) => vec![line],
             };
@@ -136,14 +137,17 @@ async fn differences(
     rules: &mut Rules<'_>,
     case: &Case,
     dir: &Path,
+    patience: &Patience,
 ) -> Result<Result<Vec<String>, String>, Failure> {
     let source = source(config, case.source.as_deref())?;
     let body = match (&case.body, &case.event) {
         (Some(body), _) => body.clone().into_bytes(),
-        (None, name) => match read(&dir.join(name.as_deref().unwrap_or_default()), config.server.max_body.0) {
-            Ok(body) => body,
-            Err(line) => return Ok(Err(line)),
-        },
+        (None, name) => {
+            match read(&dir.join(name.as_deref().unwrap_or_default()), config.server.max_body.0, patience) {
+                Ok(body) => body,
+                Err(line) => return Ok(Err(line)),
+            }
+        }
     };
     let lines: Vec<String> = case.headers.iter().map(|(name, value)| format!("{name}:{value}")).collect();
     let explanation = rules.explain(&Arc::new(event(source, &headers(&lines)?, body.into())?)).await?;
@@ -151,24 +155,19 @@ async fn differences(
     Ok(Ok(case.differences(&explanation, names)))
 }
 
-fn read(file: &Path, max: u64) -> Result<Vec<u8>, String> {
-    let mut body = Vec::new();
-    let read = File::open(file).and_then(|file| file.take(max + 1).read_to_end(&mut body));
-    match read {
-        Err(error) => Err(format!("event {}: {error}", file.display())),
-        Ok(_) if body.len() as u64 > max => {
-            Err(format!("event {}: larger than max_body ({max} bytes): it would be answered 413", file.display()))
+fn read(file: &Path, max: u64, patience: &Patience) -> Result<Vec<u8>, String> {
+    files::read(file, max, patience).map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => {
+            format!("event {}: larger than max_body ({max} bytes): it would be answered 413", file.display())
         }
-        Ok(_) => Ok(body),
-    }
+        _ => format!("event {}: {error}", file.display()),
+    })
 }
 
 /// The tests of a further file.
 fn further(config: &Config, file: &Path) -> Result<Vec<Case>, Failure> {
     let refused = |what: String| Failure::Refused(format!("{}: {what}", file.display()));
-    let mut text = String::new();
-    let read = File::open(file).and_then(|f| f.take(MAX_FILE).read_to_string(&mut text));
-    read.map_err(|error| refused(error.to_string()))?;
+    let text = files::read_text(file, MAX_FILE, &Patience::new()).map_err(|error| refused(error.to_string()))?;
     let further: Further = toml::from_str(&text).map_err(|error| refused(error.to_string()))?;
     let sinks: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
     let sources: Vec<&str> = config.sources.iter().map(|source| source.name.as_str()).collect();

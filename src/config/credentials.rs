@@ -26,10 +26,15 @@ const ADDRESSES: &[&str] = &["url", "brokers", "database", "listen"];
 /// Whether a string written out in the file may be a secret: by its key, or as a URL that carries one. What may be one is
 /// not printed with a fault.
 pub(super) fn may_be_secret(path: &[String], text: &str) -> bool {
-    let by_key = below_root(path).any(|key| SECRET_KEYS.contains(&key.as_str()));
+    let by_key = has_secret_key(path);
     let is_address = below_root(path).any(|key| ADDRESSES.contains(&key.as_str()));
     let has_user = (is_address || text.contains("://")) && text.contains('@');
     by_key || has_user || text.contains("://") && (text.contains('?') || has_odd_port(text))
+}
+
+/// Whether what stands under a key is a secret, or holds some.
+pub(super) fn has_secret_key(path: &[String]) -> bool {
+    below_root(path).any(|key| SECRET_KEYS.contains(&key.as_str()))
 }
 
 /// Whether it is one, as far as its key and form tell. Nobody else should be able to read such a file.

@@ -5,9 +5,10 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use sink_api::files::{self, Patience};
 
 /// Largest secret file, and largest `.env`.
 const MAX_FILE: u64 = 64 << 10;
@@ -53,18 +54,20 @@ pub struct RealEnv {
     problems: Vec<Problem>,
     /// Secret files that were read.
     files: RefCell<BTreeSet<PathBuf>>,
+    patience: Patience,
 }
 
 impl RealEnv {
-    /// Reads the `.env` in that folder, if there is one.
-    pub fn new(config_dir: &Path) -> Self {
+    /// Reads the `.env` in that folder, if there is one. Pipes are waited for, there and later, as long as there is
+    /// patience.
+    pub fn new(config_dir: &Path, patience: Patience) -> Self {
         let file = config_dir.join(".env");
-        let (dot_env, problems) = match read_bounded(&file) {
+        let (dot_env, problems) = match files::read_text(&file, MAX_FILE, &patience) {
             Ok(text) => parse(&text, &file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => (HashMap::new(), vec![]),
             Err(error) => (HashMap::new(), vec![problem(&file, 1, format!("cannot be read: {error}"), None)]),
         };
-        Self { file, dot_env, problems, files: RefCell::default() }
+        Self { file, dot_env, problems, files: RefCell::default(), patience }
     }
 
     /// The `.env`, where it sets anything.
@@ -84,7 +87,7 @@ impl Env for RealEnv {
     }
 
     fn read_file(&self, path: &Path) -> io::Result<String> {
-        let text = read_bounded(path)?;
+        let text = files::read_text(path, MAX_FILE, &self.patience)?;
         self.files.borrow_mut().insert(path.to_owned());
         Ok(text)
     }
@@ -96,15 +99,6 @@ impl Env for RealEnv {
 
 fn problem(file: &Path, line: usize, message: String, help: Option<&str>) -> Problem {
     Problem { file: file.to_owned(), line, message, help: help.map(str::to_owned) }
-}
-
-fn read_bounded(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {} KiB", MAX_FILE >> 10)));
-    }
-    Ok(text)
 }
 
 /// The variables of a `.env` (of several lines for one name the last counts) and the lines that are none.
@@ -174,7 +168,7 @@ mod tests {
     #[test]
     fn files_are_bounded_and_a_missing_dot_env_is_no_problem() {
         let dir = tempfile::tempdir().unwrap();
-        let env = RealEnv::new(dir.path());
+        let env = RealEnv::new(dir.path(), Patience::new());
         assert_eq!((env.problems(), env.get("HOOKRELAY_NO_SUCH_VARIABLE")), (vec![], None));
         let file = dir.path().join("key");
         std::fs::write(&file, vec![b'x'; 64 << 10]).unwrap();
@@ -187,7 +181,7 @@ mod tests {
     fn the_process_environment_wins_over_the_dot_env() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(".env"), "CARGO_MANIFEST_DIR=beside\nHOOKRELAY_ONLY_BESIDE=yes\n").unwrap();
-        let env = RealEnv::new(dir.path());
+        let env = RealEnv::new(dir.path(), Patience::new());
         assert_eq!(env.get("CARGO_MANIFEST_DIR"), std::env::var("CARGO_MANIFEST_DIR").ok());
         assert_eq!(env.get("HOOKRELAY_ONLY_BESIDE").as_deref(), Some("yes"));
     }

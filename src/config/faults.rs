@@ -11,7 +11,11 @@ use sink_api::{At, Fault};
 use toml::de::DeTable;
 
 use super::mask::Masks;
-use super::place::{inside, key_at, line_around, place, resolve};
+use super::place::{Lines, inside, key_at, line_around, resolve};
+use super::slips;
+
+/// Most faults told of one file, and most warnings. The rest is counted.
+const MAX_TOLD: usize = 200;
 
 /// Longest excerpt of a line, in characters before and behind the caret each.
 const EXCERPT: usize = 90;
@@ -115,8 +119,12 @@ pub(super) struct Report<'t> {
     pub masks: Masks,
     /// Strings that could not be filled in; faults that follow from that are not told.
     unfilled: Vec<Range<usize>>,
+    /// At most [`MAX_TOLD`] of either severity.
     raw: Vec<Raw>,
+    /// Of other files; at most [`MAX_TOLD`].
     placed: Vec<Located>,
+    errors: usize,
+    warnings: usize,
 }
 
 /// A fault before its text is masked: only when all strings have been filled in is it known what to mask.
@@ -127,17 +135,47 @@ struct Raw {
     message: String,
     help: Option<String>,
     shows_line: bool,
+    /// Its words are ours alone, none of the file's.
+    is_plain: bool,
 }
 
 impl<'t> Report<'t> {
     pub fn new(text: &'t str, file: &'t Path) -> Self {
-        Self { text, file, masks: Masks::default(), unfilled: vec![], raw: vec![], placed: vec![] }
+        Self {
+            text,
+            file,
+            masks: Masks::default(),
+            unfilled: vec![],
+            raw: vec![],
+            placed: vec![],
+            errors: 0,
+            warnings: 0,
+        }
+    }
+
+    /// Whether further faults would only be counted: whoever knows that there are many need not word them.
+    pub fn is_full(&self) -> bool {
+        self.errors >= MAX_TOLD
+    }
+
+    /// So many faults more than are told.
+    pub fn count(&mut self, more: usize) {
+        self.errors += more;
     }
 
     /// A fault at bytes of the file.
     pub fn error(&mut self, table: &str, span: Range<usize>, message: impl Into<String>, help: Option<String>) {
-        if !self.unfilled.iter().any(|u| u.start <= span.start && span.start < u.end) {
+        if self.is_full() {
+            self.count(1);
+        } else if !self.unfilled.iter().any(|u| u.start <= span.start && span.start < u.end) {
             self.push(Severity::Error, table, span, message.into(), help);
+        }
+    }
+
+    /// A warning in words that hold nothing of the value it is about: they are printed as they are.
+    pub fn plain_warning(&mut self, table: &str, span: Range<usize>, message: String, help: &str) {
+        if let Some(raw) = self.push(Severity::Warning, table, span, message, Some(help.to_owned())) {
+            raw.is_plain = true;
         }
     }
 
@@ -153,28 +191,28 @@ impl<'t> Report<'t> {
     }
 
     /// What the parser says. Its line is shown only where it cannot hold a secret: the parser may not know its strings.
-    pub fn syntax(&mut self, span: Range<usize>, message: &str) {
+    pub fn syntax(&mut self, span: Range<usize>, message: &str, help: Option<String>) {
         let line = self.text.get(line_around(self.text, span.start)).unwrap_or_default().to_lowercase();
-        self.push(Severity::Error, "", span, message.to_owned(), None);
-        if let Some(raw) = self.raw.last_mut() {
+        if let Some(raw) = self.push(Severity::Error, "", span, message.to_owned(), help) {
             raw.shows_line = !SENSITIVE.iter().any(|word| line.contains(word));
         }
     }
 
     /// A fault of another file.
     pub fn elsewhere(&mut self, file: &Path, line: usize, message: impl Into<String>, help: Option<String>) {
-        self.placed.extend(Faults::of_file(file, message).0.into_iter().map(|f| Located {
-            line,
-            help: help.clone(),
-            ..f
-        }));
+        self.errors += 1;
+        if self.errors <= MAX_TOLD {
+            let faults = Faults::of_file(file, message).0.into_iter();
+            self.placed.extend(faults.map(|fault| Located { line, help: help.clone(), ..fault }));
+        }
     }
 
     /// Faults of a table that was read, and where its header is.
     pub fn faults(&mut self, name: &str, faults: Vec<Fault>, table: &DeTable<'_>, header: &Range<usize>) {
         for fault in faults {
             let (span, message) = self.told(&fault, table, header);
-            self.error(name, span, message, fault.help);
+            let (message, help) = slips::below_a_table(name, &message).unwrap_or((message, fault.help));
+            self.error(name, span, message, help);
         }
     }
 
@@ -203,32 +241,61 @@ impl<'t> Report<'t> {
     }
 
     pub fn has_errors(&self) -> bool {
-        !self.placed.is_empty() || self.raw.iter().any(|raw| raw.severity == Severity::Error)
+        self.errors > 0
     }
 
-    fn push(&mut self, severity: Severity, table: &str, span: Range<usize>, message: String, help: Option<String>) {
+    /// Keeps it where there is room, and counts it in any case.
+    fn push(
+        &mut self,
+        severity: Severity,
+        table: &str,
+        span: Range<usize>,
+        message: String,
+        help: Option<String>,
+    ) -> Option<&mut Raw> {
+        let told = if severity == Severity::Error { &mut self.errors } else { &mut self.warnings };
+        *told += 1;
+        if *told > MAX_TOLD {
+            return None;
+        }
         let table = (!table.is_empty()).then(|| table.to_owned());
         // 0..0 is no place: something is missing from the file as a whole.
         let shows_line = span != (0..0);
-        self.raw.push(Raw { severity, table, span, message, help, shows_line });
+        self.raw.push(Raw { severity, table, span, message, help, shows_line, is_plain: false });
+        self.raw.last_mut()
     }
 
     /// The faults (warnings would only stand in their way), or else the warnings and what must be masked from now on.
     pub fn finish(mut self) -> Result<(Vec<Located>, Masks), Faults> {
-        let mut all: Vec<Located> = self.raw.iter().map(|raw| self.locate(raw)).collect();
+        let lines = Lines::of(self.text);
+        let masker = self.masks.fault_masker();
+        let mut all: Vec<Located> = self.raw.iter().map(|raw| self.locate(raw, &lines, &masker)).collect();
         all.append(&mut self.placed);
         all.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
         all.dedup_by(|a, b| (&a.file, a.line, a.column, &a.message) == (&b.file, b.line, b.column, &b.message));
-        if all.iter().all(|f| f.severity == Severity::Warning) {
+        if self.errors == 0 {
+            all.extend(self.rest(self.warnings, Severity::Warning));
             return Ok((all, self.masks));
         }
         all.retain(|f| f.severity == Severity::Error);
+        all.extend(self.rest(self.errors, Severity::Error));
         Err(Faults(all))
     }
 
-    fn locate(&self, raw: &Raw) -> Located {
-        let place = place(self.text, raw.span.start);
-        let message = self.masks.mask_fault(&raw.span, &raw.message).unwrap_or_else(|| self.without_value(raw));
+    /// What is said of those that are not told, of so many.
+    fn rest(&self, all: usize, severity: Severity) -> Option<Located> {
+        let more = all.checked_sub(MAX_TOLD).filter(|more| *more > 0)?;
+        let what = if severity == Severity::Error { "faults" } else { "warnings" };
+        let said = Faults::of_file(self.file, format!("and at least {more} more {what}: mend these first")).0.pop();
+        said.map(|said| Located { severity, ..said })
+    }
+
+    fn locate(&self, raw: &Raw, lines: &Lines<'_>, masker: &Masker<'_>) -> Located {
+        let place = lines.place(raw.span.start);
+        let masked = |text: &str| {
+            if raw.is_plain { Some(text.to_owned()) } else { self.masks.mask_fault(masker, &raw.span, text) }
+        };
+        let message = masked(&raw.message).unwrap_or_else(|| self.without_value(raw));
         Located {
             file: self.file.to_owned(),
             line: place.line,
@@ -236,7 +303,7 @@ impl<'t> Report<'t> {
             severity: raw.severity,
             table: raw.table.clone(),
             message,
-            help: raw.help.as_ref().and_then(|help| self.masks.mask_fault(&raw.span, help)),
+            help: raw.help.as_deref().and_then(masked),
             excerpt: raw.shows_line.then(|| self.excerpt(&raw.span)).flatten(),
         }
     }

@@ -6,10 +6,11 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::credentials::{is_secret, may_be_secret};
+use super::credentials::{has_secret_key, is_secret, may_be_secret};
 use super::env::Env;
 use super::faults::Report;
 use super::mask::{Leaf, Part};
+use super::unfilled;
 
 /// Fills in all strings below a table.
 pub(super) struct Filler<'a, 't> {
@@ -42,7 +43,11 @@ impl Filler<'_, '_> {
                 let raw = text.to_string();
                 let (secret, sure) = (may_be_secret(path, &raw), is_secret(path, &raw));
                 if !raw.contains("${") {
-                    if secret && !raw.is_empty() {
+                    let by_key = is_filled_in(path);
+                    if let Some((message, help)) = unfilled::written(&raw).filter(|_| by_key) {
+                        self.report.plain_warning(&above(path), span.clone(), named(path, &message), &help);
+                    }
+                    if secret && !raw.is_empty() && !(by_key && unfilled::is_placeholder(&raw)) {
                         let leaf = Leaf::written(span, &raw, raw.clone(), sure);
                         self.report.masks.add(leaf);
                     }
@@ -50,6 +55,14 @@ impl Filler<'_, '_> {
                 }
                 match self.string(&raw) {
                     Ok((filled, parts)) => {
+                        let placeholder = match parts.as_slice() {
+                            [one] if one.shown == raw => format!("`{raw}`"),
+                            _ => "the value".to_owned(),
+                        };
+                        let warning = unfilled::brought(&placeholder, &filled).filter(|_| is_filled_in(path));
+                        if let Some((message, help)) = warning {
+                            self.report.plain_warning(&above(path), span.clone(), named(path, &message), &help);
+                        }
                         if !parts.is_empty() {
                             self.report.masks.add(Leaf::filled(span, raw, filled.clone(), parts));
                         } else if secret {
@@ -57,11 +70,16 @@ impl Filler<'_, '_> {
                         }
                         *text = filled.into();
                     }
-                    Err((message, help)) => {
-                        let table = path.split_last().map(|(_, table)| table.join(".")).unwrap_or_default();
-                        self.report.unfilled(&table, span, message, help);
-                    }
+                    Err((message, help)) => self.report.unfilled(&above(path), span, message, help),
                 }
+            }
+            DeValue::Datetime(date) => {
+                // No key takes one; serde takes it for a table of one key.
+                let text = date.to_string();
+                let help = Some(format!("put it in quotes: \"{text}\""));
+                let message = named(path, "invalid type: a date, which no key takes");
+                self.report.unfilled(&above(path), span, message, help);
+                *value.get_mut() = DeValue::String(text.into());
             }
             _ => {}
         }
@@ -149,4 +167,19 @@ enum Value {
     Given(String),
     /// Written in the file.
     Default(String),
+}
+
+/// The table a key stands in, dotted.
+fn above(path: &[String]) -> String {
+    path.split_last().map(|(_, table)| table.join(".")).unwrap_or_default()
+}
+
+/// A message about the value of a key.
+fn named(path: &[String], message: &str) -> String {
+    path.last().map_or_else(|| message.to_owned(), |key| format!("`{key}`: {message}"))
+}
+
+/// Whether the value is a secret as a whole. Headers may hold anything, braces and quotes among it.
+fn is_filled_in(path: &[String]) -> bool {
+    has_secret_key(path) && !path.iter().any(|key| key == "headers")
 }

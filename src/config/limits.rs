@@ -1,8 +1,6 @@
 //! Whether the figures of a config make sense together: what serde cannot say. Pure.
 
-use std::time::Duration;
-
-use sink_api::{Defaults, Fault, Size};
+use sink_api::{Defaults, Fault, Period, Size};
 
 use crate::deliver::Rate;
 use crate::deliver::config::DeliveryKeys;
@@ -15,9 +13,13 @@ pub const MAX_BATCH_EVENTS: usize = 100_000;
 /// Most payload bytes in a batch: it is held in memory.
 pub const MAX_BATCH_BYTES: Size = Size::mib(256);
 /// Longest a batch waits for more.
-pub const MAX_LINGER: Duration = Duration::from_secs(60);
+pub const MAX_LINGER: Period = Period::secs(60);
 /// Longest a `deliver` call may take.
-pub const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+pub const MAX_TIMEOUT: Period = Period::HOUR;
+/// Longest time between attempts, between probes, and until a delivery is given up.
+pub const MAX_WAIT: Period = Period::YEAR;
+/// Most memory for what waits for a flush.
+pub const MAX_OVERFLOW: Size = Size::mib(1 << 20);
 /// Smallest segment of the journal.
 pub const MIN_SEGMENT: Size = Size::mib(1);
 /// Largest segment: offsets inside one are 32 bits wide.
@@ -34,6 +36,7 @@ pub(super) fn journal(journal: &JournalConfig) -> Vec<Fault> {
                        `segment_size`";
         faults.push(Fault::at_key("max_size", message).help("make `max_size` larger or `segment_size` smaller"));
     }
+    faults.extend(journal.overflow_max.fault("overflow_max", Size::LEAST..=MAX_OVERFLOW));
     if journal.dir.as_ref().is_some_and(|dir| dir.as_os_str().is_empty()) {
         faults.push(Fault::at_key("dir", "`dir` is empty, expected the path of a folder"));
     }
@@ -51,14 +54,19 @@ pub(super) fn delivery(keys: &DeliveryKeys, limits: &Defaults) -> Vec<Fault> {
     let most = |n: Option<usize>, most: usize| n.is_none_or(|n| (1..=most).contains(&n));
     expect(most(keys.concurrency, MAX_CONCURRENCY), "concurrency", "1 to 1024");
     expect(most(keys.batch.max_events, MAX_BATCH_EVENTS), "batch.max_events", "1 to 100000");
-    expect((1..=MAX_BATCH_BYTES.0).contains(&limits.max_bytes), "batch.max_bytes", "1 byte to \"256MiB\"");
-    expect(limits.linger <= MAX_LINGER, "batch.linger", "at most \"60s\"");
-    let timeout = keys.timeout.0;
-    expect(!timeout.is_zero() && timeout <= MAX_TIMEOUT, "timeout", "more than nothing and at most \"1h\"");
+    faults.extend(Size(limits.max_bytes).fault("batch.max_bytes", Size::LEAST..=MAX_BATCH_BYTES));
+    faults.extend(Period(limits.linger).fault("batch.linger", Period::ZERO..=MAX_LINGER));
+    faults.extend(keys.timeout.fault("timeout", Period::LEAST..=MAX_TIMEOUT));
     let (retry, breaker) = (&keys.retry, &keys.breaker);
-    expect(!retry.initial.0.is_zero(), "retry.initial", "more than nothing");
-    expect(!retry.deadline.0.is_zero(), "retry.deadline", "more than nothing");
-    expect(!breaker.probe.0.is_zero(), "breaker.probe", "more than nothing");
+    for (key, period) in [
+        ("retry.initial", retry.initial),
+        ("retry.max", retry.max),
+        ("retry.deadline", retry.deadline),
+        ("breaker.probe", breaker.probe),
+        ("breaker.probe_max", breaker.probe_max),
+    ] {
+        faults.extend(period.fault(key, Period::LEAST..=MAX_WAIT));
+    }
     if retry.initial > retry.max {
         faults.push(Fault::at_key("retry.max", "`retry.max` is shorter than `retry.initial`"));
     }

@@ -1,5 +1,6 @@
 //! From text to [`Config`], or to all faults at once. Composition only: each room reads its own table.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +14,9 @@ use toml::de::{DeTable, DeValue};
 use super::env::Env;
 use super::faults::{Faults, Report};
 use super::interpolate::Filler;
+use super::place::Lines;
 use super::sinks::{self, SinkEntry, a};
+use super::slips::{self, TOP};
 use super::{Config, Source, limits, place};
 use crate::admin::{AdminConfig, AdminKeys};
 use crate::ingress::check::{check_server, check_source, check_sources, lacks_secret};
@@ -24,10 +27,6 @@ use crate::route::cases::Case;
 use crate::route::doubts::{Known, doubts};
 use crate::route::{INTERNAL_SOURCE, JqEval, RouteConfig, RuleSet};
 
-/// What may stand at the top of the file.
-const TOP: &[&str] = &["data_dir", "server", "journal", "admin", "sources", "sinks", "dead_letters", "routes", "tests"];
-/// Faults of syntax after which the rest of the file is still what was meant.
-const HARMLESS: &[&str] = &["duplicate key", "string values must be quoted"];
 /// Longest name of a source or sink.
 const MAX_NAME: usize = 64;
 
@@ -73,10 +72,13 @@ pub struct Dirs {
 }
 
 struct Loader<'t> {
+    text: &'t str,
     kinds: &'t [SinkKind],
     base_dir: PathBuf,
     report: Report<'t>,
     root: DeTable<'t>,
+    /// `sources` and `sinks` where they could not be read as such: who names one of them is not at fault.
+    unread: Vec<&'static str>,
 }
 
 /// A table and where its header is.
@@ -98,24 +100,14 @@ impl<'t> Loader<'t> {
             report.elsewhere(&problem.file, problem.line, problem.message, problem.help);
         }
         let (mut root, errors) = DeTable::parse_recoverable(text);
-        let mut last_line = 0;
-        for error in &errors {
-            let span = error.span().unwrap_or_default();
-            let line = place::place(text, span.start).line;
-            // What follows on the same line follows from the first.
-            if line != std::mem::replace(&mut last_line, line) {
-                report.syntax(span, error.message());
-            }
-        }
-        if errors.iter().any(|e| !HARMLESS.iter().any(|message| e.message().starts_with(message))) {
-            // The parser may have taken whole tables for something else: what it found is not worth judging.
+        if !slips::syntax(text, &Lines::of(text), root.get_ref(), &errors, &mut report) {
             return report.finish().and_then(|_| Err(Faults::of_file(file, "is not TOML")));
         }
         for other in TOP.iter().filter(|key| !wanted.contains(key)) {
             root.get_mut().remove(*other);
         }
         Filler { env, dir: &base_dir, report: &mut report }.fill(root.get_mut());
-        Ok(Self { kinds, base_dir, report, root: root.into_inner() })
+        Ok(Self { text, kinds, base_dir, report, root: root.into_inner(), unread: vec![] })
     }
 
     /// `[admin]`.
@@ -177,13 +169,18 @@ impl<'t> Loader<'t> {
     }
 
     fn unknown_tables(&mut self) {
-        for (key, _) in &self.root {
-            let name = key.get_ref().as_ref();
-            if !TOP.contains(&name) {
-                let list = TOP.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
-                let help = nearest(name, TOP.iter().copied()).map(|near| format!("did you mean `{near}`?"));
-                self.report.error("", key.span(), format!("unknown key `{name}`, expected one of {list}"), help);
+        slips::singulars(&mut self.root, &mut self.report);
+        let list = TOP.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+        let mut strangers: Vec<_> = self.root.keys().filter(|key| !TOP.contains(&key.get_ref().as_ref())).collect();
+        strangers.sort_by_key(|key| key.span().start);
+        for key in strangers {
+            if self.report.is_full() {
+                self.report.count(1);
+                continue;
             }
+            let name = key.get_ref().as_ref();
+            let help = nearest(name, TOP.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+            self.report.error("", key.span(), format!("unknown key `{name}`, expected one of {list}"), help);
         }
     }
 
@@ -207,6 +204,9 @@ impl<'t> Loader<'t> {
 
     fn table(&mut self, name: &str, value: Spanned<DeValue<'t>>) -> Option<Table<'t>> {
         let header = value.span();
+        // [[name]], and what is of one table alone.
+        let twice =
+            value.get_ref().as_array().is_some_and(|all| all.iter().all(|one| one.get_ref().as_table().is_some()));
         match value.into_inner() {
             DeValue::Table(mut table) => {
                 let end = place::widen(&mut table).max(header.end);
@@ -214,7 +214,8 @@ impl<'t> Loader<'t> {
             }
             other => {
                 let message = format!("`{name}` is {}, expected a table [{name}]", a(&other));
-                self.report.error("", header, message, None);
+                let help = twice.then(|| format!("there is one of it: write [{name}] with one pair of brackets"));
+                self.report.error("", header, message, help);
                 None
             }
         }
@@ -262,8 +263,14 @@ impl<'t> Loader<'t> {
         journal
     }
 
-    /// The tables below `name`, in the order of the file. A bad name is a fault.
-    fn named(&mut self, name: &str) -> Vec<(String, Table<'t>)> {
+    /// The names below `name`, in the order of the file, where they are and what stands there; no table where it is
+    /// something else, which is a fault as a bad name is.
+    fn named(&mut self, name: &'static str) -> Vec<(String, Range<usize>, Option<Table<'t>>)> {
+        if let Some((value, (message, help))) = self.root.get(name).and_then(|v| Some((v, slips::unnamed(name, v)?))) {
+            self.report.error("", value.span(), message, help);
+            self.root.remove(name);
+            self.unread.push(name);
+        }
         let Some((tables, _)) = self.take(name) else { return vec![] };
         let mut tables: Vec<_> = tables.into_inner().into_iter().collect();
         tables.sort_by_key(|(key, _)| key.span().start);
@@ -277,8 +284,14 @@ impl<'t> Loader<'t> {
                 self.report.error("", key.span(), message, None);
             }
             let path = format!("{name}.{own}");
-            let own = own.to_owned();
-            out.extend(self.table(&path, value).map(|table| (own, table)));
+            let slip = slips::below_a_table(name, &format!("unknown key `{own}`"));
+            match slip.filter(|_| value.get_ref().as_table().is_none()) {
+                Some((message, help)) => self.report.error("", key.span(), message, help),
+                None => {
+                    let (own, header) = (own.to_owned(), value.span());
+                    out.push((own, header, self.table(&path, value)));
+                }
+            }
         }
         out
     }
@@ -287,12 +300,14 @@ impl<'t> Loader<'t> {
     fn sources(&mut self) -> (Vec<(String, SourceConfig)>, Vec<String>) {
         let span = self.root.get("sources").map_or(0..0, Spanned::span);
         let tables = self.named("sources");
-        if tables.is_empty() {
+        if tables.is_empty() && !self.unread.contains(&"sources") {
             let help = "add [sources.interakt] with kind = \"interakt\", path = \"/webhooks/interakt\" and a secret";
             self.report.error("", span, "no source is defined: nothing could be received", Some(help.into()));
         }
         let (mut sources, mut places, mut names) = (Vec::new(), Vec::new(), Vec::new());
-        for (name, (table, header)) in tables {
+        for (name, _, table) in tables {
+            names.push(name.clone());
+            let Some((table, header)) = table else { continue };
             let place = format!("sources.{name}");
             if name == INTERNAL_SOURCE {
                 let message = format!("the name `{INTERNAL_SOURCE}` is kept for the daemon's own events");
@@ -305,10 +320,9 @@ impl<'t> Loader<'t> {
             }
             if let Some((config, kept)) = read {
                 self.report.faults(&place, check_source(&name, &config), &kept, &header);
-                sources.push((name.clone(), config));
+                sources.push((name, config));
                 places.push((kept, header));
             }
-            names.push(name);
         }
         for (name, fault) in check_sources(&sources) {
             let place = sources.iter().zip(&places).find(|((own, _), _)| *own == name);
@@ -322,9 +336,11 @@ impl<'t> Loader<'t> {
     /// The sinks without faults, and the names of all.
     fn sinks(&mut self) -> (Vec<SinkEntry>, Vec<(String, Range<usize>)>) {
         let (mut sinks, mut names) = (Vec::new(), Vec::new());
-        for (name, (table, header)) in self.named("sinks") {
-            let entry = sinks::read(&name, table, header.clone(), self.kinds, &mut self.report);
-            sinks.extend(entry.map(|entry| (entry, header.clone())));
+        for (name, header, table) in self.named("sinks") {
+            if let Some((table, header)) = table {
+                let entry = sinks::read(&name, table, header.clone(), self.kinds, &mut self.report);
+                sinks.extend(entry.map(|entry| (entry, header)));
+            }
             names.push((name, header));
         }
         sinks::claim_faults(&sinks, &self.base_dir, &mut self.report);
@@ -352,8 +368,15 @@ impl<'t> Loader<'t> {
                 None => complete = false,
             }
         }
-        let sink_list: Vec<&str> = sink_names.iter().map(|(name, _)| name.as_str()).collect();
-        let source_list: Vec<&str> = sources.iter().map(String::as_str).collect();
+        let mut sink_list: Vec<&str> = sink_names.iter().map(|(name, _)| name.as_str()).collect();
+        let mut source_list: Vec<&str> = sources.iter().map(String::as_str).collect();
+        // What the routes name is not at fault where it could not be read.
+        if self.unread.contains(&"sinks") {
+            sink_list.extend(routes.iter().flat_map(|route| route.to.iter().map(String::as_str)));
+        }
+        if self.unread.contains(&"sources") {
+            source_list.extend(routes.iter().filter_map(|route| route.source.as_deref()));
+        }
         let rules = RuleSet::compile(&routes, &sink_list, &source_list, Arc::new(JqEval));
         let doubts = rules.as_ref().map_or_else(|_| vec![], |rules| doubts(rules, &routes, known));
         for (index, doubt) in doubts {
@@ -383,7 +406,8 @@ impl<'t> Loader<'t> {
         for table in self.list("tests") {
             let header = table.1.clone();
             if let Some((case, kept)) = self.read::<Case>("tests", table) {
-                let faults = case.check(&sinks, &sources).err().unwrap_or_default();
+                let is_judged = self.unread.is_empty();
+                let faults = case.check(&sinks, &sources).err().filter(|_| is_judged).unwrap_or_default();
                 self.report.faults("tests", faults, &kept, &header);
                 tests.push(case);
             }
@@ -393,9 +417,10 @@ impl<'t> Loader<'t> {
 
     /// Sinks that no route names.
     fn idle_sinks(&mut self, routes: &[RouteConfig], names: &[(String, Range<usize>)], sinks: &[SinkEntry]) {
+        let named: HashSet<&String> = routes.iter().flat_map(|route| &route.to).collect();
+        let off: HashSet<&String> = sinks.iter().filter(|sink| !sink.keys.enabled).map(|sink| &sink.name).collect();
         for (name, header) in names {
-            let is_off = sinks.iter().any(|sink| sink.name == *name && !sink.keys.enabled);
-            if !is_off && !routes.iter().any(|route| route.to.contains(name)) {
+            if !off.contains(name) && !named.contains(name) {
                 let message = "no route names this sink: it is given nothing";
                 self.report.warning(&format!("sinks.{name}"), header.clone(), message, None);
             }
@@ -410,7 +435,14 @@ impl<'t> Loader<'t> {
             DeValue::Array(all) => all.into_iter().filter_map(|one| self.table(name, one)).collect(),
             other => {
                 let message = format!("`{name}` is {}, expected tables [[{name}]]", a(&other));
-                self.report.error("", span, message, Some(format!("write [[{name}]] with two brackets")));
+                // Of several the parser keeps the last.
+                let first = matches!(other, DeValue::Table(_)).then(|| slips::header_of(self.text, name)).flatten();
+                self.report.error(
+                    "",
+                    first.unwrap_or(span),
+                    message,
+                    Some(format!("write [[{name}]] with two brackets")),
+                );
                 vec![]
             }
         }

@@ -89,9 +89,17 @@ impl Masks {
         self.leaves.iter().filter(|leaf| leaf.sure).map(|leaf| leaf.span.start).min()
     }
 
+    /// For the texts of faults: what is written out in the file is hidden, too.
+    pub(super) fn fault_masker(&self) -> Masker<'_> {
+        Masker::new(self.pairs(true))
+    }
+
     /// A fault's text about these bytes of the file, or `None` where it gives away a piece of a value that lies there.
-    pub(super) fn mask_fault(&self, span: &Range<usize>, text: &str) -> Option<String> {
-        let masked = Masker::new(self.pairs(true)).mask(text);
+    pub(super) fn mask_fault(&self, masker: &Masker<'_>, span: &Range<usize>, text: &str) -> Option<String> {
+        let masked = masker.mask(text);
+        if self.on(span).next().is_none() {
+            return Some(masked);
+        }
         let bare = self.leaves.iter().fold(masked.clone(), |text, leaf| text.replace(&leaf.shown, " "));
         let bare = self.leaves.iter().flat_map(|l| &l.parts).fold(bare, |text, part| text.replace(&part.shown, " "));
         (!self.on(span).any(|leaf| leaf.values().any(|value| gives_away(&bare, value)))).then_some(masked)

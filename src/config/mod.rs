@@ -2,8 +2,9 @@
 //!
 //! Rooms: `load` puts the tables together, each read by the room it belongs to; `sinks` shares a sink's table between
 //! the core and its kind; `interpolate` and `env` fill in `${…}`; `faults`, `place` and `mask` say what is wrong, where,
-//! and without the secrets, which `credentials` knows; `exposed` looks who may read them; `limits` are bounds; `schema` a JSON Schema of it all; `digest` tells whether
-//! a sink has changed. Pure but for [`read`] and [`RealEnv`]; opens nothing, starts nothing.
+//! and without the secrets, which `credentials` knows; `exposed` looks who may read them; `slips` and `unfilled` know what
+//! people write instead of what is meant; `limits` are bounds; `schema` a JSON Schema of it all; `digest` tells whether a
+//! sink has changed. Pure but for [`read`] and [`RealEnv`]; opens nothing else, starts nothing.
 
 mod credentials;
 mod digest;
@@ -17,15 +18,16 @@ mod mask;
 mod place;
 pub mod schema;
 mod sinks;
+mod slips;
 #[cfg(test)]
 pub(crate) mod tests;
+mod unfilled;
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sink_api::SinkKind;
+use sink_api::files::{self, Patience};
 
 pub use credentials::is_credential;
 pub use env::{Env, Problem, RealEnv};
@@ -98,7 +100,7 @@ pub struct Source {
 /// # Errors
 /// All faults; a file that cannot be read is one.
 pub fn read(file: &Path, kinds: &[SinkKind]) -> Result<Config, Faults> {
-    let (text, env) = (text(file)?, env(file));
+    let (text, env) = sources_of(file)?;
     let mut config = load(&text, file, &env, kinds)?;
     config.warnings.extend(exposed::warnings(file, &text, &env, &config.masks));
     Ok(config)
@@ -110,7 +112,8 @@ pub fn read(file: &Path, kinds: &[SinkKind]) -> Result<Config, Faults> {
 /// # Errors
 /// The faults of these two, and syntax.
 pub fn read_admin(file: &Path) -> Result<AdminConfig, Faults> {
-    load_admin(&text(file)?, file, &env(file))
+    let (text, env) = sources_of(file)?;
+    load_admin(&text, file, &env)
 }
 
 /// Reads of a config file where the daemon's folders are, as [`read_admin`] does.
@@ -118,22 +121,21 @@ pub fn read_admin(file: &Path) -> Result<AdminConfig, Faults> {
 /// # Errors
 /// The faults of `data_dir` and `[journal]`, and syntax.
 pub fn read_dirs(file: &Path) -> Result<Dirs, Faults> {
-    load_dirs(&text(file)?, file, &env(file))
+    let (text, env) = sources_of(file)?;
+    load_dirs(&text, file, &env)
 }
 
-fn env(file: &Path) -> RealEnv {
-    RealEnv::new(file.parent().unwrap_or(Path::new("")))
+/// The config's text, and where its `${…}` come from. Pipes among all these files are waited for no longer than
+/// [`files::PATIENCE`] in all.
+fn sources_of(file: &Path) -> Result<(String, RealEnv), Faults> {
+    let patience = Patience::new();
+    let text = text(file, &patience)?;
+    Ok((text, RealEnv::new(file.parent().unwrap_or(Path::new("")), patience)))
 }
 
-fn text(file: &Path) -> Result<String, Faults> {
-    let mut bytes = Vec::new();
-    let read = File::open(file).and_then(|f| f.take(MAX_FILE + 1).read_to_end(&mut bytes));
-    if let Err(error) = read {
-        return Err(Faults::of_file(file, format!("cannot be read: {error}")));
-    }
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(Faults::of_file(file, format!("is larger than {} MiB", MAX_FILE >> 20)));
-    }
+fn text(file: &Path, patience: &Patience) -> Result<String, Faults> {
+    let bytes = files::read(file, MAX_FILE, patience);
+    let bytes = bytes.map_err(|error| Faults::of_file(file, format!("cannot be read: {error}")))?;
     String::from_utf8(bytes).map_err(|error| not_text(file, &error))
 }
 

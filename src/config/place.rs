@@ -13,13 +13,31 @@ pub(super) struct Place {
     pub column: usize,
 }
 
-/// The place of a byte. Offsets behind the end are the end.
-pub(super) fn place(text: &str, offset: usize) -> Place {
-    let before = text.get(..text.floor_char_boundary(offset)).unwrap_or(text);
-    let start = before.rfind('\n').map_or(0, |at| at + 1);
-    let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
-    let column = before.get(start..).unwrap_or_default().trim_start_matches('\u{feff}').chars().count() + 1;
-    Place { line, column }
+/// Where the lines of a text begin: looked for once, however many places are asked for.
+pub(super) struct Lines<'t> {
+    text: &'t str,
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    pub fn of(text: &'t str) -> Self {
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { text, starts }
+    }
+
+    /// The line of a byte, from 1. Offsets behind the end are on the last one.
+    pub fn line(&self, offset: usize) -> usize {
+        self.starts.partition_point(|start| *start <= offset)
+    }
+
+    /// The place of a byte. Offsets behind the end are the end.
+    pub fn place(&self, offset: usize) -> Place {
+        let end = self.text.floor_char_boundary(offset);
+        let line = self.line(end);
+        let start = self.starts.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        let before = self.text.get(start..end).unwrap_or_default();
+        Place { line, column: before.trim_start_matches('\u{feff}').chars().count() + 1 }
+    }
 }
 
 /// The bytes of the line a byte is on, without its end.
@@ -161,10 +179,12 @@ mod tests {
     #[test]
     fn columns_count_characters_and_lines_start_at_one() {
         let text = "\u{feff}a = 1\nné = \"☕\" # x\r\n";
-        let at = |needle: &str| place(text, text.find(needle).unwrap());
+        let lines = Lines::of(text);
+        let at = |needle: &str| lines.place(text.find(needle).unwrap());
         assert_eq!(at("a ="), Place { line: 1, column: 1 });
         assert_eq!(at("# x"), Place { line: 2, column: 10 });
-        assert_eq!(place(text, 999), Place { line: 3, column: 1 });
+        assert_eq!(lines.place(999), Place { line: 3, column: 1 });
+        assert_eq!(Lines::of("").place(7), Place { line: 1, column: 1 });
         assert_eq!(&text[line_around(text, text.find('☕').unwrap() + 1)], "né = \"☕\" # x");
     }
 

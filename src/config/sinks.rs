@@ -1,5 +1,6 @@
 //! `[sinks.*]`: the core takes its own keys out of each table, the kind reads the rest. Knows no sink by name.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -92,7 +93,9 @@ fn kind(settings: &mut Settings<'_>, kinds: &[SinkKind], kept: &DeTable<'_>) -> 
     };
     kinds.iter().find(|kind| kind.name == name).copied().ok_or_else(|| {
         let fault = Fault::at_span(value.span(), format!("unknown kind `{name}`, expected one of {}", list()));
-        vec![match nearest(name, kinds.iter().map(|k| k.name)) {
+        // What it is called elsewhere, before what is spelt alike.
+        let called = kinds.iter().find(|kind| kind.also.contains(&name)).map(|kind| kind.name);
+        vec![match called.or_else(|| nearest(name, kinds.iter().map(|k| k.name))) {
             Some(name) => fault.help(format!("did you mean `{name}`?")),
             None => fault,
         }]
@@ -132,19 +135,19 @@ fn suggest(fault: Fault, kept: &DeTable<'_>) -> Fault {
 
 /// Faults of two sinks that want the same thing to themselves, a file by whatever name.
 pub(super) fn claim_faults(sinks: &[(SinkEntry, Range<usize>)], base_dir: &Path, report: &mut Report<'_>) {
-    let mut owners: Vec<(String, &str)> = Vec::new();
+    let mut owners: HashMap<String, &str> = HashMap::new();
     for (sink, header) in sinks {
         for claim in sink.config.claims() {
             let thing = match claim.strip_prefix("file:") {
                 Some(path) => format!("file:{}", lexical(&base_dir.join(path)).display()),
                 None => claim.clone(),
             };
-            if let Some((_, owner)) = owners.iter().find(|(taken, _)| *taken == thing) {
+            if let Some(owner) = owners.get(&thing) {
                 let what = claim.split_once(':').map_or(claim.as_str(), |(_, which)| which);
                 let message = format!("[sinks.{owner}] and [sinks.{}] both want `{what}`, and only one may", sink.name);
                 report.error(&format!("sinks.{}", sink.name), header.clone(), message, None);
             } else {
-                owners.push((thing, &sink.name));
+                owners.insert(thing, &sink.name);
             }
         }
     }

@@ -1,7 +1,10 @@
-//! Tests of the config as a whole. `bad` and `bad_sources` hold the tables of bad configs, `good` what a good one comes to.
+//! Tests of the config as a whole. `bad`, `bad_slips` and `bad_sources` hold the tables of bad configs, `bounds` what is too
+//! much, `good` what a good one comes to.
 
 mod bad;
+mod bad_slips;
 mod bad_sources;
+mod bounds;
 mod example;
 mod good;
 mod schema;

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 
 use serde::Deserialize;
+use sink_api::settings::table;
 use sink_api::{Defaults, Period, Size, Template};
 
 /// A new sink's first event.
@@ -92,6 +93,7 @@ pub struct DeliveryKeys {
     /// Where a new sink begins.
     pub start: Start,
     /// Batching.
+    #[serde(deserialize_with = "table")]
     pub batch: BatchKeys,
     /// Most deliver calls at once.
     pub concurrency: Option<usize>,
@@ -100,8 +102,10 @@ pub struct DeliveryKeys {
     /// What order is owed.
     pub ordering: Ordering,
     /// Retry schedule.
+    #[serde(deserialize_with = "table")]
     pub retry: RetryKeys,
     /// Breaker schedule.
+    #[serde(deserialize_with = "table")]
     pub breaker: BreakerKeys,
     /// Time for one deliver call.
     pub timeout: Period,

@@ -22,13 +22,8 @@ impl Default for DeadLetterKeys {
 impl DeadLetterKeys {
     /// What is wrong with it.
     pub fn check(&self) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        if self.max_size < Size::mib(1) {
-            faults.push(Fault::at_key("max_size", "`max_size` is out of bounds, expected at least \"1MiB\""));
-        }
-        if self.max_age.0.is_zero() {
-            faults.push(Fault::at_key("max_age", "`max_age` is out of bounds, expected more than nothing"));
-        }
-        faults
+        let size = self.max_size.fault("max_size", Size::mib(1)..=Size::MOST);
+        let age = self.max_age.fault("max_age", Period::LEAST..=Period::MOST);
+        size.into_iter().chain(age).collect()
     }
 }

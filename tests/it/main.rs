@@ -27,6 +27,7 @@
 //! - `taken_away`: folders and files deleted, moved or replaced beneath the running daemon
 //! - `whose_folder`: folders that are not ours alone, links, and obstacles in the place of one sink's state
 //! - `restart`: cursors, locks, a ledger that is gone
+//! - `config`: configs that are not what was meant, that hang, or that are far too much
 //! - `command_line`: what the verbs print and how they exit
 //! - `signals`: those that mean nothing, SIGQUIT, and the limit of file sizes
 //! - `descriptors`: idle connections take none that the journal, the ledger or the admin listener needs
@@ -47,6 +48,7 @@
 mod bodies;
 mod command_line;
 mod counts;
+mod config;
 mod dead;
 mod descriptors;
 mod disk_use;

@@ -88,3 +88,46 @@ fn a_default_written_in_the_file_is_not_masked() {
     let config = read(&text, &FakeEnv::default()).unwrap();
     assert_eq!(config.masks.mask("POST /webhooks/interakt"), "POST /webhooks/interakt");
 }
+
+#[test]
+fn a_secret_that_was_never_filled_in_is_a_warning_with_the_mend() {
+    let with = |secret: &str| SOURCE.replace("\"a-long-secret\"", secret);
+    let warned = |text: &str, env: &FakeEnv| {
+        let config = read(text, env).unwrap_or_else(|faults| panic!("{faults}"));
+        config.warnings.iter().map(|warning| format!("{warning}\n")).collect::<String>()
+    };
+    for (written, mend) in [
+        ("\"$INTERAKT_WEBHOOK_SECRET\"", "write `${INTERAKT_WEBHOOK_SECRET}`"),
+        ("\"{{INTERAKT_SECRET}}\"", "write `${INTERAKT_SECRET}`"),
+        ("\"env:INTERAKT_SECRET\"", "write `${INTERAKT_SECRET}`"),
+        ("\"%INTERAKT_SECRET%\"", "write `${INTERAKT_SECRET}`"),
+        ("'\"quoted-secret\"'", "write one pair of quotes"),
+    ] {
+        let warnings = warned(&with(written), &FakeEnv::default());
+        assert!(warnings.contains("[sources.interakt] `secret`:") && warnings.contains(mend), "{written}: {warnings}");
+        assert!(!warnings.contains("quoted-secret"), "{warnings}");
+    }
+    for value in ["$OTHER_SECRET", "{{OTHER_SECRET}}", "env:OTHER_SECRET", "%OTHER_SECRET%", "\"OTHER_SECRET\""] {
+        let warnings = warned(&with("\"${KEY}\""), &FakeEnv::of(&[("KEY", value)]));
+        assert!(warnings.contains("`secret`: what `${KEY}` stands for") && warnings.contains("help:"), "{warnings}");
+        assert!(!warnings.contains("OTHER_SECRET"), "{warnings}");
+    }
+    // Every key that holds a secret is looked at, and no other.
+    let others = "[sources.m]\nkind = \"meta\"\npath = \"/m\"\nsecret = \"s\"\nprevious_secret = \"$OLD\"\nverify_token = \"$TOKEN\"\n\
+                  [sinks.s]\nkind = \"http\"\nurl = \"http://x/\"\nbearer = \"$BEARER\"\nheaders = { x-a = \"{{type}}\" }\n\
+                  [admin]\ntoken = \"$ADMIN\"\n";
+    let warnings = warned(&format!("{SOURCE}{others}"), &FakeEnv::default());
+    for key in ["previous_secret", "verify_token", "bearer", "token"] {
+        assert!(warnings.contains(&format!("`{key}`:")), "{key}: {warnings}");
+    }
+    assert!(!warnings.contains("x-a"), "{warnings}");
+    assert_eq!(warned(&with("\"${KEY}\""), &FakeEnv::of(&[("KEY", "$2b$12$abc")])).matches("secret`").count(), 0);
+}
+
+#[test]
+fn a_standard_webhooks_secret_may_be_written_as_the_dashboard_shows_it() {
+    let text = "[sources.s]\nkind = \"standard_webhooks\"\npath = \"/s\"\nsecret = \"v1,whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n\
+                [sinks.s]\nkind = \"http\"\nurl = \"http://x/\"\n\
+                sign = { standard_webhooks = \"v1,whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\" }\n";
+    read(text, &FakeEnv::default()).unwrap_or_else(|faults| panic!("{faults}"));
+}

@@ -1,0 +1,206 @@
+//! What people write instead of what is meant, and the mend: a table for a list, a list for a table, a name in the singular, a
+//! key of the whole file below a table, `${…}` outside quotes. Each is told once, and what follows from it is not told at
+//! all. Pure.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::faults::Report;
+use super::place::{Lines, line_around};
+use super::sinks::a;
+
+/// What may stand at the top of the file.
+pub(super) const TOP: &[&str] =
+    &["data_dir", "server", "journal", "admin", "sources", "sinks", "dead_letters", "routes", "tests"];
+/// Of these, the tables.
+const TABLES: &[&str] = &["server", "journal", "admin", "sources", "sinks", "dead_letters"];
+/// And the lists of tables.
+const LISTS: &[&str] = &["routes", "tests"];
+/// What one of them is called, and what all are.
+const SINGULARS: &[(&str, &str)] = &[
+    ("source", "sources"),
+    ("sink", "sinks"),
+    ("route", "routes"),
+    ("test", "tests"),
+    ("dead_letter", "dead_letters"),
+];
+/// Faults of syntax after which the rest of the file is still what was meant.
+const HARMLESS: &[&str] = &["duplicate key", "string values must be quoted"];
+
+/// A fault and its mend.
+type Told = (String, Option<String>);
+
+/// The fault about an unknown key that belongs to the top of the file. `message` is what was found out of it so far.
+pub(super) fn below_a_table(table: &str, message: &str) -> Option<Told> {
+    let key = message.split_once("unknown key `")?.1.split('`').next()?;
+    if table.is_empty() || !TOP.contains(&key) {
+        return None;
+    }
+    let help = match key {
+        list if LISTS.contains(&list) => format!("write [[{list}]], which begins a table of its own"),
+        table if TABLES.contains(&table) => format!("write [{table}], which begins a table of its own"),
+        _ => "move it above the first [table] of the file: what stands below one belongs to it".to_owned(),
+    };
+    Some((format!("`{key}` is a key of the whole file and stands below [{table}]"), Some(help)))
+}
+
+/// Tells of tables that are called in the singular, and puts them where they belong, so that all else can be judged.
+pub(super) fn singulars(root: &mut DeTable<'_>, report: &mut Report<'_>) {
+    for (wrong, right) in SINGULARS {
+        let Some((key, value)) = root.remove_entry(*wrong) else { continue };
+        let (open, close) = if LISTS.contains(right) { ("[[", "]]") } else { ("[", "]") };
+        let name = match value.get_ref() {
+            DeValue::Table(table) if matches!(*right, "sources" | "sinks") => table.keys().next(),
+            _ => None,
+        };
+        let name = name.map(|name| format!(".{}", name.get_ref())).unwrap_or_default();
+        let help = format!("write {open}{right}{name}{close}");
+        report.error("", key.span(), format!("unknown key `{wrong}`, expected `{right}`"), Some(help));
+        let place = root.entry(Spanned::new(key.span(), (*right).into()));
+        match place {
+            toml::map::Entry::Vacant(place) => _ = place.insert(value),
+            toml::map::Entry::Occupied(mut place) => merge(place.get_mut().get_mut(), value.into_inner()),
+        }
+    }
+}
+
+/// What is new of the second goes into the first.
+fn merge<'t>(first: &mut DeValue<'t>, second: DeValue<'t>) {
+    match (first, second) {
+        (DeValue::Table(first), DeValue::Table(second)) => {
+            for (key, value) in second {
+                first.entry(key).or_insert(value);
+            }
+        }
+        (DeValue::Array(first), DeValue::Array(second)) => second.into_iter().for_each(|one| first.push(one)),
+        _ => {}
+    }
+}
+
+/// What is wrong with a value that should be tables by name, `[sinks.NAME]`, where nothing in it can be judged.
+pub(super) fn unnamed(name: &str, value: &Spanned<DeValue<'_>>) -> Option<Told> {
+    let text = |table: &DeTable<'_>, key: &str| Some(table.get(key)?.get_ref().as_str()?.to_owned());
+    let (what, own) = match value.get_ref() {
+        DeValue::Array(all) => {
+            let first = all.iter().next().and_then(|first| first.get_ref().as_table());
+            let own = first.and_then(|table| text(table, "name").or_else(|| text(table, "kind")));
+            (format!("`{name}` is {}, expected tables with a name, [{name}.NAME]", a(value.get_ref())), own)
+        }
+        DeValue::Table(table) => {
+            let own = text(table, "kind")?;
+            (format!("[{name}] is the table of all {name}, and the keys of one stand in it"), Some(own))
+        }
+        _ => return None,
+    };
+    let own = own.filter(|own| own.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')));
+    let own = own.filter(|own| !own.is_empty()).unwrap_or_else(|| "NAME".to_owned());
+    Some((what, Some(format!("give it a name: write [{name}.{own}]"))))
+}
+
+/// Tells what the parser says; false where it may have taken whole tables for something else, so that what it found is not
+/// worth judging.
+pub(super) fn syntax(
+    text: &str,
+    lines: &Lines<'_>,
+    root: &DeTable<'_>,
+    errors: &[toml::de::Error],
+    report: &mut Report<'_>,
+) -> bool {
+    let headers = headers(text);
+    let mut last_line = 0;
+    for error in errors {
+        let span = error.span().unwrap_or_default();
+        let line = lines.line(span.start);
+        // What follows on the same line follows from the first.
+        if line == std::mem::replace(&mut last_line, line) {
+            continue;
+        }
+        // Several `[routes]` are one table to the parser, in which every key stands several times.
+        let section = headers.partition_point(|(at, _)| *at <= span.start).checked_sub(1).and_then(|n| headers.get(n));
+        let is_list = |name: &str| {
+            LISTS.contains(&name) || SINGULARS.iter().any(|(one, all)| *one == name && LISTS.contains(all))
+        };
+        let follows = section.is_some_and(|(_, name)| is_list(name) && is_table(root, name));
+        if follows && error.message().starts_with("duplicate key") {
+            continue;
+        }
+        match unquoted(text, span.start) {
+            Some((at, placeholder)) => {
+                let message = format!("`{placeholder}` stands outside quotes, expected a string");
+                report.syntax(at, &message, Some(format!("put the whole value in quotes, such as \"{placeholder}\"")));
+            }
+            None => report.syntax(span, error.message(), None),
+        }
+    }
+    errors.iter().all(|error| HARMLESS.iter().any(|message| error.message().starts_with(message)))
+}
+
+fn is_table(root: &DeTable<'_>, name: &str) -> bool {
+    root.get(name).is_some_and(|value| value.get_ref().as_table().is_some())
+}
+
+/// Where each `[name]` and `[[name]]` begins, and the first word in it.
+fn headers(text: &str) -> Vec<(usize, &str)> {
+    let (mut headers, mut at) = (Vec::new(), 0);
+    for line in text.split_inclusive('\n') {
+        if let Some(inside) = line.trim_start().strip_prefix('[') {
+            let inside = inside.trim_start_matches('[').trim_start();
+            headers.push((at, inside.split([']', '.', ' ', '\n']).next().unwrap_or_default()));
+        }
+        at += line.len();
+    }
+    headers
+}
+
+/// The place of the first `[name]` in the text.
+pub(super) fn header_of(text: &str, name: &str) -> Option<Range<usize>> {
+    let (at, _) = headers(text).into_iter().find(|(_, own)| *own == name)?;
+    Some(line_around(text, at))
+}
+
+/// A `${…}` outside quotes on the line of this byte, and its place.
+fn unquoted(text: &str, offset: usize) -> Option<(Range<usize>, &str)> {
+    let line = line_around(text, offset);
+    let mut quote = None;
+    let written = text.get(line.clone())?;
+    for (at, c) in written.char_indices() {
+        match quote {
+            Some(open) if c == open => quote = None,
+            Some(_) => {}
+            None if matches!(c, '"' | '\'') => quote = Some(c),
+            None if c == '#' => return None,
+            None if written.get(at..).is_some_and(|rest| rest.starts_with("${")) => {
+                let end = at + written.get(at..)?.find('}')? + 1;
+                return Some((line.start + at..line.start + end, written.get(at..end)?));
+            }
+            None => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_placeholder_outside_quotes_is_found_and_one_inside_is_not() {
+        let found = |text: &'static str| unquoted(text, 0).map(|(_, placeholder)| placeholder);
+        assert_eq!(found("secret = ${A}\n"), Some("${A}"));
+        assert_eq!(found("url = https://${HOST}/x"), Some("${HOST}"));
+        assert_eq!(found("all = [\"${A}\", ${B}]"), Some("${B}"));
+        for text in ["secret = \"${A}\"", "secret = '${A}'", "secret = x # ${A}", "secret = $A", "secret = ${A"] {
+            assert_eq!(found(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn headers_are_known_by_their_first_word() {
+        let text = "a = 1\n[server]\n [ routes ]\n[[routes]]\n[sinks.a] # x\n";
+        let words: Vec<&str> = headers(text).into_iter().map(|(_, word)| word).collect();
+        assert_eq!(words, ["server", "routes", "routes", "sinks"]);
+        assert_eq!(&text[header_of(text, "routes").unwrap()], " [ routes ]");
+    }
+}
