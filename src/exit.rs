@@ -77,7 +77,13 @@ mod tests {
             (Failure::Output(io::ErrorKind::BrokenPipe.into()), 0),
             (Failure::Output(io::ErrorKind::StorageFull.into()), 1),
             (Failure::Refused("x".into()), 1),
-            (Failure::Daemon(DaemonError::Folder { path: "data".into(), error: io::ErrorKind::Other.into() }), 1),
+            (
+                Failure::Daemon(DaemonError::Folder(FolderError::Io {
+                    path: "data".into(),
+                    error: io::ErrorKind::Other.into(),
+                })),
+                1,
+            ),
             (Failure::Daemon(DaemonError::Runtime(io::ErrorKind::Other.into())), 71),
             (Failure::Daemon(DaemonError::Threads { had: 1, needed: 2, error: io::ErrorKind::WouldBlock.into() }), 71),
             (Failure::Usage("x".into()), 2),

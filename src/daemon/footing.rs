@@ -34,7 +34,8 @@ impl Admin {
     fn begin(&self) {
         let started = Listener::start(&self.config, self.desk.clone());
         // Without it webhooks are taken all the same: a disk without room for a socket must not refuse them.
-        let missing = |error: &_| error!(%error, "the admin listener is missing: no live verbs, no /healthz; a restart may help");
+        let missing =
+            |error: &_| error!(%error, "the admin listener is missing: no live verbs, no /healthz; a restart may help");
         let started = started.inspect_err(missing).ok();
         *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = started;
     }

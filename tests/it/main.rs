@@ -45,10 +45,11 @@
     missing_docs
 )]
 
+mod admin_places;
 mod bodies;
 mod command_line;
-mod counts;
 mod config;
+mod counts;
 mod dead;
 mod descriptors;
 mod disk_use;
@@ -82,6 +83,5 @@ mod sources;
 mod status;
 mod strangers;
 mod taken_away;
-mod whose_folder;
-mod admin_places;
 mod threads;
+mod whose_folder;

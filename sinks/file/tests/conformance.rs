@@ -134,7 +134,7 @@ fn faults_name_the_key_and_what_was_expected() {
         ("path = \"out/a\\nb\"", "control character"),
         ("path = \"a\"\nrotate = {}", "neither `size` nor `every`"),
         ("path = \"a\"\nrotate = { size = 0 }", "`rotate.size` is 0"),
-        ("path = \"a\"\nrotate = { every = \"10ms\" }", "`rotate.every` is less"),
+        ("path = \"a\"\nrotate = { every = \"10ms\" }", "`rotate.every` is out of bounds, expected \"1s\" to"),
         ("path = \"a\"\nrotate = { sise = 1 }", "unknown key `sise`"),
         ("path = \"a\"\nrotate = { size = \"1MiB\" }\nmax_total = \"1MiB\"", "`max_total` must be more"),
         ("path = \"a\"\nkeep = \"0s\"", "`keep` is 0"),
