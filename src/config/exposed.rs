@@ -9,7 +9,7 @@ use rustix::process::getegid;
 use super::env::RealEnv;
 use super::faults::Located;
 use super::mask::Masks;
-use super::place::place;
+use super::place::Lines;
 
 /// Others may read it.
 const OTHERS: u32 = 0o004;
@@ -20,7 +20,7 @@ const GROUP: u32 = 0o040;
 /// config's.
 pub(super) fn warnings(file: &Path, text: &str, env: &RealEnv, masks: &Masks) -> Vec<Located> {
     let config = masks.written_out().and_then(|at| {
-        let place = place(text, at);
+        let place = Lines::of(text).place(at);
         let message = "a secret is written out here";
         Some(warning(file, (place.line, place.column), message, open(file)?, "best write it as \"${NAME}\" or "))
     });

@@ -10,7 +10,7 @@ use serde::Serialize;
 use sink_api::{At, Fault};
 use toml::de::DeTable;
 
-use super::mask::Masks;
+use super::mask::{Masker, Masks};
 use super::place::{Lines, inside, key_at, line_around, resolve};
 use super::slips;
 
@@ -295,7 +295,7 @@ impl<'t> Report<'t> {
         let masked = |text: &str| {
             if raw.is_plain { Some(text.to_owned()) } else { self.masks.mask_fault(masker, &raw.span, text) }
         };
-        let message = masked(&raw.message).unwrap_or_else(|| self.without_value(raw));
+        let message = masked(&raw.message).unwrap_or_else(|| self.without_value(raw, masker));
         Located {
             file: self.file.to_owned(),
             line: place.line,
@@ -309,10 +309,10 @@ impl<'t> Report<'t> {
     }
 
     /// A message that would give away a piece of the value: only what was expected is kept of it.
-    fn without_value(&self, raw: &Raw) -> String {
+    fn without_value(&self, raw: &Raw, masker: &Masker<'_>) -> String {
         let shown = self.masks.shown_at(&raw.span).unwrap_or("***");
         let expected = raw.message.rsplit_once(", expected ").map(|(_, tail)| tail.to_owned());
-        match expected.and_then(|tail| self.masks.mask_fault(&raw.span, &tail)) {
+        match expected.and_then(|tail| self.masks.mask_fault(masker, &raw.span, &tail)) {
             Some(tail) => format!("the value of `{shown}` does not fit here, expected {tail}"),
             None => format!("the value of `{shown}` does not fit here"),
         }
