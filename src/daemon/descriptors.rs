@@ -9,7 +9,8 @@ use tracing::{error, warn};
 
 use crate::admin;
 use crate::config::Config;
-use crate::ingress::ServerConfig;
+use crate::ingress::{self, ServerConfig};
+use crate::journal;
 
 /// The standard streams, locks, logs, the signals' pipe, the runtimes' own; the journal's segment, the ones being sealed
 /// and read at once; the ledger and its companions. With as many again for what nobody thought of.
@@ -21,6 +22,8 @@ const PER_THREAD: u64 = 6;
 const PER_LISTENER: u64 = 2;
 /// A sink's worker: it reads the journal and the ledger, for itself and for a replay, and talks to a jq worker.
 const PER_SINK: u64 = 16;
+/// Connections that have lost their places and are not closed yet.
+const LEAVING: u64 = ingress::MOST_LEAVING as u64;
 /// For sinks that a reload adds.
 const TO_COME: u64 = 128;
 /// Fewest places for connections, even where they do not fit.
@@ -74,7 +77,13 @@ fn kept_back(config: &Config) -> u64 {
     let listeners = count(config.server.listen.len());
     let own = |sink: &crate::config::SinkEntry| PER_SINK + count(sink.config.descriptors(sink.limits.concurrency));
     let sinks: u64 = config.sinks.iter().map(own).sum();
-    OWN + PER_ADMIN * count(admin::CONNECTIONS) + threads * (PER_THREAD + PER_LISTENER * listeners) + sinks + TO_COME
+    let segments = count(journal::kept_open());
+    OWN + segments
+        + LEAVING
+        + PER_ADMIN * count(admin::CONNECTIONS)
+        + threads * (PER_THREAD + PER_LISTENER * listeners)
+        + sinks
+        + TO_COME
 }
 
 /// How many connections may be had at once, and whether all fits.

@@ -49,6 +49,7 @@ use std::time::Duration;
 
 use sink_api::Timestamp;
 
+pub use admission::MOST_LEAVING;
 pub use check::{check_server, check_source, check_sources};
 pub use config::{OnJournalFailure, ServerConfig, SourceConfig, SourceKind, Window};
 pub use counts::{Counter, ServerCounts, SourceCounts};

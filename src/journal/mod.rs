@@ -99,7 +99,7 @@
 //! failure too, but one that poisons nothing.
 //!
 //! # When files are taken away
-//! The newest 256 segments are kept open. Before a segment is begun, and once a second, device and inode of what stands
+//! The newest 256 segments are kept open (fewer where the limit of open files is low). Before a segment is begun, and once a second, device and inode of what stands
 //! at the folder's path are compared with those of the folder that is locked; once a second those of the segments, too;
 //! and behind each flush the file's link count is looked at. Where the folder is gone or another one, the next one is made
 //! and locked, and writing goes on there in a new segment; where none can be had that is a failed write. A batch whose
@@ -182,6 +182,7 @@ pub use config::{JournalConfig, WhenFull};
 pub use find::find;
 pub use local::{JournalStat, LocalJournal};
 pub use recovery::{DamageReport, Recovered};
+pub use rescue::kept_open;
 pub use scan::{Scanned, scan};
 pub use settlement::{Fate, Held, Settlement, Spent, Try, Turn};
 pub use state::Env;

@@ -6,18 +6,27 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, getrlimit};
+
 use super::aside;
 use super::disk::{DiskFile, read_full};
 use super::segment;
 use super::state::Core;
 use super::view::{Segment, file_name, lock};
 
-/// Most segments whose files are kept open.
-pub(super) const KEPT_OPEN: usize = 256;
+/// Most segments whose files are kept open, and the share of the limit of open files that they may take.
+const KEPT_OPEN: usize = 256;
+const SHARE: usize = 8;
 /// How long it waits after a failure before it tries again.
 const PAUSE: Duration = Duration::from_secs(10);
 /// Bytes copied at once.
 const CHUNK: usize = 1 << 20;
+
+/// Of how many of the newest segments the files are kept open: 256, or an eighth of the limit of open files in force.
+pub fn kept_open() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+    limit.map_or(KEPT_OPEN, |limit| KEPT_OPEN.min(limit / SHARE)).max(1)
+}
 
 /// What was seen and said before.
 #[derive(Default)]

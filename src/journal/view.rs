@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::disk::DiskFile;
 use super::footer::Summary;
 use super::format::{self, Before, Header};
-use super::rescue::KEPT_OPEN;
+use super::rescue::kept_open;
 use super::{Chunk, Entry, Position};
 
 /// Bytes of newest records kept in memory for sinks that keep up.
@@ -39,7 +39,7 @@ pub(super) struct Segment {
     pub before: Before,
     /// Its summary, where that is not in a footer.
     pub summary: Option<Shared>,
-    /// Its file, open; of the newest [`KEPT_OPEN`] segments.
+    /// Its file, open; of the newest segments ([`kept_open`]).
     pub file: Option<Arc<dyn DiskFile>>,
     /// Whether nothing is written to it any more but a footer.
     pub ended: bool,
@@ -121,14 +121,17 @@ pub(super) struct View {
     /// The sequence after the last durable record.
     pub end: u64,
     tail: Tail,
+    /// Of so many segments the files stay open.
+    kept_open: usize,
 }
 
 impl View {
     /// At the start: nothing in memory yet.
     pub fn new(mut segments: Vec<Segment>, end: u64) -> Self {
-        let old = segments.len().saturating_sub(KEPT_OPEN);
+        let kept_open = kept_open();
+        let old = segments.len().saturating_sub(kept_open);
         segments.iter_mut().take(old).for_each(|segment| segment.file = None);
-        Self { segments, end, tail: Tail { from: end, ..Tail::default() } }
+        Self { segments, end, tail: Tail { from: end, ..Tail::default() }, kept_open }
     }
 
     /// The oldest position that may still hold a record.
@@ -161,7 +164,7 @@ impl View {
             Some(last) if last.base == segment.base => *last = segment,
             _ => {
                 self.segments.push(segment);
-                if let Some(old) = self.segments.iter_mut().nth_back(KEPT_OPEN) {
+                if let Some(old) = self.segments.iter_mut().nth_back(self.kept_open) {
                     old.file = None;
                 }
             }
