@@ -20,6 +20,15 @@ use super::crew::{self, Place};
 /// A duplicate of a listener, and a thread's place at it.
 type Share = (TcpListener, Place);
 
+/// A runtime that may be dropped on another one's threads, too, as it is where there is no thread for it.
+struct Own(Option<Runtime>);
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(Runtime::shutdown_background);
+    }
+}
+
 /// The serving threads.
 pub struct Threads(Vec<JoinHandle<()>>);
 
@@ -43,10 +52,12 @@ impl Threads {
                 let ready = |(listener, place)| Ok((tokio::net::TcpListener::from_std(listener)?, place));
                 own.into_iter().map(ready).collect::<io::Result<Vec<_>>>()?
             };
-            let (front, stop) = (Arc::clone(front), stop.clone());
-            std::thread::Builder::new()
-                .name(format!("ingress-{core}"))
-                .spawn(move || serve(&runtime, &front, own, &stop))
+            let (front, stop, runtime) = (Arc::clone(front), stop.clone(), Own(Some(runtime)));
+            std::thread::Builder::new().name(format!("ingress-{core}")).spawn(move || {
+                if let Some(runtime) = &runtime.0 {
+                    serve(runtime, &front, own, &stop);
+                }
+            })
         };
         shares.into_iter().enumerate().map(one).collect::<io::Result<Vec<_>>>().map(Self)
     }
