@@ -22,8 +22,10 @@ pub const MOST_LEAVING: usize = 64;
 const LOOK: usize = 32;
 /// A connection younger than this may have bytes on their way, or waiting to be read.
 const YOUNG: Duration = Duration::from_secs(1);
+/// After a look for slow bodies, which covers all of them: when it is worth another one.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// Most bytes of heads that come in pieces, over all connections; a head that comes in one does not count.
-const HEADS_MAX: usize = 16 << 20;
+const HEADS_MAX: usize = 32 << 20;
 /// Of `max_connections` this share may speak HTTP/2, whose connections hold several times as much by themselves.
 const HTTP2_SHARE: usize = 8;
 
@@ -41,12 +43,67 @@ pub struct Admission {
     pressure: Arc<Pressure>,
 }
 
-/// All connections, and those that the last look found.
+/// All connections, and which of them the last looks found.
 #[derive(Default)]
 struct Register {
     all: BTreeMap<u64, Arc<Link>>,
     next: u64,
+    any: Found,
+    http2: Found,
+}
+
+/// What a look for those who can go has found, in their turn.
+#[derive(Default)]
+struct Found {
     idle: VecDeque<(Turn, u64)>,
+    bodies: VecDeque<u64>,
+    /// After a look for slow bodies: when it is worth another one.
+    next_look: Option<Instant>,
+}
+
+impl Register {
+    /// Who has been idle longest, or whose head is slowest; proven ones last.
+    fn longest_idle(
+        &mut self,
+        now: Instant,
+        found: fn(&mut Self) -> &mut Found,
+        is_one: fn(&Link) -> bool,
+    ) -> Option<(Arc<Link>, Turn)> {
+        loop {
+            while let Some((turn, id)) = found(self).idle.pop_front() {
+                let Some(link) = self.all.get(&id) else { continue };
+                // It may have begun something since it was found.
+                if !link.cut.is_asked() && link.standing().may_go(now).is_some_and(|now| now.since == turn.since) {
+                    return Some((Arc::clone(link), turn));
+                }
+            }
+            if found(self).next_look.is_some_and(|at| now < at) {
+                return None;
+            }
+            let idle = self.all.iter().filter(|(_, link)| !link.cut.is_asked() && is_one(link));
+            let mut idle: Vec<_> = idle.filter_map(|(id, link)| Some((link.standing().may_go(now)?, *id))).collect();
+            if idle.is_empty() {
+                return None;
+            }
+            if idle.len() > LOOK {
+                idle.select_nth_unstable(LOOK);
+                idle.truncate(LOOK);
+            }
+            idle.sort_unstable();
+            found(self).idle = idle.into();
+        }
+    }
+
+    /// Whose body is slowest, of those that the last look found.
+    fn slowest_body(&mut self, found: fn(&mut Self) -> &mut Found, is_one: fn(&Link) -> bool) -> Option<Arc<Link>> {
+        while let Some(id) = found(self).bodies.pop_front() {
+            let link = self.all.get(&id).filter(|link| !link.cut.is_asked() && is_one(link) && !link.is_answering());
+            if link.is_some() {
+                return link.map(Arc::clone);
+            }
+        }
+        None
+    }
 }
 
 impl Admission {
@@ -80,31 +137,25 @@ impl Admission {
             return None;
         }
         loop {
-            let link = self.next_to_go(budget)?;
+            let link = self.next_to_go(budget, |register| &mut register.any, |_| true)?;
             if let Some(permit) = self.send_off(&link, |link| &link.place) {
                 return Some(permit);
             }
         }
     }
 
-    /// A place for a connection that speaks HTTP/2. `None`: all are taken, and nobody can go.
+    /// The places for connections that speak HTTP/2, to wait for one.
+    pub fn http2_places(&self) -> &Arc<Semaphore> {
+        &self.http2
+    }
+
+    /// A place for a connection that speaks HTTP/2: a free one, or somebody's who goes. `None`: nobody can.
     pub fn http2_place(&self, budget: &Budget) -> Option<Permit> {
         if let Ok(permit) = Arc::clone(&self.http2).try_acquire_owned() {
             return Some(permit);
         }
         self.pressure.note();
-        let now = Instant::now();
-        let has_one = |link: &Link| link.http2_place.has_one();
-        let idle = {
-            let register = self.lock();
-            let idle = register.all.values().filter(|link| has_one(link) && !link.cut.is_asked());
-            let idle = idle.filter_map(|link| Some((link.standing().may_go(now)?, link)));
-            idle.min_by_key(|(turn, _)| *turn).map(|(_, link)| Arc::clone(link))
-        };
-        let link = idle.or_else(|| {
-            let of_http2 = |id| self.lock().all.get(&id).is_some_and(|link| has_one(link));
-            self.of_slowest_body(budget, of_http2)
-        })?;
+        let link = self.next_to_go(budget, |register| &mut register.http2, |link| link.http2_place.has_one())?;
         self.send_off(&link, |link| &link.http2_place)
     }
 
@@ -118,7 +169,9 @@ impl Admission {
         let mut heads: Vec<_> = {
             let register = self.lock();
             let heads = register.all.values().filter(|link| !link.cut.is_asked());
-            heads.filter_map(|link| Some((link.standing().may_go(now).filter(|turn| turn.has_head)?, link.clone()))).collect()
+            heads
+                .filter_map(|link| Some((link.standing().may_go(now).filter(|turn| turn.has_head)?, link.clone())))
+                .collect()
         };
         heads.sort_unstable_by_key(|(turn, _)| *turn);
         for (_, link) in heads.into_iter().take(LOOK) {
@@ -156,45 +209,41 @@ impl Admission {
         }
     }
 
-    /// Whose turn it is to go.
-    fn next_to_go(&self, budget: &Budget) -> Option<Arc<Link>> {
-        let idle = self.longest_idle();
-        match idle {
-            Some((idle, false)) => Some(idle),
-            other => self.of_slowest_body(budget, |_| true).or(other.map(|(idle, _)| idle)),
-        }
-    }
-
-    /// Who has been idle longest, or whose head is slowest, and whether it is young; proven ones last.
-    fn longest_idle(&self) -> Option<(Arc<Link>, bool)> {
+    /// Whose turn it is to go, of those that `is_one`.
+    fn next_to_go(
+        &self,
+        budget: &Budget,
+        found: fn(&mut Register) -> &mut Found,
+        is_one: fn(&Link) -> bool,
+    ) -> Option<Arc<Link>> {
         let now = Instant::now();
+        let idle = {
+            let mut register = self.lock();
+            let idle = register.longest_idle(now, found, is_one);
+            if let Some((link, Turn { is_proven: false, is_young: false, .. })) = &idle {
+                return Some(Arc::clone(link));
+            }
+            let slow = register.slowest_body(found, is_one);
+            if slow.is_some() || found(&mut register).next_look.is_some_and(|at| now < at) {
+                return slow.or(idle.map(|(link, _)| link));
+            }
+            idle
+        };
+        let slow = budget.slow();
         let mut register = self.lock();
-        loop {
-            while let Some((turn, id)) = register.idle.pop_front() {
-                let Some(link) = register.all.get(&id) else { continue };
-                // It may have begun something since it was found.
-                if !link.cut.is_asked() && link.standing().may_go(now).is_some_and(|now| now.since == turn.since) {
-                    return Some((Arc::clone(link), turn.is_proven || turn.is_young));
-                }
+        let mut bodies: VecDeque<u64> = VecDeque::with_capacity(LOOK);
+        for (_, id) in slow {
+            let may_go = bodies.back() != Some(&id) && register.all.get(&id).is_some_and(|link| is_one(link));
+            if may_go {
+                bodies.push_back(id);
             }
-            let idle = register.all.iter().filter(|(_, link)| !link.cut.is_asked());
-            let mut idle: Vec<_> = idle.filter_map(|(id, link)| Some((link.standing().may_go(now)?, *id))).collect();
-            if idle.is_empty() {
-                return None;
+            if bodies.len() == LOOK {
+                break;
             }
-            if idle.len() > LOOK {
-                idle.select_nth_unstable(LOOK);
-                idle.truncate(LOOK);
-            }
-            idle.sort_unstable();
-            register.idle = idle.into();
         }
-    }
-
-    fn of_slowest_body(&self, budget: &Budget, is_one: impl Fn(u64) -> bool) -> Option<Arc<Link>> {
-        let is_here = |id| self.lock().all.get(&id).is_some_and(|link| !link.cut.is_asked());
-        let id = budget.slowest(|id| is_here(id) && is_one(id))?;
-        self.lock().all.get(&id).cloned()
+        let looked = found(&mut register);
+        (looked.bodies, looked.next_look) = (bodies, Some(now + LOOK_PAUSE));
+        register.slowest_body(found, is_one).or(idle.map(|(link, _)| link))
     }
 
     /// Valid between any two statements, whoever panicked.
@@ -205,9 +254,15 @@ impl Admission {
 
 #[cfg(test)]
 impl Admission {
-    /// Connections that do nothing.
-    pub fn idle(&self) -> usize {
-        self.lock().all.values().filter(|link| matches!(link.standing(), Standing::Idle { .. })).count()
+    /// Whether all connections do something, and none is young.
+    pub fn is_settled(&self) -> bool {
+        let now = Instant::now();
+        let standings = self.lock().all.values().map(|link| link.standing()).collect::<Vec<_>>();
+        standings.into_iter().all(|standing| match standing {
+            Standing::Idle { .. } => false,
+            Standing::Head { since, .. } => now.duration_since(since) >= YOUNG,
+            Standing::Busy => true,
+        })
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Version, request};
 use hyper::body::{Body, Frame};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use super::budget::{Budget, Pool, SMALL, Sender, Upload};
@@ -113,12 +114,21 @@ impl Gathered {
         Ok(Some(came))
     }
 
+    /// Its size, where it is known, is made room for at once: what grows by and by is copied again and again.
+    fn expect(&mut self, size: usize) {
+        if self.joined.is_empty() && self.len() < size {
+            self.joined.reserve(size);
+            self.joined.extend_from_slice(&std::mem::take(&mut self.first));
+        }
+    }
+
     fn whole(self) -> Bytes {
         if self.joined.is_empty() { self.first } else { self.joined.freeze() }
     }
 }
 
-/// The whole body. Time spent waiting for room is our own affair and does not count as the sender's.
+/// The whole body. `sender` is asked once it is counted, and `hold` is told whether nothing more of the connection is to be
+/// read, as the body waits for its room. Time spent waiting for room is our own affair and does not count as the sender's.
 ///
 /// # Errors
 /// [`BodyFault`]; what is left of the body is not read.
@@ -128,6 +138,7 @@ pub async fn collect<B>(
     bounds: Bounds,
     budget: &Budget,
     sender: impl FnOnce() -> Sender,
+    hold: impl Fn(bool),
 ) -> Result<Bytes, BodyFault>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -138,12 +149,12 @@ where
     }
     let began = Instant::now();
     let mut gathered = Gathered { max: bounds.max, first: Bytes::new(), joined: BytesMut::new() };
-    // A large one holds no more than its first bytes until it has room for the rest.
-    let most = if declared.is_some_and(|n| n > SMALL) { 0 } else { UNCOUNTED };
+    // One that says it is larger holds no more than its first bytes until it has room for the rest.
+    let most = if declared.is_some_and(|n| n > UNCOUNTED) { 0 } else { UNCOUNTED };
     if uncounted(body, head, (&mut gathered, most), began + bounds.time.min(SOON)).await? {
         return Ok(gathered.whole());
     }
-    let upload = budget.enter(sender(), head.cost(gathered.len()), gathered.len());
+    let upload = budget.enter(sender(), head.cost(gathered.len()), (began, gathered.len()));
     let mut reading = Reading { upload, deadline: began + bounds.time, span: (began, 0) };
     // Who waits for room keeps its head in memory meanwhile.
     if head.bytes > LIGHT_HEAD && reading.is_waiting().await {
@@ -162,7 +173,13 @@ where
         if next != pool {
             pool = next;
             reading.upload.ask(pool, size);
-            reading.room().await?;
+            hold(true);
+            let room = reading.room().await;
+            hold(false);
+            room?;
+            // Whoever reads the connection is to look again: it may hear of nothing new.
+            yield_now().await;
+            gathered.expect(declared.unwrap_or_default());
         }
         let frame = reading.frame(body, got).await?;
         let Some(came) = gathered.take(frame)? else { break };
@@ -231,6 +248,7 @@ impl Reading<'_> {
             if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
                 return Poll::Ready(Ok(frame));
             }
+            self.upload.waits();
             if let Poll::Ready(Err(_)) = self.upload.poll(cx) {
                 return Poll::Ready(Err(BodyFault::TooSlow));
             }

@@ -14,8 +14,10 @@ use super::pressure::Pressure;
 pub use super::uploads::{Cut, Pool, SMALL, Sender};
 use super::uploads::{Millis, Uploads};
 
-/// While an upload waits for room: how often it looks for those who became slow meanwhile.
+/// While an upload waits for room: how often it looks for those who became slow meanwhile, and of those who wait as many a
+/// second as there are milliseconds in it. One look is for all.
 const TICK: Duration = Duration::from_millis(50);
+const TICK_OF_EACH: Duration = Duration::from_millis(1);
 /// The share of `max_inflight_bytes` that small bodies have for themselves, and so much again requests and their heads.
 const SHARE: usize = 8;
 
@@ -39,16 +41,18 @@ impl Budget {
         Self { base: Instant::now(), uploads, pressure }
     }
 
-    /// An upload of which `got` bytes have come, and that takes `base` bytes by itself. It may have to wait for these:
-    /// [`Upload::room`].
-    pub fn enter(&self, sender: Sender, base: usize, got: usize) -> Upload<'_> {
-        let id = self.lock().enter(sender, base, got, self.now());
+    /// An upload under way since `began`, of which `got` bytes have come, and that takes `base` bytes by itself. It may have
+    /// to wait for these: [`Upload::room`].
+    pub fn enter(&self, sender: Sender, base: usize, (began, got): (Instant, usize)) -> Upload<'_> {
+        let now = self.now();
+        let so_far = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let id = self.lock().enter(sender, base, (now.saturating_sub(so_far), got), now);
         Upload { budget: self, id }
     }
 
-    /// The connection with the slowest upload, of unproven ones that `is_one`; none where none is slow.
-    pub fn slowest(&self, is_one: impl Fn(u64) -> bool) -> Option<u64> {
-        self.lock().slowest(self.now(), is_one)
+    /// Slow uploads with their speeds and their connections, but for proven ones, the slowest first.
+    pub fn slow(&self) -> Vec<(u64, u64)> {
+        self.lock().slow(self.now())
     }
 
     /// How many uploads wait for room now.
@@ -59,6 +63,11 @@ impl Budget {
     /// How many were cut since the start.
     pub fn cut(&self) -> u64 {
         self.lock().cut()
+    }
+
+    fn tick(&self) -> Duration {
+        let waiting = u32::try_from(self.waiting()).unwrap_or(u32::MAX);
+        TICK.max(TICK_OF_EACH.saturating_mul(waiting))
     }
 
     fn now(&self) -> Millis {
@@ -95,6 +104,11 @@ impl Upload<'_> {
         self.budget.lock().ask(self.id, pool, bytes, self.budget.now());
     }
 
+    /// There is nothing of the body to read.
+    pub fn waits(&self) {
+        self.budget.lock().waits(self.id, self.budget.now());
+    }
+
     /// Bytes of the body came.
     pub fn came(&self, bytes: usize) {
         self.budget.lock().came(self.id, bytes, self.budget.now());
@@ -119,7 +133,7 @@ impl Upload<'_> {
         }
         self.budget.pressure.note();
         let from = Instant::now();
-        let mut tick = pin!(sleep(TICK));
+        let mut tick = pin!(sleep(self.budget.tick()));
         poll_fn(|cx| {
             loop {
                 if let Poll::Ready(done) = self.poll(cx) {
@@ -129,7 +143,7 @@ impl Upload<'_> {
                     return Poll::Pending;
                 }
                 self.budget.lock().look(self.budget.now());
-                tick.as_mut().reset(Instant::now() + TICK);
+                tick.as_mut().reset(Instant::now() + self.budget.tick());
             }
         })
         .await

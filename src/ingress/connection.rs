@@ -49,7 +49,7 @@ const STREAM_WINDOW: u32 = CONNECTION_WINDOW / 2;
 /// HTTP/2: streams of a connection at once: few, as each holds a head while its body comes.
 const STREAMS: u32 = 32;
 /// How often a connection that speaks HTTP/2 asks for a place where there is none.
-const PLACE_PAUSE: Duration = Duration::from_millis(50);
+const PLACE_PAUSE: Duration = Duration::from_millis(200);
 /// HTTP/1: how many headers a head may have. hyper's own bound of 100 refuses heads that are far from large. It sets
 /// aside 64 bytes a header at each parse, so the number follows `max_header_bytes`, one for each [`HEADER_LINE`] of it,
 /// and ends at [`MAX_HEADERS`]. HTTP/2 counts 32 bytes a header into the bytes and needs no number.
@@ -164,19 +164,23 @@ async fn read_some(stream: &mut TcpStream, into: &mut BytesMut) -> std::io::Resu
 /// Takes a place among the connections that speak HTTP/2; waits for it as long as for a head. During a stop nobody needs
 /// one.
 async fn has_http2_place(link: &Link, stopping: &Stopping) -> bool {
-    let ingress = &link.ingress;
-    let until = Instant::now() + ingress.header_timeout;
-    while !*stopping.borrow() {
-        if let Some(permit) = ingress.admission.http2_place(&ingress.budget) {
-            link.http2_place.put(permit);
-            return true;
-        }
+    let Ingress { admission, budget, header_timeout, .. } = &*link.ingress;
+    let until = Instant::now() + *header_timeout;
+    let mut turn = pin!(Arc::clone(admission.http2_places()).acquire_owned());
+    let mut permit = admission.http2_place(budget);
+    while permit.is_none() && !*stopping.borrow() {
         let now = Instant::now();
-        tokio::select! {
-            () = sleep_until(now + PLACE_PAUSE) => if now > until { return false },
+        permit = tokio::select! {
+            // The places are never closed.
+            permit = &mut turn => permit.ok(),
             () = link.cut.asked() => return false,
-        }
+            () = sleep_until(now + PLACE_PAUSE) => match admission.http2_place(budget) {
+                None if now > until => return false,
+                permit => permit,
+            },
+        };
     }
+    permit.into_iter().for_each(|permit| link.http2_place.put(permit));
     true
 }
 

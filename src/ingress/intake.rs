@@ -75,7 +75,8 @@ async fn post(link: &Link, source: &Arc<Source>, parts: &request::Parts, body: &
         uploading = Some(link.upload());
         link.sender()
     };
-    let bytes = match body::collect(body, Head::of(parts), bounds, &ingress.budget, sender).await {
+    let hold = |is_held| link.hold(is_held);
+    let bytes = match body::collect(body, Head::of(parts), bounds, &ingress.budget, sender, hold).await {
         Ok(bytes) => bytes,
         Err(fault) => return no_body(ingress, source, fault),
     };

@@ -41,6 +41,8 @@ pub mod typing;
 #[cfg(test)]
 mod typing_tests;
 mod uploads;
+#[cfg(test)]
+mod uploads_tests;
 
 use std::collections::HashMap;
 use std::future::Future;

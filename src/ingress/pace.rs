@@ -98,6 +98,8 @@ pub struct Link {
     head_bytes: AtomicUsize,
     /// When the last request ended, milliseconds after `opened`.
     rested: AtomicU64,
+    /// Whether nothing more is to be read for now: what comes would only fill buffers.
+    held: AtomicBool,
     /// Whether a request was answered before all of it was read.
     pub(super) unread: AtomicBool,
 }
@@ -128,6 +130,7 @@ impl Link {
             head: AtomicU64::new(0),
             head_bytes: AtomicUsize::new(0),
             rested: AtomicU64::new(0),
+            held: AtomicBool::new(false),
             unread: AtomicBool::new(false),
         }
     }
@@ -161,6 +164,12 @@ impl Link {
     pub(super) fn upload(&self) -> Uploading<'_> {
         self.uploads.fetch_add(1, Relaxed);
         Uploading(self)
+    }
+
+    /// Reads nothing more (on HTTP/1; HTTP/2 has windows for that), or reads on. To be changed from the connection's own task,
+    /// which looks again whenever it is woken.
+    pub(super) fn hold(&self, is_held: bool) {
+        self.held.store(is_held, Relaxed);
     }
 
     /// Whether a request is being answered that has come whole.
@@ -277,6 +286,9 @@ impl AsyncRead for Wire {
                 this.first = Bytes::new();
             }
             return Poll::Ready(Ok(()));
+        }
+        if this.heads.as_ref().is_some_and(|link| link.held.load(Relaxed)) {
+            return Poll::Pending;
         }
         let before = buf.filled().len();
         let done = Pin::new(&mut this.stream).poll_read(cx, buf);

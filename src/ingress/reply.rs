@@ -84,7 +84,8 @@ pub fn response(answer: Answer, version: Version) -> Response<Full<Bytes>> {
         Answer::Unavailable => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS))),
         // On HTTP/2 only the stream ends.
         Answer::TooLarge | Answer::TooSlow | Answer::Broken | Answer::LargeHead | Answer::NoHost
-            if version < Version::HTTP_2 => {
+            if version < Version::HTTP_2 =>
+        {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         _ => {}

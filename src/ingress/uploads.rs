@@ -21,8 +21,8 @@ pub const SMALL: usize = 64 << 10;
 pub const PATIENCE: Millis = 150;
 /// Over what time a pace is measured.
 const SPAN: Millis = 1000;
-/// After a look for slow uploads that found none: when it is worth another one.
-const LOOK_AGAIN: Millis = 20;
+/// After a look for slow uploads, which goes over all of them: when it is worth another one.
+pub(super) const LOOK_AGAIN: Millis = 20;
 /// A look goes over all uploads, so one that finds slow ones cuts this share of the pool at once.
 const SHARE: usize = 16;
 
@@ -36,6 +36,8 @@ pub enum Pool {
     /// Bodies of more than [`SMALL`].
     Large,
 }
+
+const POOLS: [Pool; 3] = [Pool::Base, Pool::Small, Pool::Large];
 
 /// An upload was cut, as others needed what it held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +56,8 @@ pub struct Sender {
 #[derive(Clone, Copy, Debug)]
 struct Pace {
     began: Millis,
-    /// When the last bytes came.
-    last: Millis,
+    /// Since when it has been waited for without a byte; `None` while what has come is not read yet.
+    silent: Option<Millis>,
     got: usize,
     /// Beginning of the span that is being measured, and what had come by then; the same of the span before.
     span: (Millis, usize),
@@ -64,7 +66,7 @@ struct Pace {
 
 impl Pace {
     fn new(now: Millis, got: usize) -> Self {
-        Self { began: now, last: now, got, span: (now, 0), before: (now, 0) }
+        Self { began: now, silent: None, got, span: (now, 0), before: (now, 0) }
     }
 
     fn came(&mut self, bytes: usize, now: Millis) {
@@ -72,12 +74,12 @@ impl Pace {
             self.before = std::mem::replace(&mut self.span, (now, self.got));
         }
         self.got = self.got.saturating_add(bytes);
-        self.last = now;
+        self.silent = None;
     }
 
     /// Bytes a second of late; 0 after a second of silence.
     fn speed(&self, now: Millis) -> u64 {
-        if now.saturating_sub(self.last) >= SPAN {
+        if self.silent.is_some_and(|since| now.saturating_sub(since) >= SPAN) {
             return 0;
         }
         let bytes = u64::try_from(self.got.saturating_sub(self.before.1)).unwrap_or(u64::MAX);
@@ -88,7 +90,8 @@ impl Pace {
     /// second.
     fn is_slow(&self, least: u64, now: Millis) -> bool {
         let past = |since: Millis| now.saturating_sub(since) >= PATIENCE;
-        past(self.last) || (past(self.began) && self.speed(now) < least)
+        // What is not read yet is our own affair.
+        self.silent.is_some_and(|since| past(since) || past(self.began) && self.speed(now) < least)
     }
 }
 
@@ -127,17 +130,27 @@ impl Upload {
 struct Store {
     limit: usize,
     used: usize,
+    /// Of that, what uploads hold that are cut and not gone yet.
+    leaving: usize,
     waiting: BTreeSet<(bool, usize, u64)>,
+    /// Bytes they wait for.
+    asked: usize,
     next_look: Millis,
 }
 
 impl Store {
     fn new(limit: usize) -> Self {
-        Self { limit, used: 0, waiting: BTreeSet::new(), next_look: 0 }
+        Self { limit, used: 0, leaving: 0, waiting: BTreeSet::new(), asked: 0, next_look: 0 }
     }
 
     fn has(&self, bytes: usize) -> bool {
         self.used.saturating_add(bytes) <= self.limit
+    }
+
+    fn no_longer_waits(&mut self, turn: (bool, usize, u64)) {
+        if self.waiting.remove(&turn) {
+            self.asked = self.asked.saturating_sub(turn.1);
+        }
     }
 }
 
@@ -161,11 +174,12 @@ impl Uploads {
         Self { all: BTreeMap::new(), next: 0, base, small, large, least, cut: 0 }
     }
 
-    /// A new upload, of which `got` bytes have come; it asks the base for `base` bytes. Its number.
-    pub fn enter(&mut self, sender: Sender, base: usize, got: usize, now: Millis) -> u64 {
+    /// A new upload, under way since `began`, of which `got` bytes have come; it asks the base for `base` bytes. Its number.
+    pub fn enter(&mut self, sender: Sender, base: usize, (began, got): (Millis, usize), now: Millis) -> u64 {
         let id = self.next;
         self.next += 1;
-        let (pace, waker) = (Pace::new(now, got), None);
+        let (mut pace, waker) = (Pace::new(began, got), None);
+        pace.silent = (got == 0).then_some(began);
         let upload = Upload { sender, pace, base: 0, small: 0, large: 0, asks: None, is_cut: false, waker };
         self.all.insert(id, upload);
         self.ask(id, Pool::Base, base, now);
@@ -178,7 +192,9 @@ impl Uploads {
         let Some(upload) = self.all.get_mut(&id).filter(|upload| !upload.is_cut) else { return };
         upload.asks = Some((pool, bytes));
         let turn = (!upload.sender.is_proven, bytes, id);
-        self.store(pool).waiting.insert(turn);
+        let store = self.store(pool);
+        store.waiting.insert(turn);
+        store.asked = store.asked.saturating_add(bytes);
         self.serve(pool, now);
     }
 
@@ -186,6 +202,13 @@ impl Uploads {
     pub fn came(&mut self, id: u64, bytes: usize, now: Millis) {
         if let Some(upload) = self.all.get_mut(&id) {
             upload.pace.came(bytes, now);
+        }
+    }
+
+    /// There is nothing of its body to read.
+    pub fn waits(&mut self, id: u64, now: Millis) {
+        if let Some(upload) = self.all.get_mut(&id) {
+            upload.pace.silent.get_or_insert(now);
         }
     }
 
@@ -201,14 +224,15 @@ impl Uploads {
 
     /// It is through, or gone.
     pub fn leave(&mut self, id: u64, now: Millis) {
-        self.give_back(id);
-        self.all.remove(&id);
+        if let Some(upload) = self.all.remove(&id) {
+            self.give_back(&upload, id);
+        }
         self.look(now);
     }
 
     /// Serves whom it can: to be called every now and then while somebody waits.
     pub fn look(&mut self, now: Millis) {
-        for pool in [Pool::Base, Pool::Small, Pool::Large] {
+        for pool in POOLS {
             self.serve(pool, now);
         }
     }
@@ -223,13 +247,15 @@ impl Uploads {
         self.cut
     }
 
-    /// The connection with the slowest upload among those that are slow, but for proven ones; of those that `is_one`.
-    pub fn slowest(&self, now: Millis, is_one: impl Fn(u64) -> bool) -> Option<u64> {
+    /// Slow uploads with their speeds and their connections, but for proven ones, the slowest first.
+    pub fn slow(&self, now: Millis) -> Vec<(u64, u64)> {
         let slow = self.all.values().filter(|upload| {
             let is_held_up = upload.sender.is_proven || upload.is_cut || upload.asks.is_some();
-            !is_held_up && upload.pace.is_slow(self.least, now) && is_one(upload.sender.connection)
+            !is_held_up && upload.pace.is_slow(self.least, now)
         });
-        slow.min_by_key(|upload| upload.pace.speed(now)).map(|upload| upload.sender.connection)
+        let mut slow: Vec<_> = slow.map(|upload| (upload.pace.speed(now), upload.sender.connection)).collect();
+        slow.sort_unstable();
+        slow
     }
 
     fn store(&mut self, pool: Pool) -> &mut Store {
@@ -245,12 +271,9 @@ impl Uploads {
         while let Some(&turn) = self.store(pool).waiting.first() {
             let (_, bytes, id) = turn;
             if !self.store(pool).has(bytes) {
-                self.cut_slow(pool, (id, bytes), now);
-                if !self.store(pool).has(bytes) {
-                    return;
-                }
+                return self.cut_slow(pool, now);
             }
-            self.store(pool).waiting.remove(&turn);
+            self.store(pool).no_longer_waits(turn);
             self.grant(id, pool, bytes, now);
         }
     }
@@ -258,8 +281,10 @@ impl Uploads {
     fn grant(&mut self, id: u64, pool: Pool, bytes: usize, now: Millis) {
         let Some(upload) = self.all.get_mut(&id) else { return };
         upload.asks = None;
-        // The wait was ours.
-        upload.pace.last = now;
+        // The wait was ours; but of the base, where nothing has come yet there is nothing to read.
+        if pool != Pool::Base {
+            upload.pace.silent = None;
+        }
         let spare = match pool {
             Pool::Base => {
                 upload.base = bytes;
@@ -284,51 +309,53 @@ impl Uploads {
         }
     }
 
-    /// Cuts slow uploads that hold something of a pool, the slowest first and proven ones last, until there is room for
-    /// `bytes` and some to spare; nobody where none is slow. Not the one who asks.
-    fn cut_slow(&mut self, pool: Pool, (asker, bytes): (u64, usize), now: Millis) {
-        if now < self.store(pool).next_look {
+    /// Cuts slow uploads that hold something of a pool, the slowest first and proven ones last, until there will be room for
+    /// those who wait, or at least some of it; nobody where none is slow. What they hold is there when they are gone.
+    fn cut_slow(&mut self, pool: Pool, now: Millis) {
+        let store = self.store(pool);
+        let (limit, mut kept) = (store.limit, store.used.saturating_sub(store.leaving));
+        let wanted = store.asked.max(limit / SHARE).min(limit);
+        if now < store.next_look || kept.saturating_add(store.asked) <= limit {
             return;
         }
         let least = self.least;
         let slow = |(&id, upload): (&u64, &Upload)| {
             // Who waits for room has nothing to answer for.
-            let is_held_up = id == asker || upload.is_cut || upload.asks.is_some();
+            let is_held_up = upload.is_cut || upload.asks.is_some();
             let may_go = !is_held_up && upload.holds(pool) > 0 && upload.pace.is_slow(least, now);
             may_go.then(|| ((upload.sender.is_proven, upload.pace.speed(now)), id))
         };
         let mut slow: Vec<_> = self.all.iter().filter_map(slow).collect();
-        if slow.is_empty() {
-            self.store(pool).next_look = now + LOOK_AGAIN;
-            return;
-        }
+        self.store(pool).next_look = now + LOOK_AGAIN;
         slow.sort_unstable();
-        let goal = bytes.max(self.store(pool).limit / SHARE);
-        let enough = self.store(pool).limit.saturating_sub(goal);
+        let enough = limit.saturating_sub(wanted);
         for (_, id) in slow {
-            if self.store(pool).used <= enough {
+            if kept <= enough {
                 break;
             }
-            self.give_back(id);
-            self.cut += 1;
-            if let Some(upload) = self.all.get_mut(&id) {
-                upload.is_cut = true;
-                upload.wake();
+            let Some(upload) = self.all.get_mut(&id) else { continue };
+            kept = kept.saturating_sub(upload.holds(pool));
+            upload.is_cut = true;
+            upload.wake();
+            let held = POOLS.map(|pool| upload.holds(pool));
+            for (pool, held) in POOLS.into_iter().zip(held) {
+                self.store(pool).leaving += held;
             }
+            self.cut += 1;
         }
     }
 
     /// Takes back what an upload holds and what it asked for.
-    fn give_back(&mut self, id: u64) {
-        let Some(upload) = self.all.get_mut(&id) else { return };
-        let asks = upload.asks.take().map(|(pool, bytes)| (pool, (!upload.sender.is_proven, bytes, id)));
-        let base = std::mem::take(&mut upload.base);
-        let (small, large) = (std::mem::take(&mut upload.small), std::mem::take(&mut upload.large));
-        self.base.used = self.base.used.saturating_sub(base);
-        self.small.used = self.small.used.saturating_sub(small);
-        self.large.used = self.large.used.saturating_sub(large);
-        if let Some((pool, turn)) = asks {
-            self.store(pool).waiting.remove(&turn);
+    fn give_back(&mut self, upload: &Upload, id: u64) {
+        for pool in POOLS {
+            let (held, store) = (upload.holds(pool), self.store(pool));
+            store.used = store.used.saturating_sub(held);
+            if upload.is_cut {
+                store.leaving = store.leaving.saturating_sub(held);
+            }
+        }
+        if let Some((pool, bytes)) = upload.asks {
+            self.store(pool).no_longer_waits((!upload.sender.is_proven, bytes, id));
         }
     }
 
@@ -342,151 +369,5 @@ impl Uploads {
     #[cfg(test)]
     pub fn used(&self) -> [usize; 3] {
         [self.base.used, self.small.used, self.large.used]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What each request takes of the base here.
-    const COST: usize = 100;
-    const NEW: Sender = Sender { connection: 0, is_proven: false };
-    const PROVEN: Sender = Sender { connection: 1, is_proven: true };
-
-    /// Room for ten requests, and for 1,000 bytes of small and of large bodies; slow is below 100 bytes a second.
-    fn uploads() -> Uploads {
-        Uploads::new(10 * COST, 1000, 1000, 100)
-    }
-
-    fn state(uploads: &mut Uploads, id: u64) -> Poll<Result<(), Cut>> {
-        uploads.poll(id, &Context::from_waker(Waker::noop()))
-    }
-
-    const HAS_IT: Poll<Result<(), Cut>> = Poll::Ready(Ok(()));
-    const IS_CUT: Poll<Result<(), Cut>> = Poll::Ready(Err(Cut));
-
-    #[test]
-    fn who_is_silent_is_cut_as_soon_as_another_needs_the_room_and_not_before() {
-        let mut uploads = uploads();
-        let silent: Vec<u64> = (0..10).map(|_| uploads.enter(NEW, COST, 0, 0)).collect();
-        assert!(silent.iter().all(|id| state(&mut uploads, *id) == HAS_IT));
-        uploads.look(10 * PATIENCE);
-        assert!(silent.iter().all(|id| state(&mut uploads, *id) == HAS_IT), "nobody needs it");
-        let late = uploads.enter(NEW, COST, 0, 10 * PATIENCE);
-        assert_eq!(state(&mut uploads, late), HAS_IT);
-        assert_eq!(silent.iter().filter(|id| state(&mut uploads, **id) == IS_CUT).count(), 1);
-        assert_eq!((uploads.used()[0], uploads.cut()), (10 * COST, 1));
-    }
-
-    #[test]
-    fn while_nobody_is_slow_who_needs_room_waits_and_gets_what_is_given_back() {
-        let mut uploads = uploads();
-        let busy: Vec<u64> = (0..10).map(|_| uploads.enter(NEW, COST, 0, 0)).collect();
-        let late = uploads.enter(NEW, COST, 0, 1);
-        assert_eq!((state(&mut uploads, late), uploads.waiting()), (Poll::Pending, 1));
-        uploads.leave(busy[0], 2);
-        assert_eq!((state(&mut uploads, late), uploads.waiting()), (HAS_IT, 0));
-        assert_eq!(uploads.cut(), 0);
-    }
-
-    #[test]
-    fn the_slowest_goes_first_and_a_steady_one_never() {
-        let mut uploads = uploads();
-        let ids: Vec<u64> = (0..10).map(|_| uploads.enter(NEW, COST, 0, 0)).collect();
-        for now in (100..=3000).step_by(100) {
-            // 10 bytes every 100 ms are 100 a second; the second sends a tenth of that, the others something between.
-            for (nth, id) in ids.iter().enumerate() {
-                uploads.came(*id, if nth == 1 { 1 } else if nth == 0 { 20 } else { 5 }, now);
-            }
-        }
-        for _ in 0..9 {
-            uploads.enter(PROVEN, COST, 0, 3000);
-        }
-        assert_eq!(state(&mut uploads, ids[0]), HAS_IT);
-        assert_eq!(uploads.cut(), 9);
-        let mut uploads = self::uploads();
-        let ids: Vec<u64> = (0..10).map(|_| uploads.enter(NEW, COST, 0, 0)).collect();
-        for (nth, id) in ids.iter().enumerate() {
-            uploads.came(*id, if nth == 7 { 1 } else { 5 }, 190);
-        }
-        uploads.enter(NEW, COST, 0, 200);
-        assert_eq!(state(&mut uploads, ids[7]), IS_CUT);
-        assert_eq!(uploads.cut(), 1);
-    }
-
-    #[test]
-    fn a_body_that_turns_out_large_gives_back_what_it_had_of_the_small_pool() {
-        let mut uploads = uploads();
-        let id = uploads.enter(NEW, 120, 70, 0);
-        uploads.ask(id, Pool::Small, 300, 0);
-        assert_eq!((state(&mut uploads, id), uploads.used()), (HAS_IT, [120, 300, 0]));
-        uploads.ask(id, Pool::Large, 800, 0);
-        assert_eq!((state(&mut uploads, id), uploads.used()), (HAS_IT, [120, 0, 800]));
-        let other = uploads.enter(NEW, COST, 0, 1);
-        uploads.ask(other, Pool::Large, 800, 1);
-        assert_eq!(state(&mut uploads, other), Poll::Pending);
-        uploads.came(id, 100, 100);
-        uploads.look(100 + PATIENCE - 1);
-        assert_eq!(state(&mut uploads, other), Poll::Pending, "the first one is not slow");
-        uploads.look(100 + PATIENCE + LOOK_AGAIN);
-        assert_eq!((state(&mut uploads, id), state(&mut uploads, other)), (IS_CUT, HAS_IT));
-        uploads.leave(id, 500);
-        uploads.leave(other, 500);
-        assert_eq!(uploads.used(), [0, 0, 0]);
-    }
-
-    #[test]
-    fn proven_connections_are_served_first_and_then_who_needs_least() {
-        let mut uploads = uploads();
-        let holder = uploads.enter(NEW, COST, 0, 0);
-        uploads.ask(holder, Pool::Large, 1000, 0);
-        let asks = [(NEW, 900), (NEW, 800), (PROVEN, 1000)].map(|(sender, bytes)| {
-            let id = uploads.enter(sender, COST, 0, 0);
-            uploads.ask(id, Pool::Large, bytes, 0);
-            id
-        });
-        for (holder, next) in [(holder, asks[2]), (asks[2], asks[1]), (asks[1], asks[0])] {
-            assert_eq!(state(&mut uploads, next), Poll::Pending);
-            uploads.leave(holder, 1);
-            assert_eq!(state(&mut uploads, next), HAS_IT);
-        }
-    }
-
-    #[test]
-    fn who_waits_for_room_is_not_cut_however_long() {
-        let mut uploads = uploads();
-        let holder = uploads.enter(NEW, COST, 0, 0);
-        uploads.ask(holder, Pool::Large, 1000, 0);
-        let patient = uploads.enter(NEW, COST, 5, 0);
-        uploads.ask(patient, Pool::Large, 1000, 0);
-        for now in (100..5000).step_by(100) {
-            uploads.came(holder, 100, now);
-            uploads.look(now);
-        }
-        for _ in 0..20 {
-            uploads.enter(NEW, COST, 0, 5000);
-        }
-        assert_eq!((state(&mut uploads, patient), uploads.cut()), (Poll::Pending, 0));
-        uploads.leave(holder, 5000);
-        assert_eq!(state(&mut uploads, patient), HAS_IT);
-    }
-
-    #[test]
-    fn the_slowest_connection_is_found_but_no_proven_one() {
-        let mut uploads = uploads();
-        uploads.enter(PROVEN, COST, 0, 0);
-        assert_eq!(uploads.slowest(9999, |_| true), None);
-        uploads.enter(Sender { connection: 7, is_proven: false }, COST, 0, 9000);
-        assert_eq!(uploads.slowest(9000 + PATIENCE - 1, |_| true), None);
-        assert_eq!(uploads.slowest(9000 + PATIENCE, |_| true), Some(7));
-        assert_eq!(uploads.slowest(9000 + PATIENCE, |connection| connection != 7), None);
-    }
-
-    #[test]
-    fn what_is_larger_than_the_pool_gets_all_of_it_and_does_not_wait_for_ever() {
-        let mut uploads = Uploads::new(100, 100, 100, 1);
-        let id = uploads.enter(NEW, 1 << 20, 0, 0);
-        assert_eq!(state(&mut uploads, id), HAS_IT);
     }
 }

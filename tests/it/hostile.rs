@@ -35,20 +35,14 @@ pub enum Sort {
     HeavyStreams,
 }
 
-pub const SORTS: [Sort; 7] = [
-    Sort::NoBody,
-    Sort::HalfBody,
-    Sort::SmallBody,
-    Sort::HalfHead,
-    Sort::Idle,
-    Sort::Streams,
-    Sort::HeavyStreams,
-];
+pub const SORTS: [Sort; 7] =
+    [Sort::NoBody, Sort::HalfBody, Sort::SmallBody, Sort::HalfHead, Sort::Idle, Sort::Streams, Sort::HeavyStreams];
 
 impl Sort {
     /// All that it ever sends.
     fn bytes(self) -> Vec<u8> {
-        let head = |length: usize| format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n").into_bytes();
+        let head =
+            |length: usize| format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n").into_bytes();
         let body = |length: usize, sent: usize| [head(length), vec![b'x'; sent]].concat();
         match self {
             Self::NoBody => body(1_000_000, 0),

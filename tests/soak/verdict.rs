@@ -59,7 +59,11 @@ impl fmt::Display for Report {
             "seed {seed}: {kills} kills under load, {early} while starting; {sent} sent, {answered} answered 200, {refused} answered 503"
         )?;
         let bound = if self.plan.p99 == u32::MAX { "not judged".into() } else { format!("at most {}", self.plan.p99) };
-        writeln!(f, "  strangers: beside {STRANGERS} of them 99 of 100 answers took at most {} ms ({bound})", self.p99)?;
+        writeln!(
+            f,
+            "  strangers: beside {STRANGERS} of them 99 of 100 answers took at most {} ms ({bound})",
+            self.p99
+        )?;
         for (evil, times) in &self.evils {
             writeln!(f, "  {evil}: {times}")?;
         }

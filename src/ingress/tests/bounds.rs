@@ -210,7 +210,7 @@ async fn past_max_connections_half_a_head_makes_place_and_then_a_body_that_does_
     let (mut body, mut head) = (front.connect().await, front.connect().await);
     body.send(format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n")).await;
     head.send("POST /web").await;
-    until(|| front.ingress.budget.count() == 1 && front.ingress.admission.idle() == 0).await;
+    until(|| front.ingress.budget.count() == 1 && front.ingress.admission.is_settled()).await;
     let mut kept = front.connect().await;
     kept.send(signed(b"1")).await;
     assert_eq!(kept.reply().await.status, 200);
