@@ -31,7 +31,7 @@ pub struct CheckArgs {
 pub const HELP: &str = "\
 Faults go to standard error, all at once, each beginning FILE:LINE:COL: error: … Values that
 came in by ${…} are shown as ${NAME}. Warnings tell what is taken and cannot be meant, such as a
-glob that no type of its source matches; they leave the exit code alone. --connect asks each sink
+type that is spelled wrongly; they leave the exit code alone. --connect asks each sink
 whether it could take deliveries now; it delivers, creates and changes nothing, and says what `run`
 would create. The config's [[tests]] are run; those that fail are told as `test` tells them.
 

@@ -29,7 +29,22 @@ pub(super) fn may_be_secret(path: &[String], text: &str) -> bool {
     let by_key = has_secret_key(path);
     let is_address = below_root(path).any(|key| ADDRESSES.contains(&key.as_str()));
     let has_user = (is_address || text.contains("://")) && text.contains('@');
-    by_key || has_user || text.contains("://") && (text.contains('?') || has_odd_port(text))
+    // As libpq writes it beside a URL.
+    let has_password = text.to_lowercase().contains("password=");
+    by_key
+        || has_user
+        || has_password
+        || path.iter().any(|key| nearly_secret(&key.to_lowercase()))
+        || text.contains("://") && (text.contains('?') || has_odd_port(text))
+}
+
+/// Whether a key may be meant for one whose value is a secret: it is misspelt, or in the wrong table; or holds what the
+/// target's own program is told, passwords among it.
+fn nearly_secret(key: &str) -> bool {
+    const LONG_ENOUGH: usize = 5;
+    let mut sure = SECRET_KEYS.iter().filter(|secret| secret.len() >= LONG_ENOUGH && !MIXED_KEYS.contains(secret));
+    let is_near = sure.any(|secret| strsim::osa_distance(key, secret) <= 1);
+    matches!(key, "properties" | "env") || is_credential(key) || is_near
 }
 
 /// Whether what stands under a key is a secret, or holds some.
@@ -127,7 +142,16 @@ mod tests {
         ] {
             assert!(!is_secret(&path(key), text), "{key} {text}");
         }
-        for text in ["postgres://u:pass", "u:pass@h/d", "http://u@h", "https://h/?v=1"] {
+        for key in [
+            "secret",
+            "sources.a.secrett",
+            "sources.a.previous_secrets",
+            "admin.tokn",
+            "sinks.k.properties.sasl.pasword",
+        ] {
+            assert!(may_be_secret(&path(key), "x"), "{key}");
+        }
+        for text in ["host=h password=x", "postgres://u:pass", "u:pass@h/d", "http://u@h", "https://h/?v=1"] {
             assert!(may_be_secret(&path("sinks.a.url"), text), "{text}");
         }
         for text in ["http://h:8080/x", "postgres://a:1,[::1]/d", "https://h/"] {

@@ -52,10 +52,13 @@ pub(super) fn singulars(root: &mut DeTable<'_>, report: &mut Report<'_>) {
         let Some((key, value)) = root.remove_entry(*wrong) else { continue };
         let (open, close) = if LISTS.contains(right) { ("[[", "]]") } else { ("[", "]") };
         let name = match value.get_ref() {
-            DeValue::Table(table) if matches!(*right, "sources" | "sinks") => table.keys().next(),
+            DeValue::Table(table) if matches!(*right, "sources" | "sinks") => {
+                table.keys().next().map(|name| name.get_ref().to_string())
+            }
+            DeValue::Array(_) if matches!(*right, "sources" | "sinks") => Some("NAME".to_owned()),
             _ => None,
         };
-        let name = name.map(|name| format!(".{}", name.get_ref())).unwrap_or_default();
+        let name = name.map(|name| format!(".{name}")).unwrap_or_default();
         let help = format!("write {open}{right}{name}{close}");
         report.error("", key.span(), format!("unknown key `{wrong}`, expected `{right}`"), Some(help));
         let place = root.entry(Spanned::new(key.span(), (*right).into()));
