@@ -1,5 +1,5 @@
 //! Logs: to standard error, as text on a terminal, as JSON lines otherwise. `RUST_LOG` narrows or widens them; what the
-//! daemon holds back by itself ([`HELD_BACK`]) stays so, unless `RUST_LOG` names it.
+//! daemon holds back by itself (`HELD_BACK`) stays so, unless `RUST_LOG` names it.
 //!
 //! One event, one line; never bodies, secrets, query strings or client headers. Whoever logs never waits and never
 //! fails: a thread of its own writes, from a bounded queue. Where nobody reads standard error, or it cannot be written (the

@@ -84,7 +84,7 @@ fn objection((owner, we): (u32, u32), mode: u32, dir: &Path) -> Option<(String, 
         return Some((why, help));
     }
     (mode & OTHERS_WRITE != 0).then(|| {
-        let why = format!("others may write to it (mode {mode:04o}), and so change what is answered for");
+        let why = format!("others may write to it (mode {mode:04o}), and could change webhooks that were answered 200");
         let help =
             format!("look at what lies in it, then `chmod 700 {path}`; or name a folder inside it: that is made");
         (why, help)
