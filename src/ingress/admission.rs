@@ -1,8 +1,8 @@
 //! Who may be connected at once, and who goes where there are too many: at `max_connections` a new connection takes the
 //! place of one that makes no use of its own. First goes the one that has been idle longest, then the slowest head, then
 //! the slowest body; then those that are quite young, whose bytes may be on their way; and last, the longest idle first, one
-//! that has brought a webhook with a good signature. A request that is being answered never goes. Where nobody can go, who
-//! comes waits.
+//! that has brought a webhook with a good signature, where all others have done so, too. A request that is being answered
+//! never goes. Where nobody can go, who comes waits.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -20,6 +20,8 @@ use super::pressure::Pressure;
 pub const MOST_LEAVING: usize = 64;
 /// A look for those who can go covers all connections, and finds so many at once.
 const LOOK: usize = 32;
+/// For so long nobody goes whose first bytes have yet to come: they take a round trip more than the connection does.
+const FRESH: Duration = Duration::from_millis(150);
 /// A connection younger than this may have bytes on their way, or waiting to be read.
 const YOUNG: Duration = Duration::from_secs(1);
 /// After a look for slow bodies, which covers all of them: when it is worth another one.
@@ -27,7 +29,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// Most bytes of heads that come in pieces, over all connections; a head that comes in one does not count.
 const HEADS_MAX: usize = 32 << 20;
 /// Of `max_connections` this share may speak HTTP/2, whose connections hold several times as much by themselves.
-const HTTP2_SHARE: usize = 8;
+const HTTP2_SHARE: usize = 16;
 
 /// A place among `max_connections`, and among those for HTTP/2.
 pub type Permit = OwnedSemaphorePermit;
@@ -92,6 +94,14 @@ impl Register {
             idle.sort_unstable();
             found(self).idle = idle.into();
         }
+    }
+
+    /// One that is idle and young, or proven: the latter only where there are no others, as whoever is still busy there, or
+    /// too young to be told from a sender in earnest, will be idle or slow soon.
+    fn of_idle(&self, idle: Option<(Arc<Link>, Turn)>, is_one: fn(&Link) -> bool) -> Option<Arc<Link>> {
+        let (link, turn) = idle?;
+        let is_strange = |link: &&Arc<Link>| !link.cut.is_asked() && !link.sender().is_proven && is_one(link);
+        (!turn.is_proven || !self.all.values().any(|link| is_strange(&link))).then_some(link)
     }
 
     /// Whose body is slowest, of those that the last look found.
@@ -225,14 +235,14 @@ impl Admission {
             }
             let slow = register.slowest_body(found, is_one);
             if slow.is_some() || found(&mut register).next_look.is_some_and(|at| now < at) {
-                return slow.or(idle.map(|(link, _)| link));
+                return slow.or_else(|| register.of_idle(idle, is_one));
             }
             idle
         };
-        let slow = budget.slow();
+        let slow = budget.by_speed();
         let mut register = self.lock();
         let mut bodies: VecDeque<u64> = VecDeque::with_capacity(LOOK);
-        for (_, id) in slow {
+        for id in slow {
             let may_go = bodies.back() != Some(&id) && register.all.get(&id).is_some_and(|link| is_one(link));
             if may_go {
                 bodies.push_back(id);
@@ -243,7 +253,7 @@ impl Admission {
         }
         let looked = found(&mut register);
         (looked.bodies, looked.next_look) = (bodies, Some(now + LOOK_PAUSE));
-        register.slowest_body(found, is_one).or(idle.map(|(link, _)| link))
+        register.slowest_body(found, is_one).or_else(|| register.of_idle(idle, is_one))
     }
 
     /// Valid between any two statements, whoever panicked.
@@ -254,6 +264,13 @@ impl Admission {
 
 #[cfg(test)]
 impl Admission {
+    /// Whether so many connections are idle, and others are not.
+    pub fn is_busy_but_for(&self, idle: usize) -> bool {
+        let standings = self.lock().all.values().map(|link| link.standing()).collect::<Vec<_>>();
+        let busy = standings.iter().filter(|standing| **standing == Standing::Busy).count();
+        busy > 0 && standings.len() == busy + idle
+    }
+
     /// Whether all connections do something, and none is young.
     pub fn is_settled(&self) -> bool {
         let now = Instant::now();
@@ -324,10 +341,12 @@ pub struct Turn {
 }
 
 impl Standing {
-    /// `None` while a request is being answered, or a proven one's head is coming.
+    /// `None` while a request is being answered, or a proven one's head is coming, or its first bytes may be on their way.
     fn may_go(self, now: Instant) -> Option<Turn> {
+        let is_fresh = |since: Instant| now.duration_since(since) < FRESH;
         let (since, is_proven, has_head) = match self {
-            Self::Idle { since, is_proven } => (since, is_proven, false),
+            Self::Idle { since, is_new: true, .. } | Self::Head { since, .. } if is_fresh(since) => return None,
+            Self::Idle { since, is_proven, .. } => (since, is_proven, false),
             Self::Head { since, is_proven: false } => (since, false, true),
             Self::Head { .. } | Self::Busy => return None,
         };

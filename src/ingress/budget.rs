@@ -50,9 +50,9 @@ impl Budget {
         Upload { budget: self, id }
     }
 
-    /// Slow uploads with their speeds and their connections, but for proven ones, the slowest first.
-    pub fn slow(&self) -> Vec<(u64, u64)> {
-        self.lock().slow(self.now())
+    /// The connections of uploads, but for proven ones, in the order in which they may go for the sake of others.
+    pub fn by_speed(&self) -> Vec<u64> {
+        self.lock().by_speed(self.now())
     }
 
     /// How many uploads wait for room now.

@@ -29,7 +29,7 @@ pub struct ServerConfig {
     pub body_timeout: Period,
     /// Largest request head; 431 beyond, and on HTTP/1 beyond one header per 64 bytes of this (at least 100, at most 2048).
     pub max_header_bytes: Size,
-    /// Most connections, of which an eighth may speak HTTP/2. A further one takes the place of the one that has been idle
+    /// Most connections, of which a sixteenth may speak HTTP/2. A further one takes the place of the one that has been idle
     /// longest; then of the slowest head, then of the slowest body. Each may hold up to 32 KiB (on HTTP/2 64 KiB) that was
     /// not read yet, beside `max_inflight_bytes`.
     pub max_connections: usize,

@@ -41,7 +41,7 @@ const GRACE: Duration = Duration::from_millis(200);
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 8 << 20;
 /// HTTP/2: what a connection's peer may send ahead of our reading. Memory outside `max_inflight_bytes`, as there room is
-/// taken when a body is read: with the share of `max_connections` that may speak HTTP/2, 32 MiB by default. The least that
+/// taken when a body is read: with the share of `max_connections` that may speak HTTP/2, 16 MiB by default. The least that
 /// HTTP/2 knows is one byte less.
 const CONNECTION_WINDOW: u32 = 64 << 10;
 /// HTTP/2: what one stream may. Half a connection's, so that a stream waiting for room does not stop the others by itself.
@@ -76,12 +76,12 @@ pub(super) async fn serve(
     let _ = stream.set_nodelay(true);
     match opening(&mut stream, link, &mut stopping).await {
         Opening::Http1(first) => {
-            let wire = Wire::new(stream, first, Some(link.clone()));
+            let wire = Wire::http1(stream, first, link.clone());
             http1(link, wire, &mut stopping).await;
         }
         Opening::Http2(first) => {
             if has_http2_place(link, &stopping).await {
-                http2(link, Wire::new(stream, first, None), &mut stopping).await;
+                http2(link, Wire::http2(stream, first, link.clone()), &mut stopping).await;
             }
         }
         Opening::Slow => {

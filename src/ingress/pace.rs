@@ -31,6 +31,8 @@ pub enum Standing {
     Idle {
         /// Since when.
         since: Instant,
+        /// Whether nothing has come of it yet.
+        is_new: bool,
         /// Whether it has brought a webhook with a good signature.
         is_proven: bool,
     },
@@ -184,7 +186,10 @@ impl Link {
             return Standing::Busy;
         }
         match self.head.load(Relaxed) {
-            0 => Standing::Idle { since: self.at(self.rested.load(Relaxed)), is_proven },
+            0 => {
+                let rested = self.rested.load(Relaxed);
+                Standing::Idle { since: self.at(rested), is_new: rested == 0, is_proven }
+            }
             since => Standing::Head { since: self.at(since - 1), is_proven },
         }
     }
@@ -262,17 +267,44 @@ impl Drop for Busy<'_> {
     }
 }
 
+/// Most bytes of HTTP/2 that are read at a time from a connection that is not proven: about four heads of 950 references to
+/// one header, which take a hundred times as long to read as their bytes. Then it is the next connection's turn.
+const MOUTHFUL: usize = 4 << 10;
+
 /// The connection's bytes: first those read to tell the protocol by, then the stream's.
 pub(super) struct Wire {
     pub stream: TcpStream,
     first: Bytes,
-    /// Set on HTTP/1, where bytes between requests are a head.
-    heads: Option<Arc<Link>>,
+    link: Arc<Link>,
+    /// On HTTP/1 bytes between requests are a head.
+    is_http1: bool,
+    /// Whether a mouthful was read in this turn.
+    is_fed: bool,
 }
 
 impl Wire {
-    pub fn new(stream: TcpStream, first: Bytes, heads: Option<Arc<Link>>) -> Self {
-        Self { stream, first, heads }
+    pub fn http1(stream: TcpStream, first: Bytes, link: Arc<Link>) -> Self {
+        Self { stream, first, link, is_http1: true, is_fed: false }
+    }
+
+    pub fn http2(stream: TcpStream, first: Bytes, link: Arc<Link>) -> Self {
+        Self { stream, first, link, is_http1: false, is_fed: false }
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        if self.is_http1 || self.link.is_proven.load(Relaxed) {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        if std::mem::take(&mut self.is_fed) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let mut bytes = [0; MOUTHFUL];
+        let mut part = ReadBuf::new(bytes.get_mut(..buf.remaining().min(MOUTHFUL)).unwrap_or_default());
+        let done = Pin::new(&mut self.stream).poll_read(cx, &mut part);
+        self.is_fed = !part.filled().is_empty();
+        buf.put_slice(part.filled());
+        done
     }
 }
 
@@ -287,15 +319,14 @@ impl AsyncRead for Wire {
             }
             return Poll::Ready(Ok(()));
         }
-        if this.heads.as_ref().is_some_and(|link| link.held.load(Relaxed)) {
+        if this.is_http1 && this.link.held.load(Relaxed) {
             return Poll::Pending;
         }
         let before = buf.filled().len();
-        let done = Pin::new(&mut this.stream).poll_read(cx, buf);
-        if let Some(link) = &this.heads
-            && buf.filled().len() > before
-        {
-            link.bytes_came(buf.filled().len() - before);
+        let done = this.read(cx, buf);
+        let came = buf.filled().len() - before;
+        if this.is_http1 && came > 0 {
+            this.link.bytes_came(came);
         }
         done
     }

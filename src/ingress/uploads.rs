@@ -17,7 +17,7 @@ pub type Millis = u64;
 
 /// Largest body that the small pool serves, bytes.
 pub const SMALL: usize = 64 << 10;
-/// How long a sender may be silent before it is slow: longer than what is already on its way takes to arrive.
+/// How long a sender has before its pace is judged: longer than what is already on its way takes to arrive.
 pub const PATIENCE: Millis = 150;
 /// Over what time a pace is measured.
 const SPAN: Millis = 1000;
@@ -86,12 +86,12 @@ impl Pace {
         bytes.saturating_mul(1000) / now.saturating_sub(self.before.0).max(1)
     }
 
-    /// Whether it may be cut where there is too little room: silent for [`PATIENCE`], or slower than `least` bytes a
-    /// second.
+    /// Whether it may be cut where there is too little room: silent for a second, or under way for [`PATIENCE`] and slower
+    /// than `least` bytes a second.
     fn is_slow(&self, least: u64, now: Millis) -> bool {
         let past = |since: Millis| now.saturating_sub(since) >= PATIENCE;
         // What is not read yet is our own affair.
-        self.silent.is_some_and(|since| past(since) || past(self.began) && self.speed(now) < least)
+        self.silent.is_some_and(|_| past(self.began) && self.speed(now) < least.max(1))
     }
 }
 
@@ -247,15 +247,18 @@ impl Uploads {
         self.cut
     }
 
-    /// Slow uploads with their speeds and their connections, but for proven ones, the slowest first.
-    pub fn slow(&self, now: Millis) -> Vec<(u64, u64)> {
-        let slow = self.all.values().filter(|upload| {
-            let is_held_up = upload.sender.is_proven || upload.is_cut || upload.asks.is_some();
-            !is_held_up && upload.pace.is_slow(self.least, now)
-        });
-        let mut slow: Vec<_> = slow.map(|upload| (upload.pace.speed(now), upload.sender.connection)).collect();
-        slow.sort_unstable();
-        slow
+    /// The connections of uploads in the order in which they may go for the sake of others that have none: the slow ones,
+    /// those that wait for room, and then who keeps pace, each the slowest first. No proven ones.
+    pub fn by_speed(&self, now: Millis) -> Vec<u64> {
+        let unproven = self.all.values().filter(|upload| !upload.sender.is_proven && !upload.is_cut);
+        let turn = |upload: &Upload| {
+            let waits = upload.asks.is_some();
+            let keeps_pace = !waits && !upload.pace.is_slow(self.least, now);
+            ((keeps_pace, waits, upload.pace.speed(now)), upload.sender.connection)
+        };
+        let mut turns: Vec<_> = unproven.map(turn).collect();
+        turns.sort_unstable();
+        turns.into_iter().map(|(_, connection)| connection).collect()
     }
 
     fn store(&mut self, pool: Pool) -> &mut Store {

@@ -140,13 +140,20 @@ fn who_waits_for_room_is_not_cut_however_long() {
 }
 
 #[test]
-fn slow_connections_are_found_but_no_proven_ones() {
+fn connections_go_by_the_speed_of_their_bodies_and_no_proven_ones() {
     let mut uploads = uploads();
     uploads.enter(PROVEN, COST, (0, 0), 0);
-    assert_eq!(uploads.slow(9999), []);
-    uploads.enter(Sender { connection: 7, is_proven: false }, COST, (9000, 0), 9000);
-    assert_eq!(uploads.slow(9000 + PATIENCE - 1), []);
-    assert_eq!(uploads.slow(9000 + PATIENCE), [(0, 7)]);
+    assert_eq!(uploads.by_speed(9999), [0; 0]);
+    let sender = |connection| Sender { connection, is_proven: false };
+    let quick = uploads.enter(sender(7), COST, (9000, 0), 9000);
+    uploads.came(quick, 1000, 9900);
+    let holder = uploads.enter(sender(8), COST, (9000, 0), 9000);
+    uploads.ask(holder, Pool::Large, 1000, 9000);
+    uploads.came(holder, 900, 9900);
+    let waiting = uploads.enter(sender(9), COST, (9000, 1), 9000);
+    uploads.ask(waiting, Pool::Large, 1000, 9000);
+    uploads.enter(sender(10), COST, (9000, 0), 9000);
+    assert_eq!(uploads.by_speed(9950), [10, 9, 8, 7]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ const MANY: usize = 4000;
 const TOO_MANY: usize = 4400;
 /// Clients with a secret, and what each of them sends.
 const CLIENTS: u64 = 8;
-const EACH: u64 = 40;
+const EACH: u64 = 20;
 /// Most resident memory, MiB, whatever the strangers do. Tasks of a build without optimisation are larger.
 const RESIDENT: u64 = if cfg!(debug_assertions) { 250 } else { 200 };
 
@@ -67,7 +67,7 @@ async fn beside(sorts: &[Sort], connections: usize, pad: usize) {
     let (_house, daemon) = patient();
     let crowd = Crowd::of(sorts, connections, daemon.address);
     until("all strangers are there", || (crowd.arrived() >= connections as u64).then_some(())).await;
-    let times = tokio::time::timeout(PATIENCE, send_all(&daemon, pad)).await.expect("nobody waits for a stranger");
+    let times = tokio::time::timeout(2 * PATIENCE, send_all(&daemon, pad)).await.expect("nobody waits for a stranger");
     let resident = resident(&daemon);
     let p99 = times[times.len() * 99 / 100];
     println!(
@@ -100,9 +100,9 @@ async fn idle_connections_and_half_heads_beyond_max_connections_delay_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn http2_streams_whose_bodies_never_come_delay_nobody_and_hold_little() {
     beside(&[Sort::Streams], 26, 0).await;
-    beside(&[Sort::HeavyStreams], 110, 0).await;
+    beside(&[Sort::HeavyStreams], 40, 0).await;
     // More than may speak HTTP/2 at once.
-    beside(&[Sort::Streams], MANY / 4, 0).await;
+    beside(&[Sort::Streams], MANY / 10, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

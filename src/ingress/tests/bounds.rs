@@ -222,6 +222,39 @@ async fn past_max_connections_half_a_head_makes_place_and_then_a_body_that_does_
 }
 
 #[tokio::test]
+async fn past_max_connections_a_body_that_waits_for_room_makes_place_too() {
+    // Room for one large body, and it is taken by a proven sender.
+    let server =
+        ServerConfig { max_connections: 2, max_inflight_bytes: Size(200_000), max_body: Size(200_000), ..server() };
+    let front = front(server, source(), Does::Flush).await;
+    let head = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: 150000\r\n\r\nx");
+    let mut proven = front.connect().await;
+    proven.send(signed(b"1")).await;
+    assert_eq!(proven.reply().await.status, 200);
+    proven.send(&head).await;
+    until(|| front.ingress.budget.used()[2] > 0).await;
+    let mut stranger = front.connect().await;
+    stranger.send(&head).await;
+    until(|| front.ingress.budget.waiting() == 1).await;
+    assert_eq!(front.post(b"2").await.status, 200);
+    assert!(stranger.try_reply(true).await.is_none());
+}
+
+#[tokio::test]
+async fn past_max_connections_a_proven_one_stays_where_a_strangers_body_is_too_young_to_be_judged() {
+    let front = front(ServerConfig { max_connections: 2, ..server() }, source(), Does::Flush).await;
+    let mut proven = front.connect().await;
+    proven.send(signed(b"1")).await;
+    assert_eq!(proven.reply().await.status, 200);
+    let mut stranger = front.connect().await;
+    stranger.send(format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nx")).await;
+    until(|| front.ingress.admission.is_busy_but_for(1)).await;
+    assert_eq!(front.post(b"2").await.status, 200);
+    proven.send(signed(b"3")).await;
+    assert_eq!(proven.reply().await.status, 200);
+}
+
+#[tokio::test]
 async fn past_max_connections_nobody_goes_who_is_being_answered_and_new_ones_wait() {
     let front = front(ServerConfig { max_connections: 1, ..server() }, source(), Does::Hang).await;
     let mut first = front.connect().await;

@@ -203,8 +203,8 @@ async fn heads_of_streams_that_wait_for_their_bodies_take_a_bounded_room() {
 }
 
 #[tokio::test]
-async fn of_all_connections_an_eighth_may_speak_http2_and_an_idle_one_makes_place() {
-    let front = front(ServerConfig { max_connections: 16, ..server() }, source(), Does::Flush).await;
+async fn of_all_connections_a_sixteenth_may_speak_http2_and_an_idle_one_makes_place() {
+    let front = front(ServerConfig { max_connections: 32, ..server() }, source(), Does::Flush).await;
     let mut sends = Vec::new();
     for _ in 0..3 {
         let mut send = connect(&front).await;
