@@ -6,7 +6,7 @@
 //! Rooms, in the order of an event's way: `first` where a sink begins, `asking` what jq is asked about events
 //! that were read, `worker` the loop (reading, delivering, retrying), `lanes` what waits
 //! per key, `flight` batches under way, `verdict` what an outcome leads to, `window` how far the cursor may move, `parked` when what the ledger keeps is due,
-//! `settler` its way into the ledger. `appended` and `book` are what `status` reads, `counted` by which rules that was counted. `replay` feeds a span of the journal once more, `keeping` is how the ledger keeps deliveries. Pure helpers: `backoff`, `breaker`, `pace`.
+//! `settler` its way into the ledger. `appended` and `book` are what `status` reads, `counted` by which rules that was counted. `replay` feeds a span of the journal once more, `keeping` is how the ledger keeps deliveries. Pure helpers: `backoff`, `breaker`, `rate_limit`.
 
 mod appended;
 mod asking;
@@ -19,8 +19,8 @@ mod first;
 mod flight;
 mod keeping;
 mod lanes;
-mod pace;
 mod parked;
+mod rate_limit;
 mod replay;
 mod settler;
 mod verdict;
@@ -32,7 +32,7 @@ pub use book::{Book, Breaking, Figures, Look};
 pub use config::DeliveryKeys;
 pub use counted::owed;
 pub use first::first_cursors;
-pub use pace::Rate;
+pub use rate_limit::Rate;
 pub use replay::{Feed, feed, holder};
 pub use worker::{Spec, run};
 

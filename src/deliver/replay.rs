@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use super::asking::Questions;
 use super::book::Book;
 use super::keeping::{self, Kept};
-use super::pace::Rate;
+use super::rate_limit::Rate;
 use crate::event;
 use crate::journal::{Chunk, Counters, Entry, Journal, Position, Settlement};
 use crate::ledger::Ledger;

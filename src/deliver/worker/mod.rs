@@ -21,7 +21,7 @@ use super::breaker::Breaker;
 use super::config::{DeliveryKeys, Ordering};
 use super::flight::{Flights, Landed, Shared};
 use super::lanes::{FirstTry, Item, Lanes, Place};
-use super::pace::{Pace, Rate};
+use super::rate_limit::{Rate, RateLimiter};
 use super::parked::Parked;
 use super::settler::Settler;
 use super::verdict::{self, Bench, Verdict};
@@ -93,7 +93,7 @@ struct Worker {
     /// Of the last event.
     texts: event::Texts,
     breaker: Breaker,
-    pace: Pace,
+    rate_limiter: RateLimiter,
     flights: Flights,
     settler: Settler,
     parked: Parked,
@@ -174,7 +174,7 @@ impl Worker {
             lanes: Lanes::new(ordered),
             texts: event::Texts::default(),
             breaker: Breaker::new(spec.keys.breaker),
-            pace: Pace::new(spec.keys.rate.as_deref().and_then(Rate::parse), Instant::now()),
+            rate_limiter: RateLimiter::new(spec.keys.rate.as_deref().and_then(Rate::parse), Instant::now()),
             flights: Flights::default(),
             settler: Settler::new(Arc::clone(&journal), &spec.name, &spec.room, &spec.book, cursor),
             parked: Parked::new(spec.keys.parked_max.0),
@@ -212,7 +212,7 @@ impl Worker {
         } else if self.breaker.probe_at().is_some_and(|at| at <= now)
             && self.flights.is_empty()
             && !self.settler.is_full()
-            && self.pace.room(now) > 0
+            && self.rate_limiter.available(now) > 0
         {
             self.probe(now);
         }
@@ -225,7 +225,7 @@ impl Worker {
         let again = if is_closed { self.retries.next_due() } else { None };
         let fetch = if self.may_fetch() { self.parked.next_due() } else { None };
         let idle = now + Duration::from_secs(3600);
-        [gate, again, fetch, self.linger_until, due, self.pace.next(now)]
+        [gate, again, fetch, self.linger_until, due, self.rate_limiter.next_at(now)]
             .into_iter()
             .flatten()
             .filter(|at| *at > now)
@@ -236,7 +236,7 @@ impl Worker {
     fn dispatch(&mut self, now: Instant) {
         let Some(sink) = self.sink.clone() else { return };
         while self.flights.len() < self.spec.limits.concurrency && !self.settler.is_full() {
-            let most = self.spec.limits.max_events.min(self.pace.room(now));
+            let most = self.spec.limits.max_events.min(self.rate_limiter.available(now));
             let is_retry = self.is_turn_of_retries();
             if most == 0 || (!is_retry && self.lingers(most, now)) {
                 return;
@@ -294,7 +294,7 @@ impl Worker {
             return;
         }
         let now = Instant::now();
-        self.pace.took(items.len(), now);
+        self.rate_limiter.consume(items.len(), now);
         let first =
             FirstTry { at: now, wall: Timestamp::now().as_microsecond(), open_before: self.breaker.time_open(now) };
         for item in &mut items {
