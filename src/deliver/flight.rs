@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sink_api::{Batch, BuildError, Outcome, Reason, Sink, SinkConfig, SinkContext, code};
 use tokio::task::{Id, JoinSet};
 
-use super::lanes::Item;
+use super::item::Item;
 use crate::journal::folder;
 
 /// Beyond the deadline the sink is told of, for its answer to be heard.

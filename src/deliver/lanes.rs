@@ -1,96 +1,35 @@
 //! What is waiting to be delivered: one lane per ordering key, so that deliveries of a key never overtake each other
 //! and no two batches hold the same key. Pure; bounded by the worker's window.
+//!
+//! A lane's state is its [`State`]. The index of lanes by what they wait for follows the states: a lane changes its
+//! state in [`Lane::set`] and [`Lanes::take`] and nowhere else.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use foldhash::{HashMap, HashMapExt as _};
-use sink_api::Delivery;
 
-use crate::journal::Position;
-
-/// Place of a delivery: its event's position, and its number among the event's deliveries to this sink.
-pub type Place = (Position, u32);
-
-/// A delivery waiting or under way.
-#[derive(Clone, Debug)]
-pub struct Item {
-    /// Where it comes from.
-    pub place: Place,
-    /// What it is.
-    pub delivery: Arc<Delivery>,
-    /// Attempts so far.
-    pub attempts: u32,
-    /// Failures of this life, counted against its bounds or not; probes left out.
-    pub failures: u32,
-    /// The first attempt of this life.
-    pub first: Option<FirstTry>,
-    /// When last tried, the target asked to be left alone until then.
-    pub told: Option<Instant>,
-    /// Of one the ledger keeps.
-    pub parked: Option<Before>,
-}
-
-/// What a parked delivery had behind it when it was fetched.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Before {
-    /// Room it takes in the ledger, bytes.
-    pub size: u64,
-    /// Attempts that count no more: somebody wanted it tried after all.
-    pub forgiven: u32,
-    /// Of its time.
-    pub spent: Duration,
-    /// When it was first tried, microseconds; `None`: never.
-    pub first: Option<i64>,
-}
-
-impl Item {
-    /// Not tried yet.
-    pub fn new(place: Place, delivery: Delivery) -> Self {
-        Self { place, delivery: Arc::new(delivery), attempts: 0, failures: 0, first: None, told: None, parked: None }
-    }
-
-    /// Attempts that count.
-    pub fn counted(&self) -> u32 {
-        self.attempts.saturating_sub(self.parked.map_or(0, |before| before.forgiven))
-    }
-
-    /// What it has used up of its time, where the breaker was open for so long up to now.
-    pub fn time_spent(&self, open: Duration, now: Instant) -> Duration {
-        let before = self.parked.map_or(Duration::ZERO, |before| before.spent);
-        let here = self.first.map_or(Duration::ZERO, |first| {
-            now.duration_since(first.at).saturating_sub(open.saturating_sub(first.open_before))
-        });
-        before.saturating_add(here)
-    }
-}
-
-/// When a delivery was first tried.
-#[derive(Clone, Copy, Debug)]
-pub struct FirstTry {
-    /// Monotonic.
-    pub at: Instant,
-    /// Wall clock, microseconds.
-    pub wall: i64,
-    /// The breaker's time open at that moment.
-    pub open_before: Duration,
-}
+use super::item::{Item, Ordinal};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum LaneKey {
     Key(Arc<str>),
-    Lone(Place),
+    Lone(Ordinal),
 }
 
+/// What a lane does, or waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
+    /// Its first delivery may go.
     Ready,
+    /// Some of its deliveries are in a batch under way; those queued wait for it to come back. Only here may a queue
+    /// be empty.
     InFlight,
+    /// Its first delivery waits for a retry.
     Waiting(Instant),
-    /// Behind what the ledger keeps of its key.
-    Behind,
+    /// It stands behind parked deliveries of its key.
+    BehindParked,
 }
 
 #[derive(Debug)]
@@ -99,67 +38,102 @@ struct Lane {
     state: State,
 }
 
+impl Lane {
+    fn head(&self) -> Option<Ordinal> {
+        self.queue.front().map(|item| item.ordinal)
+    }
+
+    /// Gives the lane another state, and its place in the index with it.
+    fn set(&mut self, state: State, key: &LaneKey, index: &mut Index) {
+        let Some(head) = self.head() else { return };
+        index.remove(self.state, head);
+        self.state = state;
+        index.insert(state, head, key.clone());
+    }
+}
+
+/// Lanes by state. A lane in flight is not in it.
+#[derive(Debug, Default)]
+struct Index {
+    ready: BTreeMap<Ordinal, LaneKey>,
+    waiting: BTreeMap<(Instant, Ordinal), LaneKey>,
+    behind_parked: BTreeMap<Ordinal, LaneKey>,
+}
+
+impl Index {
+    fn insert(&mut self, state: State, head: Ordinal, key: LaneKey) {
+        match state {
+            State::InFlight => None,
+            State::Ready => self.ready.insert(head, key),
+            State::Waiting(due) => self.waiting.insert((due, head), key),
+            State::BehindParked => self.behind_parked.insert(head, key),
+        };
+    }
+
+    fn remove(&mut self, state: State, head: Ordinal) {
+        match state {
+            State::InFlight => None,
+            State::Ready => self.ready.remove(&head),
+            State::Waiting(due) => self.waiting.remove(&(due, head)),
+            State::BehindParked => self.behind_parked.remove(&head),
+        };
+    }
+}
+
 /// All lanes of one sink.
 #[derive(Debug)]
 pub struct Lanes {
     ordered: bool,
     lanes: HashMap<LaneKey, Lane>,
-    ready: BTreeMap<Place, LaneKey>,
-    /// Lanes waiting for a retry. Stale entries are passed over.
-    waiting: BinaryHeap<Reverse<(Instant, Place)>>,
-    waiting_keys: HashMap<Place, LaneKey>,
-    /// Lanes behind parked deliveries.
-    behind: VecDeque<LaneKey>,
+    index: Index,
 }
 
 impl Lanes {
     /// No lanes. Where `ordered` is false every delivery has a lane of its own.
     pub fn new(ordered: bool) -> Self {
-        Self {
-            ordered,
-            lanes: HashMap::new(),
-            ready: BTreeMap::new(),
-            waiting: BinaryHeap::new(),
-            waiting_keys: HashMap::new(),
-            behind: VecDeque::new(),
-        }
+        Self { ordered, lanes: HashMap::new(), index: Index::default() }
     }
 
-    /// Number of lanes with something ready: a lower bound of what a batch could hold.
+    /// Number of lanes that are ready: a lower bound of what a batch could hold.
     pub fn ready(&self) -> usize {
-        self.ready.len()
+        self.index.ready.len()
     }
 
     fn key_of(&self, item: &Item) -> LaneKey {
-        if self.ordered { LaneKey::Key(Arc::clone(&item.delivery.key)) } else { LaneKey::Lone(item.place) }
+        if self.ordered { LaneKey::Key(Arc::clone(&item.delivery.key)) } else { LaneKey::Lone(item.ordinal) }
     }
 
     /// Adds a new delivery behind those of its key.
     pub fn push(&mut self, item: Item) {
         let key = self.key_of(&item);
-        let place = item.place;
+        let head = item.ordinal;
         if let Some(lane) = self.lanes.get_mut(&key) {
             lane.queue.push_back(item);
             return;
         }
-        self.ready.insert(place, key.clone());
+        self.index.insert(State::Ready, head, key.clone());
         self.lanes.insert(key, Lane { queue: VecDeque::from([item]), state: State::Ready });
     }
 
-    /// Takes a batch of what is ready, in journal order; the lanes it took from are held until [`Lanes::put_back`].
-    /// At least one delivery where any is ready, whatever its size.
+    /// Takes a batch of what is ready, in journal order; the lanes the batch takes from are in flight until
+    /// [`Lanes::put_back`]. Where any delivery is ready at least one is taken, whatever its size.
     pub fn take(&mut self, max_events: usize, max_bytes: u64) -> Vec<Item> {
         let mut batch: Vec<Item> = Vec::new();
-        let mut left: Vec<LaneKey> = Vec::new();
+        // Lanes that are in the batch already and have more: their next delivery may follow in its turn.
+        let mut joined: BTreeMap<Ordinal, LaneKey> = BTreeMap::new();
         let mut bytes = 0_u64;
-        while let Some((place, key)) = self.ready.pop_first() {
+        loop {
+            let (ready, more) = (first(&self.index.ready), first(&joined));
+            let has_joined = more.is_some_and(|more| ready.is_none_or(|ready| more < ready));
+            let next = if has_joined { joined.pop_first() } else { self.index.ready.pop_first() };
+            let Some((head, key)) = next else { break };
             let Some(lane) = self.lanes.get_mut(&key) else { continue };
-            // Its run: up to where another lane's turn comes.
-            let until = self.ready.first_key_value().map(|(place, _)| *place);
+            // The lane's run ends where another lane's turn comes.
+            let end = first(&self.index.ready).into_iter().chain(first(&joined)).min();
             let before = batch.len();
             let mut fits = true;
-            while let Some(head) = lane.queue.front().filter(|head| until.is_none_or(|until| head.place < until)) {
-                let size = head.delivery.bytes().len() as u64;
+            while let Some(item) = lane.queue.front().filter(|item| end.is_none_or(|end| item.ordinal < end)) {
+                let size = item.delivery.bytes().len() as u64;
                 fits = batch.len() < max_events && (batch.is_empty() || bytes + size <= max_bytes);
                 if !fits {
                     break;
@@ -169,83 +143,65 @@ impl Lanes {
             }
             if batch.len() > before {
                 lane.state = State::InFlight;
-            } else if lane.state == State::Ready {
-                self.ready.insert(place, key);
+            } else if !has_joined {
+                self.index.ready.insert(head, key);
                 break;
             }
             if !fits {
                 break;
             }
-            if let Some(head) = lane.queue.front() {
-                self.ready.insert(head.place, key.clone());
-                left.push(key);
-            }
-        }
-        // A key is in one batch at a time: what is left of a lane that was touched waits.
-        for key in left {
-            if let Some(head) = self.lanes.get(&key).and_then(|lane| lane.queue.front()) {
-                self.ready.remove(&head.place);
+            if let Some(head) = lane.head() {
+                joined.insert(head, key);
             }
         }
         batch
     }
 
-    /// Takes one delivery to probe with: of those that were tried least the first behind `after` that is not in flight, else
-    /// the first, so that each probe takes another, and one that nobody has tried where there is one. Its own backoff does not keep a delivery from being the probe, but the target's word
-    /// does, unless all were told to wait: then the one that was told to wait least.
-    pub fn take_probe(&mut self, after: Option<Place>, now: Instant) -> Option<Item> {
-        let rank = |place: &Place, key: &LaneKey| {
-            let head = self.lanes.get(key).and_then(|lane| lane.queue.front());
-            let told = head.and_then(|head| head.told).filter(|told| *told > now);
+    /// Takes one delivery to probe with. Each probe takes another, and one that nobody has tried where there is one:
+    /// of the deliveries that were tried least, the first behind `after` that is not in flight, else the first. The
+    /// delivery's own backoff does not keep it from being the probe, but the target's wish (`Retry-After`) does; where
+    /// all wait for such a wish the delivery that has to wait least is taken.
+    pub fn take_probe(&mut self, after: Option<Ordinal>, now: Instant) -> Option<Item> {
+        let rank = |(ordinal, key): &(Ordinal, &LaneKey)| {
+            let head = self.lanes.get(*key).and_then(|lane| lane.queue.front());
+            let not_before = head.and_then(|head| head.not_before).filter(|not_before| *not_before > now);
             let tried = head.map_or(0, |head| head.attempts.max(head.failures));
-            (told, tried, after.is_some_and(|after| *place <= after), *place)
+            (not_before, tried, after.is_some_and(|after| *ordinal <= after), *ordinal)
         };
-        let heads = self.ready.iter().chain(self.waiting_keys.iter());
-        let (place, key) = heads.min_by_key(|(place, key)| rank(place, key))?;
-        let (place, key) = (*place, key.clone());
-        self.ready.remove(&place);
-        self.waiting_keys.remove(&place);
+        let ready = self.index.ready.iter().map(|(ordinal, key)| (*ordinal, key));
+        let waiting = self.index.waiting.iter().map(|((_, ordinal), key)| (*ordinal, key));
+        let key = ready.chain(waiting).min_by_key(rank).map(|(_, key)| key.clone())?;
         let lane = self.lanes.get_mut(&key)?;
-        lane.state = State::InFlight;
+        lane.set(State::InFlight, &key, &mut self.index);
         lane.queue.pop_front()
     }
 
     /// Ends a batch: `returned` are its deliveries that must be tried again, in the batch's order, each with the time
     /// before which it must not; `done` are the others.
     pub fn put_back(&mut self, returned: Vec<(Item, Option<Instant>)>, done: &[Item]) {
-        let mut held: HashMap<LaneKey, (Vec<Item>, Option<Instant>)> = HashMap::new();
+        let mut by_lane: HashMap<LaneKey, (Vec<Item>, Option<Instant>)> = HashMap::new();
         let mut last: Option<LaneKey> = None;
         for item in done {
             let key = self.key_of(item);
             if last.as_ref() != Some(&key) {
-                held.entry(key.clone()).or_default();
+                by_lane.entry(key.clone()).or_default();
                 last = Some(key);
             }
         }
         for (item, due) in returned {
-            let slot = held.entry(self.key_of(&item)).or_default();
+            let slot = by_lane.entry(self.key_of(&item)).or_default();
             slot.1 = slot.1.max(due);
             slot.0.push(item);
         }
-        for (key, (items, due)) in held {
+        for (key, (items, due)) in by_lane {
             let Some(lane) = self.lanes.get_mut(&key) else { continue };
             for item in items.into_iter().rev() {
                 lane.queue.push_front(item);
             }
-            let Some(head) = lane.queue.front().map(|item| item.place) else {
+            if lane.queue.is_empty() {
                 self.lanes.remove(&key);
-                continue;
-            };
-            match due {
-                Some(due) => {
-                    lane.state = State::Waiting(due);
-                    self.waiting.push(Reverse((due, head)));
-                    self.waiting_keys.insert(head, key);
-                }
-                None => {
-                    lane.state = State::Ready;
-                    self.ready.insert(head, key);
-                }
+            } else {
+                lane.set(due.map_or(State::Ready, State::Waiting), &key, &mut self.index);
             }
         }
     }
@@ -255,89 +211,76 @@ impl Lanes {
         self.lanes.get(&LaneKey::Key(Arc::clone(key))).is_some_and(|lane| lane.state == State::InFlight)
     }
 
-    /// What waits of this key stands behind what the ledger keeps of it; what is under way is left alone.
-    pub fn set_behind(&mut self, key: &Arc<str>) {
+    /// Makes what waits of this key wait for what is parked of the key; what is under way is left alone.
+    pub fn set_behind_parked(&mut self, key: &Arc<str>) {
         let key = LaneKey::Key(Arc::clone(key));
-        let Some(lane) = self.lanes.get_mut(&key) else { return };
-        let Some(head) = lane.queue.front().map(|head| head.place) else { return };
-        match lane.state {
-            State::InFlight | State::Behind => return,
-            State::Ready => drop(self.ready.remove(&head)),
-            State::Waiting(_) => drop(self.waiting_keys.remove(&head)),
+        let lane = self.lanes.get_mut(&key).filter(|lane| lane.state != State::InFlight);
+        if let Some(lane) = lane {
+            lane.set(State::BehindParked, &key, &mut self.index);
         }
-        lane.state = State::Behind;
-        self.behind.push_back(key);
     }
 
-    /// Nothing stands before what waits of this key any more.
+    /// Makes ready what waits of this key, as nothing of the key is parked any more.
     pub fn release(&mut self, key: &Arc<str>) {
         let key = LaneKey::Key(Arc::clone(key));
-        let Some(lane) = self.lanes.get_mut(&key).filter(|lane| lane.state == State::Behind) else { return };
-        self.behind.retain(|behind| *behind != key);
-        if let Some(head) = lane.queue.front() {
-            lane.state = State::Ready;
-            self.ready.insert(head.place, key);
+        let lane = self.lanes.get_mut(&key).filter(|lane| lane.state == State::BehindParked);
+        if let Some(lane) = lane {
+            lane.set(State::Ready, &key, &mut self.index);
         }
     }
 
-    /// Takes a lane that stands behind parked deliveries, whole.
-    pub fn take_behind(&mut self) -> Option<VecDeque<Item>> {
-        let key = self.behind.pop_front()?;
+    /// Takes all of a lane that stands behind parked deliveries.
+    pub fn take_behind_parked(&mut self) -> Option<VecDeque<Item>> {
+        let (_, key) = self.index.behind_parked.pop_first()?;
         self.lanes.remove(&key).map(|lane| lane.queue)
     }
 
-    /// Takes all that waits behind the first of a lane that is not under way.
-    pub fn take_lane(&mut self, like: &Item) -> VecDeque<Item> {
-        let key = self.key_of(like);
+    /// Takes all that waits in the lane of this delivery, unless some of the lane is under way.
+    pub fn take_lane(&mut self, of: &Item) -> VecDeque<Item> {
+        let key = self.key_of(of);
         if self.lanes.get(&key).is_none_or(|lane| lane.state == State::InFlight) {
             return VecDeque::new();
         }
         let Some(lane) = self.lanes.remove(&key) else { return VecDeque::new() };
-        if let Some(head) = lane.queue.front() {
-            self.ready.remove(&head.place);
-            self.waiting_keys.remove(&head.place);
+        if let Some(head) = lane.head() {
+            self.index.remove(lane.state, head);
         }
         lane.queue
     }
 
     /// Makes ready what is due.
     pub fn wake(&mut self, now: Instant) {
-        while let Some(Reverse((due, place))) = self.waiting.peek().copied() {
-            if due > now && self.is_waiting(place, due) {
-                return;
-            }
-            self.waiting.pop();
-            if !self.is_waiting(place, due) {
-                continue; // stale: a probe took it meanwhile
-            }
-            if let Some(key) = self.waiting_keys.remove(&place) {
-                if let Some(lane) = self.lanes.get_mut(&key) {
-                    lane.state = State::Ready;
-                }
-                self.ready.insert(place, key);
-            }
+        while let Some(first) = self.index.waiting.first_entry().filter(|first| first.key().0 <= now) {
+            let key = first.get().clone();
+            let Some(lane) = self.lanes.get_mut(&key) else {
+                first.remove();
+                continue;
+            };
+            lane.set(State::Ready, &key, &mut self.index);
         }
-    }
-
-    fn is_waiting(&self, place: Place, due: Instant) -> bool {
-        let lane = self.waiting_keys.get(&place).and_then(|key| self.lanes.get(key));
-        lane.is_some_and(|lane| lane.state == State::Waiting(due))
     }
 
     /// When the next retry is due.
     pub fn next_due(&self) -> Option<Instant> {
-        self.waiting.peek().map(|Reverse((due, _))| *due)
+        self.index.waiting.first_key_value().map(|((due, _), _)| *due)
     }
+}
+
+fn first(lanes: &BTreeMap<Ordinal, LaneKey>) -> Option<Ordinal> {
+    lanes.first_key_value().map(|(head, _)| *head)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use sink_testkit::event;
 
     use super::*;
+    use crate::journal::Position;
 
     fn item(offset: u64, key: &str) -> Item {
-        Item::new((Position { shard: 0, offset }, 0), event("t").subject(key).body("0123456789").delivery())
+        Item::new(Ordinal { position: Position { shard: 0, offset }, number: 0 }, event("t").subject(key).body("0123456789").delivery())
     }
 
     fn lanes(ordered: bool, items: &[(u64, &str)]) -> Lanes {
@@ -347,7 +290,7 @@ mod tests {
     }
 
     fn offsets(items: &[Item]) -> Vec<u64> {
-        items.iter().map(|i| i.place.0.offset).collect()
+        items.iter().map(|i| i.ordinal.position.offset).collect()
     }
 
     #[test]
@@ -398,26 +341,27 @@ mod tests {
         let mut seen = Vec::new();
         for _ in 0..3 {
             let probe = l.take_probe(after, Instant::now()).unwrap();
-            after = Some(probe.place);
-            seen.push(probe.place.0.offset);
+            after = Some(probe.ordinal);
+            seen.push(probe.ordinal.position.offset);
             l.put_back(vec![(probe, Some(Instant::now() + Duration::from_secs(60)))], &[]);
         }
         assert_eq!(seen, [1, 2, 1], "3 stands behind 1");
     }
 
     #[test]
-    fn what_was_told_to_wait_is_no_probe_unless_all_were() {
+    fn what_the_target_wants_to_wait_is_no_probe_unless_all_were() {
         let mut l = lanes(true, &[(1, "a"), (2, "b"), (3, "c")]);
         let now = Instant::now();
         let until = |secs| Some(now + Duration::from_secs(secs));
-        let told = l.take(3, u64::MAX).into_iter().zip([until(60), None, until(30)]);
-        l.put_back(told.map(|(item, told)| (Item { told, ..item }, told)).collect(), &[]);
+        let asked = l.take(3, u64::MAX).into_iter().zip([until(60), None, until(30)]);
+        let wish = |(item, not_before)| (Item { not_before, ..item }, not_before);
+        l.put_back(asked.map(wish).collect(), &[]);
         let second = l.take_probe(None, now).unwrap();
-        assert_eq!(second.place.0.offset, 2);
-        assert_eq!(l.take_probe(None, now).unwrap().place.0.offset, 3, "all were: the one that has to wait least");
+        assert_eq!(second.ordinal.position.offset, 2);
+        assert_eq!(l.take_probe(None, now).unwrap().ordinal.position.offset, 3, "all were: the one that has to wait least");
         l.put_back(vec![(second, None)], &[]);
         let over = now + Duration::from_secs(60);
-        assert_eq!(l.take_probe(None, over).unwrap().place.0.offset, 1, "its time is over");
+        assert_eq!(l.take_probe(None, over).unwrap().ordinal.position.offset, 1, "its time is over");
     }
 }
 

@@ -1,9 +1,12 @@
 //! The lanes against a naive model: a list of what is pending, and what each batch under way holds.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use sink_testkit::event;
 
 use super::*;
+use crate::journal::Position;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -61,7 +64,7 @@ impl Model {
         let mut stopped: Vec<Known> = Vec::new();
         for (i, item) in batch.into_iter().enumerate() {
             let bit = |bits: u32| bits >> (i % 32) & 1 == 1;
-            let known = all[item.place.0.offset as usize].clone();
+            let known = all[item.ordinal.position.offset as usize].clone();
             let follows = self.ordered && stopped.iter().any(|s| s.key == known.key);
             if !follows && !bit(back) {
                 done.push(item);
@@ -100,9 +103,28 @@ fn drain(lanes: &mut Lanes) -> Vec<u64> {
             out.sort_unstable();
             return out;
         }
-        out.extend(batch.iter().map(|i| i.place.0.offset));
+        out.extend(batch.iter().map(|i| i.ordinal.position.offset));
         lanes.put_back(vec![], &batch);
     }
+}
+
+/// Which lane stands where in the index.
+fn indexed(lanes: &Lanes) -> Vec<(LaneKey, State, Ordinal)> {
+    let Index { ready, waiting, behind_parked } = &lanes.index;
+    let ready = ready.iter().map(|(head, key)| (key.clone(), State::Ready, *head));
+    let waiting = waiting.iter().map(|((due, head), key)| (key.clone(), State::Waiting(*due), *head));
+    let behind = behind_parked.iter().map(|(head, key)| (key.clone(), State::BehindParked, *head));
+    ready.chain(waiting).chain(behind).collect()
+}
+
+/// Whether each lane stands in the index as its state says, once, and nothing else does.
+fn is_indexed_by_state(lanes: &Lanes) -> bool {
+    let indexed = indexed(lanes);
+    let idle = lanes.lanes.values().filter(|lane| lane.state != State::InFlight).count();
+    let holds = |(key, state, head): &(LaneKey, State, Ordinal)| {
+        lanes.lanes.get(key).is_some_and(|lane| lane.state == *state && lane.head() == Some(*head))
+    };
+    indexed.len() == idle && indexed.iter().all(holds)
 }
 
 proptest! {
@@ -116,20 +138,20 @@ proptest! {
         let due = now + Duration::from_secs(60);
         for step in steps {
             let flying: Vec<Known> =
-                model.flying.iter().flatten().map(|i| all[i.place.0.offset as usize].clone()).collect();
+                model.flying.iter().flatten().map(|i| all[i.ordinal.position.offset as usize].clone()).collect();
             match step {
                 Step::Push(key, size) => {
                     let known = Known { offset: all.len() as u64, key, size: u64::from(size), waits: false };
                     let delivery = event("t").subject(&key.to_string()).body("x".repeat(size.into())).delivery();
-                    let place = (Position { shard: 0, offset: known.offset }, 0);
-                    lanes.push(Item::new(place, delivery));
+                    let position = Position { shard: 0, offset: known.offset };
+                    lanes.push(Item::new(Ordinal { position, number: 0 }, delivery));
                     all.push(known.clone());
                     model.pending.push(known);
                 }
                 Step::Take(events, bytes) => {
                     let expected = model.take(events, bytes, &flying);
                     let got = lanes.take(events, bytes);
-                    let offsets: Vec<u64> = got.iter().map(|i| i.place.0.offset).collect();
+                    let offsets: Vec<u64> = got.iter().map(|i| i.ordinal.position.offset).collect();
                     prop_assert_eq!(&offsets, &expected);
                     model.pending.retain(|p| !offsets.contains(&p.offset));
                     if !got.is_empty() { model.flying.push(got); }
@@ -140,7 +162,7 @@ proptest! {
                     let got = lanes.take_probe(None, now);
                     prop_assert_eq!(got.is_some(), any);
                     if let Some(item) = got {
-                        let offset = item.place.0.offset;
+                        let offset = item.ordinal.position.offset;
                         let first = model.pending.iter().find(|p| model.same_lane(p, &all[offset as usize]));
                         prop_assert_eq!(first.map(|p| p.offset), Some(offset), "not the first of its lane");
                         model.pending.retain(|p| p.offset != offset);
@@ -153,11 +175,12 @@ proptest! {
                     model.pending.iter_mut().for_each(|p| p.waits = false);
                 }
             }
+            prop_assert!(is_indexed_by_state(&lanes), "{:?}", lanes.index);
         }
         model.flying.drain(..).for_each(|batch| lanes.put_back(vec![], &batch));
         lanes.wake(due);
         let expected: Vec<u64> = model.pending.iter().map(|p| p.offset).collect();
         prop_assert_eq!(drain(&mut lanes), expected, "nothing is left behind");
-        prop_assert!(lanes.lanes.is_empty() && lanes.ready.is_empty() && lanes.waiting_keys.is_empty());
+        prop_assert!(lanes.lanes.is_empty() && indexed(&lanes).is_empty());
     }
 }

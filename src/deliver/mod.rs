@@ -17,6 +17,7 @@ pub mod config;
 mod counted;
 mod first;
 mod flight;
+mod item;
 mod keeping;
 mod lanes;
 mod parked;

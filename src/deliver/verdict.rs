@@ -9,49 +9,49 @@ use sink_api::{Outcome, Reason, code};
 use super::backoff;
 use super::breaker::{Breaker, Change};
 use super::config::DeliveryKeys;
-use super::lanes::Item;
+use super::item::Item;
 
 /// What becomes of one item of a batch that came back.
 #[derive(Debug)]
 pub enum Verdict {
     /// It arrived.
     Delivered(Item),
-    /// It was not tried, or that does not count. It goes back to the front of its lane, not before that time; `None`: as
-    /// soon as the breaker lets it.
+    /// It was not tried, or the try does not count. It goes back to the front of its lane and is not tried before that
+    /// time; `None`: as soon as the breaker lets it.
     Again(Item, Option<Instant>),
-    /// Tried in vain; again at that time.
+    /// It was tried in vain and is tried again at that time.
     Failed(Item, Instant, Reason),
     /// It is a dead letter.
     Dead(Item, Reason),
 }
 
-/// By what a batch is judged.
-pub struct Bench<'k> {
+/// A batch that came back, but for its outcomes.
+pub struct Returned<'k> {
     /// The sink's keys.
     pub keys: &'k DeliveryKeys,
     /// Whether order within a key is owed.
     pub ordered: bool,
     /// Whether the batch was the breaker's probe.
     pub probe: bool,
-    /// Now.
+    /// When it came back.
     pub now: Instant,
 }
 
 /// Judges a batch: a verdict for each item, and what happened to the breaker.
 pub fn judge(
-    by: &Bench<'_>,
+    batch: &Returned<'_>,
     items: Vec<Item>,
     slots: Vec<Option<Outcome>>,
     breaker: &mut Breaker,
 ) -> (Vec<Verdict>, Vec<Change>) {
-    let Bench { keys, ordered, probe, now } = *by;
+    let Returned { keys, ordered, probe, now } = *batch;
     let mut changes = Vec::new();
     let mut stopped: HashSet<Arc<str>> = HashSet::new();
     let mut verdicts = Vec::with_capacity(items.len());
     for (mut item, slot) in items.into_iter().zip(slots) {
         let outcome = match slot {
             Some(outcome) => outcome,
-            // Not attempted, because an earlier one of its key was not delivered: no attempt of its own.
+            // The sink stopped at an earlier delivery of the key that it could not make: this is no attempt.
             None if ordered && stopped.contains(&item.delivery.key) => {
                 verdicts.push(Verdict::Again(item, None));
                 continue;
@@ -69,15 +69,15 @@ pub fn judge(
                 item.attempts += 1;
                 Verdict::Dead(item, why)
             }
-            // While the breaker is open nothing uses up attempts, but the probe.
+            // While the breaker is open only the probe uses up attempts.
             Outcome::Retry { after, .. } if !breaker.is_closed() && !probe => {
-                item.told = told(after, now);
-                let due = item.told;
+                item.not_before = not_before(after, now);
+                let due = item.not_before;
                 Verdict::Again(item, due)
             }
             Outcome::Retry { after, why } => {
                 item.attempts += 1;
-                item.told = told(after, now);
+                item.not_before = not_before(after, now);
                 if is_spent(&item, keys, breaker, now) {
                     Verdict::Dead(item, why)
                 } else {
@@ -91,11 +91,11 @@ pub fn judge(
 }
 
 /// Until when the target asked to be left alone.
-fn told(after: Option<Duration>, now: Instant) -> Option<Instant> {
+fn not_before(after: Option<Duration>, now: Instant) -> Option<Instant> {
     after.map(|after| now + after.min(backoff::MAX_AFTER))
 }
 
-/// Whether a failed item has used up its attempts or its time; the time the breaker was open does not count.
+/// Whether a failed item has used up its attempts or its time. The time in which the breaker was open does not count.
 fn is_spent(item: &Item, keys: &DeliveryKeys, breaker: &Breaker, now: Instant) -> bool {
     let too_often = keys.retry.attempts.is_some_and(|most| item.counted() >= most.get());
     too_often || item.time_spent(breaker.time_open(now), now) >= keys.retry.deadline.0
@@ -106,20 +106,22 @@ mod tests {
     use sink_testkit::event;
 
     use super::*;
+    use crate::deliver::item::Ordinal;
     use crate::journal::Position;
 
     fn items(keys: &[&str]) -> Vec<Item> {
         let item = |(n, key): (u64, &&str)| {
-            Item::new((Position { shard: 0, offset: n }, 0), event("t").subject(key).delivery())
+            let position = Position { shard: 0, offset: n };
+            Item::new(Ordinal { position, number: 0 }, event("t").subject(key).delivery())
         };
         (0..).zip(keys).map(item).collect()
     }
 
-    /// Place, attempts, and whether it waits, of what is tried again.
+    /// Offset, attempts, and whether it waits, of each delivery that is tried again.
     fn again(verdicts: &[Verdict]) -> Vec<(u64, u32, bool)> {
         let one = |v: &Verdict| match v {
-            Verdict::Again(item, due) => Some((item.place.0.offset, item.attempts, due.is_some())),
-            Verdict::Failed(item, ..) => Some((item.place.0.offset, item.attempts, true)),
+            Verdict::Again(item, due) => Some((item.ordinal.position.offset, item.attempts, due.is_some())),
+            Verdict::Failed(item, ..) => Some((item.ordinal.position.offset, item.attempts, true)),
             Verdict::Delivered(_) | Verdict::Dead(..) => None,
         };
         verdicts.iter().filter_map(one).collect()
@@ -127,8 +129,8 @@ mod tests {
 
     fn judged(probe: bool, breaker: &mut Breaker, keys: &[&str], slots: Vec<Option<Outcome>>) -> Vec<Verdict> {
         let settings = DeliveryKeys::default();
-        let by = Bench { keys: &settings, ordered: true, probe, now: Instant::now() };
-        judge(&by, items(keys), slots, breaker).0
+        let batch = Returned { keys: &settings, ordered: true, probe, now: Instant::now() };
+        judge(&batch, items(keys), slots, breaker).0
     }
 
     #[test]
@@ -150,17 +152,18 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_to_wait_waits_whether_the_breaker_is_open_or_not() {
+    fn what_the_target_wants_to_wait_waits_whether_the_breaker_is_open_or_not() {
         let mut breaker = Breaker::new(DeliveryKeys::default().breaker);
         let down = |after| Some(Outcome::Retry { after, why: Reason::new(code::CONNECT, "") });
         let slots = vec![down(None), down(Some(Duration::from_secs(9))), down(Some(Duration::MAX))];
         let now = Instant::now();
         let verdicts = judged(false, &mut breaker, &["a", "b", "c"], slots);
-        let told = |v: &Verdict| if let Verdict::Again(item, due) = v { (*due, item.told) } else { (None, None) };
-        assert_eq!(told(&verdicts[0]), (None, None));
+        let waits =
+            |v: &Verdict| if let Verdict::Again(item, due) = v { (*due, item.not_before) } else { (None, None) };
+        assert_eq!(waits(&verdicts[0]), (None, None));
         for (n, least) in [(1, Duration::from_secs(9)), (2, backoff::MAX_AFTER)] {
-            assert!(told(&verdicts[n]).0.is_some_and(|due| due >= now + least), "{n}");
-            assert_eq!(told(&verdicts[n]).0, told(&verdicts[n]).1);
+            assert!(waits(&verdicts[n]).0.is_some_and(|due| due >= now + least), "{n}");
+            assert_eq!(waits(&verdicts[n]).0, waits(&verdicts[n]).1);
         }
     }
 }

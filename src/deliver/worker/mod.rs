@@ -20,11 +20,12 @@ use super::book::Book;
 use super::breaker::Breaker;
 use super::config::{DeliveryKeys, Ordering};
 use super::flight::{Flights, Landed, Shared};
-use super::lanes::{FirstTry, Item, Lanes, Place};
+use super::item::{FirstTry, Item, Ordinal};
+use super::lanes::Lanes;
 use super::rate_limit::{Rate, RateLimiter};
 use super::parked::Parked;
 use super::settler::Settler;
-use super::verdict::{self, Bench, Verdict};
+use super::verdict::{self, Returned, Verdict};
 use super::window::{End, Window};
 use crate::event;
 use crate::journal::{Chunk, Journal, JournalError, Position, Spent};
@@ -109,8 +110,8 @@ struct Worker {
     reading: Option<Reading>,
     caught_up: bool,
     linger_until: Option<Instant>,
-    last_probe: Option<Place>,
-    last_parked_probe: Option<Place>,
+    last_probe: Option<Ordinal>,
+    last_parked_probe: Option<Ordinal>,
     dead_log: Rarely,
     failed_log: Rarely,
 }
@@ -279,7 +280,7 @@ impl Worker {
         };
         if let Some(item) = item {
             let last = if item.parked.is_some() { &mut self.last_parked_probe } else { &mut self.last_probe };
-            *last = Some(item.place);
+            *last = Some(item.ordinal);
             self.breaker.probing();
             self.launch(&sink, vec![item], true);
         }
@@ -325,8 +326,8 @@ impl Worker {
             Landed::Batch { items, slots, probe } => {
                 let is_retry = items.first().is_some_and(|item| item.parked.is_some());
                 let now = Instant::now();
-                let by = Bench { keys: &self.spec.keys, ordered: self.ordered, probe, now };
-                let (verdicts, changes) = verdict::judge(&by, items, slots, &mut self.breaker);
+                let batch = Returned { keys: &self.spec.keys, ordered: self.ordered, probe, now };
+                let (verdicts, changes) = verdict::judge(&batch, items, slots, &mut self.breaker);
                 for verdict in &verdicts {
                     if let Verdict::Failed(item, _, why) = verdict {
                         self.log_failed(&item.delivery.id, why);
@@ -359,13 +360,13 @@ impl Worker {
                     done.push(item);
                 }
                 Verdict::Delivered(item) => {
-                    self.window.ended(item.place.0, End::Delivered);
+                    self.window.ended(item.ordinal.position, End::Delivered);
                     done.push(item);
                 }
                 Verdict::Dead(item, why) => {
                     self.log_dead(&item.delivery.id, &why);
                     let letter = self.keep(&item, why, None, Spent::default());
-                    self.window.ended(item.place.0, End::Held(Box::new(letter)));
+                    self.window.ended(item.ordinal.position, End::Held(Box::new(letter)));
                     done.push(item);
                 }
             }
@@ -375,7 +376,7 @@ impl Worker {
             false => vec![],
         };
         self.lanes.put_back(again, &done);
-        behind.iter().filter(|key| self.parked.holds(key)).for_each(|key| self.lanes.set_behind(key));
+        behind.iter().filter(|key| self.parked.holds(key)).for_each(|key| self.lanes.set_behind_parked(key));
     }
 
     fn built(&mut self, built: Result<Shared, BuildError>) {

@@ -6,7 +6,7 @@ use sink_api::{Reason, Turns, Uuid};
 use tracing::{error, warn};
 
 use super::{READ_BYTES, READ_PAUSE, READ_RETRY, Read, WINDOW_BYTES, WINDOW_EVENTS, Worker};
-use crate::deliver::lanes::Item;
+use crate::deliver::item::{Item, Ordinal};
 use crate::deliver::window::Passed;
 use crate::event;
 use crate::journal::{Counters, Entry, Gap, JournalError};
@@ -132,12 +132,12 @@ impl Worker {
         };
         let held = routed.failed.into_iter().map(letter).collect();
         self.window.opened(entry.position, count, bytes, Passed { tally, held, extra });
-        for (nth, delivery) in (0_u32..).zip(routed.deliveries) {
+        for (number, delivery) in (0_u32..).zip(routed.deliveries) {
             let is_behind = self.ordered && self.parked.holds(&delivery.key);
             let key = Arc::clone(&delivery.key);
-            self.lanes.push(Item::new((entry.position, nth), delivery));
+            self.lanes.push(Item::new(Ordinal { position: entry.position, number }, delivery));
             if is_behind {
-                self.lanes.set_behind(&key);
+                self.lanes.set_behind_parked(&key);
             }
         }
     }

@@ -11,7 +11,7 @@ use tracing::error;
 
 use super::{READ_RETRY, Worker};
 use crate::deliver::backoff;
-use crate::deliver::lanes::{Before, Item};
+use crate::deliver::item::{History, Item, Ordinal};
 use crate::deliver::verdict::Verdict;
 use crate::deliver::window::End;
 use crate::event::{self, CodecError};
@@ -59,7 +59,7 @@ impl Worker {
         };
         let new = self.parked.load(schedule, Timestamp::now().as_microsecond(), Instant::now());
         if self.ordered {
-            new.iter().for_each(|key| self.lanes.set_behind(key));
+            new.iter().for_each(|key| self.lanes.set_behind_parked(key));
         }
     }
 
@@ -82,7 +82,7 @@ impl Worker {
         let spent = self.spent(item, wait, now);
         let held = self.keep(item, why, Some(wall(wait)), spent);
         self.parked.park(&self.lane(&item.delivery), due, size_of(&held));
-        self.window.ended(item.place.0, End::Held(Box::new(held)));
+        self.window.ended(item.ordinal.position, End::Held(Box::new(held)));
     }
 
     /// Parks those of a batch that have failed again and again although the sink is well: it has taken something since, or
@@ -105,7 +105,7 @@ impl Worker {
         let keys: Vec<Arc<str>> = suspects.iter().map(|item| Arc::clone(&item.delivery.key)).collect();
         self.lanes.put_back(behind.into_iter().map(|item| (item, None)).collect(), &suspects);
         if self.ordered {
-            keys.iter().for_each(|key| self.lanes.set_behind(key));
+            keys.iter().for_each(|key| self.lanes.set_behind_parked(key));
         }
         rest
     }
@@ -113,7 +113,7 @@ impl Worker {
     /// Parks what stands behind parked deliveries of its key, as long as there is room.
     pub(super) fn park_behind(&mut self, now: Instant) {
         while !self.parked.is_full()
-            && let Some(items) = self.lanes.take_behind()
+            && let Some(items) = self.lanes.take_behind_parked()
         {
             for item in items {
                 self.park(&item, now, Reason::new("", ""), now);
@@ -232,14 +232,14 @@ impl Worker {
         let delivery = Delivery { id: held.id.clone(), event, payload, key: held.key.as_str().into(), target };
         self.fetched = self.fetched.wrapping_add(1);
         let micros = u64::try_from(held.spent.micros).unwrap_or_default();
-        let before = Before {
+        let history = History {
             size: row.size,
             forgiven: held.attempts.saturating_sub(held.spent.attempts),
             spent: Duration::from_micros(micros),
             first: (held.attempts > 0).then_some(held.times[1]),
         };
-        let item = Item::new((held.position, self.fetched), delivery);
-        Ok(Item { attempts: held.attempts, parked: Some(before), ..item })
+        let item = Item::new(Ordinal { position: held.position, number: self.fetched }, delivery);
+        Ok(Item { attempts: held.attempts, parked: Some(history), ..item })
     }
 
     fn unreadable(&mut self, lane: &Arc<str>, row: &Row, error: &CodecError) {
@@ -269,7 +269,7 @@ impl Worker {
         let position = held.position;
         let mut by = Vec::new();
         for delivery in deliveries.into_iter().filter(|delivery| is_meant(&delivery.id)) {
-            let item = Item { attempts: held.attempts, ..Item::new((position, 0), delivery) };
+            let item = Item { attempts: held.attempts, ..Item::new(Ordinal { position, number: 0 }, delivery) };
             let again = self.keep(&item, Reason::new("", ""), Some(wall(Duration::ZERO)), Spent::default());
             by.push(Held { times: held.times, ..again });
         }
@@ -286,7 +286,7 @@ impl Worker {
             let lane: Arc<str> = if self.ordered { held.key.as_str() } else { held.id.as_str() }.into();
             self.parked.park(&lane, Instant::now(), size_of(held));
             if self.ordered {
-                self.lanes.set_behind(&lane);
+                self.lanes.set_behind_parked(&lane);
             }
         }
         self.over(lane, held.id.clone(), row.size, Fate::Replaced(by), &delta);
@@ -342,7 +342,7 @@ impl Worker {
     }
 
     fn end(&mut self, item: &Item, fate: Fate, delta: &Counters) {
-        let (lane, size) = (self.lane(&item.delivery), item.parked.map_or(0, |before| before.size));
+        let (lane, size) = (self.lane(&item.delivery), item.parked.map_or(0, |history| history.size));
         self.over(&lane, item.delivery.id.clone(), size, fate, delta);
     }
 
@@ -353,11 +353,10 @@ impl Worker {
 
     fn tried_in_vain(&self, item: &Item, why: Reason, spent: Spent) -> Try {
         let now = Timestamp::now().as_microsecond();
-        let first = item.parked.and_then(|before| before.first).or(item.first.map(|first| first.wall));
         Try {
             attempts: item.attempts,
             spent,
-            times: [first.unwrap_or(now), now],
+            times: [item.first_wall().unwrap_or(now), now],
             code: why.code.to_owned(),
             detail: why.detail,
         }

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::Worker;
 use crate::deliver::breaker::Change;
 use crate::deliver::keeping::{self, Kept};
-use crate::deliver::lanes::Item;
+use crate::deliver::item::Item;
 use crate::journal::{Held, Position, Record, Spent};
 use crate::route::Failed;
 
@@ -21,8 +21,7 @@ const FAILED_INTERVAL: Duration = Duration::from_secs(60);
 impl Worker {
     /// What the ledger is to keep of a delivery; of a dead letter where `due` is `None`.
     pub(super) fn keep(&self, item: &Item, why: Reason, due: Option<i64>, spent: Spent) -> Held {
-        let first = item.parked.and_then(|before| before.first).or(item.first.map(|first| first.wall));
-        let kept = Kept { position: item.place.0, why, attempts: item.attempts, first, due, spent };
+        let kept = Kept { position: item.ordinal.position, why, attempts: item.attempts, first: item.first_wall(), due, spent };
         keeping::delivery(&item.delivery, kept)
     }
 

@@ -1,0 +1,95 @@
+//! A delivery as the worker holds it: where it comes from, and how it has fared so far. Plain data.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sink_api::Delivery;
+
+use crate::journal::Position;
+
+/// Where a delivery stands in the sequence of a sink's deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ordinal {
+    /// Where its event stands in the journal.
+    pub position: Position,
+    /// Its number among the event's deliveries to this sink; for a delivery that comes from the ledger, a number that
+    /// tells it from others of the same event.
+    pub number: u32,
+}
+
+/// A delivery that waits or is under way.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Where it stands.
+    pub ordinal: Ordinal,
+    /// What the sink is handed.
+    pub delivery: Arc<Delivery>,
+    /// Attempts so far, those of earlier lives of the daemon included.
+    pub attempts: u32,
+    /// Failures of this life, whether or not they count against the delivery's bounds. Probes are left out.
+    pub failures: u32,
+    /// The first attempt of this life.
+    pub first: Option<FirstTry>,
+    /// Until when the target asked to be left alone at the last attempt (`Retry-After`).
+    pub not_before: Option<Instant>,
+    /// What the ledger knew of the delivery; `None` where the delivery was never parked.
+    pub parked: Option<History>,
+}
+
+/// What the ledger knew of a parked delivery when it was fetched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// Bytes it takes in the ledger.
+    pub size: u64,
+    /// Attempts that no longer count against its bounds, because somebody asked for another try.
+    pub forgiven: u32,
+    /// What it had used up of its time.
+    pub spent: Duration,
+    /// When it was first tried, in microseconds; `None`: never.
+    pub first: Option<i64>,
+}
+
+/// When a delivery was first tried.
+#[derive(Clone, Copy, Debug)]
+pub struct FirstTry {
+    /// By the monotonic clock.
+    pub at: Instant,
+    /// By the wall clock, in microseconds.
+    pub wall: i64,
+    /// How long the breaker had been open by then, all times together.
+    pub open_before: Duration,
+}
+
+impl Item {
+    /// A delivery that was not tried yet.
+    pub fn new(ordinal: Ordinal, delivery: Delivery) -> Self {
+        Self {
+            ordinal,
+            delivery: Arc::new(delivery),
+            attempts: 0,
+            failures: 0,
+            first: None,
+            not_before: None,
+            parked: None,
+        }
+    }
+
+    /// Attempts that count against the delivery's bounds.
+    pub fn counted(&self) -> u32 {
+        self.attempts.saturating_sub(self.parked.map_or(0, |history| history.forgiven))
+    }
+
+    /// What the delivery has used up of its time, where the breaker was open for `open` up to now.
+    pub fn time_spent(&self, open: Duration, now: Instant) -> Duration {
+        let before = self.parked.map_or(Duration::ZERO, |history| history.spent);
+        let here = self.first.map_or(Duration::ZERO, |first| {
+            now.duration_since(first.at).saturating_sub(open.saturating_sub(first.open_before))
+        });
+        before.saturating_add(here)
+    }
+
+    /// When it was first tried in any life, in microseconds.
+    pub fn first_wall(&self) -> Option<i64> {
+        self.parked.and_then(|history| history.first).or(self.first.map(|first| first.wall))
+    }
+}
