@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::deliver::{Book, Counting, Figures, Look};
+use crate::deliver::{Book, Counting, Figures, OwedSnapshot};
 use crate::ingress::Tally;
 use crate::journal::local::LocalJournal;
 use crate::journal::{Journal, Position};
@@ -65,7 +65,12 @@ impl Books {
             name,
         };
         let sinks: Vec<SinkBook> = names.iter().cloned().map(sink).collect();
-        let from = self.counting.switch((rules, names), sinks.iter().map(|sink| &sink.book), || journal.end());
+        let tell = |from, table: &Arc<_>, counted_to| {
+            for (column, sink) in sinks.iter().enumerate() {
+                sink.book.counted_by(from, table, column, counted_to);
+            }
+        };
+        let from = self.counting.switch((rules, names), tell, || journal.end());
         (BookSet { rules: Arc::clone(rules), sinks }, from)
     }
 
@@ -76,15 +81,15 @@ impl Books {
 
     /// A sink's figures now.
     pub async fn figures(&self, journal: &LocalJournal, sink: &SinkBook) -> Figures {
-        let look = || -> (Position, Look) { (self.counting.reached(), sink.book.look()) };
+        let look = || -> (Position, OwedSnapshot) { (self.counting.reached(), sink.book.snapshot()) };
         let (reached, first) = look();
         // The ledger may not be open yet, or not be readable: then what it said last counts.
         let state = journal.load(&sink.name).await.ok().flatten();
         // In this order: all that is counted is in the sum, and none stands behind it that a worker could have booked.
-        let second = sink.book.look();
+        let second = sink.book.snapshot();
         let is_still = || self.counting.reached() == reached && journal.end() == reached;
         if let Some(state) = state.filter(|state| state.cursor == reached && is_still()) {
-            sink.book.level([first, second], state);
+            sink.book.reconcile([first, second], state);
         }
         sink.book.figures(state)
     }

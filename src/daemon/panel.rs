@@ -83,7 +83,7 @@ impl Panel for Desk {
         let sinks: Vec<String> = books.sinks.iter().map(|book| book.name.clone()).collect();
         let done = dead::change(&self.ledger, ask, act, &sinks).await;
         // Their workers look for what is due.
-        books.sinks.iter().for_each(|book| book.book.nudge());
+        books.sinks.iter().for_each(|book| book.book.notify());
         done
     }
 
@@ -143,7 +143,7 @@ impl Desk {
             pending,
             filtered: counters.filtered,
             dropped: counters.dropped,
-            breaker: book.breaking().name().to_owned(),
+            breaker: book.breaker().name().to_owned(),
             // Unknown where the ledger cannot say.
             paused: self.ledger.is_paused(name).await.unwrap_or_default(),
             // Milliseconds are exact enough, and readable.

@@ -1,16 +1,15 @@
-//! What each sink is owed of the events this life has appended, counted by source and type, whatever is delivered: an
-//! event costs one look-up and one addition. The other side of the books is what the workers settle.
+//! What each sink is owed of the events that this life of the daemon has appended, counted by source and type, whatever
+//! is delivered: an event costs one look-up and one addition. What the workers settle is the other side of the books.
 //!
-//! An event is counted when it is on disk, by the rules in force where it stands: a reload says from which place on its
-//! rules count ([`Counting::switch`]), and an event that was under way at that moment falls on one side or the other.
+//! An event is counted when it is on disk, by the rules in force at its position: a reload says from which position on
+//! its rules count ([`Counting::switch`]), and an event that was under way at that moment falls on one side or the other.
 //!
-//! Types with the same share for every sink share a counter. Bounded: [`MAX_TYPES`] types are remembered, others are
-//! worked out each time; counters are as many as the rules can tell apart.
+//! Types with the same share for every sink share a counter. [`MAX_TYPES`] types are remembered, the shares of others
+//! are worked out each time; there are as many counters as the rules can tell types apart.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
-use super::book::Book;
 use crate::ingress::Tally;
 use crate::ingress::counts::Counter;
 use crate::journal::Position;
@@ -32,11 +31,11 @@ struct Known {
 /// The counts under one set of rules.
 #[derive(Debug)]
 pub struct Appended {
-    /// By these.
+    /// The rules that events are counted by.
     pub rules: Arc<RuleSet>,
     sinks: Vec<String>,
     counting: Weak<Counting>,
-    /// Tells it from others.
+    /// Tells this table from others.
     number: u64,
     known: RwLock<Known>,
 }
@@ -69,11 +68,11 @@ impl Appended {
         new
     }
 
-    /// What one of the sinks, by its place among them, is owed of all events so far.
-    pub fn owed(&self, at: usize) -> u64 {
+    /// What the sink of that column is owed of all events so far.
+    pub fn owed(&self, column: usize) -> u64 {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let owed =
-            |(share, counter): (&Share, &Arc<Counter>)| counter.get() * share.get(at).copied().map_or(0, u64::from);
+            |(share, counter): (&Share, &Arc<Counter>)| counter.get() * share.get(column).copied().map_or(0, u64::from);
         known.shares.iter().map(owed).sum()
     }
 }
@@ -84,31 +83,31 @@ struct Kind {
     source: Box<str>,
     kind: Box<str>,
     counter: Arc<Counter>,
-    /// Whether any route wants it.
+    /// Whether any route wants such events.
     wanted: bool,
     counting: Weak<Counting>,
-    /// The number of its table.
+    /// The number of the table it belongs to.
     table: u64,
 }
 
 /// Which rules count, and how far that has come.
 #[derive(Debug)]
 pub struct Counting {
-    /// For what is appended from now on.
+    /// The table for events that are appended from now on.
     latest: RwLock<Arc<Appended>>,
     now: Mutex<Now>,
 }
 
 #[derive(Debug)]
 struct Now {
-    /// From which position on each table counts; never empty, and those that can get nothing any more are gone.
+    /// From which position on each table counts. Never empty; a table that can get no more events is let go.
     tables: Vec<(Position, Arc<Appended>)>,
-    /// Everything before it is counted.
+    /// Every event before this position is counted.
     to: Position,
 }
 
 impl Counting {
-    /// By these rules for these sinks, from that position on.
+    /// Counts by these rules for these sinks, from that position on.
     pub fn new(rules: &Arc<RuleSet>, sinks: Vec<String>, from: Position) -> Arc<Self> {
         Arc::new_cyclic(|counting| {
             let table = Appended::new(rules, sinks, counting, 0);
@@ -130,26 +129,25 @@ impl Counting {
         (kind, wanted)
     }
 
-    /// From `end` on, which is asked for while nothing is counted, events are counted by these rules for these sinks, whose
-    /// books, in the same order, know of it. Gives that position. `end` must be past every event that was told durable.
-    pub fn switch<'b>(
+    /// Counts events from `end` on by these rules for these sinks, and gives that position. While nothing is counted,
+    /// `end` is asked for, which must be past every event that was told durable, and `tell` is told where the new table
+    /// begins, the table, and the position before which everything is counted.
+    pub fn switch(
         self: &Arc<Self>,
         (rules, sinks): (&Arc<RuleSet>, Vec<String>),
-        books: impl Iterator<Item = &'b Arc<Book>>,
+        tell: impl FnOnce(Position, &Arc<Appended>, Position),
         end: impl FnOnce() -> Position,
     ) -> Position {
         let table = Appended::new(rules, sinks, &Arc::downgrade(self), self.latest().number + 1);
         let mut now = self.now();
         let from = end();
         now.tables.push((from, Arc::clone(&table)));
-        for (at, book) in books.enumerate() {
-            book.counted_by(from, &table, at, now.to);
-        }
+        tell(from, &table, now.to);
         *self.latest.write().unwrap_or_else(PoisonError::into_inner) = table;
         from
     }
 
-    /// Everything before it is counted, and nothing from there on.
+    /// The position before which every event is counted, and from which on none is.
     pub fn reached(&self) -> Position {
         self.now().to
     }
@@ -200,11 +198,11 @@ mod tests {
         );
         let counting = Counting::new(&rules, sinks(), at(0));
         let appended = counting.latest();
-        let mut place = 0;
+        let mut offset = 0;
         let mut add = |kind: &str| {
             let (tally, wanted) = counting.tally("s", kind);
-            tally.durable(at(place));
-            place += 1;
+            tally.durable(at(offset));
+            offset += 1;
             wanted
         };
         assert!(add("x") && add("xy") && add("xy") && !add("z"));
@@ -219,18 +217,19 @@ mod tests {
         assert_eq!(counting.reached(), at(4 + more));
     }
 
-    /// Those told durable late stand before the switch, those told after a second switch may stand between the two.
+    /// An event that is told durable late stands before the switch; one that is told after a second switch may stand
+    /// between the two.
     #[test]
-    fn an_event_under_way_at_a_switch_is_counted_by_the_rules_of_the_place_it_gets() {
+    fn an_event_under_way_at_a_switch_is_counted_by_the_rules_of_the_position_it_gets() {
         let to = |sink: &str| rules(&format!("[[routes]]\nmatch = \"*\"\nto = \"{sink}\"\n"));
         let counting = Counting::new(&to("a"), sinks(), at(0));
         let first = counting.latest();
         let under_way: Vec<_> = (0..4).map(|_| counting.tally("s", "t").0).collect();
         under_way[0].durable(at(5));
-        assert_eq!(counting.switch((&to("b"), sinks()), std::iter::empty(), || at(7)), at(7));
+        assert_eq!(counting.switch((&to("b"), sinks()), |_, _, _| {}, || at(7)), at(7));
         let second = counting.latest();
         under_way[1].durable(at(6));
-        assert_eq!(counting.switch((&to("a"), sinks()), std::iter::empty(), || at(9)), at(9));
+        assert_eq!(counting.switch((&to("a"), sinks()), |_, _, _| {}, || at(9)), at(9));
         let third = counting.latest();
         under_way[2].durable(at(8));
         under_way[3].durable(at(9));

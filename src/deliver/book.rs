@@ -1,70 +1,48 @@
-//! What a worker shows of itself while it runs, what `status` needs of its start, and by which rules events were counted
-//! for it. Plain numbers.
+//! What a worker shows of itself while it runs, what `status` needs of its start, and by which rules events were
+//! counted for the sink. Plain numbers.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::appended::Appended;
+use super::breaker::BreakerState;
 use super::counted::Counted;
 use crate::journal::{Counters, Position, SinkState};
 
-/// Most tables whose rules are remembered although the sink may not have read all that they counted; beyond, the one after
-/// stands in for the oldest, until the sink has caught up.
+/// Most tables whose rules are remembered although the sink may not have read all that they counted. Beyond that the
+/// second oldest stands in for the oldest, until the sink has caught up.
 const MAX_TABLES: usize = 64;
-
-/// A breaker's state, for people.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Breaking {
-    /// Deliveries flow.
-    #[default]
-    Closed,
-    /// None but a probe now and then.
-    Open,
-    /// The probe is under way.
-    HalfOpen,
-}
-
-impl Breaking {
-    /// As `status` has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half_open",
-        }
-    }
-}
 
 /// What was appended for the sink from a position on, under one set of rules.
 #[derive(Clone, Debug)]
 struct Table {
     from: Position,
     table: Arc<Appended>,
-    /// The sink's place in it.
-    at: usize,
+    /// The sink's column in the table.
+    column: usize,
 }
 
 impl Table {
     fn owed(&self) -> u64 {
-        self.table.owed(self.at)
+        self.table.owed(self.column)
     }
 }
 
 #[derive(Debug, Default)]
 struct Sums {
-    /// Its totals when this life began.
+    /// The sink's totals when this life of the daemon began.
     totals: Counters,
-    /// What it was owed then of events behind its cursor; what older tables counted; what replays brought.
+    /// What the sink was owed then of events behind its cursor, what tables that are gone counted, what replays brought.
     owed: u64,
     /// What was appended since, by the rules of each time.
     tables: Vec<Table>,
-    /// Deliveries beyond what the routes of the events' types promised.
-    extra: i64,
-    /// Its state as last seen in the ledger.
+    /// Deliveries made of events beyond what the routes of their types promised; negative where it was less.
+    adjustment: i64,
+    /// The sink's state as last seen in the ledger.
     last: Option<SinkState>,
-    /// Steps on their way into the ledger that were booked as owed already.
-    feeding: u32,
-    /// Rises with every change of what is above.
+    /// Steps on their way into the ledger that bring deliveries, which are in `owed` already.
+    steps_under_way: u32,
+    /// Rises with every change of the fields above.
     version: u64,
 }
 
@@ -73,7 +51,7 @@ impl Sums {
         self.owed + self.tables.iter().map(Table::owed).sum::<u64>()
     }
 
-    /// Lets go of tables: of those that get nothing any more and that the sink is past, and of the oldest of too many.
+    /// Lets go of the tables that are complete and that the sink is past, and of the oldest of too many.
     fn fold(&mut self, counted_to: Position) {
         let cursor = self.last.map(|state| state.cursor);
         while let [first, second, ..] = self.tables.as_slice() {
@@ -87,9 +65,9 @@ impl Sums {
     }
 }
 
-/// What a sink is owed at one moment. See [`Book::level`].
+/// What a sink is owed at one moment. See [`Book::reconcile`].
 #[derive(Clone, Copy, Debug)]
-pub struct Look {
+pub struct OwedSnapshot {
     version: u64,
     owed: u64,
 }
@@ -100,8 +78,8 @@ pub struct Book {
     sums: Mutex<Sums>,
     breaker: AtomicU8,
     stuck: AtomicBool,
-    /// Dead letters are to be tried again.
-    nudge: tokio::sync::Notify,
+    /// For the worker, where the ledger has parked deliveries that it does not know of.
+    parked: tokio::sync::Notify,
 }
 
 /// A sink's figures: `accepted = delivered + dead + pending + filtered + dropped`.
@@ -114,8 +92,8 @@ pub struct Figures {
 }
 
 impl Book {
-    /// Where the sink stood when this life began, and what it was owed then of what stands before its first table, by the
-    /// rules of that table.
+    /// Begins with the sink's state when this life of the daemon began, and with what the sink was owed then of the
+    /// events before its first table, by the rules of that table.
     pub fn begin(&self, state: Option<SinkState>, owed: u64) {
         let mut sums = self.sums();
         sums.totals = state.map_or_else(Counters::default, |state| state.counters);
@@ -124,118 +102,116 @@ impl Book {
         sums.version += 1;
     }
 
-    /// From that position on events are counted for the sink by this table, where it has that place. Everything before
-    /// `counted_to` is counted.
-    pub fn counted_by(&self, from: Position, table: &Arc<Appended>, at: usize, counted_to: Position) {
+    /// Events from that position on are counted for the sink in that column of the table. All events before
+    /// `counted_to` are counted.
+    pub fn counted_by(&self, from: Position, table: &Arc<Appended>, column: usize, counted_to: Position) {
         let mut sums = self.sums();
-        sums.tables.push(Table { from, table: Arc::clone(table), at });
+        sums.tables.push(Table { from, table: Arc::clone(table), column });
         sums.fold(counted_to);
         sums.version += 1;
     }
 
-    /// By which rules events were counted for the sink. Good for all that was read before this is asked.
+    /// By which rules events were counted for the sink. Holds for every event that was read before the call.
     pub fn counted(&self) -> Counted {
         Counted::new(self.sums().tables.iter().map(|t| (t.from, Arc::clone(&t.table.rules))).collect())
     }
 
-    /// An event came to more deliveries than was counted when it was appended, or to fewer.
-    pub fn extra(&self, more: i64) {
-        if more != 0 {
+    /// An event came to so many more deliveries than were counted when it was appended; to fewer where negative.
+    pub fn adjust(&self, by: i64) {
+        if by != 0 {
             let mut sums = self.sums();
-            sums.extra += more;
+            sums.adjustment += by;
             sums.version += 1;
         }
     }
 
-    /// A step that brings so many deliveries beyond all that is counted is on its way into the ledger.
-    pub fn feeding(&self, deliveries: u64) {
+    /// A step is on its way into the ledger, and brings so many deliveries that were not counted when events were
+    /// appended.
+    pub fn step_begins(&self, deliveries: u64) {
         let mut sums = self.sums();
-        sums.feeding += 1;
+        sums.steps_under_way += 1;
         sums.owed += deliveries;
         sums.version += 1;
     }
 
-    /// So many of these steps are there.
-    pub fn fed(&self, steps: u32) {
-        self.unfed(steps, 0);
-    }
-
-    /// So many of these steps ended; of what was booked for them, so much does not come.
-    pub fn unfed(&self, steps: u32, deliveries: u64) {
+    /// So many steps of [`Self::step_begins`] ended; `lost` of the deliveries booked for them do not come.
+    pub fn steps_end(&self, steps: u32, lost: u64) {
         if steps > 0 {
             let mut sums = self.sums();
-            sums.feeding = sums.feeding.saturating_sub(steps);
-            sums.owed = sums.owed.saturating_sub(deliveries);
+            sums.steps_under_way = sums.steps_under_way.saturating_sub(steps);
+            sums.owed = sums.owed.saturating_sub(lost);
             sums.version += 1;
         }
     }
 
-    /// What it is owed now.
-    pub fn look(&self) -> Look {
+    /// What the sink is owed now.
+    pub fn snapshot(&self) -> OwedSnapshot {
         let sums = self.sums();
-        Look { version: sums.version, owed: sums.owed() }
+        OwedSnapshot { version: sums.version, owed: sums.owed() }
     }
 
-    /// What was looked at is all that stands before the cursor, and that state, read after the first of two looks and
-    /// before the second, has settled it: whatever the counts say beyond was damaged, or counted by rules that are forgotten.
-    pub fn level(&self, looks: [Look; 2], state: SinkState) {
+    /// Sets the sums right by a state of the sink that has settled all there is. The caller read the state between the
+    /// two snapshots, and knows that every counted event stands before its cursor. Whatever the sums say beyond was
+    /// damaged, or counted by rules that are forgotten.
+    pub fn reconcile(&self, snapshots: [OwedSnapshot; 2], state: SinkState) {
         let mut sums = self.sums();
-        if looks.iter().any(|look| look.version != sums.version) || sums.feeding > 0 {
+        if snapshots.iter().any(|snapshot| snapshot.version != sums.version) || sums.steps_under_way > 0 {
             return;
         }
-        let owed = i64::try_from(looks[1].owed).unwrap_or(i64::MAX);
+        let owed = i64::try_from(snapshots[1].owed).unwrap_or(i64::MAX);
         let settled = i64::try_from(state.counters.accepted.saturating_sub(sums.totals.accepted)).unwrap_or(i64::MAX);
-        sums.extra = settled.saturating_sub(owed);
+        sums.adjustment = settled.saturating_sub(owed);
     }
 
-    /// What its breaker does now.
-    pub fn breaker(&self, now: Breaking) {
+    /// Shows the breaker's state.
+    pub fn set_breaker(&self, now: BreakerState) {
         self.breaker.store(now as u8, Relaxed);
     }
 
-    /// What its breaker did last.
-    pub fn breaking(&self) -> Breaking {
+    /// The breaker's state as shown last.
+    pub fn breaker(&self) -> BreakerState {
         match self.breaker.load(Relaxed) {
-            0 => Breaking::Closed,
-            1 => Breaking::Open,
-            _ => Breaking::HalfOpen,
+            0 => BreakerState::Closed,
+            1 => BreakerState::Open,
+            _ => BreakerState::HalfOpen,
         }
     }
 
-    /// Dead letters of this sink are to be tried again: the ledger says which.
-    pub fn nudge(&self) {
-        self.nudge.notify_one();
+    /// Tells the worker that the ledger has more for it to try: dead letters that somebody wants tried again, or what
+    /// a replay has parked.
+    pub fn notify(&self) {
+        self.parked.notify_one();
     }
 
-    /// Waits for [`Self::nudge`]. Cancel-safe.
-    pub async fn nudged(&self) {
-        self.nudge.notified().await;
+    /// Waits for [`Self::notify`]. Cancel-safe.
+    pub async fn notified(&self) {
+        self.parked.notified().await;
     }
 
-    /// Whether it waits for room for dead letters; gives what it said before.
-    pub fn stuck(&self, now: bool) -> bool {
+    /// Shows whether the sink waits for room for dead letters, and gives what was shown before.
+    pub fn set_stuck(&self, now: bool) -> bool {
         self.stuck.swap(now, Relaxed)
     }
 
-    /// Whether it did when it said so last.
+    /// Whether the sink waits for room for dead letters.
     pub fn is_stuck(&self) -> bool {
         self.stuck.load(Relaxed)
     }
 
-    /// The sink's figures from what the ledger says now (`None`: it cannot say; what it said last counts).
+    /// The sink's figures by the ledger's state of it now; by the last one known where the ledger cannot say.
     pub fn figures(&self, state: Option<SinkState>) -> Figures {
         let mut sums = self.sums();
         sums.last = state.or(sums.last);
         let now = sums.last.map_or(sums.totals, |state| state.counters);
         // Appended on the one side, settled on the other; an event may be settled a moment before it is counted.
-        let owed = sums.owed().saturating_add_signed(sums.extra);
+        let owed = sums.owed().saturating_add_signed(sums.adjustment);
         let behind = owed.saturating_sub(now.accepted.saturating_sub(sums.totals.accepted));
-        // The cursor is past these, and they are held in the ledger: dead letters to be delivered after all.
+        // The cursor is past these deliveries, which the ledger holds: parked, or dead letters to be tried again.
         let held = now.accepted.saturating_sub(now.delivered + now.dead + now.filtered + now.dropped);
         Figures { counters: Counters { accepted: now.accepted + behind, ..now }, pending: behind + held }
     }
 
-    /// Its cursor as last seen.
+    /// The sink's cursor as last seen.
     pub fn cursor(&self) -> Option<Position> {
         self.sums().last.map(|state| state.cursor)
     }
@@ -266,15 +242,15 @@ mod tests {
             (c.accepted, figures.pending)
         };
         assert_eq!(seen(state(10, 9)), (15, 5));
-        book.feeding(3);
+        book.step_begins(3);
         assert_eq!(seen(state(10, 9)), (18, 8));
         assert_eq!(seen(state(14, 12)), (18, 4));
         assert_eq!(seen(None), (18, 4), "the ledger does not answer");
-        book.extra(2);
+        book.adjust(2);
         assert_eq!(seen(state(14, 12)), (20, 6), "a transform made more of an event");
         assert_eq!(seen(state(20, 12)), (20, 0));
         assert_eq!(seen(state(21, 12)), (21, 0), "settled before it was counted");
-        book.unfed(1, 3);
+        book.steps_end(1, 3);
         assert_eq!(seen(state(14, 12)), (17, 3), "the step did not come to be");
     }
 
@@ -288,19 +264,19 @@ mod tests {
     }
 
     #[test]
-    fn books_are_levelled_by_what_was_looked_at_and_not_while_they_change() {
+    fn books_are_reconciled_with_what_was_seen_and_not_while_they_change() {
         let book = Book::default();
         book.begin(state(10, 10), 5);
         let now = state(13, 13).unwrap();
-        let looks = [book.look(), book.look()];
-        book.extra(1);
-        book.level(looks, now);
+        let snapshots = [book.snapshot(), book.snapshot()];
+        book.adjust(1);
+        book.reconcile(snapshots, now);
         assert_eq!(book.figures(Some(now)).pending, 3, "it was booked on meanwhile");
-        book.feeding(1);
-        book.level([book.look(), book.look()], now);
+        book.step_begins(1);
+        book.reconcile([book.snapshot(), book.snapshot()], now);
         assert_eq!(book.figures(Some(now)).pending, 4, "a step is under way");
-        book.fed(1);
-        book.level([book.look(), book.look()], now);
+        book.steps_end(1, 0);
+        book.reconcile([book.snapshot(), book.snapshot()], now);
         assert_eq!(book.figures(Some(now)).pending, 0);
     }
 }

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use sink_api::{Outcome, Reason, Uuid, code};
 
 use super::backoff::MAX_AFTER;
-use super::book::Breaking;
 use super::config::BreakerKeys;
 
 /// Different events that must fail, with no success between.
@@ -19,6 +18,29 @@ const FAILURES: usize = 3;
 const REJECTS: usize = 50;
 /// The reason code of a breaker that opened on rejects.
 pub const REJECT_STORM: &str = "reject_storm";
+
+/// A breaker's state, for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BreakerState {
+    /// Deliveries flow.
+    #[default]
+    Closed,
+    /// Nothing is tried but a probe now and then.
+    Open,
+    /// The probe is under way.
+    HalfOpen,
+}
+
+impl BreakerState {
+    /// The name that `status` shows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -68,11 +90,11 @@ impl Breaker {
     }
 
     /// Its state, for people.
-    pub fn state(&self) -> Breaking {
+    pub fn state(&self) -> BreakerState {
         match self.state {
-            State::Closed => Breaking::Closed,
-            State::Open { .. } => Breaking::Open,
-            State::HalfOpen { .. } => Breaking::HalfOpen,
+            State::Closed => BreakerState::Closed,
+            State::Open { .. } => BreakerState::Open,
+            State::HalfOpen { .. } => BreakerState::HalfOpen,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use super::*;
-use crate::deliver::Breaking;
+use crate::deliver::BreakerState;
 
 #[tokio::test]
 async fn a_poison_event_among_good_ones_never_opens_the_breaker_and_ends_as_a_dead_letter() {
@@ -17,7 +17,7 @@ async fn a_poison_event_among_good_ones_never_opens_the_breaker_and_ends_as_a_de
     let spec = spec(&sink, keys, 5, 2);
     let (book, seen) = (Arc::clone(&spec.book), Arc::clone(&opened));
     sink.judge(move |d| {
-        if book.breaking() != Breaking::Closed {
+        if book.breaker() != BreakerState::Closed {
             seen.store(true, SeqCst);
         }
         if d.id == bad { Outcome::retry("http_5xx", "500") } else { Outcome::Delivered }
@@ -60,7 +60,7 @@ async fn a_slip_that_rejects_everything_makes_few_dead_letters_and_the_rest_arri
     let book = Arc::clone(&spec.book);
     let running = launch(spec, &journal);
     journal.until("rejects go on as probes", |j| j.totals().dead >= 75).await;
-    assert_ne!(book.breaking(), Breaking::Closed);
+    assert_ne!(book.breaker(), BreakerState::Closed);
     let probes = sink.batches().iter().filter(|batch| batch.len() == 1).count();
     assert!(probes >= 5, "{probes}");
     mended.store(true, SeqCst);
@@ -70,5 +70,5 @@ async fn a_slip_that_rejects_everything_makes_few_dead_letters_and_the_rest_arri
     assert_eq!((totals.accepted, totals.delivered + totals.dead), (1000, 1000));
     // Fifty in a row, what was under way with them, and one a probe.
     assert!(totals.dead <= 50 + 20 + sink.batches().iter().filter(|batch| batch.len() == 1).count() as u64);
-    assert_eq!(book.breaking(), Breaking::Closed);
+    assert_eq!(book.breaker(), BreakerState::Closed);
 }

@@ -29,7 +29,8 @@ mod window;
 mod worker;
 
 pub use appended::Counting;
-pub use book::{Book, Breaking, Figures, Look};
+pub use book::{Book, Figures, OwedSnapshot};
+pub use breaker::BreakerState;
 pub use config::DeliveryKeys;
 pub use counted::owed;
 pub use first::first_cursors;

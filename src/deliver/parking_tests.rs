@@ -180,7 +180,7 @@ async fn a_dead_letter_that_is_retried_is_delivered_at_once_or_after_a_restart()
             let change = Change::Retry { due: 0, as_was };
             let changed = journal.ledger.change_dead("crm", vec![sent[1].clone()], change).await.unwrap();
             assert_eq!(changed.letters, 1);
-            book.nudge();
+            book.notify();
             let running = running.unwrap_or_else(|| start(&sink, &journal, keys(), 3, 1));
             let delivered = |j: &Memory| j.totals().delivered == 6;
             journal.until("delivered after all", delivered).await;

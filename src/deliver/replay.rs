@@ -68,26 +68,26 @@ pub async fn feed(
 ) {
     let holder = holder(feed.id, &feed.to.name);
     while at < feed.until {
-        // What was not settled is fed again.
+        // What was not settled is routed again.
         let (next, step) = tokio::select! {
             made = feed.make(at, &rules, &*journal) => made,
             () = stopped(&mut stop) => return,
         };
-        let fed = step.delta.accepted;
-        feed.book.feeding(fed);
+        let accepted = step.delta.accepted;
+        feed.book.step_begins(accepted);
         let settled = feed.settle(&*journal, step, &mut stop).await;
-        feed.book.unfed(1, if settled { 0 } else { fed });
+        feed.book.steps_end(1, if settled { 0 } else { accepted });
         if !settled {
             return;
         }
         at = next;
         journal.hold(&holder, at);
-        if fed > 0 {
-            feed.book.nudge();
+        if accepted > 0 {
+            feed.book.notify();
         }
         if let Some(rate) = feed.rate {
             tokio::select! {
-                () = tokio::time::sleep(rate.time_for(fed)) => {}
+                () = tokio::time::sleep(rate.time_for(accepted)) => {}
                 () = stopped(&mut stop) => return,
             }
         }

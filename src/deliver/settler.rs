@@ -31,7 +31,7 @@ type Written = (Settlement, Result<(), JournalError>);
 #[derive(Clone, Copy, Debug, Default)]
 struct Booked {
     /// Beyond what was counted at append.
-    extra: i64,
+    adjustment: i64,
     /// Steps that bring more than was counted, and how much.
     steps: u32,
     more: u64,
@@ -39,7 +39,7 @@ struct Booked {
 
 impl Booked {
     fn add(&mut self, other: Self) {
-        self.extra += other.extra;
+        self.adjustment += other.adjustment;
         self.steps += other.steps;
         self.more += other.more;
     }
@@ -89,8 +89,8 @@ impl Settler {
     pub fn turned(&mut self, turn: Turn, delta: &Counters) {
         self.next.delta.add(delta);
         if delta.accepted > 0 {
-            self.book.feeding(delta.accepted);
-            self.booked[0].add(Booked { extra: 0, steps: 1, more: delta.accepted });
+            self.book.step_begins(delta.accepted);
+            self.booked[0].add(Booked { adjustment: 0, steps: 1, more: delta.accepted });
         }
         if let Fate::Replaced(by) = &turn.fate {
             self.bytes += by.iter().map(size_of).sum::<u64>();
@@ -107,7 +107,7 @@ impl Settler {
     /// Tells when dead letters find no room, and when they do again.
     pub fn tell_room(&self) {
         let (sink, stuck) = (&self.sink, self.is_stuck());
-        match (self.book.stuck(stuck), stuck) {
+        match (self.book.set_stuck(stuck), stuck) {
             (false, true) => error!(%sink, max_size = self.room.max(),
                 "[dead_letters] has no room for what this sink gives up: it waits; see `hookrelay dead list`"),
             (true, false) => info!(%sink, "there is room for dead letters again"),
@@ -123,7 +123,7 @@ impl Settler {
     fn gather(&mut self, window: &mut Window) -> bool {
         let passed = window.take_passed();
         self.next.delta.add(&passed.tally);
-        self.booked[0].extra += passed.extra;
+        self.booked[0].adjustment += passed.adjustment;
         self.bytes += passed.held.iter().map(size_of).sum::<u64>();
         self.next.held.extend(passed.held);
         let cursor = window.cursor();
@@ -167,7 +167,7 @@ impl Settler {
         let booked = std::mem::take(&mut self.booked[1]);
         match outcome {
             Ok((step, Ok(()))) => {
-                self.book.fed(booked.steps);
+                self.book.steps_end(booked.steps, 0);
                 self.durable = step.cursor.unwrap_or(self.durable);
                 if std::mem::take(&mut self.failing) {
                     warn!(sink = %self.sink, "the ledger can be written again");
@@ -204,8 +204,8 @@ impl Settler {
             self.written().await;
         }
         // What did not come to be is done again.
-        let Booked { extra, steps, more } = std::mem::take(&mut self.booked[0]);
-        self.book.extra(-extra - window.open_extra());
-        self.book.unfed(steps, more);
+        let Booked { adjustment, steps, more } = std::mem::take(&mut self.booked[0]);
+        self.book.adjust(-adjustment - window.open_adjustment());
+        self.book.steps_end(steps, more);
     }
 }

@@ -31,7 +31,7 @@ pub struct Passed {
     /// What was given up, which is counted in `tally`, or parked.
     pub held: Vec<Held>,
     /// What the book was told beyond what was counted at append: to be taken back where the event is not passed.
-    pub extra: i64,
+    pub adjustment: i64,
 }
 
 impl Passed {
@@ -103,7 +103,7 @@ impl Window {
             self.bytes = self.bytes.saturating_sub(event.bytes);
             self.passed.tally.add(&event.passed.tally);
             self.passed.held.extend(event.passed.held);
-            self.passed.extra += event.passed.extra;
+            self.passed.adjustment += event.passed.adjustment;
         }
     }
 
@@ -113,8 +113,8 @@ impl Window {
     }
 
     /// What the book was told of events the cursor has not passed.
-    pub fn open_extra(&self) -> i64 {
-        self.open.values().map(|event| event.passed.extra).sum()
+    pub fn open_adjustment(&self) -> i64 {
+        self.open.values().map(|event| event.passed.adjustment).sum()
     }
 
     /// Takes what the cursor has passed since the last call.
@@ -194,7 +194,7 @@ mod tests {
     fn an_event_that_owes_nothing_is_passed_at_once() {
         let mut w = Window::new(at(0));
         let tally = Counters { accepted: 2, filtered: 1, dead: 1, ..Counters::default() };
-        w.opened(at(3), 0, 10, Passed { tally, held: vec![letter("by rule")], extra: 0 });
+        w.opened(at(3), 0, 10, Passed { tally, held: vec![letter("by rule")], adjustment: 0 });
         w.read_to(at(4));
         assert_eq!(w.cursor(), at(4));
         let passed = w.take_passed();

@@ -141,7 +141,7 @@ pub async fn run(
             written = worker.settler.written() => worker.written(written),
             chunk = next(&mut worker.reading) => worker.fed(chunk),
             fetched = next(&mut worker.fetching) => worker.take_in(fetched),
-            () = book.nudged() => tokio::select! {
+            () = book.notified() => tokio::select! {
                 () = worker.load_parked() => {}
                 _ = stop.wait_for(|stop| *stop) => {}
             },
@@ -217,7 +217,7 @@ impl Worker {
         {
             self.probe(now);
         }
-        self.spec.book.breaker(self.breaker.state());
+        self.spec.book.set_breaker(self.breaker.state());
         if due.is_some_and(|at| at <= now) {
             self.settler.start(now);
         }

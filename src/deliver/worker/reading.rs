@@ -78,9 +78,9 @@ impl Worker {
                 self.route(&rules, entry, (owed, i64::from(counted)), said.get(index).and_then(Option::as_ref));
             } else if counted > 0 {
                 // The rules in force do not want it: it is off the books when the cursor passes it.
-                let extra = -i64::from(counted);
-                self.spec.book.extra(extra);
-                self.window.opened(entry.position, 0, 0, Passed { extra, ..Passed::default() });
+                let adjustment = -i64::from(counted);
+                self.spec.book.adjust(adjustment);
+                self.window.opened(entry.position, 0, 0, Passed { adjustment, ..Passed::default() });
             }
         }
         self.window.read_to(chunk.next);
@@ -122,8 +122,8 @@ impl Worker {
             filtered: u64::from(routed.filtered),
             ..Counters::default()
         };
-        let extra = i64::try_from(tally.accepted).unwrap_or(i64::MAX).saturating_sub(counted);
-        self.spec.book.extra(extra);
+        let adjustment = i64::try_from(tally.accepted).unwrap_or(i64::MAX).saturating_sub(counted);
+        self.spec.book.adjust(adjustment);
         let count = u32::try_from(routed.deliveries.len()).unwrap_or(u32::MAX);
         let bytes: u64 = routed.deliveries.iter().map(|d| d.bytes().len() as u64).sum();
         let letter = |failed: Failed| {
@@ -131,7 +131,7 @@ impl Worker {
             self.unrouted(entry.position, &entry.record, texts, failed)
         };
         let held = routed.failed.into_iter().map(letter).collect();
-        self.window.opened(entry.position, count, bytes, Passed { tally, held, extra });
+        self.window.opened(entry.position, count, bytes, Passed { tally, held, adjustment });
         for (number, delivery) in (0_u32..).zip(routed.deliveries) {
             let is_behind = self.ordered && self.parked.holds(&delivery.key);
             let key = Arc::clone(&delivery.key);
@@ -146,13 +146,13 @@ impl Worker {
     fn undecodable(&mut self, entry: &Entry, (owed, counted): (u32, i64), error: &event::CodecError) {
         // One letter stands for all its deliveries: which ones they would have been is not known.
         let owed = u64::from(owed);
-        let extra = i64::try_from(owed).unwrap_or(i64::MAX).saturating_sub(counted);
-        self.spec.book.extra(extra);
+        let adjustment = i64::try_from(owed).unwrap_or(i64::MAX).saturating_sub(counted);
+        self.spec.book.adjust(adjustment);
         let tally = Counters { accepted: owed, dead: 1, filtered: owed.saturating_sub(1), ..Counters::default() };
         let id = Uuid::from_bytes(entry.record.id).to_string();
         let texts = (String::new(), entry.record.key.to_string());
         let reason = Reason::new("undecodable", error.to_string());
         let letter = self.unrouted(entry.position, &entry.record, texts, Failed { id, payload: None, reason });
-        self.window.opened(entry.position, 0, 0, Passed { tally, held: vec![letter], extra });
+        self.window.opened(entry.position, 0, 0, Passed { tally, held: vec![letter], adjustment });
     }
 }
