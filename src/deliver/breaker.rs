@@ -67,6 +67,17 @@ pub enum Change {
     Closed,
 }
 
+/// What the breaker says at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// That moment.
+    pub now: Instant,
+    /// Whether deliveries flow freely.
+    pub is_closed: bool,
+    /// How long the breaker has been open by then, all times together.
+    pub time_open: Duration,
+}
+
 /// One sink's breaker.
 #[derive(Debug)]
 pub struct Breaker {
@@ -82,6 +93,11 @@ impl Breaker {
     /// A closed one.
     pub fn new(keys: BreakerKeys) -> Self {
         Self { keys, state: State::Closed, failing: HashSet::new(), rejected: HashSet::new(), spent: Duration::ZERO }
+    }
+
+    /// What it says now.
+    pub fn at(&self, now: Instant) -> Moment {
+        Moment { now, is_closed: self.is_closed(), time_open: self.time_open(now) }
     }
 
     /// Whether deliveries flow freely.

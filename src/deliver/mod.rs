@@ -6,8 +6,9 @@
 //! Rooms, in the order of an event's way: `first` where a sink begins, `asking` what jq is asked about events
 //! that were read, `worker` the loop (reading, delivering, retrying), `lanes` what waits
 //! per key, `flight` batches under way, `verdict` what an outcome leads to, `window` how far the cursor may move, `parked` when what the ledger keeps is due,
-//! `settler` its way into the ledger. `appended` and `book` are what `status` reads, `counted` by which rules that was counted. `replay` feeds a span of the journal once more, `keeping` is how the ledger keeps deliveries. Pure helpers: `backoff`, `breaker`, `rate_limit`.
+//! `settler` its way into the ledger. `appended` and `book` are what `status` reads, `counted` by which rules that was counted. `replay` feeds a span of the journal once more, `rows` is how the ledger keeps deliveries. Pure helpers: `backoff`, `breaker`, `rate_limit`.
 
+mod accounting;
 mod appended;
 mod asking;
 mod backoff;
@@ -18,11 +19,11 @@ mod counted;
 mod first;
 mod flight;
 mod item;
-mod keeping;
 mod lanes;
 mod parked;
 mod rate_limit;
 mod replay;
+mod rows;
 mod settler;
 mod verdict;
 mod window;

@@ -1,50 +1,50 @@
-//! Replay: a span of the journal is routed once more, by the rules in force, for one sink. What it comes to is parked as
-//! due at once, so that the sink's worker delivers it in its own time and within the share of slots that retries have; a
-//! sick sink or a restart is nothing special to it. Its place in the journal moves with what it parks, in one transaction.
+//! Replay: a span of the journal is routed once more, by the rules in force, for one sink. What its events come to is
+//! parked as due at once. So the sink's worker delivers it in its own time and within the share of slots that parked
+//! deliveries have, and a sick sink or a restart needs no care of its own. The replay's cursor moves with the rows that
+//! the replay parks, in one transaction.
 //!
-//! Towards live events of the same key no order is promised.
+//! Between replayed events and live ones of the same key no order is promised.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use globset::GlobMatcher;
-use sink_api::{Reason, Timestamp};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use super::accounting::{self, Accounted, Origin};
 use super::asking::Questions;
 use super::book::Book;
-use super::keeping::{self, Kept};
 use super::rate_limit::Rate;
 use crate::event;
-use crate::journal::{Chunk, Counters, Entry, Journal, Position, Settlement};
+use crate::journal::{Chunk, Entry, Journal, Position, Settlement};
 use crate::ledger::Ledger;
 use crate::route::jq::Said;
 use crate::route::{Destination, RuleSet};
 
-/// Most parked deliveries of the sink beyond which it waits.
+/// Where the sink has so many parked deliveries, the replay waits.
 const MAX_WAITING: u64 = 1000;
-/// Most bytes read at once; under a rate less, so that it is even.
+/// Most bytes read at once; less under a rate, so that deliveries are spread evenly.
 const READ_BYTES: u64 = 256 << 10;
 const READ_BYTES_SLOWLY: u64 = 16 << 10;
-/// How soon it looks again where it had to wait, or could not read or write.
+/// How soon the replay looks again where it had to wait; ten times as long where it could not read or write.
 const PAUSE: Duration = Duration::from_millis(100);
-/// A replay that is stopped waits no longer for what it writes.
+/// A replay that is stopped waits no longer than this for a write under way.
 const LAST_WRITE: Duration = Duration::from_secs(5);
 
 /// What is replayed, and for whom.
 pub struct Feed {
-    /// Number of the replay.
+    /// The replay's number.
     pub id: i64,
     /// The sink.
     pub to: Destination,
-    /// Over the type; all where unset.
+    /// Which event types; all where unset.
     pub kind: Option<GlobMatcher>,
-    /// The subject; all where unset.
+    /// Which subject; all where unset.
     pub subject: Option<String>,
-    /// Deliveries in a span of time.
+    /// Most deliveries in a span of time.
     pub rate: Option<Rate>,
-    /// Where it ends.
+    /// The position where the replay ends.
     pub until: Position,
     /// The sink's book.
     pub book: Arc<Book>,
@@ -52,13 +52,13 @@ pub struct Feed {
     pub ledger: Arc<Ledger>,
 }
 
-/// By which name it holds the journal.
+/// The name by which a replay holds the journal.
 pub fn holder(id: i64, sink: &str) -> String {
     // No sink has such a name.
     format!("{sink}@replay-{id}")
 }
 
-/// Feeds from `at` on, until the end or `stop`.
+/// Parks what the journal holds from `at` on, until the end of the span or `stop`.
 pub async fn feed(
     feed: Feed,
     mut at: Position,
@@ -97,12 +97,12 @@ pub async fn feed(
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // Where nobody can say so any more, it is stopped, too.
+    // Where the sender is gone the replay is stopped, too.
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
 impl Feed {
-    /// The next stretch, and what it comes to.
+    /// Reads the next stretch: where it ends, and the step that parks what it comes to.
     async fn make(
         &self,
         at: Position,
@@ -138,8 +138,8 @@ impl Feed {
         }
     }
 
-    /// Until it is durable, and says so; not, where it is stopped and cannot be. A write under way is waited for a while:
-    /// nobody would know else whether it came to be.
+    /// Writes a step until it is durable, and says whether it is: a replay that is stopped gives up. A write under way is
+    /// waited for a while even then, or nobody would know whether it was done.
     async fn settle(&self, journal: &dyn Journal, step: Settlement, stop: &mut watch::Receiver<bool>) -> bool {
         loop {
             let mut settling = std::pin::pin!(journal.settle(vec![step.clone()]));
@@ -162,7 +162,7 @@ impl Feed {
         }
     }
 
-    /// What a stretch comes to, and where it ends.
+    /// Where a stretch ends, and the step that parks what it comes to.
     async fn step(&self, chunk: Chunk, rules: &Arc<RuleSet>) -> (Position, Settlement) {
         let next = chunk.next;
         let wanted = |entry: &Entry| {
@@ -178,37 +178,25 @@ impl Feed {
         let id = self.to.name.clone();
         let mut step = Settlement { sink: id, reader: Some(self.id), cursor: Some(cursor), ..Settlement::default() };
         for (index, entry) in chunk.entries.iter().enumerate() {
-            self.route(entry, rules, said.get(index).and_then(Option::as_ref), &mut step);
+            self.account(entry, rules, said.get(index).and_then(Option::as_ref), &mut step);
         }
         (cursor, step)
     }
 
-    fn route(&self, entry: &Entry, rules: &Arc<RuleSet>, said: Option<&Said>, step: &mut Settlement) {
-        let Ok(event) = event::decode_shared(&entry.record, &mut event::Texts::default()) else {
+    /// Adds to the step what one event comes to.
+    fn account(&self, entry: &Entry, rules: &RuleSet, said: Option<&Said>, step: &mut Settlement) {
+        let Entry { position, record } = entry;
+        let Ok(event) = event::decode_shared(record, &mut event::Texts::default()) else {
             warn!(sink = %self.to.name, "an event of a later version is left out of the replay");
             return;
         };
         if self.subject.as_ref().is_some_and(|subject| **subject != *event.subject) {
             return;
         }
-        let routed = match said {
-            None => rules.route(&self.to, &event, &mut ()),
-            Some(said) => rules.route_by(said, &self.to, &event, &mut ()),
-        };
-        step.delta.add(&Counters {
-            accepted: (routed.deliveries.len() + routed.failed.len()) as u64 + u64::from(routed.filtered),
-            dead: routed.failed.len() as u64,
-            filtered: u64::from(routed.filtered),
-            ..Counters::default()
-        });
-        let now = Timestamp::now().as_microsecond();
-        for delivery in &routed.deliveries {
-            let kept = Kept { due: Some(now), ..Kept::new(entry.position, Reason::new("", "")) };
-            step.held.push(keeping::delivery(delivery, kept));
-        }
-        for failed in routed.failed {
-            let texts = (event.subject.to_string(), event.key.to_string());
-            step.held.push(keeping::unrouted(entry.position, &entry.record, texts, failed));
-        }
+        let origin = Origin { position: *position, record, subject: &event.subject, key: &event.key };
+        let accounted = Accounted::of(accounting::route(rules, said, &self.to, &event), origin);
+        let (counts, rows) = accounted.into_rows(*position);
+        step.delta.add(&counts);
+        step.held.extend(rows);
     }
 }

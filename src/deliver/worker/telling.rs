@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::Worker;
 use crate::deliver::breaker::Change;
-use crate::deliver::keeping::{self, Kept};
+use crate::deliver::rows::{self, Kept};
 use crate::deliver::item::Item;
 use crate::journal::{Held, Position, Record, Spent};
 use crate::route::Failed;
@@ -22,7 +22,7 @@ impl Worker {
     /// What the ledger is to keep of a delivery; of a dead letter where `due` is `None`.
     pub(super) fn keep(&self, item: &Item, why: Reason, due: Option<i64>, spent: Spent) -> Held {
         let kept = Kept { position: item.ordinal.position, why, attempts: item.attempts, first: item.first_wall(), due, spent };
-        keeping::delivery(&item.delivery, kept)
+        rows::delivery(&item.delivery, kept)
     }
 
     /// The dead letter of what never became a delivery.
@@ -34,7 +34,7 @@ impl Worker {
         failed: Failed,
     ) -> Held {
         self.log_dead(&failed.id, &failed.reason);
-        keeping::unrouted(position, record, texts, failed)
+        rows::unrouted(position, record, texts, failed)
     }
 
     /// Tells when there is no room to park in, and when there is again.
