@@ -1,12 +1,18 @@
 //! The delivery core: one worker per sink reads the journal from the sink's cursor, routes, batches, delivers, retries,
 //! gives up, and moves the cursor. It owns time; sinks do not.
 //!
-//! Knows the journal's trait, the rules and the sinks' contract; knows neither HTTP nor which kinds of sink there are.
+//! It knows the journal's trait, the rules and the sinks' contract; it knows neither HTTP nor which kinds of sink there
+//! are.
 //!
-//! Rooms, in the order of an event's way: `first` where a sink begins, `asking` what jq is asked about events
-//! that were read, `worker` the loop (reading, delivering, retrying), `lanes` what waits
-//! per key, `flight` batches under way, `verdict` what an outcome leads to, `window` how far the cursor may move, `parked` when what the ledger keeps is due,
-//! `settler` its way into the ledger. `appended` and `book` are what `status` reads, `counted` by which rules that was counted. `replay` feeds a span of the journal once more, `rows` is how the ledger keeps deliveries. Pure helpers: `backoff`, `breaker`, `rate_limit`.
+//! Files, in the order of an event's way: `first` says where a sink begins, `asking` what jq is asked about events that
+//! were read, `accounting` what an event comes to at the sink. `worker` is the loop and its parts. `item` is a delivery
+//! in memory, `lanes` what waits per key, `parked` when the deliveries that the ledger keeps are due, `flight` the
+//! batches under way, `verdict` what an outcome leads to. `window` says how far the cursor may move, `rows` how
+//! deliveries look in the ledger, and `settler` takes all of it there. `replay` routes a span of the journal once more.
+//! `appended` counts what sinks are owed, `counted` knows by which rules that was counted, and `book` is what `status`
+//! reads. Pure helpers: `backoff`, `breaker`, `rate_limit`.
+//!
+//! Imports go one way: `worker` and `replay` know the others, and none of those knows them.
 
 mod accounting;
 mod appended;
@@ -25,6 +31,7 @@ mod rate_limit;
 mod replay;
 mod rows;
 mod settler;
+mod spec;
 mod verdict;
 mod window;
 mod worker;
@@ -37,7 +44,8 @@ pub use counted::owed;
 pub use first::first_cursors;
 pub use rate_limit::Rate;
 pub use replay::{Feed, feed, holder};
-pub use worker::{Spec, run};
+pub use spec::Spec;
+pub use worker::run;
 
 #[cfg(test)]
 mod tests;

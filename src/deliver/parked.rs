@@ -152,7 +152,7 @@ impl Parked {
     }
 
     /// One in memory has met its fate, which goes into the ledger: it is over (and gives up its room), or due again then.
-    pub fn turned(&mut self, lane: &str, over: Option<u64>, due: Option<Instant>) {
+    pub fn decided(&mut self, lane: &str, over: Option<u64>, due: Option<Instant>) {
         if let Some(size) = over {
             self.rows = self.rows.saturating_sub(1);
             self.bytes = self.bytes.saturating_sub(size);
@@ -213,15 +213,15 @@ mod tests {
         p.written("a", 100);
         assert_eq!(lanes(&p.take_due(later, 9)), ["a"]);
         p.fetched("a", 2);
-        p.turned("a", Some(100), None);
+        p.decided("a", Some(100), None);
         let again = later + Duration::from_secs(2);
-        p.turned("a", None, Some(again));
+        p.decided("a", None, Some(again));
         assert_eq!(p.next_due(), None, "the ledger does not know yet");
         p.settled("a");
         p.settled("a");
         assert_eq!(lanes(&p.take_due(again, 9)), ["a"]);
         p.fetched("a", 1);
-        p.turned("a", Some(100), None);
+        p.decided("a", Some(100), None);
         p.settled("a");
         assert!(p.holds("a"), "there may be more");
         assert_eq!(lanes(&p.take_due(again, 9)), ["a"]);

@@ -1,63 +1,73 @@
-//! Carries a sink's settled steps into the journal's ledger: gathered, written at intervals, kept until they are durable.
+//! Carries what a sink has settled into the ledger: gathered into a step, written at intervals, kept until the step is
+//! durable. The settler owns the sink's window, from which its steps get cursor, counts and rows.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sink_api::Delivery;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
+use super::accounting::Accounted;
 use super::book::Book;
-use super::window::Window;
+use super::window::{End, Passed, Window};
 use crate::journal::{Counters, Fate, Journal, JournalError, Position, Settlement, Turn};
 use crate::ledger::Room;
 use crate::ledger::held::size_of;
 
-/// How often a sink's steps are made durable while it is busy. What was delivered since is delivered again after a kill.
+/// How often a sink's steps are made durable while the sink is busy. What was delivered since the last one is delivered
+/// again after a kill.
 pub const INTERVAL: Duration = Duration::from_millis(200);
-/// So many settled events are made durable at once, however soon: what a kill makes us deliver again stays small.
+/// So many settled events are made durable at once, however soon, so that little is delivered again after a kill.
 pub const EVENTS: u64 = 1000;
-/// Rows for the ledger that may wait; beyond, the sink pauses.
+/// Rows for the ledger that may wait; beyond that the sink pauses.
 const MAX_ROWS: usize = 1000;
-/// Bytes of them; beyond, the sink pauses.
+/// Bytes of rows that may wait; beyond that the sink pauses.
 const MAX_BYTES: u64 = 16 << 20;
-/// So many steps of what the ledger keeps are made durable at once: until then no more of the same lanes is tried.
-const TURNS: usize = 64;
-/// How often room for dead letters is looked for where there was none.
+/// So many fates of parked deliveries are made durable at once, however soon: until then no more of the same lanes is
+/// tried.
+const FATES: usize = 64;
+/// How often the settler looks for room for dead letters where there was none.
 const ROOM_PAUSE: Duration = Duration::from_millis(250);
 
 type Written = (Settlement, Result<(), JournalError>);
 
-/// What the book was told already of what is not durable yet: taken back where it does not come to be.
+/// What the book was told already of a step that is not durable yet: to be taken back where the step is not written.
 #[derive(Clone, Copy, Debug, Default)]
 struct Booked {
-    /// Beyond what was counted at append.
+    /// By how much the book was adjusted.
     adjustment: i64,
-    /// Steps that bring more than was counted, and how much.
+    /// Steps that were begun in the book.
     steps: u32,
-    more: u64,
+    /// Deliveries that these steps bring.
+    deliveries: u64,
 }
 
 impl Booked {
     fn add(&mut self, other: Self) {
         self.adjustment += other.adjustment;
         self.steps += other.steps;
-        self.more += other.more;
+        self.deliveries += other.deliveries;
     }
 }
 
-/// One sink's steps on their way.
+/// One sink's steps on their way into the ledger.
 pub struct Settler {
     journal: Arc<dyn Journal>,
     sink: String,
     room: Arc<Room>,
     book: Arc<Book>,
+    window: Window,
+    /// The cursor that the ledger has.
     durable: Position,
+    /// The step that is gathered.
     next: Settlement,
-    /// Room that what is in `next` takes in memory.
+    /// Bytes that the rows in `next` take.
     bytes: u64,
     writing: Option<JoinHandle<Written>>,
-    /// Of what is in `next`, and of what is being written.
+    /// What the book was told of the step that is gathered, and of the one that is being written.
     booked: [Booked; 2],
+    /// When a step was written last.
     last: Option<Instant>,
     failing: bool,
 }
@@ -70,6 +80,7 @@ impl Settler {
             sink: sink.to_owned(),
             room: Arc::clone(room),
             book: Arc::clone(book),
+            window: Window::new(durable),
             durable,
             next: Settlement { sink: sink.to_owned(), ..Settlement::default() },
             bytes: 0,
@@ -80,17 +91,48 @@ impl Settler {
         }
     }
 
-    /// Whether so much waits for the ledger that no more may be made.
-    pub fn is_full(&self) -> bool {
-        self.next.held.len() + self.next.turns.len() >= MAX_ROWS || self.bytes >= MAX_BYTES || self.is_stuck()
+    // ── what is read and delivered ─────────────────────────────────────────────────────────────────────────────────
+
+    /// From where to read on, where more may be read.
+    pub fn read_position(&self) -> Option<Position> {
+        (!self.window.is_full() && !self.is_full()).then(|| self.window.read_position())
     }
 
-    /// What became of a delivery the ledger keeps, and what that adds to the counts.
-    pub fn turned(&mut self, turn: Turn, delta: &Counters) {
-        self.next.delta.add(delta);
-        if delta.accepted > 0 {
-            self.book.step_begins(delta.accepted);
-            self.booked[0].add(Booked { adjustment: 0, steps: 1, more: delta.accepted });
+    /// Opens an event that was counted as `counted` deliveries when it was appended, and gives the deliveries to be made.
+    pub fn open(&mut self, at: Position, counted: u64, event: Accounted) -> Vec<Delivery> {
+        let Accounted { counts, deliveries, letters } = event;
+        let signed = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        let adjustment = signed(counts.accepted).saturating_sub(signed(counted));
+        self.book.adjust(adjustment);
+        let count = u32::try_from(deliveries.len()).unwrap_or(u32::MAX);
+        let bytes = deliveries.iter().map(|delivery| delivery.bytes().len() as u64).sum();
+        self.window.opened(at, count, bytes, Passed { tally: counts, held: letters, adjustment });
+        deliveries
+    }
+
+    /// Books what the sink was owed of a gap in the journal and will never get. It travels with the cursor: the step that
+    /// moves the cursor over the gap counts it, once.
+    pub fn drop_owed(&mut self, dropped: u64) {
+        let tally = Counters { accepted: dropped, dropped, ..Counters::default() };
+        self.window.opened(self.window.read_position(), 0, 0, Passed { tally, ..Passed::default() });
+    }
+
+    /// Every event before `next` was read.
+    pub fn read_to(&mut self, next: Position) {
+        self.window.read_to(next);
+    }
+
+    /// Takes note that a delivery of the event at that position ended.
+    pub fn ended(&mut self, at: Position, end: End) {
+        self.window.ended(at, end);
+    }
+
+    /// Takes note of what became of a parked delivery, and of what that adds to the totals.
+    pub fn decided(&mut self, turn: Turn, counts: &Counters) {
+        self.next.delta.add(counts);
+        if counts.accepted > 0 {
+            self.book.step_begins(counts.accepted);
+            self.booked[0].add(Booked { adjustment: 0, steps: 1, deliveries: counts.accepted });
         }
         if let Fate::Replaced(by) = &turn.fate {
             self.bytes += by.iter().map(size_of).sum::<u64>();
@@ -98,13 +140,20 @@ impl Settler {
         self.next.turns.push(turn);
     }
 
-    /// Whether dead letters wait for room (`[dead_letters] max_size`). Until there is some nothing is settled: the cursor
-    /// must not pass them.
+    // ── room ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Whether so much waits for the ledger that nothing more may be tried.
+    pub fn is_full(&self) -> bool {
+        self.next.held.len() + self.next.turns.len() >= MAX_ROWS || self.bytes >= MAX_BYTES || self.is_stuck()
+    }
+
+    /// Whether dead letters wait for room (`[dead_letters] max_size`). Until there is some nothing is settled, as the
+    /// cursor must not pass them.
     pub fn is_stuck(&self) -> bool {
         self.next.buries() && !self.room.takes(&self.sink)
     }
 
-    /// Tells when dead letters find no room, and when they do again.
+    /// Says when dead letters find no room, and when they do again.
     pub fn tell_room(&self) {
         let (sink, stuck) = (&self.sink, self.is_stuck());
         match (self.book.set_stuck(stuck), stuck) {
@@ -115,28 +164,26 @@ impl Settler {
         }
     }
 
-    /// Whether a write is under way.
-    pub fn is_busy(&self) -> bool {
-        self.writing.is_some()
-    }
+    // ── into the ledger ────────────────────────────────────────────────────────────────────────────────────────────
 
-    fn gather(&mut self, window: &mut Window) -> bool {
-        let passed = window.take_passed();
+    /// Gathers what the cursor has passed; says whether there is anything to write.
+    fn gather(&mut self) -> bool {
+        let passed = self.window.take_passed();
         self.next.delta.add(&passed.tally);
         self.booked[0].adjustment += passed.adjustment;
         self.bytes += passed.held.iter().map(size_of).sum::<u64>();
         self.next.held.extend(passed.held);
-        let cursor = window.cursor();
+        let cursor = self.window.cursor();
         self.next.cursor = (cursor != self.durable).then_some(cursor);
         self.next.cursor.is_some() || !self.next.held.is_empty() || !self.next.turns.is_empty()
     }
 
-    /// When the next step is due, where there is one and none is under way.
-    pub fn due(&mut self, window: &mut Window, now: Instant) -> Option<Instant> {
-        let many = (self.next.delta.accepted >= EVENTS || self.next.turns.len() >= TURNS) && !self.failing;
+    /// When the next step is due, where there is one and none is being written.
+    pub fn due(&mut self, now: Instant) -> Option<Instant> {
+        let many = (self.next.delta.accepted >= EVENTS || self.next.turns.len() >= FATES) && !self.failing;
         let regular = self.last.map_or(now, |last| last + INTERVAL);
-        let is_something = self.gather(window);
-        if self.is_busy() || !is_something {
+        let is_something = self.gather();
+        if self.writing.is_some() || !is_something {
             return None;
         }
         Some(match self.is_stuck() {
@@ -159,7 +206,8 @@ impl Settler {
         }));
     }
 
-    /// Waits for the write under way, for ever where there is none, and gives what is durable now. Cancel-safe.
+    /// Waits for the step that is being written, for ever where there is none, and gives the step where it is durable
+    /// now. Cancel-safe.
     pub async fn written(&mut self) -> Option<Settlement> {
         let Some(writing) = &mut self.writing else { return std::future::pending().await };
         let outcome = writing.await;
@@ -184,7 +232,7 @@ impl Settler {
                 self.next.held.splice(0..0, step.held);
                 self.next.turns.splice(0..0, step.turns);
             }
-            // The task cannot panic by itself; where the runtime is going down, what it carried is delivered again.
+            // The task does not panic by itself. Where the runtime is going down, what it carried is delivered again.
             Err(error) => {
                 self.booked[0].add(booked);
                 warn!(sink = %self.sink, %error, "a step was not settled");
@@ -193,19 +241,19 @@ impl Settler {
         None
     }
 
-    /// Writes everything left, once.
-    pub async fn finish(&mut self, window: &mut Window) {
-        if self.is_busy() {
+    /// Writes everything that is left, once.
+    pub async fn finish(&mut self) {
+        if self.writing.is_some() {
             self.written().await;
         }
-        // What has no room is delivered again, and given up again, in the next life.
-        if self.gather(window) && !self.is_stuck() {
+        // Dead letters without room are delivered again, and given up again, in the next life.
+        if self.gather() && !self.is_stuck() {
             self.start(Instant::now());
             self.written().await;
         }
-        // What did not come to be is done again.
-        let Booked { adjustment, steps, more } = std::mem::take(&mut self.booked[0]);
-        self.book.adjust(-adjustment - window.open_adjustment());
-        self.book.steps_end(steps, more);
+        // What was not written is done again in the next life.
+        let Booked { adjustment, steps, deliveries } = std::mem::take(&mut self.booked[0]);
+        self.book.adjust(-adjustment - self.window.open_adjustment());
+        self.book.steps_end(steps, deliveries);
     }
 }

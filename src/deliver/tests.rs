@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::config::{DeliveryKeys, Ordering, RetryKeys, Start};
-use super::worker::WINDOW_EVENTS;
+use super::window::MAX_EVENTS;
 use super::{Spec, first_cursors, run};
 use crate::journal::{Counters, Cursors, Gap, Journal, TypeCount};
 use crate::route::{JqEval, RouteConfig, RuleSet};
@@ -320,14 +320,14 @@ async fn a_sink_that_cannot_be_opened_is_opened_later() {
 async fn what_waits_in_memory_is_bounded_by_the_window() {
     let (sink, journal) = (Scripted::new(), Memory::new());
     sink.shut_gate();
-    let total = WINDOW_EVENTS + 20_000;
+    let total = MAX_EVENTS + 20_000;
     fill(&journal, total, 1000);
     let running = start(&sink, &journal, keys(), 500, 2);
     let mut furthest = journal.furthest.subscribe();
-    tokio::time::timeout(PATIENCE, furthest.wait_for(|f| *f >= WINDOW_EVENTS as u64)).await.unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, furthest.wait_for(|f| *f >= MAX_EVENTS as u64)).await.unwrap().unwrap();
     let one_read = 10_000; // a chunk of 1 MiB of these small events
     tokio::task::yield_now().await;
-    assert!(*journal.furthest.borrow() <= (WINDOW_EVENTS + one_read) as u64);
+    assert!(*journal.furthest.borrow() <= (MAX_EVENTS + one_read) as u64);
     sink.open_gate();
     journal.until("all settled", |j| j.cursor() == total as u64).await;
     running.stop().await;

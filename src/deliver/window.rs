@@ -1,11 +1,19 @@
 //! Which events of a sink are read but not settled, and so how far its cursor may move. Pure.
 //!
-//! An event's counts travel with the cursor, and so do its dead letters and what is parked of it: they are added when the cursor passes it, so that
-//! an event delivered again after a crash is neither counted nor kept twice.
+//! The window holds at most [`MAX_EVENTS`] events and [`MAX_BYTES`] of payloads, and what one read brings beyond; after a
+//! kill at most these are delivered again.
+//!
+//! An event's counts travel with the cursor, and so do its dead letters and what is parked of it: they are added when
+//! the cursor passes the event, so that an event delivered again after a crash is neither counted nor kept twice.
 
 use std::collections::BTreeMap;
 
 use crate::journal::{Counters, Held, Position};
+
+/// Most events between a sink's cursor and the position from which the worker reads on.
+pub const MAX_EVENTS: usize = 20_000;
+/// Most payload bytes of these events.
+pub const MAX_BYTES: u64 = 64 << 20;
 
 #[derive(Debug)]
 struct Open {
@@ -23,36 +31,29 @@ pub enum End {
     Held(Box<Held>),
 }
 
-/// What goes into the ledger with the cursor that passes it.
+/// What goes into the ledger with the cursor when it passes an event.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Passed {
-    /// Counts.
+    /// What the event adds to the totals.
     pub tally: Counters,
-    /// What was given up, which is counted in `tally`, or parked.
+    /// Rows of what was parked or given up; `tally` counts the latter.
     pub held: Vec<Held>,
-    /// What the book was told beyond what was counted at append: to be taken back where the event is not passed.
+    /// By how much the book was adjusted for the event: to be taken back where the event is not passed.
     pub adjustment: i64,
 }
 
-impl Passed {
-    /// Counts alone.
-    pub fn counts(tally: Counters) -> Self {
-        Self { tally, ..Self::default() }
-    }
-}
-
-/// The events between a sink's cursor and its reading place.
+/// The events between a sink's cursor and the position from which the worker reads on.
 #[derive(Debug)]
 pub struct Window {
     open: BTreeMap<Position, Open>,
     bytes: u64,
-    /// Everything before it was read.
+    /// Every event before this position was read.
     read: Position,
     passed: Passed,
 }
 
 impl Window {
-    /// Nothing read past the cursor yet.
+    /// Nothing was read past the cursor yet.
     pub fn new(cursor: Position) -> Self {
         Self { open: BTreeMap::new(), bytes: 0, read: cursor, passed: Passed::default() }
     }
@@ -62,24 +63,25 @@ impl Window {
         self.read
     }
 
-    /// Events open, and their payload bytes.
-    pub fn size(&self) -> (usize, u64) {
-        (self.open.len(), self.bytes)
+    /// Whether no more may be read.
+    pub fn is_full(&self) -> bool {
+        self.open.len() >= MAX_EVENTS || self.bytes >= MAX_BYTES
     }
 
-    /// Everything before `next` was read.
+    /// Every event before `next` was read.
     pub fn read_to(&mut self, next: Position) {
         self.read = next;
     }
 
-    /// An event with `deliveries` to make; `passed` is what it comes to already (accepted, filtered, dead by rule).
+    /// Opens an event with so many deliveries to make, of `bytes` together; `passed` is what the event comes to already
+    /// (accepted, filtered, dead by rule).
     pub fn opened(&mut self, at: Position, deliveries: u32, bytes: u64, passed: Passed) {
         self.bytes += bytes;
         self.open.insert(at, Open { remaining: deliveries, bytes, passed });
         self.pass();
     }
 
-    /// One delivery of the event ended.
+    /// Takes note that a delivery of the event at that position ended.
     pub fn ended(&mut self, at: Position, end: End) {
         if let Some(event) = self.open.get_mut(&at) {
             event.remaining = event.remaining.saturating_sub(1);
@@ -107,12 +109,12 @@ impl Window {
         }
     }
 
-    /// The first position not settled.
+    /// The first position that is not settled.
     pub fn cursor(&self) -> Position {
         self.open.first_key_value().map_or(self.read, |(position, _)| *position)
     }
 
-    /// What the book was told of events the cursor has not passed.
+    /// By how much the book was adjusted for events that the cursor has not passed.
     pub fn open_adjustment(&self) -> i64 {
         self.open.values().map(|event| event.passed.adjustment).sum()
     }
@@ -148,7 +150,7 @@ mod tests {
     }
 
     fn owing(n: u64) -> Passed {
-        Passed::counts(Counters { accepted: n, ..Counters::default() })
+        Passed { tally: Counters { accepted: n, ..Counters::default() }, ..Passed::default() }
     }
 
     fn letter(id: &str) -> Held {
@@ -187,7 +189,7 @@ mod tests {
         let passed = w.take_passed();
         assert_eq!(passed.tally, Counters { accepted: 3, delivered: 2, dead: 1, ..Counters::default() });
         assert_eq!(passed.held, [letter("later")]);
-        assert_eq!((w.size(), w.take_passed()), ((0, 0), Passed::default()));
+        assert_eq!((w.open.len(), w.bytes, w.take_passed()), (0, 0, Passed::default()));
     }
 
     #[test]

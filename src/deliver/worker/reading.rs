@@ -1,30 +1,91 @@
-//! The worker reads the journal and routes what it read.
+//! Reads the journal and routes what was read.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use sink_api::{Reason, Turns, Uuid};
+use sink_api::Turns;
 use tracing::{error, warn};
 
-use super::{READ_BYTES, READ_PAUSE, READ_RETRY, Read, WINDOW_BYTES, WINDOW_EVENTS, Worker};
-use crate::deliver::item::{Item, Ordinal};
-use crate::deliver::window::Passed;
+use super::outcomes::Outcomes;
+use super::under_way::UnderWay;
+use crate::deliver::accounting::{self, Accounted, Origin};
+use crate::deliver::asking::Questions;
+use crate::deliver::book::Book;
+use crate::deliver::settler::Settler;
 use crate::event;
-use crate::journal::{Counters, Entry, Gap, JournalError};
+use crate::journal::{Chunk, Entry, Gap, Journal, JournalError, Position};
 use crate::route::jq::Said;
-use crate::route::{Failed, RuleSet};
+use crate::route::{Destination, RuleSet};
 
-impl Worker {
-    /// Starts a read where there is room for what it brings.
-    pub(super) fn prepare_read(&mut self) {
-        let (events, bytes) = self.window.size();
-        if self.reading.is_some() || events >= WINDOW_EVENTS || bytes >= WINDOW_BYTES || self.settler.is_full() {
-            return;
+/// Most bytes read from the journal at once.
+const READ_BYTES: u64 = 1 << 20;
+/// A sink that has caught up looks again no sooner: fewer wake-ups, larger batches.
+const READ_PAUSE: Duration = Duration::from_millis(4);
+/// The pause after a failed read.
+const READ_RETRY: Duration = Duration::from_secs(1);
+
+/// What was read.
+pub(super) struct Read {
+    chunk: Chunk,
+    /// What jq says about each event of the chunk; nothing where no rule asks.
+    said: Vec<Option<Said>>,
+    /// The rules that asked.
+    rules: Arc<RuleSet>,
+    /// What the sink was owed of events that are gone.
+    dropped: u64,
+}
+
+/// Reads for one sink.
+pub(super) struct Reader {
+    to: Destination,
+    journal: Arc<dyn Journal>,
+    book: Arc<Book>,
+    rules: Arc<RuleSet>,
+    questions: Questions,
+    under_way: UnderWay<Result<Read, JournalError>>,
+    caught_up: bool,
+    /// Texts that events share.
+    texts: event::Texts,
+}
+
+impl Reader {
+    pub fn new(to: Destination, journal: Arc<dyn Journal>, book: Arc<Book>, rules: Arc<RuleSet>) -> Self {
+        Self {
+            questions: Questions::new(&to.name, &rules),
+            to,
+            journal,
+            book,
+            rules,
+            under_way: UnderWay::default(),
+            caught_up: false,
+            texts: event::Texts::default(),
         }
-        let (journal, from) = (Arc::clone(&self.journal), self.window.read_position());
+    }
+
+    /// From here on these rules hold, for events that are not routed yet.
+    pub fn follow(&mut self, rules: Arc<RuleSet>) {
+        self.questions = Questions::new(&self.to.name, &rules);
+        self.rules = rules;
+        // What is being read would be routed by the old rules: it is read again.
+        self.under_way.cancel();
+    }
+
+    /// The rules in force, and the questions that they put to jq.
+    pub fn rules(&self) -> (Arc<RuleSet>, Questions) {
+        (Arc::clone(&self.rules), self.questions.clone())
+    }
+
+    /// Whether a read is under way.
+    pub fn is_reading(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// Starts a read from that position on.
+    pub fn start(&mut self, from: Position) {
         let pause = std::mem::take(&mut self.caught_up);
-        let (questions, rules) = (self.questions.clone(), Arc::clone(&self.rules));
-        let (sink, book) = (self.spec.name.clone(), Arc::clone(&self.spec.book));
-        self.reading = Some(Box::pin(async move {
+        let (rules, questions) = self.rules();
+        let (journal, book, sink) = (Arc::clone(&self.journal), Arc::clone(&self.book), self.to.name.clone());
+        self.under_way.start(async move {
             journal.wait(from).await;
             if pause {
                 tokio::time::sleep(READ_PAUSE).await;
@@ -46,56 +107,71 @@ impl Worker {
             let dropped = dropped?;
             let (chunk, said) = questions.ask(chunk).await;
             Ok(Read { chunk, said, rules, dropped })
-        }));
+        });
     }
 
-    pub(super) fn fed(&mut self, read: Result<Read, JournalError>) {
+    /// Waits for the read under way, for ever where there is none. Cancel-safe.
+    pub async fn read(&mut self) -> Result<Read, JournalError> {
+        self.under_way.done().await
+    }
+
+    /// Routes what was read.
+    pub fn take_in(&mut self, read: Result<Read, JournalError>, outcomes: &mut Outcomes<'_>) {
         let Read { chunk, said, rules, dropped } = match read {
             Ok(read) => read,
             Err(error) => {
-                error!(sink = %self.spec.name, %error, "the journal cannot be read; trying again");
+                error!(sink = %self.to.name, %error, "the journal cannot be read; trying again");
                 return;
             }
         };
         if let Some(gap) = &chunk.gap {
-            self.missed(gap, dropped);
+            self.pass_gap(gap, dropped, outcomes.settler);
         }
         let bytes: u64 = chunk.entries.iter().map(|e| e.record.payload.len() as u64).sum();
         self.caught_up = bytes < READ_BYTES / 2;
-        // Asked after the reading: whatever stands in the chunk was on disk by then.
-        let counted = self.spec.book.counted();
-        let all_by = counted.all_by(&rules);
+        // Asked after the read, so that it holds for all of the chunk: every event of it was on disk by then.
+        let counted_by = self.book.counted();
+        let all_by_these = counted_by.all_by(&rules);
         let mut turns = Turns::default();
         for (index, entry) in chunk.entries.iter().enumerate() {
             turns.step();
             let record = &entry.record;
-            let owed = rules.owed(&self.spec.name, &record.source, &record.kind);
-            let counted = match all_by {
+            let owed = rules.owed(&self.to.name, &record.source, &record.kind);
+            let counted = match all_by_these {
                 true => owed,
-                false => counted.at(entry.position, &rules).owed(&self.spec.name, &record.source, &record.kind),
+                false => counted_by.at(entry.position, &rules).owed(&self.to.name, &record.source, &record.kind),
             };
             if owed > 0 {
-                self.route(&rules, entry, (owed, i64::from(counted)), said.get(index).and_then(Option::as_ref));
+                let said = said.get(index).and_then(Option::as_ref);
+                outcomes.admit(entry.position, counted, self.account(&rules, entry, owed, said));
             } else if counted > 0 {
-                // The rules in force do not want it: it is off the books when the cursor passes it.
-                let adjustment = -i64::from(counted);
-                self.spec.book.adjust(adjustment);
-                self.window.opened(entry.position, 0, 0, Passed { adjustment, ..Passed::default() });
+                // The rules in force do not want the event: it is off the books when the cursor passes it.
+                outcomes.admit(entry.position, counted, Accounted::default());
             }
         }
-        self.window.read_to(chunk.next);
+        outcomes.settler.read_to(chunk.next);
     }
 
-    /// Books what this sink was owed and will never get. It travels with the cursor: the settlement that moves it over
-    /// the gap counts it, once. Each route that names the sink counts, as its condition can be asked no more.
-    fn missed(&mut self, gap: &Gap, dropped: u64) {
-        let sink = &self.spec.name;
+    /// Routes one event to this sink, once: payload, target and id are fixed from here on.
+    fn account(&mut self, rules: &RuleSet, entry: &Entry, owed: u32, said: Option<&Said>) -> Accounted {
+        let Entry { position, record } = entry;
+        let event = match event::decode_shared(record, &mut self.texts) {
+            Ok(event) => event,
+            Err(error) => return Accounted::undecodable(entry, owed, &error),
+        };
+        let origin = Origin { position: *position, record, subject: &event.subject, key: &event.key };
+        Accounted::of(accounting::route(rules, said, &self.to, &event), origin)
+    }
+
+    /// Books what is gone. Each route that names the sink counts, as its condition can be asked no more.
+    fn pass_gap(&self, gap: &Gap, dropped: u64, settler: &mut Settler) {
+        let sink = &self.to.name;
         let (from, to) = (gap.from.offset, gap.to.offset);
         if dropped > 0 {
-            let tally = Counters { accepted: dropped, dropped, ..Counters::default() };
-            self.window.opened(self.window.read_position(), 0, 0, Passed::counts(tally));
+            settler.drop_owed(dropped);
             error!(%sink, dropped, from, to,
-                "deliveries this sink was owed are dropped: the journal reached max_size, or the sink was out of the config");
+                "deliveries this sink was owed are dropped: the journal reached max_size, or the sink was out of the \
+                config");
         }
         if gap.lost > 0 {
             error!(%sink, records = gap.lost, from, to,
@@ -104,55 +180,5 @@ impl Worker {
         if gap.deleted.is_empty() && gap.lost == 0 {
             warn!(%sink, from, to, "a part of the journal is gone, and nothing is known of what stood there");
         }
-    }
-
-    /// Routes one event to this sink, once: payload, target and id are fixed from here on.
-    fn route(&mut self, rules: &RuleSet, entry: &Entry, (owed, counted): (u32, i64), said: Option<&Said>) {
-        let event = match event::decode_shared(&entry.record, &mut self.texts) {
-            Ok(event) => event,
-            Err(error) => return self.undecodable(entry, (owed, counted), &error),
-        };
-        let routed = match said {
-            None => rules.route(&self.to, &event, &mut ()),
-            Some(said) => rules.route_by(said, &self.to, &event, &mut ()),
-        };
-        let tally = Counters {
-            accepted: routed.deliveries.len() as u64 + routed.failed.len() as u64 + u64::from(routed.filtered),
-            dead: routed.failed.len() as u64,
-            filtered: u64::from(routed.filtered),
-            ..Counters::default()
-        };
-        let adjustment = i64::try_from(tally.accepted).unwrap_or(i64::MAX).saturating_sub(counted);
-        self.spec.book.adjust(adjustment);
-        let count = u32::try_from(routed.deliveries.len()).unwrap_or(u32::MAX);
-        let bytes: u64 = routed.deliveries.iter().map(|d| d.bytes().len() as u64).sum();
-        let letter = |failed: Failed| {
-            let texts = (event.subject.to_string(), event.key.to_string());
-            self.unrouted(entry.position, &entry.record, texts, failed)
-        };
-        let held = routed.failed.into_iter().map(letter).collect();
-        self.window.opened(entry.position, count, bytes, Passed { tally, held, adjustment });
-        for (number, delivery) in (0_u32..).zip(routed.deliveries) {
-            let is_behind = self.ordered && self.parked.holds(&delivery.key);
-            let key = Arc::clone(&delivery.key);
-            self.lanes.push(Item::new(Ordinal { position: entry.position, number }, delivery));
-            if is_behind {
-                self.lanes.set_behind_parked(&key);
-            }
-        }
-    }
-
-    /// An event this build cannot read (a later one wrote it) is kept as a dead letter, bytes and all.
-    fn undecodable(&mut self, entry: &Entry, (owed, counted): (u32, i64), error: &event::CodecError) {
-        // One letter stands for all its deliveries: which ones they would have been is not known.
-        let owed = u64::from(owed);
-        let adjustment = i64::try_from(owed).unwrap_or(i64::MAX).saturating_sub(counted);
-        self.spec.book.adjust(adjustment);
-        let tally = Counters { accepted: owed, dead: 1, filtered: owed.saturating_sub(1), ..Counters::default() };
-        let id = Uuid::from_bytes(entry.record.id).to_string();
-        let texts = (String::new(), entry.record.key.to_string());
-        let reason = Reason::new("undecodable", error.to_string());
-        let letter = self.unrouted(entry.position, &entry.record, texts, Failed { id, payload: None, reason });
-        self.window.opened(entry.position, 0, 0, Passed { tally, held: vec![letter], adjustment });
     }
 }

@@ -1,0 +1,42 @@
+//! What a sink's worker is made from.
+
+use std::sync::Arc;
+
+use sink_api::{Defaults, SinkConfig, SinkContext};
+
+use super::book::Book;
+use super::config::{DeliveryKeys, Ordering};
+use crate::ledger::{Ledger, Room};
+use crate::route::Destination;
+
+/// What a worker is made from.
+pub struct Spec {
+    /// The sink's name.
+    pub name: String,
+    /// The sink's table, read.
+    pub config: Arc<dyn SinkConfig>,
+    /// The core's keys of the table.
+    pub keys: DeliveryKeys,
+    /// Batching and concurrency, with the kind's defaults filled in.
+    pub limits: Defaults,
+    /// What the sink is opened with.
+    pub context: SinkContext,
+    /// Where the worker shows what it does.
+    pub book: Arc<Book>,
+    /// Room for dead letters.
+    pub room: Arc<Room>,
+    /// Where deliveries are parked.
+    pub ledger: Arc<Ledger>,
+}
+
+impl Spec {
+    /// Whether order within a key is owed.
+    pub fn is_ordered(&self) -> bool {
+        self.keys.ordering == Ordering::Key
+    }
+
+    /// The sink as the rules see it.
+    pub fn destination(&self) -> Destination {
+        Destination { name: self.name.clone(), config: Arc::clone(&self.config), key: self.keys.key.clone() }
+    }
+}

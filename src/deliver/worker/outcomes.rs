@@ -1,0 +1,28 @@
+//! Where deliveries go from the worker's hands: into the backlog, into the ledger with the settler, into the log.
+
+use super::backlog::Backlog;
+use super::log::Log;
+use crate::deliver::accounting::Accounted;
+use crate::deliver::item::{Item, Ordinal};
+use crate::deliver::settler::Settler;
+use crate::journal::Position;
+
+/// The parts of a worker that learn of what becomes of a delivery.
+pub(super) struct Outcomes<'w> {
+    pub backlog: &'w mut Backlog,
+    pub settler: &'w mut Settler,
+    pub log: &'w mut Log,
+}
+
+impl Outcomes<'_> {
+    /// Takes in an event that was read and routed, and that was counted as `counted` deliveries when it was appended.
+    pub fn admit(&mut self, position: Position, counted: u32, event: Accounted) {
+        for letter in &event.letters {
+            self.log.dead(&letter.id, &letter.code, &letter.detail);
+        }
+        let deliveries = self.settler.open(position, u64::from(counted), event);
+        for (number, delivery) in (0_u32..).zip(deliveries) {
+            self.backlog.push(Item::new(Ordinal { position, number }, delivery));
+        }
+    }
+}

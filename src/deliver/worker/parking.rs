@@ -1,0 +1,96 @@
+//! What becomes of fresh deliveries that were tried. After a few quick tries a delivery is parked in the ledger: so the
+//! cursor moves on and pins no segment of the journal, however long the delivery takes. Of a key that has something
+//! parked everything later is parked behind it.
+
+use std::time::{Duration, Instant};
+
+use sink_api::{Reason, Turns};
+
+use super::outcomes::Outcomes;
+use crate::deliver::backoff;
+use crate::deliver::breaker::Moment;
+use crate::deliver::config::RetryKeys;
+use crate::deliver::item::Item;
+use crate::deliver::rows;
+use crate::deliver::verdict::Verdict;
+use crate::deliver::window::End;
+use crate::journal::Spent;
+use crate::ledger::held::size_of;
+
+/// A delivery is parked after so many tries…
+const QUICK_TRIES: u32 = 3;
+/// … or where the next try is further away.
+const QUICK_WAIT: Duration = Duration::from_secs(5);
+
+impl Outcomes<'_> {
+    /// Takes in a batch of fresh deliveries that came back.
+    pub fn tried(&mut self, verdicts: Vec<Verdict>, at: Moment) {
+        let (mut again, mut done) = (Vec::new(), Vec::with_capacity(verdicts.len()));
+        let mut turns = Turns::default();
+        for verdict in verdicts {
+            turns.step();
+            match verdict {
+                Verdict::Again(item, due) => again.push((item, due)),
+                Verdict::Failed(item, due, _) if !self.may_park(&item, due, at) => again.push((item, Some(due))),
+                Verdict::Failed(item, due, why) => {
+                    self.park(&item, due, why, at);
+                    done.push(item);
+                }
+                Verdict::Delivered(item) => {
+                    self.settler.ended(item.ordinal.position, End::Delivered);
+                    done.push(item);
+                }
+                Verdict::Dead(item, why) => {
+                    self.log.dead(&item.delivery.id, why.code, &why.detail);
+                    let letter = rows::item(&item, why, None, Spent::default());
+                    self.settler.ended(item.ordinal.position, End::Held(Box::new(letter)));
+                    done.push(item);
+                }
+            }
+        }
+        self.backlog.put_back(again, &done);
+    }
+
+    /// Whether a failed delivery leaves the window now. While the breaker is open none does, as the sink is at fault.
+    fn may_park(&self, item: &Item, due: Instant, at: Moment) -> bool {
+        let long = item.failures >= QUICK_TRIES || due.saturating_duration_since(at.now) > QUICK_WAIT;
+        long && at.is_closed && !self.backlog.is_full()
+    }
+
+    /// Parks a delivery: its row goes into the ledger with the cursor that passes the event.
+    fn park(&mut self, item: &Item, due: Instant, why: Reason, at: Moment) {
+        let wait = due.saturating_duration_since(at.now);
+        let row = rows::item(item, why, Some(rows::wall_after(wait)), rows::spent(item, wait, at));
+        let lane = self.backlog.lane_of(&item.delivery);
+        self.backlog.park(&lane, due, size_of(&row));
+        self.settler.ended(item.ordinal.position, End::Held(Box::new(row)));
+    }
+
+    /// Parks those of a batch that have failed again and again although the sink is well: the sink has taken something
+    /// since, or the breaker would be open. If they were tried, a few of them would open it each time it has closed.
+    pub fn park_suspects(&mut self, items: Vec<Item>, retry: &RetryKeys, at: Moment) -> Vec<Item> {
+        if !items.iter().any(|item| item.failures >= QUICK_TRIES) {
+            return items;
+        }
+        let is_parked = |item: &Item| item.failures >= QUICK_TRIES && !self.backlog.is_full();
+        let (suspects, rest): (Vec<Item>, Vec<Item>) = items.into_iter().partition(is_parked);
+        for item in &suspects {
+            let due = at.now + backoff::wait(retry, item.failures, None, rand::random::<f64>());
+            self.park(item, due, Reason::new("", "failed again while others were delivered"), at);
+        }
+        // Later deliveries of the same keys go back, to be parked behind them.
+        let (behind, rest): (Vec<Item>, Vec<Item>) =
+            rest.into_iter().partition(|item| self.backlog.stands_behind_parked(item));
+        self.backlog.put_back(behind.into_iter().map(|item| (item, None)).collect(), &suspects);
+        rest
+    }
+
+    /// Parks what stands behind parked deliveries of its key, as long as there is room.
+    pub fn park_behind(&mut self, at: Moment) {
+        while let Some(items) = self.backlog.take_behind_parked() {
+            for item in items {
+                self.park(&item, at.now, Reason::new("", ""), at);
+            }
+        }
+    }
+}
