@@ -14,7 +14,7 @@ use super::DaemonError;
 use super::books::Books;
 use super::store::{Store, UNKNOWN};
 use crate::config::{Config, SinkEntry};
-use crate::deliver::config::Start;
+use crate::deliver::config::StartAt;
 use crate::deliver::{self, Book, Spec};
 use crate::journal::{Journal, JournalError, Position};
 use crate::route::RuleSet;
@@ -87,7 +87,7 @@ impl Sinks {
     /// All of them or none. The first cursors are durable before anything is delivered.
     async fn start(&mut self, config: &Config, store: &mut Store, books: &Books) -> Result<(), DaemonError> {
         store.open_ledger().await?;
-        let start = |sink: &SinkEntry| if store.all_now { Start::Now } else { sink.keys.start };
+        let start = |sink: &SinkEntry| if store.all_now { StartAt::Now } else { sink.keys.start };
         let named = config.sinks.iter().map(|sink| (sink.name.as_str(), start(sink)));
         for (name, cursor) in store.ledger.present(config.sink_names().collect()).await? {
             store.journal.leave(&name, cursor);

@@ -24,7 +24,7 @@ async fn a_poison_event_among_good_ones_never_opens_the_breaker_and_ends_as_a_de
     });
     let running = launch(spec, &journal);
     let all = Counters { accepted: 200, delivered: 199, dead: 1, ..Counters::default() };
-    journal.until("all is settled", |j| j.totals() == all).await;
+    journal.wait_until("all is settled", |j| j.totals() == all).await;
     running.stop().await;
     assert!(!opened.load(SeqCst), "closed to the rest");
     assert_eq!(journal.dead(), HashMap::from([(poison, "http_5xx".to_owned())]));
@@ -40,7 +40,7 @@ async fn a_poison_event_alone_uses_up_its_attempts_and_ends_as_a_dead_letter() {
         let mut keys = keys();
         keys.retry.attempts = NonZeroU32::new(5);
         let running = start(&sink, &journal, keys, 5, 1);
-        journal.until("given up", |j| j.totals().dead == 1).await;
+        journal.wait_until("given up", |j| j.totals().dead == 1).await;
         running.stop().await;
         assert_eq!(journal.dead(), HashMap::from([(sent[0].clone(), code.to_owned())]));
     }
@@ -59,12 +59,12 @@ async fn a_slip_that_rejects_everything_makes_few_dead_letters_and_the_rest_arri
     let spec = spec(&sink, keys(), 10, 2);
     let book = Arc::clone(&spec.book);
     let running = launch(spec, &journal);
-    journal.until("rejects go on as probes", |j| j.totals().dead >= 75).await;
+    journal.wait_until("rejects go on as probes", |j| j.totals().dead >= 75).await;
     assert_ne!(book.breaker(), BreakerState::Closed);
     let probes = sink.batches().iter().filter(|batch| batch.len() == 1).count();
     assert!(probes >= 5, "{probes}");
     mended.store(true, SeqCst);
-    journal.until("the rest arrives", |j| j.cursor() == 1000).await;
+    journal.wait_until("the rest arrives", |j| j.cursor() == 1000).await;
     running.stop().await;
     let totals = journal.totals();
     assert_eq!((totals.accepted, totals.delivered + totals.dead), (1000, 1000));

@@ -6,10 +6,10 @@ use serde::Deserialize;
 use sink_api::settings::table;
 use sink_api::{Defaults, Period, Size, Template};
 
-/// A new sink's first event.
+/// `start`: a new sink's first event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Start {
+pub enum StartAt {
     /// Events from now on.
     #[default]
     Now,
@@ -17,14 +17,14 @@ pub enum Start {
     Beginning,
 }
 
-/// What order is owed.
+/// `ordering`: what order is owed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ordering {
     /// Deliveries of one key in the order their events came.
     #[default]
     Key,
-    /// None.
+    /// No order.
     None,
 }
 
@@ -88,10 +88,10 @@ impl Default for BreakerKeys {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeliveryKeys {
-    /// Off: the sink takes nothing and its cursor stays.
+    /// Where false the sink takes nothing and its cursor stays.
     pub enabled: bool,
     /// Where a new sink begins.
-    pub start: Start,
+    pub start: StartAt,
     /// Batching.
     #[serde(deserialize_with = "table")]
     pub batch: BatchKeys,
@@ -109,7 +109,7 @@ pub struct DeliveryKeys {
     pub breaker: BreakerKeys,
     /// Time for one deliver call.
     pub timeout: Period,
-    /// Room for parked deliveries; where it is full the cursor waits.
+    /// Room for parked deliveries; where the room is full the cursor waits.
     pub parked_max: Size,
     /// Most deliveries handed to the sink in a span of time (`300/min`), evenly spread, retries included.
     pub rate: Option<String>,
@@ -119,7 +119,7 @@ impl Default for DeliveryKeys {
     fn default() -> Self {
         Self {
             enabled: true,
-            start: Start::Now,
+            start: StartAt::Now,
             batch: BatchKeys::default(),
             concurrency: None,
             key: None,

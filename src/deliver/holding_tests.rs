@@ -25,7 +25,7 @@ async fn without_room_for_its_dead_letters_a_sink_waits_and_goes_on_when_there_i
     assert_eq!((sink.delivered().len(), journal.dead().len()), (3, 0), "nothing is tried meanwhile");
     assert!(journal.cursor() <= 3, "the cursor waits before the letter");
     take(500);
-    journal.until("all settled", |j| j.cursor() == 40).await;
+    journal.wait_until("all settled", |j| j.cursor() == 40).await;
     running.stop().await;
     assert_eq!(journal.totals(), Counters { accepted: 40, delivered: 39, dead: 1, ..Counters::default() });
     assert!(!book.is_stuck());
@@ -47,7 +47,7 @@ async fn a_dead_letter_goes_into_the_ledger_with_the_cursor_that_passes_it() {
     tokio::time::timeout(PATIENCE, sink.until(|s| s.delivered().len() == 8)).await.expect("the others arrive");
     assert!(journal.settlements().is_empty(), "a crash now would deliver it again");
     healed.store(true, std::sync::atomic::Ordering::SeqCst);
-    journal.until("all settled", |j| j.cursor() == 10).await;
+    journal.wait_until("all settled", |j| j.cursor() == 10).await;
     let journal = running.stop().await;
     assert_eq!(journal.totals(), Counters { accepted: 10, delivered: 9, dead: 1, ..Counters::default() });
     assert_eq!(journal.dead().len(), 1);
@@ -65,7 +65,7 @@ async fn a_rate_spreads_deliveries_retries_included_and_all_arrive() {
     let began = std::time::Instant::now();
     let keys = DeliveryKeys { rate: Some("50/s".into()), ..keys() };
     let running = start(&sink, &journal, keys, 10, 4);
-    journal.until("all settled", |j| j.cursor() == 12).await;
+    journal.wait_until("all settled", |j| j.cursor() == 12).await;
     let took = began.elapsed();
     running.stop().await;
     let handed: usize = sink.batches().iter().map(|batch| batch.len()).sum();

@@ -280,7 +280,10 @@ mod tests {
     use crate::journal::Position;
 
     fn item(offset: u64, key: &str) -> Item {
-        Item::new(Ordinal { position: Position { shard: 0, offset }, number: 0 }, event("t").subject(key).body("0123456789").delivery())
+        Item::new(
+            Ordinal { position: Position { shard: 0, offset }, number: 0 },
+            event("t").subject(key).body("0123456789").delivery(),
+        )
     }
 
     fn lanes(ordered: bool, items: &[(u64, &str)]) -> Lanes {
@@ -358,7 +361,11 @@ mod tests {
         l.put_back(asked.map(wish).collect(), &[]);
         let second = l.take_probe(None, now).unwrap();
         assert_eq!(second.ordinal.position.offset, 2);
-        assert_eq!(l.take_probe(None, now).unwrap().ordinal.position.offset, 3, "all were: the one that has to wait least");
+        assert_eq!(
+            l.take_probe(None, now).unwrap().ordinal.position.offset,
+            3,
+            "all were: the one that has to wait least"
+        );
         l.put_back(vec![(second, None)], &[]);
         let over = now + Duration::from_secs(60);
         assert_eq!(l.take_probe(None, over).unwrap().ordinal.position.offset, 1, "its time is over");

@@ -79,7 +79,7 @@ impl Memory {
         dead
     }
 
-    pub async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+    pub async fn wait_until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let mut settled = self.settled.subscribe();
         let wait = async {
             while !holds(self) {

@@ -47,15 +47,15 @@ async fn the_cursor_passes_what_is_parked_and_its_key_waits_behind_it_in_order()
     let bad = sent[4].clone();
     let healed = failing(&sink, move |id| id == bad);
     let running = start(&sink, &journal, keys(), 10, 2);
-    journal.until("the cursor is past it", |j| j.cursor() == 60).await;
+    journal.wait_until("the cursor is past it", |j| j.cursor() == 60).await;
     sent.extend(fill(&journal, 30, 3));
-    journal.until("and past what came later", |j| j.cursor() == 90).await;
+    journal.wait_until("and past what came later", |j| j.cursor() == 90).await;
     assert_eq!(sink.delivered().len(), 61, "two keys, and the first of the third");
     let parked = schedule(&journal).await;
     assert_eq!((parked.rows, parked.lanes.len()), (29, 1));
     assert_eq!(journal.totals(), counted(90, 61));
     healed.store(true, SeqCst);
-    journal.until("all delivered", |j| j.totals() == counted(90, 90)).await;
+    journal.wait_until("all delivered", |j| j.totals() == counted(90, 90)).await;
     let journal = running.stop().await;
     assert_in_order(&sink, &sent, 3);
     assert_eq!((sink.delivered().len(), schedule(&journal).await), (90, Schedule::default()));
@@ -68,14 +68,14 @@ async fn what_is_parked_outlives_a_restart_and_keeps_its_place_in_line() {
     let bad = sent[1].clone();
     let healed = failing(&sink, move |id| id == bad);
     let running = start(&sink, &journal, keys(), 4, 2);
-    journal.until("parked", |j| j.cursor() == 20).await;
+    journal.wait_until("parked", |j| j.cursor() == 20).await;
     let journal = running.stop().await;
     sent.extend(fill(&journal, 20, 2));
     let running = start(&sink, &journal, keys(), 4, 2);
-    journal.until("parked behind", |j| j.cursor() == 40).await;
+    journal.wait_until("parked behind", |j| j.cursor() == 40).await;
     assert_eq!(sink.delivered().len(), 20);
     healed.store(true, SeqCst);
-    journal.until("all delivered", |j| j.totals() == counted(40, 40)).await;
+    journal.wait_until("all delivered", |j| j.totals() == counted(40, 40)).await;
     running.stop().await;
     assert_in_order(&sink, &sent, 2);
 }
@@ -91,7 +91,7 @@ async fn what_is_parked_ends_as_a_dead_letter_with_all_its_attempts_and_lets_its
     keys.retry.attempts = NonZeroU32::new(6);
     let running = start(&sink, &journal, keys, 5, 1);
     let all = Counters { accepted: 20, delivered: 19, dead: 1, ..Counters::default() };
-    journal.until("given up, and the others delivered", |j| j.totals() == all).await;
+    journal.wait_until("given up, and the others delivered", |j| j.totals() == all).await;
     let journal = running.stop().await;
     let (letters, _) = journal.ledger.dead(Filter::default(), Page { limit: 9, ..Page::default() }).await.unwrap();
     let letter: Vec<_> = letters.iter().map(|l| (l.id.as_str(), l.attempts, l.reason[0].as_str())).collect();
@@ -115,7 +115,7 @@ async fn where_there_is_no_room_to_park_the_cursor_waits_and_other_keys_go_on() 
     // Whichever failed for the third time first is parked, and no other.
     assert!(journal.cursor() <= 1 && schedule(&journal).await.rows <= 1);
     healed.store(true, SeqCst);
-    journal.until("all delivered", |j| j.cursor() == 40 && j.totals() == counted(40, 40)).await;
+    journal.wait_until("all delivered", |j| j.cursor() == 40 && j.totals() == counted(40, 40)).await;
     running.stop().await;
     assert_in_order(&sink, &sent, 4);
 }
@@ -137,7 +137,7 @@ async fn forty_events_that_always_fail_do_not_keep_fresh_ones_from_arriving() {
         tokio::time::timeout(PATIENCE, sink.until(|s| fresh(s) == wanted)).await.expect("fresh ones arrive");
     }
     healed.store(true, SeqCst);
-    journal.until("all delivered", |j| j.totals() == counted(240, 240)).await;
+    journal.wait_until("all delivered", |j| j.totals() == counted(240, 240)).await;
     running.stop().await;
 }
 
@@ -149,10 +149,10 @@ async fn without_order_only_what_fails_is_parked() {
     let healed = failing(&sink, move |id| id == bad);
     let keys = DeliveryKeys { ordering: Ordering::None, ..keys() };
     let running = start(&sink, &journal, keys, 3, 2);
-    journal.until("the others are delivered", |j| j.cursor() == 30 && j.totals() == counted(30, 29)).await;
+    journal.wait_until("the others are delivered", |j| j.cursor() == 30 && j.totals() == counted(30, 29)).await;
     assert_eq!(journal.ledger.schedule("crm", false).await.unwrap().rows, 1);
     healed.store(true, SeqCst);
-    journal.until("all delivered", |j| j.totals() == counted(30, 30)).await;
+    journal.wait_until("all delivered", |j| j.totals() == counted(30, 30)).await;
     running.stop().await;
 }
 
@@ -171,7 +171,7 @@ async fn a_dead_letter_that_is_retried_is_delivered_at_once_or_after_a_restart()
             let spec = spec(&sink, keys(), 3, 1);
             let book = Arc::clone(&spec.book);
             let mut running = Some(launch(spec, &journal));
-            journal.until("given up", |j| j.cursor() == 6).await;
+            journal.wait_until("given up", |j| j.cursor() == 6).await;
             assert_eq!(journal.totals(), Counters { accepted: 6, delivered: 5, dead: 1, ..Counters::default() });
             if restart {
                 running.take().unwrap().stop().await;
@@ -183,7 +183,7 @@ async fn a_dead_letter_that_is_retried_is_delivered_at_once_or_after_a_restart()
             book.notify();
             let running = running.unwrap_or_else(|| start(&sink, &journal, keys(), 3, 1));
             let delivered = |j: &Memory| j.totals().delivered == 6;
-            journal.until("delivered after all", delivered).await;
+            journal.wait_until("delivered after all", delivered).await;
             running.stop().await;
             let counters = journal.ledger.load("crm").await.unwrap().unwrap().counters;
             assert_eq!(counters, counted(6, 6), "restart {restart}, as was {as_was}");
@@ -204,11 +204,11 @@ async fn three_hundred_keys_with_something_parked_each_are_all_delivered_when_th
     while schedule(&journal).await.lanes.len() < 300 {
         fill_with(&journal, 10, |i| format!("other{i}"));
         more += 10;
-        journal.until("others arrive", |j| j.totals().delivered >= more).await;
+        journal.wait_until("others arrive", |j| j.totals().delivered >= more).await;
     }
-    journal.until("the cursor is past all", |j| j.cursor() == 3000 + more).await;
+    journal.wait_until("the cursor is past all", |j| j.cursor() == 3000 + more).await;
     healed.store(true, SeqCst);
-    journal.until("all delivered", |j| j.totals() == counted(3000 + more, 3000 + more)).await;
+    journal.wait_until("all delivered", |j| j.totals() == counted(3000 + more, 3000 + more)).await;
     let journal = running.stop().await;
     let by_key = ids_by_key(&sink);
     for k in 0..600 {

@@ -10,7 +10,7 @@ use sink_testkit::{Scripted, Step, event};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::config::{DeliveryKeys, Ordering, RetryKeys, Start};
+use super::config::{DeliveryKeys, Ordering, RetryKeys, StartAt};
 use super::window::MAX_EVENTS;
 use super::{Spec, first_cursors, run};
 use crate::journal::{Counters, Cursors, Gap, Journal, TypeCount};
@@ -121,7 +121,7 @@ fn ids_by_key(sink: &Scripted) -> HashMap<String, Vec<String>> {
 async fn first_cursors_are_written_at_once_or_not_at_all() {
     let journal = Memory::new();
     fill(&journal, 3, 3);
-    let sinks = [("old", Start::Beginning), ("new", Start::Now)];
+    let sinks = [("old", StartAt::Beginning), ("new", StartAt::Now)];
     journal.failing.send_replace(true);
     first_cursors(&*journal, sinks, journal.end(), false).await.unwrap_err();
     assert_eq!(*journal.refused.borrow(), 1, "one transaction");
@@ -141,9 +141,9 @@ async fn everything_arrives_once_and_the_cursor_follows() {
     let (sink, journal) = (Scripted::new(), Memory::new());
     let mut sent = fill(&journal, 1234, 50);
     let running = start(&sink, &journal, keys(), 100, 4);
-    journal.until("all settled", |j| j.cursor() == 1234).await;
+    journal.wait_until("all settled", |j| j.cursor() == 1234).await;
     sent.extend(fill(&journal, 10, 3));
-    journal.until("later ones settled", |j| j.cursor() == 1244).await;
+    journal.wait_until("later ones settled", |j| j.cursor() == 1244).await;
     running.stop().await;
     let (mut got, mut sent) = (sink.delivered_ids(), sent);
     got.sort();
@@ -168,7 +168,7 @@ async fn what_was_deleted_before_the_sink_had_it_is_booked_once_with_the_cursor_
     let mut refused = journal.refused.subscribe();
     tokio::time::timeout(PATIENCE, refused.wait_for(|n| *n >= 2)).await.expect("it tries").unwrap();
     journal.failing.send_replace(false);
-    journal.until("all settled", |j| j.cursor() == 10).await;
+    journal.wait_until("all settled", |j| j.cursor() == 10).await;
     running.stop().await;
     assert_eq!(journal.totals(), Counters { accepted: 6, delivered: 3, dropped: 3, ..Counters::default() });
     let books = journal.settlements().into_iter().find(|s| s.delta.dropped > 0).unwrap();
@@ -192,7 +192,7 @@ async fn deliveries_of_a_key_keep_their_order_whatever_fails_between() {
         }
     });
     let running = start(&sink, &journal, keys(), 20, 5);
-    journal.until("all settled", |j| j.totals().delivered == 600).await;
+    journal.wait_until("all settled", |j| j.totals().delivered == 600).await;
     running.stop().await;
     let by_key = ids_by_key(&sink);
     for k in 0..7 {
@@ -210,7 +210,7 @@ async fn a_rejected_delivery_is_a_dead_letter_and_the_others_go_on() {
     let bad = poison.clone();
     sink.judge(move |d| if d.id == bad { Outcome::reject("constraint", "no") } else { Outcome::Delivered });
     let running = start(&sink, &journal, keys(), 10, 2);
-    journal.until("all settled", |j| j.cursor() == 30).await;
+    journal.wait_until("all settled", |j| j.cursor() == 30).await;
     running.stop().await;
     assert_eq!(journal.dead(), HashMap::from([(poison, "constraint".to_owned())]));
     assert_eq!(journal.totals(), Counters { accepted: 30, delivered: 29, dead: 1, ..Counters::default() });
@@ -227,7 +227,7 @@ async fn an_event_that_always_fails_ends_as_a_dead_letter_after_its_attempts() {
     let mut keys = keys();
     keys.retry.attempts = NonZeroU32::new(4);
     let running = start(&sink, &journal, keys, 5, 1);
-    journal.until("given up", |j| j.cursor() == 20 && !j.dead().is_empty()).await;
+    journal.wait_until("given up", |j| j.cursor() == 20 && !j.dead().is_empty()).await;
     running.stop().await;
     assert_eq!(journal.dead(), HashMap::from([(poison.clone(), "http_5xx".to_owned())]));
     let tried = sink.batches().iter().flat_map(|b| b.deliveries.clone()).filter(|d| d.id == poison).count();
@@ -242,7 +242,7 @@ async fn a_delivery_past_its_deadline_is_given_up() {
     let mut keys = keys();
     keys.retry.deadline = Period::millis(20);
     let running = start(&sink, &journal, keys, 5, 1);
-    journal.until("given up", |j| j.totals().dead == 1).await;
+    journal.wait_until("given up", |j| j.totals().dead == 1).await;
     running.stop().await;
     assert_eq!(journal.totals().dead, 1);
 }
@@ -269,7 +269,7 @@ async fn a_sink_that_is_down_is_probed_with_one_event_at_a_time_and_nothing_is_g
     let first: Vec<&String> = probes.iter().map(|b| &b.deliveries[0].id).take(5).collect();
     assert_eq!(first.iter().collect::<std::collections::HashSet<_>>().len(), 5, "another event each time");
     up.store(true, std::sync::atomic::Ordering::SeqCst);
-    journal.until("all settled", |j| j.cursor() == 40).await;
+    journal.wait_until("all settled", |j| j.cursor() == 40).await;
     running.stop().await;
     assert_eq!(journal.totals(), Counters { accepted: 40, delivered: 40, ..Counters::default() });
 }
@@ -287,7 +287,7 @@ async fn a_call_that_hangs_or_panics_or_says_nothing_is_tried_again() {
     let mut keys = keys();
     keys.timeout = Period::millis(20);
     let running = start(&sink, &journal, keys, 5, 1);
-    journal.until("all settled", |j| j.cursor() == 3).await;
+    journal.wait_until("all settled", |j| j.cursor() == 3).await;
     running.stop().await;
     assert_eq!(journal.totals().delivered, 3);
 }
@@ -311,7 +311,7 @@ async fn a_sink_that_cannot_be_opened_is_opened_later() {
     sink.refuse_build(BuildError::Refused("CREATE UNIQUE INDEX …".into()));
     sink.refuse_build(BuildError::Unavailable(Reason::new(code::CONNECT, "refused")));
     let running = start(&sink, &journal, keys(), 2, 1);
-    journal.until("all settled", |j| j.cursor() == 4).await;
+    journal.wait_until("all settled", |j| j.cursor() == 4).await;
     running.stop().await;
     assert_eq!(sink.builds(), 3);
 }
@@ -329,7 +329,7 @@ async fn what_waits_in_memory_is_bounded_by_the_window() {
     tokio::task::yield_now().await;
     assert!(*journal.furthest.borrow() <= (MAX_EVENTS + one_read) as u64);
     sink.open_gate();
-    journal.until("all settled", |j| j.cursor() == total as u64).await;
+    journal.wait_until("all settled", |j| j.cursor() == total as u64).await;
     running.stop().await;
 }
 
@@ -346,7 +346,7 @@ async fn a_ledger_that_fails_keeps_the_cursor_and_loses_no_dead_letter() {
     tokio::time::timeout(PATIENCE, refused.wait_for(|n| *n >= 2)).await.expect("it tries").unwrap();
     assert!(journal.settlements().is_empty());
     journal.failing.send_replace(false);
-    journal.until("settled after all", |j| j.cursor() == 5).await;
+    journal.wait_until("settled after all", |j| j.cursor() == 5).await;
     running.stop().await;
     assert_eq!(journal.dead().len(), 1);
     assert_eq!(journal.totals(), Counters { accepted: 5, delivered: 4, dead: 1, ..Counters::default() });
@@ -371,7 +371,7 @@ async fn without_order_a_failing_delivery_holds_up_no_other_of_its_key() {
     let running = start(&sink, &journal, keys, 1, 1);
     tokio::time::timeout(PATIENCE, sink.until(|s| s.delivered().len() == 9)).await.expect("the others arrive");
     healed.store(true, std::sync::atomic::Ordering::SeqCst);
-    journal.until("all settled", |j| j.cursor() == 10).await;
+    journal.wait_until("all settled", |j| j.cursor() == 10).await;
     running.stop().await;
 }
 

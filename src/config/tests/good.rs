@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::deliver::config::{Ordering, Start};
+use crate::deliver::config::{Ordering, StartAt};
 use crate::ingress::config::Window;
 
 const ARCHIVE: &str = "[sinks.archive]\nkind = \"file\"\npath = \"data/{type}.jsonl\"\n";
@@ -25,7 +25,7 @@ fn what_is_left_out_has_its_documented_default() {
     assert_eq!(config.sources[0].config.dedupe_window(), std::time::Duration::from_secs(600));
     let sink = &config.sinks[0];
     assert_eq!((sink.name.as_str(), sink.kind.name), ("archive", "file"));
-    assert_eq!((sink.keys.enabled, sink.keys.start, sink.keys.ordering), (true, Start::Now, Ordering::Key));
+    assert_eq!((sink.keys.enabled, sink.keys.start, sink.keys.ordering), (true, StartAt::Now, Ordering::Key));
     assert_eq!(sink.limits, sink.kind.defaults);
     assert_eq!(config.rules.route_names().collect::<Vec<_>>(), ["route1"]);
     assert_eq!(config.warnings, []);
@@ -49,7 +49,7 @@ fn the_keys_of_the_core_are_taken_out_of_a_sinks_table() {
                 [sinks.archive.retry]\ninitial = \"1s\"\nmax = \"2s\"\nattempts = 4\n";
     let config = good(&format!("{SOURCE}{ARCHIVE}{core}{ROUTE}"), &FakeEnv::default());
     let sink = &config.sinks[0];
-    assert_eq!((sink.keys.enabled, sink.keys.start, sink.keys.ordering), (false, Start::Beginning, Ordering::None));
+    assert_eq!((sink.keys.enabled, sink.keys.start, sink.keys.ordering), (false, StartAt::Beginning, Ordering::None));
     assert_eq!((sink.limits.concurrency, sink.limits.max_events), (3, 7));
     assert_eq!(sink.limits.max_bytes, sink.kind.defaults.max_bytes);
     assert_eq!(sink.keys.retry.attempts.map(std::num::NonZeroU32::get), Some(4));
