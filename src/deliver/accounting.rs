@@ -59,8 +59,8 @@ impl Accounted {
         Self { counts, deliveries, letters: failed.into_iter().map(|failed| letter(origin, failed)).collect() }
     }
 
-    /// What an event comes to that cannot be read and for which the rules owe `owed` deliveries: one letter, which keeps
-    /// the event's bytes, stands for them all, as nobody knows which they would have been.
+    /// What an event comes to that cannot be read and for which the rules owe `owed` deliveries: one letter, which
+    /// keeps the event's bytes, stands for them all, as nobody knows which they would have been.
     pub fn undecodable(entry: &Entry, owed: u32, error: &CodecError) -> Self {
         let owed = u64::from(owed);
         let Entry { position, record } = entry;

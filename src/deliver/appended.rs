@@ -2,7 +2,8 @@
 //! is delivered: an event costs one look-up and one addition. What the workers settle is the other side of the books.
 //!
 //! An event is counted when it is on disk, by the rules in force at its position: a reload says from which position on
-//! its rules count ([`Counting::switch`]), and an event that was under way at that moment falls on one side or the other.
+//! its rules count ([`Counting::switch`]), and an event that was under way at that moment falls on one side or the
+//! other.
 //!
 //! Types with the same share for every sink share a counter. [`MAX_TYPES`] types are remembered, the shares of others
 //! are worked out each time; there are as many counters as the rules can tell types apart.

@@ -1,5 +1,5 @@
-//! What jq is asked about the events that were read, before they are routed. Waits for the worker process of the sink,
-//! and for nothing of any other sink's.
+//! What jq is asked about the events that were read, before they are routed. Asking waits for the jq process of the
+//! sink, and for nothing of any other sink's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,22 +13,23 @@ use crate::journal::{Chunk, Entry};
 use crate::route::RuleSet;
 use crate::route::jq::{Ask, Asker, Said};
 
-/// Most events asked about at once, and most bytes of them: what is asked again one by one where one of them is at fault.
+/// Most events asked about at once. Where one of them is at fault, all of them are asked about again one by one.
 const SLICE_EVENTS: usize = 64;
+/// Most bytes of these events.
 const SLICE_BYTES: usize = 256 << 10;
-/// Most bytes of payloads made of one read; what comes behind is read again.
+/// Most bytes of payloads that programs make of one read; the events behind are read again.
 const MAX_SAID: usize = 8 << 20;
-/// Pause before a worker process is started again where none can be, and the longest one; it doubles in between.
+/// The first pause before another process is started where none can be, and the longest; the pause doubles in between.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// Pause before it is said again that there are no answers.
-const SAY_AGAIN: Duration = Duration::from_secs(30);
+/// How often the log says that there are no answers.
+const LOG_INTERVAL: Duration = Duration::from_secs(30);
 
-/// A sink's questions to jq, and the worker process that answers them.
+/// A sink's questions to jq, and the process that answers them.
 #[derive(Clone)]
 pub struct Questions {
     sink: Arc<str>,
     rules: Arc<RuleSet>,
-    /// None where no rule asks.
+    /// None where no rule of the sink is in jq.
     asker: Option<Arc<Mutex<Asker>>>,
 }
 
@@ -38,7 +39,7 @@ impl Questions {
         Self { sink: sink.into(), rules: Arc::clone(rules), asker }
     }
 
-    /// The chunk, cut short where jq made much of it, and the answers about each of its entries.
+    /// Asks about a chunk: gives the chunk, cut short where jq made much of it, and an answer for each of its entries.
     pub async fn ask(&self, mut chunk: Chunk) -> (Chunk, Vec<Option<Said>>) {
         let Some(asker) = &self.asker else { return (chunk, vec![]) };
         let mut asker = asker.lock().await;
@@ -60,13 +61,13 @@ impl Questions {
         (chunk, said)
     }
 
-    /// What to ask about the next entries; nothing about those that no program has a say in. At least one entry.
+    /// What to ask about the next entries, at least one; nothing about an entry that concerns no program.
     fn slice(&self, rest: &[Entry]) -> Vec<Option<Ask>> {
         let (mut asks, mut bytes, mut texts) = (Vec::new(), 0, event::Texts::default());
         for entry in rest.iter().take(SLICE_EVENTS) {
             let record = &entry.record;
             let questions = self.rules.questions(&self.sink, &record.source, &record.kind);
-            // One that cannot be decoded is for the router to say.
+            // That an event cannot be decoded is found again, and said, when it is routed.
             let event = if questions.is_empty() { None } else { event::decode_shared(record, &mut texts).ok() };
             bytes += event.as_ref().map_or(0, |event| event.body.len());
             asks.push(event.map(|event| Ask { event, questions, show: false }));
@@ -77,21 +78,21 @@ impl Questions {
         asks
     }
 
-    /// Tried until there are answers: that no process can be started, or that one is stopped, is no event's fault.
+    /// Asks until there are answers: that no process can be started, or that one is stopped, is no event's fault.
     async fn answers(&self, asker: &mut Asker, asks: &[Ask]) -> Vec<Said> {
         let mut pause = PAUSES.0;
-        let mut told: Option<Instant> = None;
+        let mut logged: Option<Instant> = None;
         loop {
             match asker.ask(asks).await {
                 Ok(said) => {
-                    if told.is_some() {
+                    if logged.is_some() {
                         info!(sink = %self.sink, "rules can be evaluated again");
                     }
                     return said;
                 }
-                Err(error) if told.is_none_or(|at| at.elapsed() >= SAY_AGAIN) => {
+                Err(error) if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) => {
                     error!(sink = %self.sink, %error, "rules cannot be evaluated: the sink waits; trying again");
-                    told = Some(Instant::now());
+                    logged = Some(Instant::now());
                 }
                 Err(_) => {}
             }

@@ -1,4 +1,5 @@
-//! How long to wait before the next attempt: exponential, full jitter, the target's own wish honoured within bounds. Pure.
+//! How long to wait before the next attempt: exponential, with full jitter, the target's own wish honoured within
+//! bounds. Pure.
 
 use std::time::Duration;
 
@@ -7,9 +8,9 @@ use super::config::RetryKeys;
 /// The longest `Retry-After` that is honoured.
 pub const MAX_AFTER: Duration = Duration::from_secs(3600);
 
-/// The wait after `attempts` failed attempts (at least 1). `unit` is a random number in `[0, 1)`; `after` is what the
-/// target asked for, which is a lower bound. Full jitter as in "Exponential Backoff And Jitter" (AWS, 2015): anywhere
-/// between nothing and the cap, so that many failures do not come back together.
+/// The wait after `attempts` failed attempts (at least 1). `unit` is a random number in `[0, 1)`; `after` is the wait
+/// that the target asked for, a lower bound. Full jitter as in "Exponential Backoff And Jitter" (AWS, 2015): the wait
+/// is anywhere between zero and the cap, so that many failed deliveries do not come back together.
 pub fn wait(keys: &RetryKeys, attempts: u32, after: Option<Duration>, unit: f64) -> Duration {
     let doublings = attempts.saturating_sub(1).min(31);
     let cap = keys.initial.0.saturating_mul(1 << doublings).min(keys.max.0);

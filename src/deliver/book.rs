@@ -32,7 +32,8 @@ impl Table {
 struct Sums {
     /// The sink's totals when this life of the daemon began.
     totals: Counters,
-    /// What the sink was owed then of events behind its cursor, what tables that are gone counted, what replays brought.
+    /// What the sink was owed then of events behind its cursor, what tables that are gone counted, what replays
+    /// brought.
     owed: u64,
     /// What was appended since, by the rules of each time.
     tables: Vec<Table>,

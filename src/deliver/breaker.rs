@@ -1,8 +1,8 @@
 //! The breaker: whether a sink as a whole is worth trying. A pure state machine; the worker hands it the time.
 //!
-//! It opens at once on failures that speak of the sink ([`sink_api::code::SINK_DOWN`]), when three *different* events
-//! failed with no success between, or when fifty different events in a row were rejected. While it is open nothing is
-//! tried but one probe at a time, which is a real delivery.
+//! The breaker opens at once on failures that are the sink's own ([`sink_api::code::SINK_DOWN`]), when three
+//! *different* events failed with no success between, or when fifty different events in a row were rejected. While it
+//! is open nothing is tried but one probe at a time, which is a real delivery.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -61,9 +61,9 @@ enum State {
 /// What a change of the breaker means for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It has just opened.
+    /// The breaker has just opened.
     Opened(Reason),
-    /// It has just closed.
+    /// The breaker has just closed.
     Closed,
 }
 
@@ -85,17 +85,17 @@ pub struct Breaker {
     state: State,
     failing: HashSet<Uuid>,
     rejected: HashSet<Uuid>,
-    /// Time spent open so far, not counting now.
+    /// How long it was open, all times together but for the one that lasts.
     spent: Duration,
 }
 
 impl Breaker {
-    /// A closed one.
+    /// A closed breaker.
     pub fn new(keys: BreakerKeys) -> Self {
         Self { keys, state: State::Closed, failing: HashSet::new(), rejected: HashSet::new(), spent: Duration::ZERO }
     }
 
-    /// What it says now.
+    /// What the breaker says at that moment.
     pub fn at(&self, now: Instant) -> Moment {
         Moment { now, is_closed: self.is_closed(), time_open: self.time_open(now) }
     }
@@ -114,7 +114,7 @@ impl Breaker {
         }
     }
 
-    /// When a probe may start, where it is open and none is under way.
+    /// When a probe may start, where the breaker is open and no probe is under way.
     pub fn probe_at(&self) -> Option<Instant> {
         match self.state {
             State::Open { until, .. } => Some(until),
@@ -122,14 +122,14 @@ impl Breaker {
         }
     }
 
-    /// A probe starts.
+    /// Takes note that a probe starts.
     pub fn probing(&mut self) {
         if let State::Open { wait, since, .. } = self.state {
             self.state = State::HalfOpen { wait, since };
         }
     }
 
-    /// Time spent open up to now: a delivery's deadline does not run meanwhile.
+    /// How long it was open up to now, all times together: a delivery's deadline does not run meanwhile.
     pub fn time_open(&self, now: Instant) -> Duration {
         match self.state {
             State::Closed => self.spent,
@@ -137,8 +137,8 @@ impl Breaker {
         }
     }
 
-    /// Opens it, or keeps it open with a longer wait after a failed probe; no probe before `after`, which the sink
-    /// asked for, is over (an hour at most).
+    /// Opens the breaker, or keeps it open with a longer wait after a failed probe. There is no probe before the wait
+    /// `after` is over that the sink asked for (an hour at most).
     pub fn trip(&mut self, why: Reason, after: Option<Duration>, now: Instant) -> Option<Change> {
         let asked = after.unwrap_or_default().min(MAX_AFTER);
         match self.state {
@@ -152,7 +152,7 @@ impl Breaker {
                 self.state = State::Open { until: now + wait.max(asked), wait, since };
                 None
             }
-            // Of a batch that was under way when it opened: it changes nothing but what the sink asks for.
+            // The failure is of a batch that was under way when the breaker opened: only the sink's wish counts.
             State::Open { until, wait, since } => {
                 self.state = State::Open { until: until.max(now + asked), wait, since };
                 None
@@ -160,7 +160,7 @@ impl Breaker {
         }
     }
 
-    /// The sink was opened: where opening it was the probe, it is closed again.
+    /// Takes note that the sink was opened; where opening the sink was the probe, the breaker closes.
     pub fn built(&mut self, now: Instant) -> Option<Change> {
         match self.state {
             State::HalfOpen { since, .. } => Some(self.close(since, now)),
@@ -204,7 +204,7 @@ impl Breaker {
                 let storm = self.rejected.len() >= REJECTS;
                 match self.state {
                     State::Closed if !storm => None,
-                    // An answer, if a refusal: the sink is there. Only a storm keeps it shut.
+                    // The sink is there, as it answers, if with a refusal. Only a storm of them keeps the breaker open.
                     State::HalfOpen { since, .. } if !storm => Some(self.close(since, now)),
                     _ => self.trip(Reason::new(REJECT_STORM, format!("{REJECTS} in a row, last {why}")), None, now),
                 }

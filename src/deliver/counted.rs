@@ -1,17 +1,18 @@
-//! By which rules events were counted for a sink when they were appended: a reload may have changed them since, and
-//! what an event comes to is booked against what was promised then. A snapshot, pure.
+//! By which rules events were counted for a sink when they were appended: a reload may have changed the rules since,
+//! and what an event comes to is booked against what was promised then. A snapshot, pure.
 
 use std::sync::Arc;
 
 use crate::journal::{Journal, JournalError, Position, TypeCount};
 use crate::route::RuleSet;
 
-/// The rules of each time, in order of position; what stands before the first counts by it, too.
+/// The rules of each time, each from a position on, in order. Events before the first position count by the first
+/// rules, too.
 #[derive(Clone, Debug, Default)]
 pub struct Counted(Vec<(Position, Arc<RuleSet>)>);
 
 impl Counted {
-    /// These, each from its position on.
+    /// These rules, each from its position on.
     pub fn new(rules: Vec<(Position, Arc<RuleSet>)>) -> Self {
         Self(rules)
     }
@@ -21,7 +22,7 @@ impl Counted {
         self.0.iter().all(|(_, then)| Arc::ptr_eq(then, rules))
     }
 
-    /// Those an event at that position was counted by; where none are known, the ones given.
+    /// The rules that an event at that position was counted by; where none are known, the ones given.
     pub fn at<'r>(&'r self, at: Position, or: &'r Arc<RuleSet>) -> &'r Arc<RuleSet> {
         let then = self.0.iter().rev().find(|(from, _)| *from <= at).or_else(|| self.0.first());
         then.map_or(or, |(_, rules)| rules)
@@ -29,13 +30,14 @@ impl Counted {
 
     /// The stretches from one position to another under the rules of each time.
     fn stretches(&self, from: Position, to: Position) -> Vec<(Position, Position)> {
-        let turns = self.0.iter().map(|(turn, _)| *turn).filter(|turn| from < *turn && *turn < to);
-        let firsts: Vec<Position> = std::iter::once(from).chain(turns).collect();
+        let changes = self.0.iter().map(|(change, _)| *change).filter(|change| from < *change && *change < to);
+        let firsts: Vec<Position> = std::iter::once(from).chain(changes).collect();
         let ends = firsts.iter().skip(1).copied().chain(std::iter::once(to));
         firsts.iter().copied().zip(ends).collect()
     }
 
-    /// What was counted for the sink of what stood from one position to another; what is deleted by now included.
+    /// What was counted for the sink of the events from one position to another, those that are deleted by now
+    /// included.
     ///
     /// # Errors
     /// The journal or the ledger cannot be read.
@@ -53,7 +55,7 @@ impl Counted {
         Ok(sum)
     }
 
-    /// Of a hole in the journal, of which is known what stood there.
+    /// What was counted for the sink of the events `stood`, which stood in a hole of the journal.
     ///
     /// # Errors
     /// As [`Self::between`].

@@ -1,4 +1,5 @@
-//! Batches under way: each a task of its own with a deadline, so that a sink that hangs or panics harms only its batch.
+//! Batches under way: each is a task of its own with a deadline, so that a sink that hangs or panics harms only its
+//! batch.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,12 +11,12 @@ use tokio::task::{Id, JoinSet};
 use super::item::Item;
 use crate::journal::folder;
 
-/// Beyond the deadline the sink is told of, for its answer to be heard.
+/// A call may take this much longer than the deadline that the sink is told, so that its answer is heard.
 const GRACE: Duration = Duration::from_millis(250);
 /// Opening a sink takes no longer.
 const BUILD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Reason code of a sink that panicked.
+/// The reason code of a sink that panicked.
 const PANIC: &str = "panic";
 
 /// A sink at work, shared by its batches.
@@ -23,13 +24,13 @@ pub type Shared = Arc<Box<dyn Sink>>;
 
 /// What came back.
 pub enum Landed {
-    /// A batch, with a slot for each item.
+    /// A batch.
     Batch {
         /// Its items.
         items: Vec<Item>,
-        /// What became of each.
+        /// What became of each item.
         slots: Vec<Option<Outcome>>,
-        /// Whether it was the breaker's probe.
+        /// Whether the batch was the breaker's probe.
         probe: bool,
     },
     /// The sink was opened, or not.
@@ -49,17 +50,17 @@ pub struct Flights {
 }
 
 impl Flights {
-    /// How many.
+    /// How many tasks are under way.
     pub fn len(&self) -> usize {
         self.tasks.len()
     }
 
-    /// Whether none.
+    /// Whether none is under way.
     pub fn is_empty(&self) -> bool {
         self.tasks.is_empty()
     }
 
-    /// Opens the sink, which gets the folder for what it must remember. Where that cannot be had, only this sink waits.
+    /// Opens the sink and makes the folder for what it must remember. Where that cannot be made, only this sink waits.
     pub fn build(&mut self, config: Arc<dyn SinkConfig>, context: SinkContext) {
         self.tasks.spawn(async move {
             let build = async {
@@ -92,7 +93,7 @@ impl Flights {
         self.items.insert(task.id(), (items, probe));
     }
 
-    /// Waits for the next to come back, for ever where none is under way. Cancel-safe.
+    /// Waits for what comes back next, for ever where nothing is under way. Cancel-safe.
     pub async fn landed(&mut self) -> Landed {
         let Some(joined) = self.tasks.join_next_with_id().await else { return std::future::pending().await };
         let (id, answer) = match joined {

@@ -1,5 +1,6 @@
-//! The schedule of what the ledger keeps of a sink to be tried again: which lanes, and when each one's first is due. The
-//! deliveries themselves lie in the ledger and come into memory a few at a time. Pure; bounded by [`MAX_ROWS`].
+//! The schedule of the deliveries that the ledger keeps of a sink to be tried again: which lanes there are, and when
+//! each one's first delivery is due. The deliveries lie in the ledger and come into memory a few at a time. Pure;
+//! bounded by [`MAX_ROWS`].
 //!
 //! A lane is a key where order within keys is owed, else a delivery.
 
@@ -13,11 +14,12 @@ use crate::ledger::parked::Schedule;
 
 /// Most deliveries of a sink that are parked, whatever their size.
 pub const MAX_ROWS: u64 = 100_000;
-/// Longest time that a due time of an earlier life is believed: clocks jump.
+/// A due time of an earlier life is no further away than this, as clocks jump.
 const MAX_AHEAD: Duration = Duration::from_secs(3600);
-/// After a failed look into the ledger.
+/// The pause after a failed look into the ledger.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// A lane.
 #[derive(Debug)]
 struct Slot {
     due: Instant,
@@ -27,9 +29,9 @@ struct Slot {
     out: u32,
     /// Rows whose fate is on its way into the ledger.
     unsettled: u32,
-    /// Whether they are being looked for.
+    /// Whether the lane's rows are being fetched.
     fetching: bool,
-    /// None were found: those there are have yet to be written.
+    /// Whether the last fetch found no rows: those there are have yet to be written.
     dry: bool,
 }
 
@@ -38,7 +40,7 @@ impl Slot {
         Self { due, unwritten: 0, out: 0, unsettled: 0, fetching: false, dry: false }
     }
 
-    /// Whether its rows may be fetched when due: what the ledger says of them holds.
+    /// Whether the lane's rows may be fetched when they are due: nothing changes what the ledger says of them.
     fn rests(&self) -> bool {
         self.out == 0 && self.unsettled == 0 && !self.fetching && !self.dry
     }
@@ -50,15 +52,15 @@ pub struct Parked {
     max: u64,
     rows: u64,
     bytes: u64,
-    /// Of these: on their way into the ledger.
+    /// Rows and bytes of these that are on their way into the ledger.
     unwritten: (u64, u64),
     slots: HashMap<Arc<str>, Slot>,
-    /// Lanes that rest.
+    /// Lanes that rest, by when they are due.
     due: BTreeSet<(Instant, Arc<str>)>,
 }
 
 impl Parked {
-    /// Nothing parked; room for so many bytes.
+    /// Nothing is parked; there is room for so many bytes.
     pub fn new(max: u64) -> Self {
         Self { max, rows: 0, bytes: 0, unwritten: (0, 0), slots: HashMap::new(), due: BTreeSet::new() }
     }
@@ -78,7 +80,7 @@ impl Parked {
         self.slots.contains_key(lane)
     }
 
-    /// Takes in what the ledger says; gives the lanes that were not known. `wall` is now, microseconds.
+    /// Takes in what the ledger says; gives the lanes that were not known. `wall` is now, in microseconds.
     pub fn load(&mut self, schedule: Schedule, wall: i64, now: Instant) -> Vec<Arc<str>> {
         self.rows = schedule.rows + self.unwritten.0;
         self.bytes = schedule.bytes + self.unwritten.1;
@@ -97,7 +99,7 @@ impl Parked {
         new
     }
 
-    /// A delivery of that size goes into the ledger; a lane that has some keeps its time.
+    /// Takes note that a delivery of that size goes into the ledger. A lane that has deliveries keeps its due time.
     pub fn park(&mut self, lane: &Arc<str>, due: Instant, size: u64) {
         self.rows += 1;
         self.bytes += size;
@@ -105,7 +107,7 @@ impl Parked {
         self.update(lane, due, |slot| slot.unwritten += 1);
     }
 
-    /// It lies in the ledger.
+    /// Takes note that a delivery of that size lies in the ledger.
     pub fn written(&mut self, lane: &str, size: u64) {
         self.unwritten = (self.unwritten.0.saturating_sub(1), self.unwritten.1.saturating_sub(size));
         self.change(lane, |slot| {
@@ -119,7 +121,7 @@ impl Parked {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// Lanes that are due: they are being looked for from now on.
+    /// Lanes that are due, which count as being fetched from now on.
     pub fn take_due(&mut self, now: Instant, most: usize) -> Vec<Arc<str>> {
         let due = self.due.iter().take_while(|(due, _)| *due <= now).take(most);
         let lanes: Vec<Arc<str>> = due.map(|(_, lane)| Arc::clone(lane)).collect();
@@ -129,7 +131,8 @@ impl Parked {
         lanes
     }
 
-    /// So many rows of the lane came into memory. Says whether the lane has none at all any more, and is forgotten.
+    /// Takes note that so many rows of the lane came into memory. A lane that has no rows at all any more is forgotten;
+    /// says whether it was.
     pub fn fetched(&mut self, lane: &str, rows: u32) -> bool {
         let is_empty = rows == 0 && self.slots.get(lane).is_some_and(|slot| slot.unwritten == 0);
         self.change(lane, |slot| {
@@ -143,15 +146,16 @@ impl Parked {
         is_empty
     }
 
-    /// They could not be looked for, or not now.
-    pub fn put_off(&mut self, lane: &str, until: Option<Instant>, now: Instant) {
+    /// Takes note that the lane could not be fetched: it is due at that time, or after a pause.
+    pub fn put_off(&mut self, lane: &str, at: Option<Instant>, now: Instant) {
         self.change(lane, |slot| {
             slot.fetching = false;
-            slot.due = until.unwrap_or(now + LOOK_AGAIN);
+            slot.due = at.unwrap_or(now + LOOK_AGAIN);
         });
     }
 
-    /// One in memory has met its fate, which goes into the ledger: it is over (and gives up its room), or due again then.
+    /// Takes note that the fate of a delivery in memory is decided and goes into the ledger: the delivery is over and
+    /// gives up its room (`over`: its size), or due again at that time.
     pub fn decided(&mut self, lane: &str, over: Option<u64>, due: Option<Instant>) {
         if let Some(size) = over {
             self.rows = self.rows.saturating_sub(1);
@@ -164,12 +168,12 @@ impl Parked {
         });
     }
 
-    /// So many in memory are left to the ledger again, as they were.
+    /// Leaves so many deliveries in memory to the ledger again, as they were.
     pub fn let_go(&mut self, lane: &str, rows: u32) {
         self.change(lane, |slot| slot.out = slot.out.saturating_sub(rows));
     }
 
-    /// The ledger knows of one fate.
+    /// Takes note that one fate lies in the ledger.
     pub fn settled(&mut self, lane: &str) {
         self.change(lane, |slot| slot.unsettled = slot.unsettled.saturating_sub(1));
     }
@@ -177,7 +181,7 @@ impl Parked {
     fn change(&mut self, lane: &str, change: impl FnOnce(&mut Slot)) {
         let Some((lane, _)) = self.slots.get_key_value(lane) else { return };
         let lane = Arc::clone(lane);
-        // It is there.
+        // The slot is there: the time for a new one is not used.
         self.update(&lane, Instant::now(), change);
     }
 

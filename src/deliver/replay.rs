@@ -138,8 +138,8 @@ impl Feed {
         }
     }
 
-    /// Writes a step until it is durable, and says whether it is: a replay that is stopped gives up. A write under way is
-    /// waited for a while even then, or nobody would know whether it was done.
+    /// Writes a step until it is durable, and says whether it is: a replay that is stopped gives up. A write under way
+    /// is waited for a while even then, or nobody would know whether it was done.
     async fn settle(&self, journal: &dyn Journal, step: Settlement, stop: &mut watch::Receiver<bool>) -> bool {
         loop {
             let mut settling = std::pin::pin!(journal.settle(vec![step.clone()]));

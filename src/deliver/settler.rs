@@ -98,7 +98,8 @@ impl Settler {
         (!self.window.is_full() && !self.is_full()).then(|| self.window.read_position())
     }
 
-    /// Opens an event that was counted as `counted` deliveries when it was appended, and gives the deliveries to be made.
+    /// Opens an event that was counted as `counted` deliveries when it was appended, and gives the deliveries to be
+    /// made.
     pub fn open(&mut self, at: Position, counted: u64, event: Accounted) -> Vec<Delivery> {
         let Accounted { counts, deliveries, letters } = event;
         let signed = |count| i64::try_from(count).unwrap_or(i64::MAX);
@@ -110,8 +111,8 @@ impl Settler {
         deliveries
     }
 
-    /// Books what the sink was owed of a gap in the journal and will never get. It travels with the cursor: the step that
-    /// moves the cursor over the gap counts it, once.
+    /// Books what the sink was owed of a gap in the journal and will never get. It travels with the cursor: the step
+    /// that moves the cursor over the gap counts it, once.
     pub fn drop_owed(&mut self, dropped: u64) {
         let tally = Counters { accepted: dropped, dropped, ..Counters::default() };
         self.window.opened(self.window.read_position(), 0, 0, Passed { tally, ..Passed::default() });

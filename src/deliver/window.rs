@@ -1,7 +1,7 @@
 //! Which events of a sink are read but not settled, and so how far its cursor may move. Pure.
 //!
-//! The window holds at most [`MAX_EVENTS`] events and [`MAX_BYTES`] of payloads, and what one read brings beyond; after a
-//! kill at most these are delivered again.
+//! The window holds at most [`MAX_EVENTS`] events and [`MAX_BYTES`] of payloads, and what one read brings beyond;
+//! after a kill at most these are delivered again.
 //!
 //! An event's counts travel with the cursor, and so do its dead letters and what is parked of it: they are added when
 //! the cursor passes the event, so that an event delivered again after a crash is neither counted nor kept twice.
