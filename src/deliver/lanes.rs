@@ -44,11 +44,11 @@ impl Lane {
     }
 
     /// Gives the lane another state, and its place in the index with it.
-    fn set(&mut self, state: State, key: &LaneKey, index: &mut Index) {
+    fn set(&mut self, state: State, key: LaneKey, index: &mut Index) {
         let Some(head) = self.head() else { return };
         index.remove(self.state, head);
         self.state = state;
-        index.insert(state, head, key.clone());
+        index.insert(state, head, key);
     }
 }
 
@@ -172,7 +172,7 @@ impl Lanes {
         let waiting = self.index.waiting.iter().map(|((_, ordinal), key)| (*ordinal, key));
         let key = ready.chain(waiting).min_by_key(rank).map(|(_, key)| key.clone())?;
         let lane = self.lanes.get_mut(&key)?;
-        lane.set(State::InFlight, &key, &mut self.index);
+        lane.set(State::InFlight, key, &mut self.index);
         lane.queue.pop_front()
     }
 
@@ -201,7 +201,7 @@ impl Lanes {
             if lane.queue.is_empty() {
                 self.lanes.remove(&key);
             } else {
-                lane.set(due.map_or(State::Ready, State::Waiting), &key, &mut self.index);
+                lane.set(due.map_or(State::Ready, State::Waiting), key, &mut self.index);
             }
         }
     }
@@ -216,7 +216,7 @@ impl Lanes {
         let key = LaneKey::Key(Arc::clone(key));
         let lane = self.lanes.get_mut(&key).filter(|lane| lane.state != State::InFlight);
         if let Some(lane) = lane {
-            lane.set(State::BehindParked, &key, &mut self.index);
+            lane.set(State::BehindParked, key, &mut self.index);
         }
     }
 
@@ -225,7 +225,7 @@ impl Lanes {
         let key = LaneKey::Key(Arc::clone(key));
         let lane = self.lanes.get_mut(&key).filter(|lane| lane.state == State::BehindParked);
         if let Some(lane) = lane {
-            lane.set(State::Ready, &key, &mut self.index);
+            lane.set(State::Ready, key, &mut self.index);
         }
     }
 
@@ -256,7 +256,7 @@ impl Lanes {
                 first.remove();
                 continue;
             };
-            lane.set(State::Ready, &key, &mut self.index);
+            lane.set(State::Ready, key, &mut self.index);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The lanes against a naive model: a list of what is pending, and what each batch under way holds.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -16,6 +17,12 @@ enum Step {
     /// Ends a batch; each bit says whether the item comes back (and, in the second, whether it has to wait).
     End(usize, u32, u32),
     Wake,
+    /// Something of the key is parked, and what waits of it stands behind.
+    Behind(u8),
+    /// Nothing of the key is parked any more.
+    Release(u8),
+    /// The first of the lanes that stand behind is taken.
+    TakeBehind,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -25,6 +32,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Probe),
         3 => (any::<usize>(), any::<u32>(), any::<u32>()).prop_map(|(n, back, wait)| Step::End(n, back, wait)),
         1 => Just(Step::Wake),
+        1 => (0..5_u8).prop_map(Step::Behind),
+        1 => (0..5_u8).prop_map(Step::Release),
+        1 => Just(Step::TakeBehind),
     ]
 }
 
@@ -41,6 +51,8 @@ struct Model {
     ordered: bool,
     pending: Vec<Known>,
     flying: Vec<Vec<Item>>,
+    /// Keys whose lanes stand behind parked deliveries.
+    behind: BTreeSet<u8>,
 }
 
 impl Model {
@@ -50,8 +62,38 @@ impl Model {
 
     /// Neither behind one of its key that is under way or waits, nor waiting itself.
     fn is_free(&self, one: &Known, flying: &[Known]) -> bool {
-        !flying.iter().any(|f| self.same_lane(f, one))
+        !self.behind.contains(&one.key)
+            && !flying.iter().any(|f| self.same_lane(f, one))
             && !self.pending.iter().any(|p| p.offset <= one.offset && p.waits && self.same_lane(p, one))
+    }
+
+    /// What stands behind parked deliveries; only where there is order.
+    fn stand_behind(&mut self, lanes: &mut Lanes, step: &Step, flying: &[Known]) -> Result<(), TestCaseError> {
+        match *step {
+            Step::Behind(key) => {
+                lanes.set_behind_parked(&lane_key(key));
+                let waits = self.pending.iter().any(|p| p.key == key) && !flying.iter().any(|f| f.key == key);
+                if self.ordered && waits {
+                    self.behind.insert(key);
+                }
+            }
+            Step::Release(key) => {
+                lanes.release(&lane_key(key));
+                if self.behind.remove(&key) {
+                    self.pending.iter_mut().filter(|p| p.key == key).for_each(|p| p.waits = false);
+                }
+            }
+            _ => {
+                let key = self.pending.iter().map(|p| p.key).find(|key| self.behind.contains(key));
+                let (taken, left): (Vec<Known>, Vec<Known>) = self.pending.drain(..).partition(|p| Some(p.key) == key);
+                self.pending = left;
+                key.map(|key| self.behind.remove(&key));
+                let got = lanes.take_behind_parked().unwrap_or_default();
+                let offsets: Vec<u64> = got.iter().map(|item| item.ordinal.position.offset).collect();
+                prop_assert_eq!(offsets, taken.iter().map(|p| p.offset).collect::<Vec<_>>());
+            }
+        }
+        Ok(())
     }
 
     /// Ends one of the batches under way. Of a key, what comes after one that comes back comes back, too.
@@ -94,6 +136,10 @@ impl Model {
     }
 }
 
+fn lane_key(key: u8) -> Arc<str> {
+    event("t").subject(&key.to_string()).delivery().key
+}
+
 /// Takes all there is, in batches, and says in order what it was.
 fn drain(lanes: &mut Lanes) -> Vec<u64> {
     let mut out: Vec<u64> = Vec::new();
@@ -132,7 +178,7 @@ proptest! {
     #[test]
     fn lanes_do_what_a_list_would(ordered: bool, steps in prop::collection::vec(step(), 1..120)) {
         let mut lanes = Lanes::new(ordered);
-        let mut model = Model { ordered, pending: Vec::new(), flying: Vec::new() };
+        let mut model = Model { ordered, pending: Vec::new(), flying: Vec::new(), behind: BTreeSet::new() };
         let mut all: Vec<Known> = Vec::new();
         let now = Instant::now();
         let due = now + Duration::from_secs(60);
@@ -158,7 +204,7 @@ proptest! {
                 }
                 Step::Probe => {
                     let heads = |p: &&Known| !flying.iter().any(|f| model.same_lane(f, p));
-                    let any = model.pending.iter().any(|p| heads(&p));
+                    let any = model.pending.iter().any(|p| heads(&p) && !model.behind.contains(&p.key));
                     let got = lanes.take_probe(None, now);
                     prop_assert_eq!(got.is_some(), any);
                     if let Some(item) = got {
@@ -174,11 +220,15 @@ proptest! {
                     lanes.wake(due);
                     model.pending.iter_mut().for_each(|p| p.waits = false);
                 }
+                Step::Behind(_) | Step::Release(_) | Step::TakeBehind => {
+                    model.stand_behind(&mut lanes, &step, &flying)?;
+                }
             }
             prop_assert!(is_indexed_by_state(&lanes), "{:?}", lanes.index);
         }
         model.flying.drain(..).for_each(|batch| lanes.put_back(vec![], &batch));
         lanes.wake(due);
+        model.behind.iter().for_each(|key| lanes.release(&lane_key(*key)));
         let expected: Vec<u64> = model.pending.iter().map(|p| p.offset).collect();
         prop_assert_eq!(drain(&mut lanes), expected, "nothing is left behind");
         prop_assert!(lanes.lanes.is_empty() && indexed(&lanes).is_empty());
