@@ -6,21 +6,21 @@
 //! listen last: no client gets a connection that a start which fails would reset.
 
 mod books;
-mod dead;
+mod config_reading;
+mod config_watch;
+mod control;
+mod data_folder;
+mod dead_letters;
 mod descriptors;
-mod footing;
-mod front;
-mod orders;
-mod panel;
-mod pausing;
-mod reading;
+mod main_loop;
+mod open_ingress;
 mod reload;
-mod replays;
+mod replay_requests;
+mod requests;
+mod sink_requests;
 mod sinks;
 mod store;
 pub mod threads;
-mod until;
-mod watching;
 
 use std::io;
 use std::sync::Arc;
@@ -38,17 +38,17 @@ use crate::ledger::LedgerError;
 use crate::route::Unmatched;
 use crate::shutdown::Signals;
 use books::Books;
-use footing::Admin;
-use orders::Orders;
-use panel::Desk;
-pub use reading::Load;
-use reading::Reading;
+pub use config_reading::Load;
+use config_reading::Reading;
+pub use config_watch::Watch;
+use control::Desk;
+use data_folder::Admin;
+use main_loop::until_stopped;
 use reload::World;
-use replays::Replays;
+use replay_requests::Replays;
+use requests::Orders;
 use sinks::Sinks;
 use store::Store;
-use until::until_stopped;
-pub use watching::Watch;
 
 /// Why the daemon did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +133,7 @@ pub async fn run(config: Config, asked: Asked, signals: &mut Signals) -> Result<
     let mut store = Store::open(&config, cursors_now)?;
     let unmatched = Arc::new(Unmatched::default());
     let books = Arc::new(Books::new(&config.rules, config.sink_names().collect(), store.begun));
-    let front = front::open(&config, &server, &store, &unmatched, &books)?;
+    let front = open_ingress::open(&config, &server, &store, &unmatched, &books)?;
     let mut sinks = Sinks::new(&config.rules);
     sinks.start_if_possible(&config, &mut store, &books).await?;
 
@@ -144,12 +144,12 @@ pub async fn run(config: Config, asked: Asked, signals: &mut Signals) -> Result<
         info!(address = %listener.local_addr().map_err(DaemonError::Runtime)?, "listening");
     }
 
-    let keeper = tokio::spawn(dead::keep(Arc::clone(&store.ledger), config.dead_letters.max_age.0));
+    let keeper = tokio::spawn(dead_letters::keep(Arc::clone(&store.ledger), config.dead_letters.max_age.0));
     let (orders, inbox) = Orders::new();
     let given = orders.clone();
     let desk = Arc::new(Desk::new(&store, &front, &books, orders));
     let admin = Admin::start(config.admin.clone(), &desk);
-    let footing = tokio::spawn(footing::keep(lock, Arc::clone(&store.ledger), admin.clone(), given));
+    let footing = tokio::spawn(data_folder::keep(lock, Arc::clone(&store.ledger), admin.clone(), given));
 
     let mut world = World { config, store, sinks, replays: Replays::default(), books, front };
     let ended = until_stopped(&mut world, signals, watch, Reading::new(load), inbox).await;

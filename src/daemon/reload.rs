@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 
 use super::DaemonError;
 use super::books::{BookSet, Books};
-use super::replays::Replays;
+use super::replay_requests::Replays;
 use super::sinks::{Sinks, book_missed};
 use super::store::Store;
 use crate::admin::Refusal;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tracing::error;
 
-use super::orders::{Order, Orders};
-use super::panel::Desk;
+use super::control::Desk;
+use super::requests::{Order, Orders};
 use crate::admin::{AdminConfig, Listener};
 use crate::journal::lock::{Kept, Lock};
 use crate::ledger::Ledger;

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use sink_api::Timestamp;
 
 use super::books::{BookSet, Books, SinkBook};
-use super::dead;
-use super::orders::{Order, Orders};
+use super::dead_letters;
+use super::requests::{Order, Orders};
 use super::store::Store;
 use crate::admin::dead::{DeadAct, DeadAsk, DeadDone, DeadPage};
 use crate::admin::orders::{
@@ -75,13 +75,13 @@ impl Panel for Desk {
     }
 
     async fn dead(&self, ask: DeadAsk) -> Result<DeadPage, Refusal> {
-        dead::list(&self.ledger, ask).await
+        dead_letters::list(&self.ledger, ask).await
     }
 
     async fn change_dead(&self, ask: DeadAsk, act: DeadAct) -> Result<DeadDone, Refusal> {
         let books = self.books.now();
         let sinks: Vec<String> = books.sinks.iter().map(|book| book.name.clone()).collect();
-        let done = dead::change(&self.ledger, ask, act, &sinks).await;
+        let done = dead_letters::change(&self.ledger, ask, act, &sinks).await;
         // Their workers look for what is due.
         books.sinks.iter().for_each(|book| book.book.notify());
         done
@@ -95,7 +95,7 @@ impl Panel for Desk {
         let replays = self.ledger.replays().await.map_err(|error| Refusal::Unable(error.to_string()))?;
         let mut views = Vec::with_capacity(replays.len());
         for Replay { id, sink, span, fed, .. } in replays {
-            let done = super::replays::share(&*self.journal, span).await;
+            let done = super::replay_requests::share(&*self.journal, span).await;
             views.push(ReplayView { id, sink, done, deliveries: fed });
         }
         Ok(views)

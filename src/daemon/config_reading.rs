@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::orders::Reply;
+use super::requests::Reply;
 use crate::admin::Refusal;
 use crate::admin::orders::ReloadDone;
 use crate::config::Config;

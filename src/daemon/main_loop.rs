@@ -5,10 +5,10 @@ use tokio::sync::mpsc;
 use tracing::{error, info};
 
 use super::DaemonError;
-use super::orders::Order;
-use super::reading::Reading;
+use super::config_reading::Reading;
+use super::config_watch::Watch;
 use super::reload::World;
-use super::watching::Watch;
+use super::requests::Order;
 use crate::shutdown::{Signals, Told};
 
 /// Waits for the end, and for the sinks where they have not started yet; meanwhile it does what it is told.
