@@ -12,17 +12,19 @@ mod control;
 mod data_folder;
 mod dead_letters;
 mod descriptors;
+mod error;
 mod main_loop;
 mod open_ingress;
 mod reload;
 mod replay_requests;
 mod requests;
+mod running_replays;
 mod sink_requests;
 mod sinks;
 mod store;
 pub mod threads;
+mod world;
 
-use std::io;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -31,10 +33,8 @@ use tracing::{error, info};
 use crate::config::Config;
 use crate::ingress::threads::Threads;
 use crate::ingress::{self, Bound};
-use crate::journal::folder::{self, FolderError};
 use crate::journal::lock::Lock;
-use crate::journal::{Journal, JournalError};
-use crate::ledger::LedgerError;
+use crate::journal::{Journal, folder};
 use crate::route::Unmatched;
 use crate::shutdown::Signals;
 use books::Books;
@@ -43,72 +43,13 @@ use config_reading::Reading;
 pub use config_watch::Watch;
 use control::Desk;
 use data_folder::Admin;
+pub use error::DaemonError;
 use main_loop::until_stopped;
-use reload::World;
-use replay_requests::Replays;
 use requests::Orders;
+use running_replays::RunningReplays;
 use sinks::Sinks;
 use store::Store;
-
-/// Why the daemon did not start, or did not end well.
-#[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
-    /// No runtime, no signals.
-    #[error("the system refuses: {0}")]
-    Runtime(io::Error),
-    /// Not all threads can be had.
-    #[error(
-        "the system gives {had} of the {needed} threads that the daemon needs: {error}\n  help: raise the limit of \
-         processes and threads: TasksMax= or LimitNPROC= of the service, `ulimit -u`, the container's pids limit"
-    )]
-    Threads {
-        /// As many as there were.
-        had: usize,
-        /// As many as there must be.
-        needed: usize,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// A folder cannot be made, or is not ours alone.
-    #[error(transparent)]
-    Folder(#[from] FolderError),
-    /// The ledger.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The journal, or its lock.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// A listen address.
-    #[error(transparent)]
-    Bind(#[from] ingress::BindError),
-    /// A source.
-    #[error(transparent)]
-    Source(#[from] ingress::SetupError),
-}
-
-impl DaemonError {
-    /// Whether a folder, or a file in it, is not ours alone.
-    pub fn is_not_ours(&self) -> bool {
-        let (Self::Folder(error)
-        | Self::Journal(JournalError::Folder(error))
-        | Self::Ledger(LedgerError::Folder(error))) = self
-        else {
-            return false;
-        };
-        matches!(error, FolderError::Refused { .. })
-    }
-
-    /// Whether it may pass while one waits: the disk is full or failing. What an open ledger answers always may: what is
-    /// written to it is tried again for as long as the daemon runs, and so it is before.
-    fn may_pass(&self) -> bool {
-        match self {
-            Self::Ledger(error) => error.is_disk_trouble(),
-            Self::Journal(JournalError::Cursors(_)) => true,
-            Self::Runtime(_) | Self::Threads { .. } | Self::Folder(_) | Self::Journal(_) => false,
-            Self::Bind(_) | Self::Source(_) => false,
-        }
-    }
-}
+use world::World;
 
 /// What a run is asked for beside its config.
 pub struct Asked {
@@ -123,7 +64,8 @@ pub struct Asked {
 /// Runs until a signal ends it, then takes everything down again.
 ///
 /// # Errors
-/// What kept it from starting; [`JournalError::Lost`] where it stopped without having written all that it had accepted.
+/// What kept it from starting; [`JournalError::Lost`](crate::journal::JournalError::Lost) where it stopped without having
+/// written all that it had accepted.
 pub async fn run(config: Config, asked: Asked, signals: &mut Signals) -> Result<(), DaemonError> {
     let Asked { load, watch, cursors_now } = asked;
     let server = descriptors::fitting(&config, descriptors::raise());
@@ -151,7 +93,7 @@ pub async fn run(config: Config, asked: Asked, signals: &mut Signals) -> Result<
     let admin = Admin::start(config.admin.clone(), &desk);
     let footing = tokio::spawn(data_folder::keep(lock, Arc::clone(&store.ledger), admin.clone(), given));
 
-    let mut world = World { config, store, sinks, replays: Replays::default(), books, front };
+    let mut world = World { config, store, sinks, replays: RunningReplays::default(), books, ingress: front };
     let ended = until_stopped(&mut world, signals, watch, Reading::new(load), inbox).await;
     let World { store, mut sinks, mut replays, .. } = world;
     match &ended {

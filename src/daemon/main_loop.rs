@@ -4,11 +4,11 @@
 use tokio::sync::mpsc;
 use tracing::{error, info};
 
-use super::DaemonError;
 use super::config_reading::Reading;
 use super::config_watch::Watch;
-use super::reload::World;
+use super::error::DaemonError;
 use super::requests::Order;
+use super::world::World;
 use crate::shutdown::{Signals, Told};
 
 /// Waits for the end, and for the sinks where they have not started yet; meanwhile it does what it is told.
@@ -40,7 +40,7 @@ pub(super) async fn until_stopped(
                 Order::Sink(ask, act, reply) => drop(reply.send(world.sink(ask, act).await)),
                 Order::Replay(ask, reply) => drop(reply.send(world.replay(ask).await)),
                 Order::CancelReplay(ask, reply) => drop(reply.send(world.cancel_replay(ask).await)),
-                Order::Restart => world.restart().await,
+                Order::Restart => world.restart_sinks().await,
                 Order::Reload(reply) => reading.ask(Some(reply)),
             },
             (loaded, askers) = reading.next() => {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use sink_api::Timestamp;
 use tracing::info;
 
-use super::DaemonError;
 use super::books::Books;
+use super::error::DaemonError;
 use super::store::Store;
 use crate::config::Config;
 use crate::ingress::{Ingress, ServerConfig};

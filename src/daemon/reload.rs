@@ -8,27 +8,15 @@ use std::sync::Arc;
 
 use tracing::{error, info, warn};
 
-use super::DaemonError;
-use super::books::{BookSet, Books};
-use super::replay_requests::Replays;
-use super::sinks::{Sinks, book_missed};
-use super::store::Store;
+use super::books::BookSet;
+use super::error::DaemonError;
+use super::sinks::book_missed;
+use super::world::World;
 use crate::admin::Refusal;
 use crate::admin::orders::{ReloadDone, Removed};
 use crate::config::Config;
-use crate::deliver::{self};
-use crate::ingress::Ingress;
+use crate::deliver;
 use crate::journal::{Journal, JournalError, Position};
-
-/// What a reload changes.
-pub(super) struct World {
-    pub config: Config,
-    pub store: Store,
-    pub sinks: Sinks,
-    pub replays: Replays,
-    pub books: Arc<Books>,
-    pub front: Arc<Ingress>,
-}
 
 /// Where a sink that is added begins, and what it is owed of what stands before a position.
 struct Stood {
@@ -108,11 +96,7 @@ impl World {
             }
         }
         self.see_off(&done.removed).await;
-        for name in done.changed.iter().chain(&done.added) {
-            if let Err(error) = self.launch(name).await {
-                error!(sink = %name, %error, "the sink cannot be started; it keeps its place and is tried again at the next reload");
-            }
-        }
+        self.launch_all(done.changed.iter().chain(&done.added)).await;
         if let Err(error) = self.resume_replays().await {
             error!(%error, "replays wait for the next reload or start");
         }
@@ -121,18 +105,6 @@ impl World {
             done.warnings.push(warning.to_string());
         }
         Ok(done)
-    }
-
-    /// Opens every sink that runs anew, each where its cursor stands.
-    pub async fn restart(&mut self) {
-        let names: Vec<String> = self.config.sinks.iter().map(|sink| sink.name.clone()).collect();
-        let running: Vec<String> = names.into_iter().filter(|name| self.sinks.is_running(name)).collect();
-        self.sinks.halt(running.iter().map(String::as_str)).await;
-        for name in running {
-            if let Err(error) = self.launch(&name).await {
-                error!(sink = %name, %error, "the sink cannot be started; it keeps its place and is tried again at the next reload");
-            }
-        }
     }
 
     /// Where sinks that are added begin, durably, and what they are owed of what stands by now. Nothing of the next config is
@@ -151,7 +123,7 @@ impl World {
             prepared.push(Stood { cursor, until, owed: deliver::owed(&next.rules, name, &events) });
         }
         let sources = next.sources.iter().map(|source| (source.name.clone(), source.config.clone())).collect();
-        self.front.replace_sources(sources)?;
+        self.ingress.replace_sources(sources)?;
         Ok(prepared)
     }
 
@@ -181,15 +153,6 @@ impl World {
             let cursor = away.iter().find(|(name, _)| name == sink).map_or(oldest, |(_, cursor)| *cursor);
             self.store.journal.leave(sink, cursor);
         }
-    }
-
-    /// Starts a sink of the config where its cursor stands.
-    pub async fn launch(&mut self, name: &str) -> Result<(), DaemonError> {
-        let books = self.books.now();
-        let Some((sink, book)) = self.config.sinks.iter().find(|sink| sink.name == name).zip(books.of(name)) else {
-            return Ok(());
-        };
-        self.sinks.launch(&self.config, sink, &book.book, &self.store).await
     }
 }
 

@@ -1,38 +1,19 @@
 //! Replays at the daemon: begun and ended by order, under way over restarts and reloads.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use globset::GlobMatcher;
 use sink_api::Timestamp;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tracing::info;
 
-use super::reload::World;
+use super::world::World;
 use crate::admin::Refusal;
 use crate::admin::orders::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled};
 use crate::deliver::{Feed, Rate, feed, holder};
 use crate::journal::{Journal, Position};
 use crate::ledger::replays::Replay;
 use crate::route::{self, Destination};
-
-/// The feeders at work, by replay and sink.
-#[derive(Default)]
-pub(super) struct Replays(HashMap<(i64, String), (watch::Sender<bool>, JoinHandle<()>)>);
-
-impl Replays {
-    /// Stops them all where they stand; they go on from there.
-    pub async fn halt(&mut self) {
-        for (stop, _) in self.0.values() {
-            stop.send_replace(true);
-        }
-        for (_, (_, task)) in self.0.drain() {
-            // A panic was reported on stderr; the replay goes on from its cursor.
-            let _ = task.await;
-        }
-    }
-}
 
 impl World {
     /// Begins one: from now on it is under way, over restarts.
@@ -107,7 +88,7 @@ impl World {
             let key = (replay.id, replay.sink.clone());
             let [_, at, until] = replay.span;
             self.store.journal.hold(&holder(replay.id, &replay.sink), at);
-            if self.replays.0.get(&key).is_some_and(|(_, task)| !task.is_finished()) {
+            if self.replays.is_running(&key) {
                 continue;
             }
             let sink = self.config.sinks.iter().find(|sink| sink.name == replay.sink);
@@ -126,9 +107,9 @@ impl World {
             let (stop, stopped) = watch::channel(false);
             let journal: Arc<dyn Journal> = self.store.journal.clone();
             let task = tokio::spawn(feed(one, at, self.sinks.rules(), journal, stopped));
-            self.replays.0.insert(key, (stop, task));
+            self.replays.insert(key, stop, task);
         }
-        self.replays.0.retain(|_, (_, task)| !task.is_finished());
+        self.replays.forget_finished();
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sink_api::Timestamp;
 use tracing::{info, warn};
 
-use super::reload::World;
+use super::world::World;
 use crate::admin::Refusal;
 use crate::admin::orders::{SinkAct, SinkAsk, SinkDone};
 use crate::journal::{Counters, Journal, JournalError, Settlement};

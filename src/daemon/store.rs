@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tracing::{error, info, warn};
 
-use super::DaemonError;
+use super::error::DaemonError;
 use crate::config::Config;
 use crate::journal::local::LocalJournal;
 use crate::journal::{Journal, Position, folder};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use super::DaemonError;
+use super::error::DaemonError;
 
 /// Beside the runtime's and those that serve: the log, the journal's two, the ledger's.
 const OWN: usize = 4;

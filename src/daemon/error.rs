@@ -1,0 +1,68 @@
+//! Why the daemon does not start, or does not end well.
+
+use std::io;
+
+use crate::ingress;
+use crate::journal::JournalError;
+use crate::journal::folder::FolderError;
+use crate::ledger::LedgerError;
+
+/// Why the daemon did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The system gives no runtime, or lets nobody listen for signals.
+    #[error("the system refuses: {0}")]
+    Runtime(io::Error),
+    /// The system does not give all the threads that the daemon needs.
+    #[error(
+        "the system gives {had} of the {needed} threads that the daemon needs: {error}\n  help: raise the limit of \
+         processes and threads: TasksMax= or LimitNPROC= of the service, `ulimit -u`, the container's pids limit"
+    )]
+    Threads {
+        /// How many threads it gave.
+        had: usize,
+        /// How many threads are needed.
+        needed: usize,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A folder cannot be made, or is not ours alone.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The ledger cannot be opened.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The journal, or its lock.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A listen address cannot be taken.
+    #[error(transparent)]
+    Bind(#[from] ingress::BindError),
+    /// A source cannot be set up.
+    #[error(transparent)]
+    Source(#[from] ingress::SetupError),
+}
+
+impl DaemonError {
+    /// Whether a folder, or a file in it, is not ours alone.
+    pub fn is_not_ours(&self) -> bool {
+        let (Self::Folder(error)
+        | Self::Journal(JournalError::Folder(error))
+        | Self::Ledger(LedgerError::Folder(error))) = self
+        else {
+            return false;
+        };
+        matches!(error, FolderError::Refused { .. })
+    }
+
+    /// Whether the error may pass while one waits: the disk is full or failing. What an open ledger answers always may:
+    /// writes to it are tried again for as long as the daemon runs, and so they are before the sinks have started.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Ledger(error) => error.is_disk_trouble(),
+            Self::Journal(JournalError::Cursors(_)) => true,
+            Self::Runtime(_) | Self::Threads { .. } | Self::Folder(_) | Self::Journal(_) => false,
+            Self::Bind(_) | Self::Source(_) => false,
+        }
+    }
+}
