@@ -15,6 +15,7 @@ mod descriptors;
 mod error;
 mod main_loop;
 mod open_ingress;
+mod refusals;
 mod reload;
 mod replay_requests;
 mod requests;

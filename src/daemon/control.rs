@@ -9,6 +9,7 @@ use sink_api::Timestamp;
 
 use super::books::{BookSet, Books, SinkBook};
 use super::dead_letters;
+use super::refusals::unable;
 use super::requests::{Order, Orders};
 use super::store::Store;
 use crate::admin::dead::{DeadAct, DeadAsk, DeadDone, DeadPage};
@@ -92,7 +93,7 @@ impl Panel for Desk {
     }
 
     async fn replays(&self) -> Result<Vec<ReplayView>, Refusal> {
-        let replays = self.ledger.replays().await.map_err(|error| Refusal::Unable(error.to_string()))?;
+        let replays = self.ledger.replays().await.map_err(unable)?;
         let mut views = Vec::with_capacity(replays.len());
         for Replay { id, sink, span, fed, .. } in replays {
             let done = super::replay_requests::share(&*self.journal, span).await;

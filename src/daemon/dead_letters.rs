@@ -7,6 +7,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use sink_api::{Timestamp, Uuid};
 use tracing::warn;
 
+use super::refusals::{nobody_delivers, optional_time, unable};
 use crate::admin::Refusal;
 use crate::admin::dead::{DeadAct, DeadAsk, DeadDone, DeadPage, DeadView, ReasonView};
 use crate::event;
@@ -34,8 +35,7 @@ pub(super) async fn change(ledger: &Ledger, ask: DeadAsk, act: DeadAct, sinks: &
     if let (DeadAct::Retry, Some(sink)) = (act, &ask.sink)
         && !sinks.contains(sink)
     {
-        let why = format!("there is no sink `{sink}` in the config that could deliver them; `dead drop` forgets them");
-        return Err(Refusal::Question(why));
+        return Err(nobody_delivers(sink));
     }
     let (filter, page) = read(DeadAsk { whole: false, ..ask })?;
     let (letters, more) = ledger.dead(filter, page).await.map_err(unable)?;
@@ -87,20 +87,7 @@ pub(super) async fn keep(ledger: Arc<Ledger>, max_age: Duration) {
     }
 }
 
-fn unable(error: impl std::fmt::Display) -> Refusal {
-    Refusal::Unable(error.to_string())
-}
-
 fn read(ask: DeadAsk) -> Result<(Filter, Page), Refusal> {
-    let time = |key: &str, text: Option<String>| {
-        let parse = |text: String| match text.parse::<Timestamp>() {
-            Ok(time) => Ok(time.as_microsecond()),
-            Err(_) => {
-                Err(Refusal::Question(format!("`{key}` is `{text}`, expected a time such as 2026-01-31T12:00:00Z")))
-            }
-        };
-        text.map(parse).transpose()
-    };
     if ask.ids.len() > MAX_PAGE {
         return Err(Refusal::Question(format!("more than {MAX_PAGE} ids at once")));
     }
@@ -109,8 +96,8 @@ fn read(ask: DeadAsk) -> Result<(Filter, Page), Refusal> {
         sink: ask.sink,
         kind: ask.kind,
         code: ask.code,
-        since: time("since", ask.since)?,
-        until: time("until", ask.until)?,
+        since: optional_time("since", ask.since.as_deref())?,
+        until: optional_time("until", ask.until.as_deref())?,
         given_up_before: None,
     };
     Ok((filter, Page { after: ask.after, limit: ask.limit.unwrap_or(MAX_PAGE), whole: ask.whole }))

@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 
 use super::books::BookSet;
 use super::error::DaemonError;
+use super::refusals::{sinks_not_started, unable};
 use super::sinks::book_missed;
 use super::world::World;
 use crate::admin::Refusal;
@@ -61,7 +62,7 @@ impl World {
             )));
         }
         if !self.sinks.has_started() {
-            return Err(Refusal::Unable("the sinks have not started yet: the disk is full or failing".into()));
+            return Err(sinks_not_started());
         }
         let mut done = compared(&self.config, &next);
         // What may fail comes first.
@@ -71,7 +72,7 @@ impl World {
             Ok(prepared) => prepared,
             Err(error) => {
                 done.added.iter().for_each(|name| journal.leave(name, journal.oldest()));
-                return Err(Refusal::Unable(error.to_string()));
+                return Err(unable(error));
             }
         };
 

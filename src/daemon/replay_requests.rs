@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use globset::GlobMatcher;
 use sink_api::Timestamp;
 use tokio::sync::watch;
 use tracing::info;
 
+use super::refusals::{known_sink, rate, sinks_not_started, time, type_pattern, unable};
 use super::world::World;
 use crate::admin::Refusal;
 use crate::admin::orders::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled};
 use crate::deliver::{Feed, Rate, feed, holder};
 use crate::journal::{Journal, Position};
 use crate::ledger::replays::Replay;
-use crate::route::{self, Destination};
+use crate::route::Destination;
 
 impl World {
     /// Begins one: from now on it is under way, over restarts.
@@ -22,24 +22,17 @@ impl World {
     /// What is asked makes no sense, or the ledger cannot be written.
     pub async fn replay(&mut self, ask: ReplayAsk) -> Result<ReplayBegun, Refusal> {
         if !self.sinks.has_started() {
-            return Err(Refusal::Unable("the sinks have not started yet: the disk is full or failing".into()));
+            return Err(sinks_not_started());
         }
         let sinks = self.sinks_of(&ask)?;
         let journal = &self.store.journal;
-        let since = time("since", &ask.since)?;
-        let from = journal.seek(since).await.map_err(unable)?;
+        let from = journal.seek(time("since", &ask.since)?).await.map_err(unable)?;
         let until = match &ask.until {
             Some(until) => journal.seek(time("until", until)?).await.map_err(unable)?,
             None => journal.end(),
         };
-        glob(ask.kind.as_deref())?;
-        if ask.rate.as_deref().is_some_and(|rate| Rate::parse(rate).is_none()) {
-            let why = format!(
-                "`rate` is `{}`, expected a count and a unit such as \"300/min\"",
-                ask.rate.unwrap_or_default()
-            );
-            return Err(Refusal::Question(why));
-        }
+        type_pattern(ask.kind.as_deref())?;
+        rate(ask.rate.as_deref())?;
         let one = |sink: &String| Replay {
             id: 0,
             sink: sink.clone(),
@@ -71,14 +64,9 @@ impl World {
 
     /// Those it is for: the ones named, else all.
     fn sinks_of(&self, ask: &ReplayAsk) -> Result<Vec<String>, Refusal> {
-        let all = || self.config.sinks.iter().map(|sink| &sink.name);
-        for sink in &ask.sinks {
-            if !all().any(|name| name == sink) {
-                let names = all().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-                return Err(Refusal::Question(format!("there is no sink `{sink}`, expected one of {names}")));
-            }
-        }
-        Ok(if ask.sinks.is_empty() { all().cloned().collect() } else { ask.sinks.clone() })
+        let all = self.config.sinks.iter().map(|sink| &sink.name);
+        ask.sinks.iter().try_for_each(|sink| known_sink(sink, all.clone()))?;
+        Ok(if ask.sinks.is_empty() { all.cloned().collect() } else { ask.sinks.clone() })
     }
 
     /// Starts the feeders of all replays whose sink is there, unless they are at work.
@@ -97,7 +85,7 @@ impl World {
             let one = Feed {
                 id: replay.id,
                 to,
-                kind: glob(replay.kind.as_deref())?,
+                kind: type_pattern(replay.kind.as_deref())?,
                 subject: replay.subject,
                 rate: replay.rate.as_deref().and_then(Rate::parse),
                 until,
@@ -130,22 +118,6 @@ impl World {
         }
         Ok(ReplayCancelled { id: ask.id, sinks })
     }
-}
-
-fn glob(pattern: Option<&str>) -> Result<Option<GlobMatcher>, Refusal> {
-    let glob = pattern.map(route::glob::read).transpose();
-    glob.map(|glob| glob.map(|glob| glob.compile_matcher())).map_err(Refusal::Question)
-}
-
-fn time(key: &str, text: &str) -> Result<i64, Refusal> {
-    match text.parse::<Timestamp>() {
-        Ok(time) => Ok(time.as_microsecond()),
-        Err(_) => Err(Refusal::Question(format!("`{key}` is `{text}`, expected a time such as 2026-01-31T12:00:00Z"))),
-    }
-}
-
-fn unable(error: impl std::fmt::Display) -> Refusal {
-    Refusal::Unable(error.to_string())
 }
 
 /// How far it has come, of 1: by time, as positions have gaps between the lives of a daemon.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use sink_api::Timestamp;
 use tracing::{info, warn};
 
+use super::refusals::{known_sink, optional_time, sinks_not_started, unable};
 use super::world::World;
 use crate::admin::Refusal;
 use crate::admin::orders::{SinkAct, SinkAsk, SinkDone};
@@ -17,13 +17,9 @@ impl World {
     /// There is no such sink, the time makes no sense, or the ledger cannot be written.
     pub async fn sink(&mut self, ask: SinkAsk, act: SinkAct) -> Result<SinkDone, Refusal> {
         let name = ask.sink.as_str();
-        let sinks = self.config.sinks.iter().map(|sink| sink.name.as_str());
-        if !sinks.clone().any(|sink| sink == name) {
-            let all = sinks.map(|sink| format!("`{sink}`")).collect::<Vec<_>>().join(", ");
-            return Err(Refusal::Question(format!("there is no sink `{name}`, expected one of {all}")));
-        }
+        known_sink(name, self.config.sinks.iter().map(|sink| &sink.name))?;
         if !self.sinks.has_started() {
-            return Err(Refusal::Unable("the sinks have not started yet: the disk is full or failing".into()));
+            return Err(sinks_not_started());
         }
         match act {
             SinkAct::Pause => {
@@ -43,10 +39,7 @@ impl World {
 
     /// Moves the cursor on. What was parked or given up stays.
     async fn skip(&mut self, name: &str, to: Option<&str>) -> Result<SinkDone, Refusal> {
-        let time = to
-            .map(|to| to.parse::<Timestamp>().map_err(|_| to))
-            .transpose()
-            .map_err(|to| Refusal::Question(format!("`to` is `{to}`, expected a time such as 2026-01-31T12:00:00Z")))?;
+        let time = optional_time("to", to)?;
         let was_running = self.sinks.is_running(name);
         self.sinks.halt([name].into_iter()).await;
         let dropped = self.move_on(name, time).await;
@@ -58,10 +51,10 @@ impl World {
         Ok(SinkDone { paused: self.store.ledger.is_paused(name).await.map_err(unable)?, dropped })
     }
 
-    async fn move_on(&self, name: &str, time: Option<Timestamp>) -> Result<u64, JournalError> {
+    async fn move_on(&self, name: &str, time: Option<i64>) -> Result<u64, JournalError> {
         let journal = &self.store.journal;
         let target = match time {
-            Some(time) => journal.seek(time.as_microsecond()).await?,
+            Some(time) => journal.seek(time).await?,
             None => journal.end(),
         };
         let Some(state) = journal.load(name).await?.filter(|state| state.cursor < target) else { return Ok(0) };
@@ -74,8 +67,4 @@ impl World {
         journal.settle(vec![step]).await?;
         Ok(dropped)
     }
-}
-
-fn unable(error: impl std::fmt::Display) -> Refusal {
-    Refusal::Unable(error.to_string())
 }
