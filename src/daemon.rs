@@ -13,6 +13,7 @@ mod data_folder;
 mod dead_letters;
 mod descriptors;
 mod error;
+mod figures;
 mod main_loop;
 mod open_ingress;
 mod refusals;
@@ -42,7 +43,7 @@ use books::Books;
 pub use config_reading::Load;
 use config_reading::Reading;
 pub use config_watch::Watch;
-use control::Desk;
+use control::DaemonControl;
 use data_folder::Admin;
 pub use error::DaemonError;
 use main_loop::until_stopped;
@@ -90,7 +91,7 @@ pub async fn run(config: Config, asked: Asked, signals: &mut Signals) -> Result<
     let keeper = tokio::spawn(dead_letters::keep(Arc::clone(&store.ledger), config.dead_letters.max_age.0));
     let (orders, inbox) = Orders::new();
     let given = orders.clone();
-    let desk = Arc::new(Desk::new(&store, &front, &books, orders));
+    let desk = Arc::new(DaemonControl::new(&store, &front, &books, orders));
     let admin = Admin::start(config.admin.clone(), &desk);
     let footing = tokio::spawn(data_folder::keep(lock, Arc::clone(&store.ledger), admin.clone(), given));
 

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use super::config::{AdminConfig, Listen, short_path};
 use super::places::{Guest, Places};
 use super::service::Service;
-use super::{Panel, service};
+use super::{Control, service};
 
 /// Connections over TCP that the kernel keeps while others are heard (it may know a lower bound of its own). As many as a
 /// crowd has, or the one that matters is not even kept.
@@ -69,7 +69,7 @@ impl Listener {
     ///
     /// # Errors
     /// Where the system gives no socket, thread or runtime.
-    pub fn start(config: &AdminConfig, panel: Arc<dyn Panel>) -> Result<Self, AdminError> {
+    pub fn start(config: &AdminConfig, control: Arc<dyn Control>) -> Result<Self, AdminError> {
         let (at, path) = match &config.listen {
             Listen::Unix(path) => (path.display().to_string(), Some(path.clone())),
             Listen::Tcp(address) => (address.clone(), None),
@@ -77,7 +77,7 @@ impl Listener {
         let failed = |error| AdminError { at: at.clone(), error };
         let socket = open(&config.listen).map_err(failed)?;
         let service =
-            Service::new(panel, config.token.as_ref().map(|token| token.expose().to_owned()), Handle::current());
+            Service::new(control, config.token.as_ref().map(|token| token.expose().to_owned()), Handle::current());
         let (stop, stopped) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let runtime = Own(Some(runtime));

@@ -2,7 +2,7 @@
 //! folder, or on TCP with a token.
 //!
 //! It runs on a thread of its own, so that neither a slow client nor a slow answer touches the webhooks. It knows how
-//! questions come in and answers go out; what they say comes from the [`Panel`], which the daemon implements.
+//! questions come in and answers go out; what they say comes from the [`Control`], which the daemon implements.
 //!
 //! Rooms: [`config`] the table, `listener` the socket and the thread, `places` who may be connected, `service` paths and
 //! statuses, `verbs` those that carry a question, [`status`], [`dead`] and [`orders`] the shapes, [`client`] the verbs'
@@ -28,7 +28,7 @@ pub use verbs::Refusal;
 
 /// What can be asked of the daemon.
 #[async_trait::async_trait]
-pub trait Panel: Send + Sync + 'static {
+pub trait Control: Send + Sync + 'static {
     /// Whether a webhook sent now would be taken. At once.
     fn readiness(&self) -> Readiness;
     /// All figures. Waits for the ledger at most.

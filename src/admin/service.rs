@@ -17,15 +17,15 @@ use tokio::runtime::Handle;
 
 use super::places::Guest;
 use super::status::FRONT_PRESSED;
-use super::{Panel, verbs};
+use super::{Control, verbs};
 
 /// An answer that takes longer is given up; a sink may need its time to hand over.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The panel and what opens it.
+/// The control and what opens it.
 #[derive(Clone)]
 pub(super) struct Service {
-    panel: Arc<dyn Panel>,
+    control: Arc<dyn Control>,
     token: Option<[u8; 32]>,
     /// Has threads for what blocks. The listener's own runtime has none to begin with, and tokio panics where the system
     /// does not give it the first.
@@ -33,8 +33,8 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub fn new(panel: Arc<dyn Panel>, token: Option<String>, blocking: Handle) -> Self {
-        Self { panel, token: token.map(|token| Sha256::digest(token.as_bytes()).into()), blocking }
+    pub fn new(control: Arc<dyn Control>, token: Option<String>, blocking: Handle) -> Self {
+        Self { control, token: token.map(|token| Sha256::digest(token.as_bytes()).into()), blocking }
     }
 
     /// Digests are compared, so that the time taken says nothing of the token.
@@ -83,18 +83,18 @@ async fn route(service: &Service, request: Request<Incoming>) -> Answer {
     match path.as_str() {
         "/healthz" if reads => json(StatusCode::OK, &serde_json::json!({})),
         "/readyz" if reads => {
-            let now = service.panel.readiness();
+            let now = service.control.readiness();
             let status = if now.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             let reasons: &[&str] = if now.is_pressed { &[FRONT_PRESSED] } else { &[] };
             json(status, &serde_json::json!({ "at_risk": now.at_risk, "reasons": reasons }))
         }
-        "/api/status" if reads => json(StatusCode::OK, &service.panel.status().await),
+        "/api/status" if reads => json(StatusCode::OK, &service.control.status().await),
         "/healthz" | "/readyz" | "/api/status" => {
             let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
             answer.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
             answer
         }
-        _ => verbs::answer(&*service.panel, request)
+        _ => verbs::answer(&*service.control, request)
             .await
             .unwrap_or_else(|| refusal(StatusCode::NOT_FOUND, "there is nothing at this path")),
     }

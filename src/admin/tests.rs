@@ -11,12 +11,12 @@ use super::orders::{
     ReloadDone, ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView, SinkAct, SinkAsk, SinkDone,
 };
 use super::status::JournalStatus;
-use super::{AdminConfig, Listen, Listener, Panel, Readiness, Refusal, Status};
+use super::{AdminConfig, Control, Listen, Listener, Readiness, Refusal, Status};
 
 struct Fixed(bool);
 
 #[async_trait::async_trait]
-impl Panel for Fixed {
+impl Control for Fixed {
     fn readiness(&self) -> Readiness {
         Readiness { ready: self.0, at_risk: 7, is_pressed: !self.0 }
     }
@@ -200,7 +200,7 @@ async fn only_who_shows_the_token_keeps_a_connection() {
 }
 
 #[tokio::test]
-async fn questions_reach_the_panel_whole_and_refusals_come_back_with_their_reason() {
+async fn questions_reach_the_control_whole_and_refusals_come_back_with_their_reason() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("admin.sock");
     let (listener, on) = (Listener::start(&on(&path), Arc::new(Fixed(true))).unwrap(), on(&path));

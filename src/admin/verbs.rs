@@ -7,7 +7,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 
-use super::Panel;
+use super::Control;
 use super::dead::{DeadAct, DeadAsk};
 use super::orders::{SinkAct, SinkAsk};
 use super::service::{Answer, json, refusal};
@@ -30,7 +30,7 @@ pub enum Refusal {
 }
 
 /// Answers below `/api/`; `None` where there is nothing at the path.
-pub(super) async fn answer(panel: &dyn Panel, request: Request<Incoming>) -> Option<Answer> {
+pub(super) async fn answer(control: &dyn Control, request: Request<Incoming>) -> Option<Answer> {
     let path = request.uri().path().to_owned();
     let wanted: &[Method] = match path.as_str() {
         "/api/dead" => &[Method::GET],
@@ -55,37 +55,37 @@ pub(super) async fn answer(panel: &dyn Panel, request: Request<Incoming>) -> Opt
     };
     Some(match path.as_str() {
         "/api/dead" => match question(&body) {
-            Ok(ask) => told(panel.dead(ask).await),
+            Ok(ask) => told(control.dead(ask).await),
             Err(refused) => told::<()>(Err(refused)),
         },
-        "/api/replay" if method == Method::GET => told(panel.replays().await),
+        "/api/replay" if method == Method::GET => told(control.replays().await),
         "/api/replay" => match question(&body) {
-            Ok(ask) => told(panel.replay(ask).await),
+            Ok(ask) => told(control.replay(ask).await),
             Err(refused) => told::<()>(Err(refused)),
         },
         "/api/replay/cancel" => match question(&body) {
-            Ok(ask) => told(panel.cancel_replay(ask).await),
+            Ok(ask) => told(control.cancel_replay(ask).await),
             Err(refused) => told::<()>(Err(refused)),
         },
-        "/api/dead/retry" => change(panel, &body, DeadAct::Retry).await,
-        "/api/dead/drop" => change(panel, &body, DeadAct::Drop).await,
-        "/api/sink/pause" => sink(panel, &body, SinkAct::Pause).await,
-        "/api/sink/resume" => sink(panel, &body, SinkAct::Resume).await,
-        "/api/sink/skip" => sink(panel, &body, SinkAct::Skip).await,
-        _ => told(panel.reload().await),
+        "/api/dead/retry" => change(control, &body, DeadAct::Retry).await,
+        "/api/dead/drop" => change(control, &body, DeadAct::Drop).await,
+        "/api/sink/pause" => sink(control, &body, SinkAct::Pause).await,
+        "/api/sink/resume" => sink(control, &body, SinkAct::Resume).await,
+        "/api/sink/skip" => sink(control, &body, SinkAct::Skip).await,
+        _ => told(control.reload().await),
     })
 }
 
-async fn change(panel: &dyn Panel, body: &Bytes, act: DeadAct) -> Answer {
+async fn change(control: &dyn Control, body: &Bytes, act: DeadAct) -> Answer {
     match question::<DeadAsk>(body) {
-        Ok(ask) => told(panel.change_dead(ask, act).await),
+        Ok(ask) => told(control.change_dead(ask, act).await),
         Err(refused) => told::<()>(Err(refused)),
     }
 }
 
-async fn sink(panel: &dyn Panel, body: &Bytes, act: SinkAct) -> Answer {
+async fn sink(control: &dyn Control, body: &Bytes, act: SinkAct) -> Answer {
     match question::<SinkAsk>(body) {
-        Ok(ask) => told(panel.sink(ask, act).await),
+        Ok(ask) => told(control.sink(ask, act).await),
         Err(refused) => told::<()>(Err(refused)),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::error;
 
-use super::control::Desk;
+use super::control::DaemonControl;
 use super::requests::{Order, Orders};
 use crate::admin::{AdminConfig, Listener};
 use crate::journal::lock::{Kept, Lock};
@@ -19,13 +19,13 @@ const EVERY: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(super) struct Admin {
     config: AdminConfig,
-    desk: Arc<Desk>,
+    desk: Arc<DaemonControl>,
     listener: Arc<Mutex<Option<Listener>>>,
 }
 
 impl Admin {
     /// Starts it. Without it webhooks are taken all the same: a disk without room for a socket must not refuse them.
-    pub fn start(config: AdminConfig, desk: &Arc<Desk>) -> Self {
+    pub fn start(config: AdminConfig, desk: &Arc<DaemonControl>) -> Self {
         let admin = Self { config, desk: Arc::clone(desk), listener: Arc::default() };
         admin.begin();
         admin

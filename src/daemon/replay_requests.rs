@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use sink_api::Timestamp;
 use tokio::sync::watch;
 use tracing::info;
 
@@ -11,7 +10,7 @@ use super::world::World;
 use crate::admin::Refusal;
 use crate::admin::orders::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled};
 use crate::deliver::{Feed, Rate, feed, holder};
-use crate::journal::{Journal, Position};
+use crate::journal::Journal;
 use crate::ledger::replays::Replay;
 use crate::route::Destination;
 
@@ -118,16 +117,4 @@ impl World {
         }
         Ok(ReplayCancelled { id: ask.id, sinks })
     }
-}
-
-/// How far it has come, of 1: by time, as positions have gaps between the lives of a daemon.
-pub(super) async fn share(journal: &dyn Journal, [first, at, until]: [Position; 3]) -> f64 {
-    let now = Timestamp::now().as_microsecond();
-    let mut times = [now; 3];
-    for (time, from) in times.iter_mut().zip([first, at, until]) {
-        let chunk = journal.read(from, 1).await.ok();
-        *time = chunk.and_then(|chunk| chunk.entries.first().map(|entry| entry.record.time)).unwrap_or(now);
-    }
-    let [first, at, until] = times;
-    (at.saturating_sub(first) as f64 / until.saturating_sub(first).max(1) as f64).clamp(0.0, 1.0)
 }
