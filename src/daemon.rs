@@ -1,10 +1,15 @@
-//! Builds the spine in the order data flows, and takes it down in the order that refuses nobody for long:
-//! journal → ledger → sinks' first cursors and workers → ingress; then workers → ledger → ingress → journal.
+//! Builds the daemon in the order in which data flows, and takes it down in the order that refuses nobody for long.
 //!
-//! A disk that is full or failing does not keep ingress from starting: then ledger and sinks come later (`sinks`), and
-//! READY is said when they have. The addresses are taken at the very beginning, when a fault costs nothing yet, but they
-//! listen last: no client gets a connection that a start which fails would reset.
+//! Start: journal, ledger, the sinks' first cursors, the sinks' workers, ingress. Stop: workers, ledger, ingress, journal.
+//!
+//! A disk that is full or failing does not keep ingress from starting: then the ledger and the sinks come later (`sinks`),
+//! and "ready" is logged when they have. The listen addresses are bound at the very beginning, when a fault costs nothing
+//! yet, but nobody listens on them before the end of the start: no client gets a connection that a start which fails would
+//! reset.
+//!
+//! Imports inside this folder point one way; `tests/tidy/daemon.rs` holds the order and enforces it.
 
+mod admin_listener;
 mod books;
 mod config_reading;
 mod config_watch;
@@ -39,37 +44,37 @@ use crate::journal::lock::Lock;
 use crate::journal::{Journal, folder};
 use crate::route::Unmatched;
 use crate::shutdown::Signals;
+use admin_listener::AdminListener;
 use books::Books;
+use config_reading::ConfigReader;
 pub use config_reading::Load;
-use config_reading::Reading;
 pub use config_watch::Watch;
 use control::DaemonControl;
-use data_folder::Admin;
 pub use error::DaemonError;
-use main_loop::until_stopped;
-use requests::Orders;
+use open_ingress::open_ingress;
+use requests::Requests;
 use running_replays::RunningReplays;
 use sinks::Sinks;
 use store::Store;
 use world::World;
 
-/// What a run is asked for beside its config.
-pub struct Asked {
+/// What the daemon is started with, beside its config.
+pub struct RunOptions {
     /// Reads the config again, for a reload.
     pub load: Load,
-    /// The file that brings one about when it changes.
+    /// The config file, where a change of it brings about a reload.
     pub watch: Watch,
-    /// Where the ledger is lost, sinks go on now.
+    /// Where the ledger is lost, sinks begin at what comes next, not at the oldest event.
     pub cursors_now: bool,
 }
 
 /// Runs until a signal ends it, then takes everything down again.
 ///
 /// # Errors
-/// What kept it from starting; [`JournalError::Lost`](crate::journal::JournalError::Lost) where it stopped without having
-/// written all that it had accepted.
-pub async fn run(config: Config, asked: Asked, signals: &mut Signals) -> Result<(), DaemonError> {
-    let Asked { load, watch, cursors_now } = asked;
+/// What kept the daemon from starting; [`JournalError::Lost`](crate::journal::JournalError::Lost) where it stopped without
+/// having written all that it had accepted.
+pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> Result<(), DaemonError> {
+    let RunOptions { load, watch, cursors_now } = options;
     let server = descriptors::fitting(&config, descriptors::raise());
     folder::make(&config.data_dir)?;
     let lock = Lock::take(&config.data_dir)?;
@@ -77,48 +82,49 @@ pub async fn run(config: Config, asked: Asked, signals: &mut Signals) -> Result<
     let mut store = Store::open(&config, cursors_now)?;
     let unmatched = Arc::new(Unmatched::default());
     let books = Arc::new(Books::new(&config.rules, config.sink_names().collect(), store.begun));
-    let front = open_ingress::open(&config, &server, &store, &unmatched, &books)?;
+    let ingress = open_ingress(&config, &server, &store, &unmatched, &books)?;
     let mut sinks = Sinks::new(&config.rules);
     sinks.start_if_possible(&config, &mut store, &books).await?;
 
     let listeners = bound.into_iter().map(Bound::listen).collect::<Result<Vec<_>, _>>()?;
-    let (stop_front, front_stop) = watch::channel(false);
-    let threads = Threads::start(&front, &listeners, &front_stop).map_err(DaemonError::Runtime)?;
+    let (stop_ingress, ingress_stop) = watch::channel(false);
+    let threads = Threads::start(&ingress, &listeners, &ingress_stop).map_err(DaemonError::Runtime)?;
     for listener in listeners {
         info!(address = %listener.local_addr().map_err(DaemonError::Runtime)?, "listening");
     }
 
-    let keeper = tokio::spawn(dead_letters::keep(Arc::clone(&store.ledger), config.dead_letters.max_age.0));
-    let (orders, inbox) = Orders::new();
-    let given = orders.clone();
-    let desk = Arc::new(DaemonControl::new(&store, &front, &books, orders));
-    let admin = Admin::start(config.admin.clone(), &desk);
-    let footing = tokio::spawn(data_folder::keep(lock, Arc::clone(&store.ledger), admin.clone(), given));
+    let max_age = config.dead_letters.max_age.0;
+    let forgetting = tokio::spawn(dead_letters::forget_old(Arc::clone(&store.ledger), max_age));
+    let (requests, inbox) = Requests::new();
+    let control = Arc::new(DaemonControl::new(&store, &ingress, &books, requests.clone()));
+    let admin = AdminListener::start(config.admin.clone(), &control);
+    let looking = data_folder::look_after(lock, Arc::clone(&store.ledger), admin.clone(), requests);
+    let looking = tokio::spawn(looking);
 
-    let mut world = World { config, store, sinks, replays: RunningReplays::default(), books, ingress: front };
-    let ended = until_stopped(&mut world, signals, watch, Reading::new(load), inbox).await;
+    let mut world = World { config, store, sinks, replays: RunningReplays::default(), books, ingress };
+    let ended = main_loop::run(&mut world, signals, watch, ConfigReader::new(load), inbox).await;
     let World { store, mut sinks, mut replays, .. } = world;
     match &ended {
         Ok(signal) => info!(signal, "stopping: sinks first, webhooks are still taken"),
         Err(reason) => error!(%reason, "stopping: the sinks cannot be started"),
     }
-    keeper.abort();
+    forgetting.abort();
     replays.halt().await;
     sinks.stop().await;
     store.ledger.close();
-    desk.stopping();
-    stop_front.send_replace(true);
-    // It cannot fail but by a panic, which was reported already.
+    control.stopping();
+    stop_ingress.send_replace(true);
+    // Joining cannot fail but by a panic, which was reported already.
     let _ = tokio::task::spawn_blocking(|| threads.join()).await;
-    // Last but for the journal, so that it can be asked how the stop goes.
+    // The admin listener stops last but for the journal, so that it can be asked how the stop goes.
     let _ = tokio::task::spawn_blocking(move || admin.stop()).await;
     let closed = store.journal.close().await;
     for (source, kind, events) in unmatched.counts() {
         info!(source, kind, events, "matched no route since the start");
     }
-    // With it goes the lock.
-    footing.abort();
-    let _ = footing.await;
+    // The task owns the lock, and lets go of it as it ends.
+    looking.abort();
+    let _ = looking.await;
     closed?;
     ended?;
     info!("stopped");

@@ -1,8 +1,8 @@
-//! What signals say: to stop (SIGTERM from systemd, SIGINT from Ctrl-C, SIGQUIT), to read the config again (SIGHUP), or
-//! nothing at all. Left to themselves most signals end a process without a word; so whatever is nobody's order is heard
-//! and means nothing. SIGXFSZ is one of those: a write beyond the limit of file sizes then fails like any other (EFBIG).
+//! Signals and what they mean: to stop (SIGTERM from systemd, SIGINT from Ctrl-C, SIGQUIT), to read the config again
+//! (SIGHUP), or nothing at all. By default most signals end a process without a word; so signals that mean nothing here are
+//! caught as well. SIGXFSZ is one of those: a write beyond the limit of file sizes then fails like any other (EFBIG).
 //!
-//! A handler is put in place, none is set to "ignore": programs started from here begin with what is usual.
+//! Signals are caught by a handler and none is set to "ignore", as programs that the daemon starts would inherit that.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -10,18 +10,18 @@ use std::task::Poll;
 use rustix::process::Signal as Named;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What each of these says.
-const TELLING: [(Named, Told); 5] = [
-    (Named::TERM, Told::Stop("SIGTERM")),
-    (Named::INT, Told::Stop("SIGINT")),
-    (Named::QUIT, Told::Stop("SIGQUIT")),
-    // The CPU time that a limit allows is used up: a kill comes next.
-    (Named::XCPU, Told::Stop("SIGXCPU")),
-    (Named::HUP, Told::Reload),
+/// What each of these signals means.
+const MEANINGS: [(Named, Meaning); 5] = [
+    (Named::TERM, Meaning::Stop("SIGTERM")),
+    (Named::INT, Meaning::Stop("SIGINT")),
+    (Named::QUIT, Meaning::Stop("SIGQUIT")),
+    // The CPU time that a limit allows is used up: SIGKILL comes next.
+    (Named::XCPU, Meaning::Stop("SIGXCPU")),
+    (Named::HUP, Meaning::Reload),
 ];
 
-/// These mean nothing here, and would end the process.
-const IDLE: [Named; 9] = [
+/// Signals that mean nothing here, and would end the process.
+const MEANINGLESS: [Named; 9] = [
     Named::XFSZ,
     Named::USR1,
     Named::USR2,
@@ -38,42 +38,43 @@ const REAL_TIME: std::ops::RangeInclusive<i32> = 32..=64;
 
 /// The signals the daemon listens to, from the moment this is made.
 pub struct Signals {
-    heard: Vec<(Signal, Told)>,
+    streams: Vec<(Signal, Meaning)>,
 }
 
-/// What a signal says.
+/// What a signal means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
-    /// To stop; the signal's name.
+pub enum Meaning {
+    /// The daemon is to stop; with the signal's name.
     Stop(&'static str),
-    /// To read the config again.
+    /// The daemon is to read its config again.
     Reload,
 }
 
 impl Signals {
-    /// Starts listening; from here on no other signal ends the process that could be kept from it. Before anything is
-    /// written. Inside a runtime.
+    /// Starts listening, inside a runtime and before anything is written. From here on the process is ended by none of the
+    /// signals that can be caught.
     ///
     /// # Errors
-    /// Where the system refuses.
+    /// The system refuses.
     pub fn listen() -> std::io::Result<Self> {
         let of = |named: Named| signal(SignalKind::from_raw(named.as_raw()));
-        let heard = TELLING.into_iter().map(|(named, told)| Ok((of(named)?, told))).collect::<std::io::Result<_>>()?;
-        // Once it is in place a handler stays, whether anybody listens or not.
-        for named in IDLE {
+        let streams = MEANINGS.into_iter().map(|(named, meaning)| Ok((of(named)?, meaning)));
+        let streams = streams.collect::<std::io::Result<_>>()?;
+        // A handler stays in place, whether anybody listens or not.
+        for named in MEANINGLESS {
             drop(of(named)?);
         }
-        // What the C library keeps, it refuses.
+        // The C library refuses the signals that it keeps to itself.
         REAL_TIME.for_each(|raw| drop(signal(SignalKind::from_raw(raw))));
-        Ok(Self { heard })
+        Ok(Self { streams })
     }
 
-    /// Waits for the next. Cancel-safe.
-    pub async fn next(&mut self) -> Told {
+    /// Waits for the next signal that means something. Cancel-safe.
+    pub async fn next(&mut self) -> Meaning {
         poll_fn(|cx| {
-            let said =
-                self.heard.iter_mut().find_map(|(signal, told)| signal.poll_recv(cx).is_ready().then_some(*told));
-            said.map_or(Poll::Pending, Poll::Ready)
+            let mut streams = self.streams.iter_mut();
+            let ready = streams.find_map(|(stream, meaning)| stream.poll_recv(cx).is_ready().then_some(*meaning));
+            ready.map_or(Poll::Pending, Poll::Ready)
         })
         .await
     }

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::{Failure, test};
 use crate::config;
-use crate::daemon::{self, Asked, DaemonError, Load, Watch};
+use crate::daemon::{self, DaemonError, Load, RunOptions, Watch};
 use crate::registry::KINDS;
 use crate::route::cases::Case;
 use crate::shutdown::Signals;
@@ -52,8 +52,8 @@ pub fn run(file: &Path, args: &RunArgs) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     let ended = runtime.block_on(async {
-        let asked = Asked { load: loader(file), watch, cursors_now: args.cursors == Some(Cursors::Now) };
-        Ok(daemon::run(config, asked, &mut signals).await?)
+        let options = RunOptions { load: loader(file), watch, cursors_now: args.cursors == Some(Cursors::Now) };
+        Ok(daemon::run(config, options, &mut signals).await?)
     });
     runtime.shutdown_timeout(LEFT_BEHIND);
     ended

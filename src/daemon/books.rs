@@ -1,4 +1,5 @@
-//! The sinks' books: what each is owed, and what it shows of itself. Replaced at a reload; a sink that stays keeps its own.
+//! The sinks' books: what each sink is owed, and what became of it. A reload replaces the set of books; a sink that stays in
+//! the config keeps its own book.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -35,7 +36,7 @@ pub(super) struct Books {
 }
 
 impl Books {
-    /// New ones, of what is appended from that position on.
+    /// New books, which count what is appended from that position on.
     pub fn new(rules: &Arc<RuleSet>, names: Vec<String>, from: Position) -> Self {
         let counting = Counting::new(rules, names.clone(), from);
         let sinks: Vec<SinkBook> = names.into_iter().map(|name| SinkBook { name, book: Arc::default() }).collect();
@@ -45,9 +46,9 @@ impl Books {
         Self { now: RwLock::new(Arc::new(BookSet { rules: Arc::clone(rules), sinks })), counting }
     }
 
-    /// Those in use now.
+    /// The books in use now.
     pub fn now(&self) -> Arc<BookSet> {
-        // Replaced whole.
+        // The set is replaced whole, so that a panic elsewhere leaves a good one behind.
         Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -56,9 +57,9 @@ impl Books {
         self.counting.tally(source, kind)
     }
 
-    /// From the journal's end on events are counted by these rules, for these sinks. Gives that position, and the books that
-    /// are to be shown once the new ones among them have begun.
-    pub fn follow(&self, rules: &Arc<RuleSet>, names: Vec<String>, journal: &LocalJournal) -> (BookSet, Position) {
+    /// From the journal's end on, events are counted by these rules, for these sinks. Gives that position, and the books to
+    /// [`Self::replace`] the ones in use with, once the new books among them have begun.
+    pub fn switch(&self, rules: &Arc<RuleSet>, names: Vec<String>, journal: &LocalJournal) -> (BookSet, Position) {
         let before = self.now();
         let sink = |name: String| SinkBook {
             book: before.of(&name).map(|old| Arc::clone(&old.book)).unwrap_or_default(),
@@ -74,18 +75,19 @@ impl Books {
         (BookSet { rules: Arc::clone(rules), sinks }, from)
     }
 
-    /// From now on these are shown.
-    pub fn show(&self, next: BookSet) {
+    /// From now on these books are in use.
+    pub fn replace(&self, next: BookSet) {
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
     }
 
-    /// A sink's figures now.
+    /// The figures of a sink now.
     pub async fn figures(&self, journal: &LocalJournal, sink: &SinkBook) -> Figures {
         let look = || -> (Position, OwedSnapshot) { (self.counting.reached(), sink.book.snapshot()) };
         let (reached, first) = look();
-        // The ledger may not be open yet, or not be readable: then what it said last counts.
+        // The ledger may not be open yet, or not be readable: then the book goes by what the ledger said last.
         let state = journal.load(&sink.name).await.ok().flatten();
-        // In this order: all that is counted is in the sum, and none stands behind it that a worker could have booked.
+        // The order of these reads matters: all that is counted is in the sum, and nothing stands behind it that a worker
+        // could have booked.
         let second = sink.book.snapshot();
         let is_still = || self.counting.reached() == reached && journal.end() == reached;
         if let Some(state) = state.filter(|state| state.cursor == reached && is_still()) {

@@ -1,8 +1,9 @@
-//! Reading the config again, beside everything else the daemon does: a file it names may be a pipe, or lie on a disk that does
-//! not answer.
+//! Reads the config again, beside everything else the daemon does: a file that the config names may be a pipe, or lie on a
+//! disk that does not answer.
 //!
-//! One reading at a time is waited for. Whoever asks while it goes on wants what the files say now: the reading is begun
-//! anew, at once where it takes so long that it may hang, else after it. What blocks cannot be ended, only left behind.
+//! The daemon waits for one reading at a time. Whoever asks while a reading goes on wants what the files say now, so the
+//! config is read once more: after that reading, or at once where it takes so long that it may hang. A reading that hangs
+//! cannot be ended, only left behind.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -16,28 +17,28 @@ use crate::admin::Refusal;
 use crate::admin::orders::ReloadDone;
 use crate::config::Config;
 
-/// Reading a config takes no longer, its tests included.
+/// Longest that reading a config may take, its tests included.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// A reading that takes longer may hang: it does not keep the next one waiting.
+/// A reading that takes longer than this may hang, and does not keep the next reading waiting.
 const MAY_HANG: Duration = Duration::from_secs(1);
-/// Most readings that hang at once.
+/// Most readings that may hang at once.
 const MAX_LOADS: usize = 8;
-/// Most who wait for an answer.
+/// Most requests that may wait for an answer.
 const MAX_ASKERS: usize = 64;
 
-/// Reads the config again; the error is what there is to say to the user, ready to print. May block.
+/// Reads the config; the error is the text for the user, ready to print. May block.
 pub type Load = Arc<dyn Fn() -> Result<Config, String> + Send + Sync>;
 
 /// A config that may come into force, or why not.
 type Loaded = Result<Config, Refusal>;
 
-/// What is read, and for whom.
-pub(super) struct Reading {
+/// The reading under way, and who waits for it.
+pub(super) struct ConfigReader {
     load: Load,
-    /// Held by every reading that has not come back.
+    /// Every reading that has not come back holds a clone.
     loads: Arc<()>,
     under_way: Option<UnderWay>,
-    /// Somebody asked after it had begun.
+    /// Somebody asked after the reading under way had begun.
     again: bool,
     askers: Vec<Reply<ReloadDone>>,
 }
@@ -47,13 +48,13 @@ struct UnderWay {
     handle: JoinHandle<Result<Config, String>>,
 }
 
-impl Reading {
-    /// Nothing is read yet.
+impl ConfigReader {
+    /// A reader that has nothing to read yet.
     pub fn new(load: Load) -> Self {
         Self { load, loads: Arc::default(), under_way: None, again: false, askers: vec![] }
     }
 
-    /// Has the config read as it is now. Who asked is told what comes of it, where it is said who.
+    /// Has the config read as it is now. The asker, where there is one, is given out again by [`Self::next`].
     pub fn ask(&mut self, asker: Option<Reply<ReloadDone>>) {
         match asker {
             Some(asker) if self.askers.len() >= MAX_ASKERS => {
@@ -68,8 +69,8 @@ impl Reading {
         }
     }
 
-    /// Waits for what was read, as the files are since the last who asked; for ever where nobody did. Those behind it are
-    /// told what comes of it. Cancel-safe.
+    /// Waits for a config that was read after the last request for one, and gives it with everybody who asked; waits for
+    /// ever where nobody did. Cancel-safe.
     pub async fn next(&mut self) -> (Loaded, Vec<Reply<ReloadDone>>) {
         loop {
             let may_begin = self.again && self.has_room();
@@ -109,7 +110,7 @@ impl Reading {
         Arc::strong_count(&self.loads) <= MAX_LOADS
     }
 
-    /// Begins a reading; one that is under way is left behind.
+    /// Begins a reading; a reading that is under way is left behind.
     fn begin(&mut self) {
         self.again = false;
         let (load, held) = (Arc::clone(&self.load), Arc::clone(&self.loads));
@@ -130,8 +131,9 @@ mod tests {
 
     use super::*;
 
-    /// The first reading hangs until it is let go, those after it come back at once, with their number as the fault.
-    fn reading() -> (Reading, Arc<AtomicUsize>, mpsc::Sender<()>) {
+    /// A reader whose first reading hangs until the sender is dropped; each reading after it comes back at once, with its
+    /// number as the fault.
+    fn reader() -> (ConfigReader, Arc<AtomicUsize>, mpsc::Sender<()>) {
         let count = Arc::new(AtomicUsize::new(0));
         let (free, hang) = mpsc::channel::<()>();
         let (counted, hang) = (Arc::clone(&count), std::sync::Mutex::new(hang));
@@ -142,34 +144,34 @@ mod tests {
             }
             Err(n.to_string())
         };
-        (Reading::new(Arc::new(load)), count, free)
+        (ConfigReader::new(Arc::new(load)), count, free)
     }
 
     #[tokio::test]
     async fn a_reading_does_not_wait_behind_one_that_hangs_and_all_who_asked_are_answered() {
-        let (mut reading, count, free) = reading();
+        let (mut reader, count, free) = reader();
         let (one, _one) = oneshot::channel();
         let (two, _two) = oneshot::channel();
-        reading.ask(Some(one));
-        reading.ask(Some(two));
+        reader.ask(Some(one));
+        reader.ask(Some(two));
         // Long before the first one would be given up.
-        let (loaded, askers) = tokio::time::timeout(LOAD_TIMEOUT / 2, reading.next()).await.unwrap();
+        let (loaded, askers) = tokio::time::timeout(LOAD_TIMEOUT / 2, reader.next()).await.unwrap();
         assert!(matches!(loaded, Err(Refusal::Config(n)) if n == "1"), "the first one hangs still");
         assert_eq!((askers.len(), count.load(Ordering::SeqCst)), (2, 2));
         drop(free);
     }
 
     #[tokio::test]
-    async fn who_asks_during_a_reading_has_one_more_after_it() {
-        let (mut reading, count, free) = reading();
+    async fn a_request_during_a_reading_brings_about_another_one_after_it() {
+        let (mut reader, count, free) = reader();
         for _ in 0..100 {
-            reading.ask(None);
+            reader.ask(None);
         }
         drop(free);
-        let (loaded, _) = reading.next().await;
+        let (loaded, _) = reader.next().await;
         assert!(matches!(loaded, Err(Refusal::Config(n)) if n == "1"));
         assert_eq!(count.load(Ordering::SeqCst), 2);
-        let nothing = tokio::time::timeout(Duration::from_millis(1), reading.next()).await;
+        let nothing = tokio::time::timeout(Duration::from_millis(1), reader.next()).await;
         assert!(nothing.is_err(), "nobody asked");
     }
 }

@@ -1,22 +1,22 @@
-//! Whether the config's file is another one (`run --watch`). Looked at now and then, as names, links and mounts are
-//! replaced in more ways than a kernel tells of; what is still being written is waited for.
+//! Sees when the config file becomes another one (`run --watch`). The file is looked at twice a second, as names, links and
+//! mounts are replaced in more ways than the kernel reports; a file that is still being written is waited for.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How often it is looked at. A file that looks the same twice is complete.
+/// How often the file is looked at. A file that looks the same twice is complete.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What tells one file from another: device, inode, size, time of change in ns. Links are followed.
+/// Tells one file from another: device, inode, size, time of change in ns. Links are followed.
 type Stamp = (u64, u64, u64, i128);
 
 /// A file that is watched.
 pub struct Watch {
     file: Option<PathBuf>,
-    /// What is in force, or was refused.
+    /// The file whose config is in force, or was refused.
     taken: Option<Stamp>,
-    /// What was there when last looked.
+    /// The file that was there at the last look.
     seen: Option<Stamp>,
 }
 
@@ -35,7 +35,7 @@ impl Watch {
         Some((meta.dev(), meta.ino(), meta.size(), changed))
     }
 
-    /// Waits until another file is there, complete; for ever where none is watched. Cancel-safe.
+    /// Waits until another file is there, complete; for ever where no file is watched. Cancel-safe.
     pub async fn changed(&mut self) {
         if self.file.is_none() {
             return std::future::pending().await;

@@ -11,7 +11,7 @@ use super::books::Books;
 use super::dead_letters;
 use super::figures::Figures;
 use super::refusals::unable;
-use super::requests::{Order, Orders};
+use super::requests::{Request, Requests};
 use super::store::Store;
 use crate::admin::dead::{DeadAct, DeadAsk, DeadDone, DeadPage};
 use crate::admin::orders::{
@@ -33,7 +33,7 @@ pub(super) struct DaemonControl {
     ingress: Arc<Ingress>,
     books: Arc<Books>,
     figures: Figures,
-    orders: Orders,
+    requests: Requests,
     stopping: AtomicBool,
 }
 
@@ -83,7 +83,7 @@ impl Control for DaemonControl {
     }
 
     async fn sink(&self, ask: SinkAsk, act: SinkAct) -> Result<SinkDone, Refusal> {
-        self.orders.give(|reply| Order::Sink(ask, act, reply)).await
+        self.requests.ask(|reply| Request::Sink(ask, act, reply)).await
     }
 
     async fn replays(&self) -> Result<Vec<ReplayView>, Refusal> {
@@ -93,27 +93,27 @@ impl Control for DaemonControl {
     }
 
     async fn replay(&self, ask: ReplayAsk) -> Result<ReplayBegun, Refusal> {
-        self.orders.give(|reply| Order::Replay(ask, reply)).await
+        self.requests.ask(|reply| Request::Replay(ask, reply)).await
     }
 
     async fn cancel_replay(&self, ask: ReplayCancel) -> Result<ReplayCancelled, Refusal> {
-        self.orders.give(|reply| Order::CancelReplay(ask, reply)).await
+        self.requests.ask(|reply| Request::CancelReplay(ask, reply)).await
     }
 
     async fn reload(&self) -> Result<ReloadDone, Refusal> {
-        self.orders.give(Order::Reload).await
+        self.requests.ask(Request::Reload).await
     }
 }
 
 impl DaemonControl {
-    pub fn new(store: &Store, ingress: &Arc<Ingress>, books: &Arc<Books>, orders: Orders) -> Self {
+    pub fn new(store: &Store, ingress: &Arc<Ingress>, books: &Arc<Books>, requests: Requests) -> Self {
         Self {
             journal: Arc::clone(&store.journal),
             ledger: Arc::clone(&store.ledger),
             ingress: Arc::clone(ingress),
             books: Arc::clone(books),
             figures: Figures::new(store, books),
-            orders,
+            requests,
             stopping: AtomicBool::new(false),
         }
     }

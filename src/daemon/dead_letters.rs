@@ -1,4 +1,4 @@
-//! Dead letters at the daemon: what the admin listener asks about them, and the keeper that forgets the old ones.
+//! Lists dead letters for the admin listener, changes them, and forgets those that are too old.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use crate::ledger::Ledger;
 use crate::ledger::held::{Change, Content, Filter, Letter, MAX_PAGE, Page};
 use crate::route::PayloadView;
 
-/// How often letters that are too old are looked for.
-const KEEPING: Duration = Duration::from_secs(60);
+/// How often the daemon looks for letters that are too old.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// The page that was asked for.
 pub(super) async fn list(ledger: &Ledger, ask: DeadAsk) -> Result<DeadPage, Refusal> {
@@ -26,7 +26,7 @@ pub(super) async fn list(ledger: &Ledger, ask: DeadAsk) -> Result<DeadPage, Refu
     Ok(DeadPage { letters: letters.into_iter().map(view).collect(), next })
 }
 
-/// Changes one page of what matches. `sinks` are those of the config: nobody else could deliver.
+/// Changes one page of the letters that match. `sinks` are those of the config: nobody else could deliver.
 pub(super) async fn change(ledger: &Ledger, ask: DeadAsk, act: DeadAct, sinks: &[String]) -> Result<DeadDone, Refusal> {
     let change = match act {
         DeadAct::Drop => Change::Drop,
@@ -44,7 +44,7 @@ pub(super) async fn change(ledger: &Ledger, ask: DeadAsk, act: DeadAct, sinks: &
     Ok(DeadDone { letters: apply(ledger, letters, change).await?, next })
 }
 
-/// Sink by sink, as they stand in that order.
+/// Changes these letters, which come in the order of their sinks; gives how many were changed.
 async fn apply(ledger: &Ledger, letters: impl Iterator<Item = Letter>, change: Change) -> Result<u64, Refusal> {
     let mut changed = 0;
     let mut by_sink: Vec<(String, Vec<String>)> = Vec::new();
@@ -60,14 +60,14 @@ async fn apply(ledger: &Ledger, letters: impl Iterator<Item = Letter>, change: C
     Ok(changed)
 }
 
-/// Forgets what was given up longer ago than `max_age`, for as long as it is let.
-pub(super) async fn keep(ledger: Arc<Ledger>, max_age: Duration) {
+/// Forgets letters that were given up longer ago than `max_age`, over and over until the task is ended.
+pub(super) async fn forget_old(ledger: Arc<Ledger>, max_age: Duration) {
     let age = i64::try_from(max_age.as_micros()).unwrap_or(i64::MAX);
     loop {
         let before = Timestamp::now().as_microsecond().saturating_sub(age);
         let filter = Filter { given_up_before: Some(before), ..Filter::default() };
         let (mut after, mut dropped) = (None, 0);
-        // A ledger that is not open or cannot be read now will be in a while.
+        // A ledger that is not open, or cannot be read now, may be at the next look.
         while let Ok((letters, more)) =
             ledger.dead(filter.clone(), Page { after: after.take(), limit: MAX_PAGE, whole: false }).await
         {
@@ -83,10 +83,11 @@ pub(super) async fn keep(ledger: Arc<Ledger>, max_age: Duration) {
         if dropped > 0 {
             warn!(dropped, max_age = ?max_age, "dead letters past [dead_letters] max_age are forgotten");
         }
-        tokio::time::sleep(KEEPING).await;
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
+/// Which letters are asked for, and which page of them.
 fn read(ask: DeadAsk) -> Result<(Filter, Page), Refusal> {
     if ask.ids.len() > MAX_PAGE {
         return Err(Refusal::Question(format!("more than {MAX_PAGE} ids at once")));
@@ -134,11 +135,12 @@ fn rfc3339(micros: i64) -> String {
     Timestamp::from_microsecond(micros).map_or_else(|_| micros.to_string(), |time| time.to_string())
 }
 
+/// Adds the event, the payload and the target.
 fn fill(view: &mut DeadView, content: Content) {
     let record = &content.event;
-    // It is JSON by construction.
+    // Both forms of a payload are JSON, so that this does not fail.
     let raw = |bytes: &[u8]| to_raw_value(&PayloadView::of(bytes)).ok();
-    // Bytes of a later build are shown as they are.
+    // An event that a later build has written, which this one cannot decode, is shown as the bytes it is.
     let body = event::decode(record).map_or_else(|_| record.payload.clone(), |event| event.body);
     view.source = Some(record.source.to_string());
     view.event_id = Some(Uuid::from_bytes(record.id).to_string());

@@ -1,8 +1,8 @@
-//! Descriptors: as many as the system lets this process have, and enough of them kept back from connections.
+//! File descriptors: takes as many as the system lets this process have, and keeps enough of them back from connections.
 //!
-//! Every connection takes one, and so does every file. Where callers could take the last of them, the journal could begin
-//! no segment and the admin listener let nobody in. Programs started from here (`exec` sinks, jq workers) inherit the
-//! raised limit: to set another one between fork and exec takes `unsafe`.
+//! Every connection takes a descriptor, and so does every file. Where callers could take the last of them, the journal could
+//! begin no segment, and the admin listener could let nobody in. Programs that the daemon starts (`exec` sinks, jq workers)
+//! inherit the raised limit: to set another limit between fork and exec takes `unsafe`.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{error, warn};
@@ -12,24 +12,24 @@ use crate::config::Config;
 use crate::ingress::{self, ServerConfig};
 use crate::journal;
 
-/// The standard streams, locks, logs, the signals' pipe, the runtimes' own; the journal's segment, the ones being sealed
-/// and read at once; the ledger and its companions. With as many again for what nobody thought of.
+/// The standard streams, locks, logs, the signals' pipe, the runtimes' own; the journal's segments that are written, sealed
+/// and read at the same time; the ledger and its companions. With as many again for what nobody thought of.
 const OWN: u64 = 64;
-/// An admin connection, and what answering it opens: the ledger and its companions, once more.
+/// An admin connection, and what answering it opens: the ledger and its companions, a second time.
 const PER_ADMIN: u64 = 4;
-/// A serving thread's runtime; and for each listener its duplicate and a connection that waits for its place.
+/// A serving thread's runtime; and for each listener its duplicate, and a connection that waits to be taken in.
 const PER_THREAD: u64 = 6;
 const PER_LISTENER: u64 = 2;
-/// A sink's worker: it reads the journal and the ledger, for itself and for a replay, and talks to a jq worker.
+/// A sink's worker, which reads the journal and the ledger, for itself and for a replay, and talks to a jq worker.
 const PER_SINK: u64 = 16;
-/// Connections that have lost their places and are not closed yet.
+/// Connections that had to go and are not closed yet.
 const LEAVING: u64 = ingress::MOST_LEAVING as u64;
-/// For sinks that a reload adds.
-const TO_COME: u64 = 128;
-/// Fewest places for connections, even where they do not fit.
+/// Kept back for sinks that a reload adds.
+const FOR_ADDED_SINKS: u64 = 128;
+/// Fewest connections that are let in, even where the limit has no room for them.
 const FEWEST: usize = 16;
 
-/// Raises the soft limit to the hard one, and gives what holds from now on.
+/// Raises the soft limit to the hard one, and gives the limit that holds from now on.
 pub(super) fn raise() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let [soft, hard] = [current, maximum].map(|limit| limit.unwrap_or(u64::MAX));
@@ -45,10 +45,10 @@ pub(super) fn raise() -> u64 {
     }
 }
 
-/// `[server]` with as many connections as there are descriptors for, where those are fewer than configured.
+/// The `[server]` table, with its `max_connections` lowered where there are fewer descriptors than that.
 pub(super) fn fitting(config: &Config, limit: u64) -> ServerConfig {
     let kept = kept_back(config);
-    let (most, fits) = places(config.server.max_connections, limit, kept);
+    let (most, fits) = connections(config.server.max_connections, limit, kept);
     if !fits {
         error!(
             limit,
@@ -70,24 +70,24 @@ pub(super) fn fitting(config: &Config, limit: u64) -> ServerConfig {
     ServerConfig { max_connections: most, ..config.server.clone() }
 }
 
-/// What all but the connections may need at once.
+/// How many descriptors everything but the connections may need at the same time.
 fn kept_back(config: &Config) -> u64 {
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let threads = count(std::thread::available_parallelism().map_or(1, usize::from));
     let listeners = count(config.server.listen.len());
-    let own = |sink: &crate::config::SinkEntry| PER_SINK + count(sink.config.descriptors(sink.limits.concurrency));
-    let sinks: u64 = config.sinks.iter().map(own).sum();
+    let one = |sink: &crate::config::SinkEntry| PER_SINK + count(sink.config.descriptors(sink.limits.concurrency));
+    let sinks: u64 = config.sinks.iter().map(one).sum();
     let segments = count(journal::kept_open());
     OWN + segments
         + LEAVING
         + PER_ADMIN * count(admin::CONNECTIONS)
         + threads * (PER_THREAD + PER_LISTENER * listeners)
         + sinks
-        + TO_COME
+        + FOR_ADDED_SINKS
 }
 
-/// How many connections may be had at once, and whether all fits.
-fn places(wanted: usize, limit: u64, kept: u64) -> (usize, bool) {
+/// How many connections are let in at the same time, and whether there are enough descriptors for at least a few.
+fn connections(wanted: usize, limit: u64, kept: u64) -> (usize, bool) {
     let room = usize::try_from(limit.saturating_sub(kept)).unwrap_or(usize::MAX);
     let fewest = FEWEST.min(wanted);
     (wanted.min(room).max(fewest), room >= fewest)
@@ -109,7 +109,7 @@ mod tests {
             ((4, 503, 500), (4, false)),
             ((4096, 64, 500), (16, false)),
         ] {
-            assert_eq!(places(wanted, limit, kept), expected, "{wanted} of {limit}, {kept} kept back");
+            assert_eq!(connections(wanted, limit, kept), expected, "{wanted} of {limit}, {kept} kept back");
         }
     }
 }

@@ -1,31 +1,35 @@
-//! What the daemon does from the start of its sinks to the signal that ends it: one thing after the other, of what signals
-//! and the admin listener tell it.
+//! What the daemon does from the start of its sinks to the signal that ends it: it waits for signals, for a changed config
+//! file and for requests, and carries out one after the other.
 
 use tokio::sync::mpsc;
 use tracing::{error, info};
 
-use super::config_reading::Reading;
+use super::config_reading::ConfigReader;
 use super::config_watch::Watch;
 use super::error::DaemonError;
-use super::requests::Order;
+use super::requests::Request;
 use super::world::World;
-use crate::shutdown::{Signals, Told};
+use crate::shutdown::{Meaning, Signals};
 
-/// Waits for the end, and for the sinks where they have not started yet; meanwhile it does what it is told.
-pub(super) async fn until_stopped(
+/// Runs until a signal says to stop, and gives that signal's name. Sinks that have not started yet are tried again
+/// meanwhile.
+///
+/// # Errors
+/// Why the sinks cannot be started.
+pub(super) async fn run(
     world: &mut World,
     signals: &mut Signals,
     mut watch: Watch,
-    mut reading: Reading,
-    mut inbox: mpsc::Receiver<Order>,
+    mut reader: ConfigReader,
+    mut requests: mpsc::Receiver<Request>,
 ) -> Result<&'static str, DaemonError> {
     loop {
         let World { config, store, sinks, books, .. } = world;
         tokio::select! {
             biased;
             signal = signals.next() => match signal {
-                Told::Stop(name) => return Ok(name),
-                Told::Reload => reading.ask(None),
+                Meaning::Stop(name) => return Ok(name),
+                Meaning::Reload => reader.ask(None),
             },
             started = sinks.keep_trying(config, store, books), if !sinks.is_ready() => {
                 started?;
@@ -34,18 +38,18 @@ pub(super) async fn until_stopped(
                     error!(%error, "replays wait for the next reload or start");
                 }
             }
-            () = watch.changed() => reading.ask(None),
-            // The desk holds the other end for as long as this runs.
-            Some(order) = inbox.recv() => match order {
-                Order::Sink(ask, act, reply) => drop(reply.send(world.sink(ask, act).await)),
-                Order::Replay(ask, reply) => drop(reply.send(world.replay(ask).await)),
-                Order::CancelReplay(ask, reply) => drop(reply.send(world.cancel_replay(ask).await)),
-                Order::Restart => world.restart_sinks().await,
-                Order::Reload(reply) => reading.ask(Some(reply)),
+            () = watch.changed() => reader.ask(None),
+            // DaemonControl holds the other end for as long as this runs.
+            Some(request) = requests.recv() => match request {
+                Request::Sink(ask, act, reply) => drop(reply.send(world.sink(ask, act).await)),
+                Request::Replay(ask, reply) => drop(reply.send(world.replay(ask).await)),
+                Request::CancelReplay(ask, reply) => drop(reply.send(world.cancel_replay(ask).await)),
+                Request::RestartSinks => world.restart_sinks().await,
+                Request::Reload(reply) => reader.ask(Some(reply)),
             },
-            (loaded, askers) = reading.next() => {
-                // What came of it is in the log, too.
-                let done = world.reload(loaded).await;
+            (config, askers) = reader.next() => {
+                // The log says, too, what came of the reload.
+                let done = world.reload(config).await;
                 for asker in askers {
                     let _ = asker.send(done.clone());
                 }

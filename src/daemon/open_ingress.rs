@@ -1,4 +1,5 @@
-//! The front: its sources, what dedupe remembers of earlier lives, and who hears of every event.
+//! Ingress as the daemon opens it: its sources, the fingerprints that dedupe knows from earlier lives of the daemon, and who
+//! counts each event.
 
 use std::sync::Arc;
 
@@ -12,11 +13,12 @@ use crate::config::Config;
 use crate::ingress::{Ingress, ServerConfig};
 use crate::route::Unmatched;
 
-/// Most fingerprints dedupe is given at start.
+/// Most fingerprints that dedupe is given at the start.
 const MAX_KNOWN: usize = 1_000_000;
 
-/// The front, which tells `unmatched` of what no route wants. `server` is the config's, as it fits the system's limits.
-pub(super) fn open(
+/// Opens ingress. Every event is counted by `books`; an event that no route wants is noted in `unmatched`, and logged the
+/// first time. `server` is the config's table, with no more connections than the system allows.
+pub(super) fn open_ingress(
     config: &Config,
     server: &ServerConfig,
     store: &Store,
@@ -25,19 +27,19 @@ pub(super) fn open(
 ) -> Result<Arc<Ingress>, DaemonError> {
     let known = store.journal.fingerprints(dedupe_since(config), MAX_KNOWN);
     let sources = config.sources.iter().map(|s| (s.name.clone(), s.config.clone())).collect();
-    let front = Ingress::new(server, sources, store.journal.clone(), known)?;
+    let ingress = Ingress::new(server, sources, store.journal.clone(), known)?;
     let (books, counted) = (Arc::clone(books), Arc::clone(unmatched));
-    front.on_append(Box::new(move |source, kind| {
+    ingress.on_append(Box::new(move |source, kind| {
         let (tally, wanted) = books.tally(source, kind);
         if !wanted && counted.note(source, kind) {
             info!(source, kind, "no route matches this type: its events are kept, and go nowhere");
         }
         tally
     }));
-    Ok(front)
+    Ok(ingress)
 }
 
-/// The longest window of any source, back from now, in microseconds.
+/// Where the longest dedupe window of any source begins, in microseconds since 1970.
 fn dedupe_since(config: &Config) -> i64 {
     let longest = config.sources.iter().map(|s| s.config.dedupe_window()).max().unwrap_or_default();
     let micros = i64::try_from(longest.as_micros()).unwrap_or(i64::MAX);

@@ -1,8 +1,9 @@
-//! A new config in the place of the old one while the daemon runs: all of it, or nothing.
+//! Puts a new config in the place of the old one while the daemon runs: all of it, or nothing.
 //!
-//! The file is read and judged first, by the same code as at a start. What needs a restart refuses the reload. Then first
-//! cursors of new sinks become durable, and the rest cannot fail: sources, books, rules, sinks. A sink whose table is the
-//! same goes on untouched, with the new rules for what it has yet to read; one that changed hands over at its cursor.
+//! The file was read and judged before, by the same code as at a start. A change that needs a restart refuses the reload.
+//! Then the first cursors of new sinks become durable and the new sources are set up; what comes after that cannot fail:
+//! books, rules, sinks. A sink whose table is the same goes on untouched, with the new rules for what it has yet to read;
+//! a sink whose table changed is stopped, and started anew at its cursor.
 
 use std::sync::Arc;
 
@@ -19,24 +20,24 @@ use crate::config::Config;
 use crate::deliver;
 use crate::journal::{Journal, JournalError, Position};
 
-/// Where a sink that is added begins, and what it is owed of what stands before a position.
-struct Stood {
+/// Where a sink that is added begins, and how many deliveries it is owed of the events from there up to `until`.
+struct FirstCursor {
     cursor: Position,
     until: Position,
     owed: u64,
 }
 
 impl World {
-    /// Puts what was read in force.
+    /// Puts the config that was read in force, and logs what came of it.
     ///
     /// # Errors
-    /// Why the old one stays in force, whole.
-    pub async fn reload(&mut self, loaded: Result<Config, Refusal>) -> Result<ReloadDone, Refusal> {
-        let next = match loaded {
-            Ok(config) => self.follow(config).await,
+    /// Why the old config stays in force, whole.
+    pub async fn reload(&mut self, read: Result<Config, Refusal>) -> Result<ReloadDone, Refusal> {
+        let outcome = match read {
+            Ok(config) => self.put_in_force(config).await,
             Err(refusal) => Err(refusal),
         };
-        match &next {
+        match &outcome {
             Ok(done) => {
                 let removed = done.removed.iter().map(|removed| removed.sink.as_str()).collect::<Vec<_>>().join(" ");
                 let (added, changed) = (done.added.join(" "), done.changed.join(" "));
@@ -51,10 +52,10 @@ impl World {
             }
             Err(why) => error!(%why, "the config was read again and refused: the old one stays in force"),
         }
-        next
+        outcome
     }
 
-    async fn follow(&mut self, next: Config) -> Result<ReloadDone, Refusal> {
+    async fn put_in_force(&mut self, next: Config) -> Result<ReloadDone, Refusal> {
         if let Some(what) = needs_restart(&self.config, &next) {
             return Err(Refusal::Config(format!(
                 "{}: {what} changed, which takes a restart; nothing of the new config is in force",
@@ -76,27 +77,27 @@ impl World {
             }
         };
 
-        // Under the rules that name them: under the next ones they would pass over what they have not read yet. Replays read
-        // with the sinks' tables: they go on with the new ones.
+        // Removed sinks stop under the rules that name them: under the next rules they would pass over what they have not
+        // read yet. Replays use the sinks' tables: they stop here, and go on with the new tables.
         self.replays.halt().await;
         self.sinks.halt(done.removed.iter().map(|removed| removed.sink.as_str())).await;
         let before = self.books.now();
-        // What stands before is counted from the journal, what comes from here on by these books.
-        let (books, from) = self.books.follow(&next.rules, next.sink_names().collect(), &journal);
-        self.sinks.follow(&next.rules);
+        // Events before `from` are counted from the journal, events from there on by these books.
+        let (books, from) = self.books.switch(&next.rules, next.sink_names().collect(), &journal);
+        self.sinks.set_rules(&next.rules);
         self.config = next;
-        for (name, stood) in done.added.iter().zip(prepared) {
-            journal.hold(name, stood.cursor);
-            self.begin(&books, name, stood, from).await;
+        for (name, first) in done.added.iter().zip(prepared) {
+            journal.hold(name, first.cursor);
+            self.begin_book(&books, name, first, from).await;
         }
-        self.books.show(books);
+        self.books.replace(books);
         self.sinks.halt(done.changed.iter().map(String::as_str)).await;
         for removed in &mut done.removed {
             if let Some(book) = before.of(&removed.sink) {
                 removed.pending = self.books.figures(&journal, book).await.pending;
             }
         }
-        self.see_off(&done.removed).await;
+        self.let_go(&done.removed).await;
         self.launch_all(done.changed.iter().chain(&done.added)).await;
         if let Err(error) = self.resume_replays().await {
             error!(%error, "replays wait for the next reload or start");
@@ -108,11 +109,11 @@ impl World {
         Ok(done)
     }
 
-    /// Where sinks that are added begin, durably, and what they are owed of what stands by now. Nothing of the next config is
-    /// in force before this, but for the sources where it succeeds.
-    async fn prepare(&self, next: &Config, added: &[String]) -> Result<Vec<Stood>, DaemonError> {
+    /// Does what may fail: makes durable where added sinks begin, counts what they are owed by now, and puts the new sources
+    /// in force. Where it fails, nothing of the next config is in force.
+    async fn prepare(&self, next: &Config, added: &[String]) -> Result<Vec<FirstCursor>, DaemonError> {
         let journal = &self.store.journal;
-        // From here on what goes before one that comes back is noted for its reading.
+        // From here on the ledger notes what is deleted before a sink that comes back, so that the sink reads of it.
         self.store.ledger.present(self.config.sink_names().chain(next.sink_names()).collect()).await?;
         let sinks = next.sinks.iter().filter(|sink| added.contains(&sink.name));
         let named: Vec<_> = sinks.map(|sink| (sink.name.as_str(), sink.keys.start)).collect();
@@ -121,31 +122,32 @@ impl World {
         for (name, cursor) in added.iter().zip(cursors) {
             let until = journal.end().max(cursor);
             let events = journal.owed(cursor, until).await?;
-            prepared.push(Stood { cursor, until, owed: deliver::owed(&next.rules, name, &events) });
+            prepared.push(FirstCursor { cursor, until, owed: deliver::owed(&next.rules, name, &events) });
         }
         let sources = next.sources.iter().map(|source| (source.name.clone(), source.config.clone())).collect();
         self.ingress.replace_sources(sources)?;
         Ok(prepared)
     }
 
-    /// Begins the book of a sink that is added: it is owed what stood, and what came meanwhile.
-    async fn begin(&self, books: &BookSet, name: &str, stood: Stood, from: Position) {
+    /// Begins the book of a sink that is added. The sink is owed what `prepare` counted, and what came between that count and
+    /// `from`.
+    async fn begin_book(&self, books: &BookSet, name: &str, first: FirstCursor, from: Position) {
         let journal = &self.store.journal;
-        let untold = |error: JournalError| {
+        let inexact = |error: JournalError| {
             error!(sink = name, %error, "what the sink is owed cannot be told exactly until it has caught up");
         };
-        book_missed(&self.store, &books.rules, name).await.unwrap_or_else(untold);
-        let since = journal.owed(stood.until, from).await.map_err(untold).unwrap_or_default();
-        let state = journal.load(name).await.map_err(untold).ok().flatten();
+        book_missed(&self.store, &books.rules, name).await.unwrap_or_else(inexact);
+        let since = journal.owed(first.until, from).await.map_err(inexact).unwrap_or_default();
+        let state = journal.load(name).await.map_err(inexact).ok().flatten();
         if let Some(book) = books.of(name) {
-            book.book.begin(state, stood.owed + deliver::owed(&books.rules, name, &since));
+            book.book.begin(state, first.owed + deliver::owed(&books.rules, name, &since));
         }
     }
 
-    /// From now on these hold nothing: what goes before they are back is counted for them.
-    async fn see_off(&self, removed: &[Removed]) {
+    /// From now on removed sinks hold nothing in the journal: what is deleted before they are back is counted for them.
+    async fn let_go(&self, removed: &[Removed]) {
         let away = self.store.ledger.present(self.config.sink_names().collect()).await.unwrap_or_else(|error| {
-            // Until the next reload or start it is noted for their reading, which is as exact, and takes more room.
+            // Until the next reload or start, what is deleted is noted in full: as exact as a count, and larger.
             error!(%error, "the ledger cannot note that sinks are gone");
             vec![]
         });
@@ -157,7 +159,7 @@ impl World {
     }
 }
 
-/// Which sinks come, change and go.
+/// Which sinks are added, changed and removed.
 fn compared(old: &Config, next: &Config) -> ReloadDone {
     let mut done = ReloadDone { sources: next.sources.len(), routes: next.routes.len(), ..ReloadDone::default() };
     for old in &old.sinks {
@@ -172,7 +174,7 @@ fn compared(old: &Config, next: &Config) -> ReloadDone {
     done
 }
 
-/// What changed that is taken up at a start alone.
+/// What changed and takes a restart, where something did.
 fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
     let changes = [
         ("`data_dir`", old.data_dir != new.data_dir),

@@ -1,4 +1,4 @@
-//! Replays at the daemon: begun and ended by order, under way over restarts and reloads.
+//! Begins and ends replays. A replay is under way over restarts and reloads, until it has read its span of the journal.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::ledger::replays::Replay;
 use crate::route::Destination;
 
 impl World {
-    /// Begins one: from now on it is under way, over restarts.
+    /// Begins a replay; durable when this returns.
     ///
     /// # Errors
     /// What is asked makes no sense, or the ledger cannot be written.
@@ -32,7 +32,7 @@ impl World {
         };
         type_pattern(ask.kind.as_deref())?;
         rate(ask.rate.as_deref())?;
-        let one = |sink: &String| Replay {
+        let replay = |sink: &String| Replay {
             id: 0,
             sink: sink.clone(),
             span: [from, from, until],
@@ -44,11 +44,11 @@ impl World {
         if from >= until {
             return Ok(ReplayBegun { id: 0, sinks: vec![], events: 0 });
         }
-        // Held before it is written down: what it will read must not go in between.
+        // Held before the replay is written down: what it will read must not be deleted in between.
         for sink in &sinks {
             journal.hold(&holder(0, sink), from);
         }
-        let id = self.store.ledger.begin_replay(sinks.iter().map(one).collect()).await;
+        let id = self.store.ledger.begin_replay(sinks.iter().map(replay).collect()).await;
         let resumed = self.resume_replays().await;
         for sink in &sinks {
             self.store.journal.release(&holder(0, sink));
@@ -61,14 +61,17 @@ impl World {
         Ok(ReplayBegun { id, sinks, events })
     }
 
-    /// Those it is for: the ones named, else all.
+    /// The sinks to replay for: those that are named, else all.
     fn sinks_of(&self, ask: &ReplayAsk) -> Result<Vec<String>, Refusal> {
         let all = self.config.sinks.iter().map(|sink| &sink.name);
         ask.sinks.iter().try_for_each(|sink| known_sink(sink, all.clone()))?;
         Ok(if ask.sinks.is_empty() { all.cloned().collect() } else { ask.sinks.clone() })
     }
 
-    /// Starts the feeders of all replays whose sink is there, unless they are at work.
+    /// Starts the task of every replay whose sink is in the config, unless it is at work already.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
     pub async fn resume_replays(&mut self) -> Result<(), Refusal> {
         let books = self.books.now();
         for replay in self.store.ledger.replays().await.map_err(unable)? {
@@ -81,7 +84,7 @@ impl World {
             let sink = self.config.sinks.iter().find(|sink| sink.name == replay.sink);
             let Some((sink, book)) = sink.zip(books.of(&replay.sink)) else { continue };
             let to = Destination { name: replay.sink, config: Arc::clone(&sink.config), key: sink.keys.key.clone() };
-            let one = Feed {
+            let feeding = Feed {
                 id: replay.id,
                 to,
                 kind: type_pattern(replay.kind.as_deref())?,
@@ -93,17 +96,17 @@ impl World {
             };
             let (stop, stopped) = watch::channel(false);
             let journal: Arc<dyn Journal> = self.store.journal.clone();
-            let task = tokio::spawn(feed(one, at, self.sinks.rules(), journal, stopped));
+            let task = tokio::spawn(feed(feeding, at, self.sinks.rules(), journal, stopped));
             self.replays.insert(key, stop, task);
         }
         self.replays.forget_finished();
         Ok(())
     }
 
-    /// Ends one where it stands; what it has come to is delivered all the same.
+    /// Ends a replay where it stands; the deliveries that it has come to are made all the same.
     ///
     /// # Errors
-    /// There is none of that number, or the ledger cannot be written.
+    /// There is no replay of that number, or the ledger cannot be written.
     pub async fn cancel_replay(&mut self, ask: ReplayCancel) -> Result<ReplayCancelled, Refusal> {
         self.replays.halt().await;
         let replays = self.store.ledger.replays().await.map_err(unable)?;

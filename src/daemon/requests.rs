@@ -1,5 +1,5 @@
-//! What the daemon is told to do while it runs, by the admin listener or a signal. Orders wait in a bounded queue and are
-//! carried out one after the other, by the task that started the sinks.
+//! What the running daemon is asked to do, by the admin listener and by what looks after the data folder. Requests wait in
+//! a bounded queue; the main loop carries them out one after the other.
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -8,46 +8,50 @@ use crate::admin::orders::{
     ReloadDone, ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, SinkAct, SinkAsk, SinkDone,
 };
 
-/// Most orders that wait.
+/// Most requests that wait.
 const QUEUE: usize = 16;
 
-/// Where the answer goes; who asked may be gone.
+/// Where the answer goes; whoever asked may be gone by then.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 
-/// One order.
-pub(super) enum Order {
-    /// A sink is held, let go, or moved on.
+/// One request.
+pub(super) enum Request {
+    /// Pause a sink, resume it, or move its cursor on.
     Sink(SinkAsk, SinkAct, Reply<SinkDone>),
-    /// A span of the journal is delivered once more.
+    /// Deliver a span of the journal once more.
     Replay(ReplayAsk, Reply<ReplayBegun>),
-    /// That ends before its time.
+    /// End a replay before it has read all of its span.
     CancelReplay(ReplayCancel, Reply<ReplayCancelled>),
-    /// What sinks had noted on disk is gone: they are opened anew.
-    Restart,
-    /// The config is read again.
+    /// Start every sink anew: what they had noted on disk is gone.
+    RestartSinks,
+    /// Read the config again and put it in force.
     Reload(Reply<ReloadDone>),
 }
 
-/// Where orders are given.
+/// The queue's end where requests are put in.
 #[derive(Clone)]
-pub(super) struct Orders(mpsc::Sender<Order>);
+pub(super) struct Requests(mpsc::Sender<Request>);
 
-impl Orders {
-    pub fn new() -> (Self, mpsc::Receiver<Order>) {
-        let (give, take) = mpsc::channel(QUEUE);
-        (Self(give), take)
+impl Requests {
+    /// The queue: this end, and the one that the main loop reads.
+    pub fn new() -> (Self, mpsc::Receiver<Request>) {
+        let (send, receive) = mpsc::channel(QUEUE);
+        (Self(send), receive)
     }
 
-    /// Gives an order that has no answer; where too many wait it is left out.
-    pub fn tell(&self, order: Order) {
-        let _ = self.0.try_send(order);
+    /// Sends a request that has no answer; where too many wait it is left out.
+    pub fn send(&self, request: Request) {
+        let _ = self.0.try_send(request);
     }
 
-    /// Gives an order and waits for what comes of it.
-    pub async fn give<T>(&self, make: impl FnOnce(Reply<T>) -> Order) -> Result<T, Refusal> {
+    /// Sends a request and waits for its answer.
+    ///
+    /// # Errors
+    /// Why the daemon refuses; that too many requests wait; that it stops.
+    pub async fn ask<T>(&self, make: impl FnOnce(Reply<T>) -> Request) -> Result<T, Refusal> {
         let (reply, answer) = oneshot::channel();
-        let unable = || Refusal::Unable("the daemon is stopping".into());
+        let stopping = || Refusal::Unable("the daemon is stopping".into());
         self.0.try_send(make(reply)).map_err(|_| Refusal::Unable("the daemon has its hands full; try again".into()))?;
-        answer.await.map_err(|_| unable())?
+        answer.await.map_err(|_| stopping())?
     }
 }

@@ -1,4 +1,5 @@
-//! A sink held, let go, or moved on by hand. A paused sink has no worker: its cursor stays, and holds the journal.
+//! Pauses a sink, resumes it, or moves its cursor on. A paused sink has no worker; its cursor stays where it is, and the
+//! journal keeps what lies behind it.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use crate::admin::orders::{SinkAct, SinkAsk, SinkDone};
 use crate::journal::{Counters, Journal, JournalError, Settlement};
 
 impl World {
-    /// Does it; durable when this returns.
+    /// Does to the sink what is asked; durable when this returns.
     ///
     /// # Errors
     /// There is no such sink, the time makes no sense, or the ledger cannot be written.
@@ -37,7 +38,7 @@ impl World {
         Ok(SinkDone { paused: act == SinkAct::Pause, dropped: 0 })
     }
 
-    /// Moves the cursor on. What was parked or given up stays.
+    /// Moves the sink's cursor on, to a time or to the journal's end. What was parked or given up stays.
     async fn skip(&mut self, name: &str, to: Option<&str>) -> Result<SinkDone, Refusal> {
         let time = optional_time("to", to)?;
         let was_running = self.sinks.is_running(name);
@@ -59,7 +60,7 @@ impl World {
         };
         let Some(state) = journal.load(name).await?.filter(|state| state.cursor < target) else { return Ok(0) };
         let Some(book) = self.books.now().of(name).map(|book| Arc::clone(&book.book)) else { return Ok(0) };
-        // What it was owed is what was counted for it, by the rules of each time.
+        // What the sink was owed is what was counted for it, by the rules that were in force when it was counted.
         let span = [state.cursor, target];
         let dropped = book.counted().between(name, span, &self.config.rules, &**journal).await?;
         let delta = Counters { accepted: dropped, dropped, ..Counters::default() };

@@ -1,5 +1,5 @@
-//! The sinks' workers: started together once the ledger says where each goes on, which a full or failing disk may put off;
-//! stopped together.
+//! The sinks' workers. They start together, once the ledger says where each sink goes on, which a full or failing disk may
+//! put off; they stop together.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,18 +19,18 @@ use crate::deliver::{self, Book, Spec};
 use crate::journal::{Journal, JournalError, Position};
 use crate::route::RuleSet;
 
-/// How long sinks may finish what is under way when the daemon stops.
+/// How long a sink that is stopped may take to finish the deliveries under way.
 const DRAIN: Duration = Duration::from_secs(5);
-/// Pause before the first new try to start them, and the longest one; it doubles in between.
+/// Pause before the second try to start the sinks, and the longest pause; it doubles in between.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
-/// The sinks' workers.
+/// The sinks' workers, and whether they have started.
 pub struct Sinks {
     running: HashMap<String, Running>,
     rules: watch::Sender<Arc<RuleSet>>,
     started: bool,
-    /// Whether it was said that they have.
-    told: bool,
+    /// Whether [`Self::keep_trying`] has said so to its caller.
+    announced: bool,
 }
 
 struct Running {
@@ -39,16 +39,16 @@ struct Running {
 }
 
 impl Sinks {
-    /// None runs yet.
+    /// No worker runs yet.
     pub fn new(rules: &Arc<RuleSet>) -> Self {
-        Self { running: HashMap::new(), rules: watch::Sender::new(Arc::clone(rules)), started: false, told: false }
+        Self { running: HashMap::new(), rules: watch::Sender::new(Arc::clone(rules)), started: false, announced: false }
     }
 
-    /// Starts them, unless the disk is full or failing: then [`Self::keep_trying`] will, and until then every sink holds
-    /// the whole journal.
+    /// Starts the sinks, unless the disk is full or failing: then [`Self::keep_trying`] will, and until then every sink
+    /// holds the whole journal.
     ///
     /// # Errors
-    /// What waiting does not cure.
+    /// An error that does not pass while one waits.
     pub async fn start_if_possible(
         &mut self,
         config: &Config,
@@ -65,10 +65,10 @@ impl Sinks {
         }
     }
 
-    /// Returns when all have started, which is at once where they have already. Cancel-safe.
+    /// Returns when all sinks have started, which is at once where they have already. Cancel-safe.
     ///
     /// # Errors
-    /// What waiting does not cure.
+    /// An error that does not pass while one waits.
     pub async fn keep_trying(&mut self, config: &Config, store: &mut Store, books: &Books) -> Result<(), DaemonError> {
         let mut pause = PAUSES.0;
         while !self.started {
@@ -80,11 +80,11 @@ impl Sinks {
                 Ok(()) => info!("the ledger can be used: the sinks have started"),
             }
         }
-        self.told = true;
+        self.announced = true;
         Ok(())
     }
 
-    /// All of them or none. The first cursors are durable before anything is delivered.
+    /// Starts all sinks or none. Their first cursors are durable before anything is delivered.
     async fn start(&mut self, config: &Config, store: &mut Store, books: &Books) -> Result<(), DaemonError> {
         store.open_ledger().await?;
         let start = |sink: &SinkEntry| if store.all_now { StartAt::Now } else { sink.keys.start };
@@ -125,32 +125,32 @@ impl Sinks {
         Ok(())
     }
 
-    /// Whether [`Self::keep_trying`] has returned.
+    /// Whether [`Self::keep_trying`] has returned, so that nobody needs to call it again.
     pub fn is_ready(&self) -> bool {
-        self.told
+        self.announced
     }
 
-    /// Whether they have started.
+    /// Whether the sinks have started.
     pub fn has_started(&self) -> bool {
         self.started
     }
 
-    /// The rules in force, now and later.
+    /// The rules in force; the receiver sees those of later reloads, too.
     pub fn rules(&self) -> watch::Receiver<Arc<RuleSet>> {
         self.rules.subscribe()
     }
 
-    /// Whether this one runs.
+    /// Whether the worker of that sink runs.
     pub fn is_running(&self, name: &str) -> bool {
         self.running.contains_key(name)
     }
 
-    /// What is not yet read is routed by these rules.
-    pub fn follow(&self, rules: &Arc<RuleSet>) {
+    /// From now on, what the workers have not read yet is routed by these rules.
+    pub fn set_rules(&self, rules: &Arc<RuleSet>) {
         self.rules.send_replace(Arc::clone(rules));
     }
 
-    /// Starts one where its cursor stands, unless it runs, is not enabled, or is paused.
+    /// Starts a sink where its cursor stands, unless it runs, is not enabled, or is paused.
     ///
     /// # Errors
     /// The ledger cannot be read.
@@ -179,27 +179,27 @@ impl Sinks {
         self.running.insert(name, Running { stop, task });
     }
 
-    /// Lets these finish what is under way, all at once, within [`DRAIN`].
+    /// Stops the workers of these sinks, all at the same time; each finishes what is under way, within [`DRAIN`].
     pub async fn halt(&mut self, names: impl Iterator<Item = &str>) {
         let halted: Vec<Running> = names.filter_map(|name| self.running.remove(name)).collect();
         for running in &halted {
             running.stop.send_replace(true);
         }
         for running in halted {
-            // A panic was reported on stderr; what it held is delivered again.
+            // A panic was reported on stderr; what the worker held is delivered again.
             let _ = running.task.await;
         }
     }
 
-    /// The same for all.
+    /// Stops all workers.
     pub async fn stop(&mut self) {
         let names: Vec<String> = self.running.keys().cloned().collect();
         self.halt(names.iter().map(String::as_str)).await;
     }
 }
 
-/// A sink is back: what was deleted while it was not in the config counts as dropped, as far as it would have been owed it
-/// by the rules in force now.
+/// Books, for a sink that is back in the config, what was deleted while it was not: as far as the rules in force now would
+/// have owed those events to the sink, they count as dropped.
 pub(super) async fn book_missed(store: &Store, rules: &RuleSet, sink: &str) -> Result<(), JournalError> {
     let missed = store.ledger.missed(sink).await?;
     if missed.is_empty() {

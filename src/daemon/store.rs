@@ -1,5 +1,5 @@
-//! What is on disk: the journal, opened first and without fail, and the ledger, which may come later: a full disk has no
-//! room for it, yet webhooks must be taken.
+//! The journal and the ledger as the daemon opens them. The journal is opened first, and no start succeeds without it; the
+//! ledger may come later: a full disk has no room for it, yet webhooks must be taken.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::journal::local::LocalJournal;
 use crate::journal::{Journal, Position, folder};
 use crate::ledger::Ledger;
 
-/// Holds for whoever the ledger may know of. No sink has such a name.
+/// Holds the journal for every sink that the ledger may know of while it is not open. No sink can have such a name.
 pub const UNKNOWN: &str = "@";
 
 /// The journal and the ledger.
@@ -20,15 +20,17 @@ pub struct Store {
     pub journal: Arc<LocalJournal>,
     pub ledger: Arc<Ledger>,
     path: PathBuf,
-    /// Whether the journal held events when it was opened, and its end then: what this life accepts must change neither
-    /// the verdict on a ledger opened later nor where a new sink begins.
+    /// Whether the journal held events when it was opened.
     had_records: bool,
-    /// Asked for by hand: then nobody starts at the oldest record.
+    /// The user asked that sinks do not start at the oldest record where the ledger is lost.
     cursors_now: bool,
-    /// Known with `lost`: it was asked for, and the ledger is lost.
+    /// The ledger is lost, and the user asked for that: all sinks start at what comes next. Known with `lost`.
     pub all_now: bool,
+    /// The journal's end when it was opened. Events accepted since then change neither whether a ledger that is opened later
+    /// counts as lost nor where a new sink begins.
     pub begun: Position,
-    /// Known once the ledger is open: it is new although the journal is not, so every sink starts at the oldest record.
+    /// Whether the ledger is new although the journal is not, so that every sink starts at the oldest record. Known once
+    /// the ledger is open.
     pub lost: Option<bool>,
 }
 
@@ -58,7 +60,7 @@ impl Store {
         })
     }
 
-    /// Opens the ledger, unless that was done. After an error it may be tried again.
+    /// Opens the ledger, unless it is open. After an error this may be tried again.
     pub async fn open_ledger(&mut self) -> Result<(), DaemonError> {
         if self.lost.is_some() {
             return Ok(());
@@ -85,8 +87,8 @@ impl Store {
         Ok(())
     }
 
-    /// While nobody knows what the sinks have settled, they hold all there is, and so do those that are not in the config;
-    /// so `max_size` can be kept already.
+    /// Lets retention begin while nobody knows what the sinks have settled: until the ledger is open, every sink holds the
+    /// whole journal, sinks that are not in the config included.
     pub fn hold_everything(&self, config: &Config) {
         self.journal.hold(UNKNOWN, self.journal.oldest());
         for sink in &config.sinks {
