@@ -1,4 +1,4 @@
-//! The command line: what may be said, and to which command it goes. Does nothing itself.
+//! The command line: its verbs and options, and the command that each verb calls. Does nothing itself.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use crate::exit;
 use crate::registry::KINDS;
 use crate::route::jq;
 
-/// Where a config is looked for when none is named.
-const PLACES: [&str; 2] = ["config.toml", "/etc/hookrelay/config.toml"];
+/// Where a config is looked for where the command line names none.
+const DEFAULT_FILES: [&str; 2] = ["config.toml", "/etc/hookrelay/config.toml"];
 
 const EXAMPLES: &str = "\
 Examples:
@@ -92,7 +92,7 @@ pub fn main() -> ExitCode {
 
 impl Cli {
     fn run(self) -> Result<(), Failure> {
-        // Not locked: a stdout sink writes there too.
+        // Standard output is not locked: a stdout sink writes to it as well.
         let out = &mut io::stdout();
         match &self.command {
             Command::Run(args) => run::run(&self.file()?, args),
@@ -117,10 +117,10 @@ impl Cli {
     }
 
     fn file(&self) -> Result<PathBuf, Failure> {
-        let places = PLACES.map(Path::new);
+        let files = DEFAULT_FILES.map(Path::new);
         match &self.config {
             Some(file) => commands::first_there(&[file]),
-            None => commands::first_there(&places),
+            None => commands::first_there(&files),
         }
     }
 }

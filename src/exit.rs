@@ -1,9 +1,9 @@
-//! The only place where errors become exit codes, and where they are printed.
+//! Turns errors into exit codes, and prints them: the only place that does either.
 //!
 //! | code | meaning |
 //! | --- | --- |
 //! | 0 | done (also where the reader of standard output went away) |
-//! | 1 | it did not work; the text says what |
+//! | 1 | the command did not work; the text says what |
 //! | 2 | the command line is not understood (clap) |
 //! | 69 | something it needs cannot be reached: the daemon, or a sink under `check --connect` (EX_UNAVAILABLE) |
 //! | 71 | the system refuses what the daemon cannot start without: threads, descriptors (EX_OSERR) |
@@ -18,7 +18,7 @@ use crate::commands::Failure;
 use crate::daemon::DaemonError;
 use crate::journal::JournalError;
 
-/// For `--help`.
+/// The table for `--help`.
 pub const CODES: &str = "\
 Exit codes:
   0   done
@@ -46,11 +46,11 @@ pub fn code(failure: &Failure) -> u8 {
     }
 }
 
-/// Prints what went wrong and says how to leave.
+/// Prints what went wrong, and gives the code to exit with.
 pub fn finish(outcome: Result<(), Failure>) -> ExitCode {
     let Err(failure) = outcome else { return ExitCode::SUCCESS };
     let code = code(&failure);
-    // Where standard error cannot be written there is nobody left to tell.
+    // Where standard error cannot be written, nobody is left to tell.
     let _ = match &failure {
         _ if code == 0 => Ok(()),
         Failure::ConfigTold => Ok(()),

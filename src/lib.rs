@@ -1,6 +1,6 @@
 //! hookrelay: receives webhooks, proves who sent them, keeps every one on disk, and routes them to sinks.
 //!
-//! The rooms and their order are described in `src/ARCHITECTURE.md`.
+//! `src/ARCHITECTURE.md` describes the modules and the order in which they may import each other.
 
 pub mod admin;
 pub mod cli;

@@ -1,9 +1,9 @@
-//! Logs: to standard error, as text on a terminal, as JSON lines otherwise. `RUST_LOG` narrows or widens them; what the
-//! daemon holds back by itself (`HELD_BACK`) stays so, unless `RUST_LOG` names it.
+//! Logs: written to standard error, as text on a terminal, as JSON lines otherwise. `RUST_LOG` narrows or widens them; what
+//! the daemon leaves out by itself (`HELD_BACK`) stays out, unless `RUST_LOG` names it.
 //!
-//! One event, one line; never bodies, secrets, query strings or client headers. Whoever logs never waits and never
-//! fails: a thread of its own writes, from a bounded queue. Where nobody reads standard error, or it cannot be written (the
-//! log's disk is full), lines are left out and the daemon goes on.
+//! One event is one line, and never holds bodies, secrets, query strings or client headers. Whoever logs never waits and
+//! never fails: a thread of its own writes the lines, from a bounded queue. Where nobody reads standard error, or it cannot
+//! be written (the log's disk is full), lines are left out and the daemon goes on.
 
 use std::io::IsTerminal;
 
@@ -17,10 +17,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 /// Most lines that wait to be written.
-const WAITING: usize = 4096;
-/// What is logged where nobody says otherwise.
+const QUEUE: usize = 4096;
+/// The directives that are in force where `RUST_LOG` holds none.
 const DEFAULT: &str = "info";
-/// Targets whose lines may hold what no log may, and the level from which on they do not.
+/// Targets whose lines may hold what no log may hold, and the level from which on they are safe.
 const HELD_BACK: &[(&str, Level)] = &[
     // What a PostgreSQL server tells its clients (NOTICE) may hold values of rows.
     ("tokio_postgres", Level::WARN),
@@ -28,44 +28,45 @@ const HELD_BACK: &[(&str, Level)] = &[
 /// Words that `RUST_LOG` takes for levels.
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
-/// Lets what is still waiting be written when it is dropped, for a second at most.
+/// Keeps the log going. Dropped, it waits a second at most for lines that are not written yet.
 #[must_use = "the last lines are lost without it"]
 pub struct Logging {
     _thread: WorkerGuard,
 }
 
-/// Starts logging; a second call changes nothing. What is wrong with `RUST_LOG` is the first line.
+/// Starts logging; a second call changes nothing. Where `RUST_LOG` has a fault, the first line says so.
 pub fn init() -> Logging {
-    let said = std::env::var_os("RUST_LOG");
-    let (words, fault) = match said.as_deref().map(|said| said.to_str().ok_or("it is not UTF-8".to_owned())) {
+    let variable = std::env::var_os("RUST_LOG");
+    let text = variable.as_deref().map(|text| text.to_str().ok_or("it is not UTF-8".to_owned()));
+    let (directives, fault) = match text {
         None => (DEFAULT, None),
         Some(Err(why)) => (DEFAULT, Some(why)),
-        Some(Ok(words)) => match fault(words) {
+        Some(Ok(directives)) => match fault(directives) {
             Some(why) => (DEFAULT, Some(why)),
-            None if words.trim().is_empty() => (DEFAULT, None),
-            None => (words, None),
+            None if directives.trim().is_empty() => (DEFAULT, None),
+            None => (directives, None),
         },
     };
-    let writer = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING).thread_name("log");
+    let writer = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUE).thread_name("log");
     let (writer, thread) = writer.finish(std::io::stderr());
-    // It would say so on standard error, and panic where that cannot be written either.
+    // Internal errors would be printed to standard error, with a panic where that cannot be written either.
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false).log_internal_errors(false);
     let lines = if std::io::stderr().is_terminal() { lines.boxed() } else { lines.json().flatten_event(true).boxed() };
     // The error says that logging was started before: tests do that.
-    let _ = tracing_subscriber::registry().with(filtered(lines, words)).try_init();
+    let _ = tracing_subscriber::registry().with(filtered(lines, directives)).try_init();
     if let Some(why) = fault {
         tracing::warn!("RUST_LOG is not followed, `{DEFAULT}` is in force: {why}");
     }
     Logging { _thread: thread }
 }
 
-/// What is wrong with the directives.
-fn fault(words: &str) -> Option<String> {
-    if let Err(error) = EnvFilter::builder().parse(words) {
+/// What is wrong with the directives, where something is.
+fn fault(directives: &str) -> Option<String> {
+    if let Err(error) = EnvFilter::builder().parse(directives) {
         return Some(format!("{error}; expected such as `info` or `warn,hookrelay=debug`"));
     }
-    // One word without a level would be a target of which all is logged, and nothing else.
-    let alone = words.split(',').map(str::trim).filter(|word| !word.contains(['=', '[', ':']));
+    // A single word that is no level would be taken for a target, of which all is logged, and nothing else.
+    let alone = directives.split(',').map(str::trim).filter(|word| !word.contains(['=', '[', ':']));
     let mut typos = alone.filter_map(|word| {
         let lower = word.to_lowercase();
         let level = nearest(&lower, LEVELS).filter(|level| *level != lower)?;
@@ -74,26 +75,26 @@ fn fault(words: &str) -> Option<String> {
     typos.next()
 }
 
-/// The layer, given only what the directives ask for and nothing that is held back.
-fn filtered<S, L>(lines: L, words: &str) -> impl Layer<S> + use<S, L>
+/// The layer, which sees only what the directives ask for and nothing that is held back.
+fn filtered<S, L>(lines: L, directives: &str) -> impl Layer<S> + use<S, L>
 where
     S: tracing::Subscriber + for<'a> LookupSpan<'a>,
     L: Layer<S>,
 {
-    // They were read before; what cannot be is left out.
-    let asked = EnvFilter::builder().parse_lossy(words);
-    lines.with_filter(asked.and(held_back(words)))
+    // The directives have no fault: `fault` has looked.
+    let asked = EnvFilter::builder().parse_lossy(directives);
+    lines.with_filter(asked.and(not_held_back(directives)))
 }
 
 /// Lets through what is not held back, and what the directives name.
-fn held_back(words: &str) -> FilterFn<impl Fn(&Metadata<'_>) -> bool + use<>> {
-    let held: Vec<_> = HELD_BACK.iter().filter(|(target, _)| !names(words, target)).collect();
+fn not_held_back(directives: &str) -> FilterFn<impl Fn(&Metadata<'_>) -> bool + use<>> {
+    let held: Vec<_> = HELD_BACK.iter().filter(|(target, _)| !names(directives, target)).collect();
     filter_fn(move |line| held.iter().all(|(target, from)| *line.level() <= *from || !is_in(line.target(), target)))
 }
 
 /// Whether the directives name the target, or a part of it.
-fn names(words: &str, target: &str) -> bool {
-    words.split(',').any(|word| is_in(word.trim().split(['=', '[']).next().unwrap_or_default(), target))
+fn names(directives: &str, target: &str) -> bool {
+    directives.split(',').any(|word| is_in(word.trim().split(['=', '[']).next().unwrap_or_default(), target))
 }
 
 fn is_in(name: &str, target: &str) -> bool {
@@ -107,9 +108,9 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Sheet(Arc<Mutex<Vec<u8>>>);
+    struct Written(Arc<Mutex<Vec<u8>>>);
 
-    impl std::io::Write for Sheet {
+    impl std::io::Write for Written {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -120,19 +121,19 @@ mod tests {
         }
     }
 
-    /// The lines that come through under these directives.
-    fn logged(words: &str) -> String {
-        let sheet = Sheet::default();
-        let writer = sheet.clone();
+    /// The lines that are logged under these directives.
+    fn logged(directives: &str) -> String {
+        let written = Written::default();
+        let writer = written.clone();
         let lines = tracing_subscriber::fmt::layer().with_writer(move || writer.clone()).with_ansi(false);
-        let subscriber = tracing_subscriber::registry().with(filtered(lines, words));
+        let subscriber = tracing_subscriber::registry().with(filtered(lines, directives));
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(target: "tokio_postgres::connection", "NOTICE: row-value");
             tracing::warn!(target: "tokio_postgres", "lost");
             tracing::info!(target: "hookrelay::daemon", "ours");
             tracing::info!(target: "tokio_postgres_rustls", "theirs");
         });
-        String::from_utf8(sheet.0.lock().unwrap().clone()).unwrap()
+        String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
     }
 
     #[test]
