@@ -1,11 +1,12 @@
 //! Builds the daemon in the order in which data flows, and takes it down in the order that refuses nobody for long.
 //!
-//! Start: journal, ledger, the sinks' first cursors, the sinks' workers, ingress. Stop: workers, ledger, ingress, journal.
+//! Start: journal, ledger, the sinks' first cursors, the sinks' workers, ingress. Stop: workers, ledger, ingress,
+//! journal.
 //!
-//! A disk that is full or failing does not keep ingress from starting: then the ledger and the sinks come later (`sinks`),
-//! and "ready" is logged when they have. The listen addresses are bound at the very beginning, when a fault costs nothing
-//! yet, but nobody listens on them before the end of the start: no client gets a connection that a start which fails would
-//! reset.
+//! A disk that is full or failing does not keep ingress from starting: then the ledger and the sinks come later
+//! (`sinks`), and "ready" is logged when they have. The listen addresses are bound at the very beginning, when a fault
+//! costs nothing yet, but nobody listens on them before the end of the start: no client gets a connection that a start
+//! which fails would reset.
 //!
 //! Imports inside this folder point one way; `tests/tidy/daemon.rs` holds the order and enforces it.
 
@@ -71,8 +72,8 @@ pub struct RunOptions {
 /// Runs until a signal ends it, then takes everything down again.
 ///
 /// # Errors
-/// What kept the daemon from starting; [`JournalError::Lost`](crate::journal::JournalError::Lost) where it stopped without
-/// having written all that it had accepted.
+/// What kept the daemon from starting; [`JournalError::Lost`](crate::journal::JournalError::Lost) where it stopped
+/// without having written all that it had accepted.
 pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> Result<(), DaemonError> {
     let RunOptions { load, watch, cursors_now } = options;
     let server = descriptors::fitting(&config, descriptors::raise());

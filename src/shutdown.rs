@@ -1,6 +1,7 @@
 //! Signals and what they mean: to stop (SIGTERM from systemd, SIGINT from Ctrl-C, SIGQUIT), to read the config again
-//! (SIGHUP), or nothing at all. By default most signals end a process without a word; so signals that mean nothing here are
-//! caught as well. SIGXFSZ is one of those: a write beyond the limit of file sizes then fails like any other (EFBIG).
+//! (SIGHUP), or nothing at all. By default most signals end a process without a word; so signals that mean nothing here
+//! are caught as well. SIGXFSZ is one of those: a write beyond the limit of file sizes then fails like any other
+//! (EFBIG).
 //!
 //! Signals are caught by a handler and none is set to "ignore", as programs that the daemon starts would inherit that.
 
@@ -51,8 +52,8 @@ pub enum Meaning {
 }
 
 impl Signals {
-    /// Starts listening, inside a runtime and before anything is written. From here on the process is ended by none of the
-    /// signals that can be caught.
+    /// Starts listening, inside a runtime and before anything is written. From here on the process is ended by none of
+    /// the signals that can be caught.
     ///
     /// # Errors
     /// The system refuses.

@@ -1,9 +1,9 @@
-//! Logs: written to standard error, as text on a terminal, as JSON lines otherwise. `RUST_LOG` narrows or widens them; what
-//! the daemon leaves out by itself (`HELD_BACK`) stays out, unless `RUST_LOG` names it.
+//! Logs: written to standard error, as text on a terminal, as JSON lines otherwise. `RUST_LOG` narrows or widens them;
+//! what the daemon leaves out by itself (`HELD_BACK`) stays out, unless `RUST_LOG` names it.
 //!
-//! One event is one line, and never holds bodies, secrets, query strings or client headers. Whoever logs never waits and
-//! never fails: a thread of its own writes the lines, from a bounded queue. Where nobody reads standard error, or it cannot
-//! be written (the log's disk is full), lines are left out and the daemon goes on.
+//! One event is one line, and never holds bodies, secrets, query strings or client headers. Whoever logs never waits
+//! and never fails: a thread of its own writes the lines, from a bounded queue. Where nobody reads standard error, or
+//! it cannot be written (the log's disk is full), lines are left out and the daemon goes on.
 
 use std::io::IsTerminal;
 

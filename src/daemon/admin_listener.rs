@@ -1,5 +1,5 @@
-//! The admin listener as the daemon runs it: started once, started anew where its socket went away with the data folder,
-//! and missing where the system gives none.
+//! The admin listener as the daemon runs it: started once, started anew where its socket went away with the data
+//! folder, and missing where the system gives none.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,8 +17,8 @@ pub(super) struct AdminListener {
 }
 
 impl AdminListener {
-    /// Starts the listener. Where that fails the daemon goes on without: a disk that has no room for a socket must not keep
-    /// webhooks from being taken.
+    /// Starts the listener. Where that fails the daemon goes on without: a disk that has no room for a socket must not
+    /// keep webhooks from being taken.
     pub fn start(config: AdminConfig, control: &Arc<DaemonControl>) -> Self {
         let admin = Self { config, control: Arc::clone(control), listener: Arc::default() };
         admin.open();

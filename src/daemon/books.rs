@@ -1,5 +1,5 @@
-//! The sinks' books: what each sink is owed, and what became of it. A reload replaces the set of books; a sink that stays in
-//! the config keeps its own book.
+//! The sinks' books: what each sink is owed, and what became of it. A reload replaces the set of books; a sink that
+//! stays in the config keeps its own book.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -57,8 +57,8 @@ impl Books {
         self.counting.tally(source, kind)
     }
 
-    /// From the journal's end on, events are counted by these rules, for these sinks. Gives that position, and the books to
-    /// [`Self::replace`] the ones in use with, once the new books among them have begun.
+    /// From the journal's end on, events are counted by these rules, for these sinks. Gives that position, and the
+    /// books to [`Self::replace`] the ones in use with, once the new books among them have begun.
     pub fn switch(&self, rules: &Arc<RuleSet>, names: Vec<String>, journal: &LocalJournal) -> (BookSet, Position) {
         let before = self.now();
         let sink = |name: String| SinkBook {
@@ -86,8 +86,8 @@ impl Books {
         let (reached, first) = look();
         // The ledger may not be open yet, or not be readable: then the book goes by what the ledger said last.
         let state = journal.load(&sink.name).await.ok().flatten();
-        // The order of these reads matters: all that is counted is in the sum, and nothing stands behind it that a worker
-        // could have booked.
+        // The order of these reads matters: all that is counted is in the sum, and nothing stands behind it that a
+        // worker could have booked.
         let second = sink.book.snapshot();
         let is_still = || self.counting.reached() == reached && journal.end() == reached;
         if let Some(state) = state.filter(|state| state.cursor == reached && is_still()) {

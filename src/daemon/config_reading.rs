@@ -1,9 +1,9 @@
-//! Reads the config again, beside everything else the daemon does: a file that the config names may be a pipe, or lie on a
-//! disk that does not answer.
+//! Reads the config again, beside everything else the daemon does: a file that the config names may be a pipe, or lie
+//! on a disk that does not answer.
 //!
-//! The daemon waits for one reading at a time. Whoever asks while a reading goes on wants what the files say now, so the
-//! config is read once more: after that reading, or at once where it takes so long that it may hang. A reading that hangs
-//! cannot be ended, only left behind.
+//! The daemon waits for one reading at a time. Whoever asks while a reading goes on wants what the files say now, so
+//! the config is read once more: after that reading, or at once where it takes so long that it may hang. A reading that
+//! hangs cannot be ended, only left behind.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -69,8 +69,8 @@ impl ConfigReader {
         }
     }
 
-    /// Waits for a config that was read after the last request for one, and gives it with everybody who asked; waits for
-    /// ever where nobody did. Cancel-safe.
+    /// Waits for a config that was read after the last request for one, and gives it with everybody who asked; waits
+    /// for ever where nobody did. Cancel-safe.
     pub async fn next(&mut self) -> (Loaded, Vec<Reply<ReloadDone>>) {
         loop {
             let may_begin = self.again && self.has_room();
@@ -131,8 +131,8 @@ mod tests {
 
     use super::*;
 
-    /// A reader whose first reading hangs until the sender is dropped; each reading after it comes back at once, with its
-    /// number as the fault.
+    /// A reader whose first reading hangs until the sender is dropped; each reading after it comes back at once, with
+    /// its number as the fault.
     fn reader() -> (ConfigReader, Arc<AtomicUsize>, mpsc::Sender<()>) {
         let count = Arc::new(AtomicUsize::new(0));
         let (free, hang) = mpsc::channel::<()>();

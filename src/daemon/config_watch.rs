@@ -1,5 +1,5 @@
-//! Sees when the config file becomes another one (`run --watch`). The file is looked at twice a second, as names, links and
-//! mounts are replaced in more ways than the kernel reports; a file that is still being written is waited for.
+//! Sees when the config file becomes another one (`run --watch`). The file is looked at twice a second, as names, links
+//! and mounts are replaced in more ways than the kernel reports; a file that is still being written is waited for.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;

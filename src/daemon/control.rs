@@ -128,8 +128,8 @@ impl DaemonControl {
 fn pressed(ingress: &Ingress) -> Reason {
     let Pressed { connections_cut, requests_cut, waiting } = ingress.pressed();
     let text = format!(
-        "more is sent than [server] has room for (max_connections, max_inflight_bytes): {waiting} requests wait; since the \
-         start {connections_cut} connections and {requests_cut} slow requests had to go"
+        "more is sent than [server] has room for (max_connections, max_inflight_bytes): {waiting} requests wait; since \
+         the start {connections_cut} connections and {requests_cut} slow requests had to go"
     );
     Reason { code: FRONT_PRESSED.to_owned(), subject: String::new(), text }
 }

@@ -1,5 +1,6 @@
 //! The data folder while the daemon uses it. Every second the daemon looks whether the folder, the lock on it and the
-//! ledger's files are still there, makes anew what was taken away, and logs it. (The journal looks after its own folder.)
+//! ledger's files are still there, makes anew what was taken away, and logs it. (The journal looks after its own
+//! folder.)
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +47,8 @@ pub(super) async fn look_after(mut lock: Lock, ledger: Arc<Ledger>, admin: Admin
             }
             Err(_) => {}
         }
-        // A sink that is stopped starts again only where the ledger can be read; before the ledger is open no sink runs.
+        // A sink that is stopped starts again only where the ledger can be read; before the ledger is open no sink
+        // runs.
         let ledger = ledger.look_after().await;
         if restart_sinks && matches!(ledger, Ok(true)) {
             requests.send(Request::RestartSinks);

@@ -1,8 +1,9 @@
-//! File descriptors: takes as many as the system lets this process have, and keeps enough of them back from connections.
+//! File descriptors: takes as many as the system lets this process have, and keeps enough of them back from
+//! connections.
 //!
-//! Every connection takes a descriptor, and so does every file. Where callers could take the last of them, the journal could
-//! begin no segment, and the admin listener could let nobody in. Programs that the daemon starts (`exec` sinks, jq workers)
-//! inherit the raised limit: to set another limit between fork and exec takes `unsafe`.
+//! Every connection takes a descriptor, and so does every file. Where callers could take the last of them, the journal
+//! could begin no segment, and the admin listener could let nobody in. Programs that the daemon starts (`exec` sinks,
+//! jq workers) inherit the raised limit: to set another limit between fork and exec takes `unsafe`.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{error, warn};
@@ -12,8 +13,8 @@ use crate::config::Config;
 use crate::ingress::{self, ServerConfig};
 use crate::journal;
 
-/// The standard streams, locks, logs, the signals' pipe, the runtimes' own; the journal's segments that are written, sealed
-/// and read at the same time; the ledger and its companions. With as many again for what nobody thought of.
+/// The standard streams, locks, logs, the signals' pipe, the runtimes' own; the journal's segments that are written,
+/// sealed and read at the same time; the ledger and its companions. With as many again for what nobody thought of.
 const OWN: u64 = 64;
 /// An admin connection, and what answering it opens: the ledger and its companions, a second time.
 const PER_ADMIN: u64 = 4;
@@ -54,8 +55,8 @@ pub(super) fn fitting(config: &Config, limit: u64) -> ServerConfig {
             limit,
             kept_back = kept,
             max_connections = most,
-            "the limit of open files is too low: files and connections will fail. Raise it: LimitNOFILE= of the service, \
-             `ulimit -Hn`"
+            "the limit of open files is too low: files and connections will fail. Raise it: LimitNOFILE= of the \
+             service, `ulimit -Hn`"
         );
     } else if most < config.server.max_connections {
         warn!(

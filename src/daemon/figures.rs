@@ -1,4 +1,4 @@
-//! What `status` and `replay list` show of sinks and replays, worked out of the books, the ledger and the journal.
+//! What `status` and `replay --list` show of sinks and replays, worked out of the books, the ledger and the journal.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,8 +59,8 @@ impl Figures {
         }
     }
 
-    /// When the oldest event was accepted of which something is pending. What is parked stands before the cursor, so the
-    /// ledger is asked for it.
+    /// When the oldest event was accepted of which something is pending. What is parked stands before the cursor, so
+    /// the ledger is asked for it.
     async fn oldest_pending(&self, books: &BookSet, sink: &str, cursor: Option<Position>) -> Option<i64> {
         // A ledger that cannot be read says nothing: then only the journal is looked at.
         let parked = self.ledger.oldest_parked(sink).await.ok().flatten();
@@ -71,8 +71,8 @@ impl Figures {
         parked.into_iter().chain(owed).min()
     }
 
-    /// When the oldest event behind the cursor that is owed to the sink was accepted. Where none of the events that were
-    /// searched is owed, the time of the last of them: what is owed came later.
+    /// When the oldest event behind the cursor that is owed to the sink was accepted. Where none of the events that
+    /// were searched is owed, the time of the last of them: what is owed came later.
     async fn oldest_owed(&self, books: &BookSet, sink: &str, cursor: Position) -> Option<i64> {
         let chunk = self.journal.read(cursor, LOOK_AHEAD).await.ok()?;
         let mut records = chunk.entries.iter().map(|entry| &entry.record);

@@ -1,5 +1,5 @@
-//! What the daemon does from the start of its sinks to the signal that ends it: it waits for signals, for a changed config
-//! file and for requests, and carries out one after the other.
+//! What the daemon does from the start of its sinks to the signal that ends it: it waits for signals, for a changed
+//! config file and for requests, and carries out one after the other.
 
 use tokio::sync::mpsc;
 use tracing::{error, info};

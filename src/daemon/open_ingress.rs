@@ -1,5 +1,5 @@
-//! Ingress as the daemon opens it: its sources, the fingerprints that dedupe knows from earlier lives of the daemon, and who
-//! counts each event.
+//! Ingress as the daemon opens it: its sources, the fingerprints that dedupe knows from earlier lives of the daemon,
+//! and who counts each event.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use crate::route::Unmatched;
 /// Most fingerprints that dedupe is given at the start.
 const MAX_KNOWN: usize = 1_000_000;
 
-/// Opens ingress. Every event is counted by `books`; an event that no route wants is noted in `unmatched`, and logged the
-/// first time. `server` is the config's table, with no more connections than the system allows.
+/// Opens ingress. Every event is counted by `books`; an event that no route wants is noted in `unmatched`, and logged
+/// the first time. `server` is the config's table, with no more connections than the system allows.
 pub(super) fn open_ingress(
     config: &Config,
     server: &ServerConfig,

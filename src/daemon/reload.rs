@@ -1,9 +1,9 @@
 //! Puts a new config in the place of the old one while the daemon runs: all of it, or nothing.
 //!
-//! The file was read and judged before, by the same code as at a start. A change that needs a restart refuses the reload.
-//! Then the first cursors of new sinks become durable and the new sources are set up; what comes after that cannot fail:
-//! books, rules, sinks. A sink whose table is the same goes on untouched, with the new rules for what it has yet to read;
-//! a sink whose table changed is stopped, and started anew at its cursor.
+//! The file was read and judged before, by the same code as at a start. A change that needs a restart refuses the
+//! reload. Then the first cursors of new sinks become durable and the new sources are set up; what comes after that
+//! cannot fail: books, rules, sinks. A sink whose table is the same goes on untouched, with the new rules for what it
+//! has yet to read; a sink whose table changed is stopped, and started anew at its cursor.
 
 use std::sync::Arc;
 
@@ -77,8 +77,8 @@ impl World {
             }
         };
 
-        // Removed sinks stop under the rules that name them: under the next rules they would pass over what they have not
-        // read yet. Replays use the sinks' tables: they stop here, and go on with the new tables.
+        // Removed sinks stop under the rules that name them: under the next rules they would pass over what they have
+        // not read yet. Replays use the sinks' tables: they stop here, and go on with the new tables.
         self.replays.halt().await;
         self.sinks.halt(done.removed.iter().map(|removed| removed.sink.as_str())).await;
         let before = self.books.now();
@@ -109,8 +109,8 @@ impl World {
         Ok(done)
     }
 
-    /// Does what may fail: makes durable where added sinks begin, counts what they are owed by now, and puts the new sources
-    /// in force. Where it fails, nothing of the next config is in force.
+    /// Does what may fail: makes durable where added sinks begin, counts what they are owed by now, and puts the new
+    /// sources in force. Where it fails, nothing of the next config is in force.
     async fn prepare(&self, next: &Config, added: &[String]) -> Result<Vec<FirstCursor>, DaemonError> {
         let journal = &self.store.journal;
         // From here on the ledger notes what is deleted before a sink that comes back, so that the sink reads of it.
@@ -129,8 +129,8 @@ impl World {
         Ok(prepared)
     }
 
-    /// Begins the book of a sink that is added. The sink is owed what `prepare` counted, and what came between that count and
-    /// `from`.
+    /// Begins the book of a sink that is added. The sink is owed what `prepare` counted, and what came between that
+    /// count and `from`.
     async fn begin_book(&self, books: &BookSet, name: &str, first: FirstCursor, from: Position) {
         let journal = &self.store.journal;
         let inexact = |error: JournalError| {

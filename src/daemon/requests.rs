@@ -1,5 +1,5 @@
-//! What the running daemon is asked to do, by the admin listener and by what looks after the data folder. Requests wait in
-//! a bounded queue; the main loop carries them out one after the other.
+//! What the running daemon is asked to do, by the admin listener and by what looks after the data folder. Requests wait
+//! in a bounded queue; the main loop carries them out one after the other.
 
 use tokio::sync::{mpsc, oneshot};
 

@@ -1,4 +1,5 @@
-//! The tasks that carry out replays: each reads the journal's span of one replay for one sink, and parks the deliveries.
+//! The tasks that carry out replays: each reads the journal's span of one replay for one sink, and parks the
+//! deliveries.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
-//! Pauses a sink, resumes it, or moves its cursor on. A paused sink has no worker; its cursor stays where it is, and the
-//! journal keeps what lies behind it.
+//! Pauses a sink, resumes it, or moves its cursor on. A paused sink has no worker; its cursor stays where it is, and
+//! the journal keeps what lies behind it.
 
 use std::sync::Arc;
 

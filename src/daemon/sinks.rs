@@ -1,5 +1,5 @@
-//! The sinks' workers. They start together, once the ledger says where each sink goes on, which a full or failing disk may
-//! put off; they stop together.
+//! The sinks' workers. They start together, once the ledger says where each sink goes on, which a full or failing disk
+//! may put off; they stop together.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -198,8 +198,8 @@ impl Sinks {
     }
 }
 
-/// Books, for a sink that is back in the config, what was deleted while it was not: as far as the rules in force now would
-/// have owed those events to the sink, they count as dropped.
+/// Books, for a sink that is back in the config, what was deleted while it was not: as far as the rules in force now
+/// would have owed those events to the sink, they count as dropped.
 pub(super) async fn book_missed(store: &Store, rules: &RuleSet, sink: &str) -> Result<(), JournalError> {
     let missed = store.ledger.missed(sink).await?;
     if missed.is_empty() {

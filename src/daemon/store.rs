@@ -1,5 +1,5 @@
-//! The journal and the ledger as the daemon opens them. The journal is opened first, and no start succeeds without it; the
-//! ledger may come later: a full disk has no room for it, yet webhooks must be taken.
+//! The journal and the ledger as the daemon opens them. The journal is opened first, and no start succeeds without it;
+//! the ledger may come later: a full disk has no room for it, yet webhooks must be taken.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,11 +26,11 @@ pub struct Store {
     cursors_now: bool,
     /// The ledger is lost, and the user asked for that: all sinks start at what comes next. Known with `lost`.
     pub all_now: bool,
-    /// The journal's end when it was opened. Events accepted since then change neither whether a ledger that is opened later
-    /// counts as lost nor where a new sink begins.
+    /// The journal's end when it was opened. Events accepted since then change neither whether a ledger that is opened
+    /// later counts as lost nor where a new sink begins.
     pub begun: Position,
-    /// Whether the ledger is new although the journal is not, so that every sink starts at the oldest record. Known once
-    /// the ledger is open.
+    /// Whether the ledger is new although the journal is not, so that every sink starts at the oldest record. Known
+    /// once the ledger is open.
     pub lost: Option<bool>,
 }
 
@@ -71,12 +71,12 @@ impl Store {
         let lost = opened.fresh && self.had_records;
         match (lost, self.cursors_now) {
             (true, false) => error!(
-                "the journal holds events but the ledger is new: every sink starts at the oldest, nothing is lost; what \
-                 was parked or given up is gone with the old ledger, and delivered again as far as the journal reaches"
+                "the journal holds events but the ledger is new: every sink starts at the oldest, nothing is lost; \
+                 what was parked or given up is gone with the old ledger, and delivered again as far as the journal reaches"
             ),
             (true, true) => error!(
-                "the journal holds events but the ledger is new: by --cursors=now every sink starts now, and what it was \
-                 owed is not delivered"
+                "the journal holds events but the ledger is new: by --cursors=now every sink starts now, and what it \
+                 was owed is not delivered"
             ),
             (false, true) => warn!("--cursors=now has no effect: the ledger is there"),
             (false, false) => {}
@@ -87,8 +87,8 @@ impl Store {
         Ok(())
     }
 
-    /// Lets retention begin while nobody knows what the sinks have settled: until the ledger is open, every sink holds the
-    /// whole journal, sinks that are not in the config included.
+    /// Lets retention begin while nobody knows what the sinks have settled: until the ledger is open, every sink holds
+    /// the whole journal, sinks that are not in the config included.
     pub fn hold_everything(&self, config: &Config) {
         self.journal.hold(UNKNOWN, self.journal.oldest());
         for sink in &config.sinks {

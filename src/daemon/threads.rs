@@ -1,7 +1,7 @@
 //! Sees that the system gives the daemon all the threads it cannot do without, before the daemon starts.
 //!
-//! The runtime and the log panic where the system gives them no thread. So as many threads as they will need are started
-//! before them, all at the same time and without work, and ended again.
+//! The runtime and the log panic where the system gives them no thread. So as many threads as they will need are
+//! started before them, all at the same time and without work, and ended again.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,13 +14,15 @@ use super::error::DaemonError;
 
 /// Threads beside the runtime's and those that serve: the log's, the journal's two, the ledger's.
 const OWN: usize = 4;
-/// Threads for work that blocks: two, so that a sink that hangs in one of them does not keep the ledger from being opened.
+/// Threads for work that blocks: two, so that a sink that hangs in one of them does not keep the ledger from being
+/// opened.
 const BLOCKING: usize = 2;
-/// How long a thread for blocking work is kept without work. The daemon looks for old dead letters once a minute, on such
-/// a thread, so that the last of these threads never ends: where the system gives no other, work does not wait for ever.
+/// How long a thread for blocking work is kept without work. The daemon looks for old dead letters once a minute, on
+/// such a thread, so that the last of these threads never ends: where the system gives no other, work does not wait for
+/// ever.
 const KEEP_ALIVE: Duration = Duration::from_secs(150);
-/// How long the first of those threads may take to start. Other processes of the same user may take the last threads that
-/// the limit allows.
+/// How long the first of those threads may take to start. Other processes of the same user may take the last threads
+/// that the limit allows.
 const FIRST_START: Duration = Duration::from_secs(10);
 /// How long to pause between looks whether ended threads are gone, and how many looks at most.
 const ENDED: (Duration, u32) = (Duration::from_millis(1), 1000);

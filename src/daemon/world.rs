@@ -1,7 +1,7 @@
 //! What the daemon holds while it runs: the config in force, and all that was built from it.
 //!
-//! The main loop alone owns the [`World`] and changes it for one request after the other. How each request changes it is
-//! written beside that request: `reload`, `sink_requests`, `replay_requests`.
+//! The main loop alone owns the [`World`] and changes it for one request after the other. How each request changes it
+//! is written beside that request: `reload`, `sink_requests`, `replay_requests`.
 
 use std::sync::Arc;
 
@@ -41,7 +41,8 @@ impl World {
         self.sinks.launch(&self.config, sink, &book.book, &self.store).await
     }
 
-    /// Starts these sinks where their cursors stand. A sink that cannot be started is logged and keeps nobody else back.
+    /// Starts these sinks where their cursors stand. A sink that cannot be started is logged and keeps nobody else
+    /// back.
     pub async fn launch_all(&mut self, names: impl Iterator<Item = &String>) {
         for name in names {
             if let Err(error) = self.launch(name).await {
