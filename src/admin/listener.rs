@@ -1,5 +1,6 @@
-//! The socket and the thread that serves it. A Unix socket is made under another name and renamed, so that it has its
-//! mode before anybody can reach it, and a stale one is replaced; the data folder's lock says that it is stale.
+//! The socket and the thread that serves it. A Unix socket is made under another name, given its mode and then renamed,
+//! so that nobody can reach it before it has its mode. A socket that is there already is stale, as the caller holds the
+//! data folder's lock: it is replaced.
 
 use std::fs;
 use std::io;
@@ -17,21 +18,21 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::config::{AdminConfig, Listen, short_path};
-use super::places::{Guest, Places};
+use super::connections::{Connections, Slot};
 use super::service::Service;
 use super::{Control, service};
 
-/// Connections over TCP that the kernel keeps while others are heard (it may know a lower bound of its own). As many as a
-/// crowd has, or the one that matters is not even kept.
+/// Connections over TCP that the kernel keeps while others are heard (it may have a lower bound of its own). So many
+/// that in a crowd of anonymous connections the one that matters is kept, too.
 const BACKLOG: i32 = 4096;
-/// A connection lives no longer, whatever it asks.
+/// Longest life of a connection, whatever it asks.
 const LIFETIME: Duration = Duration::from_secs(60);
-/// A request's head comes in this time, however slowly, and so does the next one on the same connection.
+/// Longest wait for a request's head, be it the connection's first request or a later one.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pause after the system has no descriptor or memory for one more connection.
+/// Pause before the next try where the system has no descriptor or memory for one more connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Why the listener cannot be had.
+/// Why the listener cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("the admin listener cannot be opened at {at}: {error}")]
 pub struct AdminError {
@@ -44,11 +45,11 @@ enum Socket {
     Tcp(std::net::TcpListener),
 }
 
-/// A runtime that may be dropped on another one's threads, too, as it is where there is no thread for it: what is under
-/// way on it is cut.
-struct Own(Option<Runtime>);
+/// A runtime that may be dropped on a thread of another runtime, which happens where the system gives no thread for
+/// this one. What is under way on it is cut.
+struct ListenerRuntime(Option<Runtime>);
 
-impl Drop for Own {
+impl Drop for ListenerRuntime {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
@@ -64,11 +65,11 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Opens the socket and serves on a thread of its own; what an answer has to block for is done on threads of the
-    /// caller's runtime. The caller holds the data folder's lock.
+    /// Opens the socket and serves it on a thread of its own; work that blocks is done on threads of the caller's
+    /// runtime. The caller holds the data folder's lock.
     ///
     /// # Errors
-    /// Where the system gives no socket, thread or runtime.
+    /// The system gives no socket, thread or runtime.
     pub fn start(config: &AdminConfig, control: Arc<dyn Control>) -> Result<Self, AdminError> {
         let (at, path) = match &config.listen {
             Listen::Unix(path) => (path.display().to_string(), Some(path.clone())),
@@ -80,9 +81,11 @@ impl Listener {
             Service::new(control, config.token.as_ref().map(|token| token.expose().to_owned()), Handle::current());
         let (stop, stopped) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let runtime = Own(Some(runtime));
+        let runtime = ListenerRuntime(Some(runtime));
         let serve = move || {
-            if let Some(Err(error)) = runtime.0.as_ref().map(|own| own.block_on(serve(socket, service, stopped))) {
+            if let Some(Err(error)) =
+                runtime.0.as_ref().map(|runtime| runtime.block_on(serve(socket, service, stopped)))
+            {
                 tracing::error!(%error, "the admin listener has ended");
             }
         };
@@ -91,7 +94,7 @@ impl Listener {
         Ok(Self { stop, thread: Some(thread), path })
     }
 
-    /// Stops serving and removes the socket. Blocks, shortly: what is under way is cut.
+    /// Stops serving and removes the socket. Blocks, shortly, as requests under way are cut.
     pub fn stop(mut self) {
         self.end();
     }
@@ -103,7 +106,7 @@ impl Listener {
             let _ = thread.join();
         }
         if let Some(path) = self.path.take() {
-            // Gone already is as good.
+            // A socket that is gone already is as good as a removed one.
             let _ = fs::remove_file(path);
         }
     }
@@ -157,20 +160,20 @@ fn open_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
 }
 
 async fn serve(socket: Socket, service: Service, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
-    let places = Places::new();
+    let connections = Connections::new();
     let mut serving = JoinSet::new();
     let accepting = Accepting::new(socket)?;
     loop {
         let accept = async {
-            places.room().await;
+            connections.wait_for_slot().await;
             accepting.next().await
         };
         tokio::select! {
             stream = accept => match stream {
-                Ok(stream) => places.seat(|guest| serving.spawn(connection(stream, guest, service.clone()))),
+                Ok(stream) => connections.admit(|slot| serving.spawn(connection(stream, slot, service.clone()))),
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             },
-            // Also those that were cut: there is a place again.
+            // A connection has ended, or was cut: there may be a slot again.
             Some(_) = serving.join_next() => {}
             _ = stopped.wait_for(|stop| *stop) => return Ok(()),
         }
@@ -201,10 +204,10 @@ impl Accepting {
     }
 }
 
-async fn connection(stream: Box<dyn Stream>, guest: Guest, service: Service) {
-    let guest = Arc::new(guest);
+async fn connection(stream: Box<dyn Stream>, slot: Slot, service: Service) {
+    let slot = Arc::new(slot);
     let answer =
-        hyper::service::service_fn(move |request| service::answer(service.clone(), Arc::clone(&guest), request));
+        hyper::service::service_fn(move |request| service::answer(service.clone(), Arc::clone(&slot), request));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     // A client that goes away or speaks no HTTP is its own affair.

@@ -1,5 +1,5 @@
-//! Paths, methods and statuses of the admin listener. The token, where there is one, comes first; only `/healthz` and
-//! `/readyz` are for everybody who can connect.
+//! Answers a request to the admin listener: sees that the token is shown, where one is configured, asks the endpoint,
+//! and turns what comes of it into a status. Only `/healthz` and `/readyz` are for everybody who can connect.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -15,20 +15,20 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
-use super::places::Guest;
-use super::status::FRONT_PRESSED;
-use super::{Control, verbs};
+use super::connections::Slot;
+use super::endpoints::{self, Endpoint, NoEndpoint};
+use super::{Control, Refusal};
 
 /// An answer that takes longer is given up; a sink may need its time to hand over.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The control and what opens it.
+/// The daemon, and the token that opens the way to it.
 #[derive(Clone)]
 pub(super) struct Service {
     control: Arc<dyn Control>,
     token: Option<[u8; 32]>,
-    /// Has threads for what blocks. The listener's own runtime has none to begin with, and tokio panics where the system
-    /// does not give it the first.
+    /// A runtime that has threads for work that blocks. The listener's own runtime has none to begin with, and tokio
+    /// panics where the system does not give it the first one.
     blocking: Handle,
 }
 
@@ -37,8 +37,8 @@ impl Service {
         Self { control, token: token.map(|token| Sha256::digest(token.as_bytes()).into()), blocking }
     }
 
-    /// Digests are compared, so that the time taken says nothing of the token.
-    fn lets_in(&self, given: Option<&[u8]>) -> bool {
+    /// Whether the token was shown. Digests are compared, so that the time it takes says nothing of the token.
+    fn is_authorized(&self, given: Option<&[u8]>) -> bool {
         let Some(token) = &self.token else { return true };
         let given = given.and_then(|value| value.strip_prefix(b"Bearer "));
         given.is_some_and(|given| *Sha256::digest(given) == *token)
@@ -49,54 +49,54 @@ pub(super) type Answer = Response<Full<Bytes>>;
 
 pub(super) async fn answer(
     service: Service,
-    guest: Arc<Guest>,
+    slot: Arc<Slot>,
     request: Request<Incoming>,
 ) -> Result<Answer, Infallible> {
-    let is_open = matches!(request.uri().path(), "/healthz" | "/readyz");
+    let is_open = endpoints::is_open(request.uri().path());
     let shown = request.headers().get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
-    let is_let_in = !is_open && service.lets_in(shown);
+    let is_authorized = !is_open && service.is_authorized(shown);
     let answer = async {
-        if is_let_in {
-            guest.let_in().await;
+        if is_authorized {
+            slot.reserve().await;
         } else if !is_open {
-            return refusal(StatusCode::UNAUTHORIZED, "the token of [admin] is missing or wrong");
+            return error(StatusCode::UNAUTHORIZED, "the token of [admin] is missing or wrong");
         }
-        let mut answer = pin!(route(&service, request));
+        let mut answer = pin!(respond(&service, request));
         poll_fn(|cx| {
             let _blocking = service.blocking.enter();
             answer.as_mut().poll(cx)
         })
         .await
     };
-    let late = |_| refusal(StatusCode::SERVICE_UNAVAILABLE, "no answer in time: the disk may hang");
+    let late = |_| error(StatusCode::SERVICE_UNAVAILABLE, "no answer in time: the disk may hang");
     let mut answer = tokio::time::timeout(ANSWER_TIMEOUT, answer).await.unwrap_or_else(late);
-    if !is_let_in {
+    if !is_authorized {
         // Whoever shows no token keeps no connection.
         answer.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
     }
     Ok(answer)
 }
 
-async fn route(service: &Service, request: Request<Incoming>) -> Answer {
-    let path = request.uri().path().to_owned();
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    match path.as_str() {
-        "/healthz" if reads => json(StatusCode::OK, &serde_json::json!({})),
-        "/readyz" if reads => {
-            let now = service.control.readiness();
-            let status = if now.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-            let reasons: &[&str] = if now.is_pressed { &[FRONT_PRESSED] } else { &[] };
-            json(status, &serde_json::json!({ "at_risk": now.at_risk, "reasons": reasons }))
-        }
-        "/api/status" if reads => json(StatusCode::OK, &service.control.status().await),
-        "/healthz" | "/readyz" | "/api/status" => {
-            let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
-            answer.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+async fn respond(service: &Service, request: Request<Incoming>) -> Answer {
+    match Endpoint::of(request.method(), request.uri().path()) {
+        Ok(endpoint) => endpoint.ask(&*service.control, request).await.unwrap_or_else(refused),
+        Err(NoEndpoint::Path) => error(StatusCode::NOT_FOUND, "there is nothing at this path"),
+        Err(NoEndpoint::Method(allowed)) => {
+            let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+            let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, &format!("only {}", names.join(" and ")));
+            if let Ok(allowed) = header::HeaderValue::from_str(&names.join(", ")) {
+                answer.headers_mut().insert(header::ALLOW, allowed);
+            }
             answer
         }
-        _ => verbs::answer(&*service.control, request)
-            .await
-            .unwrap_or_else(|| refusal(StatusCode::NOT_FOUND, "there is nothing at this path")),
+    }
+}
+
+fn refused(refusal: Refusal) -> Answer {
+    match refusal {
+        Refusal::Question(why) => error(StatusCode::BAD_REQUEST, &why),
+        Refusal::Config(why) => error(StatusCode::UNPROCESSABLE_ENTITY, &why),
+        Refusal::Unable(why) => error(StatusCode::SERVICE_UNAVAILABLE, &why),
     }
 }
 
@@ -111,6 +111,6 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
     answer
 }
 
-pub(super) fn refusal(status: StatusCode, why: &str) -> Answer {
+fn error(status: StatusCode, why: &str) -> Answer {
     json(status, &serde_json::json!({ "error": why }))
 }

@@ -1,4 +1,4 @@
-//! The listener against its own client.
+//! The admin listener, asked by its own client.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use sink_api::Secret;
 
 use super::client::{AskError, ask, get};
 use super::dead::{DeadAct, DeadAsk, DeadDone, DeadPage};
-use super::orders::{
-    ReloadDone, ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView, SinkAct, SinkAsk, SinkDone,
-};
+use super::reload::ReloadDone;
+use super::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView};
+use super::sink::{SinkAct, SinkAsk, SinkDone};
 use super::status::JournalStatus;
 use super::{AdminConfig, Control, Listen, Listener, Readiness, Refusal, Status};
 
@@ -62,11 +62,11 @@ impl Control for Fixed {
 }
 
 #[tokio::test]
-async fn orders_go_through_and_a_refused_config_is_told_apart() {
+async fn changes_go_through_and_a_refused_config_is_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("admin.sock");
     let listener = Listener::start(&on(&path), Arc::new(Fixed(true))).unwrap();
-    let told = |what: &'static str| {
+    let change = |what: &'static str| {
         let at = on(&path);
         async move {
             let crm = SinkAsk { sink: "crm".into(), to: None };
@@ -74,9 +74,9 @@ async fn orders_go_through_and_a_refused_config_is_told_apart() {
         }
     };
     for (what, paused) in [("/api/sink/pause", true), ("/api/sink/resume", false), ("/api/sink/skip", false)] {
-        assert_eq!(told(what).await.unwrap(), SinkDone { paused, dropped: 3 }, "{what}");
+        assert_eq!(change(what).await.unwrap(), SinkDone { paused, dropped: 3 }, "{what}");
     }
-    assert!(matches!(told("/api/sink/stop").await, Err(AskError::Refused { status: 404, .. })));
+    assert!(matches!(change("/api/sink/stop").await, Err(AskError::Refused { status: 404, .. })));
     let replays: Vec<ReplayView> = get(&on(&path), "/api/replay").await.unwrap();
     assert_eq!((replays.len(), replays[0].id), (1, 3));
     let question = ReplayAsk { since: "x".into(), sinks: vec!["crm".into()], ..ReplayAsk::default() };
@@ -136,6 +136,30 @@ async fn readiness_shows_in_the_status_and_unknown_paths_are_told() {
     };
     assert_eq!(status("/readyz", &on(&path)).await, 503);
     assert_eq!(status("/api/nothing", &on(&path)).await, 404);
+    listener.stop();
+}
+
+#[tokio::test]
+async fn an_unknown_path_is_no_verb_and_a_wrong_method_is_told_the_right_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin.sock");
+    let (listener, on) = (Listener::start(&on(&path), Arc::new(Fixed(true))).unwrap(), on(&path));
+    let refused = async |method, path| match ask::<serde_json::Value>(&on, method, path, &()).await {
+        Err(AskError::Refused { status, why, .. }) => (status, why),
+        other => panic!("{path}: {other:?}"),
+    };
+    for path in ["/api/reload/now", "/api/reloads", "/api/sink/stop", "/api/dead/forget", "/api/replay/", "/api", "/"] {
+        for method in [http::Method::GET, http::Method::POST, http::Method::DELETE] {
+            assert_eq!(refused(method, path).await, (404, "there is nothing at this path".into()), "{path}");
+        }
+    }
+    for (method, path, allowed) in [
+        (http::Method::POST, "/api/status", "only GET and HEAD"),
+        (http::Method::DELETE, "/api/replay", "only GET and POST"),
+        (http::Method::GET, "/api/reload", "only POST"),
+    ] {
+        assert_eq!(refused(method, path).await, (405, allowed.into()), "{path}");
+    }
     listener.stop();
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{Failure, block_on, count};
 use crate::admin::client::{self, AskError};
-use crate::admin::orders::ReloadDone;
+use crate::admin::reload::ReloadDone;
 use crate::config;
 
 /// `reload`.

@@ -11,7 +11,7 @@ use sink_api::Timestamp;
 use super::{Failure, block_on, dead, dry_run};
 use crate::admin::AdminConfig;
 use crate::admin::client;
-use crate::admin::orders::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView};
+use crate::admin::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView};
 use crate::config;
 
 /// How often progress is asked for.

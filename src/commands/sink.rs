@@ -8,7 +8,7 @@ use sink_api::Timestamp;
 
 use super::{Failure, block_on, count, dead};
 use crate::admin::client;
-use crate::admin::orders::{SinkAsk, SinkDone};
+use crate::admin::sink::{SinkAsk, SinkDone};
 use crate::config;
 
 /// `sink`.

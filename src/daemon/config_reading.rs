@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::requests::Reply;
 use crate::admin::Refusal;
-use crate::admin::orders::ReloadDone;
+use crate::admin::reload::ReloadDone;
 use crate::config::Config;
 
 /// Longest that reading a config may take, its tests included.

@@ -14,9 +14,9 @@ use super::refusals::unable;
 use super::requests::{Request, Requests};
 use super::store::Store;
 use crate::admin::dead::{DeadAct, DeadAsk, DeadDone, DeadPage};
-use crate::admin::orders::{
-    ReloadDone, ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView, SinkAct, SinkAsk, SinkDone,
-};
+use crate::admin::reload::ReloadDone;
+use crate::admin::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView};
+use crate::admin::sink::{SinkAct, SinkAsk, SinkDone};
 use crate::admin::status::{FRONT_PRESSED, JournalStatus, Reason, SourceStatus, TooLongStatus};
 use crate::admin::{Control, Readiness, Refusal, Status};
 use crate::ingress::{Ingress, Pressed, SourceCounts};

@@ -15,7 +15,7 @@ use super::refusals::{sinks_not_started, unable};
 use super::sinks::book_missed;
 use super::world::World;
 use crate::admin::Refusal;
-use crate::admin::orders::{ReloadDone, Removed};
+use crate::admin::reload::{ReloadDone, Removed};
 use crate::config::Config;
 use crate::deliver;
 use crate::journal::{Journal, JournalError, Position};

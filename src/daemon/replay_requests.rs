@@ -8,7 +8,7 @@ use tracing::info;
 use super::refusals::{known_sink, rate, sinks_not_started, time, type_pattern, unable};
 use super::world::World;
 use crate::admin::Refusal;
-use crate::admin::orders::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled};
+use crate::admin::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled};
 use crate::deliver::{Feed, Rate, feed, holder};
 use crate::journal::Journal;
 use crate::ledger::replays::Replay;

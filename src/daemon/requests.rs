@@ -4,9 +4,9 @@
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::Refusal;
-use crate::admin::orders::{
-    ReloadDone, ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, SinkAct, SinkAsk, SinkDone,
-};
+use crate::admin::reload::ReloadDone;
+use crate::admin::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled};
+use crate::admin::sink::{SinkAct, SinkAsk, SinkDone};
 
 /// Most requests that wait.
 const QUEUE: usize = 16;

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::refusals::{known_sink, optional_time, sinks_not_started, unable};
 use super::world::World;
 use crate::admin::Refusal;
-use crate::admin::orders::{SinkAct, SinkAsk, SinkDone};
+use crate::admin::sink::{SinkAct, SinkAsk, SinkDone};
 use crate::journal::{Counters, Journal, JournalError, Settlement};
 
 impl World {

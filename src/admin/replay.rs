@@ -1,0 +1,68 @@
+//! Replays as the admin listener shows and takes them: `GET` and `POST /api/replay`, `POST /api/replay/cancel`. Plain
+//! data.
+
+use serde::{Deserialize, Serialize};
+
+/// What to replay, and for whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReplayAsk {
+    /// Events accepted at or after that time, RFC 3339.
+    pub since: String,
+    /// Events accepted before that time; up to now where unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Events whose type matches this pattern (`*`, `?`, `[…]`).
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Events of that subject.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The sinks; all sinks that the rules name where empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sinks: Vec<String>,
+    /// Most deliveries in a span of time, for each sink: `300/min`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<String>,
+}
+
+/// What came of the request: a replay that has begun.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayBegun {
+    /// The replay's number; 0 where there was nothing to replay.
+    pub id: i64,
+    /// The sinks it delivers to.
+    pub sinks: Vec<String>,
+    /// Events of the span, at most, before any filter.
+    pub events: u64,
+}
+
+/// A replay under way for one sink; `GET /api/replay` gives a list of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReplayView {
+    /// Number of the replay.
+    pub id: i64,
+    /// The sink.
+    pub sink: String,
+    /// How far the replay has come, of 1, by the events' times.
+    pub done: f64,
+    /// Deliveries that it has come to so far.
+    pub deliveries: u64,
+}
+
+/// Which replay to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReplayCancel {
+    /// Its number.
+    pub id: i64,
+}
+
+/// The replay that was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayCancelled {
+    /// Its number.
+    pub id: i64,
+    /// For how many sinks the replay was under way.
+    pub sinks: usize,
+}
