@@ -1,4 +1,4 @@
-//! The verbs' side of the admin listener.
+//! How the live verbs ask a running daemon: the client of the admin listener.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::config::{AdminConfig, Listen, short_path};
 
-/// Longest wait for an answer; a little longer than the daemon takes to give up.
+/// Longest wait for an answer: a little longer than the daemon takes to give up.
 const TIMEOUT: Duration = Duration::from_secs(32);
 /// Largest answer that is read.
 const MAX_ANSWER: usize = 64 << 20;
@@ -16,27 +16,27 @@ const MAX_ANSWER: usize = 64 << 20;
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// Nobody is there.
+    /// No daemon answers.
     #[error("no daemon answers at {at}: {why}\n  help: is `hookrelay run` up, with the same config?")]
     NoDaemon {
-        /// Where it was looked for.
+        /// Where the daemon was looked for.
         at: String,
         /// What the system said.
         why: String,
     },
-    /// The daemon does not do it.
+    /// The daemon does not do what it is asked.
     #[error("the daemon at {at} answers {status}: {why}")]
     Refused {
-        /// Where.
+        /// Where the daemon listens.
         at: String,
         /// The HTTP status.
         status: u16,
-        /// Its reason.
+        /// The daemon's reason.
         why: String,
     },
 }
 
-/// Asks a running daemon.
+/// Asks a running daemon with `GET`, without a question in the body.
 ///
 /// # Errors
 /// [`AskError`].
@@ -44,7 +44,7 @@ pub async fn get<T: DeserializeOwned>(config: &AdminConfig, path: &str) -> Resul
     ask(config, Method::GET, path, &()).await
 }
 
-/// The same with a question, as JSON; none where it is `()`.
+/// Asks a running daemon. The question goes into the body as JSON, unless it is `()`.
 ///
 /// # Errors
 /// [`AskError`].
@@ -93,7 +93,7 @@ pub async fn ask<T: DeserializeOwned>(
     serde_json::from_slice(&body).map_err(|error| refused(format!("not understood: {error}")))
 }
 
-/// The innermost reason: the outer ones only say that a request failed.
+/// The innermost reason: those around it only say that a request failed.
 fn cause(error: &dyn std::error::Error) -> String {
     let mut inner = error;
     while let Some(next) = inner.source() {

@@ -1,11 +1,11 @@
-//! `[admin]`: where the second listener is, and what opens it.
+//! The table `[admin]`: where the admin listener listens, and which token it asks for.
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use sink_api::{Fault, Secret};
 
-/// The socket in the data folder where nothing else is said.
+/// The socket in the data folder that is used where the config names no other.
 const SOCKET: &str = "admin.sock";
 /// Longest path the system takes for a Unix socket.
 const MAX_PATH: usize = 107;
@@ -16,11 +16,11 @@ const MAX_PATH: usize = 107;
 pub struct AdminKeys {
     /// `unix:PATH` or `HOST:PORT`.
     pub listen: Option<String>,
-    /// What a client over TCP must show.
+    /// The token that a client must show; over TCP there must be one.
     pub token: Option<Secret>,
 }
 
-/// Where the listener is.
+/// Where the listener listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
     /// A Unix socket; whoever may open it may do everything.
@@ -29,17 +29,17 @@ pub enum Listen {
     Tcp(String),
 }
 
-/// The table, read.
+/// The table as the daemon uses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminConfig {
-    /// Where.
+    /// Where the listener listens.
     pub listen: Listen,
-    /// Demanded of every request where it is set.
+    /// The token that every request must show, where one is set.
     pub token: Option<Secret>,
 }
 
 impl AdminKeys {
-    /// What is wrong with it.
+    /// What is wrong with the table.
     pub fn check(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         match self.listen.as_deref().map(|listen| listen.strip_prefix("unix:").ok_or(listen)) {
@@ -49,7 +49,7 @@ impl AdminKeys {
             Some(Err(address)) => {
                 let port = address.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then_some(port));
                 if port.is_none_or(|port| port.parse::<u16>().is_err()) {
-                    // Somebody may have written user and password there.
+                    // Somebody may have written a user and a password into the address.
                     let shown = if address.contains('@') { "***" } else { address };
                     let message = format!("`listen` is `{shown}`, expected unix:PATH or HOST:PORT");
                     faults.push(Fault::at_key("listen", message));
@@ -66,7 +66,7 @@ impl AdminKeys {
         faults
     }
 
-    /// With paths absolute and the default filled in.
+    /// The table with absolute paths, and with the default filled in.
     pub fn resolve(self, base_dir: &Path, data_dir: &Path) -> AdminConfig {
         let listen = match self.listen {
             None => Listen::Unix(data_dir.join(SOCKET)),
@@ -79,8 +79,8 @@ impl AdminKeys {
     }
 }
 
-/// A path by which the system takes this socket: itself, or where it is too long, through its folder, opened; the
-/// folder must stay open while the path is in use.
+/// A path to this socket that is short enough for the system: the path itself or, where that is too long, a path
+/// through the opened folder. That folder must stay open while the path is in use.
 ///
 /// # Errors
 /// The folder cannot be opened.

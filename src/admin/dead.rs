@@ -1,40 +1,40 @@
-//! Dead letters as the admin listener shows and takes them: `GET /api/dead`, `POST /api/dead/retry`, `POST /api/dead/drop`.
-//! Plain data.
+//! Dead letters as the admin listener shows and takes them: `GET /api/dead`, `POST /api/dead/retry`, `POST
+//! /api/dead/drop`. Plain data.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// Which dead letters are meant, and which part of them. What is not set does not narrow.
+/// Which dead letters are meant, and how much of them is shown. A filter that is not set lets all letters through.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeadAsk {
-    /// Delivery ids, any of them.
+    /// Letters with any of these delivery ids.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ids: Vec<String>,
-    /// The sink.
+    /// Letters of that sink.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sink: Option<String>,
-    /// A pattern (`*`, `?`) over the type.
+    /// Letters whose event type matches this pattern (`*`, `?`).
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// The reason's code.
+    /// Letters that were given up for the reason of this code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// Accepted at or after, RFC 3339.
+    /// Letters whose event was accepted at or after that time, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
-    /// Accepted before, RFC 3339.
+    /// Letters whose event was accepted before that time, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
-    /// Only behind this sink and id: where the page before ended.
+    /// Letters behind this sink and id, where the page before ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<(String, String)>,
-    /// Most letters of one answer; it has its own bound.
+    /// Most letters in one answer; the daemon has a bound of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// With event, payload and target.
+    /// Show event, payload and target, too.
     pub whole: bool,
-    /// Of a retry: payload, target and id as they were, and not by the rules in force.
+    /// Retry with payload, target and id as they were, and not by the rules in force.
     pub as_was: bool,
 }
 
@@ -50,26 +50,26 @@ pub struct DeadPage {
 /// One dead letter; `dead list --json` is a list of them.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct DeadView {
-    /// Its sink.
+    /// The sink it was for.
     pub sink: String,
     /// The delivery's id.
     pub id: String,
     /// Type of the event.
     #[serde(rename = "type")]
     pub kind: String,
-    /// What it is about.
+    /// Subject of the event.
     pub subject: String,
     /// When the event was accepted, RFC 3339.
     pub time: String,
-    /// How often it was tried.
+    /// How often the delivery was tried.
     pub attempts: u32,
-    /// First tried, RFC 3339.
+    /// When it was tried first, RFC 3339.
     pub first_try: String,
-    /// Given up, RFC 3339.
+    /// When it was given up, RFC 3339.
     pub last_try: String,
     /// Why it was given up.
     pub reason: ReasonView,
-    /// This and what follows where it was asked for: the ordering key at the sink.
+    /// The ordering key at the sink. This field and those after it are there where they were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// Name of the event's source.
@@ -81,27 +81,27 @@ pub struct DeadView {
     /// The event's body: JSON, or `{"base64":"…"}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Box<RawValue>>,
-    /// What was to be delivered, where that is not the body.
+    /// The payload that was to be delivered, where that is not the body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Box<RawValue>>,
-    /// Where to, inside the sink.
+    /// The target inside the sink.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Box<RawValue>>,
 }
 
-/// A reason.
+/// Why a delivery was given up.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ReasonView {
-    /// A label.
+    /// The reason's code, a label.
     pub code: String,
-    /// One line.
+    /// One line of detail.
     pub detail: String,
 }
 
 /// What a change did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadDone {
-    /// Letters changed.
+    /// How many letters were changed.
     pub letters: u64,
     /// Where to go on; `null` where all that matched were changed.
     pub next: Option<(String, String)>,

@@ -1,4 +1,4 @@
-//! What `status` says: the shapes scripts rely on. Plain data.
+//! The answer to `GET /api/status` and the state behind `/readyz`. Scripts rely on these shapes. Plain data.
 
 use std::collections::BTreeMap;
 
@@ -9,39 +9,39 @@ use serde::{Deserialize, Serialize};
 pub struct Status {
     /// Whether a webhook sent now would be taken.
     pub ready: bool,
-    /// What is not as it should be.
+    /// Everything that is not as it should be.
     #[serde(default)]
     pub reasons: Vec<Reason>,
     /// The journal.
     pub journal: JournalStatus,
-    /// By name, since the daemon started.
+    /// Every source by name, counted since the daemon started.
     pub sources: BTreeMap<String, SourceStatus>,
-    /// By name, since the sink was first seen.
+    /// Every sink by name, counted since the sink was first in the config.
     pub sinks: BTreeMap<String, SinkStatus>,
 }
 
 /// Something that is not as it should be, though webhooks may be taken all the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reason {
-    /// Which thing: [`FRONT_PRESSED`].
+    /// What is wrong: [`FRONT_PRESSED`].
     pub code: String,
-    /// Whose: a source, a sink, or nobody's in particular.
+    /// The source or the sink it is about; empty where it is about neither.
     pub subject: String,
     /// A sentence for people.
     pub text: String,
 }
 
-/// More is sent to the front than `[server]` has room for, so that some have to wait or to go.
+/// More webhooks are sent than `[server]` has room for, so that some have to wait or are cut.
 pub const FRONT_PRESSED: &str = "front_pressed";
 
 /// The journal at a glance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JournalStatus {
-    /// Events it holds.
+    /// Events that the journal holds.
     pub events: u64,
-    /// Bytes of its segments.
+    /// Bytes of the journal's segments.
     pub bytes: u64,
-    /// When the oldest event was accepted, RFC 3339; `null` where it holds none.
+    /// When the oldest event was accepted, RFC 3339; `null` where the journal holds none.
     pub oldest_time: Option<String>,
     /// Bytes that wait in memory because the disk cannot be written.
     pub at_risk: u64,
@@ -50,18 +50,18 @@ pub struct JournalStatus {
 /// What a source has counted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SourceStatus {
-    /// Events taken.
+    /// Events that were taken.
     pub accepted: u64,
-    /// Repeats of events taken before.
+    /// Repeats of events that were taken before.
     pub duplicate: u64,
-    /// Answered 401.
+    /// Requests answered 401.
     pub rejected: u64,
-    /// Events taken whose type or subject was too long to be.
+    /// Events that were taken without their type or subject, as that was too long.
     #[serde(default)]
     pub too_long: TooLongStatus,
 }
 
-/// What was too long to be taken.
+/// How many types and subjects were too long.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TooLongStatus {
     /// Types of more than 128 bytes: these events are `unknown`.
@@ -71,24 +71,25 @@ pub struct TooLongStatus {
     pub subject: u64,
 }
 
-/// What a sink was owed and what became of it: `accepted = delivered + dead + pending + filtered + dropped`.
+/// How many deliveries a sink was owed, and what became of them: `accepted = delivered + dead + pending + filtered +
+/// dropped`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SinkStatus {
-    /// Deliveries owed.
+    /// Deliveries that were owed.
     pub accepted: u64,
-    /// Of these: made.
+    /// Deliveries that were made.
     pub delivered: u64,
-    /// Kept as dead letters.
+    /// Deliveries that are kept as dead letters.
     pub dead: u64,
-    /// Yet to be made.
+    /// Deliveries yet to be made.
     pub pending: u64,
-    /// Held back by a condition or an empty transform.
+    /// Deliveries that a condition or an empty transform held back.
     pub filtered: u64,
-    /// Given up for good, by retention or by hand.
+    /// Deliveries given up for good, by retention or by hand.
     pub dropped: u64,
     /// `closed`, `open` or `half_open`.
     pub breaker: String,
-    /// Whether it is held by `sink pause`.
+    /// Whether the sink is held by `sink pause`.
     #[serde(default)]
     pub paused: bool,
     /// Age of the oldest event with something pending, seconds; 0 where nothing is.
@@ -96,19 +97,19 @@ pub struct SinkStatus {
 }
 
 impl SinkStatus {
-    /// Whether the identity holds.
+    /// Whether `accepted` is the sum of the others.
     pub fn balances(&self) -> bool {
         self.accepted == self.delivered + self.dead + self.pending + self.filtered + self.dropped
     }
 }
 
-/// `GET /readyz`.
+/// Whether webhooks are taken, as `GET /readyz` tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Readiness {
-    /// Whether a POST would be taken.
+    /// Whether a webhook sent now would be taken.
     pub ready: bool,
-    /// Bytes at risk.
+    /// Bytes that wait in memory because the disk cannot be written.
     pub at_risk: u64,
-    /// Whether more is sent than there is room for: [`FRONT_PRESSED`].
+    /// Whether more webhooks are sent than there is room for: [`FRONT_PRESSED`].
     pub is_pressed: bool,
 }
