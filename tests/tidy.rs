@@ -7,6 +7,8 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+#[path = "tidy/daemon.rs"]
+mod daemon;
 #[path = "tidy/rules.rs"]
 mod rules;
 
@@ -84,6 +86,11 @@ fn every_shipped_file_is_short_enough_to_read_at_once() {
 #[test]
 fn imports_point_one_way() {
     assert_clean(rust(&tree()).flat_map(rules::imports_point_one_way));
+}
+
+#[test]
+fn imports_inside_the_daemon_point_down() {
+    assert_clean(rust(&tree()).flat_map(daemon::imports_point_down));
 }
 
 #[test]
