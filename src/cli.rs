@@ -45,7 +45,7 @@ pub enum Command {
     /// The daemon, in the foreground, until SIGTERM or Ctrl-C; logs go to standard error
     #[command(after_help = exit::CODES)]
     Run(run::RunArgs),
-    /// Validates the whole config and tells every fault; touches neither network nor disk
+    /// Validates the whole config and tells every fault; reads files, writes none, and connects to nothing
     #[command(after_help = check::HELP)]
     Check(check::CheckArgs),
     /// Shows for one webhook which routes match and why not, and exactly what each sink would get
@@ -154,6 +154,16 @@ mod tests {
             &[],
         ] {
             assert!(Cli::try_parse_from(["hookrelay"].iter().chain(line)).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn the_help_of_check_says_what_check_touches() {
+        let mut cli = Cli::command();
+        let help = cli.find_subcommand_mut("check").unwrap().render_help().to_string();
+        for part in ["it reads the config", ".env", "${file:…}", "[[tests]]", "writes nothing", "--connect connects"]
+        {
+            assert!(help.contains(part), "{part}: {help}");
         }
     }
 

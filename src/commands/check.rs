@@ -31,9 +31,17 @@ pub struct CheckArgs {
 pub const HELP: &str = "\
 Faults go to standard error, all at once, each beginning FILE:LINE:COL: error: … Values that
 came in by ${…} are shown as ${NAME}. Warnings tell what is taken and cannot be meant, such as a
-type that is spelled wrongly; they leave the exit code alone. --connect asks each sink
-whether it could take deliveries now; it delivers, creates and changes nothing, and says what `run`
-would create. The config's [[tests]] are run; those that fail are told as `test` tells them.
+type that is spelled wrongly; they leave the exit code alone. The config's [[tests]] are run; those
+that fail are told as `test` tells them.
+
+What it touches: it reads the config, the .env beside it, and the files that ${file:…} and [[tests]]
+name. It runs the jq programs that the tests ask in processes of their own. It writes nothing and
+connects to nothing.
+
+--connect connects to what each sink delivers to, and asks whether the sink could take deliveries now:
+servers are logged in to, folders and databases looked at, programs of `exec` sinks started without
+work. It delivers, creates and changes nothing (an empty temporary folder for each sink is removed
+again), and says what `run` would create.
 
 Exit codes: 0 fine, 1 a test failed, 78 the config has faults, 69 a sink did not answer (--connect only).";
 
