@@ -6,7 +6,7 @@
 //! | 1 | the command did not work; the text says what |
 //! | 2 | the command line is not understood (clap) |
 //! | 69 | something it needs cannot be reached: the daemon, or a sink under `check --connect` (EX_UNAVAILABLE) |
-//! | 71 | the system refuses what the daemon cannot start without: threads, descriptors (EX_OSERR) |
+//! | 71 | the system refuses what the daemon cannot start without: threads, descriptors, the ledger (EX_OSERR) |
 //! | 74 | stopped while the disk could not be written: accepted events are lost, the log names them (EX_IOERR) |
 //! | 75 | another process holds the data folder (EX_TEMPFAIL) |
 //! | 78 | the config has faults, or there is none; or a folder it names is not ours alone (EX_CONFIG) |
@@ -25,7 +25,7 @@ Exit codes:
   1   it did not work; the text on standard error says what
   2   the command line is not understood
   69  something it needs cannot be reached: the daemon, or a sink under `check --connect`
-  71  the system refuses what the daemon cannot start without: threads, descriptors
+  71  the system refuses what the daemon cannot start without: threads, descriptors, the ledger
   74  stopped while the disk could not be written: accepted events are lost, the log names them
   75  another process holds the data folder
   78  the config has faults (each with FILE:LINE:COL on standard error), or there is none; or others
@@ -38,7 +38,7 @@ pub fn code(failure: &Failure) -> u8 {
         Failure::Daemon(DaemonError::Journal(JournalError::Lost(_))) => 74,
         Failure::Daemon(DaemonError::Journal(JournalError::Locked { .. })) => 75,
         Failure::Daemon(error) if error.is_not_ours() => 78,
-        Failure::Daemon(DaemonError::Threads { .. } | DaemonError::Runtime(_)) => 71,
+        Failure::Daemon(error) if error.is_refused_by_system() => 71,
         Failure::Output(_) | Failure::Refused(_) | Failure::Daemon(_) => 1,
         Failure::Usage(_) => 2,
         Failure::Unavailable(_) => 69,
@@ -70,6 +70,8 @@ mod tests {
     fn each_failure_has_its_documented_code() {
         let locked = JournalError::Locked { path: "data/LOCK".into(), pid: 7 };
         let not_ours = || FolderError::Refused { path: "data".into(), why: "x".into(), help: "y".into() };
+        let unreadable =
+            || LedgerError::Io { path: "data/ledger.db".into(), error: io::ErrorKind::PermissionDenied.into() };
         let failures = [
             (Failure::Daemon(DaemonError::Folder(not_ours())), 78),
             (Failure::Daemon(DaemonError::Journal(JournalError::Folder(not_ours()))), 78),
@@ -86,6 +88,7 @@ mod tests {
             ),
             (Failure::Daemon(DaemonError::Runtime(io::ErrorKind::Other.into())), 71),
             (Failure::Daemon(DaemonError::Threads { had: 1, needed: 2, error: io::ErrorKind::WouldBlock.into() }), 71),
+            (Failure::Daemon(DaemonError::Ledger(unreadable())), 71),
             (Failure::Usage("x".into()), 2),
             (Failure::Unavailable("x".into()), 69),
             (Failure::Daemon(DaemonError::Journal(JournalError::Lost("2 accepted events".into()))), 74),
@@ -97,6 +100,15 @@ mod tests {
             assert_eq!(code(&failure), wanted, "{failure:?}");
             let line = format!("\n  {wanted} ");
             assert!(CODES.contains(&line), "{wanted} is not in the help");
+        }
+    }
+
+    #[test]
+    fn a_ledger_that_cannot_be_read_is_named_with_its_file_and_the_mend() {
+        let error = io::ErrorKind::PermissionDenied.into();
+        let text = DaemonError::Ledger(LedgerError::Io { path: "data/ledger.db".into(), error }).to_string();
+        for part in ["the ledger cannot be opened", "data/ledger.db", "denied", "help: the user"] {
+            assert!(text.contains(part), "{part}: {text}");
         }
     }
 }

@@ -30,7 +30,7 @@ pub enum DaemonError {
     #[error(transparent)]
     Folder(#[from] FolderError),
     /// The ledger cannot be opened.
-    #[error(transparent)]
+    #[error("{}", no_ledger(.0))]
     Ledger(#[from] LedgerError),
     /// The journal, or its lock.
     #[error(transparent)]
@@ -55,6 +55,15 @@ impl DaemonError {
         matches!(error, FolderError::Refused { .. })
     }
 
+    /// Whether the system refuses what the daemon cannot start without: threads, signals, the ledger's file.
+    pub fn is_refused_by_system(&self) -> bool {
+        match self {
+            Self::Runtime(_) | Self::Threads { .. } => true,
+            Self::Ledger(error) => matches!(error, LedgerError::Io { .. } | LedgerError::Sqlite { .. }),
+            Self::Folder(_) | Self::Journal(_) | Self::Bind(_) | Self::Source(_) => false,
+        }
+    }
+
     /// Whether the error may pass while one waits: the disk is full or failing. What an open ledger answers always may:
     /// writes to it are tried again for as long as the daemon runs, and so they are before the sinks have started.
     pub(super) fn may_pass(&self) -> bool {
@@ -64,5 +73,17 @@ impl DaemonError {
             Self::Runtime(_) | Self::Threads { .. } | Self::Folder(_) | Self::Journal(_) => false,
             Self::Bind(_) | Self::Source(_) => false,
         }
+    }
+}
+
+/// Why the ledger cannot be opened, and the mend where it is known.
+fn no_ledger(error: &LedgerError) -> String {
+    match error {
+        LedgerError::Io { error: reason, .. } if reason.kind() == io::ErrorKind::PermissionDenied => format!(
+            "the ledger cannot be opened: {error}\n  help: the user whom the daemon runs as must be able to read and write \
+             that file and its folder"
+        ),
+        LedgerError::Io { .. } | LedgerError::Sqlite { .. } => format!("the ledger cannot be opened: {error}"),
+        LedgerError::Folder(_) | LedgerError::Version { .. } => error.to_string(),
     }
 }
