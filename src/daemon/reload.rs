@@ -14,11 +14,13 @@ use super::error::DaemonError;
 use super::refusals::{sinks_not_started, unable};
 use super::sinks::book_missed;
 use super::world::World;
-use crate::admin::Refusal;
 use crate::admin::reload::{ReloadDone, Removed};
+use crate::admin::{AdminConfig, Refusal};
 use crate::config::Config;
 use crate::deliver;
-use crate::journal::{Journal, JournalError, Position};
+use crate::ingress::ServerConfig;
+use crate::journal::{Journal, JournalConfig, JournalError, Position};
+use crate::ledger::DeadLetterKeys;
 
 /// Where a sink that is added begins, and how many deliveries it is owed of the events from there up to `until`.
 struct FirstCursor {
@@ -56,10 +58,12 @@ impl World {
     }
 
     async fn put_in_force(&mut self, next: Config) -> Result<ReloadDone, Refusal> {
-        if let Some(what) = needs_restart(&self.config, &next) {
+        let keys = needs_restart(&self.config, &next);
+        if !keys.is_empty() {
             return Err(Refusal::Config(format!(
-                "{}: {what} changed, which takes a restart; nothing of the new config is in force",
-                next.file.display()
+                "{}: {} changed, which takes a restart; nothing of the new config is in force",
+                next.file.display(),
+                keys.join(", ")
             )));
         }
         if !self.sinks.has_started() {
@@ -174,14 +178,89 @@ fn compared(old: &Config, next: &Config) -> ReloadDone {
     done
 }
 
-/// What changed and takes a restart, where something did.
-fn needs_restart(old: &Config, new: &Config) -> Option<&'static str> {
-    let changes = [
-        ("`data_dir`", old.data_dir != new.data_dir),
-        ("[server]", old.server != new.server),
-        ("[journal]", old.journal != new.journal),
-        ("[admin]", old.admin != new.admin),
-        ("[dead_letters]", old.dead_letters != new.dead_letters),
-    ];
-    changes.into_iter().find(|(_, changed)| *changed).map(|(what, _)| what)
+/// The keys whose values differ in two of the same table. All of the table's keys must be named.
+macro_rules! changed_keys {
+    ($name:literal, $old:expr, $new:expr, $table:ident { $($key:ident),+ }) => {{
+        let $table { $($key),+ } = $old;
+        let keys = [$((stringify!($key), *$key != $new.$key)),+].into_iter().filter(|(_, changed)| *changed);
+        keys.map(|(key, _)| format!(concat!("[", $name, "] {}"), key))
+    }};
+}
+
+/// Every key that changed and takes a restart.
+fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
+    let data_dir = (old.data_dir != new.data_dir).then(|| "`data_dir`".to_owned());
+    let server = changed_keys!(
+        "server",
+        &old.server,
+        &new.server,
+        ServerConfig {
+            listen,
+            max_body,
+            header_timeout,
+            body_timeout,
+            max_header_bytes,
+            max_connections,
+            max_inflight_bytes,
+            dedupe_max,
+            drain,
+            trusted_proxies
+        }
+    );
+    let journal = changed_keys!(
+        "journal",
+        &old.journal,
+        &new.journal,
+        JournalConfig { dir, segment_size, retention, max_size, when_full, min_free, overflow_max }
+    );
+    let admin = changed_keys!("admin", &old.admin, &new.admin, AdminConfig { listen, token });
+    let dead_letters =
+        changed_keys!("dead_letters", &old.dead_letters, &new.dead_letters, DeadLetterKeys { max_size, max_age });
+    data_dir.into_iter().chain(server).chain(journal).chain(admin).chain(dead_letters).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::registry::KINDS;
+
+    const SMALL: &str = r#"
+data_dir = "data"
+[sources.shop]
+kind = "interakt"
+path = "/shop"
+secret = "0123456789abcdef"
+[sinks.out]
+kind = "stdout"
+[[routes]]
+match = "*"
+to = "out"
+"#;
+
+    #[test]
+    fn every_changed_key_that_takes_a_restart_is_named_with_its_table() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = |text: &str| {
+            let file = folder.path().join("config.toml");
+            std::fs::write(&file, format!("{SMALL}{text}")).unwrap();
+            crate::config::read(Path::new(&file), KINDS).unwrap()
+        };
+        let before = config("[server]\nmax_body = \"1MiB\"\n");
+        for (text, named) in [
+            ("[server]\nmax_body = \"1MiB\"\ndrain = \"2s\"\n", &[][..]),
+            ("[server]\nmax_body = \"2MiB\"\n", &["[server] max_body"]),
+            (
+                "[server]\nlisten = \"127.0.0.1:4010\"\ndrain = \"3s\"\n[journal]\nretention = \"1d\"\n",
+                &["[server] listen", "[server] drain", "[journal] retention"],
+            ),
+            (
+                "[admin]\nlisten = \"unix:a.sock\"\n[dead_letters]\nmax_age = \"1d\"\n",
+                &["[admin] listen", "[dead_letters] max_age"],
+            ),
+        ] {
+            assert_eq!(needs_restart(&before, &config(text)), named, "{text}");
+        }
+    }
 }

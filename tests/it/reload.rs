@@ -132,7 +132,7 @@ async fn a_wrong_config_changes_nothing_and_says_where_it_is_wrong() {
     let text = std::fs::read_to_string(house.config()).unwrap();
     std::fs::write(house.config(), text.replace("min_free = 0", "min_free = 1")).unwrap();
     let said = verb(&house, 78, &["reload"]);
-    assert!(said.contains("[journal]") && said.contains("restart"), "{said}");
+    assert!(said.contains("[journal] min_free") && said.contains("restart"), "{said}");
     daemon.hang_up();
     assert!(daemon.log.wait_for(|line| line.contains("the old one stays in force")).is_some());
     post_all(&daemon.url(), (0..3).map(numbered)).await;
