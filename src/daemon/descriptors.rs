@@ -89,9 +89,9 @@ fn kept_back(config: &Config) -> u64 {
 
 /// How many connections are let in at the same time, and whether there are enough descriptors for at least a few.
 fn connections(wanted: usize, limit: u64, kept: u64) -> (usize, bool) {
-    let room = usize::try_from(limit.saturating_sub(kept)).unwrap_or(usize::MAX);
+    let left = usize::try_from(limit.saturating_sub(kept)).unwrap_or(usize::MAX);
     let fewest = FEWEST.min(wanted);
-    (wanted.min(room).max(fewest), room >= fewest)
+    (wanted.min(left).max(fewest), left >= fewest)
 }
 
 #[cfg(test)]
