@@ -17,7 +17,7 @@ const MAX_QUESTION: usize = 8 << 10;
 
 /// What a source's provider asks.
 #[derive(Debug)]
-pub(super) enum Challenge {
+pub(in crate::ingress) enum Challenge {
     /// Nothing.
     None,
     /// Meta.

@@ -12,7 +12,7 @@ use super::listener;
 const HEADER_BYTES: std::ops::RangeInclusive<u64> = 1024..=1 << 20;
 
 /// Longest that somebody at the other end is waited for, or waits for us.
-pub(super) const LONGEST_WAIT: Period = Period::HOUR;
+pub(in crate::ingress) const LONGEST_WAIT: Period = Period::HOUR;
 
 /// All faults of `[server]`.
 pub fn check_server(server: &ServerConfig) -> Vec<Fault> {

@@ -60,10 +60,10 @@ const HEADER_LINE: usize = 64;
 
 /// What connections learn of the server: `false` while it serves, `true` when it answers only what has begun; gone when
 /// its time is over.
-pub(super) type Stopping = watch::Receiver<bool>;
+pub(in crate::ingress) type Stopping = watch::Receiver<bool>;
 
 /// Serves one connection to its end.
-pub(super) async fn serve(
+pub(in crate::ingress) async fn serve(
     ingress: Arc<Ingress>,
     desk: Arc<Desk>,
     mut stream: TcpStream,

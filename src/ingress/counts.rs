@@ -53,7 +53,7 @@ pub struct SourceCounts {
 }
 
 impl SourceCounts {
-    pub(super) fn refused(&self, why: Refusal) {
+    pub(in crate::ingress) fn refused(&self, why: Refusal) {
         match why {
             Refusal::Missing => &self.missing,
             Refusal::Malformed => &self.malformed,
@@ -63,7 +63,7 @@ impl SourceCounts {
         .add();
     }
 
-    pub(super) fn passed_over(&self, too_long: TooLong) {
+    pub(in crate::ingress) fn passed_over(&self, too_long: TooLong) {
         for (bytes, counter) in [(too_long.kind, &self.long_type), (too_long.subject, &self.long_subject)] {
             if bytes.is_some() {
                 counter.add();

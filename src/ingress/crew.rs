@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 const ON_THE_WAY: usize = 256;
 
 /// A connection that was accepted, and its place among `max_connections` (none during a stop).
-pub(super) struct Guest {
+pub(in crate::ingress) struct Guest {
     pub stream: TcpStream,
     pub peer: SocketAddr,
     pub permit: Option<OwnedSemaphorePermit>,
@@ -39,7 +39,7 @@ pub struct Place {
 }
 
 /// Counts a connection as its thread's, from the moment it was chosen until the connection ends.
-pub(super) struct Open(Arc<AtomicUsize>);
+pub(in crate::ingress) struct Open(Arc<AtomicUsize>);
 
 impl Open {
     fn at(seat: &Seat) -> Self {
@@ -68,7 +68,7 @@ pub fn places(threads: usize) -> Vec<Place> {
 
 impl Place {
     /// Gives a connection to the thread that has the fewest, and back where that is this one.
-    pub(super) fn assign(&self, guest: Guest) -> Option<(Guest, Open)> {
+    pub(in crate::ingress) fn assign(&self, guest: Guest) -> Option<(Guest, Open)> {
         let own = self.seats.get(self.own)?;
         let fewest = self.seats.iter().min_by_key(|seat| seat.open.load(Relaxed)).unwrap_or(own);
         if own.open.load(Relaxed) <= fewest.open.load(Relaxed) {
@@ -87,7 +87,7 @@ impl Place {
     }
 
     /// Waits for a connection that another thread has accepted for this one. Cancel-safe.
-    pub(super) async fn next(&mut self) -> (Guest, Open) {
+    pub(in crate::ingress) async fn next(&mut self) -> (Guest, Open) {
         while let Some(handed) = self.handed.recv().await {
             if let Some(arrived) = arrive(handed) {
                 return arrived;
@@ -98,7 +98,7 @@ impl Place {
     }
 
     /// From now on others keep what they accept; gives those on their way.
-    pub(super) async fn close(&mut self) -> Vec<(Guest, Open)> {
+    pub(in crate::ingress) async fn close(&mut self) -> Vec<(Guest, Open)> {
         self.handed.close();
         let mut last = Vec::new();
         // To the end, which comes after whoever is just handing one over.

@@ -22,7 +22,7 @@ const PILOT: Duration = Duration::from_millis(100);
 type Answer = (oneshot::Sender<Outcome>, Outcome);
 
 /// One serving thread's desk. Holds what one turn brings: at most one entry for each request under way.
-pub(super) struct Desk {
+pub(in crate::ingress) struct Desk {
     out: Mutex<Vec<Append>>,
     back: Mutex<Vec<Answer>>,
     work: Arc<Notify>,

@@ -27,7 +27,7 @@ use crate::journal::{Append, OnFailure, Progress};
 use crate::verify::Verified;
 
 /// Answers one request, and says whether part of its body was left unread.
-pub(super) async fn answer(link: &Link, request: Request<Incoming>) -> (Answer, bool) {
+pub(in crate::ingress) async fn answer(link: &Link, request: Request<Incoming>) -> (Answer, bool) {
     let ingress = &link.ingress;
     let (parts, mut body) = request.into_parts();
     if !names_its_host(&parts) {

@@ -177,7 +177,7 @@ impl Waiting {
 }
 
 /// Accepts until `stop`, then answers what has begun, for at most `drain`.
-pub(super) async fn serve(
+pub(in crate::ingress) async fn serve(
     ingress: &Arc<Ingress>,
     listener: TcpListener,
     mut place: Place,

@@ -84,11 +84,11 @@ pub struct Link {
     /// Whether it is to go.
     pub cut: Cut,
     is_proven: AtomicBool,
-    pub(super) ingress: Arc<Ingress>,
-    pub(super) desk: Arc<Desk>,
-    pub(super) peer: IpAddr,
+    pub(in crate::ingress) ingress: Arc<Ingress>,
+    pub(in crate::ingress) desk: Arc<Desk>,
+    pub(in crate::ingress) peer: IpAddr,
     /// The peer's address as text.
-    pub(super) remote: Arc<str>,
+    pub(in crate::ingress) remote: Arc<str>,
     opened: Instant,
     /// Requests being answered.
     active: AtomicU32,
@@ -103,12 +103,12 @@ pub struct Link {
     /// Whether nothing more is to be read for now: what comes would only fill buffers.
     held: AtomicBool,
     /// Whether a request was answered before all of it was read.
-    pub(super) unread: AtomicBool,
+    pub(in crate::ingress) unread: AtomicBool,
 }
 
 impl Link {
     /// A connection that is opened now and has not said anything yet.
-    pub(super) fn new(
+    pub(in crate::ingress) fn new(
         id: u64,
         permit: Option<Permit>,
         ingress: Arc<Ingress>,
@@ -146,36 +146,36 @@ impl Link {
     }
 
     /// Its first bytes came: those of a head, on its way since it was opened.
-    pub(super) fn speaks(&self) {
+    pub(in crate::ingress) fn speaks(&self) {
         self.head.store(1, Relaxed);
     }
 
     /// It has brought a webhook with a good signature.
-    pub(super) fn prove(&self) {
+    pub(in crate::ingress) fn prove(&self) {
         if !self.is_proven.load(Relaxed) {
             self.is_proven.store(true, Relaxed);
         }
     }
 
     /// Who sends.
-    pub(super) fn sender(&self) -> Sender {
+    pub(in crate::ingress) fn sender(&self) -> Sender {
         Sender { connection: self.id, is_proven: self.is_proven.load(Relaxed) }
     }
 
     /// The body of a request is waited for; it has come, or is given up, when the guard is dropped.
-    pub(super) fn upload(&self) -> Uploading<'_> {
+    pub(in crate::ingress) fn upload(&self) -> Uploading<'_> {
         self.uploads.fetch_add(1, Relaxed);
         Uploading(self)
     }
 
     /// Reads nothing more (on HTTP/1; HTTP/2 has windows for that), or reads on. To be changed from the connection's own task,
     /// which looks again whenever it is woken.
-    pub(super) fn hold(&self, is_held: bool) {
+    pub(in crate::ingress) fn hold(&self, is_held: bool) {
         self.held.store(is_held, Relaxed);
     }
 
     /// Whether a request is being answered that has come whole.
-    pub(super) fn is_answering(&self) -> bool {
+    pub(in crate::ingress) fn is_answering(&self) -> bool {
         self.active.load(Relaxed) > self.uploads.load(Relaxed)
     }
 
@@ -195,7 +195,7 @@ impl Link {
     }
 
     /// A request begins; it ends when the guard is dropped.
-    pub(super) fn begin(&self) -> Busy<'_> {
+    pub(in crate::ingress) fn begin(&self) -> Busy<'_> {
         self.active.fetch_add(1, Relaxed);
         self.head.store(0, Relaxed);
         let came = self.take_head_bytes();
@@ -206,12 +206,12 @@ impl Link {
     }
 
     /// Whether the head of a request is coming, as far as is known.
-    pub(super) fn awaits_head(&self) -> bool {
+    pub(in crate::ingress) fn awaits_head(&self) -> bool {
         self.head.load(Relaxed) > 0
     }
 
     /// Whether a request is being answered, or its head is coming.
-    pub(super) fn is_busy(&self) -> bool {
+    pub(in crate::ingress) fn is_busy(&self) -> bool {
         self.active.load(Relaxed) > 0 || self.awaits_head()
     }
 
@@ -234,7 +234,7 @@ impl Link {
     }
 
     /// When to look again, or `None` where the connection's time is over.
-    pub(super) fn next_look(&self, header_timeout: Duration) -> Option<Instant> {
+    pub(in crate::ingress) fn next_look(&self, header_timeout: Duration) -> Option<Instant> {
         let now = Instant::now();
         let soon = now + header_timeout;
         if self.active.load(Relaxed) > 0 {
@@ -249,7 +249,7 @@ impl Link {
 }
 
 /// A request whose body is waited for.
-pub(super) struct Uploading<'l>(&'l Link);
+pub(in crate::ingress) struct Uploading<'l>(&'l Link);
 
 impl Drop for Uploading<'_> {
     fn drop(&mut self) {
@@ -258,7 +258,7 @@ impl Drop for Uploading<'_> {
 }
 
 /// A request being answered.
-pub(super) struct Busy<'l>(&'l Link);
+pub(in crate::ingress) struct Busy<'l>(&'l Link);
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
@@ -272,7 +272,7 @@ impl Drop for Busy<'_> {
 const MOUTHFUL: usize = 4 << 10;
 
 /// The connection's bytes: first those read to tell the protocol by, then the stream's.
-pub(super) struct Wire {
+pub(in crate::ingress) struct Wire {
     pub stream: TcpStream,
     first: Bytes,
     link: Arc<Link>,

@@ -23,7 +23,7 @@ const MAX_VALUE: usize = 1024;
 
 /// A place, made ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Find {
+pub(in crate::ingress) enum Find {
     Header(HeaderName),
     Body(BodyPath),
     Value(String),
@@ -70,7 +70,7 @@ impl Find {
 }
 
 /// What the first place that holds something holds: an id, or a time.
-pub(super) fn first<'r>(places: &'r [Find], headers: &'r HeaderMap, body: &'r [u8]) -> Option<Cow<'r, str>> {
+pub(in crate::ingress) fn first<'r>(places: &'r [Find], headers: &'r HeaderMap, body: &'r [u8]) -> Option<Cow<'r, str>> {
     places.iter().find_map(|place| place.get(headers, body, MAX_VALUE).ok())
 }
 
@@ -120,7 +120,7 @@ impl Reading {
     }
 
     /// The places of the type.
-    pub(super) fn kinds(&self) -> &[Find] {
+    pub(in crate::ingress) fn kinds(&self) -> &[Find] {
         match self {
             Self::Interakt => &[],
             Self::Places { kind, .. } => kind,
@@ -128,7 +128,7 @@ impl Reading {
     }
 
     /// The header the type is in, where it is in one.
-    pub(super) fn type_header(&self) -> Option<&HeaderName> {
+    pub(in crate::ingress) fn type_header(&self) -> Option<&HeaderName> {
         self.kinds().iter().find_map(|place| if let Find::Header(name) = place { Some(name) } else { None })
     }
 }
@@ -139,7 +139,7 @@ fn is_json(body: &[u8]) -> bool {
 
 /// A path into a JSON body as jq writes it: `.data.items[0]."odd name"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct BodyPath(Vec<Step>);
+pub(in crate::ingress) struct BodyPath(Vec<Step>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {

@@ -19,7 +19,7 @@ const TOLERANCE: Duration = Duration::from_secs(300);
 
 /// The proof a source asks for.
 #[derive(Debug)]
-pub(super) enum Proof {
+pub(in crate::ingress) enum Proof {
     /// A signature in a header.
     Signature(Box<Signature>),
     /// A token in a header.
@@ -32,7 +32,7 @@ pub(super) enum Proof {
 
 /// Where a signature and what it is made over are found.
 #[derive(Debug)]
-pub(super) struct Signature {
+pub(in crate::ingress) struct Signature {
     /// The first that the request has counts.
     pub headers: Vec<HeaderName>,
     pub time: Vec<Find>,
@@ -115,7 +115,7 @@ fn there<'n>(names: &'n [HeaderName], headers: &HeaderMap) -> Option<&'n HeaderN
 }
 
 /// The values of a query's parameter, decoded. A `+` is a plus: tokens hold some, and blanks never.
-pub(super) fn parameters<'q>(query: Option<&'q str>, name: &'q str) -> impl Iterator<Item = Cow<'q, [u8]>> {
+pub(in crate::ingress) fn parameters<'q>(query: Option<&'q str>, name: &'q str) -> impl Iterator<Item = Cow<'q, [u8]>> {
     let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
     let named = pairs.filter(move |(key, _)| percent_decode_str(key).eq(name.bytes()));
     named.map(|(_, value)| percent_decode_str(value).into())
@@ -126,7 +126,7 @@ fn missing(key: &str, help: &str) -> Fault {
     fault.help(help.to_owned())
 }
 
-pub(super) fn missing_secret() -> Fault {
+pub(in crate::ingress) fn missing_secret() -> Fault {
     missing("secret", "the key the provider signs with, best as \"${VARIABLE}\" or \"${file:PATH}\"")
 }
 

@@ -19,7 +19,7 @@ use crate::journal::OnFailure;
 use crate::verify::Verified;
 
 /// One source.
-pub(super) struct Source {
+pub(in crate::ingress) struct Source {
     pub name: Arc<str>,
     pub path: Arc<str>,
     pub proof: Proof,

@@ -20,9 +20,9 @@ pub const UNPARSABLE: &str = "unparsable";
 const CLICK: &str = "message_api_clicked";
 
 /// Longest type, in bytes.
-pub(super) const MAX_TYPE: usize = 128;
+pub(in crate::ingress) const MAX_TYPE: usize = 128;
 /// Longest subject, in bytes; it becomes the ordering key.
-pub(super) const MAX_SUBJECT: usize = 256;
+pub(in crate::ingress) const MAX_SUBJECT: usize = 256;
 
 /// What was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Envelope<'_> {
 
 /// Why what is in a place is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unfit {
+pub(in crate::ingress) enum Unfit {
     /// There is nothing, or nothing of use.
     Nothing,
     /// It has so many bytes, which is too many.
@@ -72,7 +72,7 @@ pub(super) enum Unfit {
 }
 
 /// The first that is fit, and the size of one before it that is too long.
-pub(super) fn first_fit<'b>(
+pub(in crate::ingress) fn first_fit<'b>(
     places: impl IntoIterator<Item = Result<Cow<'b, str>, Unfit>>,
 ) -> (Option<Cow<'b, str>>, Option<usize>) {
     let mut too_long = None;
@@ -129,7 +129,7 @@ fn text(raw: &RawValue, max: usize) -> Result<Cow<'_, str>, Unfit> {
 }
 
 /// The same, or a number's digits as they came.
-pub(super) fn scalar(raw: &RawValue, max: usize) -> Result<Cow<'_, str>, Unfit> {
+pub(in crate::ingress) fn scalar(raw: &RawValue, max: usize) -> Result<Cow<'_, str>, Unfit> {
     let digits = raw.get();
     match digits.as_bytes().first() {
         Some(b'-' | b'0'..=b'9') if digits.len() <= max => Ok(digits.into()),

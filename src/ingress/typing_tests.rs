@@ -19,7 +19,7 @@ fn subject(body: impl AsRef<[u8]>) -> String {
 }
 
 /// The fixtures in `tests/fixtures/interakt`: name, type, subject.
-pub(super) const FIXTURES: &[(&str, &str, &str)] = &[
+pub(in crate::ingress) const FIXTURES: &[(&str, &str, &str)] = &[
     ("account_alerts", "account_alerts", ""),
     ("account_review_update", "account_review_update", ""),
     ("account_update.field_key", "account_update", ""),
@@ -49,13 +49,13 @@ pub(super) const FIXTURES: &[(&str, &str, &str)] = &[
 ];
 
 /// A fixture's bytes.
-pub(super) fn fixture(name: &str) -> Vec<u8> {
+pub(in crate::ingress) fn fixture(name: &str) -> Vec<u8> {
     let path = format!("{}/tests/fixtures/interakt/{name}.json", env!("CARGO_MANIFEST_DIR"));
     std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
 /// Bodies that are JSON and odd, with their type.
-pub(super) const ODD: &[(&str, &str)] = &[
+pub(in crate::ingress) const ODD: &[(&str, &str)] = &[
     (r#"{"type":"message_received","data":{"message":{"id":"m","message":"cut \ud83d"}}}"#, "message_received"),
     (r#"{"type":"message_received","\ud83d":1,"data":{"\ud83d":2,"message":{"\ud83d":3}}}"#, "message_received"),
     (r#"{"type":"message_received","data":"\ud83d","message":"\udc00"}"#, "message_received"),

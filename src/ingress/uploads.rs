@@ -22,7 +22,7 @@ pub const PATIENCE: Millis = 150;
 /// Over what time a pace is measured.
 const SPAN: Millis = 1000;
 /// After a look for slow uploads, which goes over all of them: when it is worth another one.
-pub(super) const LOOK_AGAIN: Millis = 20;
+pub(in crate::ingress) const LOOK_AGAIN: Millis = 20;
 /// A look goes over all uploads, so one that finds slow ones cuts this share of the pool at once.
 const SHARE: usize = 16;
 

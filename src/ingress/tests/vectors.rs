@@ -14,7 +14,7 @@ use crate::ingress::kinds::SOURCE_KINDS;
 use crate::verify::Refusal;
 
 /// A source from its table.
-pub(super) fn table(text: &str) -> SourceConfig {
+pub(in crate::ingress) fn table(text: &str) -> SourceConfig {
     toml::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
@@ -199,7 +199,7 @@ fn what_our_reverse_signs_the_reference_library_believes() {
 }
 
 /// A table of each kind, with the keys that it cannot be without.
-pub(super) fn tables() -> HashMap<&'static str, String> {
+pub(in crate::ingress) fn tables() -> HashMap<&'static str, String> {
     let more = |kind: &str| match kind {
         "meta" => "verify_token = \"v\"\n",
         "hmac" => {
