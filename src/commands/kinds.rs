@@ -6,7 +6,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use super::Failure;
-use crate::ingress::kinds::SOURCE_KINDS;
+use crate::ingress::source::kinds::SOURCE_KINDS;
 use crate::registry::KINDS;
 use crate::route::builtin::BUILTINS;
 

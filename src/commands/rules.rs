@@ -9,7 +9,7 @@ use sink_api::{Event, Timestamp, Uuid};
 
 use super::Failure;
 use crate::config::{Config, Masks, Source, is_credential};
-use crate::ingress::place::Reading;
+use crate::ingress::source::place::Reading;
 use crate::route::jq::{Ask, Asker};
 use crate::route::{DeliveryView, Destination, Explanation, explain_by};
 

@@ -116,7 +116,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::ingress::{SourceKind, typing};
+    use crate::ingress::source::{SourceKind, typing};
 
     /// The types of the dashboard's set-up page.
     const TYPES: [&str; 18] = [

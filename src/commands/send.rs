@@ -25,9 +25,9 @@ use super::explain::headers;
 use super::samples::{Round, SAMPLES, Sample};
 use super::{Failure, block_on, source};
 use crate::config::{Config, Source};
-use crate::ingress::config::SourceKind;
-use crate::ingress::listener;
-use crate::ingress::signer::Signer;
+use crate::ingress::http::listener;
+use crate::ingress::source::SourceKind;
+use crate::ingress::source::signer::Signer;
 
 /// `send`.
 #[derive(Debug, Args)]

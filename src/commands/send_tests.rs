@@ -56,7 +56,7 @@ fn serve(stream: TcpStream, status: u16, seen: &Seen) -> Option<()> {
             (true, 200) => (200, format!(r#"{{"id":"id-{}"}}"#, seen.lock().unwrap().len())),
             (true, other) => (other, r#"{"error":"no"}"#.to_owned()),
         };
-        seen.lock().unwrap().push((crate::ingress::typing::interakt(&body).kind.into_owned(), body));
+        seen.lock().unwrap().push((crate::ingress::source::typing::interakt(&body).kind.into_owned(), body));
         let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", answer.len());
         stream.write_all(format!("{head}{answer}").as_bytes()).ok()?;
     }

@@ -37,7 +37,7 @@ pub use mask::{Masker, Masks};
 pub use sinks::SinkEntry;
 
 use crate::admin::AdminConfig;
-use crate::ingress::config::{ServerConfig, SourceConfig};
+use crate::ingress::{ServerConfig, SourceConfig};
 use crate::journal::JournalConfig;
 use crate::ledger::DeadLetterKeys;
 use crate::route::cases::Case;

@@ -9,8 +9,8 @@ use sink_api::{At, Fault, Settings, SinkKind};
 use toml::de::DeTable;
 
 use crate::deliver::config::DeliveryKeys;
-use crate::ingress::config::{ServerConfig, SourceConfig};
-use crate::ingress::kinds::{COMMON, KindInfo, SOURCE_KINDS};
+use crate::ingress::source::kinds::{COMMON, KindInfo, SOURCE_KINDS};
+use crate::ingress::{ServerConfig, SourceConfig};
 use crate::journal::JournalConfig;
 use crate::route::RouteConfig;
 use crate::route::cases::Case;

@@ -1,8 +1,8 @@
-//! What the front has counted since the start: plain numbers for metrics and status to read. Knows nothing else.
+//! What the sources have counted since the start: plain numbers for metrics and status to read. Knows nothing else.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::typing::TooLong;
+use super::source::typing::TooLong;
 use crate::verify::Refusal;
 
 /// A number that only rises.
@@ -75,23 +75,4 @@ impl SourceCounts {
     pub fn rejected(&self) -> u64 {
         self.missing.get() + self.malformed.get() + self.wrong.get() + self.stale.get()
     }
-}
-
-/// What the listener has counted, whatever the source.
-#[derive(Debug, Default)]
-pub struct ServerCounts {
-    /// Connections accepted.
-    pub connections: Counter,
-    /// Failures to accept one (out of descriptors, out of memory).
-    pub accept_errors: Counter,
-    /// 408 or silence: a request's head did not come in time.
-    pub slow_heads: Counter,
-    /// 431.
-    pub large_heads: Counter,
-    /// 400: HTTP/1.1 without `Host`, or with several.
-    pub hostless: Counter,
-    /// 404.
-    pub not_found: Counter,
-    /// 405.
-    pub wrong_method: Counter,
 }

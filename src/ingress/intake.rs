@@ -14,40 +14,47 @@ use sink_api::{Event, Timestamp, Uuid};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::body::{self, BodyFault, Bounds, Head};
 use super::dedupe::{Fingerprint, Known, Outcome};
 use super::desk::Desk;
-use super::pace::Link;
-use super::remote;
-use super::reply::Answer;
-use super::source::Source;
+use super::http::body::{self, BodyFault, Bounds, Head};
+use super::http::pace::Link;
+use super::http::reply::Answer;
+use super::http::{Handler, remote};
+use super::source::plan::Source;
 use super::{Ingress, Tally};
 use crate::event;
 use crate::journal::{Append, OnFailure, Progress};
 use crate::verify::Verified;
 
-/// Answers one request, and says whether part of its body was left unread.
-pub(in crate::ingress) async fn answer(link: &Link, request: Request<Incoming>) -> (Answer, bool) {
-    let ingress = &link.ingress;
-    let (parts, mut body) = request.into_parts();
-    if !names_its_host(&parts) {
-        ingress.counts.hostless.add();
-        return (Answer::NoHost, !body.is_end_stream());
+/// The way of the requests that one serving thread takes from one listener.
+pub(in crate::ingress) struct Intake {
+    pub ingress: Arc<Ingress>,
+    pub desk: Arc<Desk>,
+}
+
+impl Handler for Arc<Intake> {
+    async fn answer(&self, link: &Link, request: Request<Incoming>) -> (Answer, bool) {
+        let ingress = &self.ingress;
+        let (parts, mut body) = request.into_parts();
+        if !names_its_host(&parts) {
+            ingress.server.counts.hostless.add();
+            return (Answer::NoHost, !body.is_end_stream());
+        }
+        let source = ingress.sources().by_path.get(parts.uri.path()).cloned();
+        let answer = match (source, &parts.method) {
+            (Some(source), &Method::POST) => post(self, link, &source, &parts, &mut body).await,
+            (Some(source), &Method::GET | &Method::HEAD) => probe(&source, &parts),
+            (Some(_), _) => {
+                ingress.server.counts.wrong_method.add();
+                Answer::WrongMethod
+            }
+            (None, _) => {
+                ingress.server.counts.not_found.add();
+                Answer::NotFound
+            }
+        };
+        (answer, !body.is_end_stream())
     }
-    let source = ingress.sources().by_path.get(parts.uri.path()).cloned();
-    let answer = match (source, &parts.method) {
-        (Some(source), &Method::POST) => post(link, &source, &parts, &mut body).await,
-        (Some(source), &Method::GET | &Method::HEAD) => probe(&source, &parts),
-        (Some(_), _) => {
-            ingress.counts.wrong_method.add();
-            Answer::WrongMethod
-        }
-        (None, _) => {
-            ingress.counts.not_found.add();
-            Answer::NotFound
-        }
-    };
-    (answer, !body.is_end_stream())
 }
 
 /// HTTP/1.1 wants one `Host`, exactly (RFC 9112, 3.2): with two, proxies and we might see different requests.
@@ -67,16 +74,22 @@ fn probe(source: &Source, parts: &request::Parts) -> Answer {
     }
 }
 
-async fn post(link: &Link, source: &Arc<Source>, parts: &request::Parts, body: &mut Incoming) -> Answer {
-    let ingress = &link.ingress;
-    let bounds = Bounds { max: ingress.max_body, time: ingress.body_timeout };
+async fn post(
+    intake: &Arc<Intake>,
+    link: &Link,
+    source: &Arc<Source>,
+    parts: &request::Parts,
+    body: &mut Incoming,
+) -> Answer {
+    let (ingress, server) = (&intake.ingress, &intake.ingress.server);
+    let bounds = Bounds { max: server.max_body, time: server.body_timeout };
     let mut uploading = None;
     let sender = || {
         uploading = Some(link.upload());
         link.sender()
     };
     let hold = |is_held| link.hold(is_held);
-    let bytes = match body::collect(body, Head::of(parts), bounds, &ingress.budget, sender, hold).await {
+    let bytes = match body::collect(body, Head::of(parts), bounds, &server.budget, sender, hold).await {
         Ok(bytes) => bytes,
         Err(fault) => return no_body(ingress, source, fault),
     };
@@ -110,10 +123,8 @@ async fn post(link: &Link, source: &Arc<Source>, parts: &request::Parts, body: &
         }
     }
     let (tell, told) = oneshot::channel();
-    let (front, desk) = (ingress.clone(), link.desk.clone());
     let ticket = Ticket {
-        ingress: front,
-        desk,
+        intake: Arc::clone(intake),
         source: Arc::clone(source),
         fingerprint,
         id,
@@ -121,7 +132,7 @@ async fn post(link: &Link, source: &Arc<Source>, parts: &request::Parts, body: &
         owed: None,
         taken: false,
     };
-    append(link, source, parts, bytes, identity, (id, time), ticket);
+    append(link, parts, bytes, identity, (id, time), ticket);
     match timeout_at(deadline, told).await {
         Ok(Ok(Outcome::Durable)) => Answer::Accepted(id, source.status),
         Ok(Ok(Outcome::AtRisk)) | Err(_) => at_risk(source, Answer::Accepted(id, source.status)),
@@ -135,7 +146,7 @@ fn no_body(ingress: &Ingress, source: &Source, fault: BodyFault) -> Answer {
         BodyFault::TooLarge => (&source.counts.too_large, Answer::TooLarge),
         BodyFault::TooSlow => (&source.counts.too_slow, Answer::TooSlow),
         BodyFault::Broken => (&source.counts.broken, Answer::Broken),
-        BodyFault::LargeHead => (&ingress.counts.large_heads, Answer::LargeHead),
+        BodyFault::LargeHead => (&ingress.server.counts.large_heads, Answer::LargeHead),
     };
     count.add();
     answer
@@ -144,18 +155,18 @@ fn no_body(ingress: &Ingress, source: &Source, fault: BodyFault) -> Answer {
 /// Hands the event to the journal; the ticket travels with it.
 fn append(
     link: &Link,
-    source: &Source,
     parts: &request::Parts,
     body: Bytes,
     identity: Option<Verified>,
     (id, time): (Uuid, Timestamp),
     mut ticket: Ticket,
 ) {
-    let ingress = &link.ingress;
+    let (intake, source) = (Arc::clone(&ticket.intake), Arc::clone(&ticket.source));
+    let ingress = &intake.ingress;
     let envelope = source.reading.envelope(&parts.headers, &body);
     source.counts.passed_over(envelope.too_long);
     let subject: Arc<str> = envelope.subject.into();
-    let remote = match ingress.trusted_proxies.as_slice() {
+    let remote = match ingress.server.trusted_proxies.as_slice() {
         [] => Arc::clone(&link.remote),
         trusted => remote::client(link.peer, trusted, &parts.headers).to_string().into(),
     };
@@ -177,7 +188,7 @@ fn append(
     }
     let record = event::encode(&event, identity.as_ref().map(|known| &known.digest), source.dedupes());
     let told = Box::new(move |progress| ticket.told(progress));
-    link.desk.append(Append { record, on_failure: source.on_failure, told, bell: Some(link.desk.bell()) });
+    intake.desk.append(Append { record, on_failure: source.on_failure, told, bell: Some(intake.desk.bell()) });
 }
 
 /// A repeat shares the answer of the event it repeats.
@@ -232,8 +243,7 @@ fn short(digest: &[u8; 32]) -> Fingerprint {
 /// An event's claim on what the journal says about it: drives dedupe and the counts, and tells the request, if that
 /// still listens.
 struct Ticket {
-    ingress: Arc<Ingress>,
-    desk: Arc<Desk>,
+    intake: Arc<Intake>,
     source: Arc<Source>,
     /// What it holds in dedupe, until the journal's last word.
     fingerprint: Option<Fingerprint>,
@@ -263,13 +273,13 @@ impl Ticket {
         // Dedupe first: who hears 200 and sends again is to be recognised.
         self.settle(outcome);
         if let Some(tell) = self.tell.take() {
-            self.desk.answer(tell, outcome);
+            self.intake.desk.answer(tell, outcome);
         }
     }
 
     fn settle(&mut self, outcome: Outcome) {
         if let Some(fingerprint) = self.fingerprint {
-            self.ingress.dedupe.settle(self.source.slot, fingerprint, *self.id.as_bytes(), outcome);
+            self.intake.ingress.dedupe.settle(self.source.slot, fingerprint, *self.id.as_bytes(), outcome);
         }
         if outcome != Outcome::AtRisk {
             self.fingerprint = None;

@@ -1,48 +1,21 @@
 //! Ingress: webhooks come in over HTTP, are verified, recognised, journaled and answered.
 //!
-//! Rooms: [`threads`] who serves, [`crew`] which of them a connection goes to; [`listener`] sockets; `admission` who may
-//! be connected at once; `connection` and `pace` one connection and its time; `body` reading it, `budget` and `uploads`
-//! the memory for that; `pressure` whether all this is too little; `intake` the way of a request; [`typing`] type and
-//! subject; `dedupe` repeats; `source` a source made ready, of `proof` (who sent it), `place` (where type, subject and id
-//! are) and `challenge`; [`kinds`] the list of source kinds, `types` what they are known to send; `reply` the only place
-//! where outcomes become statuses; [`counts`] what was counted; [`check`] and [`config`] its tables.
+//! Two rooms that do not know each other: [`http`] is what speaks HTTP, [`source`] what a source is. On top of both:
+//! [`threads`] who serves, `intake` the way of a request, `dedupe` repeats, `desk` the hand-over to the journal, [`counts`]
+//! what was counted, `throttle` log lines that must not become a flood.
 //!
 //! Knows the journal only as something to append to. Knows no sinks and no rules. Spawns only connections.
 
-mod admission;
-mod body;
-mod budget;
-mod challenge;
-pub mod check;
-mod check_source;
-pub mod config;
-mod connection;
 pub mod counts;
-pub mod crew;
 mod dedupe;
 mod desk;
+pub mod http;
 mod intake;
-pub mod kinds;
-pub mod listener;
-mod pace;
-pub mod place;
-mod pressure;
-mod proof;
-mod remote;
-mod reply;
-pub mod signer;
-mod source;
+pub mod source;
 #[cfg(test)]
 mod tests;
 pub mod threads;
 mod throttle;
-mod types;
-pub mod typing;
-#[cfg(test)]
-mod typing_tests;
-mod uploads;
-#[cfg(test)]
-mod uploads_tests;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -50,19 +23,22 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use sink_api::Timestamp;
+use tokio::task::JoinSet;
 
-pub use admission::MOST_LEAVING;
-pub use check::{check_server, check_source, check_sources};
-pub use config::{OnJournalFailure, ServerConfig, SourceConfig, SourceKind, Window};
-pub use counts::{Counter, ServerCounts, SourceCounts};
-pub use listener::{BindError, Bound, bind};
+pub use self::counts::{Counter, SourceCounts};
+pub use self::http::Pressed;
+pub use self::http::admission::MOST_LEAVING;
+pub use self::http::config::ServerConfig;
+pub use self::http::counts::ServerCounts;
+pub use self::http::listener::{BindError, Bound, bind};
+pub use self::source::{SourceConfig, SourceKind};
 
+use self::dedupe::Dedupe;
+use self::desk::Desk;
+use self::http::{Server, crew, listener};
+use self::intake::Intake;
+use self::source::plan::Source;
 use crate::journal::{Fingerprint, Journal, OnFailure, Position};
-use admission::Admission;
-use budget::Budget;
-use dedupe::Dedupe;
-use pressure::Pressure;
-use source::Source;
 
 /// Why sources cannot be set up. `check` finds the same, with its place in the file.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -101,39 +77,20 @@ pub trait Tally: Send + Sync {
 /// it short.
 pub type OnAppend = Box<dyn Fn(&str, &str) -> Arc<dyn Tally> + Send + Sync>;
 
-/// What too many senders have cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pressed {
-    /// Connections closed to make place for others, since the start.
-    pub connections_cut: u64,
-    /// Requests whose bodies were slow while others needed their room: 408, since the start.
-    pub requests_cut: u64,
-    /// Requests that wait for room now.
-    pub waiting: usize,
-}
-
-/// The front of the daemon. Shared by all listeners and runtimes.
+/// What takes webhooks in: the sources, and how their requests come to the journal. Shared by all listeners and runtimes.
 pub struct Ingress {
+    server: Arc<Server>,
     sources: RwLock<Arc<Sources>>,
     journal: Arc<dyn Journal>,
     dedupe: Dedupe,
-    budget: Budget,
-    admission: Admission,
-    pressure: Arc<Pressure>,
-    counts: ServerCounts,
     on_append: OnceLock<OnAppend>,
-    trusted_proxies: Vec<remote::Network>,
     /// The one method that brings events.
     post: Arc<str>,
-    max_body: usize,
-    max_header_bytes: usize,
-    header_timeout: Duration,
-    body_timeout: Duration,
-    drain: Duration,
 }
 
 impl Ingress {
-    /// A front for these sources (by name), which appends to that journal and remembers what an earlier life has seen.
+    /// Takes webhooks for these sources (by name), appends them to that journal, and remembers what an earlier life has
+    /// seen.
     ///
     /// # Errors
     /// [`SetupError`].
@@ -155,23 +112,13 @@ impl Ingress {
                 dedupe.preload(source.slot, known.fingerprint, known.id, known.time, now);
             }
         }
-        let pressure = Arc::<Pressure>::default();
         Ok(Arc::new(Self {
+            server: Arc::new(Server::new(server)),
+            sources: RwLock::new(Arc::new(sources)),
             journal,
             dedupe,
-            budget: Budget::new(server, Arc::clone(&pressure)),
-            admission: Admission::new(server.max_connections, Arc::clone(&pressure)),
-            pressure,
-            counts: ServerCounts::default(),
             on_append: OnceLock::new(),
-            trusted_proxies: server.trusted_proxies.clone(),
             post: "POST".into(),
-            max_body: server.max_body.as_usize(),
-            max_header_bytes: server.max_header_bytes.as_usize(),
-            header_timeout: server.header_timeout.0,
-            body_timeout: server.body_timeout.0,
-            drain: server.drain.0,
-            sources: RwLock::new(Arc::new(sources)),
         }))
     }
 
@@ -185,7 +132,15 @@ impl Ingress {
         place: crew::Place,
         stop: impl Future<Output = ()>,
     ) {
-        listener::serve(self, listener, place, stop).await;
+        let desk = Arc::new(Desk::default());
+        // Ends with this call: dropped, it is aborted.
+        let mut carrier = JoinSet::new();
+        carrier.spawn({
+            let (desk, journal) = (Arc::clone(&desk), Arc::clone(&self.journal));
+            async move { desk.run(&*journal).await }
+        });
+        let intake = Arc::new(Intake { ingress: Arc::clone(self), desk });
+        listener::serve(&self.server, &intake, listener, place, stop).await;
     }
 
     /// From now on `tell` hears of every event; a second call changes nothing.
@@ -195,21 +150,17 @@ impl Ingress {
 
     /// What the listeners counted.
     pub fn counts(&self) -> &ServerCounts {
-        &self.counts
+        &self.server.counts
     }
 
-    /// Whether, in the last ten seconds, more was sent than there is room for, so that somebody had to wait or to go.
+    /// Whether, in the last ten seconds, more was sent than there is room for, so that a sender had to wait or to go.
     pub fn is_pressed(&self) -> bool {
-        self.pressure.is_on()
+        self.server.is_pressed()
     }
 
     /// What that has cost since the start, and who waits now.
     pub fn pressed(&self) -> Pressed {
-        Pressed {
-            connections_cut: self.pressure.connections_cut.get(),
-            requests_cut: self.budget.cut(),
-            waiting: self.budget.waiting(),
-        }
+        self.server.pressed()
     }
 
     /// From now on these are the sources. Requests under way go on with the source they came for; one that keeps its name

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Ingress;
-use super::crew::{self, Place};
+use super::http::crew::{self, Place};
 
 /// A duplicate of a listener, and a thread's place at it.
 type Share = (TcpListener, Place);

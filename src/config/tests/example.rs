@@ -1,7 +1,7 @@
 //! The example config and the example of every kind are loaded, and no table of theirs takes a key it does not know.
 
 use super::*;
-use crate::ingress::kinds::SOURCE_KINDS;
+use crate::ingress::source::kinds::SOURCE_KINDS;
 
 pub(super) const EXAMPLE: &str = include_str!("../../../config.example.toml");
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::deliver::config::{Ordering, StartAt};
-use crate::ingress::config::Window;
+use crate::ingress::source::Window;
 
 const ARCHIVE: &str = "[sinks.archive]\nkind = \"file\"\npath = \"data/{type}.jsonl\"\n";
 const ROUTE: &str = "[[routes]]\nmatch = \"*\"\nto = \"archive\"\n";

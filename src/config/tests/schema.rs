@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::example::{EXAMPLE, readme_sources, uncommented, with_bogus_keys};
 use super::*;
 use crate::config::schema::schema;
-use crate::ingress::kinds::SOURCE_KINDS;
+use crate::ingress::source::kinds::SOURCE_KINDS;
 
 fn validator() -> Validator {
     let schema = schema(KINDS);
@@ -100,7 +100,7 @@ fn every_kind_and_every_key_of_the_core_is_there() {
     }
     for info in SOURCE_KINDS {
         let keys = of("sources", info.name);
-        let own = info.keys.iter().chain(crate::ingress::kinds::COMMON);
+        let own = info.keys.iter().chain(crate::ingress::source::kinds::COMMON);
         for key in own {
             assert!(keys.get(key).is_some(), "{} lacks {key}", info.name);
         }

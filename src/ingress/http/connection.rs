@@ -27,9 +27,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::admission::Permit;
 use super::body::READ_MAX;
-use super::desk::Desk;
 use super::pace::{Link, Wire};
-use super::{Ingress, intake, reply};
+use super::{Handler, Server, reply};
 
 /// How every HTTP/2 connection begins.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -60,32 +59,32 @@ const HEADER_LINE: usize = 64;
 
 /// What connections learn of the server: `false` while it serves, `true` when it answers only what has begun; gone when
 /// its time is over.
-pub(in crate::ingress) type Stopping = watch::Receiver<bool>;
+pub(super) type Stopping = watch::Receiver<bool>;
 
 /// Serves one connection to its end.
-pub(in crate::ingress) async fn serve(
-    ingress: Arc<Ingress>,
-    desk: Arc<Desk>,
+pub(super) async fn serve(
+    server: Arc<Server>,
+    handler: impl Handler,
     mut stream: TcpStream,
     (peer, permit): (SocketAddr, Option<Permit>),
     mut stopping: Stopping,
 ) {
-    let entered = ingress.admission.enter(|id| Link::new(id, permit, ingress.clone(), desk, peer));
+    let entered = server.admission.enter(|id| Link::new(id, permit, server.clone(), peer));
     let link = &entered.link;
     // A socket that refuses it has been closed already.
     let _ = stream.set_nodelay(true);
     match opening(&mut stream, link, &mut stopping).await {
         Opening::Http1(first) => {
             let wire = Wire::http1(stream, first, link.clone());
-            http1(link, wire, &mut stopping).await;
+            http1(link, handler, wire, &mut stopping).await;
         }
         Opening::Http2(first) => {
             if has_http2_place(link, &stopping).await {
-                http2(link, Wire::http2(stream, first, link.clone()), &mut stopping).await;
+                http2(link, handler, Wire::http2(stream, first, link.clone()), &mut stopping).await;
             }
         }
         Opening::Slow => {
-            ingress.counts.slow_heads.add();
+            server.counts.slow_heads.add();
             refuse_slow_head(link, stream).await;
         }
         Opening::Gone => {}
@@ -105,7 +104,7 @@ enum Opening {
 async fn opening(stream: &mut TcpStream, link: &Link, stopping: &mut Stopping) -> Opening {
     // No buffer before there is something to put into it: many connections may just stand there.
     let mut first = BytesMut::new();
-    let mut until = Instant::now() + link.ingress.header_timeout;
+    let mut until = Instant::now() + link.server.header_timeout;
     if *stopping.borrow_and_update() {
         until = until.min(Instant::now() + GRACE);
     }
@@ -164,7 +163,7 @@ async fn read_some(stream: &mut TcpStream, into: &mut BytesMut) -> std::io::Resu
 /// Takes a place among the connections that speak HTTP/2; waits for it as long as for a head. During a stop nobody needs
 /// one.
 async fn has_http2_place(link: &Link, stopping: &Stopping) -> bool {
-    let Ingress { admission, budget, header_timeout, .. } = &*link.ingress;
+    let Server { admission, budget, header_timeout, .. } = &*link.server;
     let until = Instant::now() + *header_timeout;
     let mut turn = pin!(Arc::clone(admission.http2_places()).acquire_owned());
     let mut permit = admission.http2_place(budget);
@@ -184,8 +183,8 @@ async fn has_http2_place(link: &Link, stopping: &Stopping) -> bool {
     true
 }
 
-async fn http1(link: &Arc<Link>, wire: Wire, stopping: &mut Stopping) {
-    let max_head = link.ingress.max_header_bytes;
+async fn http1(link: &Arc<Link>, handler: impl Handler, wire: Wire, stopping: &mut Stopping) {
+    let max_head = link.server.max_header_bytes;
     let mut conn = http1::Builder::new()
         .header_read_timeout(None)
         .max_header_size(max_head)
@@ -196,19 +195,19 @@ async fn http1(link: &Arc<Link>, wire: Wire, stopping: &mut Stopping) {
         .half_close(true)
         // Our answers are short: one piece is cheaper to write than a list of two.
         .writev(false)
-        .serve_connection(TokioIo::new(wire), service(link.clone()));
+        .serve_connection(TokioIo::new(wire), service(link.clone(), handler));
     let end = drive(&mut conn, |conn| conn.graceful_shutdown(), link, stopping).await;
     let parts = conn.into_parts();
     let stream = parts.io.into_inner().stream;
     match end {
         End::Late if link.awaits_head() || !parts.read_buf.is_empty() => {
-            link.ingress.counts.slow_heads.add();
+            link.server.counts.slow_heads.add();
             refuse_slow_head(link, stream).await;
         }
         End::Done(result) => {
             let malformed = result.err().filter(hyper::Error::is_parse);
             if malformed.as_ref().is_some_and(hyper::Error::is_parse_too_large) {
-                link.ingress.counts.large_heads.add();
+                link.server.counts.large_heads.add();
             }
             if malformed.is_some() || link.unread.load(Relaxed) {
                 linger(link, stream).await;
@@ -219,17 +218,17 @@ async fn http1(link: &Arc<Link>, wire: Wire, stopping: &mut Stopping) {
     }
 }
 
-async fn http2(link: &Arc<Link>, wire: Wire, stopping: &mut Stopping) {
+async fn http2(link: &Arc<Link>, handler: impl Handler, wire: Wire, stopping: &mut Stopping) {
     let mut conn = http2::Builder::new(AtOnce)
         .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(link.ingress.max_header_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(link.server.max_header_bytes).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(STREAMS)
-        .serve_connection(TokioIo::new(wire), service(link.clone()));
+        .serve_connection(TokioIo::new(wire), service(link.clone(), handler));
     if let End::Late = drive(&mut conn, |conn| conn.graceful_shutdown(), link, stopping).await {
         if link.awaits_head() {
-            link.ingress.counts.slow_heads.add();
+            link.server.counts.slow_heads.add();
         }
         Pin::new(&mut conn).graceful_shutdown();
         // The goodbye; a peer that does not take it is left anyway.
@@ -257,6 +256,7 @@ where
 
 fn service(
     link: Arc<Link>,
+    handler: impl Handler,
 ) -> impl HttpService<
     Incoming,
     ResBody = Full<Bytes>,
@@ -264,11 +264,11 @@ fn service(
     Future = impl Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send + 'static,
 > {
     service_fn(move |request: Request<Incoming>| {
-        let link = link.clone();
+        let (link, handler) = (link.clone(), handler.clone());
         async move {
             let _busy = link.begin();
             let version = request.version();
-            let (answer, unread) = intake::answer(&link, request).await;
+            let (answer, unread) = handler.answer(&link, request).await;
             if unread {
                 link.unread.store(true, Relaxed);
             }
@@ -291,7 +291,7 @@ async fn drive<C>(conn: &mut C, wind_down: fn(Pin<&mut C>), link: &Link, stoppin
 where
     C: Future<Output = hyper::Result<()>> + Unpin,
 {
-    let patience = link.ingress.header_timeout;
+    let patience = link.server.header_timeout;
     let mut is_last = *stopping.borrow_and_update();
     let look = if is_last { Some(Instant::now() + GRACE) } else { link.next_look(patience) };
     let mut timer = pin!(sleep_until(look.unwrap_or_else(Instant::now)));

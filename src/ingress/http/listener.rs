@@ -10,14 +10,13 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::config::ServerConfig;
 use super::connection;
 use super::crew::{Guest, Open, Place};
-use super::desk::Desk;
-use super::{Ingress, throttle::Throttle};
+use super::{Handler, Server};
+use crate::ingress::throttle::Throttle;
 
 /// Connections the kernel keeps for us while we are busy or being restarted (it may know a lower bound of its own).
 const BACKLOG: u16 = 4096;
@@ -178,7 +177,8 @@ impl Waiting {
 
 /// Accepts until `stop`, then answers what has begun, for at most `drain`.
 pub(in crate::ingress) async fn serve(
-    ingress: &Arc<Ingress>,
+    server: &Arc<Server>,
+    handler: &impl Handler,
     listener: TcpListener,
     mut place: Place,
     stop: impl Future<Output = ()>,
@@ -186,18 +186,11 @@ pub(in crate::ingress) async fn serve(
     let (stopping, _) = watch::channel(false);
     // Every connection holds a sender; when all are gone, so are they.
     let (open, mut all_done) = mpsc::channel::<()>(1);
-    let desk = Arc::new(Desk::default());
-    // Ends with us: dropped, it is aborted.
-    let mut carrier = JoinSet::new();
-    carrier.spawn({
-        let (desk, journal) = (desk.clone(), ingress.journal.clone());
-        async move { desk.run(&*journal).await }
-    });
     let start = |(Guest { stream, peer, permit }, seat): (Guest, Open)| {
-        let (ingress, desk, stopping, open) = (ingress.clone(), desk.clone(), stopping.subscribe(), open.clone());
-        ingress.counts.connections.add();
+        let (server, handler, stopping, open) = (server.clone(), handler.clone(), stopping.subscribe(), open.clone());
+        server.counts.connections.add();
         tokio::spawn(async move {
-            connection::serve(ingress, desk, stream, (peer, permit), stopping).await;
+            connection::serve(server, handler, stream, (peer, permit), stopping).await;
             drop((seat, open));
         });
     };
@@ -213,7 +206,7 @@ pub(in crate::ingress) async fn serve(
             biased;
             () = &mut stop => break,
             handed = place.next() => start(handed),
-            permit = Waiting::permit(&mut waiting, || ingress.admission.take_over(&ingress.budget)) => {
+            permit = Waiting::permit(&mut waiting, || server.admission.take_over(&server.budget)) => {
                 if let Some(Waiting { stream, peer, .. }) = waiting.take() {
                     place.assign(Guest { stream, peer, permit }).into_iter().for_each(start);
                 }
@@ -221,25 +214,25 @@ pub(in crate::ingress) async fn serve(
             () = sleep_until(rest.unwrap_or_else(Instant::now)), if rest.is_some() => rest = None,
             accepted = listener.accept(), if waiting.is_none() && rest.is_none() => match accepted {
                 Ok((stream, peer)) => {
-                    match ingress.admission.place(&ingress.budget) {
+                    match server.admission.place(&server.budget) {
                         Some(permit) => {
                             place.assign(Guest { stream, peer, permit: Some(permit) }).into_iter().for_each(start);
                         }
                         None => {
-                            let turn = Box::pin(ingress.admission.places().clone().acquire_owned());
+                            let turn = Box::pin(server.admission.places().clone().acquire_owned());
                             waiting = Some(Waiting { stream, peer, turn, again: Instant::now() + PLACE_PAUSE });
                         }
                     }
                 }
                 Err(error) => {
-                    ingress.counts.accept_errors.add();
+                    server.counts.accept_errors.add();
                     rest = rest_after(&error, &trouble);
                 }
             },
         }
     }
     stopping.send_replace(true);
-    let until = Instant::now() + ingress.drain;
+    let until = Instant::now() + server.drain;
     place.close().await.into_iter().for_each(start);
     let serve = |stream, peer| place.assign(Guest { stream, peer, permit: None }).into_iter().for_each(start);
     if let Some(Waiting { stream, peer, .. }) = waiting {

@@ -15,10 +15,9 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::Ingress;
+use super::Server;
 use super::admission::{Permit, PlaceOf};
 use super::budget::Sender;
-use super::desk::Desk;
 
 /// How long a connection may rest between requests. Longer than the 60 s after which proxies in front let theirs go, so
 /// that it is they who close: a connection closed under a POST on its way is a webhook lost.
@@ -84,8 +83,7 @@ pub struct Link {
     /// Whether it is to go.
     pub cut: Cut,
     is_proven: AtomicBool,
-    pub(in crate::ingress) ingress: Arc<Ingress>,
-    pub(in crate::ingress) desk: Arc<Desk>,
+    pub(super) server: Arc<Server>,
     pub(in crate::ingress) peer: IpAddr,
     /// The peer's address as text.
     pub(in crate::ingress) remote: Arc<str>,
@@ -111,8 +109,7 @@ impl Link {
     pub(in crate::ingress) fn new(
         id: u64,
         permit: Option<Permit>,
-        ingress: Arc<Ingress>,
-        desk: Arc<Desk>,
+        server: Arc<Server>,
         peer: SocketAddr,
     ) -> Self {
         let peer = peer.ip().to_canonical();
@@ -122,8 +119,7 @@ impl Link {
             http2_place: PlaceOf::default(),
             cut: Cut::default(),
             is_proven: AtomicBool::new(false),
-            ingress,
-            desk,
+            server,
             peer,
             remote: peer.to_string().into(),
             opened: Instant::now(),
@@ -200,7 +196,7 @@ impl Link {
         self.head.store(0, Relaxed);
         let came = self.take_head_bytes();
         if came > 0 {
-            self.ingress.admission.head_ended(came);
+            self.server.admission.head_ended(came);
         }
         Busy(self)
     }
@@ -224,7 +220,7 @@ impl Link {
         } else {
             // More of a head that did not come in one piece.
             self.head_bytes.fetch_add(bytes, Relaxed);
-            self.ingress.admission.head_grew(bytes);
+            self.server.admission.head_grew(bytes);
         }
     }
 

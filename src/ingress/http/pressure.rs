@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use super::counts::Counter;
-use super::throttle::Throttle;
+use crate::ingress::counts::Counter;
+use crate::ingress::throttle::Throttle;
 
 /// How long after the last sign of it the front counts as pressed.
 const LASTS: Duration = Duration::from_secs(10);

@@ -1,4 +1,6 @@
-//! What is wrong with one `[sources.NAME]`, beyond what its types say. Pure: no network, no files.
+//! What is wrong with `[sources.*]`, beyond what their types say. Pure: no network, no files.
+
+use std::collections::HashMap;
 
 use http::HeaderName;
 use sink_api::fault::nearest;
@@ -6,11 +8,13 @@ use sink_api::{Fault, Period, Secret};
 use toml::de::DeTable;
 
 use super::challenge::Challenge;
-use super::check::LONGEST_WAIT;
 use super::config::{SourceConfig, SourceKind, Window};
 use super::kinds::{COMMON, SOURCE_KINDS};
 use super::place::{Find, Reading};
 use super::proof::{Proof, missing_secret};
+
+/// Longest that a sender may be kept waiting for the journal.
+const LONGEST_WAIT: Period = Period::HOUR;
 
 /// All faults of `[sources.NAME]`. Never shows a secret.
 pub fn check_source(name: &str, source: &SourceConfig) -> Vec<Fault> {
@@ -127,4 +131,20 @@ fn common(name: &str, source: &SourceConfig, faults: &mut Vec<Fault>) {
 
 fn is_blank(secret: &Secret) -> bool {
     secret.expose().trim().is_empty()
+}
+
+/// Faults between sources: two with one path. Each belongs to the source it comes with.
+pub fn check_sources(sources: &[(String, SourceConfig)]) -> Vec<(String, Fault)> {
+    let mut faults = Vec::new();
+    let mut first: HashMap<&str, &str> = HashMap::new();
+    for (name, source) in sources {
+        match first.get(source.path.as_str()) {
+            Some(first) => {
+                let message = format!("path `{}` is source `{first}`'s already", source.path);
+                faults.push((name.clone(), Fault::at_key("path", message)));
+            }
+            None => _ = first.insert(&source.path, name),
+        }
+    }
+    faults
 }

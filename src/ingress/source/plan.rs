@@ -8,13 +8,13 @@ use http::{HeaderMap, StatusCode};
 use sha2::{Digest as _, Sha256};
 use sink_api::Fault;
 
-use super::SetupError;
 use super::challenge::Challenge;
 use super::config::{OnJournalFailure, SourceConfig};
-use super::counts::SourceCounts;
 use super::place::{Find, Reading, first};
 use super::proof::Proof;
-use super::throttle::Throttle;
+use crate::ingress::SetupError;
+use crate::ingress::counts::SourceCounts;
+use crate::ingress::throttle::Throttle;
 use crate::journal::OnFailure;
 use crate::verify::Verified;
 

@@ -1,6 +1,6 @@
 //! Every row of the answer table, over HTTP/1.1.
 
-use super::super::typing_tests::{FIXTURES, ODD, fixture};
+use super::super::source::typing_tests::{FIXTURES, ODD, fixture};
 use super::*;
 
 #[tokio::test]

@@ -210,7 +210,7 @@ async fn past_max_connections_half_a_head_makes_place_and_then_a_body_that_does_
     let (mut body, mut head) = (front.connect().await, front.connect().await);
     body.send(format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n")).await;
     head.send("POST /web").await;
-    until(|| front.ingress.budget.count() == 1 && front.ingress.admission.is_settled()).await;
+    until(|| front.ingress.server.budget.count() == 1 && front.ingress.server.admission.is_settled()).await;
     let mut kept = front.connect().await;
     kept.send(signed(b"1")).await;
     assert_eq!(kept.reply().await.status, 200);
@@ -232,10 +232,10 @@ async fn past_max_connections_a_body_that_waits_for_room_makes_place_too() {
     proven.send(signed(b"1")).await;
     assert_eq!(proven.reply().await.status, 200);
     proven.send(&head).await;
-    until(|| front.ingress.budget.used()[2] > 0).await;
+    until(|| front.ingress.server.budget.used()[2] > 0).await;
     let mut stranger = front.connect().await;
     stranger.send(&head).await;
-    until(|| front.ingress.budget.waiting() == 1).await;
+    until(|| front.ingress.server.budget.waiting() == 1).await;
     assert_eq!(front.post(b"2").await.status, 200);
     assert!(stranger.try_reply(true).await.is_none());
 }
@@ -248,7 +248,7 @@ async fn past_max_connections_a_proven_one_stays_where_a_strangers_body_is_too_y
     assert_eq!(proven.reply().await.status, 200);
     let mut stranger = front.connect().await;
     stranger.send(format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nx")).await;
-    until(|| front.ingress.admission.is_busy_but_for(1)).await;
+    until(|| front.ingress.server.admission.is_busy_but_for(1)).await;
     assert_eq!(front.post(b"2").await.status, 200);
     proven.send(signed(b"3")).await;
     assert_eq!(proven.reply().await.status, 200);
@@ -275,13 +275,13 @@ async fn a_head_whose_body_has_not_begun_takes_no_room_for_it() {
     let mut client = front.connect().await;
     let request = signed(&[b'x'; 60_000]);
     client.send(&request[..request.len() - 60_000]).await;
-    until(|| front.ingress.budget.count() == 1).await;
-    assert_eq!(front.ingress.budget.used(), [0, 0, 0]);
+    until(|| front.ingress.server.budget.count() == 1).await;
+    assert_eq!(front.ingress.server.budget.used(), [0, 0, 0]);
     client.send(&request[request.len() - 60_000..request.len() - 1]).await;
-    until(|| front.ingress.budget.used() == [0, 60_000, 0]).await;
+    until(|| front.ingress.server.budget.used() == [0, 60_000, 0]).await;
     client.send(b"x").await;
     assert_eq!(client.reply().await.status, 200);
-    until(|| front.ingress.budget.used() == [0, 0, 0]).await;
+    until(|| front.ingress.server.budget.used() == [0, 0, 0]).await;
 }
 
 #[tokio::test]
@@ -295,7 +295,7 @@ async fn who_sends_nothing_gives_way_to_who_does() {
         client.send(format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: 900\r\n\r\nx")).await;
         silent.push(client);
     }
-    until(|| front.ingress.budget.used()[1] == 2700).await;
+    until(|| front.ingress.server.budget.used()[1] == 2700).await;
     let mut slow = front.connect().await;
     let request = signed(&[b'p'; 900]);
     slow.send(&request[..request.len() - 1]).await;
@@ -330,7 +330,7 @@ async fn many_large_bodies_in_little_room_all_get_through() {
     for post in posts {
         assert_eq!(within(post).await.unwrap(), 200);
     }
-    assert_eq!(front.ingress.budget.used(), [0, 0, 0]);
+    assert_eq!(front.ingress.server.budget.used(), [0, 0, 0]);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Version};
+use ::http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http2;
@@ -113,7 +113,7 @@ async fn many_small_headers_are_taken_as_long_as_their_bytes_are() {
     for (count, width, status) in [(300, 1, 200), (300, 110, 431), (600, 1, 200)] {
         let mut request = post(&sign(b"{}"), full(b"{}"));
         for n in 0..count {
-            let name = http::HeaderName::try_from(format!("x-{n}")).unwrap();
+            let name = ::http::HeaderName::try_from(format!("x-{n}")).unwrap();
             request.headers_mut().insert(name, "v".repeat(width).parse().unwrap());
         }
         assert_eq!(ask(&mut send, request).await.0.as_u16(), status, "{count} of {width}");
@@ -184,7 +184,7 @@ async fn heads_of_streams_that_wait_for_their_bodies_take_a_bounded_room() {
         let send = connect(&front).await;
         for _ in 0..30 {
             let mut request = post("x", parts(&[], false));
-            let value = http::HeaderValue::from_static("b");
+            let value = ::http::HeaderValue::from_static("b");
             for _ in 0..900 {
                 request.headers_mut().append("a", value.clone());
             }
@@ -194,7 +194,7 @@ async fn heads_of_streams_that_wait_for_their_bodies_take_a_bounded_room() {
     }
     let mut statuses = Vec::new();
     while statuses.len() < 50 {
-        assert!(front.ingress.budget.used()[0] <= 1 << 19);
+        assert!(front.ingress.server.budget.used()[0] <= 1 << 19);
         statuses.push(within(asked.join_next()).await.unwrap().unwrap());
     }
     assert!(statuses.iter().all(|status| [408, 431].contains(status)), "{statuses:?}");

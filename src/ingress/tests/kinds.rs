@@ -1,6 +1,6 @@
 //! What the kinds of sources do beside Interakt: challenges, statuses, ids, tokens.
 
-use super::super::signer::Signer;
+use super::super::source::signer::Signer;
 use super::vectors::{table, tables};
 use super::*;
 

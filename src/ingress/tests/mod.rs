@@ -24,6 +24,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::http::check::check_server;
+use super::source::check::{check_source, check_sources};
+use super::source::{OnJournalFailure, Window};
 use super::*;
 use crate::event;
 use crate::journal::{

@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 
-use http::{HeaderValue, Request};
+use ::http::{HeaderValue, Request};
 use proptest::prelude::*;
 
-use super::super::challenge::Challenge;
-use super::super::place::{Find, Reading, first};
-use super::super::proof::Proof;
-use super::super::signer::Signer;
+use super::super::source::challenge::Challenge;
+use super::super::source::place::{Find, Reading, first};
+use super::super::source::proof::Proof;
+use super::super::source::signer::Signer;
 use super::*;
-use crate::ingress::kinds::SOURCE_KINDS;
+use crate::ingress::source::kinds::SOURCE_KINDS;
 use crate::verify::Refusal;
 
 /// A source from its table.
@@ -24,7 +24,7 @@ fn proof(text: &str) -> Proof {
     Proof::of(&config.with_preset().unwrap()).unwrap()
 }
 
-fn request(headers: &[(&str, &str)]) -> http::request::Parts {
+fn request(headers: &[(&str, &str)]) -> ::http::request::Parts {
     let mut request = Request::post("/webhooks");
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -194,7 +194,7 @@ fn what_our_reverse_signs_the_reference_library_believes() {
     let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     let signer = Signer::of(&table(&of("standard_webhooks", secret))).unwrap();
     let now = Timestamp::now().as_second();
-    let signed = signer.sign(&http::HeaderMap::new(), "x", "msg_1", now, b"{}");
+    let signed = signer.sign(&::http::HeaderMap::new(), "x", "msg_1", now, b"{}");
     standardwebhooks::Webhook::new(secret).unwrap().verify(b"{}", &signed.headers).unwrap();
 }
 
@@ -224,7 +224,7 @@ fn what_is_signed_for_a_kind_is_believed_by_it_and_has_the_type_that_was_asked_f
         let proof = proof(&text);
         let signer = Signer::of(&table(&text)).unwrap();
         let body = signer.sample("order.paid", "id-1", "2030-01-01T00:00:00Z");
-        let signed = signer.sign(&http::HeaderMap::new(), "order.paid", "id-1", 5000, &body);
+        let signed = signer.sign(&::http::HeaderMap::new(), "order.paid", "id-1", 5000, &body);
         let mut parts = request(&[]);
         parts.headers = signed.headers;
         assert!(proof.verify(&parts, &body, 5010).is_ok(), "{kind}");
@@ -252,7 +252,7 @@ fn while_a_secret_is_changed_every_kind_believes_both() {
         let changed =
             text.replacen("secret = \"whsec_", &format!("secret = \"{next}\"\nprevious_secret = \"whsec_"), 1);
         let (before, after) = (table(&text), proof(&changed));
-        let signed = Signer::of(&before).unwrap().sign(&http::HeaderMap::new(), "t", "i", 5000, b"{}");
+        let signed = Signer::of(&before).unwrap().sign(&::http::HeaderMap::new(), "t", "i", 5000, b"{}");
         let mut parts = request(&[]);
         parts.headers = signed.headers;
         assert!(after.verify(&parts, b"{}", 5000).is_ok(), "{kind}");
@@ -265,7 +265,7 @@ fn while_a_secret_is_changed_every_kind_believes_both() {
 fn with_its_tolerance_off_a_signature_of_any_age_is_believed() {
     for kind in ["slack", "stripe", "standard_webhooks"] {
         let text = format!("{}tolerance = \"off\"\n", tables()[kind]);
-        let signed = Signer::of(&table(&text)).unwrap().sign(&http::HeaderMap::new(), "t", "i", 5000, b"{}");
+        let signed = Signer::of(&table(&text)).unwrap().sign(&::http::HeaderMap::new(), "t", "i", 5000, b"{}");
         let mut parts = request(&[]);
         parts.headers = signed.headers;
         assert!(proof(&text).verify(&parts, b"{}", 2_000_000_000).is_ok(), "{kind}");
@@ -275,7 +275,7 @@ fn with_its_tolerance_off_a_signature_of_any_age_is_believed() {
 
 #[test]
 fn a_preset_is_what_its_table_says_under_kind_hmac() {
-    let text = include_str!("../presets/stripe.toml").replace("path =", "secret = \"webhook_secret\"\npath =");
+    let text = include_str!("../source/presets/stripe.toml").replace("path =", "secret = \"webhook_secret\"\npath =");
     let headers =
         [("Stripe-Signature", "t=1533204620,v1=82216eca827bcb7b34b8055eb2d2d9e6bc13b9ac39ded14a61e69f70c565f53a")];
     demand(&text, &headers, STRIPE_EVENT, 1_533_204_620, true);
@@ -300,7 +300,7 @@ proptest! {
                 parts.uri = uri;
             }
             let beside = ["webhook-id", "webhook-timestamp", "x-slack-request-timestamp", "x-id", "x-time"];
-            let beside = beside.map(http::HeaderName::from_static);
+            let beside = beside.map(::http::HeaderName::from_static);
             for name in proof.headers().iter().chain(&beside) {
                 for value in values.iter().filter_map(|value| HeaderValue::from_bytes(value).ok()) {
                     parts.headers.append(name, value);

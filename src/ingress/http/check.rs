@@ -1,18 +1,15 @@
-//! What is wrong with `[server]` and `[sources.*]`, beyond what their types say. Pure: no network, no files.
-
-use std::collections::HashMap;
+//! What is wrong with `[server]`, beyond what its types say. Pure: no network, no files.
 
 use sink_api::{Fault, Period, Size};
 
-pub use super::check_source::{check_source, lacks_secret};
-use super::config::{MAX_BODY_LIMIT, ServerConfig, SourceConfig};
+use super::config::{MAX_BODY_LIMIT, ServerConfig};
 use super::listener;
 
 /// Bounds of `max_header_bytes`: what any honest request needs, and what no honest one does.
 const HEADER_BYTES: std::ops::RangeInclusive<u64> = 1024..=1 << 20;
 
-/// Longest that somebody at the other end is waited for, or waits for us.
-pub(in crate::ingress) const LONGEST_WAIT: Period = Period::HOUR;
+/// Longest that a sender is waited for.
+const LONGEST_WAIT: Period = Period::HOUR;
 
 /// All faults of `[server]`.
 pub fn check_server(server: &ServerConfig) -> Vec<Fault> {
@@ -48,21 +45,5 @@ pub fn check_server(server: &ServerConfig) -> Vec<Fault> {
     faults.extend(server.header_timeout.fault("header_timeout", Period::LEAST..=LONGEST_WAIT));
     faults.extend(server.body_timeout.fault("body_timeout", Period::LEAST..=LONGEST_WAIT));
     faults.extend(server.drain.fault("drain", Period::ZERO..=LONGEST_WAIT));
-    faults
-}
-
-/// Faults between sources: two with one path. Each belongs to the source it comes with.
-pub fn check_sources(sources: &[(String, SourceConfig)]) -> Vec<(String, Fault)> {
-    let mut faults = Vec::new();
-    let mut first: HashMap<&str, &str> = HashMap::new();
-    for (name, source) in sources {
-        match first.get(source.path.as_str()) {
-            Some(first) => {
-                let message = format!("path `{}` is source `{first}`'s already", source.path);
-                faults.push((name.clone(), Fault::at_key("path", message)));
-            }
-            None => _ = first.insert(&source.path, name),
-        }
-    }
     faults
 }

@@ -1,0 +1,109 @@
+//! What speaks HTTP: sockets and connections, how many of them there may be, their requests' bodies, and the answers.
+//!
+//! Rooms: `listener` binds and accepts, `crew` spreads connections over the serving threads, `admission` says who may be
+//! connected at once; `connection` and `pace` are one connection and its time; `body` reads a request's body, within the
+//! memory that `budget` and `uploads` give; `pressure` tells when there is too little of all this; `remote` finds the
+//! client's address; `reply` is the only place where outcomes become HTTP statuses; `counts`, `config` and `check` are its
+//! counters and its table.
+//!
+//! Knows no sources, no journal and no events: whatever answers requests is its [`Handler`].
+
+pub(in crate::ingress) mod admission;
+pub(in crate::ingress) mod body;
+mod budget;
+pub mod check;
+pub mod config;
+mod connection;
+pub mod counts;
+pub mod crew;
+pub mod listener;
+pub(in crate::ingress) mod pace;
+mod pressure;
+pub mod remote;
+pub(in crate::ingress) mod reply;
+mod uploads;
+#[cfg(test)]
+mod uploads_tests;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::body::Incoming;
+
+use self::admission::Admission;
+use self::budget::Budget;
+use self::config::ServerConfig;
+use self::counts::ServerCounts;
+use self::pace::Link;
+use self::pressure::Pressure;
+use self::reply::Answer;
+
+/// Answers the requests of connections. Cloned for every request.
+pub(in crate::ingress) trait Handler: Clone + Send + Sync + 'static {
+    /// Answers one request, and says whether part of its body was left unread.
+    fn answer(&self, link: &Link, request: Request<Incoming>) -> impl Future<Output = (Answer, bool)> + Send;
+}
+
+/// What too many senders have cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pressed {
+    /// Connections closed to make room for others, since the start.
+    pub connections_cut: u64,
+    /// Requests whose bodies were slow while others needed their room: 408, since the start.
+    pub requests_cut: u64,
+    /// Requests that wait for room now.
+    pub waiting: usize,
+}
+
+/// What all listeners and their connections share.
+pub(in crate::ingress) struct Server {
+    pub(in crate::ingress) budget: Budget,
+    pub(in crate::ingress) admission: Admission,
+    /// What the listeners counted.
+    pub counts: ServerCounts,
+    pressure: Arc<Pressure>,
+    /// Proxies whose word on the client's address is taken.
+    pub trusted_proxies: Vec<remote::Network>,
+    /// Largest body, in bytes.
+    pub max_body: usize,
+    max_header_bytes: usize,
+    header_timeout: Duration,
+    /// Time for a request's body.
+    pub body_timeout: Duration,
+    drain: Duration,
+}
+
+impl Server {
+    /// A server with these limits, and no listener yet.
+    pub fn new(config: &ServerConfig) -> Self {
+        let pressure = Arc::<Pressure>::default();
+        Self {
+            budget: Budget::new(config, Arc::clone(&pressure)),
+            admission: Admission::new(config.max_connections, Arc::clone(&pressure)),
+            pressure,
+            counts: ServerCounts::default(),
+            trusted_proxies: config.trusted_proxies.clone(),
+            max_body: config.max_body.as_usize(),
+            max_header_bytes: config.max_header_bytes.as_usize(),
+            header_timeout: config.header_timeout.0,
+            body_timeout: config.body_timeout.0,
+            drain: config.drain.0,
+        }
+    }
+
+    /// Whether, in the last ten seconds, more was sent than there is room for, so that a sender had to wait or to go.
+    pub fn is_pressed(&self) -> bool {
+        self.pressure.is_on()
+    }
+
+    /// What that has cost since the start, and who waits now.
+    pub fn pressed(&self) -> Pressed {
+        Pressed {
+            connections_cut: self.pressure.connections_cut.get(),
+            requests_cut: self.budget.cut(),
+            waiting: self.budget.waiting(),
+        }
+    }
+}

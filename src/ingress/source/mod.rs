@@ -1,0 +1,24 @@
+//! What a source is: which kinds there are, how their senders prove themselves, and what is read from their requests.
+//!
+//! Rooms: `config` is a source's table as it is written and [`kinds`] THE list of source kinds, with `presets/` beside it;
+//! [`check`] finds what is wrong with a table; `proof` is who sent it, `place` where type, subject and id are found,
+//! [`typing`] how Interakt's body is read, `types` what providers are known to send, `challenge` what they ask before they
+//! send; `signer` is the sender's side of it all.
+//!
+//! Header maps and bodies are plain data here: it knows no connections, no journal and no sinks. Pure.
+
+pub(in crate::ingress) mod challenge;
+pub mod check;
+pub mod config;
+pub mod kinds;
+pub mod place;
+pub(in crate::ingress) mod plan;
+pub(in crate::ingress) mod proof;
+pub mod signer;
+mod types;
+pub mod typing;
+#[cfg(test)]
+pub(in crate::ingress) mod typing_tests;
+
+pub use self::config::{OnJournalFailure, SourceConfig, Window};
+pub use self::kinds::SourceKind;
