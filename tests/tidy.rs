@@ -94,6 +94,11 @@ fn imports_inside_the_daemon_point_down() {
 }
 
 #[test]
+fn rooms_inside_a_room_keep_apart() {
+    assert_clean(rust(&tree()).flat_map(rules::subrooms_keep_apart));
+}
+
+#[test]
 fn only_the_registry_names_sinks() {
     let folders = sink_folders();
     assert_clean(rust(&tree()).flat_map(|file| rules::sinks_are_named_once(file, &folders)));

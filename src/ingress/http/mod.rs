@@ -22,8 +22,6 @@ mod pressure;
 pub mod remote;
 pub(in crate::ingress) mod reply;
 mod uploads;
-#[cfg(test)]
-mod uploads_tests;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -107,3 +105,6 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+mod uploads_tests;

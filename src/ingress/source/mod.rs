@@ -17,8 +17,9 @@ pub(in crate::ingress) mod proof;
 pub mod signer;
 mod types;
 pub mod typing;
-#[cfg(test)]
-pub(in crate::ingress) mod typing_tests;
 
 pub use self::config::{OnJournalFailure, SourceConfig, Window};
 pub use self::kinds::SourceKind;
+
+#[cfg(test)]
+pub(in crate::ingress) mod typing_tests;
