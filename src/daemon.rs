@@ -83,7 +83,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     let mut store = Store::open(&config, cursors_now)?;
     let unmatched = Arc::new(Unmatched::default());
     let books = Arc::new(Books::new(&config.rules, config.sink_names().collect(), store.begun));
-    let ingress = open_ingress(&config, &server, &store, &unmatched, &books)?;
+    let ingress = open_ingress(&config, &server, &store, &unmatched, &books);
     let mut sinks = Sinks::new(&config.rules);
     sinks.start_if_possible(&config, &mut store, &books).await?;
 

@@ -13,7 +13,8 @@ use sink_api::{Event, Uuid};
 
 use super::rules::{self, Rules, masked};
 use super::{Failure, block_on, source};
-use crate::config::{Config, Source};
+use crate::config::Config;
+use crate::ingress::SourcePlan;
 use crate::route::printable_json;
 use crate::{event, journal};
 
@@ -60,7 +61,7 @@ pub fn run(config: &Config, args: &ExplainArgs, out: &mut dyn Write) -> Result<(
     let (event, notes) = match (&args.id, &args.event) {
         (Some(id), _) => {
             let event = journaled(config, id)?;
-            let notes = notes(config, &event)?;
+            let notes = notes(config, &event);
             (event, notes)
         }
         (None, file) => {
@@ -68,8 +69,7 @@ pub fn run(config: &Config, args: &ExplainArgs, out: &mut dyn Write) -> Result<(
             let headers = headers(&args.header)?;
             let body = read(file.as_deref().unwrap_or(Path::new("-")), config.server.max_body.0)?;
             remark(&headers, source);
-            let notes = rules::notes(source, &headers, &body)?;
-            (rules::event(source, &headers, body)?, notes)
+            rules::event(source, &headers, body)
         }
     };
     let event = Arc::new(event);
@@ -103,12 +103,12 @@ fn journaled(config: &Config, id: &str) -> Result<Event, Failure> {
 
 /// What was not taken of an event of the journal, read again with the headers that were kept; nothing where its source is
 /// gone.
-fn notes(config: &Config, event: &Event) -> Result<Vec<String>, Failure> {
-    let Some(source) = config.sources.iter().find(|source| source.name == *event.source) else { return Ok(vec![]) };
+fn notes(config: &Config, event: &Event) -> Vec<String> {
+    let Some(source) = config.sources.iter().find(|source| source.name == event.source) else { return vec![] };
     let header = |(name, value): &(Arc<str>, Arc<str>)| {
         Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(value.as_bytes()).ok()?))
     };
-    rules::notes(source, &event.headers.iter().filter_map(header).collect(), &event.body)
+    source.envelope(&event.headers.iter().filter_map(header).collect(), &event.body).notes()
 }
 
 /// `NAME:VALUE`, each.
@@ -126,11 +126,10 @@ pub(super) fn headers(given: &[String]) -> Result<HeaderMap, Failure> {
 }
 
 /// A remark about the headers that the daemon would not keep with the event.
-fn remark(given: &HeaderMap, source: &Source) {
-    let keep = source.config.kept_headers();
-    for name in given.keys().filter(|name| !keep.iter().any(|keep| keep.eq_ignore_ascii_case(name.as_str()))) {
+fn remark(given: &HeaderMap, source: &SourcePlan) {
+    for name in given.keys().filter(|name| !source.keeps(name)) {
         // Nobody left to tell where standard error is gone.
-        let _ = writeln!(io::stderr(), "remark: `{name}` is not in keep_headers of [sources.{}]", source.name);
+        let _ = writeln!(io::stderr(), "remark: `{name}` is not kept with events of [sources.{}] (keep_headers)", source.name);
     }
 }
 
@@ -203,7 +202,7 @@ mod tests {
         let source = "sources.gh = { kind = \"github\", path = \"/gh\", secret = \"s\" }\n";
         let config = config_with(source, &[]);
         let given = headers(&["X-GitHub-Event: push".to_owned(), "x-other: 1".to_owned()]).unwrap();
-        let event = rules::event(&config.sources[0], &given, Bytes::from_static(b"{}")).unwrap();
+        let (event, _) = rules::event(&config.sources[0], &given, Bytes::from_static(b"{}"));
         assert_eq!((&*event.kind, event.headers.len()), ("push", 1));
         assert_eq!((&*event.headers[0].0, &*event.headers[0].1), ("x-github-event", "push"));
     }

@@ -24,11 +24,13 @@ use std::fmt::Display;
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sink_api::fault::nearest;
 
-use crate::config::{Config, Faults, Source};
+use crate::config::{Config, Faults};
 use crate::daemon::DaemonError;
+use crate::ingress::SourcePlan;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -79,15 +81,15 @@ pub fn first_there(places: &[&Path]) -> Result<PathBuf, Failure> {
 }
 
 /// The source of that name, or the only one there is.
-fn source<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Source, Failure> {
-    let names = || config.sources.iter().map(|s| s.name.as_str());
+fn source<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Arc<SourcePlan>, Failure> {
+    let names = || config.sources.iter().map(|s| &*s.name);
     let list = || names().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
     match (name, config.sources.as_slice()) {
         (None, [only]) => Ok(only),
         (None, _) => {
             Err(Failure::Usage(format!("several sources are defined: say which by --source, one of {}", list())))
         }
-        (Some(name), all) => all.iter().find(|s| s.name == name).ok_or_else(|| {
+        (Some(name), all) => all.iter().find(|s| *s.name == *name).ok_or_else(|| {
             let near =
                 nearest(name, names()).map(|near| format!("\n  help: did you mean `{near}`?")).unwrap_or_default();
             Failure::Usage(format!("unknown source `{name}`, expected one of {}{near}", list()))

@@ -8,8 +8,9 @@ use http::HeaderMap;
 use sink_api::{Event, Timestamp, Uuid};
 
 use super::Failure;
-use crate::config::{Config, Masks, Source, is_credential};
-use crate::ingress::source::place::Reading;
+use crate::config::{Config, Masks, is_credential};
+use crate::ingress::SourcePlan;
+use crate::ingress::source::plan::Received;
 use crate::route::jq::{Ask, Asker};
 use crate::route::{DeliveryView, Destination, Explanation, explain_by};
 
@@ -51,46 +52,14 @@ impl<'c> Rules<'c> {
     }
 }
 
-/// What the daemon would make of the body, accepted now with these headers.
-///
-/// # Errors
-/// A source with faults.
-pub fn event(source: &Source, headers: &HeaderMap, body: Bytes) -> Result<Event, Failure> {
-    let keep = source.config.kept_headers();
-    let kept = headers.iter().filter(|(name, _)| keep.iter().any(|keep| keep.eq_ignore_ascii_case(name.as_str())));
-    let kept = kept.map(|(name, value)| (name.as_str().into(), String::from_utf8_lossy(value.as_bytes()).into()));
-    let kept = kept.collect();
-    let reading = reading(source)?;
-    let envelope = reading.envelope(headers, &body);
-    let id = Uuid::now_v7();
-    let subject: Arc<str> = envelope.subject.into();
-    let kind = envelope.kind.into();
-    Ok(Event {
-        key: if subject.is_empty() { id.to_string().into() } else { Arc::clone(&subject) },
-        id,
-        source: source.name.as_str().into(),
-        kind,
-        subject,
-        time: Timestamp::now(),
-        method: "POST".into(),
-        path: source.config.path.as_str().into(),
-        remote: "127.0.0.1".into(),
-        headers: kept,
-        body,
-    })
-}
-
-/// What the daemon would not take of a webhook's type and subject, and why.
-///
-/// # Errors
-/// A source with faults.
-pub fn notes(source: &Source, headers: &HeaderMap, body: &[u8]) -> Result<Vec<String>, Failure> {
-    Ok(reading(source)?.envelope(headers, body).notes())
-}
-
-fn reading(source: &Source) -> Result<Reading, Failure> {
-    let filled = source.config.with_preset().map_err(|error| Failure::Refused(error.to_string()))?;
-    Reading::of(&filled).map_err(|_| Failure::Refused("the source has faults".into()))
+/// What the daemon would make of the body, accepted now with these headers; and what it would not take of its type and
+/// subject, for people.
+pub fn event(source: &SourcePlan, headers: &HeaderMap, body: Bytes) -> (Event, Vec<String>) {
+    let envelope = source.envelope(headers, &body);
+    let notes = envelope.notes();
+    let (kind, subject) = (envelope.kind.into(), envelope.subject.into());
+    let (id, time, remote) = (Uuid::now_v7(), Timestamp::now(), "127.0.0.1".into());
+    (source.event(Received { id, time, remote, headers, kind, subject, body }), notes)
 }
 
 /// The explanation with the config's values shown as `${NAME}`, wherever they came to stand: in templates, messages and

@@ -24,10 +24,10 @@ use tokio::task::JoinSet;
 use super::explain::headers;
 use super::samples::{Round, SAMPLES, Sample};
 use super::{Failure, block_on, source};
-use crate::config::{Config, Source};
+use crate::config::Config;
 use crate::ingress::http::listener;
-use crate::ingress::source::SourceKind;
 use crate::ingress::source::signer::Signer;
+use crate::ingress::{SourceKind, SourcePlan};
 
 /// `send`.
 #[derive(Debug, Args)]
@@ -147,9 +147,7 @@ struct Sum {
 /// Nobody answers; an answer is not 200; a file or type is not there.
 pub fn run(config: &Config, args: &SendArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let source = source(config, args.source.as_deref())?;
-    let signer = Signer::of(&source.config).map_err(|faults| {
-        Failure::Refused(faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>().join("; "))
-    })?;
+    let signer = Signer::new(source);
     let post = Post {
         url: url(config, source, args.url.as_deref())?,
         client: Client::builder()
@@ -159,7 +157,7 @@ pub fn run(config: &Config, args: &SendArgs, out: &mut dyn Write) -> Result<(), 
             .user_agent(concat!("hookrelay-send/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| Failure::Refused(format!("no HTTP client: {error}")))?,
-        payloads: payloads(args, source.config.kind, &signer)?,
+        payloads: payloads(args, source.kind, &signer)?,
         headers: headers(&args.header)?,
         signer,
         rounds: args.count,
@@ -169,7 +167,7 @@ pub fn run(config: &Config, args: &SendArgs, out: &mut dyn Write) -> Result<(), 
         next_round: AtomicU64::new(0),
         sent: AtomicU64::new(0),
     };
-    let success = source.config.status.unwrap_or(200);
+    let success = source.status.as_u16();
     block_on(work(Arc::new(post), args, success, out))
 }
 
@@ -208,7 +206,7 @@ fn gap(rate: Option<f64>) -> Result<Option<Duration>, Failure> {
 }
 
 /// Where to post: what is asked for, else the first address the daemon listens on, as seen from this machine.
-fn url(config: &Config, source: &Source, asked: Option<&str>) -> Result<Url, Failure> {
+fn url(config: &Config, source: &SourcePlan, asked: Option<&str>) -> Result<Url, Failure> {
     let text = match asked {
         Some(url) => url.to_owned(),
         None => {
@@ -229,7 +227,7 @@ fn url(config: &Config, source: &Source, asked: Option<&str>) -> Result<Url, Fai
         return Err(Failure::Usage(format!("--url {shown}: expected http:// or https://")));
     }
     if matches!(url.path(), "" | "/") {
-        url.set_path(&source.config.path);
+        url.set_path(&source.path);
     }
     Ok(url)
 }

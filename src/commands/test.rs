@@ -150,7 +150,7 @@ async fn differences(
         }
     };
     let lines: Vec<String> = case.headers.iter().map(|(name, value)| format!("{name}:{value}")).collect();
-    let explanation = rules.explain(&Arc::new(event(source, &headers(&lines)?, body.into())?)).await?;
+    let explanation = rules.explain(&Arc::new(event(source, &headers(&lines)?, body.into()).0)).await?;
     let names = |sink: &str, route: usize| config.routes.get(route).is_some_and(|r| r.to.iter().any(|to| to == sink));
     Ok(Ok(case.differences(&explanation, names)))
 }
@@ -170,7 +170,7 @@ fn further(config: &Config, file: &Path) -> Result<Vec<Case>, Failure> {
     let text = files::read_text(file, MAX_FILE, &Patience::new()).map_err(|error| refused(error.to_string()))?;
     let further: Further = toml::from_str(&text).map_err(|error| refused(error.to_string()))?;
     let sinks: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
-    let sources: Vec<&str> = config.sources.iter().map(|source| source.name.as_str()).collect();
+    let sources: Vec<&str> = config.sources.iter().map(|source| &*source.name).collect();
     for case in &further.tests {
         let faults = case.check(&sinks, &sources).err().unwrap_or_default();
         if let Some(fault) = faults.first() {

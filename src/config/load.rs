@@ -17,11 +17,11 @@ use super::interpolate::Filler;
 use super::place::Lines;
 use super::sinks::{self, SinkEntry, a};
 use super::slips::{self, TOP};
-use super::{Config, Source, limits, place};
+use super::{Config, limits, place};
 use crate::admin::{AdminConfig, AdminKeys};
 use crate::ingress::http::check::check_server;
-use crate::ingress::source::check::{check_source, check_sources, lacks_secret};
-use crate::ingress::{ServerConfig, SourceConfig};
+use crate::ingress::source::check::{check_paths, lacks_secret};
+use crate::ingress::{ServerConfig, SourceConfig, SourcePlan};
 use crate::journal::JournalConfig;
 use crate::ledger::DeadLetterKeys;
 use crate::route::cases::Case;
@@ -139,9 +139,9 @@ impl<'t> Loader<'t> {
         let (server, max_body_at) = self.server();
         let mut journal = self.journal(server.max_body, max_body_at);
         let admin = self.admin(&data_dir);
-        let (sources, source_names) = self.sources();
+        let (sources, source_tables, source_names) = self.sources();
         let (sinks, sink_names) = self.sinks();
-        let known: Vec<Known<'_>> = sources.iter().map(|(name, own)| (name.as_str(), own.kind.types())).collect();
+        let known: Vec<Known<'_>> = source_tables.iter().map(|(name, own)| (name.as_str(), own.kind.types())).collect();
         let (rules, routes) = self.routes(&source_names, &known, &sink_names, &sinks);
         let tests = self.tests(&source_names, &sink_names);
         let dead_letters = self.dead_letters();
@@ -159,7 +159,7 @@ impl<'t> Loader<'t> {
             journal,
             admin,
             dead_letters,
-            sources: sources.into_iter().map(|(name, config)| Source { name, config }).collect(),
+            sources,
             sinks,
             routes,
             rules: Arc::new(rules),
@@ -297,15 +297,15 @@ impl<'t> Loader<'t> {
         out
     }
 
-    /// The sources without faults of shape, and the names of all.
-    fn sources(&mut self) -> (Vec<(String, SourceConfig)>, Vec<String>) {
+    /// The plans of the sources without faults, the tables of those without faults of shape, and the names of all.
+    fn sources(&mut self) -> (Vec<Arc<SourcePlan>>, Vec<(String, SourceConfig)>, Vec<String>) {
         let span = self.root.get("sources").map_or(0..0, Spanned::span);
         let tables = self.named("sources");
         if tables.is_empty() && !self.unread.contains(&"sources") {
             let help = "add [sources.interakt] with kind = \"interakt\", path = \"/webhooks/interakt\" and a secret";
             self.report.error("", span, "no source is defined: nothing could be received", Some(help.into()));
         }
-        let (mut sources, mut places, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut plans, mut sources, mut places, mut names) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (name, _, table) in tables {
             names.push(name.clone());
             let Some((table, header)) = table else { continue };
@@ -320,18 +320,21 @@ impl<'t> Loader<'t> {
                 self.report.faults(&place, vec![fault], &DeTable::new(), &header);
             }
             if let Some((config, kept)) = read {
-                self.report.faults(&place, check_source(&name, &config), &kept, &header);
+                match SourcePlan::read(&name, &config) {
+                    Ok(plan) => plans.push(Arc::new(plan)),
+                    Err(faults) => self.report.faults(&place, faults, &kept, &header),
+                }
                 sources.push((name, config));
                 places.push((kept, header));
             }
         }
-        for (name, fault) in check_sources(&sources) {
+        for (name, fault) in check_paths(&sources) {
             let place = sources.iter().zip(&places).find(|((own, _), _)| *own == name);
             if let Some((_, (kept, header))) = place {
                 self.report.faults(&format!("sources.{name}"), vec![fault], kept, header);
             }
         }
-        (sources, names)
+        (plans, sources, names)
     }
 
     /// The sinks without faults, and the names of all.

@@ -37,7 +37,7 @@ pub use mask::{Masker, Masks};
 pub use sinks::SinkEntry;
 
 use crate::admin::AdminConfig;
-use crate::ingress::{ServerConfig, SourceConfig};
+use crate::ingress::{ServerConfig, SourcePlan};
 use crate::journal::JournalConfig;
 use crate::ledger::DeadLetterKeys;
 use crate::route::cases::Case;
@@ -63,8 +63,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// Bounds of dead letters.
     pub dead_letters: DeadLetterKeys,
-    /// The sources, in file order. At least one.
-    pub sources: Vec<Source>,
+    /// The sources, each read into its plan, in file order. At least one; no two have the same path.
+    pub sources: Vec<Arc<SourcePlan>>,
     /// The sinks, in file order.
     pub sinks: Vec<SinkEntry>,
     /// The routes as written, in file order.
@@ -84,15 +84,6 @@ impl Config {
     pub fn sink_names(&self) -> impl Iterator<Item = String> {
         self.sinks.iter().map(|sink| sink.name.clone())
     }
-}
-
-/// One source.
-#[derive(Clone, Debug)]
-pub struct Source {
-    /// Its name in the config.
-    pub name: String,
-    /// Its table.
-    pub config: SourceConfig,
 }
 
 /// Reads a config file, with the process's environment and the `.env` beside the file.

@@ -38,9 +38,6 @@ pub enum DaemonError {
     /// A listen address cannot be taken.
     #[error(transparent)]
     Bind(#[from] ingress::BindError),
-    /// A source cannot be set up.
-    #[error(transparent)]
-    Source(#[from] ingress::SetupError),
 }
 
 impl DaemonError {
@@ -60,7 +57,7 @@ impl DaemonError {
         match self {
             Self::Runtime(_) | Self::Threads { .. } => true,
             Self::Ledger(error) => matches!(error, LedgerError::Io { .. } | LedgerError::Sqlite { .. }),
-            Self::Folder(_) | Self::Journal(_) | Self::Bind(_) | Self::Source(_) => false,
+            Self::Folder(_) | Self::Journal(_) | Self::Bind(_) => false,
         }
     }
 
@@ -71,7 +68,7 @@ impl DaemonError {
             Self::Ledger(error) => error.is_disk_trouble(),
             Self::Journal(JournalError::Cursors(_)) => true,
             Self::Runtime(_) | Self::Threads { .. } | Self::Folder(_) | Self::Journal(_) => false,
-            Self::Bind(_) | Self::Source(_) => false,
+            Self::Bind(_) => false,
         }
     }
 }

@@ -7,7 +7,6 @@ use sink_api::Timestamp;
 use tracing::info;
 
 use super::books::Books;
-use super::error::DaemonError;
 use super::store::Store;
 use crate::config::Config;
 use crate::ingress::{Ingress, ServerConfig};
@@ -24,10 +23,9 @@ pub(super) fn open_ingress(
     store: &Store,
     unmatched: &Arc<Unmatched>,
     books: &Arc<Books>,
-) -> Result<Arc<Ingress>, DaemonError> {
+) -> Arc<Ingress> {
     let known = store.journal.fingerprints(dedupe_since(config), MAX_KNOWN);
-    let sources = config.sources.iter().map(|s| (s.name.clone(), s.config.clone())).collect();
-    let ingress = Ingress::new(server, sources, store.journal.clone(), known)?;
+    let ingress = Ingress::new(server, config.sources.clone(), store.journal.clone(), known);
     let (books, counted) = (Arc::clone(books), Arc::clone(unmatched));
     ingress.on_append(Box::new(move |source, kind| {
         let (tally, wanted) = books.tally(source, kind);
@@ -36,12 +34,12 @@ pub(super) fn open_ingress(
         }
         tally
     }));
-    Ok(ingress)
+    ingress
 }
 
 /// Where the longest dedupe window of any source begins, in microseconds since 1970.
 fn dedupe_since(config: &Config) -> i64 {
-    let longest = config.sources.iter().map(|s| s.config.dedupe_window()).max().unwrap_or_default();
+    let longest = config.sources.iter().map(|source| source.dedupe_window).max().unwrap_or_default();
     let micros = i64::try_from(longest.as_micros()).unwrap_or(i64::MAX);
     Timestamp::now().as_microsecond().saturating_sub(micros)
 }

@@ -128,8 +128,7 @@ impl World {
             let events = journal.owed(cursor, until).await?;
             prepared.push(FirstCursor { cursor, until, owed: deliver::owed(&next.rules, name, &events) });
         }
-        let sources = next.sources.iter().map(|source| (source.name.clone(), source.config.clone())).collect();
-        self.ingress.replace_sources(sources)?;
+        self.ingress.replace_sources(next.sources.clone());
         Ok(prepared)
     }
 

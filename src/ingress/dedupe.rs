@@ -77,13 +77,12 @@ pub struct Dedupe {
 }
 
 impl Dedupe {
-    /// A memory for sources with these windows (zero: none), of `max` bytes together.
-    pub fn new(windows: &[Duration], max: usize) -> Self {
-        let tables = windows.iter().map(|w| Table { window: micros(*w), ..Table::default() }).collect();
-        Self { tables: Mutex::new(tables), capacity: (max / ENTRY_BYTES).max(1) }
+    /// A memory of `max` bytes, for no source yet.
+    pub fn new(max: usize) -> Self {
+        Self { tables: Mutex::default(), capacity: (max / ENTRY_BYTES).max(1) }
     }
 
-    /// A table for one more source, and its number.
+    /// A table for one more source with this window (zero: repeats are not recognised), and its number.
     pub fn add(&self, window: Duration) -> usize {
         let mut tables = self.lock();
         tables.push(Table { window: micros(window), ..Table::default() });
@@ -246,7 +245,11 @@ mod tests {
     const SECOND_ID: [u8; 16] = [12; 16];
 
     fn dedupe(entries: usize) -> Dedupe {
-        Dedupe::new(&[Duration::from_secs(10), Duration::ZERO, Duration::from_secs(60)], entries * ENTRY_BYTES)
+        let dedupe = Dedupe::new(entries * ENTRY_BYTES);
+        for (number, seconds) in [10, 0, 60].into_iter().enumerate() {
+            assert_eq!(dedupe.add(Duration::from_secs(seconds)), number);
+        }
+        dedupe
     }
 
     fn is_new(known: Known) -> bool {

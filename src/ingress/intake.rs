@@ -10,7 +10,7 @@ use http::header::HOST;
 use http::{Method, Version, request};
 use hyper::Request;
 use hyper::body::{Body, Incoming};
-use sink_api::{Event, Timestamp, Uuid};
+use sink_api::{Timestamp, Uuid};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -20,7 +20,8 @@ use super::http::body::{self, BodyFault, Bounds, Head};
 use super::http::pace::Link;
 use super::http::reply::Answer;
 use super::http::{Handler, remote};
-use super::source::plan::Source;
+use super::source::plan::Received;
+use super::sources::Source;
 use super::{Ingress, Tally};
 use crate::event;
 use crate::journal::{Append, OnFailure, Progress};
@@ -40,7 +41,7 @@ impl Handler for Arc<Intake> {
             ingress.server.counts.hostless.add();
             return (Answer::NoHost, !body.is_end_stream());
         }
-        let source = ingress.sources().by_path.get(parts.uri.path()).cloned();
+        let source = ingress.sources().at(parts.uri.path()).cloned();
         let answer = match (source, &parts.method) {
             (Some(source), &Method::POST) => post(self, link, &source, &parts, &mut body).await,
             (Some(source), &Method::GET | &Method::HEAD) => probe(&source, &parts),
@@ -64,7 +65,7 @@ fn names_its_host(parts: &request::Parts) -> bool {
 
 /// A GET: a provider's question, or somebody who looks whether there is anything.
 fn probe(source: &Source, parts: &request::Parts) -> Answer {
-    match source.challenge.get(parts.uri.query()) {
+    match source.plan.challenge.get(parts.uri.query()) {
         None => Answer::Probe,
         Some(Ok(challenge)) => Answer::Challenge(challenge),
         Some(Err(())) => {
@@ -95,47 +96,31 @@ async fn post(
     };
     drop(uploading);
     let time = Timestamp::now();
-    let verified = match source.proof.verify(parts, &bytes, time.as_second()) {
+    let verified = match source.plan.proof.verify(parts, &bytes, time.as_second()) {
         Ok(verified) => verified,
         Err(why) => {
             source.counts.refused(why);
             if let Some(count) = source.refused.hit() {
-                tracing::warn!(source = &*source.name, count, "webhook refused: {why}");
+                tracing::warn!(source = &*source.plan.name, count, "webhook refused: {why}");
             }
             return Answer::Refused(why);
         }
     };
-    if source.proof.is_one() {
+    if source.plan.proof.is_one() {
         link.prove();
     }
-    if let Some(challenge) = source.challenge.post(&bytes) {
+    if let Some(challenge) = source.plan.challenge.post(&bytes) {
         return Answer::Challenge(challenge);
     }
-    let identity = source.identity(verified, &parts.headers, &bytes);
     let id = Uuid::now_v7();
-    let deadline = Instant::now() + source.ack_deadline;
-    let fingerprint = identity.filter(|_| source.dedupes()).map(|known| short(&known.digest));
-    if let Some(fingerprint) = fingerprint {
-        let other = identity.and_then(|known| known.other).as_ref().map(short);
-        match ingress.dedupe.reserve(source.slot, fingerprint, other, *id.as_bytes(), time.as_microsecond()) {
-            Known::New => {}
-            known => return repeat(source, known, deadline).await,
-        }
-    }
-    let (tell, told) = oneshot::channel();
-    let ticket = Ticket {
-        intake: Arc::clone(intake),
-        source: Arc::clone(source),
-        fingerprint,
-        id,
-        tell: Some(tell),
-        owed: None,
-        taken: false,
+    let deadline = Instant::now() + source.plan.ack_deadline;
+    let told = match keep(intake, source, Proven { link, parts, body: bytes, verified, id, time }) {
+        Ok(told) => told,
+        Err(known) => return repeat(source, known, deadline).await,
     };
-    append(link, parts, bytes, identity, (id, time), ticket);
     match timeout_at(deadline, told).await {
-        Ok(Ok(Outcome::Durable)) => Answer::Accepted(id, source.status),
-        Ok(Ok(Outcome::AtRisk)) | Err(_) => at_risk(source, Answer::Accepted(id, source.status)),
+        Ok(Ok(Outcome::Durable)) => Answer::Accepted(id, source.plan.status),
+        Ok(Ok(Outcome::AtRisk)) | Err(_) => at_risk(source, Answer::Accepted(id, source.plan.status)),
         Ok(Ok(Outcome::Failed) | Err(_)) => unavailable(source),
     }
 }
@@ -152,43 +137,51 @@ fn no_body(ingress: &Ingress, source: &Source, fault: BodyFault) -> Answer {
     answer
 }
 
-/// Hands the event to the journal; the ticket travels with it.
-fn append(
-    link: &Link,
-    parts: &request::Parts,
+/// A request whose sender is believed.
+struct Proven<'r> {
+    link: &'r Link,
+    parts: &'r request::Parts,
     body: Bytes,
-    identity: Option<Verified>,
-    (id, time): (Uuid, Timestamp),
-    mut ticket: Ticket,
-) {
-    let (intake, source) = (Arc::clone(&ticket.intake), Arc::clone(&ticket.source));
-    let ingress = &intake.ingress;
-    let envelope = source.reading.envelope(&parts.headers, &body);
+    verified: Option<Verified>,
+    id: Uuid,
+    time: Timestamp,
+}
+
+/// Hands the event to the journal, with a ticket that travels along; gives where its outcome is told. A repeat is not kept:
+/// then what is known of the event that it repeats.
+fn keep(
+    intake: &Arc<Intake>,
+    source: &Arc<Source>,
+    Proven { link, parts, body, verified, id, time }: Proven<'_>,
+) -> Result<oneshot::Receiver<Outcome>, Known> {
+    let (ingress, plan) = (&intake.ingress, &source.plan);
+    let identity = plan.identity(verified, &parts.headers, &body);
+    let fingerprint = identity.filter(|_| plan.dedupes()).map(|known| short(&known.digest));
+    if let Some(fingerprint) = fingerprint {
+        let other = identity.and_then(|known| known.other).as_ref().map(short);
+        match ingress.dedupe.reserve(source.slot, fingerprint, other, *id.as_bytes(), time.as_microsecond()) {
+            Known::New => {}
+            known => return Err(known),
+        }
+    }
+    let (tell, told) = oneshot::channel();
+    let (tell, owed, taken) = (Some(tell), None, false);
+    let mut ticket =
+        Ticket { intake: Arc::clone(intake), source: Arc::clone(source), fingerprint, id, tell, owed, taken };
+    let envelope = plan.envelope(&parts.headers, &body);
     source.counts.passed_over(envelope.too_long);
-    let subject: Arc<str> = envelope.subject.into();
+    let (kind, subject) = (envelope.kind.into(), envelope.subject.into());
     let remote = match ingress.server.trusted_proxies.as_slice() {
         [] => Arc::clone(&link.remote),
         trusted => remote::client(link.peer, trusted, &parts.headers).to_string().into(),
     };
-    let event = Event {
-        id,
-        source: Arc::clone(&source.name),
-        kind: envelope.kind.into(),
-        key: if subject.is_empty() { id.to_string().into() } else { Arc::clone(&subject) },
-        subject,
-        time,
-        method: Arc::clone(&ingress.post),
-        path: Arc::clone(&source.path),
-        remote,
-        headers: source.kept(&parts.headers),
-        body,
-    };
-    if let Some(tell) = ingress.on_append.get() {
-        ticket.owed = Some(tell(&event.source, &event.kind));
-    }
-    let record = event::encode(&event, identity.as_ref().map(|known| &known.digest), source.dedupes());
-    let told = Box::new(move |progress| ticket.told(progress));
-    intake.desk.append(Append { record, on_failure: source.on_failure, told, bell: Some(intake.desk.bell()) });
+    let event = plan.event(Received { id, time, remote, headers: &parts.headers, kind, subject, body });
+    ticket.owed = ingress.on_append.get().map(|tell| tell(&event.source, &event.kind));
+    let record = event::encode(&event, identity.as_ref().map(|known| &known.digest), plan.dedupes());
+    let progress = Box::new(move |progress| ticket.told(progress));
+    let bell = Some(intake.desk.bell());
+    intake.desk.append(Append { record, on_failure: plan.on_failure, told: progress, bell });
+    Ok(told)
 }
 
 /// A repeat shares the answer of the event it repeats.
@@ -204,8 +197,8 @@ async fn repeat(source: &Source, known: Known, deadline: Instant) -> Answer {
         // The caller keeps new ones to itself.
         Known::New => return unavailable(source),
     };
-    let duplicate = Answer::Duplicate(Uuid::from_bytes(id), source.status);
-    match (outcome, source.on_failure) {
+    let duplicate = Answer::Duplicate(Uuid::from_bytes(id), source.plan.status);
+    match (outcome, source.plan.on_failure) {
         (Outcome::Durable, _) | (Outcome::AtRisk, OnFailure::Keep) => {
             source.counts.duplicate.add();
             duplicate
@@ -216,12 +209,12 @@ async fn repeat(source: &Source, known: Known, deadline: Instant) -> Answer {
 
 /// The event is queued but not on disk, and the sender cannot be kept waiting.
 fn at_risk(source: &Source, accepted: Answer) -> Answer {
-    if source.on_failure == OnFailure::GiveBack {
+    if source.plan.on_failure == OnFailure::GiveBack {
         return unavailable(source);
     }
     source.counts.at_risk.add();
     if let Some(count) = source.at_risk.hit() {
-        tracing::error!(source = &*source.name, count, "webhook answered 200 before it was on disk");
+        tracing::error!(source = &*source.plan.name, count, "webhook answered 200 before it was on disk");
     }
     accepted
 }
@@ -229,7 +222,7 @@ fn at_risk(source: &Source, accepted: Answer) -> Answer {
 fn unavailable(source: &Source) -> Answer {
     source.counts.unavailable.add();
     if let Some(count) = source.unavailable.hit() {
-        tracing::error!(source = &*source.name, count, "webhook answered 503: the journal cannot take it");
+        tracing::error!(source = &*source.plan.name, count, "webhook answered 503: the journal cannot take it");
     }
     Answer::Unavailable
 }

@@ -88,7 +88,7 @@ fn what_the_example_shows_commented_out_is_right_too() {
     let config = read(&text, &env()).unwrap_or_else(|faults| panic!("{faults}"));
     let tables = EXAMPLE.lines().filter(|line| line.trim_start_matches("# ").starts_with("[sinks."));
     assert_eq!(config.sinks.len(), tables.count());
-    assert!(config.sources[0].config.previous_secret.is_some());
+    assert!(format!("{:?}", config.sources[0]).contains("previous: true"));
 }
 
 const README: &str = include_str!("../../../README.md");
@@ -107,7 +107,7 @@ fn the_readmes_sources_are_right_and_there_is_one_of_every_kind() {
     let env: Vec<_> = names.into_iter().chain(more).map(|name| (name, "a-secret-of-mine")).collect();
     let config = read(&format!("{SOURCE}{text}"), &FakeEnv::of(&env)).unwrap_or_else(|faults| panic!("{faults}"));
     for info in SOURCE_KINDS {
-        assert!(config.sources.iter().any(|source| source.config.kind == info.kind), "{}", info.name);
+        assert!(config.sources.iter().any(|source| source.kind == info.kind), "{}", info.name);
         assert!(readme.contains(&format!("| `{}` |", info.name)), "{} is not in the table", info.name);
     }
     assert!(!format!("{config:?}").contains("a-secret-of-mine"));

@@ -45,8 +45,7 @@ impl Challenge {
                 token.map(Self::Hub).map_err(|_| Fault::at_key("verify_token", "verify_token is empty"))
             }
             SourceKind::Slack => {
-                let path = |text| BodyPath::parse(text).map_err(|why| Fault::at_key("kind", why));
-                Ok(Self::UrlVerification { kind: path(".type")?, challenge: path(".challenge")? })
+                Ok(Self::UrlVerification { kind: BodyPath::name("type"), challenge: BodyPath::name("challenge") })
             }
             _ => Ok(Self::None),
         }

@@ -1,4 +1,5 @@
-//! What is wrong with `[sources.*]`, beyond what their types say. Pure: no network, no files.
+//! What is wrong with the keys of `[sources.*]` by themselves, beyond what their types say; the rest is found where a
+//! table is made a plan. Pure: no network, no files.
 
 use std::collections::HashMap;
 
@@ -7,33 +8,17 @@ use sink_api::fault::nearest;
 use sink_api::{Fault, Period, Secret};
 use toml::de::DeTable;
 
-use super::challenge::Challenge;
 use super::config::{SourceConfig, SourceKind, Window};
 use super::kinds::{COMMON, SOURCE_KINDS};
-use super::place::{Find, Reading};
-use super::proof::{Proof, missing_secret};
+use super::proof::missing_secret;
 
 /// Longest that a sender may be kept waiting for the journal.
 const LONGEST_WAIT: Period = Period::HOUR;
 
-/// All faults of `[sources.NAME]`. Never shows a secret.
-pub fn check_source(name: &str, source: &SourceConfig) -> Vec<Fault> {
+/// Keys that belong to other kinds, and what is wrong with those of every kind. Shows no secret.
+pub(super) fn faults_of_keys(name: &str, source: &SourceConfig) -> Vec<Fault> {
     let mut faults = strangers(source);
     common(name, source, &mut faults);
-    // What the rest says of keys that have no business here is of no use.
-    if !faults.is_empty() {
-        return faults;
-    }
-    match source.with_preset() {
-        Err(error) => faults.push(Fault::at_key("kind", format!("the preset cannot be read: {}", error.message()))),
-        Ok(filled) => {
-            faults.extend(Proof::of(&filled).err().into_iter().flatten());
-            faults.extend(Challenge::of(&filled).err());
-            faults.extend(Reading::of(&filled).err().into_iter().flatten());
-            // A signature's own `id` has been looked at with it.
-            faults.extend(Find::all("id", filled.id.as_ref()).err().filter(|fault| !faults.contains(fault)));
-        }
-    }
     faults
 }
 
@@ -134,7 +119,7 @@ fn is_blank(secret: &Secret) -> bool {
 }
 
 /// Faults between sources: two with one path. Each belongs to the source it comes with.
-pub fn check_sources(sources: &[(String, SourceConfig)]) -> Vec<(String, Fault)> {
+pub fn check_paths(sources: &[(String, SourceConfig)]) -> Vec<(String, Fault)> {
     let mut faults = Vec::new();
     let mut first: HashMap<&str, &str> = HashMap::new();
     for (name, source) in sources {

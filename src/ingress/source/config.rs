@@ -215,7 +215,7 @@ impl SourceConfig {
     }
 
     /// For how long repeats are recognised; zero: not at all. Interakt is known to send twice at the same moment.
-    pub fn dedupe_window(&self) -> Duration {
+    pub(super) fn dedupe_window(&self) -> Duration {
         let window = match (self.dedupe, self.kind) {
             (Some(own), _) => own,
             (None, SourceKind::Interakt) => Window::For(Period::secs(600)),
@@ -225,22 +225,16 @@ impl SourceConfig {
     }
 
     /// What to answer while the journal cannot write. Interakt never sends again.
-    pub fn on_failure(&self) -> OnJournalFailure {
+    pub(super) fn on_failure(&self) -> OnJournalFailure {
         self.on_journal_failure.unwrap_or(match self.kind {
             SourceKind::Interakt => OnJournalFailure::Accept,
             _ => OnJournalFailure::Refuse,
         })
     }
-
-    /// The headers kept with an event, as the table or its preset has them.
-    pub fn kept_headers(&self) -> Vec<String> {
-        let preset = || self.with_preset().ok().and_then(|filled| filled.keep_headers);
-        self.keep_headers.clone().or_else(preset).unwrap_or_else(|| KEPT.map(String::from).into())
-    }
 }
 
 /// The headers kept where nothing else is said.
-const KEPT: [&str; 2] = ["content-type", "user-agent"];
+pub(super) const KEPT: [&str; 2] = ["content-type", "user-agent"];
 
 fn ack_deadline() -> Period {
     Period::millis(2500)

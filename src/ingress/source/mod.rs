@@ -1,7 +1,8 @@
 //! What a source is: which kinds there are, how their senders prove themselves, and what is read from their requests.
 //!
 //! Rooms: `config` is a source's table as it is written and [`kinds`] THE list of source kinds, with `presets/` beside it;
-//! [`check`] finds what is wrong with a table; `proof` is who sent it, `place` where type, subject and id are found,
+//! [`plan`] is
+//! a table read once, with what [`check`] finds wrong with it; `proof` is who sent it, `place` where type, subject and id are found,
 //! [`typing`] how Interakt's body is read, `types` what providers are known to send, `challenge` what they ask before they
 //! send; `signer` is the sender's side of it all.
 //!
@@ -11,8 +12,8 @@ pub(in crate::ingress) mod challenge;
 pub mod check;
 pub mod config;
 pub mod kinds;
-pub mod place;
-pub(in crate::ingress) mod plan;
+pub(in crate::ingress) mod place;
+pub mod plan;
 pub(in crate::ingress) mod proof;
 pub mod signer;
 mod types;
@@ -20,6 +21,7 @@ pub mod typing;
 
 pub use self::config::{OnJournalFailure, SourceConfig, Window};
 pub use self::kinds::SourceKind;
+pub use self::plan::SourcePlan;
 
 #[cfg(test)]
 pub(in crate::ingress) mod typing_tests;

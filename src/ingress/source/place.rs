@@ -75,12 +75,11 @@ pub(in crate::ingress) fn first<'r>(places: &'r [Find], headers: &'r HeaderMap, 
 }
 
 /// How a source's events are read.
-#[derive(Clone, Debug)]
-pub enum Reading {
+#[derive(Debug)]
+pub(super) enum Reading {
     /// As Interakt writes them.
     Interakt,
     /// By places.
-    #[allow(private_interfaces, reason = "made by `Reading::of` only")]
     Places {
         /// The type.
         kind: Vec<Find>,
@@ -99,7 +98,7 @@ impl Reading {
             return Ok(Self::Interakt);
         }
         let kind = match &config.kind_of_event {
-            None => Ok(vec![Find::Body(BodyPath(vec![Step::Name("type".into())]))]),
+            None => Ok(vec![Find::Body(BodyPath::name("type"))]),
             some => Find::all("type", some.as_ref()),
         };
         match (kind, Find::all("subject", config.subject.as_ref())) {
@@ -148,6 +147,11 @@ enum Step {
 }
 
 impl BodyPath {
+    /// The path to a member of the whole body.
+    pub fn name(name: &str) -> Self {
+        Self(vec![Step::Name(name.into())])
+    }
+
     /// Reads a path; why it is none otherwise.
     pub fn parse(text: &str) -> Result<Self, String> {
         let bad = |why: &str| Err(format!("`{text}` is not a path into the body: {why}; expected such as `.data.id`"));

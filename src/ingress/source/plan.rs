@@ -1,100 +1,184 @@
-//! A source, made ready: everything about it that does not change from request to request.
+//! A source's plan: its table read once, with everything that does not change from request to request. Ingress, `send`,
+//! `explain` and `test` all work by it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE, HeaderName, PROXY_AUTHORIZATION};
 use http::{HeaderMap, StatusCode};
 use sha2::{Digest as _, Sha256};
-use sink_api::Fault;
+use sink_api::{Event, Fault, Secret, Timestamp, Uuid};
 
 use super::challenge::Challenge;
-use super::config::{OnJournalFailure, SourceConfig};
+use super::check::faults_of_keys;
+use super::config::{KEPT, OnJournalFailure, SourceConfig};
+use super::kinds::SourceKind;
 use super::place::{Find, Reading, first};
 use super::proof::Proof;
-use crate::ingress::SetupError;
-use crate::ingress::counts::SourceCounts;
-use crate::ingress::throttle::Throttle;
+use super::typing::Envelope;
 use crate::journal::OnFailure;
 use crate::verify::Verified;
 
-/// One source.
-pub(in crate::ingress) struct Source {
+/// The method of all events.
+const METHOD: &str = "POST";
+
+/// One source, ready to be served. `Debug` shows no secret.
+#[derive(Debug)]
+pub struct SourcePlan {
+    /// Its name in the config.
     pub name: Arc<str>,
+    /// Its kind.
+    pub kind: SourceKind,
+    /// The request path, exact.
     pub path: Arc<str>,
-    pub proof: Proof,
-    pub challenge: Challenge,
-    pub reading: Reading,
     /// The status of success.
     pub status: StatusCode,
+    /// For how long repeats are recognised; zero: not at all.
+    pub dedupe_window: Duration,
+    pub(in crate::ingress) proof: Proof,
+    pub(in crate::ingress) challenge: Challenge,
+    pub(in crate::ingress) on_failure: OnFailure,
+    pub(in crate::ingress) ack_deadline: Duration,
+    pub(super) reading: Reading,
     /// Where the provider's id of a message is.
-    id: Vec<Find>,
-    /// Zero: dedupe is off.
-    pub window: Duration,
-    pub on_failure: OnFailure,
-    pub ack_deadline: Duration,
+    pub(super) id: Vec<Find>,
+    /// The token as a sender sends it, where the proof is one.
+    pub(super) token: Option<Secret>,
     /// Kept headers, with their names as events have them.
     keep: Vec<(HeaderName, Arc<str>)>,
-    pub counts: Arc<SourceCounts>,
-    /// Its table in dedupe.
-    pub slot: usize,
-    pub refused: Throttle,
-    pub at_risk: Throttle,
-    pub unavailable: Throttle,
+    method: Arc<str>,
 }
 
-impl Source {
-    pub fn new(name: String, config: SourceConfig) -> Result<Self, SetupError> {
-        let fault = |fault: Vec<Fault>| setup_error(&name, &config, fault);
-        let filled = config.with_preset().map_err(|error| setup_error(&name, &config, preset_fault(&error)))?;
-        let proof = Proof::of(&filled).map_err(fault)?;
-        let challenge = Challenge::of(&filled).map_err(|one| fault(vec![one]))?;
-        let reading = Reading::of(&filled).map_err(fault)?;
-        // Standard Webhooks have one by themselves: it stays when a message is sent again, time and signature change.
-        let id = match &filled.id {
-            None => proof.signed_id().to_vec(),
-            given => Find::all("id", given.as_ref()).map_err(|one| fault(vec![one]))?,
+/// A verified request, as far as its event is made of it.
+#[derive(Debug)]
+pub struct Received<'r> {
+    /// The event's id.
+    pub id: Uuid,
+    /// When it was accepted.
+    pub time: Timestamp,
+    /// The client's address.
+    pub remote: Arc<str>,
+    /// All headers.
+    pub headers: &'r HeaderMap,
+    /// The type that was read from it.
+    pub kind: Arc<str>,
+    /// The subject that was.
+    pub subject: Arc<str>,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl SourcePlan {
+    /// The plan of a `[sources.NAME]`.
+    ///
+    /// # Errors
+    /// All faults of the table. They show no secret.
+    pub fn read(name: &str, table: &SourceConfig) -> Result<Self, Vec<Fault>> {
+        let faults = faults_of_keys(name, table);
+        // What the rest says of keys that have no business here is of no use.
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let preset_fault = |error: toml::de::Error| {
+            vec![Fault::at_key("kind", format!("the preset cannot be read: {}", error.message()))]
         };
-        let status = config.status.map_or(Ok(StatusCode::OK), StatusCode::from_u16);
-        let status = status.map_err(|_| fault(vec![Fault::at_key("status", "status is no HTTP status")]))?;
-        let never: Vec<_> =
-            [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].iter().chain(proof.headers()).cloned().collect();
-        let names = config.kept_headers();
-        let names = names.iter().filter_map(|n| HeaderName::from_bytes(n.as_bytes()).ok());
-        let keep = names.filter(|n| !never.contains(n)).map(|n| (n.clone(), n.as_str().into())).collect();
-        Ok(Self {
-            window: config.dedupe_window(),
-            on_failure: match config.on_failure() {
+        let filled = table.with_preset().map_err(preset_fault)?;
+        let id = Find::all("id", filled.id.as_ref());
+        let proof = Proof::of(&filled, id.as_deref().unwrap_or_default());
+        match (proof, Challenge::of(&filled), Reading::of(&filled), id) {
+            (Ok(proof), Ok(challenge), Ok(reading), Ok(id)) => Ok(Self::of(name, &filled, proof, challenge, (reading, id))),
+            (proof, challenge, reading, id) => {
+                let lists = [proof.err(), challenge.err().map(|one| vec![one]), reading.err(), id.err().map(|one| vec![one])];
+                Err(lists.into_iter().flatten().flatten().collect())
+            }
+        }
+    }
+
+    fn of(
+        name: &str,
+        filled: &SourceConfig,
+        proof: Proof,
+        challenge: Challenge,
+        (reading, id): (Reading, Vec<Find>),
+    ) -> Self {
+        let secret = filled.secret.as_ref().map_or("", Secret::expose);
+        let token = match &proof {
+            Proof::Header(..) => Some(format!("{}{secret}", filled.prefix.as_deref().unwrap_or_default())),
+            Proof::Query(..) => Some(secret.to_owned()),
+            Proof::Signature(_) | Proof::Nothing => None,
+        };
+        let never = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
+        let is_kept = |name: &HeaderName| !never.contains(name) && !proof.headers().contains(name);
+        let defaults = || KEPT.map(String::from).into();
+        let names = filled.keep_headers.clone().unwrap_or_else(defaults);
+        // That all of them are names was checked above.
+        let names = names.iter().filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).filter(is_kept);
+        Self {
+            name: name.into(),
+            kind: filled.kind,
+            path: filled.path.as_str().into(),
+            status: filled.status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or_default(),
+            dedupe_window: filled.dedupe_window(),
+            on_failure: match filled.on_failure() {
                 OnJournalFailure::Accept => OnFailure::Keep,
                 OnJournalFailure::Refuse => OnFailure::GiveBack,
             },
-            ack_deadline: config.ack_deadline.0,
-            path: config.path.into(),
-            keep,
+            ack_deadline: filled.ack_deadline.0,
+            keep: names.map(|name| (name.clone(), name.as_str().into())).collect(),
+            // Standard Webhooks have one by themselves: it stays when a message is sent again, time and signature change.
+            id: if filled.id.is_none() { proof.signed_id().to_vec() } else { id },
+            token: token.as_deref().map(Secret::new),
+            method: METHOD.into(),
             proof,
             challenge,
             reading,
-            status,
-            id,
-            name: name.into(),
-            slot: 0,
-            counts: Arc::default(),
-            refused: Throttle::default(),
-            at_risk: Throttle::default(),
-            unavailable: Throttle::default(),
-        })
+        }
     }
 
     /// Whether repeats are recognised.
     pub fn dedupes(&self) -> bool {
-        !self.window.is_zero()
+        !self.dedupe_window.is_zero()
+    }
+
+    /// Whether a request header of this name is kept with the event.
+    pub fn keeps(&self, name: &HeaderName) -> bool {
+        self.keep.iter().any(|(keep, _)| keep == name)
+    }
+
+    /// Type and subject of a request.
+    pub fn envelope<'r>(&'r self, headers: &'r HeaderMap, body: &'r [u8]) -> Envelope<'r> {
+        self.reading.envelope(headers, body)
+    }
+
+    /// The event that a request becomes.
+    pub fn event(&self, received: Received<'_>) -> Event {
+        let Received { id, time, remote, headers, kind, subject, body } = received;
+        Event {
+            id,
+            source: Arc::clone(&self.name),
+            kind,
+            key: if subject.is_empty() { id.to_string().into() } else { Arc::clone(&subject) },
+            subject,
+            time,
+            method: Arc::clone(&self.method),
+            path: Arc::clone(&self.path),
+            remote,
+            headers: self.kept(headers),
+            body,
+        }
     }
 
     /// What a request is known by: the provider's id of the message within its type, where there is one and repeats
     /// are recognised, together with the body's digest where the signature does not cover the id (else anybody who has
     /// seen one could send another body under it, or take it from the next event); else the signature's digest; else,
     /// where nothing is signed, the body's.
-    pub fn identity(&self, verified: Option<Verified>, headers: &HeaderMap, body: &[u8]) -> Option<Verified> {
+    pub(in crate::ingress) fn identity(
+        &self,
+        verified: Option<Verified>,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Option<Verified> {
         if !self.dedupes() {
             return verified;
         }
@@ -117,7 +201,7 @@ impl Source {
     }
 
     /// The headers kept with an event, names in lower case.
-    pub fn kept(&self, headers: &HeaderMap) -> Vec<(Arc<str>, Arc<str>)> {
+    fn kept(&self, headers: &HeaderMap) -> Vec<(Arc<str>, Arc<str>)> {
         let mut kept = Vec::with_capacity(self.keep.len());
         for (name, value) in headers {
             if let Some((_, name)) = self.keep.iter().find(|(keep, _)| keep == name) {
@@ -128,16 +212,14 @@ impl Source {
     }
 }
 
-fn preset_fault(error: &toml::de::Error) -> Vec<Fault> {
-    vec![Fault::at_key("kind", format!("the preset cannot be read: {}", error.message()))]
-}
-
-/// `check` finds the same, with its place in the file.
-fn setup_error(name: &str, config: &SourceConfig, faults: Vec<Fault>) -> SetupError {
-    let source_name = name.to_owned();
-    if config.secret.as_ref().is_some_and(|secret| secret.expose().trim().is_empty()) {
-        return SetupError::EmptySecret { source_name };
+#[cfg(test)]
+impl SourcePlan {
+    /// The provider's id of a message.
+    pub(in crate::ingress) fn message_id<'r>(
+        &'r self,
+        headers: &'r HeaderMap,
+        body: &'r [u8],
+    ) -> Option<std::borrow::Cow<'r, str>> {
+        first(&self.id, headers, body)
     }
-    let why = faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>().join("; ");
-    SetupError::Source { source_name, why }
 }

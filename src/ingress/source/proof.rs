@@ -41,16 +41,16 @@ pub(in crate::ingress) struct Signature {
 }
 
 impl Proof {
-    /// The proof of a source; its preset filled in.
+    /// The proof of a source, its preset filled in; `id` is where the message's id is.
     ///
     /// # Errors
     /// All faults of the keys that belong to it.
-    pub fn of(config: &SourceConfig) -> Result<Self, Vec<Fault>> {
+    pub fn of(config: &SourceConfig, id: &[Find]) -> Result<Self, Vec<Fault>> {
         match config.kind {
             SourceKind::None => Ok(Self::Nothing),
             SourceKind::Token => token(config),
             SourceKind::StandardWebhooks => standard(config).map_err(|fault| vec![fault]),
-            _ => signature(config),
+            _ => signature(config, id),
         }
     }
 
@@ -193,7 +193,7 @@ fn standard(config: &SourceConfig) -> Result<Proof, Fault> {
     })))
 }
 
-fn signature(config: &SourceConfig) -> Result<Proof, Vec<Fault>> {
+fn signature(config: &SourceConfig, id: &[Find]) -> Result<Proof, Vec<Fault>> {
     let mut faults = Vec::new();
     let mut keep = |fault: Fault| faults.push(fault);
     let secret = secret(config).map_err(&mut keep).ok();
@@ -203,14 +203,13 @@ fn signature(config: &SourceConfig) -> Result<Proof, Vec<Fault>> {
     };
     let headers = headers.map_err(&mut keep).ok();
     let time = Find::all("time", config.time.as_ref()).map_err(&mut keep).ok();
-    let id = Find::all("id", config.id.as_ref()).map_err(&mut keep).ok();
     let scheme = scheme(config).map_err(&mut keep).ok();
-    let (Some(secret), Some(headers), Some(time), Some(id), Some(scheme)) = (secret, headers, time, id, scheme) else {
+    let (Some(secret), Some(headers), Some(time), Some(scheme)) = (secret, headers, time, scheme) else {
         return Err(faults);
     };
     let previous = config.previous_secret.as_ref().map(bytes);
     let hmac = Hmac::with(scheme, bytes(secret), previous).map_err(|error| vec![empty(error)])?;
-    Ok(Proof::Signature(Box::new(Signature { headers, time, id, hmac })))
+    Ok(Proof::Signature(Box::new(Signature { headers, time, id: id.to_vec(), hmac })))
 }
 
 fn scheme(config: &SourceConfig) -> Result<Scheme, Fault> {

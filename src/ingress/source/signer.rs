@@ -1,24 +1,20 @@
 //! The other side of a proof: what a sender puts on a body so that a source believes it. For `send` and for tests; the
 //! daemon never signs. Pure.
 
+use std::sync::Arc;
+
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
-use sink_api::Fault;
+use sink_api::Secret;
 
-use super::config::SourceConfig;
-use super::place::{Find, Reading, first};
+use super::place::{Find, first};
+use super::plan::SourcePlan;
 use super::proof::Proof;
 use crate::verify::hmac::Beside;
 
-/// Puts on a body what a source of this kind wants to see.
+/// Puts on a body what its source wants to see.
 #[derive(Debug)]
-pub struct Signer {
-    proof: Proof,
-    reading: Reading,
-    id: Vec<Find>,
-    /// The token as it is sent; empty for other kinds.
-    token: String,
-}
+pub struct Signer(Arc<SourcePlan>);
 
 /// What comes with a body.
 #[derive(Clone, Debug, Default)]
@@ -31,20 +27,8 @@ pub struct Signed {
 
 impl Signer {
     /// The signer for a source.
-    ///
-    /// # Errors
-    /// Faults that `check_source` finds, too.
-    pub fn of(config: &SourceConfig) -> Result<Self, Vec<Fault>> {
-        let filled = config.with_preset().map_err(|error| vec![Fault::at_key("kind", error.message())])?;
-        let secret = config.secret.as_ref().map_or("", |secret| secret.expose());
-        let proof = Proof::of(&filled)?;
-        let token = match &proof {
-            Proof::Header(..) => format!("{}{secret}", config.prefix.as_deref().unwrap_or_default()),
-            Proof::Query(..) => secret.to_owned(),
-            Proof::Signature(_) | Proof::Nothing => String::new(),
-        };
-        let id = Find::all("id", filled.id.as_ref()).map_err(|fault| vec![fault])?;
-        Ok(Self { proof, reading: Reading::of(&filled)?, id, token })
+    pub fn new(source: &Arc<SourcePlan>) -> Self {
+        Self(Arc::clone(source))
     }
 
     /// Signs a body at `time` (Unix seconds). Type and id go into their headers, where the source has such and they are
@@ -52,11 +36,11 @@ impl Signer {
     pub fn sign(&self, given: &HeaderMap, kind: &str, id: &str, time: i64, body: &[u8]) -> Signed {
         let mut signed = Signed { headers: given.clone(), query: None };
         let headers = &mut signed.headers;
-        if let Some(name) = self.reading.type_header() {
+        if let Some(name) = self.0.reading.type_header() {
             put(headers, name, kind);
         }
-        put_first(headers, &self.id, id);
-        match &self.proof {
+        put_first(headers, &self.0.id, id);
+        match &self.0.proof {
             Proof::Signature(signature) => {
                 let now = time.to_string();
                 put_first(headers, &signature.time, &now);
@@ -70,13 +54,17 @@ impl Signer {
             }
             Proof::Header(names, _) => {
                 if let Some(name) = names.first() {
-                    put(headers, name, &self.token);
+                    put(headers, name, self.token());
                 }
             }
-            Proof::Query(name, _) => signed.query = Some((name.clone(), self.token.clone())),
+            Proof::Query(name, _) => signed.query = Some((name.clone(), self.token().to_owned())),
             Proof::Nothing => {}
         }
         signed
+    }
+
+    fn token(&self) -> &str {
+        self.0.token.as_ref().map_or("", Secret::expose)
     }
 
     /// A small body of this type and id, where the source looks for them in bodies.
@@ -85,8 +73,8 @@ impl Signer {
         body.insert("sample".into(), "sent by hookrelay send".into());
         body.insert("sent_at".into(), time.into());
         let mut body = Value::Object(body);
-        let kinds = self.reading.kinds().first();
-        for (place, value) in [(kinds, kind), (self.id.first(), id)] {
+        let kinds = self.0.reading.kinds().first();
+        for (place, value) in [(kinds, kind), (self.0.id.first(), id)] {
             if let Some(Find::Body(path)) = place {
                 path.put(&mut body, value);
             }
@@ -96,7 +84,7 @@ impl Signer {
 
     /// The type the source reads from a body that comes with these headers.
     pub fn kind(&self, headers: &HeaderMap, body: &[u8]) -> String {
-        self.reading.envelope(headers, body).kind.into_owned()
+        self.0.reading.envelope(headers, body).kind.into_owned()
     }
 }
 

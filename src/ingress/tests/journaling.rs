@@ -129,8 +129,8 @@ async fn an_earlier_lifes_webhooks_are_known_after_a_restart() {
         time: record.time,
     };
     for (known, is_known) in [(known("interakt"), true), (known("removed"), false)] {
-        let sources = vec![("interakt".into(), source())];
-        let ingress = Ingress::new(&server(), sources, FakeJournal::new(Does::Flush), vec![known]).unwrap();
+        let sources = vec![plan(&source())];
+        let ingress = Ingress::new(&server(), sources, FakeJournal::new(Does::Flush), vec![known]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = Client(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
         tokio::spawn(async move { ingress.serve(listener, alone(), std::future::pending()).await });

@@ -7,8 +7,7 @@ use super::*;
 /// A front with a source of this table, whose path is [`PATH`].
 async fn serving(text: &str, does: Does) -> (Front, Signer) {
     let config = SourceConfig { path: PATH.into(), ..table(text) };
-    assert_eq!(check_source("interakt", &config), [], "{text}");
-    let signer = Signer::of(&config).unwrap();
+    let signer = Signer::new(&plan(&config));
     (front(server(), config, does).await, signer)
 }
 

@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::http::check::check_server;
-use super::source::check::{check_source, check_sources};
+use super::source::check::check_paths;
 use super::source::{OnJournalFailure, Window};
 use super::*;
 use crate::event;
@@ -163,6 +163,12 @@ fn source() -> SourceConfig {
     }
 }
 
+/// The plan of a table without faults.
+fn plan(table: &SourceConfig) -> Arc<SourcePlan> {
+    let plan = SourcePlan::read("interakt", table);
+    Arc::new(plan.unwrap_or_else(|faults| panic!("{faults:?}")))
+}
+
 /// A front being served.
 struct Front {
     at: SocketAddr,
@@ -179,8 +185,7 @@ fn listening(server: &ServerConfig) -> std::net::TcpListener {
 
 async fn front(server: ServerConfig, source: SourceConfig, does: Does) -> Front {
     let journal = FakeJournal::new(does);
-    let sources = vec![("interakt".into(), source)];
-    let ingress = Ingress::new(&server, sources, journal.clone(), vec![]).unwrap();
+    let ingress = Ingress::new(&server, vec![plan(&source)], journal.clone(), vec![]);
     let listener = TcpListener::from_std(listening(&server)).unwrap();
     let at = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();

@@ -77,7 +77,7 @@ async fn a_stop_serves_who_stands_in_the_kernels_queue() {
     let mut client = Client(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
     client.send(signed(b"{}")).await;
     let journal = FakeJournal::new(Does::Flush);
-    let ingress = Ingress::new(&server(), vec![("interakt".into(), source())], journal, vec![]).unwrap();
+    let ingress = Ingress::new(&server(), vec![plan(&source())], journal, vec![]);
     // Stopped before it has accepted anything.
     within(ingress.serve(listener, alone(), async {})).await;
     assert_eq!(client.reply().await.status, 200);
@@ -101,8 +101,7 @@ async fn a_stop_ends_after_drain_whoever_is_left() {
 fn several_single_threaded_runtimes_share_one_socket() {
     let bound = listening(&server());
     let at = bound.local_addr().unwrap();
-    let ingress =
-        Ingress::new(&server(), vec![("interakt".into(), source())], FakeJournal::new(Does::Flush), vec![]).unwrap();
+    let ingress = Ingress::new(&server(), vec![plan(&source())], FakeJournal::new(Does::Flush), vec![]);
     let (stop, _) = tokio::sync::watch::channel(false);
     let threads: Vec<_> = crew::places(2)
         .into_iter()

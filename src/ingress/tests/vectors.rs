@@ -5,9 +5,6 @@ use std::collections::HashMap;
 use ::http::{HeaderValue, Request};
 use proptest::prelude::*;
 
-use super::super::source::challenge::Challenge;
-use super::super::source::place::{Find, Reading, first};
-use super::super::source::proof::Proof;
 use super::super::source::signer::Signer;
 use super::*;
 use crate::ingress::source::kinds::SOURCE_KINDS;
@@ -18,10 +15,8 @@ pub(in crate::ingress) fn table(text: &str) -> SourceConfig {
     toml::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-fn proof(text: &str) -> Proof {
-    let config = table(text);
-    assert_eq!(check_source("s", &config), [], "{text}");
-    Proof::of(&config.with_preset().unwrap()).unwrap()
+fn read(text: &str) -> Arc<SourcePlan> {
+    plan(&table(text))
 }
 
 fn request(headers: &[(&str, &str)]) -> ::http::request::Parts {
@@ -34,7 +29,7 @@ fn request(headers: &[(&str, &str)]) -> ::http::request::Parts {
 
 /// The headers, the body and the time at which they were signed are believed; not one byte more, nor later.
 fn demand(config: &str, headers: &[(&str, &str)], body: &str, now: i64, has_time: bool) {
-    let proof = proof(config);
+    let proof = &read(config).proof;
     let parts = request(headers);
     assert!(proof.verify(&parts, body.as_bytes(), now).is_ok(), "{config}");
     assert_eq!(proof.verify(&parts, format!("{body} ").as_bytes(), now), Err(Refusal::Wrong), "{config}");
@@ -169,15 +164,15 @@ fn standard_webhooks() {
 fn what_the_reference_library_of_standard_webhooks_signs_is_believed() {
     let secrets = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"];
     let [new, old] = secrets.map(|secret| standardwebhooks::Webhook::new(secret).unwrap());
-    let only = proof(&of("standard_webhooks", secrets[0]));
+    let only = read(&of("standard_webhooks", secrets[0]));
     let both = format!("{}previous_secret = \"{}\"\n", of("standard_webhooks", secrets[0]), secrets[1]);
-    let both = proof(&both);
+    let both = read(&both);
     for body in ["", "{}", "a.b.c\n", "é\u{0}"] {
         let by_new = new.sign("msg_1", 1000, body.as_bytes()).unwrap();
         let by_old = old.sign("msg_1", 1000, body.as_bytes()).unwrap();
-        let verify = |proof: &Proof, signature: &str, now| {
+        let verify = |plan: &SourcePlan, signature: &str, now| {
             let headers = [("webhook-id", "msg_1"), ("webhook-timestamp", "1000"), ("webhook-signature", signature)];
-            proof.verify(&request(&headers), body.as_bytes(), now)
+            plan.proof.verify(&request(&headers), body.as_bytes(), now)
         };
         assert!(verify(&only, &by_new, 1000).is_ok() && verify(&both, &by_new, 1000).is_ok(), "{body:?}");
         assert!(verify(&both, &by_old, 1300).is_ok(), "the previous key");
@@ -192,7 +187,7 @@ fn what_the_reference_library_of_standard_webhooks_signs_is_believed() {
 #[test]
 fn what_our_reverse_signs_the_reference_library_believes() {
     let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-    let signer = Signer::of(&table(&of("standard_webhooks", secret))).unwrap();
+    let signer = Signer::new(&read(&of("standard_webhooks", secret)));
     let now = Timestamp::now().as_second();
     let signed = signer.sign(&::http::HeaderMap::new(), "x", "msg_1", now, b"{}");
     standardwebhooks::Webhook::new(secret).unwrap().verify(b"{}", &signed.headers).unwrap();
@@ -221,23 +216,20 @@ pub(in crate::ingress) fn tables() -> HashMap<&'static str, String> {
 #[test]
 fn what_is_signed_for_a_kind_is_believed_by_it_and_has_the_type_that_was_asked_for() {
     for (kind, text) in tables() {
-        let proof = proof(&text);
-        let signer = Signer::of(&table(&text)).unwrap();
+        let plan = read(&text);
+        let signer = Signer::new(&plan);
         let body = signer.sample("order.paid", "id-1", "2030-01-01T00:00:00Z");
         let signed = signer.sign(&::http::HeaderMap::new(), "order.paid", "id-1", 5000, &body);
         let mut parts = request(&[]);
         parts.headers = signed.headers;
-        assert!(proof.verify(&parts, &body, 5010).is_ok(), "{kind}");
-        let config = table(&text).with_preset().unwrap();
-        let id = Find::all("id", config.id.as_ref()).unwrap();
-        if !id.is_empty() {
-            assert_eq!(first(&id, &parts.headers, &body).as_deref(), Some("id-1"), "{kind}");
+        assert!(plan.proof.verify(&parts, &body, 5010).is_ok(), "{kind}");
+        if table(&text).with_preset().unwrap().id.is_some() {
+            assert_eq!(plan.message_id(&parts.headers, &body).as_deref(), Some("id-1"), "{kind}");
         }
-        let reading = Reading::of(&config).unwrap();
         let expected = if kind == "interakt" { "unknown" } else { "order.paid" };
-        assert_eq!(reading.envelope(&parts.headers, &body).kind, expected, "{kind}");
+        assert_eq!(plan.envelope(&parts.headers, &body).kind, expected, "{kind}");
         if kind != "none" {
-            assert_eq!(proof.verify(&request(&[]), &body, 5010), Err(Refusal::Missing), "{kind}");
+            assert_eq!(plan.proof.verify(&request(&[]), &body, 5010), Err(Refusal::Missing), "{kind}");
         }
     }
 }
@@ -251,13 +243,13 @@ fn while_a_secret_is_changed_every_kind_believes_both() {
         let next = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
         let changed =
             text.replacen("secret = \"whsec_", &format!("secret = \"{next}\"\nprevious_secret = \"whsec_"), 1);
-        let (before, after) = (table(&text), proof(&changed));
-        let signed = Signer::of(&before).unwrap().sign(&::http::HeaderMap::new(), "t", "i", 5000, b"{}");
+        let (before, after) = (read(&text), read(&changed));
+        let signed = Signer::new(&before).sign(&::http::HeaderMap::new(), "t", "i", 5000, b"{}");
         let mut parts = request(&[]);
         parts.headers = signed.headers;
-        assert!(after.verify(&parts, b"{}", 5000).is_ok(), "{kind}");
-        let only_new = proof(&text.replacen("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", next, 1));
-        assert_eq!(only_new.verify(&parts, b"{}", 5000), Err(Refusal::Wrong), "{kind}");
+        assert!(after.proof.verify(&parts, b"{}", 5000).is_ok(), "{kind}");
+        let only_new = read(&text.replacen("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", next, 1));
+        assert_eq!(only_new.proof.verify(&parts, b"{}", 5000), Err(Refusal::Wrong), "{kind}");
     }
 }
 
@@ -265,11 +257,11 @@ fn while_a_secret_is_changed_every_kind_believes_both() {
 fn with_its_tolerance_off_a_signature_of_any_age_is_believed() {
     for kind in ["slack", "stripe", "standard_webhooks"] {
         let text = format!("{}tolerance = \"off\"\n", tables()[kind]);
-        let signed = Signer::of(&table(&text)).unwrap().sign(&::http::HeaderMap::new(), "t", "i", 5000, b"{}");
+        let signed = Signer::new(&read(&text)).sign(&::http::HeaderMap::new(), "t", "i", 5000, b"{}");
         let mut parts = request(&[]);
         parts.headers = signed.headers;
-        assert!(proof(&text).verify(&parts, b"{}", 2_000_000_000).is_ok(), "{kind}");
-        assert_eq!(proof(&tables()[kind]).verify(&parts, b"{}", 2_000_000_000), Err(Refusal::Stale), "{kind}");
+        assert!(read(&text).proof.verify(&parts, b"{}", 2_000_000_000).is_ok(), "{kind}");
+        assert_eq!(read(&tables()[kind]).proof.verify(&parts, b"{}", 2_000_000_000), Err(Refusal::Stale), "{kind}");
     }
 }
 
@@ -293,8 +285,8 @@ proptest! {
         now in any::<i64>(),
     ) {
         for (kind, text) in tables() {
-            let config = table(&text).with_preset().unwrap();
-            let proof = Proof::of(&config).unwrap();
+            let plan = read(&text);
+            let proof = &plan.proof;
             let mut parts = request(&[]);
             if let Ok(uri) = format!("/webhooks?{query}").parse() {
                 parts.uri = uri;
@@ -307,11 +299,9 @@ proptest! {
                 }
             }
             prop_assert_eq!(proof.verify(&parts, &body, now).is_err(), kind != "none", "{}", kind);
-            let reading = Reading::of(&config).unwrap();
-            prop_assert!(!reading.envelope(&parts.headers, &body).kind.is_empty());
-            let challenge = Challenge::of(&config).unwrap();
-            prop_assert!(!matches!(challenge.get(parts.uri.query()), Some(Ok(_))));
-            let _ = challenge.post(&body);
+            prop_assert!(!plan.envelope(&parts.headers, &body).kind.is_empty());
+            prop_assert!(!matches!(plan.challenge.get(parts.uri.query()), Some(Ok(_))));
+            let _ = plan.challenge.post(&body);
         }
     }
 }

@@ -1,0 +1,54 @@
+//! The sources that are served: each one's plan, with what it has counted and its place in dedupe's memory.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::counts::SourceCounts;
+use super::source::SourcePlan;
+use super::throttle::Throttle;
+
+/// One source while it is served.
+pub(super) struct Source {
+    pub plan: Arc<SourcePlan>,
+    pub counts: Arc<SourceCounts>,
+    /// Its table in dedupe.
+    pub slot: usize,
+    pub refused: Throttle,
+    pub at_risk: Throttle,
+    pub unavailable: Throttle,
+}
+
+/// All sources of a config. Their paths differ: `config` has seen to it.
+#[derive(Default)]
+pub(super) struct Sources {
+    pub list: Vec<Arc<Source>>,
+    by_path: HashMap<Arc<str>, Arc<Source>>,
+}
+
+impl Sources {
+    /// These sources. One that was there before under the same name takes its counts and its table in dedupe along;
+    /// `new_slot` gives the others theirs.
+    pub fn new(plans: Vec<Arc<SourcePlan>>, before: &Self, mut new_slot: impl FnMut(&SourcePlan) -> usize) -> Self {
+        let source = |plan: Arc<SourcePlan>| {
+            let (slot, counts) = match before.list.iter().find(|old| old.plan.name == plan.name) {
+                Some(old) => (old.slot, Arc::clone(&old.counts)),
+                None => (new_slot(&plan), Arc::default()),
+            };
+            let (refused, at_risk, unavailable) = Default::default();
+            Arc::new(Source { plan, counts, slot, refused, at_risk, unavailable })
+        };
+        let list: Vec<Arc<Source>> = plans.into_iter().map(source).collect();
+        let by_path = list.iter().map(|source| (Arc::clone(&source.plan.path), Arc::clone(source))).collect();
+        Self { list, by_path }
+    }
+
+    /// The source whose requests have this path.
+    pub fn at(&self, path: &str) -> Option<&Arc<Source>> {
+        self.by_path.get(path)
+    }
+
+    /// The source of that name.
+    pub fn named(&self, name: &str) -> Option<&Arc<Source>> {
+        self.list.iter().find(|source| *source.plan.name == *name)
+    }
+}
