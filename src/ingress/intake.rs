@@ -155,7 +155,7 @@ fn keep(
     Proven { link, parts, body, verified, id, time }: Proven<'_>,
 ) -> Result<oneshot::Receiver<Outcome>, Known> {
     let (ingress, plan) = (&intake.ingress, &source.plan);
-    let identity = plan.identity(verified, &parts.headers, &body);
+    let (identity, envelope) = plan.identity(verified, &parts.headers, &body);
     let fingerprint = identity.filter(|_| plan.dedupes()).map(|known| short(&known.digest));
     if let Some(fingerprint) = fingerprint {
         let other = identity.and_then(|known| known.other).as_ref().map(short);
@@ -168,7 +168,7 @@ fn keep(
     let (tell, owed, taken) = (Some(tell), None, false);
     let mut ticket =
         Ticket { intake: Arc::clone(intake), source: Arc::clone(source), fingerprint, id, tell, owed, taken };
-    let envelope = plan.envelope(&parts.headers, &body);
+    let envelope = envelope.unwrap_or_else(|| plan.envelope(&parts.headers, &body));
     source.counts.passed_over(envelope.too_long);
     let (kind, subject) = (envelope.kind.into(), envelope.subject.into());
     let remote = match ingress.server.trusted_proxies.as_slice() {

@@ -172,32 +172,33 @@ impl SourcePlan {
     /// What a request is known by: the provider's id of the message within its type, where there is one and repeats
     /// are recognised, together with the body's digest where the signature does not cover the id (else anybody who has
     /// seen one could send another body under it, or take it from the next event); else the signature's digest; else,
-    /// where nothing is signed, the body's.
-    pub(in crate::ingress) fn identity(
-        &self,
+    /// where nothing is signed, the body's. Gives the envelope along where it had to be read for that, as it is not to be
+    /// read twice.
+    pub(in crate::ingress) fn identity<'r>(
+        &'r self,
         verified: Option<Verified>,
-        headers: &HeaderMap,
-        body: &[u8],
-    ) -> Option<Verified> {
+        headers: &'r HeaderMap,
+        body: &'r [u8],
+    ) -> (Option<Verified>, Option<Envelope<'r>>) {
         if !self.dedupes() {
-            return verified;
+            return (verified, None);
         }
         let found = self.id.iter().find_map(|place| Some((place, first(std::slice::from_ref(place), headers, body)?)));
-        let digest = match (found, verified) {
+        let (digest, envelope) = match (found, verified) {
             (Some((place, id)), _) => {
-                let kind = self.reading.envelope(headers, body).kind;
-                let known = Sha256::new().chain_update(&*kind).chain_update([0]).chain_update(&*id);
+                let envelope = self.envelope(headers, body);
+                let known = Sha256::new().chain_update(&*envelope.kind).chain_update([0]).chain_update(&*id);
                 let is_covered = matches!(place, Find::Body(_)) || self.proof.signed_id().contains(place);
                 let known = match verified {
                     Some(_) if !is_covered => known.chain_update([0]).chain_update(Sha256::digest(body)),
                     _ => known,
                 };
-                known.finalize()
+                (known.finalize(), Some(envelope))
             }
-            (None, Some(verified)) => return Some(verified),
-            (None, None) => Sha256::digest(body),
+            (None, Some(verified)) => return (Some(verified), None),
+            (None, None) => (Sha256::digest(body), None),
         };
-        Some(Verified { digest: digest.into(), other: None })
+        (Some(Verified { digest: digest.into(), other: None }), envelope)
     }
 
     /// The headers kept with an event, names in lower case.
