@@ -1,5 +1,4 @@
-//! A sample webhook of every type Interakt documents, with fresh ids and the present time put in, so that a repeat is
-//! not a duplicate. Pure data and text; knows no network.
+//! Interakt's samples with fresh ids and the present time put in, so that a sample sent again is not a duplicate. Pure.
 //!
 //! What belongs together stays together: the API statuses are one message's history, the campaign statuses another's.
 
@@ -7,41 +6,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use sink_api::{Timestamp, Uuid, json};
 
-/// One sample, as it stands in its file.
-#[derive(Debug)]
-pub struct Sample {
-    /// Its type.
-    pub kind: &'static str,
-    text: &'static str,
-}
-
-macro_rules! samples {
-    ($($kind:literal,)*) => {
-        &[$(Sample { kind: $kind, text: include_str!(concat!("samples/", $kind, ".json")) },)*]
-    };
-}
-
-/// One of each type, in the order a message goes through them.
-pub const SAMPLES: &[Sample] = samples![
-    "message_api_sent",
-    "message_api_delivered",
-    "message_api_read",
-    "message_api_clicked",
-    "message_api_failed",
-    "message_campaign_sent",
-    "message_campaign_delivered",
-    "message_campaign_read",
-    "message_campaign_failed",
-    "message_received",
-    "account_alerts",
-    "account_update",
-    "account_review_update",
-    "business_capability_update",
-    "phone_number_quality_update",
-    "template_performance_metrics",
-    "message_template_status_update",
-    "workflow_response_update",
-];
+pub use crate::ingress::source::interakt::{SAMPLES, Sample};
 
 /// Ids that are made anew, and the time that becomes the present: the last one said of each.
 const THREADS: &[(&str, &str)] = &[
@@ -118,27 +83,13 @@ mod tests {
     use super::*;
     use crate::ingress::source::{SourceKind, typing};
 
-    /// The types of the dashboard's set-up page.
-    const TYPES: [&str; 18] = [
-        "message_api_sent",
-        "message_api_delivered",
-        "message_api_read",
-        "message_api_failed",
-        "message_api_clicked",
-        "message_campaign_sent",
-        "message_campaign_delivered",
-        "message_campaign_read",
-        "message_campaign_failed",
-        "message_received",
-        "account_alerts",
-        "account_update",
-        "account_review_update",
-        "business_capability_update",
-        "phone_number_quality_update",
-        "template_performance_metrics",
-        "message_template_status_update",
-        "workflow_response_update",
-    ];
+    const README: &str = include_str!("../../README.md");
+
+    /// The types of the dashboard's set-up page, as the README lists them.
+    fn types_to_tick() -> HashSet<&'static str> {
+        let list = README.split_once("**Tick every type you want**").unwrap().1.split_once("\n\n").unwrap().0;
+        list.split('`').skip(1).step_by(2).collect()
+    }
 
     fn round(now: &str) -> Round {
         Round::new(now.parse().unwrap())
@@ -154,10 +105,11 @@ mod tests {
 
     #[test]
     fn there_is_one_sample_of_each_type_and_it_is_read_as_that_type() {
-        assert_eq!(SAMPLES.len(), TYPES.len());
-        assert!(TYPES.iter().all(|kind| SourceKind::Interakt.types().contains(kind)));
+        let kinds: Vec<&str> = SAMPLES.iter().map(|sample| sample.kind).collect();
+        assert_eq!((kinds.len(), HashSet::from_iter(kinds.iter().copied())), (18, types_to_tick()));
+        assert!(kinds.iter().all(|kind| SourceKind::Interakt.types().contains(kind)));
         let round = round("2030-05-06T07:08:09.123456Z");
-        for kind in TYPES {
+        for kind in kinds {
             let body = round.body(sample(kind));
             assert_eq!(typing::interakt(&body).kind, kind);
             assert!(!body.contains(&b'\n'), "{kind} is not compact");

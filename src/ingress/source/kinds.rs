@@ -4,6 +4,7 @@
 use serde::Deserialize;
 
 use super::config::SourceConfig;
+use super::interakt;
 
 /// What kind of source it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -96,6 +97,14 @@ impl SourceKind {
     /// Its name in the config.
     pub fn name(self) -> &'static str {
         self.info().map_or("", |info| info.name)
+    }
+
+    /// The types that such a source is known to send; none where that is the sender's to say.
+    pub fn types(self) -> &'static [&'static str] {
+        match self {
+            Self::Interakt => interakt::TYPES,
+            _ => &[],
+        }
     }
 
     /// Whether it may hold this key.
