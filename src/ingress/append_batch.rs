@@ -1,8 +1,9 @@
-//! Where the requests of a serving thread meet the journal. What they append in one turn of the thread goes out
-//! together, and what the journal says of it comes back together: one wake-up of the other side for many requests.
+//! What the requests of a serving thread append to the journal, batched. What they append in one turn of the thread's
+//! runtime goes to the journal together, and what the journal says of it comes back together: one wake-up of the other
+//! side for many requests.
 //!
-//! A request hands over and is polled no more in that turn; the desk's task was woken by the first of them, so it stands
-//! in the thread's queue behind every request that was ready, and waits for nobody who is not.
+//! A request that has handed over its event is not polled again in that turn. The batch's task was woken by the first of
+//! them, so it stands in the runtime's queue behind every request that was ready, and waits for no request that is not.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,82 +17,82 @@ use crate::journal::{Append, Bell, Journal};
 
 /// A request waits for the journal with a timer, and setting a timer that is due before all others makes the runtime
 /// wake itself up, by a system call. While there is work one timer is kept that is due sooner than any request's.
-const PILOT: Duration = Duration::from_millis(100);
+const EARLIEST_TIMER: Duration = Duration::from_millis(100);
 
-/// An answer on its way to the request that waits for it.
+/// An outcome on its way to the request that waits for it.
 type Answer = (oneshot::Sender<Outcome>, Outcome);
 
-/// One serving thread's desk. Holds what one turn brings: at most one entry for each request under way.
-pub(in crate::ingress) struct Desk {
-    out: Mutex<Vec<Append>>,
-    back: Mutex<Vec<Answer>>,
+/// The batch of one serving thread. Holds what one turn brings: at most one entry for each request under way.
+pub(super) struct AppendBatch {
+    appends: Mutex<Vec<Append>>,
+    answers: Mutex<Vec<Answer>>,
     work: Arc<Notify>,
-    bell: Bell,
+    notify: Bell,
 }
 
-impl Default for Desk {
+impl Default for AppendBatch {
     fn default() -> Self {
         let work = Arc::new(Notify::new());
-        let bell = Arc::new({
+        let notify = Arc::new({
             let work = Arc::clone(&work);
             move || work.notify_one()
         });
-        Self { out: Mutex::default(), back: Mutex::default(), work, bell }
+        Self { appends: Mutex::default(), answers: Mutex::default(), work, notify }
     }
 }
 
-impl Desk {
-    /// Hands over what the journal is to keep.
+impl AppendBatch {
+    /// Adds what the journal is to keep.
     pub fn append(&self, append: Append) {
-        let mut out = lock(&self.out);
-        out.push(append);
-        // Whoever put the first one rang, and nobody has looked since.
-        if out.len() == 1 {
-            drop(out);
+        let mut appends = lock(&self.appends);
+        appends.push(append);
+        // The first one wakes the task; until that has looked, the others need not.
+        if appends.len() == 1 {
+            drop(appends);
             self.work.notify_one();
         }
     }
 
-    /// Hands over the journal's word; called on the journal's thread, or on our own where it refuses at once. Nobody
-    /// comes for it before the bell is rung.
-    pub fn answer(&self, tell: oneshot::Sender<Outcome>, outcome: Outcome) {
-        lock(&self.back).push((tell, outcome));
+    /// Adds what became of an event; called on the journal's thread, or on this one where the journal refuses at once.
+    /// The request hears of it when [`Self::notify`] has been called.
+    pub fn answer(&self, request: oneshot::Sender<Outcome>, outcome: Outcome) {
+        lock(&self.answers).push((request, outcome));
     }
 
-    /// Calls for what was handed over; the journal rings it when it has told all there is to tell.
-    pub fn bell(&self) -> Bell {
-        Arc::clone(&self.bell)
+    /// What the journal calls when it has told all there is to tell.
+    pub fn notify(&self) -> Bell {
+        Arc::clone(&self.notify)
     }
 
     /// Carries both ways until it is dropped.
     pub async fn run(&self, journal: &dyn Journal) {
-        let mut back = Vec::new();
-        let mut pilot = pin!(sleep(PILOT));
-        let mut lit = false;
+        let mut answers = Vec::new();
+        let mut timer = pin!(sleep(EARLIEST_TIMER));
+        let mut is_set = false;
         loop {
             tokio::select! {
                 biased;
                 () = self.work.notified() => {
-                    if !std::mem::replace(&mut lit, true) {
-                        pilot.as_mut().reset(Instant::now() + PILOT);
+                    if !std::mem::replace(&mut is_set, true) {
+                        timer.as_mut().reset(Instant::now() + EARLIEST_TIMER);
                     }
                 }
-                () = &mut pilot, if lit => lit = false,
+                () = &mut timer, if is_set => is_set = false,
             }
-            let out = std::mem::take(&mut *lock(&self.out));
-            if !out.is_empty() {
-                journal.append_all(out);
+            let appends = std::mem::take(&mut *lock(&self.appends));
+            if !appends.is_empty() {
+                journal.append_all(appends);
             }
-            std::mem::swap(&mut back, &mut *lock(&self.back));
-            for (tell, outcome) in back.drain(..) {
+            std::mem::swap(&mut answers, &mut *lock(&self.answers));
+            for (request, outcome) in answers.drain(..) {
                 // A request whose sender has gone waits for nothing.
-                let _ = tell.send(outcome);
+                let _ = request.send(outcome);
             }
         }
     }
 }
 
-/// A tray is valid between any two statements, whoever panicked.
-fn lock<T>(tray: &Mutex<T>) -> MutexGuard<'_, T> {
-    tray.lock().unwrap_or_else(PoisonError::into_inner)
+/// Both lists are valid between any two statements, whoever panicked.
+fn lock<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
+    list.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -14,10 +14,10 @@ use sink_api::{Timestamp, Uuid};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use super::append_batch::AppendBatch;
 use super::dedupe::{Fingerprint, Known, Outcome};
-use super::desk::Desk;
 use super::http::body::{self, BodyFault, Bounds, Head};
-use super::http::pace::Link;
+use super::http::connection_state::Link;
 use super::http::reply::Answer;
 use super::http::{Handler, remote};
 use super::source::plan::Received;
@@ -30,7 +30,7 @@ use crate::verify::Verified;
 /// The way of the requests that one serving thread takes from one listener.
 pub(in crate::ingress) struct Intake {
     pub ingress: Arc<Ingress>,
-    pub desk: Arc<Desk>,
+    pub batch: Arc<AppendBatch>,
 }
 
 impl Handler for Arc<Intake> {
@@ -89,8 +89,8 @@ async fn post(
         uploading = Some(link.upload());
         link.sender()
     };
-    let hold = |is_held| link.hold(is_held);
-    let bytes = match body::collect(body, Head::of(parts), bounds, &server.budget, sender, hold).await {
+    let pause = |is_paused| link.pause_reading(is_paused);
+    let bytes = match body::collect(body, Head::of(parts), bounds, &server.budget, sender, pause).await {
         Ok(bytes) => bytes,
         Err(fault) => return no_body(ingress, source, fault),
     };
@@ -179,8 +179,8 @@ fn keep(
     ticket.owed = ingress.on_append.get().map(|tell| tell(&event.source, &event.kind));
     let record = event::encode(&event, identity.as_ref().map(|known| &known.digest), plan.dedupes());
     let progress = Box::new(move |progress| ticket.told(progress));
-    let bell = Some(intake.desk.bell());
-    intake.desk.append(Append { record, on_failure: plan.on_failure, told: progress, bell });
+    let notify = Some(intake.batch.notify());
+    intake.batch.append(Append { record, on_failure: plan.on_failure, told: progress, bell: notify });
     Ok(told)
 }
 
@@ -266,7 +266,7 @@ impl Ticket {
         // Dedupe first: who hears 200 and sends again is to be recognised.
         self.settle(outcome);
         if let Some(tell) = self.tell.take() {
-            self.intake.desk.answer(tell, outcome);
+            self.intake.batch.answer(tell, outcome);
         }
     }
 

@@ -1,14 +1,14 @@
 //! Ingress: webhooks come in over HTTP, are verified, recognised, journaled and answered.
 //!
 //! Two rooms that do not know each other: [`http`] is what speaks HTTP, [`source`] what a source is. On top of both:
-//! [`threads`] who serves, `sources` those that are served, `intake` the way of a request, `dedupe` repeats, `desk` the hand-over to the journal, [`counts`]
+//! [`threads`] who serves, `sources` those that are served, `intake` the way of a request, `dedupe` repeats, `append_batch` the hand-over to the journal, [`counts`]
 //! what was counted, `throttle` log lines that must not become a flood.
 //!
 //! Knows the journal only as something to append to. Knows no sinks and no rules. Spawns only connections.
 
+mod append_batch;
 pub mod counts;
 mod dedupe;
-mod desk;
 pub mod http;
 mod intake;
 pub mod source;
@@ -33,9 +33,9 @@ pub use self::http::counts::ServerCounts;
 pub use self::http::listener::{BindError, Bound, bind};
 pub use self::source::{SourceConfig, SourceKind, SourcePlan};
 
+use self::append_batch::AppendBatch;
 use self::dedupe::Dedupe;
-use self::desk::Desk;
-use self::http::{Server, crew, listener};
+use self::http::{Server, balance, listener};
 use self::intake::Intake;
 use self::sources::{Source, Sources};
 use crate::journal::{Fingerprint, Journal, OnFailure, Position};
@@ -88,22 +88,22 @@ impl Ingress {
     /// Accepts from a listener until `stop`, then stops accepting and answers what has begun, for at most `drain`:
     /// requests under way, connections still in the kernel's queue, and for 200 ms those that have not said anything
     /// yet. May be called for several listeners on any number of runtimes of either flavour; for several duplicates of
-    /// one, each with one of their [`crew::places`], which spread its connections.
+    /// one, each with one of their [`balance::members`], which spread its connections.
     pub async fn serve(
         self: &Arc<Self>,
         listener: tokio::net::TcpListener,
-        place: crew::Place,
+        member: balance::Member,
         stop: impl Future<Output = ()>,
     ) {
-        let desk = Arc::new(Desk::default());
+        let batch = Arc::new(AppendBatch::default());
         // Ends with this call: dropped, it is aborted.
         let mut carrier = JoinSet::new();
         carrier.spawn({
-            let (desk, journal) = (Arc::clone(&desk), Arc::clone(&self.journal));
-            async move { desk.run(&*journal).await }
+            let (batch, journal) = (Arc::clone(&batch), Arc::clone(&self.journal));
+            async move { batch.run(&*journal).await }
         });
-        let intake = Arc::new(Intake { ingress: Arc::clone(self), desk });
-        listener::serve(&self.server, &intake, listener, place, stop).await;
+        let intake = Arc::new(Intake { ingress: Arc::clone(self), batch });
+        listener::serve(&self.server, &intake, listener, member, stop).await;
     }
 
     /// From now on `tell` hears of every event; a second call changes nothing.

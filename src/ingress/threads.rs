@@ -2,7 +2,7 @@
 //!
 //! Measured against one shared runtime with work stealing (ARCHITECTURE.md, "Runtime shape"). The listeners are
 //! duplicated, not bound again with SO_REUSEPORT: whichever thread is free accepts (and passes the connection on to who
-//! has the fewest, `crew`), a stop loses nothing that the kernel had already given to one of several queues, and a second
+//! has the fewest, `balance`), a stop loses nothing that the kernel had already given to one of several queues, and a second
 //! daemon cannot slip in on the same port.
 
 use std::io;
@@ -15,10 +15,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Ingress;
-use super::http::crew::{self, Place};
+use super::http::balance::{self, Member};
 
-/// A duplicate of a listener, and a thread's place at it.
-type Share = (TcpListener, Place);
+/// A duplicate of a listener, and a thread's member at it.
+type Share = (TcpListener, Member);
 
 /// A runtime that may be dropped on another one's threads, too, as it is where there is no thread for it.
 struct Own(Option<Runtime>);
@@ -37,25 +37,25 @@ impl Threads {
     ///
     /// # Errors
     /// Where the system gives no thread, runtime or duplicate.
-    pub fn start(front: &Arc<Ingress>, listeners: &[TcpListener], stop: &watch::Receiver<bool>) -> io::Result<Self> {
+    pub fn start(ingress: &Arc<Ingress>, listeners: &[TcpListener], stop: &watch::Receiver<bool>) -> io::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let mut shares: Vec<Vec<Share>> = (0..cores).map(|_| Vec::with_capacity(listeners.len())).collect();
         for listener in listeners {
-            for (own, place) in shares.iter_mut().zip(crew::places(cores)) {
-                own.push((listener.try_clone()?, place));
+            for (own, member) in shares.iter_mut().zip(balance::members(cores)) {
+                own.push((listener.try_clone()?, member));
             }
         }
         let one = |(core, own): (usize, Vec<Share>)| {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let own = {
                 let _inside = runtime.enter();
-                let ready = |(listener, place)| Ok((tokio::net::TcpListener::from_std(listener)?, place));
+                let ready = |(listener, member)| Ok((tokio::net::TcpListener::from_std(listener)?, member));
                 own.into_iter().map(ready).collect::<io::Result<Vec<_>>>()?
             };
-            let (front, stop, runtime) = (Arc::clone(front), stop.clone(), Own(Some(runtime)));
+            let (ingress, stop, runtime) = (Arc::clone(ingress), stop.clone(), Own(Some(runtime)));
             std::thread::Builder::new().name(format!("ingress-{core}")).spawn(move || {
                 if let Some(runtime) = &runtime.0 {
-                    serve(runtime, &front, own, &stop);
+                    serve(runtime, &ingress, own, &stop);
                 }
             })
         };
@@ -73,17 +73,17 @@ impl Threads {
 
 fn serve(
     runtime: &Runtime,
-    front: &Arc<Ingress>,
-    listeners: Vec<(tokio::net::TcpListener, Place)>,
+    ingress: &Arc<Ingress>,
+    listeners: Vec<(tokio::net::TcpListener, Member)>,
     stop: &watch::Receiver<bool>,
 ) {
     runtime.block_on(async {
         let mut serving = JoinSet::new();
-        for (listener, place) in listeners {
-            let (front, mut stop) = (Arc::clone(front), stop.clone());
+        for (listener, member) in listeners {
+            let (ingress, mut stop) = (Arc::clone(ingress), stop.clone());
             serving.spawn(async move {
                 // An error means that the sender is gone: then it is time to stop, too.
-                front.serve(listener, place, async move { drop(stop.wait_for(|stop| *stop).await) }).await;
+                ingress.serve(listener, member, async move { drop(stop.wait_for(|stop| *stop).await) }).await;
             });
         }
         while serving.join_next().await.is_some() {}

@@ -1,8 +1,9 @@
-//! Who may be connected at once, and who goes where there are too many: at `max_connections` a new connection takes the
-//! place of one that makes no use of its own. First goes the one that has been idle longest, then the slowest head, then
-//! the slowest body; then those that are quite young, whose bytes may be on their way; and last, the longest idle first, one
-//! that has brought a webhook with a good signature, where all others have done so, too. A request that is being answered
-//! never goes. Where nobody can go, who comes waits.
+//! Which connections may be open at once, and which is closed where there are too many: at `max_connections` a new
+//! connection takes over the permit of one that makes no use of it. The connection that has been idle longest is closed
+//! first, then the one with the slowest head, then the one with the slowest body; then young ones, whose bytes may be on
+//! their way; and last, the longest idle first, a proven one (which has brought a webhook with a good signature), but only
+//! where all others are proven, too. A connection whose request is being answered is never closed. Where none can be
+//! closed, the new one waits.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -13,30 +14,31 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::budget::Budget;
-use super::pace::{Link, Standing};
+use super::connection_state::{Link, Standing};
 use super::pressure::Pressure;
 
-/// Connections that have lost their places and are not closed yet: beyond `max_connections`, at most so many.
+/// Most connections, beyond `max_connections`, that have lost their permits and are not closed yet.
 pub const MOST_LEAVING: usize = 64;
-/// A look for those who can go covers all connections, and finds so many at once.
+/// Most connections that one look for those that can be closed finds; a look covers all connections.
 const LOOK: usize = 32;
-/// For so long nobody goes whose first bytes have yet to come: they take a round trip more than the connection does.
+/// A connection younger than this is not closed before its first bytes have come: they take a round trip more than the
+/// connection does.
 const FRESH: Duration = Duration::from_millis(150);
 /// A connection younger than this may have bytes on their way, or waiting to be read.
 const YOUNG: Duration = Duration::from_secs(1);
-/// After a look for slow bodies, which covers all of them: when it is worth another one.
+/// Least time between two looks for slow bodies, as each covers all of them.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
-/// Most bytes of heads that come in pieces, over all connections; a head that comes in one does not count.
+/// Most bytes of heads that come in pieces, over all connections; a head that comes in one piece does not count.
 const HEADS_MAX: usize = 32 << 20;
-/// Of `max_connections` this share may speak HTTP/2, whose connections hold several times as much by themselves.
+/// One in so many of `max_connections` may speak HTTP/2, whose connections hold several times as much memory.
 const HTTP2_SHARE: usize = 16;
 
-/// A place among `max_connections`, and among those for HTTP/2.
+/// A permit among `max_connections`, or among those for HTTP/2.
 pub type Permit = OwnedSemaphorePermit;
 
-/// The places.
+/// The permits, and the connections that hold them.
 pub struct Admission {
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     http2: Arc<Semaphore>,
     register: Mutex<Register>,
     leaving: AtomicUsize,
@@ -50,33 +52,33 @@ pub struct Admission {
 struct Register {
     all: BTreeMap<u64, Arc<Link>>,
     next: u64,
-    any: Found,
-    http2: Found,
+    any: Candidates,
+    http2: Candidates,
 }
 
-/// What a look for those who can go has found, in their turn.
+/// The connections that a look has found and that can be closed, in their order.
 #[derive(Default)]
-struct Found {
-    idle: VecDeque<(Turn, u64)>,
+struct Candidates {
+    idle: VecDeque<(Rank, u64)>,
     bodies: VecDeque<u64>,
-    /// After a look for slow bodies: when it is worth another one.
+    /// When the next look for slow bodies may be, after one.
     next_look: Option<Instant>,
 }
 
 impl Register {
-    /// Who has been idle longest, or whose head is slowest; proven ones last.
+    /// The connection that has been idle longest, or whose head is slowest; proven ones last.
     fn longest_idle(
         &mut self,
         now: Instant,
-        found: fn(&mut Self) -> &mut Found,
+        found: fn(&mut Self) -> &mut Candidates,
         is_one: fn(&Link) -> bool,
-    ) -> Option<(Arc<Link>, Turn)> {
+    ) -> Option<(Arc<Link>, Rank)> {
         loop {
-            while let Some((turn, id)) = found(self).idle.pop_front() {
+            while let Some((rank, id)) = found(self).idle.pop_front() {
                 let Some(link) = self.all.get(&id) else { continue };
-                // It may have begun something since it was found.
-                if !link.cut.is_asked() && link.standing().may_go(now).is_some_and(|now| now.since == turn.since) {
-                    return Some((Arc::clone(link), turn));
+                // The connection may have begun a request since it was found.
+                if !link.cut.is_asked() && link.standing().may_go(now).is_some_and(|now| now.since == rank.since) {
+                    return Some((Arc::clone(link), rank));
                 }
             }
             if found(self).next_look.is_some_and(|at| now < at) {
@@ -96,16 +98,16 @@ impl Register {
         }
     }
 
-    /// One that is idle and young, or proven: the latter only where there are no others, as whoever is still busy there, or
-    /// too young to be told from a sender in earnest, will be idle or slow soon.
-    fn of_idle(&self, idle: Option<(Arc<Link>, Turn)>, is_one: fn(&Link) -> bool) -> Option<Arc<Link>> {
-        let (link, turn) = idle?;
+    /// The idle connection that was found, where it is unproven; a proven one only where all are proven, as an unproven one
+    /// that is still busy, or too young to be told from a sender in earnest, will be idle or slow soon.
+    fn of_idle(&self, idle: Option<(Arc<Link>, Rank)>, is_one: fn(&Link) -> bool) -> Option<Arc<Link>> {
+        let (link, rank) = idle?;
         let is_strange = |link: &&Arc<Link>| !link.cut.is_asked() && !link.sender().is_proven && is_one(link);
-        (!turn.is_proven || !self.all.values().any(|link| is_strange(&link))).then_some(link)
+        (!rank.is_proven || !self.all.values().any(|link| is_strange(&link))).then_some(link)
     }
 
-    /// Whose body is slowest, of those that the last look found.
-    fn slowest_body(&mut self, found: fn(&mut Self) -> &mut Found, is_one: fn(&Link) -> bool) -> Option<Arc<Link>> {
+    /// The connection whose body is slowest, of those that the last look found.
+    fn slowest_body(&mut self, found: fn(&mut Self) -> &mut Candidates, is_one: fn(&Link) -> bool) -> Option<Arc<Link>> {
         while let Some(id) = found(self).bodies.pop_front() {
             let link = self.all.get(&id).filter(|link| !link.cut.is_asked() && is_one(link) && !link.is_answering());
             if link.is_some() {
@@ -117,12 +119,12 @@ impl Register {
 }
 
 impl Admission {
-    /// So many places.
+    /// With so many permits.
     pub fn new(max_connections: usize, pressure: Arc<Pressure>) -> Self {
-        let places = |n: usize| Arc::new(Semaphore::new(n.clamp(1, Semaphore::MAX_PERMITS)));
+        let permits = |n: usize| Arc::new(Semaphore::new(n.clamp(1, Semaphore::MAX_PERMITS)));
         Self {
-            places: places(max_connections),
-            http2: places(max_connections / HTTP2_SHARE),
+            permits: permits(max_connections),
+            http2: permits(max_connections / HTTP2_SHARE),
             register: Mutex::default(),
             leaving: AtomicUsize::new(0),
             heads: AtomicUsize::new(0),
@@ -130,17 +132,17 @@ impl Admission {
         }
     }
 
-    /// The places themselves, to wait for one.
-    pub fn places(&self) -> &Arc<Semaphore> {
-        &self.places
+    /// The permits themselves, to wait for one.
+    pub fn permits(&self) -> &Arc<Semaphore> {
+        &self.permits
     }
 
-    /// A place at once: a free one, or somebody's who goes.
-    pub fn place(&self, budget: &Budget) -> Option<Permit> {
-        Arc::clone(&self.places).try_acquire_owned().ok().or_else(|| self.take_over(budget))
+    /// A permit at once: a free one, or that of a connection which is closed for it.
+    pub fn permit(&self, budget: &Budget) -> Option<Permit> {
+        Arc::clone(&self.permits).try_acquire_owned().ok().or_else(|| self.take_over(budget))
     }
 
-    /// The place of somebody who goes.
+    /// The permit of a connection which is closed for it.
     pub fn take_over(&self, budget: &Budget) -> Option<Permit> {
         self.pressure.note();
         if self.leaving.load(Relaxed) >= MOST_LEAVING {
@@ -148,28 +150,30 @@ impl Admission {
         }
         loop {
             let link = self.next_to_go(budget, |register| &mut register.any, |_| true)?;
-            if let Some(permit) = self.send_off(&link, |link| &link.place) {
+            if let Some(permit) = self.send_off(&link, |link| &link.permit) {
                 return Some(permit);
             }
         }
     }
 
-    /// The places for connections that speak HTTP/2, to wait for one.
-    pub fn http2_places(&self) -> &Arc<Semaphore> {
+    /// The permits for connections that speak HTTP/2, to wait for one.
+    pub fn http2_permits(&self) -> &Arc<Semaphore> {
         &self.http2
     }
 
-    /// A place for a connection that speaks HTTP/2: a free one, or somebody's who goes. `None`: nobody can.
-    pub fn http2_place(&self, budget: &Budget) -> Option<Permit> {
+    /// A permit for a connection that speaks HTTP/2: a free one, or that of a connection which is closed for it. `None`
+    /// where none can be closed.
+    pub fn http2_permit(&self, budget: &Budget) -> Option<Permit> {
         if let Ok(permit) = Arc::clone(&self.http2).try_acquire_owned() {
             return Some(permit);
         }
         self.pressure.note();
-        let link = self.next_to_go(budget, |register| &mut register.http2, |link| link.http2_place.has_one())?;
-        self.send_off(&link, |link| &link.http2_place)
+        let link = self.next_to_go(budget, |register| &mut register.http2, |link| link.http2_permit.has_one())?;
+        self.send_off(&link, |link| &link.http2_permit)
     }
 
-    /// A head that comes in pieces takes so many bytes more. Where all of them take too much, the slowest are closed.
+    /// A head that comes in pieces takes so many bytes more. Where all heads together take too much, the slowest are
+    /// closed.
     pub fn head_grew(&self, bytes: usize) {
         if self.heads.fetch_add(bytes, Relaxed) + bytes <= HEADS_MAX {
             return;
@@ -180,22 +184,22 @@ impl Admission {
             let register = self.lock();
             let heads = register.all.values().filter(|link| !link.cut.is_asked());
             heads
-                .filter_map(|link| Some((link.standing().may_go(now).filter(|turn| turn.has_head)?, link.clone())))
+                .filter_map(|link| Some((link.standing().may_go(now).filter(|rank| rank.has_head)?, link.clone())))
                 .collect()
         };
-        heads.sort_unstable_by_key(|(turn, _)| *turn);
+        heads.sort_unstable_by_key(|(rank, _)| *rank);
         for (_, link) in heads.into_iter().take(LOOK) {
             self.ask_to_go(&link);
             self.head_ended(link.take_head_bytes());
         }
     }
 
-    /// They are bytes of a request now, or gone.
+    /// So many bytes of heads have become requests, or are given up.
     pub fn head_ended(&self, bytes: usize) {
         self.heads.fetch_sub(bytes, Relaxed);
     }
 
-    /// Enters a connection until the guard is dropped.
+    /// Registers a connection until the guard is dropped.
     pub fn enter<'a>(&'a self, make: impl FnOnce(u64) -> Link) -> Entered<'a> {
         let mut register = self.lock();
         let id = register.next;
@@ -205,9 +209,9 @@ impl Admission {
         Entered { admission: self, link }
     }
 
-    /// Asks a connection to go and takes its place; `None` where somebody else was quicker.
-    fn send_off(&self, link: &Arc<Link>, place: impl Fn(&Link) -> &PlaceOf) -> Option<Permit> {
-        let permit = place(link).take()?;
+    /// Asks a connection to close and takes over its permit; `None` where another taker was quicker.
+    fn send_off(&self, link: &Arc<Link>, cell: impl Fn(&Link) -> &PermitCell) -> Option<Permit> {
+        let permit = cell(link).take()?;
         self.ask_to_go(link);
         Some(permit)
     }
@@ -219,18 +223,18 @@ impl Admission {
         }
     }
 
-    /// Whose turn it is to go, of those that `is_one`.
+    /// The connection to be closed next, of those for which `is_one` holds.
     fn next_to_go(
         &self,
         budget: &Budget,
-        found: fn(&mut Register) -> &mut Found,
+        found: fn(&mut Register) -> &mut Candidates,
         is_one: fn(&Link) -> bool,
     ) -> Option<Arc<Link>> {
         let now = Instant::now();
         let idle = {
             let mut register = self.lock();
             let idle = register.longest_idle(now, found, is_one);
-            if let Some((link, Turn { is_proven: false, is_young: false, .. })) = &idle {
+            if let Some((link, Rank { is_proven: false, is_young: false, .. })) = &idle {
                 return Some(Arc::clone(link));
             }
             let slow = register.slowest_body(found, is_one);
@@ -297,22 +301,22 @@ impl Drop for Entered<'_> {
         if self.link.cut.is_asked() {
             self.admission.leaving.fetch_sub(1, Relaxed);
         }
-        // Only now, so that nobody finds a connection here that has let its place go.
-        drop((self.link.place.take(), self.link.http2_place.take()));
+        // Only now, so that no connection is found here that has given up its permit.
+        drop((self.link.permit.take(), self.link.http2_permit.take()));
     }
 }
 
-/// A connection's place, until somebody takes it over.
+/// A connection's permit, until another connection takes it over.
 #[derive(Default)]
-pub struct PlaceOf(Mutex<Option<Permit>>);
+pub struct PermitCell(Mutex<Option<Permit>>);
 
-impl PlaceOf {
-    /// With this place; with none during a stop.
+impl PermitCell {
+    /// With this permit; with none during a stop.
     pub fn new(permit: Option<Permit>) -> Self {
         Self(Mutex::new(permit))
     }
 
-    /// Gives it a place.
+    /// Gives it a permit.
     pub fn put(&self, permit: Permit) {
         *self.lock() = Some(permit);
     }
@@ -330,19 +334,20 @@ impl PlaceOf {
     }
 }
 
-/// Whose turn it is to go: the least goes first.
+/// The order in which connections are closed: the least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Turn {
+pub struct Rank {
     is_proven: bool,
     is_young: bool,
     has_head: bool,
-    /// Since when it has been idle, or its head has been coming.
+    /// Since when the connection has been idle, or its head has been coming.
     since: Instant,
 }
 
 impl Standing {
-    /// `None` while a request is being answered, or a proven one's head is coming, or its first bytes may be on their way.
-    fn may_go(self, now: Instant) -> Option<Turn> {
+    /// `None` where the connection must not be closed: a request is being answered, the head of a proven one is coming, or
+    /// the first bytes may be on their way.
+    fn may_go(self, now: Instant) -> Option<Rank> {
         let is_fresh = |since: Instant| now.duration_since(since) < FRESH;
         let (since, is_proven, has_head) = match self {
             Self::Idle { since, is_new: true, .. } | Self::Head { since, .. } if is_fresh(since) => return None,
@@ -350,6 +355,6 @@ impl Standing {
             Self::Head { since, is_proven: false } => (since, false, true),
             Self::Head { .. } | Self::Busy => return None,
         };
-        Some(Turn { is_proven, is_young: now.duration_since(since) < YOUNG, has_head, since })
+        Some(Rank { is_proven, is_young: now.duration_since(since) < YOUNG, has_head, since })
     }
 }

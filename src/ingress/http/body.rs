@@ -1,4 +1,4 @@
-//! Reading a request's body: into one piece, no larger than `max_body`, no slower than `body_timeout` and [`LEAST_RATE`],
+//! TimedUpload a request's body: into one piece, no larger than `max_body`, no slower than `body_timeout` and [`LEAST_RATE`],
 //! and with all others in no more memory than there is for them ([`budget`](super::budget)). Knows neither sources nor
 //! signatures.
 //!
@@ -22,7 +22,7 @@ use super::budget::{Budget, Pool, SMALL, Sender, Upload};
 pub const READ_MAX: usize = 32 << 10;
 /// Bytes of a body that are read before it is counted, for at most [`SOON`].
 const UNCOUNTED: usize = 8 << 10;
-/// How long a body may take that nobody has counted. (Longer than a tenth of a second: see `desk`.)
+/// How long a body may take that nobody has counted. (Longer than a tenth of a second: see `append_batch`.)
 const SOON: Duration = Duration::from_millis(150);
 /// The same for heads, in memory; larger ones are counted at once. An ordinary head takes 1 to 3 KiB.
 const LIGHT_HEAD: usize = 8 << 10;
@@ -127,7 +127,7 @@ impl Gathered {
     }
 }
 
-/// The whole body. `sender` is asked once it is counted, and `hold` is told whether nothing more of the connection is to be
+/// The whole body. `sender` is asked once it is counted, and `pause` is told whether nothing more of the connection is to be
 /// read, as the body waits for its room. Time spent waiting for room is our own affair and does not count as the sender's.
 ///
 /// # Errors
@@ -138,7 +138,7 @@ pub async fn collect<B>(
     bounds: Bounds,
     budget: &Budget,
     sender: impl FnOnce() -> Sender,
-    hold: impl Fn(bool),
+    pause: impl Fn(bool),
 ) -> Result<Bytes, BodyFault>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -155,7 +155,7 @@ where
         return Ok(gathered.whole());
     }
     let upload = budget.enter(sender(), head.cost(gathered.len()), (began, gathered.len()));
-    let mut reading = Reading { upload, deadline: began + bounds.time, span: (began, 0) };
+    let mut reading = TimedUpload { upload, deadline: began + bounds.time, span: (began, 0) };
     // Who waits for room keeps its head in memory meanwhile.
     if head.bytes > LIGHT_HEAD && reading.is_waiting().await {
         return Err(BodyFault::LargeHead);
@@ -173,9 +173,9 @@ where
         if next != pool {
             pool = next;
             reading.upload.ask(pool, size);
-            hold(true);
+            pause(true);
             let room = reading.room().await;
-            hold(false);
+            pause(false);
             room?;
             // Whoever reads the connection is to look again: it may hear of nothing new.
             yield_now().await;
@@ -217,14 +217,14 @@ where
 }
 
 /// An upload and its time.
-struct Reading<'b> {
+struct TimedUpload<'b> {
     upload: Upload<'b>,
     deadline: Instant,
     /// Since when its rate is looked at, and what had come by then.
     span: (Instant, usize),
 }
 
-impl Reading<'_> {
+impl TimedUpload<'_> {
     async fn is_waiting(&self) -> bool {
         poll_fn(|cx| Poll::Ready(self.upload.poll(cx).is_pending())).await
     }

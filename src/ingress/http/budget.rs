@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::config::ServerConfig;
 use super::pressure::Pressure;
-pub use super::uploads::{Cut, Pool, SMALL, Sender};
+pub use super::uploads::{UploadCut, Pool, SMALL, Sender};
 use super::uploads::{Millis, Uploads};
 
 /// While an upload waits for room: how often it looks for those who became slow meanwhile, and of those who wait as many a
@@ -117,16 +117,16 @@ impl Upload<'_> {
     /// Whether it has what it asked for; the caller is woken when that changes and when it is cut.
     ///
     /// # Errors
-    /// [`Cut`].
-    pub fn poll(&self, cx: &Context<'_>) -> Poll<Result<(), Cut>> {
+    /// [`UploadCut`].
+    pub fn poll(&self, cx: &Context<'_>) -> Poll<Result<(), UploadCut>> {
         self.budget.lock().poll(self.id, cx)
     }
 
     /// Waits until it has what it asked for, however long, and says how long that was.
     ///
     /// # Errors
-    /// [`Cut`].
-    pub async fn room(&self) -> Result<Duration, Cut> {
+    /// [`UploadCut`].
+    pub async fn room(&self) -> Result<Duration, UploadCut> {
         let first = poll_fn(|cx| Poll::Ready(self.poll(cx))).await;
         if let Poll::Ready(done) = first {
             return done.map(|()| Duration::ZERO);

@@ -1,7 +1,9 @@
-//! One connection, HTTP/1.1 or HTTP/2 cleartext: hyper speaks, this room sets its bounds and sees it to its end.
+//! One connection, HTTP/1.1 or HTTP/2 cleartext: hyper speaks the protocol, and this file sets bounds and sees the
+//! connection to its end.
 //!
-//! hyper closes without a word when a head is slow, and closing with unread bytes makes the kernel take back the answer
-//! just given. So the time for heads is kept here (408), and an answer given early is followed by a short reading on.
+//! hyper closes without an answer when a head is slow, and where unread bytes are left on closing, the kernel takes back the
+//! answer just given. So the time for heads is kept here (408), and after an answer given early the connection is read on
+//! for a short time.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -27,38 +29,38 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::admission::Permit;
 use super::body::READ_MAX;
-use super::pace::{Link, Wire};
+use super::connection_state::{Link, Wire};
 use super::{Handler, Server, reply};
 
 /// How every HTTP/2 connection begins.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Most bytes read before it is known which protocol is spoken.
 const OPENING_BYTES: usize = 4 << 10;
-/// How long after the stop a connection without a request is waited for: its bytes may be on their way.
+/// How long after the stop a connection without a request is kept: its bytes may be on their way.
 const GRACE: Duration = Duration::from_millis(200);
 /// How long, and how far, an early answered request is read on, so that its sender gets to see the answer.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 8 << 20;
-/// HTTP/2: what a connection's peer may send ahead of our reading. Memory outside `max_inflight_bytes`, as there room is
-/// taken when a body is read: with the share of `max_connections` that may speak HTTP/2, 16 MiB by default. The least that
-/// HTTP/2 knows is one byte less.
+/// HTTP/2: how much the peer of a connection may send ahead of our reading. This memory lies outside `max_inflight_bytes`,
+/// which counts a body when it is read; with the share of `max_connections` that may speak HTTP/2 it is 16 MiB by default.
+/// The least that HTTP/2 allows is one byte less.
 const CONNECTION_WINDOW: u32 = 64 << 10;
-/// HTTP/2: what one stream may. Half a connection's, so that a stream waiting for room does not stop the others by itself.
+/// HTTP/2: the same for one stream. Half a connection's, so that one stream waiting for room does not stop the others.
 const STREAM_WINDOW: u32 = CONNECTION_WINDOW / 2;
-/// HTTP/2: streams of a connection at once: few, as each holds a head while its body comes.
+/// HTTP/2: most streams of a connection at once. Few, as each holds a head while its body comes.
 const STREAMS: u32 = 32;
-/// How often a connection that speaks HTTP/2 asks for a place where there is none.
-const PLACE_PAUSE: Duration = Duration::from_millis(200);
-/// HTTP/1: how many headers a head may have. hyper's own bound of 100 refuses heads that are far from large. It sets
-/// aside 64 bytes a header at each parse, so the number follows `max_header_bytes`, one for each [`HEADER_LINE`] of it,
-/// and ends at [`MAX_HEADERS`]. HTTP/2 counts 32 bytes a header into the bytes and needs no number.
+/// How often a connection that speaks HTTP/2 asks for a permit while there is none.
+const PERMIT_PAUSE: Duration = Duration::from_millis(200);
+/// HTTP/1: how many headers a head may have. hyper's own bound of 100 refuses heads that are far from large. hyper sets
+/// aside 64 bytes a header at each parse, so the number follows `max_header_bytes`, one for each [`HEADER_LINE`] of it, and
+/// ends at [`MAX_HEADERS`]. HTTP/2 counts 32 bytes a header into the bytes and needs no number.
 const MIN_HEADERS: usize = 100;
 const MAX_HEADERS: usize = 2048;
 /// Bytes of a header line below which the number of headers decides, not their bytes.
 const HEADER_LINE: usize = 64;
 
-/// What connections learn of the server: `false` while it serves, `true` when it answers only what has begun; gone when
-/// its time is over.
+/// Tells connections of a stop: `false` while the server serves, `true` when it answers only what has begun; the sender is
+/// dropped when the time to drain is over.
 pub(super) type Stopping = watch::Receiver<bool>;
 
 /// Serves one connection to its end.
@@ -71,7 +73,7 @@ pub(super) async fn serve(
 ) {
     let entered = server.admission.enter(|id| Link::new(id, permit, server.clone(), peer));
     let link = &entered.link;
-    // A socket that refuses it has been closed already.
+    // A socket that refuses this has been closed already.
     let _ = stream.set_nodelay(true);
     match opening(&mut stream, link, &mut stopping).await {
         Opening::Http1(first) => {
@@ -79,7 +81,7 @@ pub(super) async fn serve(
             http1(link, handler, wire, &mut stopping).await;
         }
         Opening::Http2(first) => {
-            if has_http2_place(link, &stopping).await {
+            if gets_http2_permit(link, &stopping).await {
                 http2(link, handler, Wire::http2(stream, first, link.clone()), &mut stopping).await;
             }
         }
@@ -94,7 +96,7 @@ pub(super) async fn serve(
 enum Opening {
     Http1(Bytes),
     Http2(Bytes),
-    /// Some bytes, too late or too few.
+    /// Some bytes came, too late or too few.
     Slow,
     /// Nothing came.
     Gone,
@@ -102,13 +104,13 @@ enum Opening {
 
 /// Reads until it is known which protocol is spoken: at the first byte that differs from HTTP/2's preface.
 async fn opening(stream: &mut TcpStream, link: &Link, stopping: &mut Stopping) -> Opening {
-    // No buffer before there is something to put into it: many connections may just stand there.
+    // No buffer before there are bytes for it: many connections may be idle.
     let mut first = BytesMut::new();
-    let mut until = Instant::now() + link.server.header_timeout;
+    let mut deadline = Instant::now() + link.server.header_timeout;
     if *stopping.borrow_and_update() {
-        until = until.min(Instant::now() + GRACE);
+        deadline = deadline.min(Instant::now() + GRACE);
     }
-    let mut timer = pin!(sleep_until(until));
+    let mut timer = pin!(sleep_until(deadline));
     loop {
         tokio::select! {
             biased;
@@ -116,23 +118,23 @@ async fn opening(stream: &mut TcpStream, link: &Link, stopping: &mut Stopping) -
                 Ok(0) | Err(_) => return Opening::Gone,
                 Ok(_) => {
                     link.speaks();
-                    if let Some(told) = tell(&mut first) {
-                        return told;
+                    if let Some(protocol) = protocol(&mut first) {
+                        return protocol;
                     }
-                    timer.as_mut().reset(until);
+                    timer.as_mut().reset(deadline);
                 }
             },
             () = link.cut.asked() => {
-                // Its bytes may be here, and only not read yet.
+                // The first bytes may be here, and only not read yet.
                 yield_now().await;
                 let read = stream.try_read_buf(&mut first).unwrap_or(0);
                 link.speaks();
-                // What they ask for is answered, and no more.
+                // The request in them is answered, and no further one.
                 link.cut.ask();
-                return if read > 0 { tell(&mut first).unwrap_or(Opening::Gone) } else { Opening::Gone };
+                return if read > 0 { protocol(&mut first).unwrap_or(Opening::Gone) } else { Opening::Gone };
             }
             changed = stopping.changed() => match changed {
-                Ok(()) if first.is_empty() => timer.as_mut().reset(until.min(Instant::now() + GRACE)),
+                Ok(()) if first.is_empty() => timer.as_mut().reset(deadline.min(Instant::now() + GRACE)),
                 Ok(()) => {}
                 Err(_) => return Opening::Gone,
             },
@@ -141,8 +143,8 @@ async fn opening(stream: &mut TcpStream, link: &Link, stopping: &mut Stopping) -
     }
 }
 
-/// Which protocol the first bytes speak, where they tell.
-fn tell(first: &mut BytesMut) -> Option<Opening> {
+/// The protocol that the first bytes speak; `None` where there are too few to tell.
+fn protocol(first: &mut BytesMut) -> Option<Opening> {
     let compared = first.len().min(PREFACE.len());
     if first.get(..compared) != PREFACE.get(..compared) {
         return Some(Opening::Http1(first.split().freeze()));
@@ -150,7 +152,7 @@ fn tell(first: &mut BytesMut) -> Option<Opening> {
     (compared == PREFACE.len()).then(|| Opening::Http2(first.split().freeze()))
 }
 
-/// Reads what there is, into room that is made when there is something. Cancel-safe.
+/// Reads the bytes that are there, into a buffer that is made when there are some. Cancel-safe.
 async fn read_some(stream: &mut TcpStream, into: &mut BytesMut) -> std::io::Result<usize> {
     stream.readable().await?;
     into.reserve(OPENING_BYTES.saturating_sub(into.len()).max(PREFACE.len()));
@@ -160,26 +162,26 @@ async fn read_some(stream: &mut TcpStream, into: &mut BytesMut) -> std::io::Resu
     }
 }
 
-/// Takes a place among the connections that speak HTTP/2; waits for it as long as for a head. During a stop nobody needs
-/// one.
-async fn has_http2_place(link: &Link, stopping: &Stopping) -> bool {
+/// Gets a permit among the connections that speak HTTP/2, and waits for it as long as for a head. During a stop none is
+/// needed.
+async fn gets_http2_permit(link: &Link, stopping: &Stopping) -> bool {
     let Server { admission, budget, header_timeout, .. } = &*link.server;
-    let until = Instant::now() + *header_timeout;
-    let mut turn = pin!(Arc::clone(admission.http2_places()).acquire_owned());
-    let mut permit = admission.http2_place(budget);
+    let deadline = Instant::now() + *header_timeout;
+    let mut acquire = pin!(Arc::clone(admission.http2_permits()).acquire_owned());
+    let mut permit = admission.http2_permit(budget);
     while permit.is_none() && !*stopping.borrow() {
         let now = Instant::now();
         permit = tokio::select! {
-            // The places are never closed.
-            permit = &mut turn => permit.ok(),
+            // The semaphore is never closed.
+            permit = &mut acquire => permit.ok(),
             () = link.cut.asked() => return false,
-            () = sleep_until(now + PLACE_PAUSE) => match admission.http2_place(budget) {
-                None if now > until => return false,
+            () = sleep_until(now + PERMIT_PAUSE) => match admission.http2_permit(budget) {
+                None if now > deadline => return false,
                 permit => permit,
             },
         };
     }
-    permit.into_iter().for_each(|permit| link.http2_place.put(permit));
+    permit.into_iter().for_each(|permit| link.http2_permit.put(permit));
     true
 }
 
@@ -190,7 +192,7 @@ async fn http1(link: &Arc<Link>, handler: impl Handler, wire: Wire, stopping: &m
         .max_header_size(max_head)
         .max_headers((max_head / HEADER_LINE).clamp(MIN_HEADERS, MAX_HEADERS))
         .max_buf_size(READ_MAX.max(max_head + 1))
-        // A sender that closes its half after the request still wants the answer; and not watching for it saves a
+        // A sender that closes its half after the request still wants the answer; and not watching for the close saves a
         // read per request.
         .half_close(true)
         // Our answers are short: one piece is cheaper to write than a list of two.
@@ -213,7 +215,7 @@ async fn http1(link: &Arc<Link>, handler: impl Handler, wire: Wire, stopping: &m
                 linger(link, stream).await;
             }
         }
-        // At rest for too long, or cut.
+        // The connection was at rest for too long, or was asked to close.
         End::Late | End::Cut => {}
     }
 }
@@ -231,13 +233,14 @@ async fn http2(link: &Arc<Link>, handler: impl Handler, wire: Wire, stopping: &m
             link.server.counts.slow_heads.add();
         }
         Pin::new(&mut conn).graceful_shutdown();
-        // The goodbye; a peer that does not take it is left anyway.
+        // A peer that does not take the GOAWAY is left anyway.
         let _ = timeout(GRACE, &mut conn).await;
     }
 }
 
-/// Begins a stream's answer where it comes in, and leaves to the runtime what is not done by then. So a head that is refused
-/// for want of room is gone before the next one is looked at; in the runtime's queue those of all connections would pile up.
+/// Polls a stream's answer once where the stream comes in, and leaves it to the runtime only where it is not ready by then.
+/// So a head that is refused for want of room is gone before the next one is looked at; in the runtime's queue the heads of
+/// all connections would pile up.
 #[derive(Clone, Copy)]
 struct AtOnce;
 
@@ -247,7 +250,7 @@ where
 {
     fn execute(&self, stream: F) {
         let mut stream = Box::pin(stream);
-        // Nobody is woken by this: the runtime asks again by itself.
+        // A waker that does nothing will do: a spawned task is polled again in any case.
         if stream.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             tokio::spawn(stream);
         }
@@ -278,15 +281,15 @@ fn service(
 }
 
 enum End {
-    /// hyper is through.
+    /// hyper has ended the connection.
     Done(hyper::Result<()>),
     /// A head came too slowly, or nothing came for too long.
     Late,
-    /// The server's time is over.
+    /// The connection was asked to close, or the time to drain is over.
     Cut,
 }
 
-/// Polls a connection to its end, or to ours.
+/// Polls a connection until it ends or is to be ended.
 async fn drive<C>(conn: &mut C, wind_down: fn(Pin<&mut C>), link: &Link, stopping: &mut Stopping) -> End
 where
     C: Future<Output = hyper::Result<()>> + Unpin,
@@ -300,7 +303,7 @@ where
             biased;
             done = &mut *conn => return End::Done(done),
             () = link.cut.asked() => {
-                // A request may be here, and only not read yet: then it is the last one.
+                // A request may be here, and only not read yet: it is answered, as the last one.
                 yield_now().await;
                 if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(Pin::new(&mut *conn).poll(cx))).await {
                     return End::Done(done);
@@ -315,7 +318,7 @@ where
                     return End::Cut;
                 }
                 is_last = true;
-                // What is being answered is the last on its connection; where nothing is, something may be coming.
+                // A request that is being answered is the last; where there is none, one may be on its way.
                 if link.is_busy() {
                     wind_down(Pin::new(conn));
                 } else {
@@ -341,8 +344,8 @@ async fn refuse_slow_head(link: &Link, mut stream: TcpStream) {
     }
 }
 
-/// Closes our half and reads on for a while: a connection closed over unread bytes is reset, and a reset takes the
-/// answer with it.
+/// Closes our half and reads on for a while: a connection that is closed with unread bytes is reset, and the reset destroys
+/// the answer.
 async fn linger(link: &Link, mut stream: TcpStream) {
     let _ = stream.shutdown().await;
     let mut rest = vec![0; 8 << 10];

@@ -1,6 +1,7 @@
-//! How far along a connection is: whether a request is being answered, since when the next one's head is coming, since
-//! when nothing happens. Written by the wire (bytes came) and the service (a request began, ended), read by a timer
-//! that looks every now and then: no timer is set or moved per request. And whether it is asked to go, for others' sake.
+//! What a connection is doing: whether a request is being answered, since when the next one's head is coming, since when
+//! nothing has happened. The wire (bytes came) and the service (a request began or ended) write it, and a timer that looks
+//! every now and then reads it: no timer is set or moved per request. Here is also whether the connection is asked to close
+//! so that another may have its permit.
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -16,11 +17,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Server;
-use super::admission::{Permit, PlaceOf};
+use super::admission::{Permit, PermitCell};
 use super::budget::Sender;
 
-/// How long a connection may rest between requests. Longer than the 60 s after which proxies in front let theirs go, so
-/// that it is they who close: a connection closed under a POST on its way is a webhook lost.
+/// How long a connection may rest between requests. Longer than the 60 s after which proxies in front close theirs, so that
+/// the proxy closes first: a connection closed under a POST on its way is a webhook lost.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// What a connection is doing.
@@ -30,76 +31,76 @@ pub enum Standing {
     Idle {
         /// Since when.
         since: Instant,
-        /// Whether nothing has come of it yet.
+        /// Whether no byte has come yet.
         is_new: bool,
-        /// Whether it has brought a webhook with a good signature.
+        /// Whether the connection has brought a webhook with a good signature.
         is_proven: bool,
     },
     /// The head of a request is coming.
     Head {
         /// Since when.
         since: Instant,
-        /// As above.
+        /// Whether the connection has brought a webhook with a good signature.
         is_proven: bool,
     },
     /// A request is being answered.
     Busy,
 }
 
-/// Whether a connection is asked to go.
+/// Whether a connection is asked to close.
 #[derive(Debug, Default)]
-pub struct Cut {
+pub struct CloseSignal {
     is_asked: AtomicBool,
     notify: Notify,
 }
 
-impl Cut {
-    /// Asks it to go; `false` where it was asked before.
+impl CloseSignal {
+    /// Asks the connection to close; `false` where it was asked before.
     pub fn ask(&self) -> bool {
         let is_first = !self.is_asked.swap(true, Relaxed);
         self.notify.notify_one();
         is_first
     }
 
-    /// Whether it was asked.
+    /// Whether the connection was asked.
     pub fn is_asked(&self) -> bool {
         self.is_asked.load(Relaxed)
     }
 
-    /// Waits until it is asked. Heard once, by whoever waits first.
+    /// Waits until the connection is asked. Only the first that waits hears it.
     pub async fn asked(&self) {
         self.notify.notified().await;
     }
 }
 
-/// What a connection's parts share.
+/// What the parts of one connection share.
 pub struct Link {
     /// Its number.
     pub id: u64,
-    /// Its place among `max_connections`, and among those that speak HTTP/2.
-    pub place: PlaceOf,
-    /// As above.
-    pub http2_place: PlaceOf,
-    /// Whether it is to go.
-    pub cut: Cut,
+    /// Its permit among `max_connections`.
+    pub permit: PermitCell,
+    /// Its permit among the connections that speak HTTP/2.
+    pub http2_permit: PermitCell,
+    /// Whether it is to close.
+    pub cut: CloseSignal,
     is_proven: AtomicBool,
     pub(super) server: Arc<Server>,
     pub(in crate::ingress) peer: IpAddr,
     /// The peer's address as text.
     pub(in crate::ingress) remote: Arc<str>,
     opened: Instant,
-    /// Requests being answered.
+    /// How many requests are being answered.
     active: AtomicU32,
-    /// Those of them whose bodies are waited for.
+    /// How many of them wait for their bodies.
     uploads: AtomicU32,
-    /// When the first byte of a head came: milliseconds after `opened`, plus one; 0 where none is coming.
+    /// When the first byte of a head came: milliseconds after `opened`, plus one; 0 where no head is coming.
     head: AtomicU64,
     /// Bytes of that head beyond its first piece.
     head_bytes: AtomicUsize,
     /// When the last request ended, milliseconds after `opened`.
     rested: AtomicU64,
-    /// Whether nothing more is to be read for now: what comes would only fill buffers.
-    held: AtomicBool,
+    /// Whether nothing more is to be read for now, as it would only fill buffers.
+    is_paused: AtomicBool,
     /// Whether a request was answered before all of it was read.
     pub(in crate::ingress) unread: AtomicBool,
 }
@@ -115,9 +116,9 @@ impl Link {
         let peer = peer.ip().to_canonical();
         Self {
             id,
-            place: PlaceOf::new(permit),
-            http2_place: PlaceOf::default(),
-            cut: Cut::default(),
+            permit: PermitCell::new(permit),
+            http2_permit: PermitCell::default(),
+            cut: CloseSignal::default(),
             is_proven: AtomicBool::new(false),
             server,
             peer,
@@ -128,7 +129,7 @@ impl Link {
             head: AtomicU64::new(0),
             head_bytes: AtomicUsize::new(0),
             rested: AtomicU64::new(0),
-            held: AtomicBool::new(false),
+            is_paused: AtomicBool::new(false),
             unread: AtomicBool::new(false),
         }
     }
@@ -141,41 +142,41 @@ impl Link {
         self.opened + Duration::from_millis(millis)
     }
 
-    /// Its first bytes came: those of a head, on its way since it was opened.
+    /// The first bytes came. They are of a head, which has been on its way since the connection was opened.
     pub(in crate::ingress) fn speaks(&self) {
         self.head.store(1, Relaxed);
     }
 
-    /// It has brought a webhook with a good signature.
+    /// The connection has brought a webhook with a good signature.
     pub(in crate::ingress) fn prove(&self) {
         if !self.is_proven.load(Relaxed) {
             self.is_proven.store(true, Relaxed);
         }
     }
 
-    /// Who sends.
+    /// The connection as the sender of an upload.
     pub(in crate::ingress) fn sender(&self) -> Sender {
         Sender { connection: self.id, is_proven: self.is_proven.load(Relaxed) }
     }
 
-    /// The body of a request is waited for; it has come, or is given up, when the guard is dropped.
+    /// The body of a request is waited for until the guard is dropped.
     pub(in crate::ingress) fn upload(&self) -> Uploading<'_> {
         self.uploads.fetch_add(1, Relaxed);
         Uploading(self)
     }
 
-    /// Reads nothing more (on HTTP/1; HTTP/2 has windows for that), or reads on. To be changed from the connection's own task,
-    /// which looks again whenever it is woken.
-    pub(in crate::ingress) fn hold(&self, is_held: bool) {
-        self.held.store(is_held, Relaxed);
+    /// Stops reading (on HTTP/1; HTTP/2 has windows for that), or reads on. To be called from the connection's own task, which
+    /// looks at it whenever it is woken.
+    pub(in crate::ingress) fn pause_reading(&self, is_paused: bool) {
+        self.is_paused.store(is_paused, Relaxed);
     }
 
-    /// Whether a request is being answered that has come whole.
+    /// Whether a request that has come whole is being answered.
     pub(in crate::ingress) fn is_answering(&self) -> bool {
         self.active.load(Relaxed) > self.uploads.load(Relaxed)
     }
 
-    /// What it is doing.
+    /// What the connection is doing.
     pub fn standing(&self) -> Standing {
         let is_proven = self.is_proven.load(Relaxed);
         if self.active.load(Relaxed) > 0 {
@@ -190,7 +191,7 @@ impl Link {
         }
     }
 
-    /// A request begins; it ends when the guard is dropped.
+    /// A request begins, and ends when the guard is dropped.
     pub(in crate::ingress) fn begin(&self) -> Busy<'_> {
         self.active.fetch_add(1, Relaxed);
         self.head.store(0, Relaxed);
@@ -218,18 +219,18 @@ impl Link {
         if self.head.load(Relaxed) == 0 {
             self.head.store(self.millis() + 1, Relaxed);
         } else {
-            // More of a head that did not come in one piece.
+            // The next piece of a head that did not come in one.
             self.head_bytes.fetch_add(bytes, Relaxed);
             self.server.admission.head_grew(bytes);
         }
     }
 
-    /// What is kept of a head in pieces is given up, or has become a request: how many bytes.
+    /// How many bytes were kept of a head in pieces, which is given up or has become a request.
     pub fn take_head_bytes(&self) -> usize {
         self.head_bytes.swap(0, Relaxed)
     }
 
-    /// When to look again, or `None` where the connection's time is over.
+    /// When the timer is to look again; `None` where the connection's time is over.
     pub(in crate::ingress) fn next_look(&self, header_timeout: Duration) -> Option<Instant> {
         let now = Instant::now();
         let soon = now + header_timeout;
@@ -263,42 +264,42 @@ impl Drop for Busy<'_> {
     }
 }
 
-/// Most bytes of HTTP/2 that are read at a time from a connection that is not proven: about four heads of 950 references to
-/// one header, which take a hundred times as long to read as their bytes. Then it is the next connection's turn.
-const MOUTHFUL: usize = 4 << 10;
+/// Most bytes of HTTP/2 that are read at a time from a connection that is not proven, before the next connection is served:
+/// about four heads of 950 references to one header, which take a hundred times as long to decode as their bytes to read.
+const UNPROVEN_READ: usize = 4 << 10;
 
-/// The connection's bytes: first those read to tell the protocol by, then the stream's.
+/// The connection's bytes: first those that told the protocol, then those of the stream.
 pub(in crate::ingress) struct Wire {
     pub stream: TcpStream,
     first: Bytes,
     link: Arc<Link>,
-    /// On HTTP/1 bytes between requests are a head.
+    /// Whether HTTP/1 is spoken, where bytes between requests are a head.
     is_http1: bool,
-    /// Whether a mouthful was read in this turn.
-    is_fed: bool,
+    /// Whether bytes were read since the connection was last woken.
+    has_read: bool,
 }
 
 impl Wire {
     pub fn http1(stream: TcpStream, first: Bytes, link: Arc<Link>) -> Self {
-        Self { stream, first, link, is_http1: true, is_fed: false }
+        Self { stream, first, link, is_http1: true, has_read: false }
     }
 
     pub fn http2(stream: TcpStream, first: Bytes, link: Arc<Link>) -> Self {
-        Self { stream, first, link, is_http1: false, is_fed: false }
+        Self { stream, first, link, is_http1: false, has_read: false }
     }
 
     fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
         if self.is_http1 || self.link.is_proven.load(Relaxed) {
             return Pin::new(&mut self.stream).poll_read(cx, buf);
         }
-        if std::mem::take(&mut self.is_fed) {
+        if std::mem::take(&mut self.has_read) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let mut bytes = [0; MOUTHFUL];
-        let mut part = ReadBuf::new(bytes.get_mut(..buf.remaining().min(MOUTHFUL)).unwrap_or_default());
+        let mut bytes = [0; UNPROVEN_READ];
+        let mut part = ReadBuf::new(bytes.get_mut(..buf.remaining().min(UNPROVEN_READ)).unwrap_or_default());
         let done = Pin::new(&mut self.stream).poll_read(cx, &mut part);
-        self.is_fed = !part.filled().is_empty();
+        self.has_read = !part.filled().is_empty();
         buf.put_slice(part.filled());
         done
     }
@@ -310,12 +311,12 @@ impl AsyncRead for Wire {
         if !this.first.is_empty() {
             buf.put_slice(&this.first.split_to(this.first.len().min(buf.remaining())));
             if this.first.is_empty() {
-                // An empty rest would keep all of it in memory.
+                // An empty slice would keep the whole buffer in memory.
                 this.first = Bytes::new();
             }
             return Poll::Ready(Ok(()));
         }
-        if this.is_http1 && this.link.held.load(Relaxed) {
+        if this.is_http1 && this.link.is_paused.load(Relaxed) {
             return Poll::Pending;
         }
         let before = buf.filled().len();

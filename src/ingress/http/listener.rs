@@ -1,4 +1,4 @@
-//! Sockets: binding what the config names, accepting from them, and stopping without turning anybody away.
+//! Sockets: binding the addresses of the config, accepting connections, and stopping without turning a sender away.
 
 use std::future::Future;
 use std::io::ErrorKind;
@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::config::ServerConfig;
 use super::connection;
-use super::crew::{Guest, Open, Place};
+use super::balance::{Accepted, Load, Member};
 use super::{Handler, Server};
 use crate::ingress::throttle::Throttle;
 
@@ -24,9 +24,9 @@ const BACKLOG: u16 = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The same during a stop.
 const QUEUE_PAUSE: Duration = Duration::from_millis(5);
-/// How often one that waits for a place looks for somebody whose place it could take over.
-const PLACE_PAUSE: Duration = Duration::from_millis(10);
-/// Time for cut connections to let go.
+/// How often a connection that waits for a permit looks for one whose permit it could take over.
+const PERMIT_PAUSE: Duration = Duration::from_millis(10);
+/// Time for closed connections to end.
 const CUT_TIME: Duration = Duration::from_millis(100);
 
 /// An address that cannot be listened on.
@@ -71,15 +71,15 @@ pub fn split(address: &str) -> Result<(&str, u16), String> {
     Ok((host, port))
 }
 
-/// An address that is ours, though the kernel takes no connection for it yet: whoever calls is refused, as if nobody
-/// were there, and is not left with a connection that is reset when the start fails after all.
+/// An address that is bound, though the kernel takes no connection for it yet: a caller is refused, as if nothing
+/// listened there, and is not left with a connection that is reset when the start fails after all.
 #[derive(Debug)]
 pub struct Bound {
     address: String,
     socket: Socket,
 }
 
-/// Takes every configured address; [`Bound::listen`] opens them. A name stands for all its addresses that this machine
+/// Binds every configured address; [`Bound::listen`] opens them. A host name stands for all its addresses that this machine
 /// has.
 ///
 /// # Errors
@@ -110,7 +110,7 @@ pub fn bind(server: &ServerConfig) -> Result<Vec<Bound>, BindError> {
 }
 
 impl Bound {
-    /// From now on the kernel takes connections: to be called when they will be answered. Ready for tokio.
+    /// From now on the kernel takes connections, so call it when they will be answered. The listener is ready for tokio.
     ///
     /// # Errors
     /// [`BindError`], where another process was quicker to listen on the address.
@@ -132,28 +132,29 @@ fn wildcards(listen: &[String]) -> Vec<SocketAddr> {
 
 fn socket(at: SocketAddr, wildcards: &[SocketAddr]) -> std::io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
-    // `[::]` takes IPv4, too, but where `0.0.0.0` with the same port has been asked for beside it.
+    // `[::]` takes IPv4, too, unless `0.0.0.0` with the same port is configured beside it.
     if at.is_ipv6() && at.ip().is_unspecified() {
         socket.set_only_v6(wildcards.iter().any(|other| other.is_ipv4() && other.port() == at.port()))?;
     }
-    // A restart must not wait for the last connections' TIME_WAIT.
+    // A restart must not wait for the last connections to leave TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&at.into())?;
     Ok(socket)
 }
 
-/// A connection that waits for a place among `max_connections`, in its turn.
+/// A connection that waits for a permit among `max_connections`, in the order in which they came.
 struct Waiting {
     stream: TcpStream,
     peer: SocketAddr,
-    turn: Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>,
-    /// When it looks again for somebody whose place it could take over.
+    acquire: Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>,
+    /// When it looks again for a connection whose permit it could take over.
     again: Instant,
 }
 
 impl Waiting {
-    /// Waits for its turn, or for a place that it can take over; for ever where nobody waits. Cancel-safe: the turn is kept.
+    /// Waits until a permit is free, or one can be taken over; for ever where no connection waits. Cancel-safe: the
+    /// connection keeps its position in the queue.
     async fn permit(
         waiting: &mut Option<Self>,
         take_over: impl Fn() -> Option<OwnedSemaphorePermit>,
@@ -162,13 +163,13 @@ impl Waiting {
         loop {
             tokio::select! {
                 biased;
-                // The places are never closed.
-                permit = waiting.turn.as_mut() => return permit.ok(),
+                // The semaphore is never closed.
+                permit = waiting.acquire.as_mut() => return permit.ok(),
                 () = sleep_until(waiting.again) => {
                     if let Some(permit) = take_over() {
                         return Some(permit);
                     }
-                    waiting.again = Instant::now() + PLACE_PAUSE;
+                    waiting.again = Instant::now() + PERMIT_PAUSE;
                 }
             }
         }
@@ -180,47 +181,47 @@ pub(in crate::ingress) async fn serve(
     server: &Arc<Server>,
     handler: &impl Handler,
     listener: TcpListener,
-    mut place: Place,
+    mut member: Member,
     stop: impl Future<Output = ()>,
 ) {
     let (stopping, _) = watch::channel(false);
     // Every connection holds a sender; when all are gone, so are they.
     let (open, mut all_done) = mpsc::channel::<()>(1);
-    let start = |(Guest { stream, peer, permit }, seat): (Guest, Open)| {
+    let start = |(Accepted { stream, peer, permit }, load): (Accepted, Load)| {
         let (server, handler, stopping, open) = (server.clone(), handler.clone(), stopping.subscribe(), open.clone());
         server.counts.connections.add();
         tokio::spawn(async move {
             connection::serve(server, handler, stream, (peer, permit), stopping).await;
-            drop((seat, open));
+            drop((load, open));
         });
     };
     let trouble = Throttle::default();
     let mut stop = pin!(stop);
-    // Accepted before there is a place for it among `max_connections`, not after: several listeners share the places, and
-    // one that held a place while waiting for nobody would keep it from the others. Who waits keeps its turn, whatever
-    // else happens here.
+    // A connection is accepted before there is a permit for it, not after: several listeners share the permits, and one
+    // that held a permit while no connection came would keep it from the others. A connection that waits keeps its
+    // position in the queue, whatever else happens here.
     let mut waiting: Option<Waiting> = None;
     let mut rest: Option<Instant> = None;
     loop {
         tokio::select! {
             biased;
             () = &mut stop => break,
-            handed = place.next() => start(handed),
+            assigned = member.next() => start(assigned),
             permit = Waiting::permit(&mut waiting, || server.admission.take_over(&server.budget)) => {
                 if let Some(Waiting { stream, peer, .. }) = waiting.take() {
-                    place.assign(Guest { stream, peer, permit }).into_iter().for_each(start);
+                    member.assign(Accepted { stream, peer, permit }).into_iter().for_each(start);
                 }
             }
             () = sleep_until(rest.unwrap_or_else(Instant::now)), if rest.is_some() => rest = None,
             accepted = listener.accept(), if waiting.is_none() && rest.is_none() => match accepted {
                 Ok((stream, peer)) => {
-                    match server.admission.place(&server.budget) {
+                    match server.admission.permit(&server.budget) {
                         Some(permit) => {
-                            place.assign(Guest { stream, peer, permit: Some(permit) }).into_iter().for_each(start);
+                            member.assign(Accepted { stream, peer, permit: Some(permit) }).into_iter().for_each(start);
                         }
                         None => {
-                            let turn = Box::pin(server.admission.places().clone().acquire_owned());
-                            waiting = Some(Waiting { stream, peer, turn, again: Instant::now() + PLACE_PAUSE });
+                            let acquire = Box::pin(server.admission.permits().clone().acquire_owned());
+                            waiting = Some(Waiting { stream, peer, acquire, again: Instant::now() + PERMIT_PAUSE });
                         }
                     }
                 }
@@ -232,25 +233,25 @@ pub(in crate::ingress) async fn serve(
         }
     }
     stopping.send_replace(true);
-    let until = Instant::now() + server.drain;
-    place.close().await.into_iter().for_each(start);
-    let serve = |stream, peer| place.assign(Guest { stream, peer, permit: None }).into_iter().for_each(start);
+    let deadline = Instant::now() + server.drain;
+    member.close().await.into_iter().for_each(start);
+    let serve = |stream, peer| member.assign(Accepted { stream, peer, permit: None }).into_iter().for_each(start);
     if let Some(Waiting { stream, peer, .. }) = waiting {
         serve(stream, peer);
     }
-    serve_queue(listener, until, serve).await;
+    serve_queue(listener, deadline, serve).await;
     drop(open);
-    if timeout_at(until, all_done.recv()).await.is_err() {
+    if timeout_at(deadline, all_done.recv()).await.is_err() {
         tracing::warn!("connections were still open when the time to drain was over");
         drop(stopping);
         let _ = timeout(CUT_TIME, all_done.recv()).await;
     }
 }
 
-/// Who stands in the kernel's queue has connected before we stopped, and is served too; where there is no descriptor for
-/// it yet, when a connection has ended. Closes the listener.
-async fn serve_queue(listener: TcpListener, until: Instant, serve: impl Fn(TcpStream, SocketAddr)) {
-    // Asked directly: the runtime may not know yet that somebody came.
+/// Connections in the kernel's queue were made before the stop, and are served, too; where there is no descriptor for
+/// one yet, when another has ended. Closes the listener.
+async fn serve_queue(listener: TcpListener, deadline: Instant, serve: impl Fn(TcpStream, SocketAddr)) {
+    // Asked directly: the runtime may not know yet that a connection has come.
     let Ok(listener) = listener.into_std() else { return };
     let mut left = BACKLOG;
     while left > 0 {
@@ -262,7 +263,7 @@ async fn serve_queue(listener: TcpListener, until: Instant, serve: impl Fn(TcpSt
             Ok((stream, peer)) => serve(stream, peer),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return,
             Err(error) if is_of_one(&error) => {}
-            Err(_) if Instant::now() >= until => return,
+            Err(_) if Instant::now() >= deadline => return,
             Err(_) => {
                 sleep(QUEUE_PAUSE).await;
                 continue;
@@ -272,8 +273,8 @@ async fn serve_queue(listener: TcpListener, until: Instant, serve: impl Fn(TcpSt
     }
 }
 
-/// When to accept again. One connection's misfortune is over at once; want of descriptors or memory lasts, and spinning on
-/// it does not help.
+/// When to accept again. A fault of one connection is over at once; want of descriptors or memory lasts, and trying again
+/// and again does not help.
 fn rest_after(error: &std::io::Error, trouble: &Throttle) -> Option<Instant> {
     if is_of_one(error) {
         return None;
@@ -284,7 +285,7 @@ fn rest_after(error: &std::io::Error, trouble: &Throttle) -> Option<Instant> {
     Some(Instant::now() + ACCEPT_PAUSE)
 }
 
-/// Whether it was one connection's misfortune.
+/// Whether it was the fault of one connection.
 fn is_of_one(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted)
 }
@@ -296,13 +297,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_waits_for_a_place_keeps_its_turn_whatever_comes_in_between() {
+    async fn who_waits_for_a_permit_keeps_its_turn_whatever_comes_in_between() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = listener.local_addr().unwrap();
-        let places = Arc::new(Semaphore::new(0));
-        let turn = Box::pin(places.clone().acquire_owned());
+        let permits = Arc::new(Semaphore::new(0));
+        let acquire = Box::pin(permits.clone().acquire_owned());
         let again = Instant::now() + Duration::from_secs(3600);
-        let mut waiting = Some(Waiting { stream: TcpStream::connect(peer).await.unwrap(), peer, turn, again });
+        let mut waiting = Some(Waiting { stream: TcpStream::connect(peer).await.unwrap(), peer, acquire, again });
         // As in the loop: something else is ready.
         let mut look = async || {
             tokio::select! {
@@ -312,10 +313,10 @@ mod tests {
             }
         };
         assert!(look().await.is_none());
-        let mut later = pin!(places.clone().acquire_owned());
+        let mut later = pin!(permits.clone().acquire_owned());
         assert!(timeout(Duration::ZERO, &mut later).await.is_err(), "it is in the queue now");
         assert!(look().await.is_none());
-        places.add_permits(1);
+        permits.add_permits(1);
         let permit = look().await;
         assert!(permit.is_some() && timeout(Duration::ZERO, &mut later).await.is_err());
         drop(permit);

@@ -1,7 +1,8 @@
 //! What speaks HTTP: sockets and connections, how many of them there may be, their requests' bodies, and the answers.
 //!
-//! Rooms: `listener` binds and accepts, `crew` spreads connections over the serving threads, `admission` says who may be
-//! connected at once; `connection` and `pace` are one connection and its time; `body` reads a request's body, within the
+//! Rooms: `listener` binds and accepts, `balance` spreads connections over the serving threads, `admission` says who may be
+//! connected at once; `connection` is one connection, `connection_state` what it
+//! is doing and since when; `body` reads a request's body, within the
 //! memory that `budget` and `uploads` give; `pressure` tells when there is too little of all this; `remote` finds the
 //! client's address; `reply` is the only place where outcomes become HTTP statuses; `counts`, `config` and `check` are its
 //! counters and its table.
@@ -9,15 +10,15 @@
 //! Knows no sources, no journal and no events: whatever answers requests is its [`Handler`].
 
 pub(in crate::ingress) mod admission;
+pub mod balance;
 pub(in crate::ingress) mod body;
 mod budget;
 pub mod check;
 pub mod config;
 mod connection;
+pub(in crate::ingress) mod connection_state;
 pub mod counts;
-pub mod crew;
 pub mod listener;
-pub(in crate::ingress) mod pace;
 mod pressure;
 pub mod remote;
 pub(in crate::ingress) mod reply;
@@ -34,7 +35,7 @@ use self::admission::Admission;
 use self::budget::Budget;
 use self::config::ServerConfig;
 use self::counts::ServerCounts;
-use self::pace::Link;
+use self::connection_state::Link;
 use self::pressure::Pressure;
 use self::reply::Answer;
 

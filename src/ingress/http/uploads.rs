@@ -6,7 +6,7 @@
 //! for the whole of it: from the *small* pool where it has at most
 //! [`SMALL`] bytes, else from the *large* one. So few bodies grow at once, and each of those can be finished. Room that is
 //! taken but not used is taken back when somebody else needs it: an upload whose sender is slow is cut, the slowest first
-//! ([`Pace::is_slow`]). A sender that keeps its pace is never cut, nor one that waits for room; where nobody is slow, the
+//! ([`Rate::is_slow`]). A sender that keeps its pace is never cut, nor one that waits for room; where nobody is slow, the
 //! others wait.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,7 +41,7 @@ const POOLS: [Pool; 3] = [Pool::Base, Pool::Small, Pool::Large];
 
 /// An upload was cut, as others needed what it held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cut;
+pub struct UploadCut;
 
 /// Who sends.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +54,7 @@ pub struct Sender {
 
 /// How fast a body comes.
 #[derive(Clone, Copy, Debug)]
-struct Pace {
+struct Rate {
     began: Millis,
     /// Since when it has been waited for without a byte; `None` while what has come is not read yet.
     silent: Option<Millis>,
@@ -64,7 +64,7 @@ struct Pace {
     before: (Millis, usize),
 }
 
-impl Pace {
+impl Rate {
     fn new(now: Millis, got: usize) -> Self {
         Self { began: now, silent: None, got, span: (now, 0), before: (now, 0) }
     }
@@ -99,7 +99,7 @@ impl Pace {
 #[derive(Debug)]
 struct Upload {
     sender: Sender,
-    pace: Pace,
+    rate: Rate,
     base: usize,
     small: usize,
     large: usize,
@@ -147,9 +147,9 @@ impl Store {
         self.used.saturating_add(bytes) <= self.limit
     }
 
-    fn no_longer_waits(&mut self, turn: (bool, usize, u64)) {
-        if self.waiting.remove(&turn) {
-            self.asked = self.asked.saturating_sub(turn.1);
+    fn no_longer_waits(&mut self, rank: (bool, usize, u64)) {
+        if self.waiting.remove(&rank) {
+            self.asked = self.asked.saturating_sub(rank.1);
         }
     }
 }
@@ -178,9 +178,9 @@ impl Uploads {
     pub fn enter(&mut self, sender: Sender, base: usize, (began, got): (Millis, usize), now: Millis) -> u64 {
         let id = self.next;
         self.next += 1;
-        let (mut pace, waker) = (Pace::new(began, got), None);
-        pace.silent = (got == 0).then_some(began);
-        let upload = Upload { sender, pace, base: 0, small: 0, large: 0, asks: None, is_cut: false, waker };
+        let (mut rate, waker) = (Rate::new(began, got), None);
+        rate.silent = (got == 0).then_some(began);
+        let upload = Upload { sender, rate, base: 0, small: 0, large: 0, asks: None, is_cut: false, waker };
         self.all.insert(id, upload);
         self.ask(id, Pool::Base, base, now);
         id
@@ -191,9 +191,9 @@ impl Uploads {
         let bytes = bytes.min(self.store(pool).limit);
         let Some(upload) = self.all.get_mut(&id).filter(|upload| !upload.is_cut) else { return };
         upload.asks = Some((pool, bytes));
-        let turn = (!upload.sender.is_proven, bytes, id);
+        let rank = (!upload.sender.is_proven, bytes, id);
         let store = self.store(pool);
-        store.waiting.insert(turn);
+        store.waiting.insert(rank);
         store.asked = store.asked.saturating_add(bytes);
         self.serve(pool, now);
     }
@@ -201,20 +201,20 @@ impl Uploads {
     /// Bytes of its body came.
     pub fn came(&mut self, id: u64, bytes: usize, now: Millis) {
         if let Some(upload) = self.all.get_mut(&id) {
-            upload.pace.came(bytes, now);
+            upload.rate.came(bytes, now);
         }
     }
 
     /// There is nothing of its body to read.
     pub fn waits(&mut self, id: u64, now: Millis) {
         if let Some(upload) = self.all.get_mut(&id) {
-            upload.pace.silent.get_or_insert(now);
+            upload.rate.silent.get_or_insert(now);
         }
     }
 
     /// Whether it has what it asked for; wakes the caller when that changes, or when it is cut.
-    pub fn poll(&mut self, id: u64, cx: &Context<'_>) -> Poll<Result<(), Cut>> {
-        let Some(upload) = self.all.get_mut(&id).filter(|upload| !upload.is_cut) else { return Poll::Ready(Err(Cut)) };
+    pub fn poll(&mut self, id: u64, cx: &Context<'_>) -> Poll<Result<(), UploadCut>> {
+        let Some(upload) = self.all.get_mut(&id).filter(|upload| !upload.is_cut) else { return Poll::Ready(Err(UploadCut)) };
         match &mut upload.waker {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
@@ -251,14 +251,14 @@ impl Uploads {
     /// those that wait for room, and then who keeps pace, each the slowest first. No proven ones.
     pub fn by_speed(&self, now: Millis) -> Vec<u64> {
         let unproven = self.all.values().filter(|upload| !upload.sender.is_proven && !upload.is_cut);
-        let turn = |upload: &Upload| {
+        let rank = |upload: &Upload| {
             let waits = upload.asks.is_some();
-            let keeps_pace = !waits && !upload.pace.is_slow(self.least, now);
-            ((keeps_pace, waits, upload.pace.speed(now)), upload.sender.connection)
+            let keeps_pace = !waits && !upload.rate.is_slow(self.least, now);
+            ((keeps_pace, waits, upload.rate.speed(now)), upload.sender.connection)
         };
-        let mut turns: Vec<_> = unproven.map(turn).collect();
-        turns.sort_unstable();
-        turns.into_iter().map(|(_, connection)| connection).collect()
+        let mut ranks: Vec<_> = unproven.map(rank).collect();
+        ranks.sort_unstable();
+        ranks.into_iter().map(|(_, connection)| connection).collect()
     }
 
     fn store(&mut self, pool: Pool) -> &mut Store {
@@ -271,12 +271,12 @@ impl Uploads {
 
     /// Gives what there is to those who wait, in their order; makes room where there is none.
     fn serve(&mut self, pool: Pool, now: Millis) {
-        while let Some(&turn) = self.store(pool).waiting.first() {
-            let (_, bytes, id) = turn;
+        while let Some(&rank) = self.store(pool).waiting.first() {
+            let (_, bytes, id) = rank;
             if !self.store(pool).has(bytes) {
                 return self.cut_slow(pool, now);
             }
-            self.store(pool).no_longer_waits(turn);
+            self.store(pool).no_longer_waits(rank);
             self.grant(id, pool, bytes, now);
         }
     }
@@ -286,7 +286,7 @@ impl Uploads {
         upload.asks = None;
         // The wait was ours; but of the base, where nothing has come yet there is nothing to read.
         if pool != Pool::Base {
-            upload.pace.silent = None;
+            upload.rate.silent = None;
         }
         let spare = match pool {
             Pool::Base => {
@@ -325,8 +325,8 @@ impl Uploads {
         let slow = |(&id, upload): (&u64, &Upload)| {
             // Who waits for room has nothing to answer for.
             let is_held_up = upload.is_cut || upload.asks.is_some();
-            let may_go = !is_held_up && upload.holds(pool) > 0 && upload.pace.is_slow(least, now);
-            may_go.then(|| ((upload.sender.is_proven, upload.pace.speed(now)), id))
+            let may_go = !is_held_up && upload.holds(pool) > 0 && upload.rate.is_slow(least, now);
+            may_go.then(|| ((upload.sender.is_proven, upload.rate.speed(now)), id))
         };
         let mut slow: Vec<_> = self.all.iter().filter_map(slow).collect();
         self.store(pool).next_look = now + LOOK_AGAIN;

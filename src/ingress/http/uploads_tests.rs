@@ -14,12 +14,12 @@ fn uploads() -> Uploads {
     Uploads::new(10 * COST, 1000, 1000, 100)
 }
 
-fn state(uploads: &mut Uploads, id: u64) -> Poll<Result<(), Cut>> {
+fn state(uploads: &mut Uploads, id: u64) -> Poll<Result<(), UploadCut>> {
     uploads.poll(id, &Context::from_waker(Waker::noop()))
 }
 
-const HAS_IT: Poll<Result<(), Cut>> = Poll::Ready(Ok(()));
-const IS_CUT: Poll<Result<(), Cut>> = Poll::Ready(Err(Cut));
+const HAS_IT: Poll<Result<(), UploadCut>> = Poll::Ready(Ok(()));
+const IS_CUT: Poll<Result<(), UploadCut>> = Poll::Ready(Err(UploadCut));
 
 #[test]
 fn who_is_silent_is_cut_as_soon_as_another_needs_the_room_and_not_before() {

@@ -4,8 +4,9 @@
 use bytes::Bytes;
 use sink_api::Fault;
 
-use super::config::{SourceConfig, SourceKind};
-use super::place::BodyPath;
+use super::config::SourceConfig;
+use super::extraction::BodyPath;
+use super::kinds::SourceKind;
 use super::proof::parameters;
 use super::typing::scalar;
 use crate::verify::Token;

@@ -8,8 +8,8 @@ use sink_api::fault::nearest;
 use sink_api::{Fault, Period, Secret};
 use toml::de::DeTable;
 
-use super::config::{SourceConfig, SourceKind, Window};
-use super::kinds::{COMMON, SOURCE_KINDS};
+use super::config::{SourceConfig, Window};
+use super::kinds::{COMMON, SOURCE_KINDS, SourceKind};
 use super::proof::missing_secret;
 
 /// Longest that a sender may be kept waiting for the journal.

@@ -62,7 +62,7 @@ impl<'de> Deserialize<'de> for Window {
 /// Where something is found in a request: `{ header = "…" }`, `{ body = ".path" }` or `{ value = "…" }`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "{ header = \"…\" }, { body = \".path\" } or { value = \"…\" }")]
-pub struct Place {
+pub struct Locator {
     /// A request header.
     pub header: Option<String>,
     /// A path into the JSON body.
@@ -71,32 +71,32 @@ pub struct Place {
     pub value: Option<String>,
 }
 
-/// A place in a list.
+/// A locator in a list.
 #[derive(Deserialize)]
 #[serde(transparent)]
-struct One(#[serde(deserialize_with = "table")] Place);
+struct Listed(#[serde(deserialize_with = "table")] Locator);
 
-/// One place or several; the first that holds something counts.
+/// One locator or several; the first that finds something counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Places(pub Vec<Place>);
+pub struct Locators(pub Vec<Locator>);
 
-impl<'de> Deserialize<'de> for Places {
+impl<'de> Deserialize<'de> for Locators {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct OneOrMany;
         impl<'de> Visitor<'de> for OneOrMany {
-            type Value = Places;
+            type Value = Locators;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("{ header = \"…\" }, { body = \".path\" }, { value = \"…\" } or a list of these")
             }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Places, A::Error> {
-                Place::deserialize(MapAccessDeserializer::new(map)).map(|one| Places(vec![one]))
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Locators, A::Error> {
+                Locator::deserialize(MapAccessDeserializer::new(map)).map(|one| Locators(vec![one]))
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Places, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Locators, A::Error> {
                 let mut all = Vec::new();
-                while let Some(One(place)) = seq.next_element()? {
-                    all.push(place);
+                while let Some(Listed(locator)) = seq.next_element()? {
+                    all.push(locator);
                 }
-                Ok(Places(all))
+                Ok(Locators(all))
             }
         }
         from.deserialize_any(OneOrMany)
@@ -170,19 +170,19 @@ pub struct SourceConfig {
     pub signed: Option<String>,
     /// Where it says when it was signed.
     #[serde(default)]
-    pub time: Option<Places>,
+    pub time: Option<Locators>,
     /// Most between that time and now.
     #[serde(default)]
     pub tolerance: Option<Window>,
     /// Where the event's type is.
     #[serde(default, rename = "type")]
-    pub kind_of_event: Option<Places>,
+    pub kind_of_event: Option<Locators>,
     /// Where the event's subject is.
     #[serde(default)]
-    pub subject: Option<Places>,
+    pub subject: Option<Locators>,
     /// Where the provider's id of the message is.
     #[serde(default)]
-    pub id: Option<Places>,
+    pub id: Option<Locators>,
 }
 
 impl SourceConfig {

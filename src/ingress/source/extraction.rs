@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use sink_api::Fault;
 
-use super::config::{Place, Places};
+use super::config::{Locator, Locators, SourceConfig};
+use super::kinds::SourceKind;
 use super::typing::{
     Envelope, MAX_SUBJECT, MAX_TYPE, TooLong, UNKNOWN, UNPARSABLE, Unfit, first_fit, interakt, scalar,
 };
@@ -21,26 +22,27 @@ const MAX_STEPS: usize = 32;
 /// Longest id or time.
 const MAX_VALUE: usize = 1024;
 
-/// A place, made ready.
+/// A locator, made ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::ingress) enum Find {
+pub(in crate::ingress) enum Lookup {
     Header(HeaderName),
     Body(BodyPath),
     Value(String),
 }
 
-impl Find {
-    /// The places of a key; none where it is not there.
-    pub fn all(key: &str, places: Option<&Places>) -> Result<Vec<Self>, Fault> {
-        let Some(Places(places)) = places else { return Ok(vec![]) };
-        if places.is_empty() {
+impl Lookup {
+    /// The lookups of a key; none where the key is not there.
+    pub fn all(key: &str, locators: Option<&Locators>) -> Result<Vec<Self>, Fault> {
+        let Some(Locators(locators)) = locators else { return Ok(vec![]) };
+        if locators.is_empty() {
             return Err(Fault::at_key(key, format!("{key} is an empty list, expected at least one place")));
         }
-        places.iter().map(|place| Self::new(place).map_err(|why| Fault::at_key(key, format!("{key}: {why}")))).collect()
+        let ready = |locator| Self::new(locator).map_err(|why| Fault::at_key(key, format!("{key}: {why}")));
+        locators.iter().map(ready).collect()
     }
 
-    fn new(place: &Place) -> Result<Self, String> {
-        match (&place.header, &place.body, &place.value) {
+    fn new(locator: &Locator) -> Result<Self, String> {
+        match (&locator.header, &locator.body, &locator.value) {
             (Some(name), None, None) => HeaderName::from_bytes(name.as_bytes())
                 .map(Self::Header)
                 .map_err(|_| format!("`{name}` is not a header name")),
@@ -51,7 +53,7 @@ impl Find {
         }
     }
 
-    /// What is there: a text that is not empty and has at most `max` bytes. A number is its digits.
+    /// What it finds: a text that is not empty and has at most `max` bytes. A number is its digits.
     fn get<'r>(&'r self, headers: &'r HeaderMap, body: &'r [u8], max: usize) -> Result<Cow<'r, str>, Unfit> {
         let found = match self {
             Self::Header(name) => headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes().trim_ascii())),
@@ -69,9 +71,9 @@ impl Find {
     }
 }
 
-/// What the first place that holds something holds: an id, or a time.
-pub(in crate::ingress) fn first<'r>(places: &'r [Find], headers: &'r HeaderMap, body: &'r [u8]) -> Option<Cow<'r, str>> {
-    places.iter().find_map(|place| place.get(headers, body, MAX_VALUE).ok())
+/// What the first lookup that finds something finds: an id, or a time.
+pub(super) fn first<'r>(lookups: &'r [Lookup], headers: &'r HeaderMap, body: &'r [u8]) -> Option<Cow<'r, str>> {
+    lookups.iter().find_map(|lookup| lookup.get(headers, body, MAX_VALUE).ok())
 }
 
 /// How a source's events are read.
@@ -79,56 +81,56 @@ pub(in crate::ingress) fn first<'r>(places: &'r [Find], headers: &'r HeaderMap, 
 pub(super) enum Reading {
     /// As Interakt writes them.
     Interakt,
-    /// By places.
-    Places {
+    /// By lookups.
+    Lookups {
         /// The type.
-        kind: Vec<Find>,
+        kind: Vec<Lookup>,
         /// The subject.
-        subject: Vec<Find>,
+        subject: Vec<Lookup>,
     },
 }
 
 impl Reading {
-    /// The reading of a source; its preset filled in. Without a place the type is the body's `type`.
+    /// The reading of a source, its preset filled in. Where the key `type` is missing, the type is the body's `type`.
     ///
     /// # Errors
-    /// Places that are none.
-    pub fn of(config: &super::SourceConfig) -> Result<Self, Vec<Fault>> {
-        if config.kind == super::SourceKind::Interakt {
+    /// Locators that cannot be used.
+    pub fn of(config: &SourceConfig) -> Result<Self, Vec<Fault>> {
+        if config.kind == SourceKind::Interakt {
             return Ok(Self::Interakt);
         }
         let kind = match &config.kind_of_event {
-            None => Ok(vec![Find::Body(BodyPath::name("type"))]),
-            some => Find::all("type", some.as_ref()),
+            None => Ok(vec![Lookup::Body(BodyPath::name("type"))]),
+            some => Lookup::all("type", some.as_ref()),
         };
-        match (kind, Find::all("subject", config.subject.as_ref())) {
-            (Ok(kind), Ok(subject)) => Ok(Self::Places { kind, subject }),
+        match (kind, Lookup::all("subject", config.subject.as_ref())) {
+            (Ok(kind), Ok(subject)) => Ok(Self::Lookups { kind, subject }),
             (kind, subject) => Err(kind.err().into_iter().chain(subject.err()).collect()),
         }
     }
 
     /// Type and subject of a request.
     pub fn envelope<'r>(&'r self, headers: &'r HeaderMap, body: &'r [u8]) -> Envelope<'r> {
-        let Self::Places { kind, subject } = self else { return interakt(body) };
-        let (found, long_kind) = first_fit(kind.iter().map(|place| place.get(headers, body, MAX_TYPE)));
-        let looked = || kind.iter().any(|place| matches!(place, Find::Body(_)));
+        let Self::Lookups { kind, subject } = self else { return interakt(body) };
+        let (found, long_kind) = first_fit(kind.iter().map(|lookup| lookup.get(headers, body, MAX_TYPE)));
+        let looked = || kind.iter().any(|lookup| matches!(lookup, Lookup::Body(_)));
         let kind = found.unwrap_or_else(|| if looked() && !is_json(body) { UNPARSABLE } else { UNKNOWN }.into());
-        let (subject, long_subject) = first_fit(subject.iter().map(|place| place.get(headers, body, MAX_SUBJECT)));
+        let (subject, long_subject) = first_fit(subject.iter().map(|lookup| lookup.get(headers, body, MAX_SUBJECT)));
         let too_long = TooLong { kind: long_kind, subject: long_subject };
         Envelope { kind, subject: subject.unwrap_or_default(), too_long }
     }
 
-    /// The places of the type.
-    pub(in crate::ingress) fn kinds(&self) -> &[Find] {
+    /// Where the type is looked for.
+    pub(super) fn type_lookups(&self) -> &[Lookup] {
         match self {
             Self::Interakt => &[],
-            Self::Places { kind, .. } => kind,
+            Self::Lookups { kind, .. } => kind,
         }
     }
 
     /// The header the type is in, where it is in one.
-    pub(in crate::ingress) fn type_header(&self) -> Option<&HeaderName> {
-        self.kinds().iter().find_map(|place| if let Find::Header(name) = place { Some(name) } else { None })
+    pub(super) fn type_header(&self) -> Option<&HeaderName> {
+        self.type_lookups().iter().find_map(|lookup| if let Lookup::Header(name) = lookup { Some(name) } else { None })
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Rooms: `config` is a source's table as it is written and [`kinds`] THE list of source kinds, with `presets/` beside it;
 //! [`plan`] is
-//! a table read once, with what [`check`] finds wrong with it; `proof` is who sent it, `place` where type, subject and id are found,
+//! a table read once, with what [`check`] finds wrong with it; `proof` is who sent it, `extraction` where type, subject and id are found,
 //! [`typing`] how Interakt's body is read, [`interakt`]
 //! what that provider is known to send, `challenge` what they ask before they
 //! send; `signer` is the sender's side of it all.
@@ -12,9 +12,9 @@
 pub(in crate::ingress) mod challenge;
 pub mod check;
 pub mod config;
+mod extraction;
 pub mod interakt;
 pub mod kinds;
-pub(in crate::ingress) mod place;
 pub mod plan;
 pub(in crate::ingress) mod proof;
 pub mod signer;

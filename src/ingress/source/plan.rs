@@ -13,8 +13,8 @@ use sink_api::{Event, Fault, Secret, Timestamp, Uuid};
 use super::challenge::Challenge;
 use super::check::faults_of_keys;
 use super::config::{KEPT, OnJournalFailure, SourceConfig};
+use super::extraction::{Lookup, Reading, first};
 use super::kinds::SourceKind;
-use super::place::{Find, Reading, first};
 use super::proof::Proof;
 use super::typing::Envelope;
 use crate::journal::OnFailure;
@@ -42,7 +42,7 @@ pub struct SourcePlan {
     pub(in crate::ingress) ack_deadline: Duration,
     pub(super) reading: Reading,
     /// Where the provider's id of a message is.
-    pub(super) id: Vec<Find>,
+    pub(super) id: Vec<Lookup>,
     /// The token as a sender sends it, where the proof is one.
     pub(super) token: Option<Secret>,
     /// Kept headers, with their names as events have them.
@@ -84,7 +84,7 @@ impl SourcePlan {
             vec![Fault::at_key("kind", format!("the preset cannot be read: {}", error.message()))]
         };
         let filled = table.with_preset().map_err(preset_fault)?;
-        let id = Find::all("id", filled.id.as_ref());
+        let id = Lookup::all("id", filled.id.as_ref());
         let proof = Proof::of(&filled, id.as_deref().unwrap_or_default());
         match (proof, Challenge::of(&filled), Reading::of(&filled), id) {
             (Ok(proof), Ok(challenge), Ok(reading), Ok(id)) => Ok(Self::of(name, &filled, proof, challenge, (reading, id))),
@@ -100,7 +100,7 @@ impl SourcePlan {
         filled: &SourceConfig,
         proof: Proof,
         challenge: Challenge,
-        (reading, id): (Reading, Vec<Find>),
+        (reading, id): (Reading, Vec<Lookup>),
     ) -> Self {
         let secret = filled.secret.as_ref().map_or("", Secret::expose);
         let token = match &proof {
@@ -183,12 +183,12 @@ impl SourcePlan {
         if !self.dedupes() {
             return (verified, None);
         }
-        let found = self.id.iter().find_map(|place| Some((place, first(std::slice::from_ref(place), headers, body)?)));
+        let found = self.id.iter().find_map(|lookup| Some((lookup, first(std::slice::from_ref(lookup), headers, body)?)));
         let (digest, envelope) = match (found, verified) {
-            (Some((place, id)), _) => {
+            (Some((lookup, id)), _) => {
                 let envelope = self.envelope(headers, body);
                 let known = Sha256::new().chain_update(&*envelope.kind).chain_update([0]).chain_update(&*id);
-                let is_covered = matches!(place, Find::Body(_)) || self.proof.signed_id().contains(place);
+                let is_covered = matches!(lookup, Lookup::Body(_)) || self.proof.signed_id().contains(lookup);
                 let known = match verified {
                     Some(_) if !is_covered => known.chain_update([0]).chain_update(Sha256::digest(body)),
                     _ => known,

@@ -8,8 +8,9 @@ use http::{HeaderMap, HeaderName, request};
 use percent_encoding::percent_decode_str;
 use sink_api::{At, Fault, Secret};
 
-use super::config::{SourceConfig, SourceKind, Window};
-use super::place::{Find, first};
+use super::config::{Locator, SourceConfig, Window};
+use super::extraction::{Lookup, first};
+use super::kinds::SourceKind;
 use crate::verify::hmac::{Beside, Form, Hmac, Piece, Scheme};
 use crate::verify::standard_webhooks::{self, KeyError};
 use crate::verify::{Refusal, Token, Verified};
@@ -35,8 +36,8 @@ pub(in crate::ingress) enum Proof {
 pub(in crate::ingress) struct Signature {
     /// The first that the request has counts.
     pub headers: Vec<HeaderName>,
-    pub time: Vec<Find>,
-    pub id: Vec<Find>,
+    pub time: Vec<Lookup>,
+    pub id: Vec<Lookup>,
     pub hmac: Hmac,
 }
 
@@ -45,7 +46,7 @@ impl Proof {
     ///
     /// # Errors
     /// All faults of the keys that belong to it.
-    pub fn of(config: &SourceConfig, id: &[Find]) -> Result<Self, Vec<Fault>> {
+    pub fn of(config: &SourceConfig, id: &[Lookup]) -> Result<Self, Vec<Fault>> {
         match config.kind {
             SourceKind::None => Ok(Self::Nothing),
             SourceKind::Token => token(config),
@@ -62,7 +63,7 @@ impl Proof {
         match self {
             Self::Signature(signature) => signature.verify(&parts.headers, body, now).map(Some),
             Self::Header(names, token) => {
-                let values = parts.headers.get_all(there(names, &parts.headers).ok_or(Refusal::Missing)?);
+                let values = parts.headers.get_all(present(names, &parts.headers).ok_or(Refusal::Missing)?);
                 token.verify(values.iter().map(|value| value.as_bytes())).map(|()| None)
             }
             Self::Query(name, token) => {
@@ -79,7 +80,7 @@ impl Proof {
     }
 
     /// Where the message's id is that is signed beside the body; empty where none is.
-    pub fn signed_id(&self) -> &[Find] {
+    pub fn signed_id(&self) -> &[Lookup] {
         match self {
             Self::Signature(signature) if signature.hmac.signs_id() => &signature.id,
             _ => &[],
@@ -98,7 +99,7 @@ impl Proof {
 
 impl Signature {
     fn verify(&self, headers: &HeaderMap, body: &[u8], now: i64) -> Result<Verified, Refusal> {
-        let name = there(&self.headers, headers).ok_or(Refusal::Missing)?;
+        let name = present(&self.headers, headers).ok_or(Refusal::Missing)?;
         let time = first(&self.time, headers, body);
         let id = if self.hmac.signs_id() { first(&self.id, headers, body) } else { None };
         let beside = Beside { time: time.as_deref().map(str::as_bytes), id: id.as_deref().map(str::as_bytes) };
@@ -107,7 +108,7 @@ impl Signature {
 }
 
 /// The first of these headers that is there.
-fn there<'n>(names: &'n [HeaderName], headers: &HeaderMap) -> Option<&'n HeaderName> {
+fn present<'n>(names: &'n [HeaderName], headers: &HeaderMap) -> Option<&'n HeaderName> {
     match names {
         [only] => Some(only),
         several => several.iter().find(|name| headers.contains_key(*name)),
@@ -184,7 +185,7 @@ fn standard(config: &SourceConfig) -> Result<Proof, Fault> {
     let hmac = standard_webhooks::new(secret.expose(), previous, tolerance);
     let name = HeaderName::from_static;
     // Svix and those who send through it wrote the specification's ancestor and kept its names.
-    let either = |one, other| vec![Find::Header(name(one)), Find::Header(name(other))];
+    let either = |one, other| vec![Lookup::Header(name(one)), Lookup::Header(name(other))];
     Ok(Proof::Signature(Box::new(Signature {
         headers: vec![name("webhook-signature"), name("svix-signature")],
         time: either("webhook-timestamp", "svix-timestamp"),
@@ -193,7 +194,7 @@ fn standard(config: &SourceConfig) -> Result<Proof, Fault> {
     })))
 }
 
-fn signature(config: &SourceConfig, id: &[Find]) -> Result<Proof, Vec<Fault>> {
+fn signature(config: &SourceConfig, id: &[Lookup]) -> Result<Proof, Vec<Fault>> {
     let mut faults = Vec::new();
     let mut keep = |fault: Fault| faults.push(fault);
     let secret = secret(config).map_err(&mut keep).ok();
@@ -202,7 +203,7 @@ fn signature(config: &SourceConfig, id: &[Find]) -> Result<Proof, Vec<Fault>> {
         Some(_) => headers(config),
     };
     let headers = headers.map_err(&mut keep).ok();
-    let time = Find::all("time", config.time.as_ref()).map_err(&mut keep).ok();
+    let time = Lookup::all("time", config.time.as_ref()).map_err(&mut keep).ok();
     let scheme = scheme(config).map_err(&mut keep).ok();
     let (Some(secret), Some(headers), Some(time), Some(scheme)) = (secret, headers, time, scheme) else {
         return Err(faults);
@@ -230,8 +231,8 @@ fn scheme(config: &SourceConfig) -> Result<Scheme, Fault> {
         (None, prefix) => Form::One { prefix: prefix.clone().unwrap_or_default() },
     };
     let has_time = config.time.is_some() || matches!(form, Form::Pairs { time: Some(_), .. });
-    let constant = |find: &super::config::Place| find.value.is_some();
-    if config.time.as_ref().is_some_and(|places| places.0.iter().any(constant)) {
+    let constant = |locator: &Locator| locator.value.is_some();
+    if config.time.as_ref().is_some_and(|time| time.0.iter().any(constant)) {
         return Err(Fault::at_key("time", "time cannot be a `value`: it is different each time"));
     }
     let signed = pieces(config.signed.as_deref().unwrap_or("{body}")).map_err(|why| Fault::at_key("signed", why))?;

@@ -7,7 +7,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 use sink_api::Secret;
 
-use super::place::{Find, first};
+use super::extraction::{Lookup, first};
 use super::plan::SourcePlan;
 use super::proof::Proof;
 use crate::verify::hmac::Beside;
@@ -73,9 +73,9 @@ impl Signer {
         body.insert("sample".into(), "sent by hookrelay send".into());
         body.insert("sent_at".into(), time.into());
         let mut body = Value::Object(body);
-        let kinds = self.0.reading.kinds().first();
-        for (place, value) in [(kinds, kind), (self.0.id.first(), id)] {
-            if let Some(Find::Body(path)) = place {
+        let kinds = self.0.reading.type_lookups().first();
+        for (lookup, value) in [(kinds, kind), (self.0.id.first(), id)] {
+            if let Some(Lookup::Body(path)) = lookup {
                 path.put(&mut body, value);
             }
         }
@@ -95,8 +95,8 @@ fn put(headers: &mut HeaderMap, name: &HeaderName, value: &str) {
     }
 }
 
-fn put_first(headers: &mut HeaderMap, places: &[Find], value: &str) {
-    if let Some(Find::Header(name)) = places.first() {
+fn put_first(headers: &mut HeaderMap, lookups: &[Lookup], value: &str) {
+    if let Some(Lookup::Header(name)) = lookups.first() {
         put(headers, name, value);
     }
 }

@@ -20,9 +20,9 @@ pub const UNPARSABLE: &str = "unparsable";
 const CLICK: &str = "message_api_clicked";
 
 /// Longest type, in bytes.
-pub(in crate::ingress) const MAX_TYPE: usize = 128;
+pub(super) const MAX_TYPE: usize = 128;
 /// Longest subject, in bytes; it becomes the ordering key.
-pub(in crate::ingress) const MAX_SUBJECT: usize = 256;
+pub(super) const MAX_SUBJECT: usize = 256;
 
 /// What was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Envelope<'_> {
 
 /// Why what is in a place is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::ingress) enum Unfit {
+pub(super) enum Unfit {
     /// There is nothing, or nothing of use.
     Nothing,
     /// It has so many bytes, which is too many.
@@ -72,7 +72,7 @@ pub(in crate::ingress) enum Unfit {
 }
 
 /// The first that is fit, and the size of one before it that is too long.
-pub(in crate::ingress) fn first_fit<'b>(
+pub(super) fn first_fit<'b>(
     places: impl IntoIterator<Item = Result<Cow<'b, str>, Unfit>>,
 ) -> (Option<Cow<'b, str>>, Option<usize>) {
     let mut too_long = None;
@@ -129,7 +129,7 @@ fn text(raw: &RawValue, max: usize) -> Result<Cow<'_, str>, Unfit> {
 }
 
 /// The same, or a number's digits as they came.
-pub(in crate::ingress) fn scalar(raw: &RawValue, max: usize) -> Result<Cow<'_, str>, Unfit> {
+pub(super) fn scalar(raw: &RawValue, max: usize) -> Result<Cow<'_, str>, Unfit> {
     let digits = raw.get();
     match digits.as_bytes().first() {
         Some(b'-' | b'0'..=b'9') if digits.len() <= max => Ok(digits.into()),
@@ -139,7 +139,7 @@ pub(in crate::ingress) fn scalar(raw: &RawValue, max: usize) -> Result<Cow<'_, s
 }
 
 /// What an object of the envelope holds for us; fills itself member by member.
-trait Find<'b>: Default {
+trait Collect<'b>: Default {
     /// Takes the value if the name is one we look for; `false` leaves it in place.
     fn member<A: MapAccess<'b>>(&mut self, name: Name, from: &mut A, nested: Nested) -> Result<bool, A::Error>;
 }
@@ -170,7 +170,7 @@ struct Event {
     clicked: bool,
 }
 
-impl<'b> Find<'b> for Top<'b> {
+impl<'b> Collect<'b> for Top<'b> {
     fn member<A: MapAccess<'b>>(&mut self, name: Name, from: &mut A, nested: Nested) -> Result<bool, A::Error> {
         match name {
             Name::Type => self.kind = Some(from.next_value()?),
@@ -184,7 +184,7 @@ impl<'b> Find<'b> for Top<'b> {
     }
 }
 
-impl<'b> Find<'b> for Data<'b> {
+impl<'b> Collect<'b> for Data<'b> {
     fn member<A: MapAccess<'b>>(&mut self, name: Name, from: &mut A, nested: Nested) -> Result<bool, A::Error> {
         match name {
             Name::Message => self.message_id = nested.object::<Message<'b>, A>(from)?.id,
@@ -196,7 +196,7 @@ impl<'b> Find<'b> for Data<'b> {
     }
 }
 
-impl<'b> Find<'b> for Message<'b> {
+impl<'b> Collect<'b> for Message<'b> {
     fn member<A: MapAccess<'b>>(&mut self, name: Name, from: &mut A, _: Nested) -> Result<bool, A::Error> {
         if name == Name::Id {
             self.id = Some(from.next_value()?);
@@ -205,7 +205,7 @@ impl<'b> Find<'b> for Message<'b> {
     }
 }
 
-impl<'b> Find<'b> for Event {
+impl<'b> Collect<'b> for Event {
     fn member<A: MapAccess<'b>>(&mut self, name: Name, from: &mut A, _: Nested) -> Result<bool, A::Error> {
         if name == Name::ClickType {
             self.clicked = from.next_value::<&RawValue>()?.get() != "null";
@@ -225,7 +225,7 @@ enum Nested {
 
 impl Nested {
     /// What the next value holds; nothing where it is no object.
-    fn object<'b, F: Find<'b>, A: MapAccess<'b>>(self, from: &mut A) -> Result<F, A::Error> {
+    fn object<'b, F: Collect<'b>, A: MapAccess<'b>>(self, from: &mut A) -> Result<F, A::Error> {
         from.next_value_seed(Members { found: F::default(), nested: self })
     }
 }
@@ -235,7 +235,7 @@ struct Members<F> {
     nested: Nested,
 }
 
-impl<'b, F: Find<'b>> DeserializeSeed<'b> for Members<F> {
+impl<'b, F: Collect<'b>> DeserializeSeed<'b> for Members<F> {
     type Value = F;
 
     fn deserialize<D: Deserializer<'b>>(self, from: D) -> Result<F, D::Error> {
@@ -252,7 +252,7 @@ impl<'b, F: Find<'b>> DeserializeSeed<'b> for Members<F> {
     }
 }
 
-impl<'b, F: Find<'b>> Visitor<'b> for Members<F> {
+impl<'b, F: Collect<'b>> Visitor<'b> for Members<F> {
     type Value = F;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -39,8 +39,8 @@ use crate::verify::Hmac;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The place of who shares a listener with nobody.
-fn alone() -> crew::Place {
-    crew::places(1).remove(0)
+fn alone() -> balance::Member {
+    balance::members(1).remove(0)
 }
 
 const PATH: &str = "/webhooks/interakt";

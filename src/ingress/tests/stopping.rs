@@ -103,15 +103,15 @@ fn several_single_threaded_runtimes_share_one_socket() {
     let at = bound.local_addr().unwrap();
     let ingress = Ingress::new(&server(), vec![plan(&source())], FakeJournal::new(Does::Flush), vec![]);
     let (stop, _) = tokio::sync::watch::channel(false);
-    let threads: Vec<_> = crew::places(2)
+    let threads: Vec<_> = balance::members(2)
         .into_iter()
-        .map(|place| {
+        .map(|member| {
             let (listener, ingress, mut stopped) = (bound.try_clone().unwrap(), ingress.clone(), stop.subscribe());
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(async move {
                     let listener = TcpListener::from_std(listener).unwrap();
-                    ingress.serve(listener, place, async move { drop(stopped.wait_for(|s| *s).await) }).await;
+                    ingress.serve(listener, member, async move { drop(stopped.wait_for(|s| *s).await) }).await;
                 });
             })
         })
