@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use ::http::{Request, Response, StatusCode, Version};
+use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http2;
@@ -42,8 +42,8 @@ impl hyper::body::Body for Parts {
     }
 }
 
-async fn connect(front: &Front) -> http2::SendRequest<Body> {
-    let stream = TcpStream::connect(front.at).await.unwrap();
+async fn connect(served: &Served) -> http2::SendRequest<Body> {
+    let stream = TcpStream::connect(served.at).await.unwrap();
     let (send, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     send
@@ -63,43 +63,43 @@ async fn ask(send: &mut http2::SendRequest<Body>, request: Request<Body>) -> (St
 
 #[tokio::test]
 async fn webhooks_are_taken_and_refused_as_over_http_1() {
-    let front = plain().await;
-    let mut send = connect(&front).await;
+    let served = plain().await;
+    let mut send = connect(&served).await;
     for (n, body) in [&b"{\"type\":\"message_received\"}"[..], b"", &[b'x'; 300_000]].into_iter().enumerate() {
         let (status, answer) = ask(&mut send, post(&sign(body), full(body))).await;
-        let event = &front.journal.events()[n];
+        let event = &served.journal.events()[n];
         assert_eq!((status.as_u16(), answer), (200, format!(r#"{{"id":"{}"}}"#, event.id)));
         assert_eq!(event.body, body);
     }
     assert_eq!(ask(&mut send, post("x", full(b"{}"))).await.0, 401);
     let elsewhere = Request::post("http://x/elsewhere").body(full(b"{}")).unwrap();
     assert_eq!(ask(&mut send, elsewhere).await.0, 404);
-    assert_eq!(front.ingress.counts().connections.get(), 1);
+    assert_eq!(served.ingress.counts().connections.get(), 1);
 }
 
 #[tokio::test]
 async fn a_413_or_408_ends_its_stream_only() {
     let server = ServerConfig { max_body: Size(1000), body_timeout: Period::millis(250), ..server() };
-    let front = front(server, source(), Does::Hang).await;
-    let mut send = connect(&front).await;
+    let served = serve(server, source(), Does::Hang).await;
+    let mut send = connect(&served).await;
     let mut other = send.clone();
     let pending = tokio::spawn(async move { ask(&mut other, post(&sign(b"{}"), full(b"{}"))).await });
-    until(|| front.journal.hanging() == 1).await;
+    wait_until(|| served.journal.hanging() == 1).await;
 
     assert_eq!(ask(&mut send, post("x", full(&[b'x'; 1001]))).await.0, 413);
     assert_eq!(ask(&mut send, post("x", parts(&[&[b'x'; 700], &[b'x'; 700]], true))).await.0, 413);
     assert_eq!(ask(&mut send, post("x", parts(&[b"12345"], false))).await.0, 408);
 
-    front.journal.tell(DURABLE);
+    served.journal.tell(DURABLE);
     assert_eq!(pending.await.unwrap().0, 200, "the stream beside them");
-    front.journal.does(Does::Flush);
+    served.journal.does(Does::Flush);
     assert_eq!(ask(&mut send, post(&sign(b"{} "), full(b"{} "))).await.0, 200, "the connection goes on");
 }
 
 #[tokio::test]
 async fn a_head_that_is_too_large_is_431() {
-    let front = front(ServerConfig { max_header_bytes: Size(2048), ..server() }, source(), Does::Flush).await;
-    let mut send = connect(&front).await;
+    let served = serve(ServerConfig { max_header_bytes: Size(2048), ..server() }, source(), Does::Flush).await;
+    let mut send = connect(&served).await;
     let mut request = post(&sign(b"{}"), full(b"{}"));
     request.headers_mut().insert("x-pad", "p".repeat(4000).parse().unwrap());
     assert_eq!(ask(&mut send, request).await.0, 431);
@@ -108,8 +108,8 @@ async fn a_head_that_is_too_large_is_431() {
 
 #[tokio::test]
 async fn many_small_headers_are_taken_as_long_as_their_bytes_are() {
-    let front = plain().await;
-    let mut send = connect(&front).await;
+    let served = plain().await;
+    let mut send = connect(&served).await;
     for (count, width, status) in [(300, 1, 200), (300, 110, 431), (600, 1, 200)] {
         let mut request = post(&sign(b"{}"), full(b"{}"));
         for n in 0..count {
@@ -133,8 +133,8 @@ async fn frame(stream: &mut TcpStream) -> (u8, u32, Vec<u8>) {
 async fn no_peer_may_send_more_than_64_kib_ahead_of_the_reading() {
     const SETTINGS: u8 = 4;
     const WINDOW_UPDATE: u8 = 8;
-    let front = plain().await;
-    let mut stream = TcpStream::connect(front.at).await.unwrap();
+    let served = plain().await;
+    let mut stream = TcpStream::connect(served.at).await.unwrap();
     // The preface, settings of our own without any, and a ping whose answer ends what the server says by itself.
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
     stream.write_all(b"\0\0\x08\x06\0\0\0\0\0whatever").await.unwrap();
@@ -157,31 +157,31 @@ async fn no_peer_may_send_more_than_64_kib_ahead_of_the_reading() {
 
 #[tokio::test]
 async fn a_connection_without_a_request_is_closed_after_the_head_timeout() {
-    let front = front(ServerConfig { header_timeout: Period::millis(250), ..server() }, source(), Does::Flush).await;
-    let send = connect(&front).await;
-    until(|| send.is_closed()).await;
-    assert_eq!(front.ingress.counts().slow_heads.get(), 1);
+    let served = serve(ServerConfig { header_timeout: Period::millis(250), ..server() }, source(), Does::Flush).await;
+    let send = connect(&served).await;
+    wait_until(|| send.is_closed()).await;
+    assert_eq!(served.ingress.counts().slow_heads.get(), 1);
 }
 
 #[tokio::test]
 async fn a_stop_answers_the_stream_that_has_begun() {
-    let front = front(server(), source(), Does::Hang).await;
-    let mut send = connect(&front).await;
+    let served = serve(server(), source(), Does::Hang).await;
+    let mut send = connect(&served).await;
     let pending = tokio::spawn(async move { ask(&mut send, post(&sign(b"{}"), full(b"{}"))).await });
-    until(|| front.journal.hanging() == 1).await;
-    front.stop.send(()).unwrap();
-    front.journal.tell(DURABLE);
+    wait_until(|| served.journal.hanging() == 1).await;
+    served.stop.send(()).unwrap();
+    served.journal.tell(DURABLE);
     assert_eq!(pending.await.unwrap().0, 200);
-    within(front.served).await.unwrap();
+    within(served.task).await.unwrap();
 }
 
 #[tokio::test]
 async fn heads_of_streams_that_wait_for_their_bodies_take_a_bounded_room() {
     let server = ServerConfig { max_inflight_bytes: Size::mib(4), ..server() };
-    let front = front(server, source(), Does::Flush).await;
+    let served = serve(server, source(), Does::Flush).await;
     let mut asked = tokio::task::JoinSet::new();
     for _ in 0..2 {
-        let send = connect(&front).await;
+        let send = connect(&served).await;
         for _ in 0..30 {
             let mut request = post("x", parts(&[], false));
             let value = ::http::HeaderValue::from_static("b");
@@ -194,24 +194,24 @@ async fn heads_of_streams_that_wait_for_their_bodies_take_a_bounded_room() {
     }
     let mut statuses = Vec::new();
     while statuses.len() < 50 {
-        assert!(front.ingress.server.budget.used()[0] <= 1 << 19);
+        assert!(served.ingress.server.budget.used()[0] <= 1 << 19);
         statuses.push(within(asked.join_next()).await.unwrap().unwrap());
     }
     assert!(statuses.iter().all(|status| [408, 431].contains(status)), "{statuses:?}");
     assert!(statuses.contains(&431));
-    assert_eq!(front.post(b"{}").await.status, 200);
+    assert_eq!(served.post(b"{}").await.status, 200);
 }
 
 #[tokio::test]
 async fn of_all_connections_a_sixteenth_may_speak_http2_and_an_idle_one_makes_place() {
-    let front = front(ServerConfig { max_connections: 32, ..server() }, source(), Does::Flush).await;
+    let served = serve(ServerConfig { max_connections: 32, ..server() }, source(), Does::Flush).await;
     let mut sends = Vec::new();
     for _ in 0..3 {
-        let mut send = connect(&front).await;
+        let mut send = connect(&served).await;
         let _ = ask(&mut send, post("x", full(b"{}"))).await;
         sends.push(send);
     }
-    until(|| sends[0].is_closed()).await;
+    wait_until(|| sends[0].is_closed()).await;
     assert_eq!(ask(&mut sends[2], post(&sign(b"{}"), full(b"{}"))).await.0, 200);
-    assert_eq!(front.ingress.pressed().connections_cut, 1);
+    assert_eq!(served.ingress.pressed().connections_cut, 1);
 }

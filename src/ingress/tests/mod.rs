@@ -1,8 +1,8 @@
-//! The front on a real socket, against a journal that does as it is told.
+//! Ingress on a real socket, against a journal that does as it is told.
 //!
-//! `answers` the answer table; `journaling` what the journal's word does to answers and repeats; `bounds` sizes, times
-//! and pauses; `http2` the same over HTTP/2; `stopping` listeners and the end; `checking` faults in the tables; `kinds` what the kinds of
-//! sources do beside Interakt, `vectors` the providers' own examples.
+//! `answers` is the table of answers; `journaling` how the journal's outcome decides answers and repeats; `bounds`
+//! sizes, times and pauses; `http2` the same over HTTP/2; `stopping` listeners and the end; `checking` faults in the
+//! tables; `kinds` what the kinds of sources do beside Interakt; `vectors` the providers' own examples.
 
 mod answers;
 mod bounds;
@@ -35,10 +35,10 @@ use crate::journal::{
 };
 use crate::verify::Hmac;
 
-/// No test waits longer for anything.
+/// The longest that a test waits for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The place of who shares a listener with nobody.
+/// The only thread of a listener.
 fn alone() -> balance::Member {
     balance::members(1).remove(0)
 }
@@ -50,13 +50,13 @@ const PATH: &str = "/webhooks/interakt";
 enum Does {
     /// Flushes it at once.
     Flush,
-    /// Says nothing, until [`FakeJournal::tell`].
+    /// Tells no outcome, until [`FakeJournal::tell`].
     Hang,
-    /// Says that it is at risk, and no more until [`FakeJournal::tell`].
+    /// Tells that it is at risk, and no more until [`FakeJournal::tell`].
     Risk,
     /// Does not take it.
     Fail,
-    /// Drops its word.
+    /// Drops the record without telling an outcome.
     Forget,
 }
 
@@ -84,7 +84,7 @@ impl FakeJournal {
         self.hanging.lock().unwrap().len()
     }
 
-    /// Tells everybody who waits, for good.
+    /// Tells all who wait this outcome.
     fn tell(&self, progress: Progress) {
         for (mut told, bell) in std::mem::take(&mut *self.hanging.lock().unwrap()) {
             told(progress.clone());
@@ -169,13 +169,13 @@ fn plan(table: &SourceConfig) -> Arc<SourcePlan> {
     Arc::new(plan.unwrap_or_else(|faults| panic!("{faults:?}")))
 }
 
-/// A front being served.
-struct Front {
+/// Ingress, being served.
+struct Served {
     at: SocketAddr,
     ingress: Arc<Ingress>,
     journal: Arc<FakeJournal>,
     stop: oneshot::Sender<()>,
-    served: JoinHandle<()>,
+    task: JoinHandle<()>,
 }
 
 /// The first of the configured addresses, open.
@@ -183,25 +183,25 @@ fn listening(server: &ServerConfig) -> std::net::TcpListener {
     bind(server).unwrap().remove(0).listen().unwrap()
 }
 
-async fn front(server: ServerConfig, source: SourceConfig, does: Does) -> Front {
+async fn serve(server: ServerConfig, source: SourceConfig, does: Does) -> Served {
     let journal = FakeJournal::new(does);
     let ingress = Ingress::new(&server, vec![plan(&source)], journal.clone(), vec![]);
     let listener = TcpListener::from_std(listening(&server)).unwrap();
     let at = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
-    let served = tokio::spawn({
+    let task = tokio::spawn({
         let ingress = ingress.clone();
         async move { ingress.serve(listener, alone(), async move { drop(stopped.await) }).await }
     });
-    Front { at, ingress, journal, stop, served }
+    Served { at, ingress, journal, stop, task }
 }
 
-/// A front with every default, whose journal flushes.
-async fn plain() -> Front {
-    front(server(), source(), Does::Flush).await
+/// Ingress with every default, whose journal flushes.
+async fn plain() -> Served {
+    serve(server(), source(), Does::Flush).await
 }
 
-impl Front {
+impl Served {
     fn counts(&self) -> Arc<SourceCounts> {
         self.ingress.source_counts().remove(0).1
     }
@@ -298,13 +298,13 @@ impl Client {
     }
 }
 
-/// What the future gives; a test that waits for nothing ends.
+/// What the future gives; a test that would wait for ever ends.
 async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(PATIENCE, future).await.expect("it never came")
 }
 
-/// Waits until something is so.
-async fn until(mut so: impl FnMut() -> bool) {
+/// Waits until a condition holds.
+async fn wait_until(mut so: impl FnMut() -> bool) {
     within(async {
         while !so() {
             tokio::time::sleep(Duration::from_millis(1)).await;

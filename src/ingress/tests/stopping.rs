@@ -4,52 +4,52 @@ use super::*;
 
 #[tokio::test]
 async fn a_stop_answers_the_request_that_has_begun_and_closes_its_connection() {
-    let front = front(server(), source(), Does::Hang).await;
-    let mut client = front.connect().await;
+    let served = serve(server(), source(), Does::Hang).await;
+    let mut client = served.connect().await;
     client.send(signed(b"{}")).await;
-    until(|| front.journal.hanging() == 1).await;
-    front.stop.send(()).unwrap();
+    wait_until(|| served.journal.hanging() == 1).await;
+    served.stop.send(()).unwrap();
     // Nobody is let in any more; the request goes on.
     within(async {
-        while TcpStream::connect(front.at).await.is_ok() {
+        while TcpStream::connect(served.at).await.is_ok() {
             tokio::task::yield_now().await
         }
     })
     .await;
-    assert!(!front.served.is_finished());
-    front.journal.tell(DURABLE);
+    assert!(!served.task.is_finished());
+    served.journal.tell(DURABLE);
     let reply = client.reply().await;
     assert_eq!((reply.status, reply.header("connection")), (200, Some("close")));
     assert!(client.is_closed().await);
-    within(front.served).await.unwrap();
+    within(served.task).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_stop_lets_a_half_sent_request_finish() {
     let request = signed(b"{}");
     for cut in [1, 30, request.len() - 1] {
-        let front = plain().await;
-        let mut client = front.connect().await;
+        let served = plain().await;
+        let mut client = served.connect().await;
         client.send(&request[..cut]).await;
-        until(|| front.ingress.counts().connections.get() == 1).await;
-        front.stop.send(()).unwrap();
+        wait_until(|| served.ingress.counts().connections.get() == 1).await;
+        served.stop.send(()).unwrap();
         tokio::task::yield_now().await;
         client.send(&request[cut..]).await;
         assert_eq!(client.reply().await.status, 200, "cut at {cut}");
-        within(front.served).await.unwrap();
+        within(served.task).await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn a_stop_waits_a_moment_for_a_fresh_connection_and_for_one_at_rest() {
-    let front = plain().await;
-    let (mut fresh, mut resting) = (front.connect().await, front.connect().await);
+    let served = plain().await;
+    let (mut fresh, mut resting) = (served.connect().await, served.connect().await);
     resting.send(signed(b"1")).await;
     assert_eq!(resting.reply().await.status, 200);
-    until(|| front.ingress.counts().connections.get() == 2).await;
-    front.stop.send(()).unwrap();
+    wait_until(|| served.ingress.counts().connections.get() == 2).await;
+    served.stop.send(()).unwrap();
     within(async {
-        while TcpStream::connect(front.at).await.is_ok() {
+        while TcpStream::connect(served.at).await.is_ok() {
             tokio::task::yield_now().await
         }
     })
@@ -57,18 +57,18 @@ async fn a_stop_waits_a_moment_for_a_fresh_connection_and_for_one_at_rest() {
     fresh.send(signed(b"2")).await;
     resting.send(signed(b"3")).await;
     assert_eq!((fresh.reply().await.status, resting.reply().await.status), (200, 200));
-    within(front.served).await.unwrap();
+    within(served.task).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_stop_does_not_wait_long_for_connections_that_say_nothing() {
-    let front = front(ServerConfig { drain: Period::secs(3600), ..server() }, source(), Does::Flush).await;
-    let (mut fresh, mut resting) = (front.connect().await, front.connect().await);
+    let served = serve(ServerConfig { drain: Period::secs(3600), ..server() }, source(), Does::Flush).await;
+    let (mut fresh, mut resting) = (served.connect().await, served.connect().await);
     resting.send(signed(b"1")).await;
     assert_eq!(resting.reply().await.status, 200);
-    front.stop.send(()).unwrap();
+    served.stop.send(()).unwrap();
     assert!(fresh.is_closed().await && resting.is_closed().await);
-    within(front.served).await.unwrap();
+    within(served.task).await.unwrap();
 }
 
 #[tokio::test]
@@ -85,15 +85,15 @@ async fn a_stop_serves_who_stands_in_the_kernels_queue() {
 
 #[tokio::test]
 async fn a_stop_ends_after_drain_whoever_is_left() {
-    let front = front(ServerConfig { drain: Period::millis(50), ..server() }, source(), Does::Hang).await;
-    let mut client = front.connect().await;
+    let served = serve(ServerConfig { drain: Period::millis(50), ..server() }, source(), Does::Hang).await;
+    let mut client = served.connect().await;
     client.send(signed(b"{}")).await;
-    until(|| front.journal.hanging() == 1).await;
-    front.stop.send(()).unwrap();
-    within(front.served).await.unwrap();
+    wait_until(|| served.journal.hanging() == 1).await;
+    served.stop.send(()).unwrap();
+    within(served.task).await.unwrap();
     assert!(client.is_closed().await);
-    front.journal.tell(DURABLE);
-    let counts = front.ingress.source_counts().remove(0).1;
+    served.journal.tell(DURABLE);
+    let counts = served.ingress.source_counts().remove(0).1;
     assert_eq!(counts.accepted.get(), 1, "the journal's word counts all the same");
 }
 
