@@ -1,5 +1,6 @@
-//! `hookrelay explain EVENT.json`: a body is made an event as the daemon would make it, and routed by the same code with an
-//! observer. Touches no network, and the journal only to read an event of it (`--id`); the signature is not asked for.
+//! `hookrelay explain EVENT.json`: a body is made an event as the daemon would make it, and routed by the same code
+//! with an observer. Touches no network, and the journal only to read an event of it (`--id`); the signature is not
+//! asked for.
 
 use clap::Args;
 use std::io::{self, Read, Write};
@@ -101,8 +102,8 @@ fn journaled(config: &Config, id: &str) -> Result<Event, Failure> {
     event::decode(&record).map_err(|error| refused(format!("event {uuid} cannot be read: {error}")))
 }
 
-/// What was not taken of an event of the journal, read again with the headers that were kept; nothing where its source is
-/// gone.
+/// What was not taken of an event of the journal, read again with the headers that were kept; nothing where its source
+/// is gone.
 fn notes(config: &Config, event: &Event) -> Vec<String> {
     let Some(source) = config.sources.iter().find(|source| source.name == event.source) else { return vec![] };
     let header = |(name, value): &(Arc<str>, Arc<str>)| {
@@ -129,7 +130,8 @@ pub(super) fn headers(given: &[String]) -> Result<HeaderMap, Failure> {
 fn remark(given: &HeaderMap, source: &SourcePlan) {
     for name in given.keys().filter(|name| !source.keeps(name)) {
         // Nobody left to tell where standard error is gone.
-        let _ = writeln!(io::stderr(), "remark: `{name}` is not kept with events of [sources.{}] (keep_headers)", source.name);
+        let source = &source.name;
+        let _ = writeln!(io::stderr(), "remark: `{name}` is not kept with events of [sources.{source}] (keep_headers)");
     }
 }
 

@@ -1,5 +1,5 @@
-//! `hookrelay send`: signs samples or files with a source's secret and posts them to the running daemon, as the provider
-//! would. Speaks HTTP to one address; reads no journal and no ledger.
+//! `hookrelay send`: signs samples or files with a source's secret and posts them to the running daemon, as the
+//! provider would. Speaks HTTP to one address; reads no journal and no ledger.
 //!
 //! A round is every payload once, in order; rounds run side by side, so that the statuses of one message stay in order.
 

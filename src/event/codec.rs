@@ -6,7 +6,7 @@
 //! ```text
 //! u8  version (1)
 //! u8  flags: bit 0 = digest present
-//! [32 bytes digest]            what it is known by: the HMAC the sender signed with, or SHA-256 of type and id
+//! [32 bytes digest]            what the event is known by: the HMAC the sender signed with, or SHA-256 of type and id
 //! str16 method, path, remote   u16 length, UTF-8
 //! str32 subject                u32 length, UTF-8
 //! u16 number of headers, each: str16 name, str32 value
@@ -42,8 +42,8 @@ pub enum CodecError {
     Time(i64),
 }
 
-/// The record that keeps this event. `digest` is the signature it was verified with; `fingerprint` whether the journal
-/// shall remember it for dedupe.
+/// The record that keeps this event. `digest` is what the event is known by; `fingerprint` is whether the journal
+/// remembers it for dedupe.
 pub fn encode(event: &Event, digest: Option<&[u8; 32]>, fingerprint: bool) -> Record {
     let heads: usize = event.headers.iter().map(|(n, v)| n.len() + v.len() + 6).sum();
     let mut out = Vec::with_capacity(96 + event.path.len() + event.subject.len() + heads + event.body.len());
@@ -71,24 +71,25 @@ pub fn encode(event: &Event, digest: Option<&[u8; 32]>, fingerprint: bool) -> Re
     }
 }
 
-/// The first 16 bytes of a digest: enough to tell signatures apart, half the room in footers.
+/// The first 16 bytes of a digest: they suffice to tell signatures apart, and take half the room in footers.
 fn short(digest: &[u8; 32]) -> [u8; 16] {
     let mut out = [0; 16];
     out.iter_mut().zip(digest).for_each(|(o, d)| *o = *d);
     out
 }
 
-/// Texts that are the same from event to event (method, path, header names): one copy for all of them, as long as each
-/// stands where it stood in the event before. Bounded by `Texts::MOST` of them, and by what one event holds.
+/// Texts that are the same from event to event (method, path, header names): events share one copy as long as a text
+/// stands at the same position as in the event before. There are at most `Texts::MOST` of them, and no more than one
+/// event holds.
 #[derive(Debug, Default)]
 pub struct Texts(Vec<Arc<str>>);
 
 impl Texts {
-    /// Most places remembered.
+    /// Most positions remembered.
     const MOST: usize = 64;
 
-    fn get(&mut self, place: usize, bytes: &[u8]) -> Result<Arc<str>, CodecError> {
-        match self.0.get_mut(place) {
+    fn get(&mut self, position: usize, bytes: &[u8]) -> Result<Arc<str>, CodecError> {
+        match self.0.get_mut(position) {
             Some(known) if known.as_bytes() == bytes => Ok(Arc::clone(known)),
             Some(known) => {
                 *known = text(bytes)?;
@@ -96,7 +97,7 @@ impl Texts {
             }
             None => {
                 let new = text(bytes)?;
-                if self.0.len() == place && place < Self::MOST {
+                if self.0.len() == position && position < Self::MOST {
                     self.0.push(Arc::clone(&new));
                 }
                 Ok(new)
@@ -113,7 +114,7 @@ pub fn decode(record: &Record) -> Result<Event, CodecError> {
     decode_with(record, &mut Texts::default())
 }
 
-/// The same, shared, and with the texts it has in common with the event before.
+/// The same, shared, and with the texts that it has in common with the event before.
 ///
 /// # Errors
 /// As [`decode`].
@@ -134,16 +135,16 @@ fn decode_with(record: &Record, texts: &mut Texts) -> Result<Event, CodecError> 
     let method = texts.get(0, get16(&mut rest)?)?;
     let path = texts.get(1, get16(&mut rest)?)?;
     let remote = texts.get(2, get16(&mut rest)?)?;
-    // Nearly always it is the key, which is there already.
+    // Nearly always the subject is the key, which is there already.
     let subject = match get32(&mut rest)? {
         subject if subject == record.key.as_bytes() => Arc::clone(&record.key),
         subject => text(subject)?,
     };
     let count = take(&mut rest, 2)?.get_u16_le();
     let mut headers = Vec::with_capacity(usize::from(count).min(Texts::MOST));
-    for place in (3..).step_by(2).take(usize::from(count)) {
-        let name = texts.get(place, get16(&mut rest)?)?;
-        headers.push((name, texts.get(place + 1, get32(&mut rest)?)?));
+    for position in (3..).step_by(2).take(usize::from(count)) {
+        let name = texts.get(position, get16(&mut rest)?)?;
+        headers.push((name, texts.get(position + 1, get32(&mut rest)?)?));
     }
     Ok(Event {
         id: Uuid::from_bytes(record.id),

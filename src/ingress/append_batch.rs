@@ -2,8 +2,9 @@
 //! runtime goes to the journal together, and what the journal says of it comes back together: one wake-up of the other
 //! side for many requests.
 //!
-//! A request that has handed over its event is not polled again in that turn. The batch's task was woken by the first of
-//! them, so it stands in the runtime's queue behind every request that was ready, and waits for no request that is not.
+//! A request that has handed over its event is not polled again in that turn. The batch's task was woken by the first
+//! of them, so it stands in the runtime's queue behind every request that was ready, and waits for no request that is
+//! not.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! What the sources have counted since the start: plain numbers for metrics and status to read. Knows nothing else.
+//! What the sources have counted since the start: plain numbers for metrics and status to read.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -48,7 +48,7 @@ pub struct SourceCounts {
     pub unavailable: Counter,
     /// Events whose type was too long to be taken.
     pub long_type: Counter,
-    /// Events whose subject was.
+    /// Events whose subject was too long to be taken.
     pub long_subject: Counter,
 }
 

@@ -1,8 +1,8 @@
 //! Which webhooks were seen already, by source and digest, within a window of time and a bound of memory.
 //!
 //! A fingerprint is *reserved* from the moment its event is handed to the journal until the journal tells what became
-//! of it, then *durable* for the rest of the window. The states follow the journal's word alone, never the request's
-//! life: a client that hangs up changes nothing. Only verified webhooks get here. Knows neither HTTP nor the journal.
+//! of it, then *durable* for the rest of the window. The states follow what the journal tells, never the request: a
+//! client that hangs up changes nothing. Only verified webhooks get here. Knows neither HTTP nor the journal.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-/// What a fingerprint costs: its slot in a table half empty after growing, and its place in the queue, likewise.
+/// What a fingerprint costs: its slot in a table that is half empty after growing, and its entry in a queue that is,
+/// too.
 const ENTRY_BYTES: usize = 160;
 
-/// Most entries looked at for one that comes in, so that no request pays for all. More than one, so that what has
-/// expired goes faster than new ones come.
+/// Most entries that are looked at when one comes in, so that no request pays for all. More than one, so that expired
+/// entries go faster than new ones come.
 const SWEEP: usize = 8;
 
 /// The first bytes of a digest.
@@ -40,7 +41,7 @@ pub enum Known {
     Seen([u8; 16]),
     /// This event has it, and is kept in memory until it can be written.
     AtRisk([u8; 16]),
-    /// This event has it and is on its way; its outcome is told here.
+    /// This event has it and is on its way; its outcome comes here.
     Waiting([u8; 16], oneshot::Receiver<Outcome>),
 }
 
@@ -53,7 +54,7 @@ enum State {
 
 struct Slot {
     id: [u8; 16],
-    /// Microseconds; from here the window runs.
+    /// When the window began, in microseconds.
     time: i64,
     state: State,
 }
@@ -65,7 +66,7 @@ struct Table {
     /// In order of time; an entry whose slot has another time is stale.
     order: VecDeque<(i64, Fingerprint)>,
     waiting: HashMap<Fingerprint, Vec<oneshot::Sender<Outcome>>>,
-    /// Time of the latest one let go; within the window only where memory was short.
+    /// Time of the latest entry that was let go; within the window only where memory was short.
     cut: Option<i64>,
 }
 
@@ -124,17 +125,17 @@ impl Dedupe {
             let Some(slot) = table.slots.get(&known) else { continue };
             match slot.state {
                 State::Reserved => {
-                    let (tell, told) = oneshot::channel();
+                    let (sender, receiver) = oneshot::channel();
                     let id = slot.id;
-                    table.waiting.entry(known).or_default().push(tell);
-                    return Known::Waiting(id, told);
+                    table.waiting.entry(known).or_default().push(sender);
+                    return Known::Waiting(id, receiver);
                 }
                 State::AtRisk => return Known::AtRisk(slot.id),
                 State::Durable if now.saturating_sub(slot.time) <= table.window => return Known::Seen(slot.id),
                 State::Durable => {}
             }
         }
-        // Where everything remembered is still on its way, this one goes unremembered: the bound stands.
+        // Where all entries are of events still on their way, this event is not remembered: the bound holds.
         if self.make_room(&mut tables, now)
             && let Some(table) = tables.get_mut(source)
         {
@@ -143,7 +144,7 @@ impl Dedupe {
         Known::New
     }
 
-    /// The journal's word on the event with that id: its repeats learn it, and a failed one is forgotten.
+    /// What the journal tells of the event with that id: its repeats learn it, and a failed event is forgotten.
     pub fn settle(&self, source: usize, fingerprint: Fingerprint, id: [u8; 16], outcome: Outcome) {
         let waiting = {
             let mut tables = self.lock();
@@ -178,7 +179,7 @@ impl Dedupe {
         self.lock()[source].waiting.values().map(Vec::len).sum()
     }
 
-    /// Lets go of what has expired, then of the oldest, until one more fits. `false` where nothing may go.
+    /// Lets go of expired entries, then of the oldest, until one more fits. `false` where no entry may go.
     fn make_room(&self, tables: &mut [Table], now: i64) -> bool {
         for table in tables.iter_mut() {
             table.expire(now);
@@ -220,7 +221,7 @@ impl Table {
         }
     }
 
-    /// Forgets the oldest, unless it is still on its way: that one starts its window anew.
+    /// Forgets the oldest entry, unless its event is still on its way: then its window begins anew.
     fn pop(&mut self, now: i64) {
         let Some((time, fingerprint)) = self.order.pop_front() else { return };
         let Some(slot) = self.slots.get_mut(&fingerprint).filter(|slot| slot.time == time) else { return };
@@ -286,8 +287,8 @@ mod tests {
             let waiting: Vec<_> = (0..3).map(|_| dedupe.reserve(0, A, None, SECOND_ID, 0)).collect();
             dedupe.settle(0, A, FIRST, outcome);
             for known in waiting {
-                let Known::Waiting(FIRST, mut told) = known else { panic!("{known:?}") };
-                assert_eq!(told.try_recv(), Ok(outcome));
+                let Known::Waiting(FIRST, mut receiver) = known else { panic!("{known:?}") };
+                assert_eq!(receiver.try_recv(), Ok(outcome));
             }
             let again = dedupe.reserve(0, A, None, SECOND_ID, 0);
             match outcome {

@@ -1,7 +1,7 @@
 //! The way of a request: source → body → verify → dedupe → type → append → answer.
 //!
-//! What happens to an event after it was handed to the journal hangs on the journal's word alone ([`Ticket`]); the
-//! request only listens. It may be gone long before.
+//! What becomes of an event that was handed to the journal depends on what the journal tells ([`Ticket`]); the request
+//! only listens, and may be gone long before.
 
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ fn names_its_host(parts: &request::Parts) -> bool {
     parts.version != Version::HTTP_11 || parts.headers.get_all(HOST).iter().count() == 1
 }
 
-/// A GET: a provider's question, or somebody who looks whether there is anything.
+/// A GET: a provider's question, or a look whether the path is served.
 fn probe(source: &Source, parts: &request::Parts) -> Answer {
     match source.plan.challenge.get(parts.uri.query()) {
         None => Answer::Probe,
@@ -106,7 +106,7 @@ async fn post(
             return Answer::Refused(why);
         }
     };
-    if source.plan.proof.is_one() {
+    if source.plan.proof.proves() {
         link.prove();
     }
     if let Some(challenge) = source.plan.challenge.post(&bytes) {
@@ -114,11 +114,11 @@ async fn post(
     }
     let id = Uuid::now_v7();
     let deadline = Instant::now() + source.plan.ack_deadline;
-    let told = match keep(intake, source, Proven { link, parts, body: bytes, verified, id, time }) {
-        Ok(told) => told,
+    let outcome = match hand_over(intake, source, Proven { link, parts, body: bytes, verified, id, time }) {
+        Ok(outcome) => outcome,
         Err(known) => return repeat(source, known, deadline).await,
     };
-    match timeout_at(deadline, told).await {
+    match timeout_at(deadline, outcome).await {
         Ok(Ok(Outcome::Durable)) => Answer::Accepted(id, source.plan.status),
         Ok(Ok(Outcome::AtRisk)) | Err(_) => at_risk(source, Answer::Accepted(id, source.plan.status)),
         Ok(Ok(Outcome::Failed) | Err(_)) => unavailable(source),
@@ -147,9 +147,11 @@ struct Proven<'r> {
     time: Timestamp,
 }
 
-/// Hands the event to the journal, with a ticket that travels along; gives where its outcome is told. A repeat is not kept:
-/// then what is known of the event that it repeats.
-fn keep(
+/// Hands the event to the journal, with a ticket that travels along, and gives where its outcome will come.
+///
+/// # Errors
+/// What is known of the event that this one repeats; then nothing is handed over.
+fn hand_over(
     intake: &Arc<Intake>,
     source: &Arc<Source>,
     Proven { link, parts, body, verified, id, time }: Proven<'_>,
@@ -164,10 +166,16 @@ fn keep(
             known => return Err(known),
         }
     }
-    let (tell, told) = oneshot::channel();
-    let (tell, owed, taken) = (Some(tell), None, false);
-    let mut ticket =
-        Ticket { intake: Arc::clone(intake), source: Arc::clone(source), fingerprint, id, tell, owed, taken };
+    let (sender, outcome) = oneshot::channel();
+    let mut ticket = Ticket {
+        intake: Arc::clone(intake),
+        source: Arc::clone(source),
+        fingerprint,
+        id,
+        request: Some(sender),
+        tally: None,
+        is_counted: false,
+    };
     let envelope = envelope.unwrap_or_else(|| plan.envelope(&parts.headers, &body));
     source.counts.passed_over(envelope.too_long);
     let (kind, subject) = (envelope.kind.into(), envelope.subject.into());
@@ -176,12 +184,12 @@ fn keep(
         trusted => remote::client(link.peer, trusted, &parts.headers).to_string().into(),
     };
     let event = plan.event(Received { id, time, remote, headers: &parts.headers, kind, subject, body });
-    ticket.owed = ingress.on_append.get().map(|tell| tell(&event.source, &event.kind));
+    ticket.tally = ingress.on_append.get().map(|tally_of| tally_of(&event.source, &event.kind));
     let record = event::encode(&event, identity.as_ref().map(|known| &known.digest), plan.dedupes());
-    let progress = Box::new(move |progress| ticket.told(progress));
+    let told = Box::new(move |progress| ticket.follow(progress));
     let notify = Some(intake.batch.notify());
-    intake.batch.append(Append { record, on_failure: plan.on_failure, told: progress, bell: notify });
-    Ok(told)
+    intake.batch.append(Append { record, on_failure: plan.on_failure, told, bell: notify });
+    Ok(outcome)
 }
 
 /// A repeat shares the answer of the event it repeats.
@@ -189,12 +197,12 @@ async fn repeat(source: &Source, known: Known, deadline: Instant) -> Answer {
     let (id, outcome) = match known {
         Known::Seen(id) => (id, Outcome::Durable),
         Known::AtRisk(id) => (id, Outcome::AtRisk),
-        Known::Waiting(id, told) => match timeout_at(deadline, told).await {
+        Known::Waiting(id, outcome) => match timeout_at(deadline, outcome).await {
             Ok(Ok(outcome)) => (id, outcome),
             Ok(Err(_)) => (id, Outcome::Failed),
             Err(_) => (id, Outcome::AtRisk),
         },
-        // The caller keeps new ones to itself.
+        // Not reached: the caller hands new events over itself.
         Known::New => return unavailable(source),
     };
     let duplicate = Answer::Duplicate(Uuid::from_bytes(id), source.plan.status);
@@ -233,40 +241,40 @@ fn short(digest: &[u8; 32]) -> Fingerprint {
     out
 }
 
-/// An event's claim on what the journal says about it: drives dedupe and the counts, and tells the request, if that
-/// still listens.
+/// Follows an event after its request has handed it over: what the journal tells drives dedupe and the counts, and goes
+/// to the request where that still listens.
 struct Ticket {
     intake: Arc<Intake>,
     source: Arc<Source>,
-    /// What it holds in dedupe, until the journal's last word.
+    /// What the event has reserved in dedupe, until the journal has told its last.
     fingerprint: Option<Fingerprint>,
     id: Uuid,
-    tell: Option<oneshot::Sender<Outcome>>,
-    /// Counts it when its place is known.
-    owed: Option<Arc<dyn Tally>>,
-    /// Whether it was counted as accepted.
-    taken: bool,
+    request: Option<oneshot::Sender<Outcome>>,
+    /// Counts the event when its position is known.
+    tally: Option<Arc<dyn Tally>>,
+    /// Whether the event was counted as accepted.
+    is_counted: bool,
 }
 
 impl Ticket {
-    fn told(&mut self, progress: Progress) {
+    fn follow(&mut self, progress: Progress) {
         let outcome = match &progress {
             Progress::Durable(_) => Outcome::Durable,
             Progress::AtRisk => Outcome::AtRisk,
             Progress::Failed(_) => Outcome::Failed,
         };
-        if outcome != Outcome::Failed && !std::mem::replace(&mut self.taken, true) {
+        if outcome != Outcome::Failed && !std::mem::replace(&mut self.is_counted, true) {
             self.source.counts.accepted.add();
         }
         if let Progress::Durable(at) = progress
-            && let Some(owed) = self.owed.take()
+            && let Some(tally) = self.tally.take()
         {
-            owed.durable(at);
+            tally.durable(at);
         }
-        // Dedupe first: who hears 200 and sends again is to be recognised.
+        // Dedupe first: a sender that hears 200 and sends again is to be recognised.
         self.settle(outcome);
-        if let Some(tell) = self.tell.take() {
-            self.intake.batch.answer(tell, outcome);
+        if let Some(request) = self.request.take() {
+            self.intake.batch.answer(request, outcome);
         }
     }
 
@@ -280,7 +288,8 @@ impl Ticket {
     }
 }
 
-/// A journal that drops its word without a last one has not kept the event: forgotten, so that a repeat is taken anew.
+/// A journal that drops the ticket before it has told its last has not kept the event, which is forgotten, so that a
+/// repeat is taken anew.
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.settle(Outcome::Failed);

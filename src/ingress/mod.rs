@@ -1,8 +1,9 @@
 //! Ingress: webhooks come in over HTTP, are verified, recognised, journaled and answered.
 //!
 //! Two rooms that do not know each other: [`http`] is what speaks HTTP, [`source`] what a source is. On top of both:
-//! [`threads`] who serves, `sources` those that are served, `intake` the way of a request, `dedupe` repeats, `append_batch` the hand-over to the journal, [`counts`]
-//! what was counted, `throttle` log lines that must not become a flood.
+//! [`threads`] are the serving threads, `sources` the sources with their counts, `intake` is the way of a request,
+//! `dedupe` recognises repeats, `append_batch` hands over to the journal, [`counts`] are what was counted, `throttle`
+//! keeps log lines from becoming a flood.
 //!
 //! Knows the journal only as something to append to. Knows no sinks and no rules. Spawns only connections.
 
@@ -40,17 +41,17 @@ use self::intake::Intake;
 use self::sources::{Source, Sources};
 use crate::journal::{Fingerprint, Journal, OnFailure, Position};
 
-/// Who counts the events of one source and type.
+/// Counts the events of one source and type.
 pub trait Tally: Send + Sync {
-    /// One more is on disk, at that place. On the journal's own thread: keep it short.
+    /// One more event is on disk, at that position. Called on the journal's own thread: keep it short.
     fn durable(&self, at: Position);
 }
 
-/// Is told source and type of every event that is handed to the journal, and gives who counts it; on the hot path, so keep
-/// it short.
+/// Is called with source and type of every event that is handed to the journal, and gives what counts the event. It is
+/// on the hot path: keep it short.
 pub type OnAppend = Box<dyn Fn(&str, &str) -> Arc<dyn Tally> + Send + Sync>;
 
-/// What takes webhooks in: the sources, and how their requests come to the journal. Shared by all listeners and runtimes.
+/// All that takes webhooks in, shared by all listeners and runtimes.
 pub struct Ingress {
     server: Arc<Server>,
     sources: RwLock<Arc<Sources>>,
@@ -60,7 +61,8 @@ pub struct Ingress {
 }
 
 impl Ingress {
-    /// Takes webhooks for these sources, appends them to that journal, and remembers what an earlier life has seen.
+    /// Takes webhooks for these sources and appends them to that journal. `known` are the webhooks of an earlier life,
+    /// so that their repeats are recognised.
     pub fn new(
         server: &ServerConfig,
         plans: Vec<Arc<SourcePlan>>,
@@ -106,9 +108,9 @@ impl Ingress {
         listener::serve(&self.server, &intake, listener, member, stop).await;
     }
 
-    /// From now on `tell` hears of every event; a second call changes nothing.
-    pub fn on_append(&self, tell: OnAppend) {
-        let _ = self.on_append.set(tell);
+    /// From now on `on_append` hears of every event; a second call changes nothing.
+    pub fn on_append(&self, on_append: OnAppend) {
+        let _ = self.on_append.set(on_append);
     }
 
     /// What the listeners counted.
@@ -121,13 +123,13 @@ impl Ingress {
         self.server.is_pressed()
     }
 
-    /// What that has cost since the start, and who waits now.
+    /// What too many senders have cost since the start, and how many wait now.
     pub fn pressed(&self) -> Pressed {
         self.server.pressed()
     }
 
-    /// From now on these are the sources. Requests under way go on with the source they came for; one that keeps its name
-    /// keeps its counts and what dedupe remembers of it.
+    /// From now on these are the sources. Requests under way go on with the source they came for. A source that keeps
+    /// its name keeps its counts, and dedupe remembers its webhooks.
     pub fn replace_sources(&self, plans: Vec<Arc<SourcePlan>>) {
         let before = self.sources();
         let next = Sources::new(plans, &before, |plan| self.dedupe.add(plan.dedupe_window));
@@ -138,11 +140,12 @@ impl Ingress {
     }
 
     fn sources(&self) -> Arc<Sources> {
-        // Replaced whole.
+        // Valid whoever panicked: it is replaced whole.
         Arc::clone(&self.sources.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether a webhook sent now would be refused by a source, going by what the journal would say.
+    /// Whether a webhook sent now would be refused by a source. The two flags say whether the journal would give back
+    /// an event of a source that refuses while it cannot write, and whether it takes none at all.
     pub fn refuses(&self, (gives_back, all): (bool, bool)) -> bool {
         all || (gives_back && self.sources().list.iter().any(|source| source.plan.on_failure == OnFailure::GiveBack))
     }
@@ -152,8 +155,8 @@ impl Ingress {
         self.sources().list.iter().map(|s| (s.plan.name.to_string(), Arc::clone(&s.counts))).collect()
     }
 
-    /// For how long each source's repeats are recognised in truth: shorter than configured where `dedupe_max` did not
-    /// reach, zero where dedupe is off.
+    /// For how long repeats of each source are really recognised: shorter than configured where `dedupe_max` did not
+    /// suffice, zero where dedupe is off.
     pub fn dedupe_windows(&self) -> Vec<(String, Duration)> {
         let now = Timestamp::now().as_microsecond();
         let window = |s: &Arc<Source>| (s.plan.name.to_string(), self.dedupe.effective_window(s.slot, now));

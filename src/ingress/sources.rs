@@ -1,4 +1,4 @@
-//! The sources that are served: each one's plan, with what it has counted and its place in dedupe's memory.
+//! The sources that are served: each one's plan, with what it has counted and its table in dedupe's memory.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! The threads that serve: one single-threaded runtime per core, each accepting from a duplicate of every listener.
 //!
 //! Measured against one shared runtime with work stealing (ARCHITECTURE.md, "Runtime shape"). The listeners are
-//! duplicated, not bound again with SO_REUSEPORT: whichever thread is free accepts (and passes the connection on to who
-//! has the fewest, `balance`), a stop loses nothing that the kernel had already given to one of several queues, and a second
-//! daemon cannot slip in on the same port.
+//! duplicated, not bound again with SO_REUSEPORT: whichever thread is free accepts (and passes the connection on to the
+//! thread that has the fewest, see `http/balance.rs`), a stop loses no connection that the kernel had already given to
+//! one of several queues, and a second daemon cannot listen on the same port.
 
 use std::io;
 use std::net::TcpListener;
@@ -17,10 +17,10 @@ use tokio::task::JoinSet;
 use super::Ingress;
 use super::http::balance::{self, Member};
 
-/// A duplicate of a listener, and a thread's member at it.
+/// A duplicate of a listener, and a thread's membership in those that share it.
 type Share = (TcpListener, Member);
 
-/// A runtime that may be dropped on another one's threads, too, as it is where there is no thread for it.
+/// A runtime that may be dropped on the threads of another one, too, as it is where the system gives no thread for it.
 struct Own(Option<Runtime>);
 
 impl Drop for Own {

@@ -1,4 +1,4 @@
-//! Log lines that must not become a flood: at most one in ten seconds, with how many stand behind it. Pure but for time.
+//! Log lines that must not become a flood: at most one in ten seconds, with how many it stands for. Pure but for time.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -9,29 +9,29 @@ const EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Throttle {
     base: Instant,
-    /// Milliseconds after `base` from which the next line may be said.
+    /// From when on the next line may be logged: milliseconds after `base`.
     next: AtomicU64,
-    unsaid: AtomicU64,
+    unlogged: AtomicU64,
 }
 
 impl Default for Throttle {
     fn default() -> Self {
-        Self { base: Instant::now(), next: AtomicU64::new(0), unsaid: AtomicU64::new(0) }
+        Self { base: Instant::now(), next: AtomicU64::new(0), unlogged: AtomicU64::new(0) }
     }
 }
 
 impl Throttle {
-    /// Counts one; how many since the last line, where another may be said now.
+    /// Counts one. Gives how many there were since the last line, where another may be logged now.
     pub fn hit(&self) -> Option<u64> {
         self.hit_at(self.base.elapsed())
     }
 
     fn hit_at(&self, since_base: Duration) -> Option<u64> {
-        self.unsaid.fetch_add(1, Relaxed);
+        self.unlogged.fetch_add(1, Relaxed);
         let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
         let (now, next) = (millis(since_base), self.next.load(Relaxed));
         let mine = now >= next && self.next.compare_exchange(next, now + millis(EVERY), Relaxed, Relaxed).is_ok();
-        mine.then(|| self.unsaid.swap(0, Relaxed))
+        mine.then(|| self.unlogged.swap(0, Relaxed))
     }
 }
 

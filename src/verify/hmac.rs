@@ -1,9 +1,9 @@
-//! HMAC over the raw body, or over a text that holds it beside a time and an id, in a header's value: what nearly every
-//! provider sends, each in a form of its own. A [`Scheme`] is that form as data.
+//! An HMAC in a header's value, over the raw body, or over a text that holds the body beside a time and an id. Nearly
+//! every provider sends one, each in a form of its own; a [`Scheme`] is that form as data.
 //!
-//! Tolerant in form (a prefix is optional and in any case, hex in any case, base64 with or without padding, blanks
-//! around it), strict in substance: every byte of the digest counts, and is compared in constant time. Pure; knows no
-//! header names and no clock.
+//! The form is read tolerantly (a prefix is optional and in any case, hex in any case, base64 with or without padding,
+//! blanks around it); of the digest every byte counts, and is compared in constant time. Pure; knows no header names
+//! and no clock.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ pub enum Form {
         /// The name of the time.
         time: Option<String>,
     },
-    /// Digests between blanks, each with this in front; what has another is of another scheme. Any may match.
+    /// Digests between blanks, each with this in front; those with another prefix are of another scheme. Any may match.
     List {
         /// `v1,`
         prefix: String,
@@ -72,7 +72,7 @@ pub enum Form {
 /// A piece of the text that is signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
-    /// As it stands.
+    /// This text.
     Text(String),
     /// When it was signed, as it was sent.
     Time,
@@ -93,7 +93,7 @@ pub struct Scheme {
     pub form: Form,
     /// What is signed.
     pub signed: Vec<Piece>,
-    /// Most between the time it was signed and now, in either direction; `None`: the time does not count.
+    /// The longest time between signing and now, in either direction; `None`: the time does not count.
     pub tolerance: Option<Duration>,
 }
 
@@ -110,7 +110,7 @@ impl Default for Scheme {
     }
 }
 
-/// What came beside signature and body.
+/// What came beside signature and body, and may be signed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Beside<'h> {
     /// When it was signed.
@@ -119,7 +119,7 @@ pub struct Beside<'h> {
     pub id: Option<&'h [u8]>,
 }
 
-/// A scheme with one live secret, and the one before it while it is being changed. The key schedules are made once.
+/// A scheme with its secret, and the previous one while the secret is being changed. The key schedules are made once.
 #[derive(Clone)]
 pub struct Hmac {
     scheme: Scheme,
@@ -134,7 +134,7 @@ enum Key {
     Sha512(Keyed<Sha512>),
 }
 
-/// A digest; zeros behind a shorter one than SHA-512's.
+/// A digest; zeros behind one that is shorter than SHA-512's.
 #[derive(Clone, Copy)]
 struct Tag([u8; 64]);
 
@@ -157,7 +157,7 @@ impl Hmac {
         Ok(Self { scheme, current, previous })
     }
 
-    /// Checks a signature over nothing but the body, whose time does not count.
+    /// Checks a signature over the body alone; time does not count.
     ///
     /// # Errors
     /// [`Refusal`]; never panics, whatever the bytes.
@@ -195,7 +195,7 @@ impl Hmac {
         let previous = self.previous.as_ref().map(|key| key.digest(&self.scheme.signed, beside, body));
         let (mut is_current, mut is_previous) = (Choice::from(0), Choice::from(0));
         for tag in claimed {
-            // Both are compared, whichever matches.
+            // Both are compared, whichever matches, so that the time taken tells nothing.
             is_current |= tag.0.ct_eq(&current.0);
             is_previous |= previous.map_or(Choice::from(0), |previous| tag.0.ct_eq(&previous.0));
         }
@@ -235,7 +235,7 @@ impl Hmac {
         }
     }
 
-    /// The digests a header's value claims.
+    /// The digests that a header's value holds.
     fn claimed<'h>(&self, value: &'h [u8]) -> impl Iterator<Item = Tag> + use<'_, 'h> {
         let between = match self.scheme.form {
             Form::One { .. } => None,
@@ -298,9 +298,9 @@ impl Scheme {
         self.signed.contains(piece)
     }
 
-    /// Whether what is signed comes apart in one way only. Else time, id and body could be cut elsewhere than the sender
-    /// put them together, and the signature would hold: so a field before the body must not hold the text that ends it, nor
-    /// one behind the body the text that begins it.
+    /// Whether the signed text can be taken apart into time, id and body in one way only. Otherwise a forger could cut
+    /// it elsewhere than the sender did, and the signature would still match: so a field before the body must not hold
+    /// the text that ends it, nor a field behind the body the text that begins it.
     fn is_cut_once(&self, beside: Beside<'_>) -> bool {
         let body = self.signed.iter().position(|piece| *piece == Piece::Body).unwrap_or(self.signed.len());
         let text = |at: Option<usize>| match at.and_then(|at| self.signed.get(at)) {
@@ -330,7 +330,7 @@ impl Scheme {
         match self.encoding {
             Encoding::Hex => hex::decode_to_slice(text, tag.get_mut(..bytes)?).ok()?,
             Encoding::Base64 => {
-                // What 64 bytes take, decoded in groups of three.
+                // 64 bytes, rounded up: base64 is decoded in groups of three.
                 let mut room = [0; 66];
                 let written = BASE64.decode_slice(text, &mut room).ok()?;
                 tag.get_mut(..bytes)?.copy_from_slice(room.get(..written).filter(|_| written == bytes)?);
@@ -346,13 +346,13 @@ impl Scheme {
     }
 }
 
-/// Whether `end` is not in the field, nor begins in it, before it comes behind it.
+/// Whether `end` comes first right behind the field, and neither in it nor across its end.
 fn ends_first(field: &[u8], end: &[u8]) -> bool {
     let whole = [field, end].concat();
     !end.is_empty() && whole.windows(end.len()).position(|part| part == end) == Some(field.len())
 }
 
-/// Whether a time ends where its own form does, whatever follows: digits before what is none, or RFC 3339.
+/// Whether the form of a time tells where it ends, whatever follows: digits before something else, or RFC 3339.
 fn ends_itself(time: &[u8], next: &[u8]) -> bool {
     is_digits(time) && !next.first().is_some_and(u8::is_ascii_digit) || is_rfc3339(time)
 }
@@ -361,7 +361,7 @@ fn is_digits(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(u8::is_ascii_digit)
 }
 
-/// `2026-01-31T12:00:00Z`, with a fraction or an offset perhaps, and nothing else that some call a time.
+/// `2026-01-31T12:00:00Z`, perhaps with a fraction or an offset, and no other form of a time.
 fn is_rfc3339(text: &[u8]) -> bool {
     let fits = |text: &[u8], shape: &[u8]| {
         text.len() == shape.len()
@@ -399,7 +399,7 @@ impl Key {
         if is_empty(secret) {
             return Err(EmptySecret);
         }
-        // HMAC takes keys of any length: the only fault there is is ours above.
+        // HMAC takes keys of any length, so these calls cannot fail.
         Ok(match algorithm {
             Algorithm::Sha1 => Self::Sha1(Keyed::new_from_slice(secret).map_err(|_| EmptySecret)?),
             Algorithm::Sha256 => Self::Sha256(Keyed::new_from_slice(secret).map_err(|_| EmptySecret)?),

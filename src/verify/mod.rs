@@ -16,16 +16,16 @@ pub use self::token::Token;
 /// Why a request is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// There is no signature or token, or not all that it was made over.
+    /// There is no signature or token, or something that it was made over is missing.
     #[error("the signature or token is missing")]
     Missing,
-    /// There is something, but not one signature or token.
+    /// There is something, but it is not one signature or token.
     #[error("the signature or token is malformed")]
     Malformed,
-    /// It was not made with our secret over this body, or is another token.
+    /// The signature was not made with our secret over this body, or the token is another one.
     #[error("the signature or token does not match")]
     Wrong,
-    /// It is right, and was made too long ago, or in the future.
+    /// The signature is right, and was made too long ago, or in the future.
     #[error("the signature's time is too far from now")]
     Stale,
 }
@@ -35,8 +35,8 @@ pub enum Refusal {
 pub struct Verified {
     /// The digest the sender signed with: its first 32 bytes; zeros behind a shorter one.
     pub digest: [u8; 32],
-    /// What the same body has under the other live secret, where there are two: the same webhook, sent again while the
-    /// secret was being changed, carries this one.
+    /// The digest of the same body under the other secret, where there are two: the same webhook, sent again while the
+    /// secret is being changed, may carry that one.
     pub other: Option<[u8; 32]>,
 }
 
@@ -49,8 +49,8 @@ fn is_empty(secret: &[u8]) -> bool {
     secret.trim_ascii().is_empty()
 }
 
-/// The one value of a header or parameter. Several are taken only where they are the same: two different ones would
-/// leave open which of them a proxy in front has looked at.
+/// The only value of a header or parameter. Several are taken only where they are the same: of two different ones it
+/// would not be known which a proxy in front has looked at.
 fn only<'h>(values: impl IntoIterator<Item = &'h [u8]>) -> Result<&'h [u8], Refusal> {
     let mut values = values.into_iter().map(<[u8]>::trim_ascii);
     let first = values.next().ok_or(Refusal::Missing)?;

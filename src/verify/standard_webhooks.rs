@@ -34,8 +34,7 @@ impl From<EmptySecret> for KeyError {
     }
 }
 
-/// The key in `whsec_<base64>`, of any length: it is the provider's choice. `v1,` may stand before it, as Supabase shows
-/// it.
+/// The key in `whsec_<base64>`, of any length. `v1,` may stand before it, as Supabase shows it.
 ///
 /// # Errors
 /// [`KeyError`].

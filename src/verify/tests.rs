@@ -1,4 +1,4 @@
-//! The verifier against Interakt's own vector, Wycheproof's, and bytes nobody meant as a signature.
+//! The verifier against Interakt's own vector, Wycheproof's, and bytes that are no signature.
 
 use proptest::prelude::*;
 use wycheproof::TestResult;

@@ -6,7 +6,7 @@ use subtle::{Choice, ConstantTimeEq};
 
 use super::{EmptySecret, Refusal, is_empty, only};
 
-/// One live token, and the one before it while it is being changed.
+/// A token, and the previous one while the token is being changed.
 #[derive(Clone)]
 pub struct Token {
     prefix: String,

@@ -1,9 +1,9 @@
 //! Which connections may be open at once, and which is closed where there are too many: at `max_connections` a new
 //! connection takes over the permit of one that makes no use of it. The connection that has been idle longest is closed
-//! first, then the one with the slowest head, then the one with the slowest body; then young ones, whose bytes may be on
-//! their way; and last, the longest idle first, a proven one (which has brought a webhook with a good signature), but only
-//! where all others are proven, too. A connection whose request is being answered is never closed. Where none can be
-//! closed, the new one waits.
+//! first, then the one with the slowest head, then the one with the slowest body; then young ones, whose bytes may be
+//! on their way; and last, the longest idle first, a proven one (which has brought a webhook with a good signature),
+//! but only where all others are proven, too. A connection whose request is being answered is never closed. Where none
+//! can be closed, the new one waits.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -71,7 +71,7 @@ impl Register {
         &mut self,
         now: Instant,
         found: fn(&mut Self) -> &mut Candidates,
-        is_one: fn(&Link) -> bool,
+        is_candidate: fn(&Link) -> bool,
     ) -> Option<(Arc<Link>, Rank)> {
         loop {
             while let Some((rank, id)) = found(self).idle.pop_front() {
@@ -84,7 +84,7 @@ impl Register {
             if found(self).next_look.is_some_and(|at| now < at) {
                 return None;
             }
-            let idle = self.all.iter().filter(|(_, link)| !link.cut.is_asked() && is_one(link));
+            let idle = self.all.iter().filter(|(_, link)| !link.cut.is_asked() && is_candidate(link));
             let mut idle: Vec<_> = idle.filter_map(|(id, link)| Some((link.standing().may_go(now)?, *id))).collect();
             if idle.is_empty() {
                 return None;
@@ -98,18 +98,22 @@ impl Register {
         }
     }
 
-    /// The idle connection that was found, where it is unproven; a proven one only where all are proven, as an unproven one
-    /// that is still busy, or too young to be told from a sender in earnest, will be idle or slow soon.
-    fn of_idle(&self, idle: Option<(Arc<Link>, Rank)>, is_one: fn(&Link) -> bool) -> Option<Arc<Link>> {
+    /// The idle connection that was found, where it is unproven; a proven one only where all are proven, as an unproven
+    /// one that is still busy, or too young to be told from a sender in earnest, will be idle or slow soon.
+    fn of_idle(&self, idle: Option<(Arc<Link>, Rank)>, is_candidate: fn(&Link) -> bool) -> Option<Arc<Link>> {
         let (link, rank) = idle?;
-        let is_strange = |link: &&Arc<Link>| !link.cut.is_asked() && !link.sender().is_proven && is_one(link);
+        let is_strange = |link: &&Arc<Link>| !link.cut.is_asked() && !link.sender().is_proven && is_candidate(link);
         (!rank.is_proven || !self.all.values().any(|link| is_strange(&link))).then_some(link)
     }
 
     /// The connection whose body is slowest, of those that the last look found.
-    fn slowest_body(&mut self, found: fn(&mut Self) -> &mut Candidates, is_one: fn(&Link) -> bool) -> Option<Arc<Link>> {
+    fn slowest_body(
+        &mut self,
+        found: fn(&mut Self) -> &mut Candidates,
+        is_candidate: fn(&Link) -> bool,
+    ) -> Option<Arc<Link>> {
         while let Some(id) = found(self).bodies.pop_front() {
-            let link = self.all.get(&id).filter(|link| !link.cut.is_asked() && is_one(link) && !link.is_answering());
+            let link = self.all.get(&id).filter(|link| !link.cut.is_asked() && is_candidate(link) && !link.is_answering());
             if link.is_some() {
                 return link.map(Arc::clone);
             }
@@ -223,23 +227,23 @@ impl Admission {
         }
     }
 
-    /// The connection to be closed next, of those for which `is_one` holds.
+    /// The connection to be closed next, of those for which `is_candidate` holds.
     fn next_to_go(
         &self,
         budget: &Budget,
         found: fn(&mut Register) -> &mut Candidates,
-        is_one: fn(&Link) -> bool,
+        is_candidate: fn(&Link) -> bool,
     ) -> Option<Arc<Link>> {
         let now = Instant::now();
         let idle = {
             let mut register = self.lock();
-            let idle = register.longest_idle(now, found, is_one);
+            let idle = register.longest_idle(now, found, is_candidate);
             if let Some((link, Rank { is_proven: false, is_young: false, .. })) = &idle {
                 return Some(Arc::clone(link));
             }
-            let slow = register.slowest_body(found, is_one);
+            let slow = register.slowest_body(found, is_candidate);
             if slow.is_some() || found(&mut register).next_look.is_some_and(|at| now < at) {
-                return slow.or_else(|| register.of_idle(idle, is_one));
+                return slow.or_else(|| register.of_idle(idle, is_candidate));
             }
             idle
         };
@@ -247,7 +251,7 @@ impl Admission {
         let mut register = self.lock();
         let mut bodies: VecDeque<u64> = VecDeque::with_capacity(LOOK);
         for id in slow {
-            let may_go = bodies.back() != Some(&id) && register.all.get(&id).is_some_and(|link| is_one(link));
+            let may_go = bodies.back() != Some(&id) && register.all.get(&id).is_some_and(|link| is_candidate(link));
             if may_go {
                 bodies.push_back(id);
             }
@@ -257,7 +261,7 @@ impl Admission {
         }
         let looked = found(&mut register);
         (looked.bodies, looked.next_look) = (bodies, Some(now + LOOK_PAUSE));
-        register.slowest_body(found, is_one).or_else(|| register.of_idle(idle, is_one))
+        register.slowest_body(found, is_candidate).or_else(|| register.of_idle(idle, is_candidate))
     }
 
     /// Valid between any two statements, whoever panicked.
@@ -345,8 +349,8 @@ pub struct Rank {
 }
 
 impl Standing {
-    /// `None` where the connection must not be closed: a request is being answered, the head of a proven one is coming, or
-    /// the first bytes may be on their way.
+    /// `None` where the connection must not be closed: a request is being answered, the head of a proven one is coming,
+    /// or the first bytes may be on their way.
     fn may_go(self, now: Instant) -> Option<Rank> {
         let is_fresh = |since: Instant| now.duration_since(since) < FRESH;
         let (since, is_proven, has_head) = match self {

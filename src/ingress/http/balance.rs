@@ -1,6 +1,6 @@
 //! Spreads connections over the serving threads that share a listener. The kernel gives a new connection to whichever
-//! thread is quicker, and of many that come at once nearly all to the same one; here each goes to the thread that has the
-//! fewest. Knows sockets and numbers, no HTTP.
+//! thread is quicker, and of many that come at once nearly all to the same one; here each goes to the thread that has
+//! the fewest. Knows sockets and numbers, no HTTP.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

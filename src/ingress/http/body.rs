@@ -1,9 +1,9 @@
-//! TimedUpload a request's body: into one piece, no larger than `max_body`, no slower than `body_timeout` and [`LEAST_RATE`],
-//! and with all others in no more memory than there is for them ([`budget`](super::budget)). Knows neither sources nor
+//! Reads a request's body into one piece: no larger than `max_body`, no slower than `body_timeout` and [`LEAST_RATE`]
+//! allow, and all bodies together in no more memory than the [`budget`](super::budget) has. Knows neither sources nor
 //! signatures.
 //!
-//! Most bodies come with their heads, or right behind them. They are read without a word to anybody: what is here already
-//! cannot be saved by waiting. A body that lets itself be waited for is an *upload* and counted.
+//! Most bodies come with their heads, or right behind them. These are read without asking the budget: waiting would
+//! save none of the memory that they take already. A body that has to be waited for is an *upload*, and is counted.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -20,11 +20,11 @@ use super::budget::{Budget, Pool, SMALL, Sender, Upload};
 
 /// Most bytes one read of a connection brings.
 pub const READ_MAX: usize = 32 << 10;
-/// Bytes of a body that are read before it is counted, for at most [`SOON`].
+/// Bytes of a body that are read before the body is counted, for at most [`SOON`].
 const UNCOUNTED: usize = 8 << 10;
-/// How long a body may take that nobody has counted. (Longer than a tenth of a second: see `append_batch`.)
+/// How long a body may take without being counted. (Longer than a tenth of a second: see `append_batch`.)
 const SOON: Duration = Duration::from_millis(150);
-/// The same for heads, in memory; larger ones are counted at once. An ordinary head takes 1 to 3 KiB.
+/// Largest head, in memory, whose request is not counted at once. An ordinary head takes 1 to 3 KiB.
 const LIGHT_HEAD: usize = 8 << 10;
 /// What a request holds beside head and body: a task, a stream, an entry among the uploads. Bytes, rounded up.
 const REQUEST_COST: usize = 4 << 10;
@@ -38,11 +38,11 @@ const RATE_SPAN: u8 = 5;
 /// Why there is no body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyFault {
-    /// Larger than allowed, by its own word or by what came.
+    /// Larger than allowed, by its `Content-Length` or by the bytes that came.
     TooLarge,
-    /// Not there in time; or slow while others needed the room it took.
+    /// The body did not come in time, or was slow while others needed the room it took.
     TooSlow,
-    /// Broke off, or wrongly framed.
+    /// The body broke off, or was wrongly framed.
     Broken,
     /// There is no room for so large a head to wait for its body.
     LargeHead,
@@ -62,12 +62,12 @@ pub struct Bounds {
 pub struct Head {
     /// What it takes in memory.
     bytes: usize,
-    /// Whether there may be many of them in one connection.
+    /// Whether one connection may have many requests at once.
     is_one_of_many: bool,
 }
 
 impl Head {
-    /// Of a request.
+    /// The head of a request.
     pub fn of(parts: &request::Parts) -> Self {
         let text = |headers: &HeaderMap| -> usize { headers.iter().map(|(n, v)| n.as_str().len() + v.len()).sum() };
         let bytes = parts.headers.len() * HEADER_COST + text(&parts.headers);
@@ -78,14 +78,14 @@ impl Head {
         self.is_one_of_many || self.bytes > LIGHT_HEAD
     }
 
-    /// What its request takes of the budget when so many bytes of the body have come. On HTTP/1 a connection has one
-    /// request at a time: light ones are bounded by `max_connections`.
+    /// What the request takes of the budget when so many bytes of the body have come. On HTTP/1 a connection has one
+    /// request at a time, so `max_connections` bounds those with light heads.
     fn cost(self, came: usize) -> usize {
         if self.is_counted_at_once() { REQUEST_COST + self.bytes + came } else { 0 }
     }
 }
 
-/// What came of a body so far. One that comes in one piece is not copied.
+/// What has come of a body so far. A body that comes in one piece is not copied.
 struct Gathered {
     max: usize,
     first: Bytes,
@@ -97,7 +97,7 @@ impl Gathered {
         self.first.len() + self.joined.len()
     }
 
-    /// Takes a frame: how many bytes of the body it brought; `None` at the body's end.
+    /// Takes a frame, and gives how many bytes of the body it brought; `None` at the body's end.
     fn take<E>(&mut self, frame: Option<Result<Frame<Bytes>, E>>) -> Result<Option<usize>, BodyFault> {
         let Some(frame) = frame else { return Ok(None) };
         let Ok(data) = frame.map_err(|_| BodyFault::Broken)?.into_data() else { return Ok(Some(0)) };
@@ -114,7 +114,7 @@ impl Gathered {
         Ok(Some(came))
     }
 
-    /// Its size, where it is known, is made room for at once: what grows by and by is copied again and again.
+    /// Makes room for the whole body at once, where its size is known: a buffer that grows is copied again and again.
     fn expect(&mut self, size: usize) {
         if self.joined.is_empty() && self.len() < size {
             self.joined.reserve(size);
@@ -127,8 +127,8 @@ impl Gathered {
     }
 }
 
-/// The whole body. `sender` is asked once it is counted, and `pause` is told whether nothing more of the connection is to be
-/// read, as the body waits for its room. Time spent waiting for room is our own affair and does not count as the sender's.
+/// The whole body. `sender` is asked when the body is counted. `pause` is told whether nothing more of the connection
+/// is to be read, as the body waits for room; that time does not count as the sender's.
 ///
 /// # Errors
 /// [`BodyFault`]; what is left of the body is not read.
@@ -149,14 +149,14 @@ where
     }
     let began = Instant::now();
     let mut gathered = Gathered { max: bounds.max, first: Bytes::new(), joined: BytesMut::new() };
-    // One that says it is larger holds no more than its first bytes until it has room for the rest.
+    // A body that is declared larger holds no more than its first bytes until it has room for the rest.
     let most = if declared.is_some_and(|n| n > UNCOUNTED) { 0 } else { UNCOUNTED };
     if uncounted(body, head, (&mut gathered, most), began + bounds.time.min(SOON)).await? {
         return Ok(gathered.whole());
     }
     let upload = budget.enter(sender(), head.cost(gathered.len()), (began, gathered.len()));
     let mut reading = TimedUpload { upload, deadline: began + bounds.time, span: (began, 0) };
-    // Who waits for room keeps its head in memory meanwhile.
+    // A request that waits for room would keep its head in memory meanwhile.
     if head.bytes > LIGHT_HEAD && reading.is_waiting().await {
         return Err(BodyFault::LargeHead);
     }
@@ -177,7 +177,7 @@ where
             let room = reading.room().await;
             pause(false);
             room?;
-            // Whoever reads the connection is to look again: it may hear of nothing new.
+            // The connection's task is to read on: no event of the socket may wake it.
             yield_now().await;
             gathered.expect(declared.unwrap_or_default());
         }
@@ -188,7 +188,8 @@ where
     Ok(gathered.whole())
 }
 
-/// Reads what is here and what comes very soon, until it is more than `most` bytes. Whether that is the whole body.
+/// Reads what is here and what comes very soon, until that is more than `most` bytes. Gives whether it is the whole
+/// body.
 async fn uncounted<B>(
     body: &mut B,
     head: Head,
@@ -220,7 +221,7 @@ where
 struct TimedUpload<'b> {
     upload: Upload<'b>,
     deadline: Instant,
-    /// Since when its rate is looked at, and what had come by then.
+    /// Since when the rate is measured, and how many bytes had come by then.
     span: (Instant, usize),
 }
 
@@ -229,7 +230,7 @@ impl TimedUpload<'_> {
         poll_fn(|cx| Poll::Ready(self.upload.poll(cx).is_pending())).await
     }
 
-    /// Waits for what was asked for.
+    /// Waits for the room that was asked for.
     async fn room(&mut self) -> Result<(), BodyFault> {
         let waited = self.upload.room().await.map_err(|_| BodyFault::TooSlow)?;
         self.deadline += waited;

@@ -1,5 +1,5 @@
-//! Memory for requests whose bodies are on their way, shared by all connections: [`uploads`](super::uploads) with a lock,
-//! a clock, and somebody to wait for it. Knows neither sources nor signatures.
+//! Memory for requests whose bodies are on their way, shared by all connections: [`uploads`](super::uploads) behind a
+//! lock, with a clock and tasks that wait. Knows neither sources nor signatures.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -11,14 +11,14 @@ use tokio::time::{Instant, sleep};
 
 use super::config::ServerConfig;
 use super::pressure::Pressure;
-pub use super::uploads::{UploadCut, Pool, SMALL, Sender};
 use super::uploads::{Millis, Uploads};
+pub use super::uploads::{Pool, SMALL, Sender, UploadCut};
 
-/// While an upload waits for room: how often it looks for those who became slow meanwhile, and of those who wait as many a
-/// second as there are milliseconds in it. One look is for all.
+/// How often an upload that waits for room looks for others that became slow meanwhile. Where many wait, each looks
+/// less often, so that there is at most one look a millisecond: one look serves all.
 const TICK: Duration = Duration::from_millis(50);
 const TICK_OF_EACH: Duration = Duration::from_millis(1);
-/// The share of `max_inflight_bytes` that small bodies have for themselves, and so much again requests and their heads.
+/// One in so many of `max_inflight_bytes` is for small bodies alone, and as much again for requests and their heads.
 const SHARE: usize = 8;
 
 /// The memory.
@@ -29,8 +29,8 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// An eighth of `max_inflight_bytes` for requests and their heads, an eighth for small bodies; the rest, and at least
-    /// one `max_body`, for larger ones. Where there is too little, slow is who would not bring a largest body within
+    /// An eighth of `max_inflight_bytes` for requests and their heads, an eighth for small bodies; the rest, and at
+    /// least one `max_body`, for larger ones. A sender is slow where it would not bring a largest body within
     /// `body_timeout`.
     pub fn new(server: &ServerConfig, pressure: Arc<Pressure>) -> Self {
         let (all, largest) = (server.max_inflight_bytes.as_usize(), server.max_body.as_usize());
@@ -41,8 +41,8 @@ impl Budget {
         Self { base: Instant::now(), uploads, pressure }
     }
 
-    /// An upload under way since `began`, of which `got` bytes have come, and that takes `base` bytes by itself. It may have
-    /// to wait for these: [`Upload::room`].
+    /// An upload under way since `began`, of which `got` bytes have come, and which takes `base` bytes by itself. It
+    /// may have to wait for them: [`Upload::room`].
     pub fn enter(&self, sender: Sender, base: usize, (began, got): (Instant, usize)) -> Upload<'_> {
         let now = self.now();
         let so_far = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -50,7 +50,7 @@ impl Budget {
         Upload { budget: self, id }
     }
 
-    /// The connections of uploads, but for proven ones, in the order in which they may go for the sake of others.
+    /// The unproven connections of uploads, in the order in which they may be closed.
     pub fn by_speed(&self) -> Vec<u64> {
         self.lock().by_speed(self.now())
     }
@@ -99,7 +99,7 @@ pub struct Upload<'b> {
 }
 
 impl Upload<'_> {
-    /// Asks for more; to be waited for by [`Self::room`].
+    /// Asks for more; [`Self::room`] waits for it.
     pub fn ask(&self, pool: Pool, bytes: usize) {
         self.budget.lock().ask(self.id, pool, bytes, self.budget.now());
     }
@@ -114,7 +114,7 @@ impl Upload<'_> {
         self.budget.lock().came(self.id, bytes, self.budget.now());
     }
 
-    /// Whether it has what it asked for; the caller is woken when that changes and when it is cut.
+    /// Whether the upload has what it asked for; the caller is woken when that changes, and when the upload is cut.
     ///
     /// # Errors
     /// [`UploadCut`].
@@ -122,7 +122,7 @@ impl Upload<'_> {
         self.budget.lock().poll(self.id, cx)
     }
 
-    /// Waits until it has what it asked for, however long, and says how long that was.
+    /// Waits until the upload has what it asked for, however long, and gives how long that was.
     ///
     /// # Errors
     /// [`UploadCut`].

@@ -24,23 +24,24 @@ pub struct ServerConfig {
     pub header_timeout: Period,
     /// Time for a request's body. One that brings less than 1 KiB a second over five seconds is given up sooner.
     pub body_timeout: Period,
-    /// Largest request head; 431 beyond, and on HTTP/1 beyond one header per 64 bytes of this (at least 100, at most 2048).
+    /// Largest request head; 431 beyond, and on HTTP/1 beyond one header per 64 bytes of this (at least 100, at most
+    /// 2048).
     pub max_header_bytes: Size,
-    /// Most connections, of which a sixteenth may speak HTTP/2. A further one takes the place of the one that has been idle
-    /// longest; then of the slowest head, then of the slowest body. Each may hold up to 32 KiB (on HTTP/2 64 KiB) that was
-    /// not read yet, beside `max_inflight_bytes`.
+    /// Most connections, of which a sixteenth may speak HTTP/2. For a further one the connection that has been idle
+    /// longest is closed; then the one with the slowest head, then the one with the slowest body. Each may hold up to
+    /// 32 KiB (on HTTP/2 64 KiB) that was not read yet, beside `max_inflight_bytes`.
     pub max_connections: usize,
-    /// Most bytes of requests whose bodies are waited for; reading pauses beyond, and who is slow meanwhile is cut (408).
+    /// Most bytes of requests whose bodies are waited for; beyond, reading pauses, and slow senders are cut (408).
     pub max_inflight_bytes: Size,
     /// Memory for dedupe, all sources together.
     pub dedupe_max: Size,
-    /// How long requests that have begun are waited for at the end.
+    /// How long a stop waits for requests that have begun.
     pub drain: Period,
     /// Proxies whose `x-forwarded-for` is believed: addresses and networks.
     pub trusted_proxies: Vec<Network>,
 }
 
-/// A string or a list of strings; of a number it is said what address it may mean.
+/// A string or a list of strings; the fault of a number says which address it may mean.
 fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     struct Addresses;
     impl<'de> Visitor<'de> for Addresses {
@@ -62,7 +63,7 @@ fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error
     from.deserialize_any(Addresses)
 }
 
-/// `max_body` goes no higher: a body is held in memory whole.
+/// Largest `max_body`: a body is held in memory whole.
 pub const MAX_BODY_LIMIT: Size = Size::mib(64);
 
 impl Default for ServerConfig {

@@ -1,9 +1,9 @@
 //! One connection, HTTP/1.1 or HTTP/2 cleartext: hyper speaks the protocol, and this file sets bounds and sees the
 //! connection to its end.
 //!
-//! hyper closes without an answer when a head is slow, and where unread bytes are left on closing, the kernel takes back the
-//! answer just given. So the time for heads is kept here (408), and after an answer given early the connection is read on
-//! for a short time.
+//! hyper closes without an answer when a head is slow, and where unread bytes are left on closing, the kernel takes
+//! back the answer just given. So the time for heads is kept here (408), and after an answer given early the connection
+//! is read on for a short time.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -41,9 +41,9 @@ const GRACE: Duration = Duration::from_millis(200);
 /// How long, and how far, an early answered request is read on, so that its sender gets to see the answer.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 8 << 20;
-/// HTTP/2: how much the peer of a connection may send ahead of our reading. This memory lies outside `max_inflight_bytes`,
-/// which counts a body when it is read; with the share of `max_connections` that may speak HTTP/2 it is 16 MiB by default.
-/// The least that HTTP/2 allows is one byte less.
+/// HTTP/2: how much the peer of a connection may send ahead of our reading. This memory lies outside
+/// `max_inflight_bytes`, which counts a body when it is read; with the share of `max_connections` that may speak HTTP/2
+/// it is 16 MiB by default. The least that HTTP/2 allows is one byte less.
 const CONNECTION_WINDOW: u32 = 64 << 10;
 /// HTTP/2: the same for one stream. Half a connection's, so that one stream waiting for room does not stop the others.
 const STREAM_WINDOW: u32 = CONNECTION_WINDOW / 2;
@@ -52,15 +52,15 @@ const STREAMS: u32 = 32;
 /// How often a connection that speaks HTTP/2 asks for a permit while there is none.
 const PERMIT_PAUSE: Duration = Duration::from_millis(200);
 /// HTTP/1: how many headers a head may have. hyper's own bound of 100 refuses heads that are far from large. hyper sets
-/// aside 64 bytes a header at each parse, so the number follows `max_header_bytes`, one for each [`HEADER_LINE`] of it, and
-/// ends at [`MAX_HEADERS`]. HTTP/2 counts 32 bytes a header into the bytes and needs no number.
+/// aside 64 bytes a header at each parse, so the number follows `max_header_bytes`, one for each [`HEADER_LINE`] of it,
+/// and ends at [`MAX_HEADERS`]. HTTP/2 counts 32 bytes a header into the bytes and needs no number.
 const MIN_HEADERS: usize = 100;
 const MAX_HEADERS: usize = 2048;
 /// Bytes of a header line below which the number of headers decides, not their bytes.
 const HEADER_LINE: usize = 64;
 
-/// Tells connections of a stop: `false` while the server serves, `true` when it answers only what has begun; the sender is
-/// dropped when the time to drain is over.
+/// Tells connections of a stop: `false` while the server serves, `true` when it answers only what has begun; the sender
+/// is dropped when the time to drain is over.
 pub(super) type Stopping = watch::Receiver<bool>;
 
 /// Serves one connection to its end.
@@ -192,8 +192,8 @@ async fn http1(link: &Arc<Link>, handler: impl Handler, wire: Wire, stopping: &m
         .max_header_size(max_head)
         .max_headers((max_head / HEADER_LINE).clamp(MIN_HEADERS, MAX_HEADERS))
         .max_buf_size(READ_MAX.max(max_head + 1))
-        // A sender that closes its half after the request still wants the answer; and not watching for the close saves a
-        // read per request.
+        // A sender that closes its half after the request still wants the answer; and not watching for the close saves
+        // a read per request.
         .half_close(true)
         // Our answers are short: one piece is cheaper to write than a list of two.
         .writev(false)
@@ -238,9 +238,9 @@ async fn http2(link: &Arc<Link>, handler: impl Handler, wire: Wire, stopping: &m
     }
 }
 
-/// Polls a stream's answer once where the stream comes in, and leaves it to the runtime only where it is not ready by then.
-/// So a head that is refused for want of room is gone before the next one is looked at; in the runtime's queue the heads of
-/// all connections would pile up.
+/// Polls a stream's answer once where the stream comes in, and leaves it to the runtime only where it is not ready by
+/// then. So a head that is refused for want of room is gone before the next one is looked at; in the runtime's queue
+/// the heads of all connections would pile up.
 #[derive(Clone, Copy)]
 struct AtOnce;
 
@@ -344,8 +344,8 @@ async fn refuse_slow_head(link: &Link, mut stream: TcpStream) {
     }
 }
 
-/// Closes our half and reads on for a while: a connection that is closed with unread bytes is reset, and the reset destroys
-/// the answer.
+/// Closes our half and reads on for a while: a connection that is closed with unread bytes is reset, and the reset
+/// destroys the answer.
 async fn linger(link: &Link, mut stream: TcpStream) {
     let _ = stream.shutdown().await;
     let mut rest = vec![0; 8 << 10];

@@ -1,7 +1,7 @@
-//! What a connection is doing: whether a request is being answered, since when the next one's head is coming, since when
-//! nothing has happened. The wire (bytes came) and the service (a request began or ended) write it, and a timer that looks
-//! every now and then reads it: no timer is set or moved per request. Here is also whether the connection is asked to close
-//! so that another may have its permit.
+//! What a connection is doing: whether a request is being answered, since when the next one's head is coming, since
+//! when nothing has happened. The wire (bytes came) and the service (a request began or ended) write it, and a timer
+//! that looks every now and then reads it: no timer is set or moved per request. Here is also whether the connection is
+//! asked to close so that another may have its permit.
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -20,8 +20,8 @@ use super::Server;
 use super::admission::{Permit, PermitCell};
 use super::budget::Sender;
 
-/// How long a connection may rest between requests. Longer than the 60 s after which proxies in front close theirs, so that
-/// the proxy closes first: a connection closed under a POST on its way is a webhook lost.
+/// How long a connection may rest between requests. Longer than the 60 s after which proxies in front close theirs, so
+/// that the proxy closes first: a connection closed under a POST on its way is a webhook lost.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// What a connection is doing.
@@ -107,12 +107,7 @@ pub struct Link {
 
 impl Link {
     /// A connection that is opened now and has not said anything yet.
-    pub(in crate::ingress) fn new(
-        id: u64,
-        permit: Option<Permit>,
-        server: Arc<Server>,
-        peer: SocketAddr,
-    ) -> Self {
+    pub(in crate::ingress) fn new(id: u64, permit: Option<Permit>, server: Arc<Server>, peer: SocketAddr) -> Self {
         let peer = peer.ip().to_canonical();
         Self {
             id,
@@ -165,8 +160,8 @@ impl Link {
         Uploading(self)
     }
 
-    /// Stops reading (on HTTP/1; HTTP/2 has windows for that), or reads on. To be called from the connection's own task, which
-    /// looks at it whenever it is woken.
+    /// Stops reading (on HTTP/1; HTTP/2 has windows for that), or reads on. To be called from the connection's own
+    /// task, which looks at it whenever it is woken.
     pub(in crate::ingress) fn pause_reading(&self, is_paused: bool) {
         self.is_paused.store(is_paused, Relaxed);
     }
@@ -264,8 +259,9 @@ impl Drop for Busy<'_> {
     }
 }
 
-/// Most bytes of HTTP/2 that are read at a time from a connection that is not proven, before the next connection is served:
-/// about four heads of 950 references to one header, which take a hundred times as long to decode as their bytes to read.
+/// Most bytes of HTTP/2 that are read at a time from a connection that is not proven, before the next connection is
+/// served: about four heads of 950 references to one header, which take a hundred times as long to decode as their
+/// bytes to read.
 const UNPROVEN_READ: usize = 4 << 10;
 
 /// The connection's bytes: first those that told the protocol, then those of the stream.

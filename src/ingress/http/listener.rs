@@ -12,9 +12,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
+use super::balance::{Accepted, Load, Member};
 use super::config::ServerConfig;
 use super::connection;
-use super::balance::{Accepted, Load, Member};
 use super::{Handler, Server};
 use crate::ingress::throttle::Throttle;
 
@@ -79,8 +79,8 @@ pub struct Bound {
     socket: Socket,
 }
 
-/// Binds every configured address; [`Bound::listen`] opens them. A host name stands for all its addresses that this machine
-/// has.
+/// Binds every configured address; [`Bound::listen`] opens them. A host name stands for all its addresses that this
+/// machine has.
 ///
 /// # Errors
 /// [`BindError`], which names the address.
@@ -110,7 +110,8 @@ pub fn bind(server: &ServerConfig) -> Result<Vec<Bound>, BindError> {
 }
 
 impl Bound {
-    /// From now on the kernel takes connections, so call it when they will be answered. The listener is ready for tokio.
+    /// From now on the kernel takes connections, so call it when they will be answered. The listener is ready for
+    /// tokio.
     ///
     /// # Errors
     /// [`BindError`], where another process was quicker to listen on the address.
@@ -273,8 +274,8 @@ async fn serve_queue(listener: TcpListener, deadline: Instant, serve: impl Fn(Tc
     }
 }
 
-/// When to accept again. A fault of one connection is over at once; want of descriptors or memory lasts, and trying again
-/// and again does not help.
+/// When to accept again. A fault of one connection is over at once; want of descriptors or memory lasts, and trying
+/// again and again does not help.
 fn rest_after(error: &std::io::Error, trouble: &Throttle) -> Option<Instant> {
     if is_of_one(error) {
         return None;

@@ -1,11 +1,10 @@
 //! What speaks HTTP: sockets and connections, how many of them there may be, their requests' bodies, and the answers.
 //!
-//! Rooms: `listener` binds and accepts, `balance` spreads connections over the serving threads, `admission` says who may be
-//! connected at once; `connection` is one connection, `connection_state` what it
-//! is doing and since when; `body` reads a request's body, within the
-//! memory that `budget` and `uploads` give; `pressure` tells when there is too little of all this; `remote` finds the
-//! client's address; `reply` is the only place where outcomes become HTTP statuses; `counts`, `config` and `check` are its
-//! counters and its table.
+//! Rooms: `listener` binds and accepts, `balance` spreads connections over the serving threads, `admission` says who
+//! may be connected at once; `connection` is one connection, `connection_state` what it is doing and since when; `body`
+//! reads a request's body, within the memory that `budget` and `uploads` give; `pressure` tells when there is too
+//! little of all this; `remote` finds the client's address; `reply` is the only place where outcomes become HTTP
+//! statuses; `counts`, `config` and `check` are its counters and its table.
 //!
 //! Knows no sources, no journal and no events: whatever answers requests is its [`Handler`].
 
@@ -34,8 +33,8 @@ use hyper::body::Incoming;
 use self::admission::Admission;
 use self::budget::Budget;
 use self::config::ServerConfig;
-use self::counts::ServerCounts;
 use self::connection_state::Link;
+use self::counts::ServerCounts;
 use self::pressure::Pressure;
 use self::reply::Answer;
 
@@ -97,7 +96,7 @@ impl Server {
         self.pressure.is_on()
     }
 
-    /// What that has cost since the start, and who waits now.
+    /// What too many senders have cost since the start, and how many wait now.
     pub fn pressed(&self) -> Pressed {
         Pressed {
             connections_cut: self.pressure.connections_cut.get(),

@@ -1,5 +1,5 @@
-//! Whether more is sent to the front than it has room for: told in the log at once and then every ten seconds, and to
-//! whoever asks (`/readyz`, `status`) for some time after. Knows nothing of what was short.
+//! Whether more is sent than there is room for: told in the log at once and then every ten seconds, and to `/readyz`
+//! and `status` for some time after. Knows nothing of what was short.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 use crate::ingress::counts::Counter;
 use crate::ingress::throttle::Throttle;
 
-/// How long after the last sign of it the front counts as pressed.
+/// How long after its last sign pressure lasts.
 const LASTS: Duration = Duration::from_secs(10);
 
 /// The sign, and its counts since the start.
 #[derive(Debug)]
 pub struct Pressure {
     base: Instant,
-    /// When somebody last had to wait or to go: milliseconds after `base`, plus one; 0: never.
+    /// When a sender last had to wait or to go: milliseconds after `base`, plus one; 0: never.
     last: AtomicU64,
     line: Throttle,
-    /// Connections closed to make place for others.
+    /// Connections closed so that others got their permits.
     pub connections_cut: Counter,
 }
 
@@ -29,7 +29,7 @@ impl Default for Pressure {
 }
 
 impl Pressure {
-    /// Somebody has to wait for room, or to go for others' sake.
+    /// A sender has to wait for room, or is closed for another's sake.
     pub fn note(&self) {
         self.last.store(self.millis() + 1, Relaxed);
         if let Some(count) = self.line.hit() {
@@ -37,13 +37,13 @@ impl Pressure {
             tracing::warn!(
                 count,
                 connections_cut = cut,
-                "more is sent than [server] has room for (max_connections, max_inflight_bytes): the slowest and those that \
-                 have been idle longest go first"
+                "more is sent than [server] has room for (max_connections, max_inflight_bytes): the slowest and those \
+                 that have been idle longest go first"
             );
         }
     }
 
-    /// Whether that was in the last ten seconds.
+    /// Whether that happened in the last ten seconds.
     pub fn is_on(&self) -> bool {
         let lasts = u64::try_from(LASTS.as_millis()).unwrap_or(u64::MAX);
         match self.last.load(Relaxed) {

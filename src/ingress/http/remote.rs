@@ -1,4 +1,4 @@
-//! Who is asking: the peer, or the client a trusted proxy names. Pure.
+//! The client's address: the peer's, or the one that a trusted proxy names. Pure.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 /// An address, or a network of them: `10.0.0.1`, `172.16.0.0/12`, `fd00::/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
-    /// Nothing of it is set behind the prefix. Never an IPv4 address in IPv6 clothes.
+    /// No bit is set behind the prefix. Never an IPv4 address mapped into IPv6.
     address: IpAddr,
     /// How many of its bits count.
     prefix: u8,
@@ -20,7 +20,7 @@ pub struct Network {
 /// Why a text is no [`Network`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotANetwork {
-    /// Nothing of the kind.
+    /// It is no address.
     #[error("is no address, expected one such as \"10.0.0.1\", or a network such as \"172.16.0.0/12\"")]
     Address,
     /// `/33`.
@@ -32,7 +32,7 @@ pub enum NotANetwork {
 }
 
 impl Network {
-    /// Whether that address is of it.
+    /// Whether that address belongs to it.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         address.is_ipv4() == self.address.is_ipv4() && cut(address, self.prefix) == self.address
@@ -108,7 +108,7 @@ pub fn client(peer: IpAddr, trusted: &[Network], headers: &HeaderMap) -> IpAddr 
     let lines = headers.get_all("x-forwarded-for").iter().rev();
     let mut hops = lines.flat_map(|line| line.as_bytes().rsplit(|b| *b == b','));
     while is_trusted(&client) {
-        // Without a readable further hop, the proxy nearest to it is as far as we can see.
+        // Without a readable further hop, the last proxy that is known stands for the client.
         match hops.next().and_then(address) {
             Some(hop) => client = hop,
             None => break,

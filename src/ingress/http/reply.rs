@@ -11,8 +11,10 @@ use crate::verify::Refusal;
 /// Seconds until a refused sender may try again.
 const RETRY_SECONDS: &str = "5";
 
-/// A request's head did not come in time. Written as it stands: hyper has no request to answer then.
-pub const SLOW_HEAD: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\ncontent-length: 51\r\nconnection: close\r\n\r\n{\"error\":\"the request's head did not come in time\"}";
+/// The answer where a request's head did not come in time. Written as it stands: hyper has no request to answer then.
+pub const SLOW_HEAD: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
+    content-type: application/json\r\ncontent-length: 51\r\nconnection: close\r\n\r\n\
+    {\"error\":\"the request's head did not come in time\"}";
 
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +73,7 @@ pub fn response(answer: Answer, version: Version) -> Response<Full<Bytes>> {
         Answer::NoHost => (StatusCode::BAD_REQUEST, error("HTTP/1.1 wants exactly one Host header")),
         Answer::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, error("the webhook cannot be kept now")),
     };
-    // These two have no body, by definition.
+    // These two statuses have no body, by definition.
     let is_bare = matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
     let mut response = Response::new(Full::new(if is_bare { Bytes::new() } else { body }));
     *response.status_mut() = status;
@@ -82,7 +84,7 @@ pub fn response(answer: Answer, version: Version) -> Response<Full<Bytes>> {
     match answer {
         Answer::WrongMethod => drop(headers.insert(ALLOW, HeaderValue::from_static("POST, GET, HEAD"))),
         Answer::Unavailable => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS))),
-        // On HTTP/2 only the stream ends.
+        // On HTTP/2 only the stream ends, and the connection stays.
         Answer::TooLarge | Answer::TooSlow | Answer::Broken | Answer::LargeHead | Answer::NoHost
             if version < Version::HTTP_2 =>
         {

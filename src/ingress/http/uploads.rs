@@ -1,27 +1,26 @@
-//! The uploads: requests whose bodies are still on their way, what memory each of them holds, who waits for memory, and
-//! who is cut where there is too little of it. Pure: it is told the time, and knows no sockets.
+//! The uploads: requests whose bodies are still on their way, the memory that each of them holds, which of them wait
+//! for memory, and which are cut where there is too little of it. Pure: it is told the time, and knows no sockets.
 //!
-//! There are three pools. From the *base* come requests themselves, their heads, and the first bytes of their bodies, but
-//! for what a connection can have only one of and `max_connections` bounds already. Once bytes of a body have come, the body takes room
-//! for the whole of it: from the *small* pool where it has at most
-//! [`SMALL`] bytes, else from the *large* one. So few bodies grow at once, and each of those can be finished. Room that is
-//! taken but not used is taken back when somebody else needs it: an upload whose sender is slow is cut, the slowest first
-//! ([`Rate::is_slow`]). A sender that keeps its pace is never cut, nor one that waits for room; where nobody is slow, the
-//! others wait.
+//! There are three pools. From the *base* come requests themselves, their heads, and the first bytes of their bodies,
+//! except those that `max_connections` bounds already, as a connection can have only one. Once bytes of a body have
+//! come, room for the whole body is taken: from the *small* pool where it has at most [`SMALL`] bytes, else from the
+//! *large* one. So few bodies grow at once, and each of them can be finished. Room that is taken but not used is taken
+//! back when another upload needs it: an upload whose sender is slow is cut, the slowest first ([`Rate::is_slow`]). A
+//! sender that is fast enough is never cut, nor one that waits for room; where none is slow, the others wait.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::task::{Context, Poll, Waker};
 
-/// Milliseconds on the clock of whoever asks.
+/// Milliseconds on the caller's clock.
 pub type Millis = u64;
 
 /// Largest body that the small pool serves, bytes.
 pub const SMALL: usize = 64 << 10;
-/// How long a sender has before its pace is judged: longer than what is already on its way takes to arrive.
+/// How long a sender has before its rate is judged: longer than bytes that are on their way already take to arrive.
 pub const PATIENCE: Millis = 150;
-/// Over what time a pace is measured.
+/// Over what time a rate is measured.
 const SPAN: Millis = 1000;
-/// After a look for slow uploads, which goes over all of them: when it is worth another one.
+/// Least time between two looks for slow uploads, as each goes over all of them.
 pub(in crate::ingress) const LOOK_AGAIN: Millis = 20;
 /// A look goes over all uploads, so one that finds slow ones cuts this share of the pool at once.
 const SHARE: usize = 16;
@@ -43,7 +42,7 @@ const POOLS: [Pool; 3] = [Pool::Base, Pool::Small, Pool::Large];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UploadCut;
 
-/// Who sends.
+/// The sender of an upload.
 #[derive(Clone, Copy, Debug)]
 pub struct Sender {
     /// The connection.
@@ -56,11 +55,12 @@ pub struct Sender {
 #[derive(Clone, Copy, Debug)]
 struct Rate {
     began: Millis,
-    /// Since when it has been waited for without a byte; `None` while what has come is not read yet.
+    /// Since when no byte has come; `None` while bytes that have come are not read yet.
     silent: Option<Millis>,
     got: usize,
-    /// Beginning of the span that is being measured, and what had come by then; the same of the span before.
+    /// When the span that is being measured began, and how many bytes had come by then.
     span: (Millis, usize),
+    /// The same of the span before.
     before: (Millis, usize),
 }
 
@@ -77,7 +77,7 @@ impl Rate {
         self.silent = None;
     }
 
-    /// Bytes a second of late; 0 after a second of silence.
+    /// Bytes a second over the last one or two spans; 0 after a second without a byte.
     fn speed(&self, now: Millis) -> u64 {
         if self.silent.is_some_and(|since| now.saturating_sub(since) >= SPAN) {
             return 0;
@@ -86,11 +86,11 @@ impl Rate {
         bytes.saturating_mul(1000) / now.saturating_sub(self.before.0).max(1)
     }
 
-    /// Whether it may be cut where there is too little room: silent for a second, or under way for [`PATIENCE`] and slower
-    /// than `least` bytes a second.
+    /// Whether the upload may be cut where there is too little room: no byte has come for a second, or it has been
+    /// under way for [`PATIENCE`] and is slower than `least` bytes a second.
     fn is_slow(&self, least: u64, now: Millis) -> bool {
         let past = |since: Millis| now.saturating_sub(since) >= PATIENCE;
-        // What is not read yet is our own affair.
+        // Bytes that are not read yet are not the sender's fault.
         self.silent.is_some_and(|_| past(self.began) && self.speed(now) < least.max(1))
     }
 }
@@ -103,7 +103,7 @@ struct Upload {
     base: usize,
     small: usize,
     large: usize,
-    /// What it waits for.
+    /// The pool and the bytes that it waits for.
     asks: Option<(Pool, usize)>,
     is_cut: bool,
     waker: Option<Waker>,
@@ -125,15 +125,16 @@ impl Upload {
     }
 }
 
-/// One pool. `waiting` in the order of service: proven connections first, then who needs least, then who came first.
+/// One pool. `waiting` is in the order of service: proven connections first, then those that need least, then those
+/// that came first.
 #[derive(Debug)]
 struct Store {
     limit: usize,
     used: usize,
-    /// Of that, what uploads hold that are cut and not gone yet.
+    /// How much of that is held by uploads that are cut and not gone yet.
     leaving: usize,
     waiting: BTreeSet<(bool, usize, u64)>,
-    /// Bytes they wait for.
+    /// Bytes that the waiting ones have asked for.
     asked: usize,
     next_look: Millis,
 }
@@ -154,7 +155,7 @@ impl Store {
     }
 }
 
-/// All uploads of the front.
+/// All uploads.
 #[derive(Debug)]
 pub struct Uploads {
     all: BTreeMap<u64, Upload>,
@@ -168,13 +169,14 @@ pub struct Uploads {
 }
 
 impl Uploads {
-    /// With pools of these sizes; who sends fewer than `least` bytes a second is slow.
+    /// With pools of these sizes; a sender of fewer than `least` bytes a second is slow.
     pub fn new(base: usize, small: usize, large: usize, least: u64) -> Self {
         let (base, small, large) = (Store::new(base), Store::new(small), Store::new(large));
         Self { all: BTreeMap::new(), next: 0, base, small, large, least, cut: 0 }
     }
 
-    /// A new upload, under way since `began`, of which `got` bytes have come; it asks the base for `base` bytes. Its number.
+    /// Takes up a new upload, under way since `began`, of which `got` bytes have come and which asks the base for
+    /// `base` bytes. Gives its number.
     pub fn enter(&mut self, sender: Sender, base: usize, (began, got): (Millis, usize), now: Millis) -> u64 {
         let id = self.next;
         self.next += 1;
@@ -186,7 +188,7 @@ impl Uploads {
         id
     }
 
-    /// It asks for more. [`Self::poll`] says when it has it.
+    /// The upload asks for more. [`Self::poll`] says when it has that.
     pub fn ask(&mut self, id: u64, pool: Pool, bytes: usize, now: Millis) {
         let bytes = bytes.min(self.store(pool).limit);
         let Some(upload) = self.all.get_mut(&id).filter(|upload| !upload.is_cut) else { return };
@@ -212,9 +214,11 @@ impl Uploads {
         }
     }
 
-    /// Whether it has what it asked for; wakes the caller when that changes, or when it is cut.
+    /// Whether the upload has what it asked for; wakes the caller when that changes, or when the upload is cut.
     pub fn poll(&mut self, id: u64, cx: &Context<'_>) -> Poll<Result<(), UploadCut>> {
-        let Some(upload) = self.all.get_mut(&id).filter(|upload| !upload.is_cut) else { return Poll::Ready(Err(UploadCut)) };
+        let Some(upload) = self.all.get_mut(&id).filter(|upload| !upload.is_cut) else {
+            return Poll::Ready(Err(UploadCut));
+        };
         match &mut upload.waker {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
@@ -222,7 +226,7 @@ impl Uploads {
         if upload.asks.is_some() { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 
-    /// It is through, or gone.
+    /// The upload is complete, or given up.
     pub fn leave(&mut self, id: u64, now: Millis) {
         if let Some(upload) = self.all.remove(&id) {
             self.give_back(&upload, id);
@@ -230,7 +234,7 @@ impl Uploads {
         self.look(now);
     }
 
-    /// Serves whom it can: to be called every now and then while somebody waits.
+    /// Serves those that it can; to be called every now and then while an upload waits.
     pub fn look(&mut self, now: Millis) {
         for pool in POOLS {
             self.serve(pool, now);
@@ -247,14 +251,14 @@ impl Uploads {
         self.cut
     }
 
-    /// The connections of uploads in the order in which they may go for the sake of others that have none: the slow ones,
-    /// those that wait for room, and then who keeps pace, each the slowest first. No proven ones.
+    /// The unproven connections of uploads, in the order in which they may be closed so that a new connection gets a
+    /// permit: the slow ones, those that wait for room, and then those that are fast enough, each the slowest first.
     pub fn by_speed(&self, now: Millis) -> Vec<u64> {
         let unproven = self.all.values().filter(|upload| !upload.sender.is_proven && !upload.is_cut);
         let rank = |upload: &Upload| {
             let waits = upload.asks.is_some();
-            let keeps_pace = !waits && !upload.rate.is_slow(self.least, now);
-            ((keeps_pace, waits, upload.rate.speed(now)), upload.sender.connection)
+            let is_fast_enough = !waits && !upload.rate.is_slow(self.least, now);
+            ((is_fast_enough, waits, upload.rate.speed(now)), upload.sender.connection)
         };
         let mut ranks: Vec<_> = unproven.map(rank).collect();
         ranks.sort_unstable();
@@ -269,7 +273,7 @@ impl Uploads {
         }
     }
 
-    /// Gives what there is to those who wait, in their order; makes room where there is none.
+    /// Gives what there is to those that wait, in their order; makes room where there is none.
     fn serve(&mut self, pool: Pool, now: Millis) {
         while let Some(&rank) = self.store(pool).waiting.first() {
             let (_, bytes, id) = rank;
@@ -284,7 +288,7 @@ impl Uploads {
     fn grant(&mut self, id: u64, pool: Pool, bytes: usize, now: Millis) {
         let Some(upload) = self.all.get_mut(&id) else { return };
         upload.asks = None;
-        // The wait was ours; but of the base, where nothing has come yet there is nothing to read.
+        // The wait was not the sender's fault; but in the base nothing has come yet, so there is nothing to read.
         if pool != Pool::Base {
             upload.rate.silent = None;
         }
@@ -297,7 +301,7 @@ impl Uploads {
                 upload.small = bytes;
                 0
             }
-            // From here on the large pool answers for its body.
+            // From here on the whole body is counted in the large pool.
             Pool::Large => {
                 upload.large = bytes;
                 std::mem::take(&mut upload.small)
@@ -312,8 +316,9 @@ impl Uploads {
         }
     }
 
-    /// Cuts slow uploads that hold something of a pool, the slowest first and proven ones last, until there will be room for
-    /// those who wait, or at least some of it; nobody where none is slow. What they hold is there when they are gone.
+    /// Cuts slow uploads that hold something of a pool, the slowest first and proven ones last, until there will be
+    /// room for those that wait, or at least some of it; none where none is slow. What they hold is free when they are
+    /// gone.
     fn cut_slow(&mut self, pool: Pool, now: Millis) {
         let store = self.store(pool);
         let (limit, mut kept) = (store.limit, store.used.saturating_sub(store.leaving));
@@ -323,7 +328,7 @@ impl Uploads {
         }
         let least = self.least;
         let slow = |(&id, upload): (&u64, &Upload)| {
-            // Who waits for room has nothing to answer for.
+            // One that waits for room is not slow by its own fault.
             let is_held_up = upload.is_cut || upload.asks.is_some();
             let may_go = !is_held_up && upload.holds(pool) > 0 && upload.rate.is_slow(least, now);
             may_go.then(|| ((upload.sender.is_proven, upload.rate.speed(now)), id))

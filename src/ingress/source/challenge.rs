@@ -1,5 +1,6 @@
 //! Questions a provider asks before it sends: Meta's `hub.challenge` (a GET with a token agreed upon) and Slack's
-//! `url_verification` (a signed POST). Answered, and not kept: they are no events, and Slack's holds a token. Pure.
+//! `url_verification` (a signed POST). They are answered and not kept: they are no events, and Slack's holds a token.
+//! Pure.
 
 use bytes::Bytes;
 use sink_api::Fault;
@@ -16,14 +17,14 @@ const MAX_CHALLENGE: usize = 1024;
 /// Largest body that is looked at as a question.
 const MAX_QUESTION: usize = 8 << 10;
 
-/// What a source's provider asks.
+/// What the provider of a source asks before it sends.
 #[derive(Debug)]
 pub(in crate::ingress) enum Challenge {
     /// Nothing.
     None,
-    /// Meta.
+    /// Meta asks with this token.
     Hub(Token),
-    /// Slack.
+    /// Slack asks with a type and a challenge in the body.
     UrlVerification { kind: BodyPath, challenge: BodyPath },
 }
 
@@ -31,7 +32,7 @@ impl Challenge {
     /// What the provider of this source asks.
     ///
     /// # Errors
-    /// A key that it needs is not there or empty.
+    /// A key that the kind needs is missing or empty.
     pub fn of(config: &SourceConfig) -> Result<Self, Fault> {
         match config.kind {
             SourceKind::Meta => {
@@ -52,7 +53,8 @@ impl Challenge {
         }
     }
 
-    /// The answer to a GET: the challenge, or `Err` where it is asked with another token. `None` where nothing is asked.
+    /// The answer to a GET: the challenge, `Err` where the question came with another token, `None` where there is
+    /// none.
     pub fn get(&self, query: Option<&str>) -> Option<Result<Bytes, ()>> {
         let Self::Hub(token) = self else { return None };
         let one = |name| parameters(query, name).next();

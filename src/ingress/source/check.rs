@@ -22,7 +22,7 @@ pub(super) fn faults_of_keys(name: &str, source: &SourceConfig) -> Vec<Fault> {
     faults
 }
 
-/// A missing secret, in a table that cannot be read for other reasons: so that all faults are told at once.
+/// The fault of a missing secret in a table that cannot be read for other reasons, so that all faults are told at once.
 pub fn lacks_secret(table: &DeTable<'_>) -> Option<Fault> {
     let kind = table.get("kind")?.get_ref().as_str()?;
     let takes = SOURCE_KINDS.iter().any(|info| info.name == kind && info.keys.contains(&"secret"));
@@ -73,7 +73,7 @@ fn given(source: &SourceConfig) -> Vec<&'static str> {
     keys.into_iter().filter(|(_, is_there)| *is_there).map(|(key, _)| key).collect()
 }
 
-/// What holds for every kind.
+/// What is wrong with keys that every kind has.
 fn common(name: &str, source: &SourceConfig, faults: &mut Vec<Fault>) {
     let mut demand = |good: bool, key: &str, message: String| {
         if !good {
@@ -118,7 +118,7 @@ fn is_blank(secret: &Secret) -> bool {
     secret.expose().trim().is_empty()
 }
 
-/// Faults between sources: two with one path. Each belongs to the source it comes with.
+/// Sources that have the path of an earlier one, each with its fault.
 pub fn check_paths(sources: &[(String, SourceConfig)]) -> Vec<(String, Fault)> {
     let mut faults = Vec::new();
     let mut first: HashMap<&str, &str> = HashMap::new();

@@ -103,7 +103,7 @@ impl<'de> Deserialize<'de> for Locators {
     }
 }
 
-/// A header of `name=value` pairs: which of them count.
+/// The names that count in a header of `name=value` pairs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PairNames {
@@ -114,8 +114,8 @@ pub struct PairNames {
     pub time: Option<String>,
 }
 
-/// One `[sources.NAME]` table. Which keys belong to which kind is [`super::kinds`]'s business, what they mean the
-/// README's.
+/// One `[sources.NAME]` table. Which keys belong to which kind is listed in [`super::kinds`]; what they mean, in the
+/// README.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceConfig {
@@ -168,10 +168,10 @@ pub struct SourceConfig {
     /// What is signed, of `{body}`, `{time}`, `{id}` and text.
     #[serde(default)]
     pub signed: Option<String>,
-    /// Where it says when it was signed.
+    /// Where the time is at which it was signed.
     #[serde(default)]
     pub time: Option<Locators>,
-    /// Most between that time and now.
+    /// The longest time between then and now, in either direction.
     #[serde(default)]
     pub tolerance: Option<Window>,
     /// Where the event's type is.
@@ -186,7 +186,7 @@ pub struct SourceConfig {
 }
 
 impl SourceConfig {
-    /// A table of this kind that says nothing more.
+    /// A table of this kind without further keys.
     pub fn new(kind: SourceKind, path: &str) -> Self {
         Self {
             kind,
@@ -233,7 +233,7 @@ impl SourceConfig {
     }
 }
 
-/// The headers kept where nothing else is said.
+/// The headers kept where neither table nor preset names any.
 pub(super) const KEPT: [&str; 2] = ["content-type", "user-agent"];
 
 fn ack_deadline() -> Period {

@@ -1,6 +1,6 @@
-//! Where something is found in a request: a header, a path into the body, or always the same. Pure.
+//! Finds values in a request: in a header, by a path into the body, or always the same one. Pure.
 //!
-//! A body is looked into without being built, one level after the other; nothing in it makes this fail.
+//! No tree is built of a body: the path is followed level by level. No body makes this fail.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -154,7 +154,10 @@ impl BodyPath {
         Self(vec![Step::Name(name.into())])
     }
 
-    /// Reads a path; why it is none otherwise.
+    /// Reads a path.
+    ///
+    /// # Errors
+    /// Why the text is none.
     pub fn parse(text: &str) -> Result<Self, String> {
         let bad = |why: &str| Err(format!("`{text}` is not a path into the body: {why}; expected such as `.data.id`"));
         let (mut steps, mut rest) = (Vec::new(), text);
@@ -196,7 +199,7 @@ impl BodyPath {
         found
     }
 
-    /// Puts a text there, into a body that is being made up.
+    /// Puts a text there, into a sample body that is being made up.
     pub fn put(&self, into: &mut Value, text: &str) {
         let mut at = into;
         for step in &self.0 {
@@ -208,7 +211,7 @@ impl BodyPath {
                     let Value::Object(object) = at else { return };
                     object.entry(name.as_str()).or_insert(Value::Null)
                 }
-                // Of a list only the asked one is made, whatever its index: it is a sample.
+                // A list gets this one element, whatever its index: it is a sample.
                 Step::At(_) => {
                     *at = Value::Array(vec![Value::Null]);
                     let Some(one) = at.get_mut(0) else { return };
@@ -231,7 +234,7 @@ impl Step {
     }
 }
 
-/// Where a name stands twice in an object the last one counts.
+/// Where a name stands twice in an object, the last one counts.
 impl<'b> Visitor<'b> for &Step {
     type Value = Option<&'b RawValue>;
 
@@ -264,7 +267,7 @@ impl<'b> Visitor<'b> for &Step {
     }
 }
 
-/// Whether a key is the one looked for. Read as bytes: a name may hold half an emoji.
+/// Whether a key is the name looked for. Keys are read as bytes: one may hold half an emoji.
 struct IsName<'n>(&'n str);
 
 impl<'b> DeserializeSeed<'b> for IsName<'_> {

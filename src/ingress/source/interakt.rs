@@ -1,6 +1,6 @@
-//! What Interakt sends: the types it is known to send, and a sample of each that the set-up page of its dashboard lists.
-//! For warnings, explanations and `send`, never for refusing: a type that is not here is taken, kept and routed like any
-//! other.
+//! What Interakt sends: the types it is known to send, and a sample of each that the set-up page of its dashboard
+//! lists. For warnings, explanations and `send`, never for refusing: a type that is not here is taken, kept and routed
+//! like any other.
 
 use super::typing::{UNKNOWN, UNPARSABLE};
 

@@ -1,5 +1,5 @@
-//! THE list of source kinds: its name, a line for people, the keys it takes beside those of every source, and, for a
-//! preset, the table of kind `hmac` that it stands for.
+//! THE list of source kinds: the name of each, a line for people, the keys it takes beside those of every source, and,
+//! for a preset, the table of kind `hmac` that it stands for.
 
 use serde::Deserialize;
 
@@ -99,7 +99,7 @@ impl SourceKind {
         self.info().map_or("", |info| info.name)
     }
 
-    /// The types that such a source is known to send; none where that is the sender's to say.
+    /// The types that such a source is known to send; none where they are not known.
     pub fn types(self) -> &'static [&'static str] {
         match self {
             Self::Interakt => interakt::TYPES,
@@ -114,10 +114,10 @@ impl SourceKind {
 }
 
 impl SourceConfig {
-    /// The table with what its kind brings filled in where nothing is said.
+    /// The table with the keys of its preset filled in where it has none of its own.
     ///
     /// # Errors
-    /// Where a preset of ours cannot be read; a test sees to it that all can.
+    /// Where a preset cannot be read; a test sees to it that all can.
     pub fn with_preset(&self) -> Result<Self, toml::de::Error> {
         let own = self.clone();
         let Some(text) = self.kind.info().and_then(|info| info.preset) else { return Ok(own) };

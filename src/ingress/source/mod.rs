@@ -1,13 +1,12 @@
 //! What a source is: which kinds there are, how their senders prove themselves, and what is read from their requests.
 //!
-//! Rooms: `config` is a source's table as it is written and [`kinds`] THE list of source kinds, with `presets/` beside it;
-//! [`plan`] is
-//! a table read once, with what [`check`] finds wrong with it; `proof` is who sent it, `extraction` where type, subject and id are found,
-//! [`typing`] how Interakt's body is read, [`interakt`]
-//! what that provider is known to send, `challenge` what they ask before they
-//! send; `signer` is the sender's side of it all.
+//! Rooms: `config` is a source's table as it is written; [`kinds`] THE list of source kinds, with `presets/` beside it;
+//! [`plan`] a table read once, ready for use, with the faults that [`check`] finds; `proof` how senders prove
+//! themselves, `extraction` where type, subject and id are found in a request, [`typing`] what a body is about;
+//! [`interakt`] the types that Interakt is known to send, with samples; `challenge` what providers ask before they
+//! send; [`signer`] the sender's side of it all.
 //!
-//! Header maps and bodies are plain data here: it knows no connections, no journal and no sinks. Pure.
+//! Header maps and bodies are plain data here. Knows no connections and no sinks. Pure.
 
 pub(in crate::ingress) mod challenge;
 pub mod check;

@@ -1,5 +1,5 @@
 //! A source's plan: its table read once, with everything that does not change from request to request. Ingress, `send`,
-//! `explain` and `test` all work by it.
+//! `explain` and `test` all use it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,14 +43,14 @@ pub struct SourcePlan {
     pub(super) reading: Reading,
     /// Where the provider's id of a message is.
     pub(super) id: Vec<Lookup>,
-    /// The token as a sender sends it, where the proof is one.
+    /// The token as a sender sends it, where the proof is a token.
     pub(super) token: Option<Secret>,
     /// Kept headers, with their names as events have them.
     keep: Vec<(HeaderName, Arc<str>)>,
     method: Arc<str>,
 }
 
-/// A verified request, as far as its event is made of it.
+/// What an event is made of, beside its source.
 #[derive(Debug)]
 pub struct Received<'r> {
     /// The event's id.
@@ -63,7 +63,7 @@ pub struct Received<'r> {
     pub headers: &'r HeaderMap,
     /// The type that was read from it.
     pub kind: Arc<str>,
-    /// The subject that was.
+    /// The subject that was read from it.
     pub subject: Arc<str>,
     /// The body.
     pub body: Bytes,
@@ -76,7 +76,7 @@ impl SourcePlan {
     /// All faults of the table. They show no secret.
     pub fn read(name: &str, table: &SourceConfig) -> Result<Self, Vec<Fault>> {
         let faults = faults_of_keys(name, table);
-        // What the rest says of keys that have no business here is of no use.
+        // Further faults of keys that belong to other kinds would be of no use.
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -87,10 +87,12 @@ impl SourcePlan {
         let id = Lookup::all("id", filled.id.as_ref());
         let proof = Proof::of(&filled, id.as_deref().unwrap_or_default());
         match (proof, Challenge::of(&filled), Reading::of(&filled), id) {
-            (Ok(proof), Ok(challenge), Ok(reading), Ok(id)) => Ok(Self::of(name, &filled, proof, challenge, (reading, id))),
+            (Ok(proof), Ok(challenge), Ok(reading), Ok(id)) => {
+                Ok(Self::of(name, &filled, proof, challenge, (reading, id)))
+            }
             (proof, challenge, reading, id) => {
-                let lists = [proof.err(), challenge.err().map(|one| vec![one]), reading.err(), id.err().map(|one| vec![one])];
-                Err(lists.into_iter().flatten().flatten().collect())
+                let several = proof.err().into_iter().chain(reading.err()).flatten();
+                Err(several.chain(challenge.err()).chain(id.err()).collect())
             }
         }
     }
@@ -112,7 +114,7 @@ impl SourcePlan {
         let is_kept = |name: &HeaderName| !never.contains(name) && !proof.headers().contains(name);
         let defaults = || KEPT.map(String::from).into();
         let names = filled.keep_headers.clone().unwrap_or_else(defaults);
-        // That all of them are names was checked above.
+        // Names that are none were found above.
         let names = names.iter().filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).filter(is_kept);
         Self {
             name: name.into(),
@@ -126,7 +128,7 @@ impl SourcePlan {
             },
             ack_deadline: filled.ack_deadline.0,
             keep: names.map(|name| (name.clone(), name.as_str().into())).collect(),
-            // Standard Webhooks have one by themselves: it stays when a message is sent again, time and signature change.
+            // Standard Webhooks sign an id, which stays when a message is sent again while time and signature change.
             id: if filled.id.is_none() { proof.signed_id().to_vec() } else { id },
             token: token.as_deref().map(Secret::new),
             method: METHOD.into(),
@@ -169,11 +171,11 @@ impl SourcePlan {
         }
     }
 
-    /// What a request is known by: the provider's id of the message within its type, where there is one and repeats
-    /// are recognised, together with the body's digest where the signature does not cover the id (else anybody who has
-    /// seen one could send another body under it, or take it from the next event); else the signature's digest; else,
-    /// where nothing is signed, the body's. Gives the envelope along where it had to be read for that, as it is not to be
-    /// read twice.
+    /// The digest that a request is known by, for its repeats to be recognised: of type and the provider's id of the
+    /// message, where there is one; also of the body where the signature does not cover the id (otherwise anybody who
+    /// has seen an id could send another body under it, or use up the id of the next event). Without an id it is the
+    /// signature's digest, and where nothing is signed, the body's. The envelope comes along where it had to be read
+    /// for that, so that it is read once.
     pub(in crate::ingress) fn identity<'r>(
         &'r self,
         verified: Option<Verified>,
@@ -183,7 +185,8 @@ impl SourcePlan {
         if !self.dedupes() {
             return (verified, None);
         }
-        let found = self.id.iter().find_map(|lookup| Some((lookup, first(std::slice::from_ref(lookup), headers, body)?)));
+        let found =
+            self.id.iter().find_map(|lookup| Some((lookup, first(std::slice::from_ref(lookup), headers, body)?)));
         let (digest, envelope) = match (found, verified) {
             (Some((lookup, id)), _) => {
                 let envelope = self.envelope(headers, body);

@@ -1,5 +1,5 @@
-//! How a source's senders prove themselves: its table, made into one of the schemes of `verify`, and the places in a
-//! request that the scheme wants to see. Pure.
+//! How the senders of a source prove themselves: its table made into one of the schemes of `verify`, and where in a
+//! request the scheme finds what it needs. Pure.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub(in crate::ingress) enum Proof {
     Nothing,
 }
 
-/// Where a signature and what it is made over are found.
+/// Where a signature, and what it is made over, are found.
 #[derive(Debug)]
 pub(in crate::ingress) struct Signature {
     /// The first that the request has counts.
@@ -74,12 +74,12 @@ impl Proof {
         }
     }
 
-    /// Whether a stranger cannot have it.
-    pub fn is_one(&self) -> bool {
+    /// Whether it proves anything, so that a stranger cannot send.
+    pub fn proves(&self) -> bool {
         !matches!(self, Self::Nothing)
     }
 
-    /// Where the message's id is that is signed beside the body; empty where none is.
+    /// Where the id is that is signed beside the body; empty where none is signed.
     pub fn signed_id(&self) -> &[Lookup] {
         match self {
             Self::Signature(signature) if signature.hmac.signs_id() => &signature.id,
@@ -184,7 +184,7 @@ fn standard(config: &SourceConfig) -> Result<Proof, Fault> {
     let tolerance = config.tolerance.map_or(Some(TOLERANCE), Window::window);
     let hmac = standard_webhooks::new(secret.expose(), previous, tolerance);
     let name = HeaderName::from_static;
-    // Svix and those who send through it wrote the specification's ancestor and kept its names.
+    // Svix and those who send through it use the older names.
     let either = |one, other| vec![Lookup::Header(name(one)), Lookup::Header(name(other))];
     Ok(Proof::Signature(Box::new(Signature {
         headers: vec![name("webhook-signature"), name("svix-signature")],
@@ -281,7 +281,7 @@ fn pieces(text: &str) -> Result<Vec<Piece>, String> {
     if pieces.iter().filter(|piece| **piece == Piece::Body).count() != 1 {
         return Err(format!("signed `{text}` must hold {{body}} once: what is not signed could be anybody's"));
     }
-    // A time in front of the body has an end of its own.
+    // Where a time before the body ends can be told by its form.
     let parted =
         |pair: &[Piece]| matches!(pair, [Piece::Text(_), _] | [_, Piece::Text(_)] | [Piece::Time, Piece::Body]);
     if !pieces.windows(2).all(parted) {

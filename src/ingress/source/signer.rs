@@ -1,5 +1,5 @@
-//! The other side of a proof: what a sender puts on a body so that a source believes it. For `send` and for tests; the
-//! daemon never signs. Pure.
+//! The sender's side of a proof: what a sender adds to a body so that the source believes it. For `send` and for tests;
+//! the daemon never signs. Pure.
 
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ use super::plan::SourcePlan;
 use super::proof::Proof;
 use crate::verify::hmac::Beside;
 
-/// Puts on a body what its source wants to see.
+/// Signs bodies so that a source believes them.
 #[derive(Debug)]
 pub struct Signer(Arc<SourcePlan>);
 
-/// What comes with a body.
+/// What a sender adds to a body.
 #[derive(Clone, Debug, Default)]
 pub struct Signed {
     /// The request's headers.
@@ -31,8 +31,8 @@ impl Signer {
         Self(Arc::clone(source))
     }
 
-    /// Signs a body at `time` (Unix seconds). Type and id go into their headers, where the source has such and they are
-    /// not among the given ones.
+    /// Signs a body at `time` (Unix seconds). Type and id go into the headers where the source looks for them, unless
+    /// these are among the given ones.
     pub fn sign(&self, given: &HeaderMap, kind: &str, id: &str, time: i64, body: &[u8]) -> Signed {
         let mut signed = Signed { headers: given.clone(), query: None };
         let headers = &mut signed.headers;
@@ -67,7 +67,7 @@ impl Signer {
         self.0.token.as_ref().map_or("", Secret::expose)
     }
 
-    /// A small body of this type and id, where the source looks for them in bodies.
+    /// A small body that holds this type and id where the source looks for them.
     pub fn sample(&self, kind: &str, id: &str, time: &str) -> Vec<u8> {
         let mut body = Map::new();
         body.insert("sample".into(), "sent by hookrelay send".into());
@@ -82,13 +82,13 @@ impl Signer {
         body.to_string().into_bytes()
     }
 
-    /// The type the source reads from a body that comes with these headers.
+    /// The type that the source reads from a body with these headers.
     pub fn kind(&self, headers: &HeaderMap, body: &[u8]) -> String {
         self.0.reading.envelope(headers, body).kind.into_owned()
     }
 }
 
-/// What cannot stand in a header is left out: the source will say that it is missing.
+/// A value that cannot stand in a header is left out: the source will answer that it is missing.
 fn put(headers: &mut HeaderMap, name: &HeaderName, value: &str) {
     if let (false, Ok(value)) = (headers.contains_key(name), HeaderValue::from_str(value)) {
         headers.insert(name.clone(), value);

@@ -1,10 +1,10 @@
 //! What a signed body is about: its type and its subject, read in one pass over borrowed text.
 //!
-//! Only the few members that matter are looked at; the rest is skipped, not built. Nothing in a body makes this fail:
-//! what is not JSON is `unparsable`, what names no usable type is `unknown`. Pure.
+//! Only the few members that matter are looked at, and the rest is skipped. No body makes this fail: one that is not
+//! JSON has the type `unparsable`, one without a usable type `unknown`. Pure.
 //!
-//! Where a name stands twice in an object the last one counts, as in nearly every JSON reader. A `type` that is there
-//! but cannot be used (no string, empty, too long, half an emoji) gives `unknown`; it does not fall through to `field`.
+//! Where a name stands twice in an object, the last one counts, as in nearly every JSON reader. A `type` that is there
+//! but cannot be used (no string, empty, too long, half an emoji) gives `unknown`: `field` is not looked at then.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -24,18 +24,18 @@ pub(super) const MAX_TYPE: usize = 128;
 /// Longest subject, in bytes; it becomes the ordering key.
 pub(super) const MAX_SUBJECT: usize = 256;
 
-/// What was read.
+/// Type and subject of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope<'b> {
     /// The event's type, never empty.
     pub kind: Cow<'b, str>,
-    /// What it is about: the message's id, else the workflow's, else empty.
+    /// What the event is about: of Interakt's the message's id, else the workflow's; may be empty.
     pub subject: Cow<'b, str>,
-    /// What was passed over for its length.
+    /// What was passed over as it is too long.
     pub too_long: TooLong,
 }
 
-/// What was in its place and too long to be taken: how many bytes it has.
+/// The size of a type or subject that was found and is too long to be taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TooLong {
     /// A type of more than 128 bytes.
@@ -45,7 +45,7 @@ pub struct TooLong {
 }
 
 impl Envelope<'_> {
-    /// What was passed over and what stands for it, for people; nothing where all was taken.
+    /// What was passed over and what is taken instead, for people; empty where nothing was passed over.
     pub fn notes(&self) -> Vec<String> {
         let kind = self.too_long.kind.map(|bytes| {
             let stands = self.kind.escape_debug();
@@ -62,22 +62,22 @@ impl Envelope<'_> {
     }
 }
 
-/// Why what is in a place is not taken.
+/// Why a value is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unfit {
     /// There is nothing, or nothing of use.
     Nothing,
-    /// It has so many bytes, which is too many.
+    /// It has too many bytes: so many.
     TooLong(usize),
 }
 
-/// The first that is fit, and the size of one before it that is too long.
+/// The first value that is fit, and the size of one before it that is too long.
 pub(super) fn first_fit<'b>(
-    places: impl IntoIterator<Item = Result<Cow<'b, str>, Unfit>>,
+    values: impl IntoIterator<Item = Result<Cow<'b, str>, Unfit>>,
 ) -> (Option<Cow<'b, str>>, Option<usize>) {
     let mut too_long = None;
-    for place in places {
-        match place {
+    for value in values {
+        match value {
             Ok(text) => return (Some(text), too_long),
             Err(Unfit::TooLong(bytes)) => too_long = too_long.or(Some(bytes)),
             Err(Unfit::Nothing) => {}
@@ -104,8 +104,8 @@ pub fn interakt(body: &[u8]) -> Envelope<'_> {
 
 /// The top level; `None` where the text is not one JSON value.
 fn read(text: &str) -> Option<Top<'_>> {
-    // In nearly all bodies the objects on our way are objects, or something harmless. What serde cannot step over
-    // when asked for "anything" (a number no f64 holds, half an emoji) is stepped over by the second, slower reading.
+    // In nearly all bodies the values on the way are objects, or harmless. What serde cannot skip when it is asked for
+    // any value (a number that no f64 holds, half an emoji) is skipped by the second, slower reading.
     [Nested::Inline, Nested::Apart].into_iter().find_map(|nested| {
         let mut from = serde_json::Deserializer::from_str(text);
         let top = if text.trim_start().starts_with('{') {
@@ -117,7 +117,7 @@ fn read(text: &str) -> Option<Top<'_>> {
     })
 }
 
-/// A JSON string of at most `max` bytes and at least one.
+/// The text of a JSON string that has at most `max` bytes and at least one.
 fn text(raw: &RawValue, max: usize) -> Result<Cow<'_, str>, Unfit> {
     let quoted = raw.get().strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let text: Cow<'_, str> = match quoted {
@@ -138,9 +138,9 @@ pub(super) fn scalar(raw: &RawValue, max: usize) -> Result<Cow<'_, str>, Unfit> 
     }
 }
 
-/// What an object of the envelope holds for us; fills itself member by member.
+/// Collects the members that matter from an object of the envelope.
 trait Collect<'b>: Default {
-    /// Takes the value if the name is one we look for; `false` leaves it in place.
+    /// Takes the value where the name is one that is looked for; `false` where it was not taken.
     fn member<A: MapAccess<'b>>(&mut self, name: Name, from: &mut A, nested: Nested) -> Result<bool, A::Error>;
 }
 
@@ -217,14 +217,14 @@ impl<'b> Collect<'b> for Event {
 /// How a value inside the envelope is read.
 #[derive(Clone, Copy)]
 enum Nested {
-    /// In passing.
+    /// While the object around it is read.
     Inline,
-    /// Cut out first, then read.
+    /// Cut out first, and read by itself then.
     Apart,
 }
 
 impl Nested {
-    /// What the next value holds; nothing where it is no object.
+    /// The members that matter of the next value; none where it is no object.
     fn object<'b, F: Collect<'b>, A: MapAccess<'b>>(self, from: &mut A) -> Result<F, A::Error> {
         from.next_value_seed(Members { found: F::default(), nested: self })
     }
@@ -298,7 +298,7 @@ impl<'b, F: Collect<'b>> Visitor<'b> for Members<F> {
     }
 }
 
-/// The names looked for. Read as bytes: a name may hold half an emoji too.
+/// The names looked for. They are read as bytes: one may hold half an emoji.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Name {
     Type,

@@ -170,9 +170,8 @@ fn depth_and_size_do_not_hurt() {
     assert_eq!(kind(deep), "deep");
     assert_eq!(kind(format!("{}{}", "[".repeat(100_000), "]".repeat(100_000))), UNKNOWN);
     let traits: String = (0..4000).map(|n| format!(r#""trait number {n}":"{}","#, "é".repeat(10))).collect();
-    let body = format!(
-        r#"{{"data":{{"customer":{{"traits":{{{traits}"x":null}}}},"message":{{"id":"m"}}}},"type":"message_received"}}"#
-    );
+    let data = format!(r#"{{"customer":{{"traits":{{{traits}"x":null}}}},"message":{{"id":"m"}}}}"#);
+    let body = format!(r#"{{"data":{data},"type":"message_received"}}"#);
     assert!(body.len() > 137_000, "{}", body.len());
     assert_eq!(read(body), ("message_received".into(), "m".into()));
 }
