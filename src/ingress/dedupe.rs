@@ -32,11 +32,9 @@ pub enum Outcome {
     Failed,
 }
 
-/// What is known of a fingerprint.
+/// The event that has a fingerprint already.
 #[derive(Debug)]
 pub enum Known {
-    /// Nothing: it is reserved now.
-    New,
     /// This event has it, and is on disk.
     Seen([u8; 16]),
     /// This event has it, and is kept in memory until it can be written.
@@ -111,6 +109,9 @@ impl Dedupe {
 
     /// Looks a webhook up by its digest, and by the one it has under the other live secret; reserves the first where
     /// neither is known. A reservation ends with [`Dedupe::settle`].
+    ///
+    /// # Errors
+    /// What is known of the event that the webhook repeats.
     pub fn reserve(
         &self,
         source: usize,
@@ -118,9 +119,9 @@ impl Dedupe {
         other: Option<Fingerprint>,
         id: [u8; 16],
         now: i64,
-    ) -> Known {
+    ) -> Result<(), Known> {
         let mut tables = self.lock();
-        let Some(table) = tables.get_mut(source).filter(|t| t.window > 0) else { return Known::New };
+        let Some(table) = tables.get_mut(source).filter(|t| t.window > 0) else { return Ok(()) };
         for known in [Some(fingerprint), other].into_iter().flatten() {
             let Some(slot) = table.slots.get(&known) else { continue };
             match slot.state {
@@ -128,10 +129,10 @@ impl Dedupe {
                     let (sender, receiver) = oneshot::channel();
                     let id = slot.id;
                     table.waiting.entry(known).or_default().push(sender);
-                    return Known::Waiting(id, receiver);
+                    return Err(Known::Waiting(id, receiver));
                 }
-                State::AtRisk => return Known::AtRisk(slot.id),
-                State::Durable if now.saturating_sub(slot.time) <= table.window => return Known::Seen(slot.id),
+                State::AtRisk => return Err(Known::AtRisk(slot.id)),
+                State::Durable if now.saturating_sub(slot.time) <= table.window => return Err(Known::Seen(slot.id)),
                 State::Durable => {}
             }
         }
@@ -141,7 +142,7 @@ impl Dedupe {
         {
             table.put(fingerprint, Slot { id, time: now, state: State::Reserved });
         }
-        Known::New
+        Ok(())
     }
 
     /// What the journal tells of the event with that id: its repeats learn it, and a failed event is forgotten.
@@ -253,13 +254,13 @@ mod tests {
         dedupe
     }
 
-    fn is_new(known: Known) -> bool {
-        matches!(known, Known::New)
+    fn is_new(reserved: Result<(), Known>) -> bool {
+        reserved.is_ok()
     }
 
-    fn seen(known: Known) -> Option<[u8; 16]> {
-        match known {
-            Known::Seen(id) => Some(id),
+    fn seen(reserved: Result<(), Known>) -> Option<[u8; 16]> {
+        match reserved {
+            Err(Known::Seen(id)) => Some(id),
             _ => None,
         }
     }
@@ -287,13 +288,13 @@ mod tests {
             let waiting: Vec<_> = (0..3).map(|_| dedupe.reserve(0, A, None, SECOND_ID, 0)).collect();
             dedupe.settle(0, A, FIRST, outcome);
             for known in waiting {
-                let Known::Waiting(FIRST, mut receiver) = known else { panic!("{known:?}") };
+                let Err(Known::Waiting(FIRST, mut receiver)) = known else { panic!("{known:?}") };
                 assert_eq!(receiver.try_recv(), Ok(outcome));
             }
             let again = dedupe.reserve(0, A, None, SECOND_ID, 0);
             match outcome {
                 Outcome::Failed => assert!(is_new(again), "a failed one is forgotten"),
-                Outcome::AtRisk => assert!(matches!(again, Known::AtRisk(FIRST))),
+                Outcome::AtRisk => assert!(matches!(again, Err(Known::AtRisk(FIRST)))),
                 Outcome::Durable => assert_eq!(seen(again), Some(FIRST)),
             }
         }
@@ -307,16 +308,16 @@ mod tests {
             assert!(is_new(dedupe.reserve(0, numbered(n), None, SECOND_ID, 100 * SECOND)));
             dedupe.settle(0, numbered(n), SECOND_ID, Outcome::Durable);
         }
-        assert!(matches!(dedupe.reserve(0, A, None, SECOND_ID, 100 * SECOND), Known::Waiting(FIRST, _)));
+        assert!(matches!(dedupe.reserve(0, A, None, SECOND_ID, 100 * SECOND), Err(Known::Waiting(FIRST, _))));
         dedupe.settle(0, A, FIRST, Outcome::AtRisk);
-        assert!(matches!(dedupe.reserve(0, A, None, SECOND_ID, 200 * SECOND), Known::AtRisk(FIRST)));
+        assert!(matches!(dedupe.reserve(0, A, None, SECOND_ID, 200 * SECOND), Err(Known::AtRisk(FIRST))));
     }
 
     #[test]
     fn either_digest_finds_the_event_while_a_secret_is_changed() {
         let dedupe = dedupe(10);
         assert!(is_new(dedupe.reserve(0, A, Some(B), FIRST, 0)));
-        assert!(matches!(dedupe.reserve(0, B, Some(A), SECOND_ID, 0), Known::Waiting(FIRST, _)));
+        assert!(matches!(dedupe.reserve(0, B, Some(A), SECOND_ID, 0), Err(Known::Waiting(FIRST, _))));
         dedupe.settle(0, A, FIRST, Outcome::Durable);
         assert_eq!(seen(dedupe.reserve(0, B, Some(A), SECOND_ID, 0)), Some(FIRST));
     }
@@ -372,6 +373,6 @@ mod tests {
         let dedupe = dedupe(10);
         assert!(is_new(dedupe.reserve(0, A, None, FIRST, 0)));
         dedupe.settle(0, A, SECOND_ID, Outcome::Failed);
-        assert!(matches!(dedupe.reserve(0, A, None, SECOND_ID, 0), Known::Waiting(FIRST, _)));
+        assert!(matches!(dedupe.reserve(0, A, None, SECOND_ID, 0), Err(Known::Waiting(FIRST, _))));
     }
 }

@@ -161,10 +161,7 @@ fn hand_over(
     let fingerprint = identity.filter(|_| plan.dedupes()).map(|known| short(&known.digest));
     if let Some(fingerprint) = fingerprint {
         let other = identity.and_then(|known| known.other).as_ref().map(short);
-        match ingress.dedupe.reserve(source.slot, fingerprint, other, *id.as_bytes(), time.as_microsecond()) {
-            Known::New => {}
-            known => return Err(known),
-        }
+        ingress.dedupe.reserve(source.slot, fingerprint, other, *id.as_bytes(), time.as_microsecond())?;
     }
     let (sender, outcome) = oneshot::channel();
     let mut ticket = Ticket {
@@ -202,8 +199,6 @@ async fn repeat(source: &Source, known: Known, deadline: Instant) -> Answer {
             Ok(Err(_)) => (id, Outcome::Failed),
             Err(_) => (id, Outcome::AtRisk),
         },
-        // Not reached: the caller hands new events over itself.
-        Known::New => return unavailable(source),
     };
     let duplicate = Answer::Duplicate(Uuid::from_bytes(id), source.plan.status);
     match (outcome, source.plan.on_failure) {
