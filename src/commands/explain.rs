@@ -210,6 +210,16 @@ mod tests {
     }
 
     #[test]
+    fn a_header_that_holds_a_proof_is_left_out_as_the_daemon_leaves_it_out() {
+        let source = "sources.t = { kind = \"token\", path = \"/t\", secret = \"s\", header = \"x-token\", \
+                      keep_headers = [\"X-Token\", \"Authorization\", \"X-A\"] }\n";
+        let config = config_with(source, &[]);
+        let given = ["x-token: s", "authorization: s", "x-a: 1"].map(str::to_owned);
+        let (event, _) = rules::event(&config.sources[0], &headers(&given).unwrap(), Bytes::new());
+        assert_eq!(event.headers.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["x-a"]);
+    }
+
+    #[test]
     fn what_cannot_be_read_or_meant_is_refused() {
         let config = config_with(&format!("{SOURCE}[server]\nmax_body = 4\n"), &[]);
         let dir = tempfile::tempdir().unwrap();

@@ -235,6 +235,19 @@ fn what_is_signed_for_a_kind_is_believed_by_it_and_has_the_type_that_was_asked_f
 }
 
 #[test]
+fn the_envelope_that_a_request_is_known_by_is_not_read_again() {
+    for (kind, has_one) in [("github", true), ("interakt", false), ("token", false)] {
+        let plan = read(&format!("{}dedupe = \"1m\"\n", tables()[kind]));
+        let mut headers = ::http::HeaderMap::new();
+        headers.insert("x-github-delivery", HeaderValue::from_static("1"));
+        headers.insert("x-github-event", HeaderValue::from_static("push"));
+        let (identity, envelope) = plan.identity(None, &headers, b"{}");
+        assert!(identity.is_some(), "{kind}: at least the body's digest");
+        assert_eq!(envelope.map(|envelope| envelope.kind.into_owned()), has_one.then(|| "push".to_owned()), "{kind}");
+    }
+}
+
+#[test]
 fn while_a_secret_is_changed_every_kind_believes_both() {
     for (kind, text) in tables() {
         if kind == "none" {
