@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 mod daemon;
 #[path = "tidy/rules.rs"]
 mod rules;
+#[path = "tidy/subrooms.rs"]
+mod subrooms;
 
 use rules::{File, NOT_SINKS, SinkFolder};
 
@@ -95,7 +97,7 @@ fn imports_inside_the_daemon_point_down() {
 
 #[test]
 fn rooms_inside_a_room_keep_apart() {
-    assert_clean(rust(&tree()).flat_map(rules::subrooms_keep_apart));
+    assert_clean(rust(&tree()).flat_map(subrooms::subrooms_keep_apart));
 }
 
 #[test]

@@ -41,10 +41,6 @@ const TIERS: &[&[&str]] = &[
     &["metrics", "telemetry"],
 ];
 
-/// Rooms inside a room that keep apart: the room, the one inside it, and what that may import of the room around it.
-const SUBROOMS: &[(&str, &str, &[&str])] =
-    &[("ingress", "http", &["http", "counts", "throttle"]), ("ingress", "source", &["source"])];
-
 /// Most lines a shipped file may have, and the two that read as a table of contents.
 const MOST_LINES: usize = 500;
 const MOST_LINES_OF: &[(&str, usize)] = &[("src/main.rs", 60), ("src/daemon.rs", 200)];
@@ -92,21 +88,6 @@ pub fn imports_point_one_way(file: &File) -> Vec<String> {
         (to < from).then(|| format!("{}:{line}: `{room}` imports `{name}`, which stands above it", file.path))
     });
     upward.chain(find(file, &["super::super::"], "say `crate::…`, so that it can be checked")).collect()
-}
-
-/// A room inside a room imports of the one around it only what [`SUBROOMS`] lists. Unit tests may import more.
-pub fn subrooms_keep_apart(file: &File) -> Vec<String> {
-    let inside = |(room, own, _): &&(&str, &str, &[&str])| file.path.starts_with(&format!("src/{room}/{own}/"));
-    let Some(&(room, own, allowed)) = SUBROOMS.iter().find(inside) else { return vec![] };
-    let code = code_of(outside_tests(file));
-    let mut roots = vec![format!("{room}::")];
-    // In `mod.rs` the room around it is the parent.
-    if file.path == format!("src/{room}/{own}/mod.rs") {
-        roots.push("super::".to_owned());
-    }
-    let found = roots.iter().flat_map(|root| names_behind(root, &code));
-    let strange = found.filter(|(_, name)| !allowed.contains(&name.as_str()));
-    strange.map(|(line, name)| format!("{}:{line}: `{room}/{own}` imports `{room}/{name}`", file.path)).collect()
 }
 
 /// Sinks are named in `registry.rs` alone; a sink knows the contract and no other crate of ours; the test kit is for
@@ -236,19 +217,16 @@ fn crate_of(name: &str) -> String {
 /// What is imported from the root of our crate, with its line: behind `crate::` and `hookrelay::`, one name or a group
 /// in braces.
 fn imports(code: &str) -> Vec<(usize, String)> {
-    ["crate::", "hookrelay::"].iter().flat_map(|root| names_behind(root, code)).collect()
-}
-
-/// The names that follow a root such as `crate::`, each with its line.
-fn names_behind(root: &str, code: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
-    for (at, _) in code.match_indices(root) {
-        if ends_in_identifier(&code[..at]) {
-            continue;
+    for root in ["crate::", "hookrelay::"] {
+        for (at, _) in code.match_indices(root) {
+            if ends_in_identifier(&code[..at]) {
+                continue;
+            }
+            let rest = &code[at + root.len()..];
+            let line = code[..at].matches('\n').count() + 1;
+            found.extend(first_names(rest).into_iter().map(|name| (line, name)));
         }
-        let rest = &code[at + root.len()..];
-        let line = code[..at].matches('\n').count() + 1;
-        found.extend(first_names(rest).into_iter().map(|name| (line, name)));
     }
     found
 }

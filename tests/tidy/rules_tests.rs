@@ -56,27 +56,6 @@ fn a_room_that_stands_in_no_tier_is_found() {
 }
 
 #[test]
-fn a_room_inside_a_room_that_looks_at_its_neighbour_or_its_parent_is_found() {
-    let at = |path: &str, text: &str| subrooms_keep_apart(&File::of(path, text));
-    let found = one(at("src/ingress/http/listener.rs", "//! x\nuse crate::ingress::source::kinds;\n"));
-    assert_eq!(found, "src/ingress/http/listener.rs:2: `ingress/http` imports `ingress/source`");
-    one(at("src/ingress/source/plan.rs", "use crate::ingress::{throttle::Throttle};"));
-    one(at("src/ingress/source/plan.rs", "use crate::{event, ingress::http::remote};"));
-    one(at("src/ingress/http/connection.rs", "fn f() { crate::ingress::intake::answer() }"));
-    one(at("src/ingress/http/mod.rs", "use super::intake;"));
-    for (path, fine) in [
-        ("src/ingress/http/listener.rs", "use super::reply; use crate::ingress::counts::Counter;"),
-        ("src/ingress/http/mod.rs", "use self::reply::Answer; // not super::intake"),
-        ("src/ingress/source/plan.rs", "use crate::event::Event; use super::kinds;"),
-        ("src/ingress/intake.rs", "use super::http::Handler; use super::source::plan;"),
-        ("src/ingress/tests/kinds.rs", "use crate::ingress::{http, source};"),
-        ("src/ingress/source/plan.rs", "#[cfg(test)]\nmod tests {\n    use crate::ingress::http;\n}\n"),
-    ] {
-        assert!(at(path, fine).is_empty(), "{path}: {fine}");
-    }
-}
-
-#[test]
 fn a_sink_named_outside_the_registry_is_found() {
     let sinks = ["api", "testkit", "file", "http-two"].map(str::to_owned);
     let at = |path: &str, text: &str| sinks_are_named_once(&File::of(path, text), &sinks);
