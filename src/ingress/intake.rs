@@ -183,9 +183,9 @@ fn hand_over(
     let event = plan.event(Received { id, time, remote, headers: &parts.headers, kind, subject, body });
     ticket.tally = ingress.on_append.get().map(|tally_of| tally_of(&event.source, &event.kind));
     let record = event::encode(&event, identity.as_ref().map(|known| &known.digest), plan.dedupes());
-    let told = Box::new(move |progress| ticket.follow(progress));
+    let on_progress = Box::new(move |progress| ticket.follow(progress));
     let notify = Some(intake.batch.notify());
-    intake.batch.append(Append { record, on_failure: plan.on_failure, told, bell: notify });
+    intake.batch.append(Append { record, on_failure: plan.on_failure, told: on_progress, bell: notify });
     Ok(outcome)
 }
 
