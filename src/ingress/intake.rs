@@ -10,7 +10,7 @@ use http::header::HOST;
 use http::{Method, Version, request};
 use hyper::Request;
 use hyper::body::{Body, Incoming};
-use sink_api::{Timestamp, Uuid};
+use sink_api::{Event, Timestamp, Uuid};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -180,7 +180,7 @@ fn hand_over(
         [] => Arc::clone(&link.remote),
         trusted => remote::client(link.peer, trusted, &parts.headers).to_string().into(),
     };
-    let event = plan.event(Received { id, time, remote, headers: &parts.headers, kind, subject, body });
+    let event: Event = plan.event(Received { id, time, remote, headers: &parts.headers, kind, subject, body });
     ticket.tally = ingress.on_append.get().map(|tally_of| tally_of(&event.source, &event.kind));
     let record = event::encode(&event, identity.as_ref().map(|known| &known.digest), plan.dedupes());
     let on_progress = Box::new(move |progress| ticket.follow(progress));
