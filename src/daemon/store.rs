@@ -72,7 +72,8 @@ impl Store {
         match (lost, self.cursors_now) {
             (true, false) => error!(
                 "the journal holds events but the ledger is new: every sink starts at the oldest, nothing is lost; \
-                 what was parked or given up is gone with the old ledger, and delivered again as far as the journal reaches"
+                 what was parked or given up is gone with the old ledger, and delivered again as far as the journal \
+                 reaches"
             ),
             (true, true) => error!(
                 "the journal holds events but the ledger is new: by --cursors=now every sink starts now, and what it \
