@@ -8,7 +8,7 @@
 //! [`settings`] (and `survey`, all its faults), [`fault`], [`units`], [`secret`] for its table in `config.toml`;
 //! [`template`] for `{type}` and its like, [`field`] for fields of the body in them; [`cloudevents`], [`json`] and
 //! [`mod@line`] for output shapes; [`rows`] for sinks that fill tables; [`disk`] for the free-space floor; [`files`] for
-//! small files that a config names; [`turns`] for giving way in long loops.
+//! small files that a config names; [`yielder`] for giving way in long loops.
 
 pub mod cloudevents;
 pub mod delivery;
@@ -26,8 +26,8 @@ pub mod settings;
 pub mod sink;
 mod survey;
 pub mod template;
-pub mod turns;
 pub mod units;
+pub mod yielder;
 
 pub use async_trait::async_trait;
 pub use bytes::Bytes;
@@ -41,6 +41,6 @@ pub use secret::Secret;
 pub use settings::Settings;
 pub use sink::{BuildError, Defaults, Sink, SinkConfig, SinkContext, SinkKind};
 pub use template::{Escape, Template};
-pub use turns::Turns;
 pub use units::{Period, Size};
 pub use uuid::Uuid;
+pub use yielder::Yielder;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use lru::LruCache;
 use sink_api::line::Format;
-use sink_api::{Batch, Delivery, DiskFloor, Escape, Outcome, Report, Timestamp, Turns, line};
+use sink_api::{Batch, Delivery, DiskFloor, Escape, Outcome, Report, Timestamp, Yielder, line};
 
 use crate::config::{Compress, FileConfig, PATH, Sync};
 use crate::env::Env;
@@ -340,9 +340,9 @@ fn render<'g>(mut lines: Vec<u8>, format: Format, batch: &Batch, group: &'g Grou
     lines.reserve_exact(group.at.iter().map(size).sum());
     let mut verdicts = Vec::with_capacity(group.at.len());
     let mut stopped: HashSet<&str> = HashSet::new();
-    let mut turns = Turns::default();
+    let mut yielder = Yielder::default();
     for &i in &group.at {
-        turns.step();
+        yielder.step();
         let Some(delivery) = batch.deliveries.get(i) else { continue };
         if !report.may_attempt(batch, i) || (batch.ordered && stopped.contains(&*delivery.key)) {
             continue;

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use sink_api::{Reason, Turns};
+use sink_api::{Reason, Yielder};
 
 use super::outcomes::Outcomes;
 use crate::deliver::backoff;
@@ -26,9 +26,9 @@ impl Outcomes<'_> {
     /// Takes in a batch of fresh deliveries that came back.
     pub fn tried(&mut self, verdicts: Vec<Verdict>, at: Moment) {
         let (mut again, mut done) = (Vec::new(), Vec::with_capacity(verdicts.len()));
-        let mut turns = Turns::default();
+        let mut yielder = Yielder::default();
         for verdict in verdicts {
-            turns.step();
+            yielder.step();
             match verdict {
                 Verdict::Again(item, due) => again.push((item, due)),
                 Verdict::Failed(item, due, _) if !self.may_park(&item, due, at) => again.push((item, Some(due))),

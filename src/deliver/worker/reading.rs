@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sink_api::Turns;
+use sink_api::Yielder;
 use tracing::{error, warn};
 
 use super::outcomes::Outcomes;
@@ -132,9 +132,9 @@ impl Reader {
         // Asked after the read, so that it holds for all of the chunk: every event of it was on disk by then.
         let counted_by = self.book.counted();
         let all_by_these = counted_by.all_by(&rules);
-        let mut turns = Turns::default();
+        let mut yielder = Yielder::default();
         for (index, entry) in chunk.entries.iter().enumerate() {
-            turns.step();
+            yielder.step();
             let record = &entry.record;
             let owed = rules.owed(&self.to.name, &record.source, &record.kind);
             let counted = match all_by_these {

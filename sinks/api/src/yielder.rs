@@ -7,9 +7,9 @@ const EVERY: u32 = 16;
 /// Counts the items of a loop, and lets other threads in now and then. Costs a system call every few items, and nothing
 /// more where nobody waits.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Turns(u32);
+pub struct Yielder(u32);
 
-impl Turns {
+impl Yielder {
     /// To be called after each item.
     pub fn step(&mut self) {
         self.0 += 1;
