@@ -1,8 +1,8 @@
 //! CloudEvents 1.0: the structured JSON form, and the attributes that travel beside a body in binary mode.
 //!
-//! A body may be a CloudEvent itself (`application/cloudevents+json`). Whoever reads a message with that content type
-//! reads the event in the body and no attribute beside it, so in binary mode none of ours may stand there under a
-//! CloudEvents name: see [`beside`]. In the structured form it is our event, with theirs whole under `data`.
+//! A body may be a CloudEvent itself (`application/cloudevents+json`). Readers of a message with that content type take
+//! the event from the body and ignore attributes beside it, so in binary mode none of ours may stand there under a
+//! CloudEvents name: see [`beside`]. The structured form is our event, with the sender's event whole under `data`.
 //!
 //! Source: the CloudEvents 1.0.2 specification, its JSON event format and its HTTP protocol binding.
 
@@ -21,7 +21,7 @@ const HEADER_VALUE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 /// Media type of [`structured`].
 pub const STRUCTURED_CONTENT_TYPE: &str = "application/cloudevents+json";
 
-/// What content types of an event in a body begin with, whatever its format, and whether it is one or a batch.
+/// How content types of CloudEvents in a body begin, in any format, single or in a batch.
 const EVENT_IN_BODY: &str = "application/cloudevents";
 /// Longest content type that is passed on, in bytes.
 const MAX_CONTENT_TYPE: usize = 1024;
@@ -38,8 +38,8 @@ pub fn beside(prefix: &'static str, content_type: Option<&str>) -> &'static str 
     }
 }
 
-/// Media type of the payload, the same whatever the format: what a transform made is JSON; a body has the request's own,
-/// where that was kept and is one, else what it looks like.
+/// Media type of the payload, the same whatever the format. What a transform made is JSON; a body has the content type
+/// of its request, where that was kept and is a media type, else the one that its bytes look like.
 pub fn data_content_type(delivery: &Delivery) -> &str {
     content_type(delivery, || json::is_json(delivery.bytes()))
 }
@@ -170,7 +170,10 @@ pub(crate) mod tests {
 
     #[test]
     fn a_json_body_stands_under_data_digit_for_digit() {
-        let head = r#"{"specversion":"1.0","id":"00000000-0000-0000-0000-000000000000","source":"/webhooks/interakt","type":"t","subject":"m-1","time":"2026-01-13T23:05:00.5Z","#;
+        let head = concat!(
+            r#"{"specversion":"1.0","id":"00000000-0000-0000-0000-000000000000","source":"/webhooks/interakt","#,
+            r#""type":"t","subject":"m-1","time":"2026-01-13T23:05:00.5Z","#
+        );
         assert_eq!(
             text(b"{\n \"n\": 12345678901234567890, \"s\": \"\\ud83d\"}"),
             format!(r#"{head}"datacontenttype":"text/plain","data":{{"n":12345678901234567890,"s":"\ud83d"}}}}"#)
@@ -179,15 +182,15 @@ pub(crate) mod tests {
         assert_eq!(text(b""), format!(r#"{head}"datacontenttype":"text/plain"}}"#));
     }
 
-    /// The content type of a body that came with this one.
-    fn told(own: Option<&str>, body: &'static [u8]) -> String {
+    /// The content type that is given for a body which came with this one.
+    fn given(own: Option<&str>, body: &'static [u8]) -> String {
         let mut delivery = delivery(body, "t");
         let headers = own.map(|own| ("content-type".into(), own.into()));
         Arc::make_mut(&mut delivery.event).headers = headers.into_iter().collect();
-        let told = data_content_type(&delivery).to_owned();
+        let given = data_content_type(&delivery).to_owned();
         let structured: serde_json::Value = serde_json::from_slice(&structured(&delivery)).unwrap();
-        assert_eq!(structured["datacontenttype"], *told, "{own:?}");
-        told
+        assert_eq!(structured["datacontenttype"], *given, "{own:?}");
+        given
     }
 
     #[test]
@@ -201,14 +204,14 @@ pub(crate) mod tests {
             "text/plain; charset=UTF-8",
         ] {
             for body in [&b"{}"[..], b"no json", b""] {
-                assert_eq!(told(Some(own), body), own);
+                assert_eq!(given(Some(own), body), own);
             }
         }
         let odd = ["", "json", "text/", "te\u{e4}xt/plain", "text/plain\u{7f}"].map(Some);
         for own in odd.into_iter().chain([None]) {
-            assert_eq!(told(own, b" [1]"), "application/json", "{own:?}");
-            assert_eq!(told(own, b"no json"), "application/octet-stream", "{own:?}");
-            assert_eq!(told(own, b""), "application/octet-stream", "{own:?}");
+            assert_eq!(given(own, b" [1]"), "application/json", "{own:?}");
+            assert_eq!(given(own, b"no json"), "application/octet-stream", "{own:?}");
+            assert_eq!(given(own, b""), "application/octet-stream", "{own:?}");
         }
         let mut made = delivery(b"words", "t");
         made.payload = Payload::Json(Bytes::from_static(b"1"));

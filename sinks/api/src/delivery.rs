@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::ser::SerializeMap;
@@ -121,8 +121,19 @@ impl Batch {
         self.deliveries.len()
     }
 
-    /// Whether there is nothing in it (the core never sends such a one).
+    /// Whether there is nothing in it (the core never sends an empty batch).
     pub fn is_empty(&self) -> bool {
         self.deliveries.is_empty()
+    }
+
+    /// Time until the deadline; zero where it has passed.
+    pub fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// When a sink stops working on the batch, so that its report arrives before the deadline: so much earlier, but no
+    /// more than a twentieth of the time that is left.
+    pub fn end_of_work(&self, margin: Duration) -> Instant {
+        self.deadline.checked_sub(margin.min(self.time_left() / 20)).unwrap_or(self.deadline)
     }
 }

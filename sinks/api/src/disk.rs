@@ -10,8 +10,8 @@ pub struct DiskFloor {
 }
 
 impl DiskFloor {
-    /// Whether the disk under `path` (which must exist) is below the floor. Where the file system does not answer, no:
-    /// the write itself will tell.
+    /// Whether the disk under `path` (which must exist) is below the floor. Where the file system does not answer, it
+    /// is not: the write itself will show.
     pub fn reached(self, path: &Path) -> bool {
         self.min_free > 0
             && rustix::fs::statvfs(path).is_ok_and(|s| s.f_bavail.saturating_mul(s.f_frsize) < self.min_free)

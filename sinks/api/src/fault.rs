@@ -45,9 +45,14 @@ impl Fault {
     }
 }
 
-/// A message for serde with the way out behind it: on a line of its own, which [`crate::Settings::read`] takes off.
+/// A message for serde with the way out on a line of its own, which [`crate::Settings::read`] takes off again.
 pub fn with_help(message: &str, help: &str) -> String {
     format!("{message}\n{help}")
+}
+
+/// Whether two names are the same but for one letter: wrong, missing, too many, or swapped with its neighbour.
+pub fn is_one_slip_apart(a: &str, b: &str) -> bool {
+    strsim::damerau_levenshtein(a, b) <= 1
 }
 
 /// The name most like `typo`, if one is like it at all.

@@ -1,5 +1,5 @@
-//! One field of a JSON body by a plain path: `.data.message.id`, `.data["a key"]`, `.data.all[0]`. What lies beside the
-//! path is skipped over, not built: a field costs one reading of the bytes and no memory but its own.
+//! One field of a JSON body by a plain path: `.data.message.id`, `.data["a key"]`, `.data.all[0]`. Values beside the
+//! path are skipped, not built: a field costs one reading of the bytes and no memory but its own.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,6 +7,8 @@ use std::fmt;
 use serde::Deserializer as _;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+
+use crate::json::Text;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
@@ -58,8 +60,8 @@ impl Path {
         &self.source
     }
 
-    /// The text of the field: of a string, of a number as its digits came, `true` or `false`. `None` where the body is not
-    /// JSON, has no such field, or the field is null, an object or an array. Lone surrogates become U+FFFD.
+    /// The text of the field: of a string, of a number as its digits came, `true` or `false`. `None` where the body is
+    /// not JSON, has no such field, or the field is null, an object or an array. Lone surrogates become U+FFFD.
     pub fn pick<'b>(&self, body: &'b [u8]) -> Option<Cow<'b, str>> {
         let mut value: &RawValue = serde_json::from_slice(body).ok()?;
         for step in &self.steps {
@@ -73,7 +75,7 @@ impl Path {
         let raw = value.get();
         match raw.as_bytes().first()? {
             b'{' | b'[' | b'n' => None,
-            b'"' => Some(Cow::Owned(serde_json::Deserializer::from_str(raw).deserialize_bytes(Text).ok()?)),
+            b'"' => serde_json::from_str(raw).ok().map(|Text(text)| Cow::Owned(text)),
             _ => Some(Cow::Borrowed(raw)),
         }
     }
@@ -150,28 +152,6 @@ impl<'de> Visitor<'de> for Element {
         let found = seq.next_element()?;
         while seq.next_element::<IgnoredAny>()?.is_some() {}
         Ok(found)
-    }
-}
-
-/// A string, where serde_json leaves lone surrogates in the three bytes of WTF-8.
-struct Text;
-
-impl Visitor<'_> for Text {
-    type Value = String;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<String, E> {
-        let mut bytes = bytes.to_vec();
-        // U+FFFD has three bytes too. In UTF-8 the byte ED only ever begins a character.
-        for at in 0..bytes.len() {
-            if let Some(three @ [0xED, 0xA0..=0xBF, _]) = bytes.get_mut(at..at.saturating_add(3)) {
-                three.copy_from_slice("\u{FFFD}".as_bytes());
-            }
-        }
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 

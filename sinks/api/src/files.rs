@@ -1,5 +1,5 @@
-//! Small files that a user names: configs, secrets, certificates, bodies. Reading one is bounded in size, and in time: what
-//! is named may be a pipe that nobody ever writes to, and whoever opens one for reading waits until somebody does.
+//! Small files that a user names: configs, secrets, certificates, bodies. Reading one is bounded in size and in time:
+//! the file may be a pipe that nobody ever writes to, and opening a pipe for reading waits until somebody does.
 
 use std::cell::Cell;
 use std::fs::OpenOptions;
@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 
 /// How long pipes are waited for, over all files read with one [`Patience`].
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// After so long it is said what is waited for.
+/// After so long the log says which file is waited for.
 const REMARK: Duration = Duration::from_secs(1);
 /// Between two looks into a pipe.
 const LOOK: Duration = Duration::from_millis(10);
@@ -53,12 +53,13 @@ impl Default for Patience {
 /// # Errors
 /// It cannot be opened or read, holds more than `most` bytes, or is a pipe that did not end while there was patience.
 pub fn read(path: &Path, most: u64, patience: &Patience) -> io::Result<Vec<u8>> {
-    // Not to wait for the other end of a pipe, and not to be tied to a terminal. Plain files do not mind.
+    // So that opening does not wait for the other end of a pipe, and a terminal does not become ours. Plain files do
+    // not mind.
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
     let is_pipe = file.metadata()?.file_type().is_fifo();
     let (mut file, mut bytes) = (file.take(most.saturating_add(1)), Vec::new());
-    let (began, mut is_told) = (Instant::now(), false);
+    let (began, mut is_remarked) = (Instant::now(), false);
     loop {
         let has_ended = match file.read_to_end(&mut bytes) {
             // A pipe that nobody has written to yet is at its end, too.
@@ -75,8 +76,8 @@ pub fn read(path: &Path, most: u64, patience: &Patience) -> io::Result<Vec<u8>> 
         if !patience.wait() {
             return Err(silent(is_pipe, bytes.len()));
         }
-        if !is_told && began.elapsed() >= REMARK {
-            is_told = true;
+        if !is_remarked && began.elapsed() >= REMARK {
+            is_remarked = true;
             remark(path, is_pipe);
         }
     }
@@ -105,14 +106,14 @@ fn bytesize(bytes: u64) -> String {
     }
 }
 
-/// Where a log is kept it is a line of that, else one for whoever waits at the terminal.
+/// Says which file is waited for: in the log where there is one, else to whoever waits at the terminal.
 fn remark(path: &Path, is_pipe: bool) {
     let what = if is_pipe { "a pipe that nobody has written to" } else { "which does not answer" };
     let path = path.display();
     if tracing::dispatcher::has_been_set() {
         tracing::warn!(%path, "waiting for a file: {what}");
     } else {
-        // Nobody is left to tell where standard error is gone.
+        // Where standard error is gone, nobody is left to read this.
         let _ = writeln!(io::stderr(), "hookrelay: waiting for {path}, {what}");
     }
 }

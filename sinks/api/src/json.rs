@@ -1,6 +1,9 @@
 //! JSON as bytes: checked and compacted, never re-encoded. Digits and escapes stay as they came.
 
-use serde::de::IgnoredAny;
+use std::fmt;
+
+use serde::de::{IgnoredAny, Visitor};
+use serde::{Deserialize, Deserializer};
 
 /// Whether the bytes are one JSON value in UTF-8. Lone surrogate escapes (`"\ud83d"`) are taken: they are what a cut
 /// emoji becomes in JSON made by Python, and real payloads hold them.
@@ -45,6 +48,44 @@ fn string_len(json: &[u8]) -> usize {
     json.len()
 }
 
+/// A JSON string. A lone surrogate escape in it (a cut emoji, as Python writes it) becomes one U+FFFD, and is no error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text(pub String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = Text;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Text, E> {
+                Ok(Text(without_surrogates(bytes)))
+            }
+        }
+        // Asked for bytes, serde_json does not refuse lone surrogates but writes them as if they were characters.
+        from.deserialize_bytes(Bytes)
+    }
+}
+
+/// UTF-8 in which surrogates may stand as three bytes (ED, A0..BF, any) → text with U+FFFD, which has three bytes too,
+/// in their place. In UTF-8 the byte ED only ever begins a character.
+fn without_surrogates(bytes: &[u8]) -> String {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return text.to_owned();
+    }
+    let mut bytes = bytes.to_vec();
+    for at in 0..bytes.len() {
+        if let Some(three @ [0xED, 0xA0..=0xBF, _]) = bytes.get_mut(at..at.saturating_add(3)) {
+            three.copy_from_slice("\u{FFFD}".as_bytes());
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::strategy::Strategy as _;
@@ -61,7 +102,9 @@ mod tests {
     proptest::proptest! {
         /// Tokens stand as they are; only what stands between them goes.
         #[test]
-        fn only_whitespace_between_tokens_goes(tokens in proptest::collection::vec((token(), "[ \\t\\r\\n]{0,3}"), 0..20)) {
+        fn only_whitespace_between_tokens_goes(
+            tokens in proptest::collection::vec((token(), "[ \\t\\r\\n]{0,3}"), 0..20),
+        ) {
             let spaced: String = tokens.iter().map(|(token, gap)| format!("{gap}{token}{gap},")).collect();
             let plain: String = tokens.iter().map(|(token, _)| format!("{token},")).collect();
             let got = compact(format!("[{spaced}0 ]").as_bytes()).unwrap();
@@ -86,6 +129,14 @@ mod tests {
             proptest::string::string_regex(number).unwrap(),
             proptest::sample::select(&["true", "false", "null", "[]", "{}"][..]).prop_map(str::to_owned),
         ]
+    }
+
+    #[test]
+    fn each_lone_surrogate_of_a_string_reads_as_one_replacement_character() {
+        let text = |json| serde_json::from_str::<Text>(json).map(|Text(text)| text).ok();
+        let read = text(r#""a\ud83d b \udE00\ud83d\ude00\u00e9é""#);
+        assert_eq!(read.as_deref(), Some("a\u{FFFD} b \u{FFFD}\u{1F600}éé"));
+        assert_eq!(text("1"), None);
     }
 
     #[test]

@@ -4,12 +4,15 @@
 //! opens breakers and keeps dead letters. A sink is handed a [`Batch`], does its I/O once, and says for each delivery
 //! what became of it ([`Report`]). It never sleeps, retries, spawns or swallows.
 //!
-//! Rooms: [`event`] what came in; [`delivery`] what a sink is handed; [`report`] what it answers; [`sink`] the traits;
-//! [`settings`] (and `survey`, all its faults), [`fault`], [`units`], [`secret`] for its table in `config.toml`;
-//! [`template`] for `{type}` and its like, [`field`] for fields of the body in them; [`cloudevents`], [`json`] and
-//! [`mod@line`] for output shapes; [`rows`] for sinks that fill tables; [`disk`] for the free-space floor; [`files`] for
-//! small files that a config names; [`yielder`] for giving way in long loops.
+//! Modules: [`event`] what came in; [`delivery`] what a sink is handed; [`report`] what it answers; [`sink`] the
+//! traits; [`settings`] (and `survey`, which finds all its faults), [`fault`], [`units`], [`secret`] for its table in
+//! `config.toml`, [`planned`] for a table that is worked out when it is read; [`template`] for `{type}` and its like,
+//! [`field`] for fields of the body in them; [`cloudevents`], [`json`] and [`mod@line`] for output shapes; [`rows`],
+//! [`bad_row`] and [`table`] for sinks that fill tables; [`disk`] for the free-space floor; [`files`] for small files
+//! that a config names; [`log_limit`] for log lines that must not become a flood; [`yielder`] for giving way in long
+//! loops.
 
+pub mod bad_row;
 pub mod cloudevents;
 pub mod delivery;
 pub mod disk;
@@ -19,12 +22,15 @@ pub mod field;
 pub mod files;
 pub mod json;
 pub mod line;
+pub mod log_limit;
+pub mod planned;
 pub mod report;
 pub mod rows;
 pub mod secret;
 pub mod settings;
 pub mod sink;
 mod survey;
+pub mod table;
 pub mod template;
 pub mod units;
 pub mod yielder;
@@ -36,6 +42,8 @@ pub use disk::DiskFloor;
 pub use event::Event;
 pub use fault::{At, Fault};
 pub use jiff::Timestamp;
+pub use log_limit::LogLimit;
+pub use planned::Planned;
 pub use report::{Outcome, Reason, Report, code};
 pub use secret::Secret;
 pub use settings::Settings;

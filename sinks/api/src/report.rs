@@ -24,6 +24,16 @@ pub mod code {
     pub const TIMEOUT: &str = "timeout";
     /// The payload is not what this sink can take.
     pub const BAD_PAYLOAD: &str = "bad_payload";
+    /// Somebody else holds what is needed: a lock, memory, every connection.
+    pub const BUSY: &str = "busy";
+    /// The table is missing, lacks a column, or has no unique `event_id`.
+    pub const SCHEMA: &str = "schema";
+    /// The database is damaged.
+    pub const CORRUPT: &str = "corrupt";
+    /// A rule of the table refused the row.
+    pub const CONSTRAINT: &str = "constraint";
+    /// The target, or the sink itself, misbehaved.
+    pub const INTERNAL: &str = "internal";
     /// The sink left the slot unset.
     pub const NO_VERDICT: &str = "no_verdict";
     /// A rule failed while it was evaluated for this event.
@@ -55,6 +65,11 @@ impl Reason {
         detail.truncate(detail.floor_char_boundary(MAX_DETAIL));
         Self { code, detail }
     }
+
+    /// The batch's deadline has passed before anything was tried.
+    pub fn too_late() -> Self {
+        Self::new(code::TIMEOUT, "the batch's deadline has passed")
+    }
 }
 
 impl std::fmt::Display for Reason {
@@ -85,7 +100,12 @@ pub enum Outcome {
 impl Outcome {
     /// Retry without a wish.
     pub fn retry(code: &'static str, detail: impl Into<String>) -> Self {
-        Self::Retry { after: None, why: Reason::new(code, detail) }
+        Self::retry_for(Reason::new(code, detail))
+    }
+
+    /// Retry without a wish, for a reason that is known already.
+    pub fn retry_for(why: Reason) -> Self {
+        Self::Retry { after: None, why }
     }
 
     /// Reject.

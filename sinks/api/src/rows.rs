@@ -11,13 +11,14 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::delivery::Batch;
+use crate::json::{self, Text};
 
 /// The column that is always the delivery's id.
 pub const EVENT_ID: &str = "event_id";
 
 /// Most unknown keys that are named in the log, for a sink's life.
 const MAX_NAMED_UNKNOWN: usize = 256;
-/// Most of them in one line, and so for one batch; the others' turn comes with the next.
+/// Most of them in one line, and so for one batch; the others are named with the batches after it.
 const MAX_NAMED_AT_ONCE: usize = 16;
 
 /// Longest part of an unknown key that is logged and remembered, in bytes.
@@ -57,9 +58,9 @@ pub fn read(payload: &[u8]) -> Result<Members, &'static str> {
     }
 }
 
-/// Deliveries that can be rows, and those that cannot, with why. Where order is owed, what comes after a bad one of its
-/// key is in neither.
-pub fn sort_out<'r>(batch: &Batch, read: &[Result<Members, &'r str>]) -> (Vec<usize>, Vec<(usize, &'r str)>) {
+/// Deliveries that can be rows, and those that cannot, with why. Where order is owed, a delivery that comes after a bad
+/// one of its key is in neither.
+pub(crate) fn sort_out<'r>(batch: &Batch, read: &[Result<Members, &'r str>]) -> (Vec<usize>, Vec<(usize, &'r str)>) {
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     let mut stopped = HashSet::new();
     for (i, (delivery, members)) in batch.deliveries.iter().zip(read).enumerate() {
@@ -110,14 +111,14 @@ pub fn value(raw: &str) -> Value {
         Some(b'"') => Value::Text(serde_json::from_str(raw).map(|Text(text)| text).unwrap_or_default()),
         Some(b'{' | b'[') => {
             let mut compact = Vec::with_capacity(raw.len());
-            crate::json::strip_whitespace(raw.as_bytes(), &mut compact);
+            json::strip_whitespace(raw.as_bytes(), &mut compact);
             Value::Json(String::from_utf8_lossy(&compact).into_owned())
         }
         _ => raw.parse().map_or_else(|_| Value::Number(raw.to_owned()), Value::Integer),
     }
 }
 
-/// A JSON object, its values unread. A list of pairs: a map would have to choose among names that repeat.
+/// A JSON object, its values unread. A list of pairs, because a map would have to choose among names that repeat.
 struct Object<'p>(Vec<(String, &'p RawValue)>);
 
 impl<'p> Deserialize<'p> for Object<'p> {
@@ -142,50 +143,6 @@ impl<'p> Deserialize<'p> for Object<'p> {
     }
 }
 
-/// A JSON string in which a lone surrogate escape (a cut emoji, as Python writes it) reads as U+FFFD.
-struct Text(String);
-
-impl<'p> Deserialize<'p> for Text {
-    fn deserialize<D: Deserializer<'p>>(from: D) -> Result<Self, D::Error> {
-        struct Lenient;
-        impl Visitor<'_> for Lenient {
-            type Value = Text;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Text, E> {
-                Ok(Text(without_surrogates(bytes)))
-            }
-        }
-        // Asked for bytes, serde_json does not refuse lone surrogates but writes them as if they were characters.
-        from.deserialize_bytes(Lenient)
-    }
-}
-
-/// UTF-8 in which surrogates may stand as three bytes (ED A0..BF xx) → UTF-8 with U+FFFD in their place.
-fn without_surrogates(bytes: &[u8]) -> String {
-    if let Ok(text) = std::str::from_utf8(bytes) {
-        return text.to_owned();
-    }
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let [first, tail @ ..] = rest {
-        rest = match rest {
-            [0xED, 0xA0..=0xBF, _, after @ ..] => {
-                out.extend_from_slice("\u{FFFD}".as_bytes());
-                after
-            }
-            _ => {
-                out.push(*first);
-                tail
-            }
-        };
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
 /// A delivery that is to become a row.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'r> {
@@ -200,7 +157,8 @@ pub struct Row<'r> {
 /// Rows that one INSERT can hold, because they fill the same columns.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Insert<'r> {
-    /// Positions of the columns in the table, in the order of their names; `event_id` comes first and is not among them.
+    /// Positions of the columns in the table, in the order of their names. `event_id`, which comes first, is not among
+    /// them.
     pub columns: Vec<usize>,
     /// `event_id`, and a value per column.
     pub rows: Vec<(&'r str, Vec<&'r Value>)>,
@@ -240,7 +198,7 @@ pub fn inserts<'r>(
             insert.rows.push((row.id, values));
         }
     }
-    unknown.tell();
+    unknown.log_new();
     inserts
 }
 
@@ -272,7 +230,7 @@ pub struct Unknown {
     named: HashSet<String>,
     /// Yet to be named.
     new: Vec<String>,
-    /// Whether it was said that no more are named.
+    /// Whether the log says already that no more are named.
     ended: bool,
 }
 
@@ -298,7 +256,7 @@ impl Unknown {
     }
 
     /// Names those that are new.
-    fn tell(&mut self) {
+    fn log_new(&mut self) {
         let keys = std::mem::take(&mut self.new);
         if !keys.is_empty() {
             let (sink, table) = (&self.sink, &self.table);

@@ -109,7 +109,7 @@ fn keys_the_table_lacks_are_named_once_and_few_at_a_time_and_only_so_many_are() 
         (0..1000).for_each(|n| unknown.note(&format!("key{n}")));
         assert!(unknown.new.len() <= MAX_NAMED_AT_ONCE);
         assert_eq!(unknown.named.len(), MAX_NAMED_UNKNOWN.min(batch * MAX_NAMED_AT_ONCE));
-        unknown.tell();
+        unknown.log_new();
     }
     assert!(unknown.ended && unknown.new.is_empty());
     let mut unknown = Unknown::new("s", "t");

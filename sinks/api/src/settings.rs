@@ -122,7 +122,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Table<T> {
     }
 }
 
-/// What is there instead of a table: whoever reads it says what it expected.
+/// What stands instead of a table, made into serde's error: the type that was to be read says what it expected.
 struct NoTable<'a, E>(Unexpected<'a>, PhantomData<E>);
 
 impl<'de, E: Error> Deserializer<'de> for NoTable<'_, E> {
@@ -184,7 +184,7 @@ mod tests {
             }
         }
         assert_eq!(faults("names = ['a']\n"), ["invalid type: sequence, expected a map"]);
-        // Faults below keep their place.
+        // Faults below keep their position.
         assert_eq!(faults("inner = { m = 1 }\n"), ["unknown key `m`, expected `n`"]);
     }
 }

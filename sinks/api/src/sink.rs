@@ -46,16 +46,17 @@ pub trait SinkConfig: Debug + Send + Sync {
     /// A reason that makes the delivery a dead letter.
     fn target(&self, event: &Event) -> Result<Target, Reason>;
 
-    /// Things only one sink may own, as `what:which`; the same claim by two sinks is a fault. `file:PATH` claims a path (or
-    /// a template of one) as it is written: the core compares such claims from the config's folder, `.` and `..` taken
-    /// out by their letters. Symbolic links are not looked at, as this is pure: two ways to one file through a link pass,
-    /// and a folder that is one, followed by `..`, is taken for a plain folder. The sink's own lock is for that.
+    /// Things only one sink may own, as `what:which`; the same claim by two sinks is a fault. `file:PATH` claims a path
+    /// (or a template of one) as it is written: the core compares such claims from the config's folder, after taking
+    /// `.` and `..` out of their text. Symbolic links are not followed, because this is pure: two paths that lead to
+    /// one file through a link are two claims, and a link to a folder, followed by `..`, is taken for a plain folder. A
+    /// sink that must exclude this needs a lock of its own.
     fn claims(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Most descriptors (files, sockets, pipes) the sink has open at once, with so many calls under way. The daemon keeps
-    /// them back from connections.
+    /// Most descriptors (files, sockets, pipes) the sink has open at once, with so many calls under way. The daemon
+    /// keeps them back from connections.
     fn descriptors(&self, calls: usize) -> usize {
         calls.saturating_mul(4).saturating_add(8)
     }

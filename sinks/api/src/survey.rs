@@ -1,6 +1,7 @@
-//! Every fault of a table, where serde stops at the first: what is at fault is set aside, what is missing is given a
-//! stand-in, and the table is read again; how often is bounded, by the table's size. Works on a copy in which each key and
-//! value bears a number instead of its place, so that a fault says for certain what it is about.
+//! Every fault of a table, where serde stops at the first one. After each fault the key or value at fault is removed,
+//! or a missing one is given a stand-in, and the table is read again. The number of readings is bounded by the table's
+//! size. The survey works on a copy of the table in which every key and value has a number instead of its position in
+//! the file, so that an error of serde's says for certain which of them it is about.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
@@ -11,9 +12,9 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use crate::fault::{Fault, nearest};
 
-/// Most faults told of one table.
+/// Most faults that are reported of one table.
 const MAX_FAULTS: usize = 100;
-/// Most readings of one table: each tells a fault, or tries a stand-in.
+/// Most readings of one table: each finds a fault, or tries a stand-in.
 const MAX_READINGS: usize = 10 * MAX_FAULTS;
 /// Fewest readings of one table, however large.
 const MIN_READINGS: usize = 4;
@@ -21,9 +22,9 @@ const MIN_READINGS: usize = 4;
 const MAX_WORK: usize = 2_000_000;
 /// The table itself.
 const ROOT: usize = 0;
-/// What a missing value is tried to be, after an empty string. The example that the fault with it gives, where there is
-/// one, comes in the first one's place. Where a type takes none of them, missing keys that its struct declares behind it
-/// are told only when it is there.
+/// What is tried in the place of a missing value, after an empty string; where serde's error gives an example, that
+/// comes instead of the first of these. Where a type takes none of them, the missing keys that its struct declares
+/// behind that field are reported only once the field is there.
 const STAND_INS: &[&str] = &["'1s'", "1", "true", "0.5", "[]", "{}", "'::1'"];
 
 /// All faults of a table that cannot be read as `T`, as far as [`MAX_FAULTS`].
@@ -32,14 +33,14 @@ pub(crate) fn every_fault<T: DeserializeOwned>(table: &Spanned<DeTable<'_>>) -> 
     let most = readings(survey.nodes.len());
     for _ in 0..most {
         let read = T::deserialize(toml::de::Deserializer::from(survey.table.clone()));
-        let Err(error) = read else { return survey.told() };
+        let Err(error) = read else { return survey.into_faults() };
         if survey.is_full() || !survey.go_on_after(&error) {
-            return survey.told();
+            return survey.into_faults();
         }
     }
-    // A small table is read so often only where nothing that stands in helps: all else has been told by then.
+    // A small table is read that often only where no stand-in helps: all its other faults have been found by then.
     survey.is_cut = most < MAX_READINGS;
-    survey.told()
+    survey.into_faults()
 }
 
 /// How often a table of so many keys and values is read.
@@ -49,7 +50,7 @@ fn readings(nodes: usize) -> usize {
 
 /// A key or a value.
 struct Node {
-    /// Its place in the file.
+    /// Its position in the file.
     at: Range<usize>,
     /// The table or array it stands in.
     parent: usize,
@@ -58,15 +59,15 @@ struct Node {
 }
 
 struct Survey<'i> {
-    /// What is left to be read. Spans are places in `nodes`.
+    /// What is left to be read. Its spans are positions in `nodes`.
     table: Spanned<DeTable<'i>>,
     nodes: Vec<Node>,
-    /// Keys, with the table they were in, that were set aside: not missing, whatever serde says.
-    set_aside: BTreeSet<(usize, String)>,
-    /// What is not as it was written any more: faults of the whole may be of our making.
+    /// Keys that were removed, with the table they were in: they are not missing, whatever serde says.
+    removed: BTreeSet<(usize, String)>,
+    /// Tables that the survey has changed: a fault of such a table as a whole may be of the survey's making.
     changed: HashSet<usize>,
     faults: Vec<Fault>,
-    /// There may be more.
+    /// Whether there may be more faults.
     is_cut: bool,
 }
 
@@ -77,7 +78,7 @@ impl<'i> Survey<'i> {
         let mut survey = Self {
             table: nothing,
             nodes,
-            set_aside: BTreeSet::new(),
+            removed: BTreeSet::new(),
             changed: HashSet::new(),
             faults: Vec::new(),
             is_cut: false,
@@ -116,17 +117,17 @@ impl<'i> Survey<'i> {
         Spanned::new(number(own), inner)
     }
 
-    /// Tells the fault, and sees to it that the next reading comes past it; false where that cannot be.
+    /// Notes the fault, and changes the table so that the next reading gets past it; false where that is impossible.
     fn go_on_after(&mut self, error: &toml::de::Error) -> bool {
         let own = error.span().map_or(ROOT, |span| span.start);
         let message = error.message();
         if let Some(key) = missing_field(message)
             && self.stand_in(own, key)
         {
-            // Of what stands in for something nothing is missing, and what was set aside has been spoken of.
+            // A stand-in lacks nothing, and a key that was removed has been reported already.
             let is_written = self.nodes.get(own).is_some_and(|node| node.stand_in.is_none());
-            if is_written && !self.set_aside.contains(&(own, key.to_owned())) {
-                self.tell(own, message);
+            if is_written && !self.removed.contains(&(own, key.to_owned())) {
+                self.note(own, message);
             }
             return true;
         }
@@ -136,11 +137,11 @@ impl<'i> Survey<'i> {
                 self.next_stand_in(own, message) || self.remove(parent)
             }
             Some(_) => {
-                if self.set_strangers_aside(own, message) {
+                if self.remove_unknown_keys(own, message) {
                     return true;
                 }
                 if !self.changed.contains(&own) {
-                    self.tell(own, message);
+                    self.note(own, message);
                 }
                 self.remove(own)
             }
@@ -148,9 +149,9 @@ impl<'i> Survey<'i> {
         }
     }
 
-    /// Tells of all unknown keys of a table at once, where serde has named the known ones at the first; false where the
-    /// fault is another one.
-    fn set_strangers_aside(&mut self, first: usize, message: &str) -> bool {
+    /// Notes all unknown keys of a table at once, as serde has named the known ones with the first of them; false where
+    /// the fault is another one.
+    fn remove_unknown_keys(&mut self, first: usize, message: &str) -> bool {
         let Some((_, rest)) = message.strip_prefix("unknown field `").and_then(|text| text.split_once('`')) else {
             return false;
         };
@@ -170,9 +171,9 @@ impl<'i> Survey<'i> {
         strangers.sort_by_key(|(own, _)| self.nodes.get(*own).map_or(0, |node| node.at.start));
         for (own, key) in strangers {
             if !self.is_full() {
-                self.tell(own, &format!("unknown field `{key}`{rest}"));
+                self.note(own, &format!("unknown field `{key}`{rest}"));
             }
-            self.set_aside.insert((parent, key));
+            self.removed.insert((parent, key));
         }
         self.changed.insert(parent);
         true
@@ -183,20 +184,20 @@ impl<'i> Survey<'i> {
         self.is_cut
     }
 
-    fn told(mut self) -> Vec<Fault> {
+    fn into_faults(mut self) -> Vec<Fault> {
         if self.is_cut {
-            self.tell(ROOT, "there are more faults in this table; mend these first");
+            self.note(ROOT, "there are more faults in this table; mend these first");
         }
         self.faults
     }
 
-    fn tell(&mut self, own: usize, message: &str) {
+    fn note(&mut self, own: usize, message: &str) {
         let at = self.nodes.get(own).map_or(0..0, |node| node.at.clone());
         let (message, help) = reword(message);
         self.faults.push(Fault { help, ..Fault::at_span(at, message) });
     }
 
-    /// Puts something where a key is missing; false where there is no such table, or the key is there.
+    /// Puts a stand-in where a key is missing; false where there is no such table, or the key is there.
     fn stand_in(&mut self, table: usize, key: &str) -> bool {
         let Some(at) = self.nodes.get(table).map(|node| node.at.clone()) else { return false };
         let own = self.add(at, table, Some(0));
@@ -210,7 +211,7 @@ impl<'i> Survey<'i> {
         }
     }
 
-    /// Tries something else as a stand-in; false where nothing is left.
+    /// Tries another stand-in; false where none is left.
     fn next_stand_in(&mut self, own: usize, message: &str) -> bool {
         let Some(Node { stand_in: Some(tried), .. }) = self.nodes.get_mut(own) else { return false };
         let example = example(message).filter(|_| *tried == 0).map(|text| DeValue::String(text.to_owned().into()));
@@ -218,18 +219,18 @@ impl<'i> Survey<'i> {
         let value = example.or_else(plain);
         *tried += 1;
         match (value, find_value(self.table.get_mut(), own)) {
-            (Some(value), Some(place)) => {
-                *place.get_mut() = value;
+            (Some(value), Some(slot)) => {
+                *slot.get_mut() = value;
                 true
             }
             _ => false,
         }
     }
 
-    /// Sets a key or value aside; false where it is the table itself.
+    /// Removes a key or value; false where it is the table itself.
     fn remove(&mut self, own: usize) -> bool {
         let Some(parent) = self.nodes.get(own).map(|node| node.parent) else { return false };
-        if own == ROOT || !remove(self.table.get_mut(), ROOT, own, &mut self.set_aside) {
+        if own == ROOT || !remove(self.table.get_mut(), ROOT, own, &mut self.removed) {
             return false;
         }
         self.changed.insert(parent);
@@ -269,26 +270,26 @@ fn find_in<'t, 'i>(value: &'t mut Spanned<DeValue<'i>>, wanted: usize) -> Option
 }
 
 /// Takes the key or value of that number out, wherever it is below this table.
-fn remove(table: &mut DeTable<'_>, own: usize, wanted: usize, set_aside: &mut BTreeSet<(usize, String)>) -> bool {
+fn remove(table: &mut DeTable<'_>, own: usize, wanted: usize, removed: &mut BTreeSet<(usize, String)>) -> bool {
     let is_it = |span: Range<usize>| span.start == wanted;
     let key = table.iter().find(|(key, value)| is_it(key.span()) || is_it(value.span()));
     if let Some(key) = key.map(|(key, _)| key.get_ref().to_string()) {
         table.remove(key.as_str());
-        set_aside.insert((own, key));
+        removed.insert((own, key));
         return true;
     }
-    table.iter_mut().any(|(_, value)| remove_in(value, wanted, set_aside))
+    table.iter_mut().any(|(_, value)| remove_in(value, wanted, removed))
 }
 
-fn remove_in(value: &mut Spanned<DeValue<'_>>, wanted: usize, set_aside: &mut BTreeSet<(usize, String)>) -> bool {
+fn remove_in(value: &mut Spanned<DeValue<'_>>, wanted: usize, removed: &mut BTreeSet<(usize, String)>) -> bool {
     let own = value.span().start;
     match value.get_mut() {
-        DeValue::Table(table) => remove(table, own, wanted, set_aside),
+        DeValue::Table(table) => remove(table, own, wanted, removed),
         DeValue::Array(all) => {
             let before = all.len();
             let kept = std::mem::replace(all, DeArray::new()).into_iter().filter(|one| one.span().start != wanted);
             kept.for_each(|one| all.push(one));
-            all.len() < before || all.iter_mut().any(|one| remove_in(one, wanted, set_aside))
+            all.len() < before || all.iter_mut().any(|one| remove_in(one, wanted, removed))
         }
         _ => false,
     }
@@ -317,7 +318,7 @@ fn reword(message: &str) -> (String, Option<String>) {
         let (typo, rest) = message.strip_prefix(prefix)?.split_once('`')?;
         nearest(typo, quoted(rest)).map(|name| format!("did you mean `{name}`?"))
     });
-    // What we say ourselves brings it along.
+    // Messages of our own bring the way out along.
     if let Some((message, help)) = message.split_once('\n') {
         return (message.to_owned(), Some(help.to_owned()));
     }

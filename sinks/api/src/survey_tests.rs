@@ -1,4 +1,4 @@
-//! Tables with several faults, and what is told of them: each fault at its place, and no others.
+//! Tables with several faults, and what is reported of them: each fault at its position, and no others.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -94,7 +94,7 @@ fn assert_faults<T: DeserializeOwned>(text: &str, wanted: &[&str]) {
 }
 
 #[test]
-fn every_fault_of_a_table_is_told_with_its_place_and_the_way_out() {
+fn every_fault_of_a_table_is_reported_with_its_position_and_the_way_out() {
     let text = "path = 3\ninflght = 1\ninflight = \"many\"\n";
     assert_faults::<Probe>(
         text,
@@ -109,7 +109,7 @@ fn every_fault_of_a_table_is_told_with_its_place_and_the_way_out() {
 }
 
 #[test]
-fn every_fault_of_a_nested_table_is_told() {
+fn every_fault_of_a_nested_table_is_reported() {
     for text in [
         "path = 'x'\nbatch = { max_events = 'x', linger = 3, max_byte = 1 }\n",
         "path = 'x'\n[batch]\nmax_events = 'x'\nlinger = 3\nmax_byte = 1\n",
@@ -122,7 +122,7 @@ fn every_fault_of_a_nested_table_is_told() {
 }
 
 #[test]
-fn missing_keys_are_told_beside_unknown_ones_at_every_depth() {
+fn missing_keys_are_reported_beside_unknown_ones_at_every_depth() {
     assert_faults::<Probe>(
         "inflght = 1\nbasic = { usr = 'x' }\n",
         &[
@@ -136,7 +136,7 @@ fn missing_keys_are_told_beside_unknown_ones_at_every_depth() {
 }
 
 #[test]
-fn every_missing_key_is_told_whatever_shape_it_should_have() {
+fn every_missing_key_is_reported_whatever_shape_it_should_have() {
     let faults = faults::<Strict>("zzz = 1\n");
     let keys = "a_kind b_path c_size d_period e_template f_list g_count h_on i_ratio j_basic k_address l_secret";
     let mut wanted: Vec<String> = keys.split(' ').map(|key| format!(": missing key `{key}`")).collect();
@@ -153,7 +153,7 @@ fn a_key_whose_value_was_wrong_is_not_missing_too() {
 }
 
 #[test]
-fn every_bad_member_of_a_list_is_told() {
+fn every_bad_member_of_a_list_is_reported() {
     let text = "path = ''\nproxies = ['::1', 'x', 3, '127.0.0.1', 'y']\nsteps = [{ user = 'a' }, { pass = 1 }]\n";
     assert_faults::<Probe>(
         text,
@@ -195,7 +195,7 @@ struct Inner {
 }
 
 #[test]
-fn where_nothing_can_stand_in_the_rest_is_told_all_the_same() {
+fn where_nothing_can_stand_in_the_rest_is_reported_all_the_same() {
     let text = "inner = { count = 'x' }\nsize = 'y'\n";
     let wanted = ["{ count = 'x' }: missing key `never`", "'x': invalid type", "'y': invalid value"];
     assert_faults::<Stubborn>(text, &wanted);
@@ -203,7 +203,7 @@ fn where_nothing_can_stand_in_the_rest_is_told_all_the_same() {
 }
 
 #[test]
-fn a_table_with_very_many_faults_is_told_of_up_to_a_bound() {
+fn a_table_with_very_many_faults_is_reported_up_to_a_bound() {
     let text: String = (0..MAX_FAULTS + 5).map(|n| format!("unknown{n} = {n}\n")).collect();
     let faults = faults::<Probe>(&text);
     assert_eq!(faults.len(), MAX_FAULTS + 1);

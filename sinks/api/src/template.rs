@@ -1,6 +1,6 @@
 //! Templates over an event: `whatsapp.{type}`, `data/{source}/{date}.jsonl`, `orders/{.data.message.id}`. A closed set
-//! of attributes, and fields of the body by a plain jq path; checked when the config is loaded, and made safe for where the
-//! value goes. `{x:-default}` says what stands for a value that is missing or empty.
+//! of attributes, and fields of the body by a plain jq path; checked when the config is loaded, and made safe for where
+//! the value goes. `{x:-default}` says what stands for a value that is missing or empty.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -34,7 +34,8 @@ pub enum Escape {
     Url,
     /// A part of a Kafka topic name: everything outside `[A-Za-z0-9._-]` becomes `_`.
     Topic,
-    /// A part of an HTTP header's value: percent-encoded outside printable ASCII, and `%` itself. Nothing ends the line.
+    /// A part of an HTTP header's value: percent-encoded outside printable ASCII, and `%` itself. Nothing ends the
+    /// line.
     Header,
 }
 
@@ -121,7 +122,7 @@ impl Template {
         &self.source
     }
 
-    /// Whether it names no attribute and no field, so that it renders the same for every event.
+    /// Whether the template names no attribute and no field, so that it renders the same for every event.
     pub fn is_constant(&self) -> bool {
         self.parts.iter().all(|p| matches!(p, Part::Text(_)))
     }
@@ -134,7 +135,7 @@ impl Template {
         }
     }
 
-    /// The texts of its own, without any value.
+    /// The template's own text, without any value.
     pub fn literal(&self) -> String {
         let texts = self.parts.iter().map(|part| match part {
             Part::Text(text) => text.as_str(),
@@ -143,16 +144,17 @@ impl Template {
         texts.collect()
     }
 
-    /// Fills it in. An attribute that is empty, or a field of the body that is missing or empty, gives its default.
+    /// Fills the template in. An attribute that is empty, or a field of the body that is missing or empty, gives its
+    /// default.
     ///
     /// # Errors
-    /// A field of the body is missing and has no default: a `rule_error`, which makes the delivery a dead letter. An empty
-    /// attribute without a default is filled in as empty.
+    /// A field of the body is missing and has no default: a `rule_error`, which makes the delivery a dead letter. An
+    /// empty attribute without a default is filled in as empty.
     pub fn render(&self, event: &Event, escape: Escape) -> Result<String, Reason> {
         self.fill(event, escape, |path| Err(missing(path)))
     }
 
-    /// The same with a field that is missing taken for an empty one: for a delivery that was routed by another template.
+    /// Like [`Self::render`], but a missing field counts as empty: for a delivery that was routed by another template.
     pub fn render_lenient(&self, event: &Event, escape: Escape) -> String {
         // Nothing else can fail.
         self.fill(event, escape, |_| Ok(())).unwrap_or_default()

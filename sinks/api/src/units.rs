@@ -1,6 +1,6 @@
 //! Sizes (`"64MiB"`) and time spans (`"10s"`, `"7d"`) as they stand in `config.toml`. Both have an upper bound, so that
-//! whoever adds one to a time or doubles one does not leave the range of the numbers; what a key means may demand a
-//! tighter one ([`Period::fault`], [`Size::fault`]).
+//! code which adds a span to a time, or doubles a size, stays within the range of the numbers. A key may demand tighter
+//! bounds ([`Period::fault`], [`Size::fault`]).
 
 use std::fmt;
 use std::ops::RangeInclusive;

@@ -1,7 +1,7 @@
 //! Value → the text that a column of a given type reads. Pure.
 //!
-//! Everything goes to the server as text and is read there by the column's own type: no digit is lost on the way, and
-//! whatever types the table has are taken.
+//! Every value goes to the server as text and is read there by the column's own type: no digit is lost on the way, and
+//! tables may have columns of any type.
 
 use std::borrow::Cow;
 
@@ -24,8 +24,8 @@ pub enum Shape {
 
 /// The value as the column reads it; `None` is NULL.
 ///
-/// PostgreSQL has no text with a NUL character in it: U+FFFD takes its place, as it does that of a lone surrogate. A `json`
-/// column keeps both, as escapes.
+/// PostgreSQL has no text with a NUL character in it: U+FFFD takes its place, as it does that of a lone surrogate. A
+/// `json` column keeps both, as escapes.
 pub fn text(value: &Value, shape: Shape, array: bool) -> Option<Cow<'_, str>> {
     Some(match (value, shape) {
         (Value::Null, _) => return None,
@@ -35,7 +35,7 @@ pub fn text(value: &Value, shape: Shape, array: bool) -> Option<Cow<'_, str>> {
         (Value::Number(digits), _) => Cow::Borrowed(digits.as_str()),
         (Value::Json(json), shape) if array => match literal(json, shape) {
             Some(literal) => Cow::Owned(literal),
-            // No array, or too deep for one: the server says so.
+            // Where it is no array, or too deep for one, the server says so.
             None => Cow::Borrowed(json.as_str()),
         },
         (Value::Json(json), Shape::Jsonb) => decodable(json),

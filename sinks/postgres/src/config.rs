@@ -1,26 +1,13 @@
-//! The sink's table in `config.toml`. Reads and checks text; the only I/O is what [`SinkConfig::build`] starts.
+//! The sink's table in `config.toml`: its keys, and what is wrong with their values. Pure.
 
-use async_trait::async_trait;
 use serde::Deserialize;
-use sink_api::{BuildError, Event, Fault, Reason, Secret, Settings, Sink, SinkConfig, SinkContext, Target};
+use sink_api::table::{self, OnConflict};
+use sink_api::{Fault, Secret, Settings, SinkConfig};
 
-use crate::server::Spec;
-use crate::sink::PostgresSink;
 use crate::url::Url;
 
 /// Most connections a sink may have.
 const MAX_CONNECTIONS: usize = 100;
-
-/// What happens to a row whose `event_id` is there already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnConflict {
-    /// The row stays as it is.
-    #[default]
-    Nothing,
-    /// The columns the payload holds are set anew.
-    Update,
-}
 
 /// `[sinks.NAME]` with `kind = "postgres"`.
 #[derive(Clone, Debug, Deserialize)]
@@ -35,7 +22,7 @@ pub struct PostgresConfig {
     /// What happens to a row whose `event_id` is there already.
     #[serde(default)]
     pub on_conflict: OnConflict,
-    /// Most connections at once, 1 to 100. A call beyond waits for one, not past its deadline.
+    /// Most connections at once, 1 to 100. A further call waits for one of them, but not past its deadline.
     #[serde(default = "default_connections")]
     pub connections: usize,
 }
@@ -53,46 +40,20 @@ pub fn read(settings: Settings<'_>) -> Result<Box<dyn SinkConfig>, Vec<Fault>> {
 }
 
 impl PostgresConfig {
-    fn faults(&self) -> Vec<Fault> {
+    /// What is wrong with the values.
+    pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         if let Err(text) = Url::read(self.url.expose()) {
             let help = "url = \"${DATABASE_URL}\", with DATABASE_URL=postgres://user:password@host/database";
             faults.push(Fault::at_key("url", text).help(help));
         }
-        if self.table.trim().is_empty() || self.table.contains('\0') {
-            faults.push(Fault::at_key("table", "expected the name of a table"));
-        }
-        if self.setup.as_ref().is_some_and(|sql| sql.trim().is_empty() || sql.contains('\0')) {
-            faults.push(
-                Fault::at_key("setup", "expected SQL statements").help("leave the key out where none are needed"),
-            );
-        }
+        faults.extend(table::name_fault(&self.table));
+        faults.extend(table::setup_fault(self.setup.as_deref()));
         if !(1..=MAX_CONNECTIONS).contains(&self.connections) {
             let text = format!("{}: expected 1 to {MAX_CONNECTIONS}", self.connections);
             faults.push(Fault::at_key("connections", text).help("connections = 4"));
         }
         faults
-    }
-}
-
-#[async_trait]
-impl SinkConfig for PostgresConfig {
-    fn check(&self) -> Result<(), Vec<Fault>> {
-        let faults = self.faults();
-        if faults.is_empty() { Ok(()) } else { Err(faults) }
-    }
-
-    fn target(&self, _event: &Event) -> Result<Target, Reason> {
-        Ok(Target::of("table", self.table.as_str()))
-    }
-
-    async fn build(&self, cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError> {
-        let spec = Spec::new(self, cx).await?;
-        Ok(Box::new(PostgresSink::open(spec, self.setup.as_deref()).await?))
-    }
-
-    async fn inspect(&self, cx: &SinkContext) -> Result<Option<String>, BuildError> {
-        crate::sink::inspect(Spec::new(self, cx).await?, self.setup.as_deref()).await
     }
 }
 

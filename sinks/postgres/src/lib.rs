@@ -4,10 +4,11 @@
 //! May touch: that server, over connections of its own, and the file `sslrootcert` names. Must not: sleep, retry, spawn
 //! (a connection is driven by the call that uses it, see [`server`]), keep anything that is not in the table.
 //!
-//! Rooms: [`config`] its table in `config.toml`; [`url`] the connection URL; `tls` whom to trust; [`server`]
-//! connections, and the few of them that are kept; `table` the table as its catalogue has it, and its SQL; `bind` value →
-//! what a column reads; `sink` batch → transaction → report; `verdict` SQLSTATE → whose fault.
-//! What becomes of a payload's keys is [`sink_api::rows`]'s business.
+//! Modules, each of which uses only those after it: `sink` batch → transaction → report; [`server`] connections, and
+//! the few of them that are kept; `table` the table as its catalogue has it, and its SQL; `bind` value → what a column
+//! reads; `verdict` SQLSTATE → whose fault; `tls` whom to trust; [`config`] the sink's table in `config.toml`; [`url`]
+//! the connection URL. What becomes of a payload's keys is [`sink_api::rows`]'s business, the search for a row that is
+//! refused [`sink_api::bad_row`]'s.
 
 mod bind;
 pub mod config;

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use sink_api::table::OnConflict;
 use sink_api::{BuildError, Reason, SinkContext, code};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
@@ -17,10 +18,10 @@ use tokio::time::timeout_at;
 use tokio_postgres::{Client, Error};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::config::{OnConflict, PostgresConfig};
+use crate::config::PostgresConfig;
 use crate::tls;
 use crate::url::Url;
-use crate::verdict::{self, Failure};
+use crate::verdict::{self, Trouble};
 
 /// Longest that connecting may take, all hosts together, TLS and password included.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
@@ -64,14 +65,14 @@ impl Spec {
     /// A connection of its own, outside the pool.
     ///
     /// # Errors
-    /// Why there is none, the address named.
+    /// Why there is none, with the address.
     pub async fn connect(&self, deadline: Instant) -> Result<Conn, Reason> {
-        let until = deadline.min(Instant::now() + CONNECT_PATIENCE);
-        let connected = timeout_at(until.into(), self.config.connect(self.tls.clone())).await;
+        let deadline = deadline.min(Instant::now() + CONNECT_PATIENCE);
+        let connected = timeout_at(deadline.into(), self.config.connect(self.tls.clone())).await;
         match connected {
             Ok(Ok((client, driver))) => Ok(Conn { client, driver: Box::pin(driver), ended: false }),
             Ok(Err(error)) => {
-                let (Failure::Row(why) | Failure::Sink(why)) = verdict::of(&error);
+                let why = verdict::of(&error).into_reason();
                 Err(Reason::new(why.code, format!("{}: {}", self.address, why.detail)))
             }
             Err(_) => Err(Reason::new(code::TIMEOUT, format!("{}: connecting took too long", self.address))),
@@ -87,20 +88,6 @@ pub struct Conn {
     driver: Driver,
     /// The driver has ended: there is no connection any more.
     ended: bool,
-}
-
-/// Why work on a connection was not done.
-#[derive(Debug, thiserror::Error)]
-pub enum Trouble {
-    /// The server, or the connection to it, says so.
-    #[error(transparent)]
-    Sql(#[from] Error),
-    /// The connection ended without a word.
-    #[error("the server closed the connection")]
-    Ended,
-    /// The deadline has passed; the connection is in the middle of something.
-    #[error("no answer within the batch's deadline")]
-    Late,
 }
 
 impl Conn {
@@ -131,7 +118,7 @@ impl Conn {
         };
         *ended = true;
         // The server's last words may have reached the work already; they say more than the end of the stream.
-        match (once(work), cause) {
+        match (poll_once(work), cause) {
             (Some(Ok(done)), _) => Ok(done),
             (Some(Err(error)), cause) if error.is_closed() => Err(cause.err().map_or(Trouble::Ended, Trouble::Sql)),
             (Some(Err(error)), _) => Err(error.into()),
@@ -139,15 +126,15 @@ impl Conn {
         }
     }
 
-    /// Whether the server has not closed the connection meanwhile, as far as has been heard.
+    /// Whether the connection is open, as far as the server has been heard.
     fn is_open(&mut self) -> bool {
-        self.ended = self.ended || once(self.driver.as_mut()).is_some();
+        self.ended = self.ended || poll_once(self.driver.as_mut()).is_some();
         !self.ended
     }
 }
 
-/// Looks once.
-fn once<F>(future: Pin<&mut F>) -> Option<F::Output>
+/// What a future gives without being waited for.
+fn poll_once<F>(future: Pin<&mut F>) -> Option<F::Output>
 where
     F: Future + ?Sized,
 {
@@ -157,7 +144,7 @@ where
     }
 }
 
-/// Connections: at most so many, those at rest kept.
+/// At most so many connections, of which those at rest are kept.
 pub struct Pool {
     /// What they are connected to.
     pub spec: Arc<Spec>,
@@ -166,7 +153,7 @@ pub struct Pool {
     idle: Mutex<Vec<Conn>>,
 }
 
-/// A connection in use. Goes back to rest by [`Lease::rest`] only; dropped, it is closed.
+/// A connection in use. It goes back to rest by [`Lease::rest`] only; dropped, it is closed.
 pub struct Lease<'p> {
     /// The connection.
     pub conn: Conn,
@@ -186,7 +173,7 @@ impl Pool {
     /// # Errors
     /// Why there is none before the deadline.
     pub async fn take(&self, deadline: Instant) -> Result<Lease<'_>, Reason> {
-        let busy = || Reason::new(verdict::BUSY, "all connections are in use; more are allowed by `connections`");
+        let busy = || Reason::new(code::BUSY, "all connections are in use; more are allowed by `connections`");
         let slot = timeout_at(deadline.into(), self.slots.acquire()).await;
         let slot = slot.ok().and_then(Result::ok).ok_or_else(busy)?;
         let conn = match self.at_rest() {
@@ -196,8 +183,8 @@ impl Pool {
         Ok(Lease { conn, pool: self, _slot: slot })
     }
 
-    /// Closes those at rest: what one met (a restart, a failover, silence), the others will meet too.
-    pub fn forget(&self) {
+    /// Closes the connections at rest: what one has met (a restart, a failover, silence), the others will meet too.
+    pub fn close_idle(&self) {
         self.idle().clear();
     }
 

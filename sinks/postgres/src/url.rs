@@ -149,8 +149,8 @@ fn complete(config: &mut Config) {
     }
 }
 
-/// Whether user or password hold one of the signs that end them. The database's name counts along: it cannot be told from a
-/// password with a slash.
+/// Whether user or password hold one of the signs that end them. The database's name counts along: it cannot be told
+/// from a password with a slash.
 fn has_bare_signs(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     // A password may hold a question mark; the query cannot begin before the user-info has ended.

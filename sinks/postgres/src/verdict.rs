@@ -1,4 +1,5 @@
-//! SQLSTATE → whose fault it was. A table, pure; see <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+//! SQLSTATE → whose fault it was. A table, pure; see
+//! <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 //!
 //! What a row's values brought about is that row's fault and rejects it; everything else, the unknown included, is the
 //! sink's and may pass. The server quotes values in many of its messages; so what is said of a row's fault is put
@@ -8,33 +9,26 @@
 use std::error::Error as _;
 use std::io;
 
+use sink_api::bad_row::Failure;
 use sink_api::{Reason, code};
 use tokio_postgres::Error;
 use tokio_postgres::error::DbError;
 
-use crate::server::Trouble;
-
-/// Somebody else holds what is needed: a lock, memory, every connection.
-pub const BUSY: &str = "busy";
-/// The table is missing, lacks a column, or has no unique `event_id`.
-pub const SCHEMA: &str = "schema";
-/// The database is damaged.
-pub const CORRUPT: &str = "corrupt";
-/// A rule of the table refused the row.
-pub const CONSTRAINT: &str = "constraint";
-/// The server, or this sink, misbehaved.
-pub const INTERNAL: &str = "internal";
-
 /// No unique index fits `ON CONFLICT (event_id)`.
 pub const NO_UNIQUE_INDEX: &str = "42P10";
 
-/// Whose fault a failure was.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// One of the rows'.
-    Row(Reason),
-    /// The sink's as a whole.
-    Sink(Reason),
+/// Why work on a connection was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// The server, or the connection to it, says so.
+    #[error(transparent)]
+    Sql(#[from] Error),
+    /// The connection ended without a word.
+    #[error("the server closed the connection")]
+    Ended,
+    /// The deadline has passed; the connection is in the middle of something.
+    #[error("no answer within the batch's deadline")]
+    Late,
 }
 
 /// Judges what went wrong with a connection in use.
@@ -54,19 +48,19 @@ pub fn of(error: &Error) -> Failure {
     }
 }
 
-/// Some types answer a value they cannot read as if the statement were wrong: `jsonpath` and `tsquery` with a syntax error,
-/// `regclass` with a table that is not there. What is said of the row, if it was that: no function was at work, and no place
-/// in the statement is named.
+/// What is said of a row whose value a type could not read, where the server blames the statement instead: `jsonpath`
+/// and `tsquery` answer such a value with a syntax error, `regclass` with a table that is not there. `None` where it
+/// cannot be that: a function was at work, or the error names a position in the statement.
 pub fn value_misread(trouble: &Trouble) -> Option<Reason> {
     let Trouble::Sql(error) = trouble else { return None };
     let db = error.as_db_error().filter(|db| db.where_().is_none() && db.position().is_none())?;
-    Some(Reason::new(code::BAD_PAYLOAD, told(db, "not a value of the column's type")))
+    Some(Reason::new(code::BAD_PAYLOAD, by_name(db, "not a value of the column's type")))
 }
 
 fn of_db(db: &DbError) -> Failure {
     let state = db.code().code();
     match blame(state, db.routine()) {
-        Blame::Row(code, what) => Failure::Row(Reason::new(code, told(db, what))),
+        Blame::Row(code, what) => Failure::Row(Reason::new(code, by_name(db, what))),
         // With a context the message comes from inside a function or trigger, and may quote a row.
         Blame::Sink(code) if db.where_().is_none() => {
             Failure::Sink(Reason::new(code, format!("{} (SQLSTATE {state})", db.message())))
@@ -78,7 +72,7 @@ fn of_db(db: &DbError) -> Failure {
 }
 
 /// What happened to the row, by name only.
-fn told(db: &DbError, what: &str) -> String {
+fn by_name(db: &DbError, what: &str) -> String {
     let mut text = what.to_owned();
     // A function can put anything into these fields; the server itself puts names.
     if db.where_().is_none() {
@@ -129,23 +123,23 @@ fn blame(state: &str, routine: Option<&str>) -> Blame {
         "22007" | "22008" | "22009" => Blame::Row(code::BAD_PAYLOAD, "not a date or time the column takes"),
         "22021" | "22P05" => Blame::Row(code::BAD_PAYLOAD, "a character the database cannot hold"),
         "22P02" | "22P03" => Blame::Row(code::BAD_PAYLOAD, "not a value of the column's type"),
-        "23502" => Blame::Row(CONSTRAINT, "no value where the column wants one"),
-        "23503" => Blame::Row(CONSTRAINT, "there is no row that a foreign key refers to"),
-        "23505" => Blame::Row(CONSTRAINT, "a unique value is there already"),
-        "23514" => Blame::Row(CONSTRAINT, "a check fails"),
+        "23502" => Blame::Row(code::CONSTRAINT, "no value where the column wants one"),
+        "23503" => Blame::Row(code::CONSTRAINT, "there is no row that a foreign key refers to"),
+        "23505" => Blame::Row(code::CONSTRAINT, "a unique value is there already"),
+        "23514" => Blame::Row(code::CONSTRAINT, "a check fails"),
         "25006" => Blame::Sink(code::CONNECT),
         // Row-level security speaks of one row, a missing right of all.
         "42501" if routine == Some("ExecWithCheckOptions") => {
-            Blame::Row(CONSTRAINT, "row-level security refuses the row")
+            Blame::Row(code::CONSTRAINT, "row-level security refuses the row")
         }
         "42501" | "0LP01" | "0P000" => Blame::Sink(code::AUTH),
         "53100" => Blame::Sink(code::DISK_FULL),
         "53300" | "3D000" => Blame::Sink(code::CONNECT),
         "54000" | "54001" => Blame::Row(code::BAD_PAYLOAD, "a value too large or too deep for the database"),
-        "55P03" | "55006" => Blame::Sink(BUSY),
+        "55P03" | "55006" => Blame::Sink(code::BUSY),
         "57014" => Blame::Sink(code::TIMEOUT),
-        "57P04" => Blame::Sink(SCHEMA),
-        "XX001" | "XX002" => Blame::Sink(CORRUPT),
+        "57P04" => Blame::Sink(code::SCHEMA),
+        "XX001" | "XX002" => Blame::Sink(code::CORRUPT),
         _ => by_class(state.get(..2).unwrap_or_default()),
     }
 }
@@ -154,15 +148,15 @@ fn by_class(class: &str) -> Blame {
     match class {
         "08" | "57" => Blame::Sink(code::CONNECT),
         // Two ids that are one to the column's type: halving the batch parts them.
-        "21" => Blame::Row(CONSTRAINT, "two rows with one event_id"),
+        "21" => Blame::Row(code::CONSTRAINT, "two rows with one event_id"),
         "22" => Blame::Row(code::BAD_PAYLOAD, "a value the table cannot take"),
-        "23" | "44" => Blame::Row(CONSTRAINT, "a rule of the table refuses the row"),
-        "38" | "39" | "P0" => Blame::Row(CONSTRAINT, "a trigger of the table refuses the row"),
+        "23" | "44" => Blame::Row(code::CONSTRAINT, "a rule of the table refuses the row"),
+        "38" | "39" | "P0" => Blame::Row(code::CONSTRAINT, "a trigger of the table refuses the row"),
         "28" => Blame::Sink(code::AUTH),
-        "40" | "53" => Blame::Sink(BUSY),
-        "0A" | "2B" | "2F" | "3F" | "42" | "54" | "55" => Blame::Sink(SCHEMA),
+        "40" | "53" => Blame::Sink(code::BUSY),
+        "0A" | "2B" | "2F" | "3F" | "42" | "54" | "55" => Blame::Sink(code::SCHEMA),
         "58" => Blame::Sink(code::IO),
-        _ => Blame::Sink(INTERNAL),
+        _ => Blame::Sink(code::INTERNAL),
     }
 }
 
@@ -234,7 +228,7 @@ mod tests {
 
     #[test]
     fn row_level_security_blames_the_row_and_a_missing_right_the_sink() {
-        assert!(matches!(blame("42501", Some("ExecWithCheckOptions")), Blame::Row(CONSTRAINT, _)));
+        assert!(matches!(blame("42501", Some("ExecWithCheckOptions")), Blame::Row(code::CONSTRAINT, _)));
         assert_eq!(blame("42501", Some("aclcheck_error")), Blame::Sink(code::AUTH));
     }
 }

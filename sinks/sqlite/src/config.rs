@@ -1,30 +1,13 @@
-//! The sink's table in `config.toml`. Reads and checks text; the only I/O is what [`SinkConfig::build`] and
-//! [`SinkConfig::inspect`] start.
+//! The sink's table in `config.toml`: its keys, and what is wrong with their values. Pure.
 
 use std::path::PathBuf;
 
-use async_trait::async_trait;
 use serde::Deserialize;
-use sink_api::{BuildError, Event, Fault, Period, Reason, Settings, Sink, SinkConfig, SinkContext, Target};
-use tokio::task::spawn_blocking;
-
-use crate::database::{self, Spec};
-use crate::sink::SqliteSink;
-use crate::verdict::INTERNAL;
+use sink_api::table::{self, OnConflict};
+use sink_api::{Fault, Period, Settings, SinkConfig};
 
 /// Longest `busy_timeout`. A wait is cut at the batch's deadline anyway; this catches slips such as `"5d"`.
 const MAX_BUSY_TIMEOUT: Period = Period::HOUR;
-
-/// What happens to a row whose `event_id` is there already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnConflict {
-    /// The row stays as it is.
-    #[default]
-    Nothing,
-    /// The columns the payload holds are set anew.
-    Update,
-}
 
 /// `[sinks.NAME]` with `kind = "sqlite"`.
 #[derive(Clone, Debug, Deserialize)]
@@ -57,7 +40,8 @@ pub fn read(settings: Settings<'_>) -> Result<Box<dyn SinkConfig>, Vec<Fault>> {
 }
 
 impl SqliteConfig {
-    fn faults(&self) -> Vec<Fault> {
+    /// What is wrong with the values.
+    pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         let database = self.database.to_string_lossy();
         if database.trim().is_empty() || database.ends_with('/') || database.contains('\0') {
@@ -66,40 +50,14 @@ impl SqliteConfig {
             let fault = Fault::at_key("database", "`:memory:` would be lost with the process, expected a path");
             faults.push(fault.help("database = \"data/hookrelay.db\""));
         }
-        if self.table.trim().is_empty() || self.table.contains('\0') {
-            faults.push(Fault::at_key("table", "expected the name of a table"));
+        if let Some(fault) = table::name_fault(&self.table) {
+            faults.push(fault);
         } else if self.table.get(..7).is_some_and(|head| head.eq_ignore_ascii_case("sqlite_")) {
             faults.push(Fault::at_key("table", format!("`{}`: SQLite keeps names in sqlite_ for itself", self.table)));
         }
-        if self.setup.as_ref().is_some_and(|sql| sql.trim().is_empty() || sql.contains('\0')) {
-            faults.push(
-                Fault::at_key("setup", "expected SQL statements").help("leave the key out where none are needed"),
-            );
-        }
+        faults.extend(table::setup_fault(self.setup.as_deref()));
         faults.extend(self.busy_timeout.fault("busy_timeout", Period::ZERO..=MAX_BUSY_TIMEOUT));
         faults
-    }
-}
-
-#[async_trait]
-impl SinkConfig for SqliteConfig {
-    fn check(&self) -> Result<(), Vec<Fault>> {
-        let faults = self.faults();
-        if faults.is_empty() { Ok(()) } else { Err(faults) }
-    }
-
-    fn target(&self, _event: &Event) -> Result<Target, Reason> {
-        Ok(Target::of("table", self.table.as_str()))
-    }
-
-    async fn build(&self, cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError> {
-        Ok(Box::new(SqliteSink::open(Spec::new(self, cx)?).await?))
-    }
-
-    async fn inspect(&self, cx: &SinkContext) -> Result<Option<String>, BuildError> {
-        let spec = Spec::new(self, cx)?;
-        let probed = spawn_blocking(move || database::probe(&spec)).await;
-        Ok(probed.map_err(|e| BuildError::Unavailable(Reason::new(INTERNAL, e.to_string())))??)
     }
 }
 

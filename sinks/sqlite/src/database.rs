@@ -9,14 +9,16 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use sink_api::table::OnConflict;
 use sink_api::{BuildError, DiskFloor, Reason, SinkContext, code};
 
-use crate::config::{OnConflict, SqliteConfig};
+use crate::config::SqliteConfig;
 use crate::schema::{SchemaError, Table};
-use crate::verdict::{self, BUSY, Failure, INTERNAL, SCHEMA, Stage};
+use crate::verdict::{self, Stage};
 
-/// Held while a database is created and opened. Closing any descriptor of a file drops every lock its process holds on
-/// it, so the one that creates the file must be closed before another sink's connection can have locked it.
+/// Held while a database is created and opened. Closing any descriptor of a file drops every lock that the process
+/// holds on the file; so the descriptor that creates it must be closed before another sink's connection can have locked
+/// it.
 static OPENING: Mutex<()> = Mutex::new(());
 
 /// What is opened, and how.
@@ -40,7 +42,7 @@ pub struct Spec {
 pub enum OpenError {
     /// Needs a person.
     #[error("{text}")]
-    Person {
+    Refused {
         /// For the reason of the deliveries that wait meanwhile.
         code: &'static str,
         /// What to do; may have several lines.
@@ -48,14 +50,14 @@ pub enum OpenError {
     },
     /// May pass by itself.
     #[error("{0}")]
-    Time(Reason),
+    Unavailable(Reason),
 }
 
 impl From<OpenError> for BuildError {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::Person { text, .. } => Self::Refused(text),
-            OpenError::Time(why) => Self::Unavailable(why),
+            OpenError::Refused { text, .. } => Self::Refused(text),
+            OpenError::Unavailable(why) => Self::Unavailable(why),
         }
     }
 }
@@ -63,8 +65,8 @@ impl From<OpenError> for BuildError {
 impl From<OpenError> for Reason {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::Person { code, text } => Self::new(code, text),
-            OpenError::Time(why) => why,
+            OpenError::Refused { code, text } => Self::new(code, text),
+            OpenError::Unavailable(why) => why,
         }
     }
 }
@@ -108,31 +110,31 @@ impl Spec {
         name.into()
     }
 
-    fn person(&self, code: &'static str, what: impl std::fmt::Display) -> OpenError {
-        OpenError::Person { code, text: format!("{}: {what}", self.path.display()) }
+    fn refused(&self, code: &'static str, what: impl std::fmt::Display) -> OpenError {
+        OpenError::Refused { code, text: format!("{}: {what}", self.path.display()) }
     }
 
     fn judge(&self, error: &rusqlite::Error) -> OpenError {
-        let (Failure::Row(why) | Failure::Sink(why)) = verdict::of(error, Stage::Statement);
+        let why = verdict::of(error, Stage::Statement).into_reason();
         match why.code {
-            BUSY | INTERNAL | code::DISK_FULL | code::IO | code::TIMEOUT => OpenError::Time(why),
-            code => self.person(code, why.detail),
+            code::BUSY | code::INTERNAL | code::DISK_FULL | code::IO | code::TIMEOUT => OpenError::Unavailable(why),
+            code => self.refused(code, why.detail),
         }
     }
 
     fn judge_io(&self, error: &io::Error) -> OpenError {
         match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-                OpenError::Time(Reason::new(code::DISK_FULL, error.to_string()))
+                OpenError::Unavailable(Reason::new(code::DISK_FULL, error.to_string()))
             }
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => self.person(code::AUTH, error),
-            _ => self.person(code::CONNECT, error),
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => self.refused(code::AUTH, error),
+            _ => self.refused(code::CONNECT, error),
         }
     }
 
     fn judge_schema(&self, error: SchemaError) -> OpenError {
         match error {
-            SchemaError::Unfit(text) => self.person(SCHEMA, text),
+            SchemaError::Unfit(fault) => self.refused(code::SCHEMA, fault),
             SchemaError::Sqlite(error) => self.judge(&error),
         }
     }
@@ -144,13 +146,15 @@ impl Spec {
 
     fn judge_setup(&self, error: &rusqlite::Error) -> OpenError {
         match self.judge(error) {
-            OpenError::Person { .. } => self.person(SCHEMA, format!("`setup` fails: {}", verdict::message(error))),
+            OpenError::Refused { .. } => {
+                self.refused(code::SCHEMA, format!("`setup` fails: {}", verdict::message(error)))
+            }
             passing => passing,
         }
     }
 
     fn check_closed(&self, conn: &Connection) -> Result<(), OpenError> {
-        let open = || self.person(SCHEMA, "`setup` leaves a transaction open; add COMMIT");
+        let open = || self.refused(code::SCHEMA, "`setup` leaves a transaction open; add COMMIT");
         if conn.is_autocommit() { Ok(()) } else { Err(open()) }
     }
 }
@@ -194,7 +198,7 @@ impl Database {
         if database.is_in_place(spec) {
             Ok(database)
         } else {
-            Err(OpenError::Time(Reason::new(code::IO, "the database file was replaced while it was opened")))
+            Err(OpenError::Unavailable(Reason::new(code::IO, "the database file was replaced while it was opened")))
         }
     }
 
@@ -203,12 +207,13 @@ impl Database {
         self.file.is_some() && self.file == file_id(&spec.path) && self.wal == file_id(&spec.beside("-wal"))
     }
 
-    /// Lets go of a database that is no longer in place: what its log still holds goes into the file, wherever that is
-    /// now, and a log left at the old path is removed, so that it is not taken for the next database's.
+    /// Lets go of a database that is no longer in place. What its log still holds goes into the file, wherever the file
+    /// is now; a log left at the old path is removed, so that it is not taken for the next database's.
     pub fn abandon(self, spec: &Spec) {
         let left_behind = self.file != file_id(&spec.path) && self.wal == file_id(&spec.beside("-wal"));
         if left_behind && self.wal.is_some() {
-            // May be busy: then another connection of the old file has the log open, and carries it over when it closes.
+            // May be busy: then another connection of the old file has the log open, and carries it over when it
+            // closes.
             let _ = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
             let _ = std::fs::remove_file(spec.beside("-wal"));
             // Unlinked, not left to be cut short by the next connection while another one still has it mapped.
@@ -265,7 +270,7 @@ fn sync(folder: &Path) -> io::Result<()> {
 /// Says why not.
 pub fn probe(spec: &Spec) -> Result<Option<String>, OpenError> {
     if spec.is_full() {
-        return Err(OpenError::Time(Reason::new(code::DISK_FULL, "free space is below min_free")));
+        return Err(OpenError::Unavailable(Reason::new(code::DISK_FULL, "free space is below min_free")));
     }
     if spec.path.exists() { probe_present(spec).map(|()| None) } else { probe_missing(spec).map(Some) }
 }
@@ -292,7 +297,7 @@ fn probe_present(spec: &Spec) -> Result<(), OpenError> {
 /// What `run` would do, tried in memory.
 fn probe_missing(spec: &Spec) -> Result<String, OpenError> {
     if spec.setup.is_none() {
-        return Err(spec.person(SCHEMA, "there is no such database, and no `setup` to make the table with"));
+        return Err(spec.refused(code::SCHEMA, "there is no such database, and no `setup` to make the table with"));
     }
     let there = spec.folder().ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;

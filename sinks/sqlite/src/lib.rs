@@ -4,9 +4,10 @@
 //! spawn (blocking work goes to the runtime's blocking pool and is bounded by the batch's deadline), keep anything that
 //! is not in the database.
 //!
-//! Rooms: [`config`] its table in `config.toml`; `sink` batch → transaction → report; `database` opening, and noticing
-//! that the file went away; `schema` the table as it stands, and its SQL; `verdict` SQLite's result codes → whose fault.
-//! What becomes of a payload's keys is [`sink_api::rows`]'s business.
+//! Modules, each of which uses only those after it: `sink` batch → transaction → report; `database` opening the file,
+//! and noticing that it went away; `schema` the table as it stands, and its SQL; `verdict` SQLite's result codes →
+//! whose fault; [`config`] the sink's table in `config.toml`. What becomes of a payload's keys is [`sink_api::rows`]'s
+//! business, the search for a row that is refused [`sink_api::bad_row`]'s.
 
 pub mod config;
 mod database;

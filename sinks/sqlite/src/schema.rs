@@ -6,15 +6,16 @@ use std::collections::HashMap;
 use rusqlite::Connection;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use sink_api::rows::{self, EVENT_ID, Value};
+use sink_api::table::{self, OnConflict, TableFault};
 
-use crate::config::OnConflict;
+use crate::verdict;
 
 /// The table could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
-    /// It is not what the sink needs; the text holds the SQL that helps.
-    #[error("{0}")]
-    Unfit(String),
+    /// It is not what the sink needs.
+    #[error(transparent)]
+    Unfit(#[from] TableFault),
     /// It could not be read.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
@@ -64,13 +65,7 @@ impl Table {
                 Ok(Column { name: row.get(0)?, text: has_text_affinity(&declared) })
             })?
             .collect::<rusqlite::Result<_>>()?;
-        check(conn, name, &quoted, &columns)?;
-        let positions = columns
-            .iter()
-            .enumerate()
-            .filter(|(_, column)| !column.name.eq_ignore_ascii_case(EVENT_ID))
-            .map(|(at, column)| (column.name.clone(), at))
-            .collect();
+        let positions = check(conn, name, &quoted, &columns)?;
         Ok(Self { quoted, version, columns, positions })
     }
 
@@ -89,14 +84,7 @@ impl Table {
         let list = std::iter::once(EVENT_ID.to_owned()).chain(names.iter().cloned()).collect::<Vec<_>>().join(", ");
         let row = format!("({})", vec!["?"; names.len() + 1].join(","));
         let values = vec![row.as_str(); rows].join(",");
-        let action = match on_conflict {
-            OnConflict::Update if !names.is_empty() => {
-                let set: Vec<String> = names.iter().map(|name| format!("{name} = excluded.{name}")).collect();
-                format!("UPDATE SET {}", set.join(", "))
-            }
-            OnConflict::Update | OnConflict::Nothing => "NOTHING".to_owned(),
-        };
-        format!("INSERT INTO main.{} ({list}) VALUES {values} ON CONFLICT ({EVENT_ID}) DO {action}", self.quoted)
+        format!("INSERT INTO main.{} ({list}) VALUES {values} {}", self.quoted, on_conflict.clause(&names))
     }
 
     /// The value as SQLite should get it in that column: digits are kept where a float would lose them, and where the
@@ -122,30 +110,34 @@ fn has_text_affinity(declared: &str) -> bool {
     !declared.contains("INT") && ["CHAR", "CLOB", "TEXT"].iter().any(|word| declared.contains(word))
 }
 
-fn check(conn: &Connection, name: &str, quoted: &str, columns: &[Column]) -> Result<(), SchemaError> {
+/// Whether the table can be filled; then, where its columns stand, by name.
+fn check(
+    conn: &Connection,
+    name: &str,
+    quoted: &str,
+    columns: &[Column],
+) -> Result<HashMap<String, usize>, SchemaError> {
     let index = format!("CREATE UNIQUE INDEX {} ON {quoted} ({EVENT_ID});", quote(&format!("{name}_{EVENT_ID}")));
-    let unfit = |text: String| Err(SchemaError::Unfit(text));
     if columns.is_empty() {
-        return unfit(format!(
+        return Err(SchemaError::Unfit(TableFault::Missing(format!(
             "the database has no table {quoted}; create it, for example under `setup`, with a column for each key of \
-             the payload that is to be kept:\nCREATE TABLE {quoted} (id INTEGER PRIMARY KEY, {EVENT_ID} TEXT NOT NULL UNIQUE);"
-        ));
+             the payload that is to be kept:\n\
+             CREATE TABLE {quoted} (id INTEGER PRIMARY KEY, {EVENT_ID} TEXT NOT NULL UNIQUE);"
+        ))));
     }
-    if !columns.iter().any(|column| column.name.eq_ignore_ascii_case(EVENT_ID)) {
-        return unfit(format!(
-            "the table {quoted} has no column {EVENT_ID}, which keeps a delivery that comes again from being a second \
-             row; add it:\nALTER TABLE {quoted} ADD COLUMN {EVENT_ID} TEXT;\n{index}"
-        ));
-    }
+    let names = columns.iter().map(|column| column.name.as_str());
+    let Some((_, positions)) = table::positions(names, |name| name.eq_ignore_ascii_case(EVENT_ID)) else {
+        let mend = format!("ALTER TABLE {quoted} ADD COLUMN {EVENT_ID} TEXT;\n{index}");
+        return Err(SchemaError::Unfit(TableFault::without_event_id(quoted, &mend)));
+    };
     // SQLite itself says whether this is a table, and has an index an upsert can rest on: unique, not partial, on this
     // column alone.
     let probe = format!("INSERT INTO main.{quoted} ({EVENT_ID}) VALUES (?) ON CONFLICT ({EVENT_ID}) DO NOTHING");
     match conn.prepare(&probe) {
-        Ok(_) => Ok(()),
-        Err(error) if crate::verdict::message(&error).contains("ON CONFLICT clause does not match") => unfit(format!(
-            "{EVENT_ID} is not unique by itself in the table {quoted}, so a delivery that comes again would be a \
-             second row; make it so:\n{index}"
-        )),
+        Ok(_) => Ok(positions),
+        Err(error) if verdict::message(&error).contains("ON CONFLICT clause does not match") => {
+            Err(SchemaError::Unfit(TableFault::not_unique(quoted, &index)))
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -169,7 +161,10 @@ mod tests {
         let columns = [table.positions["x\"y"], table.positions["n"]];
         assert_eq!(
             table.insert(&columns, 2, OnConflict::Update),
-            r#"INSERT INTO main."a ""t""" (event_id, "x""y", "n") VALUES (?,?,?),(?,?,?) ON CONFLICT (event_id) DO UPDATE SET "x""y" = excluded."x""y", "n" = excluded."n""#
+            concat!(
+                r#"INSERT INTO main."a ""t""" (event_id, "x""y", "n") VALUES (?,?,?),(?,?,?) "#,
+                r#"ON CONFLICT (event_id) DO UPDATE SET "x""y" = excluded."x""y", "n" = excluded."n""#
+            )
         );
         assert!(
             table

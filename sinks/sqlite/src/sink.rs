@@ -9,18 +9,50 @@ use async_trait::async_trait;
 use rusqlite::limits::Limit;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Transaction, TransactionBehavior, params_from_iter};
-use sink_api::rows::{self, Insert, Members, Row, Unknown};
-use sink_api::{Batch, Outcome, Reason, Report, Sink, code};
+use sink_api::bad_row::{Failure, Search};
+use sink_api::rows::{Insert, Unknown};
+use sink_api::table::OnConflict;
+use sink_api::{Batch, BuildError, Event, Fault, Outcome, Reason, Report, Sink, SinkConfig, SinkContext, Target, code};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
-use crate::config::OnConflict;
+use crate::config::SqliteConfig;
 use crate::database::{self, Database, OpenError, Spec};
 use crate::schema::{SchemaError, Table};
-use crate::verdict::{self, BUSY, Failure, INTERNAL, SCHEMA, Stage};
+use crate::verdict::{self, Stage};
 
 /// SQLite's virtual instructions between two looks at the clock: well under a millisecond.
 const INSTRUCTIONS_PER_LOOK: i32 = 10_000;
+
+#[async_trait]
+impl SinkConfig for SqliteConfig {
+    fn check(&self) -> Result<(), Vec<Fault>> {
+        let faults = self.faults();
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
+    }
+
+    fn target(&self, _event: &Event) -> Result<Target, Reason> {
+        Ok(Target::of("table", self.table.as_str()))
+    }
+
+    async fn build(&self, cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError> {
+        Ok(Box::new(SqliteSink::open(Spec::new(self, cx)?).await?))
+    }
+
+    async fn inspect(&self, cx: &SinkContext) -> Result<Option<String>, BuildError> {
+        Ok(probe(Arc::new(Spec::new(self, cx)?)).await?)
+    }
+}
+
+/// Whether rows could be put in now, and what is worth knowing beside a yes.
+async fn probe(spec: Arc<Spec>) -> Result<Option<String>, OpenError> {
+    spawn_blocking(move || database::probe(&spec)).await.unwrap_or_else(|error| Err(broken_off(&error)))
+}
+
+/// Work on the blocking pool that did not come to its end.
+fn broken_off(error: &tokio::task::JoinError) -> OpenError {
+    OpenError::Unavailable(Reason::new(code::INTERNAL, error.to_string()))
+}
 
 /// The sink.
 pub struct SqliteSink {
@@ -37,7 +69,7 @@ impl SqliteSink {
         let spec = Arc::new(spec);
         let for_opening = Arc::clone(&spec);
         let opened = spawn_blocking(move || Database::open(&for_opening, for_opening.patience(Duration::MAX)));
-        let database = opened.await.map_err(|e| OpenError::Time(Reason::new(INTERNAL, e.to_string())))??;
+        let database = opened.await.map_err(|error| broken_off(&error))??;
         let unknown = Unknown::new(&spec.sink, &spec.table);
         let writer = Writer { spec: Arc::clone(&spec), database: Some(database), unknown };
         Ok(Self { spec, writer: Arc::new(Mutex::new(writer)) })
@@ -50,13 +82,11 @@ impl Sink for SqliteSink {
         let mut writer = Arc::clone(&self.writer).lock_owned().await;
         let owed = batch.clone();
         let done = spawn_blocking(move || writer.deliver(&owed)).await;
-        done.unwrap_or_else(|e| Report::all(batch, &Outcome::retry(INTERNAL, e.to_string())))
+        done.unwrap_or_else(|e| Report::all(batch, &Outcome::retry(code::INTERNAL, e.to_string())))
     }
 
     async fn probe(&self) -> Result<(), Reason> {
-        let spec = Arc::clone(&self.spec);
-        let probed = spawn_blocking(move || database::probe(&spec)).await;
-        Ok(probed.map_err(|e| Reason::new(INTERNAL, e.to_string()))?.map(drop)?)
+        Ok(probe(Arc::clone(&self.spec)).await.map(drop)?)
     }
 
     async fn close(self: Box<Self>) {
@@ -76,26 +106,29 @@ struct Writer {
 
 impl Writer {
     fn deliver(&mut self, batch: &Batch) -> Report {
-        let read: Vec<Result<Members, &str>> = batch.deliveries.iter().map(|d| rows::read(d.bytes())).collect();
-        let mut report = Report::open(batch);
-        let (good, bad) = rows::sort_out(batch, &read);
-        if !good.is_empty() {
-            match self.ready(batch.deadline) {
-                Ok(()) => self.settle(batch, &read, good, &mut report),
-                Err(why) => good.into_iter().for_each(|i| report.set(batch, i, retry(&why))),
+        let mut search = Search::new(batch);
+        if !search.is_over() {
+            match self.make_ready(batch) {
+                Ok(()) => self.write_all(&mut search),
+                Err(why) => search.give_up(why),
             }
         }
-        for (i, why) in bad {
-            if report.may_attempt(batch, i) {
-                report.set(batch, i, Outcome::reject(code::BAD_PAYLOAD, why));
-            }
-        }
-        report
+        search.into_report()
     }
 
-    /// Sees to it that there is a database, and that it is in place.
-    fn ready(&mut self, deadline: Instant) -> Result<(), Reason> {
-        let left = left(deadline)?;
+    fn write_all(&mut self, search: &mut Search<'_>) {
+        while let Some(rows) = search.next_rows() {
+            let written = self.write(search, &rows);
+            if let Err(Failure::Sink(why)) = &written {
+                self.recover(why);
+            }
+            search.note(rows, written);
+        }
+    }
+
+    /// Opens the database where none is open, or where the one that is open is no longer in place.
+    fn make_ready(&mut self, batch: &Batch) -> Result<(), Reason> {
+        let left = left(batch.deadline)?;
         if self.spec.is_full() {
             return Err(Reason::new(code::DISK_FULL, "free space is below min_free"));
         }
@@ -117,64 +150,33 @@ impl Writer {
         }
     }
 
-    /// Puts the rows in, all at once if it can be; where one of them is at fault, in halves until that one stands alone.
-    fn settle(&mut self, batch: &Batch, read: &[Result<Members, &str>], good: Vec<usize>, report: &mut Report) {
-        // A stack, the earliest deliveries on top: at most one part more than `good` can be halved.
-        let mut owed = vec![good];
-        while let Some(mut part) = owed.pop() {
-            part.retain(|&i| report.may_attempt(batch, i));
-            if part.is_empty() {
-                continue;
-            }
-            match self.write(batch, read, &part) {
-                Ok(()) => part.into_iter().for_each(|i| report.set(batch, i, Outcome::Delivered)),
-                Err(Failure::Row(why)) if part.len() == 1 => {
-                    part.into_iter().for_each(|i| report.set(batch, i, Outcome::Reject { why: why.clone() }));
-                }
-                Err(Failure::Row(_)) => {
-                    let later = part.split_off(part.len() / 2);
-                    owed.extend([later, part]);
-                }
-                Err(Failure::Sink(why)) => {
-                    part.extend(owed.drain(..).rev().flatten().filter(|&i| report.may_attempt(batch, i)));
-                    part.into_iter().for_each(|i| report.set(batch, i, retry(&why)));
-                    self.recover(&why);
-                }
-            }
-        }
-    }
-
     /// One transaction, within the deadline.
-    fn write(&mut self, batch: &Batch, read: &[Result<Members, &str>], part: &[usize]) -> Result<(), Failure> {
+    fn write(&mut self, search: &Search<'_>, rows: &[usize]) -> Result<(), Failure> {
+        let deadline = search.deadline();
         let lost = || Failure::Sink(Reason::new(code::IO, "the database file was replaced while it was written to"));
         let Some(Database { conn, table, .. }) = self.database.as_mut() else { return Err(lost()) };
         let failed = |error: rusqlite::Error| verdict::of(&error, Stage::Statement);
-        conn.busy_timeout(self.spec.patience(left(batch.deadline).map_err(Failure::Sink)?)).map_err(failed)?;
-        let deadline = batch.deadline;
+        conn.busy_timeout(self.spec.patience(left(deadline).map_err(Failure::Sink)?)).map_err(failed)?;
         conn.progress_handler(INSTRUCTIONS_PER_LOOK, Some(move || Instant::now() >= deadline)).map_err(failed)?;
         let begun = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         if !table.is_current(&begun).map_err(failed)? {
             *table = Table::read(&begun, &self.spec.table).map_err(|error| match error {
-                SchemaError::Unfit(text) => Failure::Sink(Reason::new(SCHEMA, text)),
+                SchemaError::Unfit(fault) => Failure::Sink(Reason::new(code::SCHEMA, fault.to_string())),
                 SchemaError::Sqlite(error) => failed(error),
             })?;
         }
-        let rows = part.iter().filter_map(|&i| {
-            let (delivery, Ok(members)) = (batch.deliveries.get(i)?, read.get(i)?) else { return None };
-            Some(Row { id: &delivery.id, key: &delivery.key, members })
-        });
-        for insert in rows::inserts(rows, &table.positions, batch.ordered, &mut self.unknown) {
+        for insert in search.inserts(rows, &table.positions, &mut self.unknown) {
             put(&begun, table, &insert, self.spec.on_conflict)?;
         }
         begun.commit().map_err(failed)?;
-        // Asked again: rows that went into a file no longer at the path are not where the config wants them.
+        // Looked at again: rows that went into a file which has left the path are not where the config wants them.
         let in_place = self.database.as_ref().is_some_and(|database| database.is_in_place(&self.spec));
         if in_place { Ok(()) } else { Err(lost()) }
     }
 
     /// After a failure: keeps the connection where a fresh one would not help. (A missing table is made by `setup`.)
     fn recover(&mut self, why: &Reason) {
-        if ![BUSY, code::DISK_FULL, code::TIMEOUT].contains(&why.code) {
+        if ![code::BUSY, code::DISK_FULL, code::TIMEOUT].contains(&why.code) {
             self.let_go();
         }
     }
@@ -183,7 +185,7 @@ impl Writer {
 /// Time until the deadline.
 fn left(deadline: Instant) -> Result<Duration, Reason> {
     let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(Reason::new(code::TIMEOUT, "the batch's deadline has passed")) } else { Ok(left) }
+    if left.is_zero() { Err(Reason::too_late()) } else { Ok(left) }
 }
 
 /// One INSERT for all rows, or as few as SQLite's limit on variables allows.
@@ -201,8 +203,4 @@ fn put(begun: &Transaction<'_>, table: &Table, insert: &Insert<'_>, on_conflict:
         statement.execute(params_from_iter(values)).map_err(|error| verdict::of(&error, Stage::Row))?;
     }
     Ok(())
-}
-
-fn retry(why: &Reason) -> Outcome {
-    Outcome::Retry { after: None, why: why.clone() }
 }

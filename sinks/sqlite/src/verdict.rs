@@ -5,18 +5,8 @@
 //! replaced by fixed ones.
 
 use rusqlite::{Error, ffi};
+use sink_api::bad_row::Failure;
 use sink_api::{Reason, code};
-
-/// Another connection holds the lock.
-pub const BUSY: &str = "busy";
-/// The table is missing, lacks a column, or has no unique `event_id`.
-pub const SCHEMA: &str = "schema";
-/// The file is damaged.
-pub const CORRUPT: &str = "corrupt";
-/// A rule of the table refused the row.
-pub const CONSTRAINT: &str = "constraint";
-/// SQLite, or this sink, misbehaved.
-pub const INTERNAL: &str = "internal";
 
 /// What a statement was doing when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,20 +17,11 @@ pub enum Stage {
     Row,
 }
 
-/// Whose fault a failure was.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// One of the rows'.
-    Row(Reason),
-    /// The sink's as a whole.
-    Sink(Reason),
-}
-
 /// Judges an error.
 pub fn of(error: &Error, stage: Stage) -> Failure {
     let (Error::SqliteFailure(failed, _) | Error::SqlInputError { error: failed, .. }) = error else {
         // rusqlite's own: this sink used it wrongly, or SQLite answered a question about the schema oddly.
-        return Failure::Sink(Reason::new(INTERNAL, error.to_string()));
+        return Failure::Sink(Reason::new(code::INTERNAL, error.to_string()));
     };
     match blame(failed.extended_code, stage) {
         Blame::Row(code, Some(text)) => Failure::Row(Reason::new(code, text)),
@@ -70,30 +51,30 @@ fn blame(extended: i32, stage: Stage) -> Blame {
     match extended {
         ffi::SQLITE_CONSTRAINT_DATATYPE => return Blame::Row(code::BAD_PAYLOAD, None),
         ffi::SQLITE_CONSTRAINT_TRIGGER => {
-            return Blame::Row(CONSTRAINT, Some("a trigger of the table refused the row"));
+            return Blame::Row(code::CONSTRAINT, Some("a trigger of the table refused the row"));
         }
         ffi::SQLITE_CONSTRAINT_FUNCTION | ffi::SQLITE_CONSTRAINT_VTAB => {
-            return Blame::Row(CONSTRAINT, Some("a function or virtual table refused the row"));
+            return Blame::Row(code::CONSTRAINT, Some("a function or virtual table refused the row"));
         }
-        ffi::SQLITE_IOERR_NOMEM => return Blame::Sink(INTERNAL),
+        ffi::SQLITE_IOERR_NOMEM => return Blame::Sink(code::INTERNAL),
         _ => {}
     }
     match extended & 0xff {
-        ffi::SQLITE_CONSTRAINT => Blame::Row(CONSTRAINT, None),
+        ffi::SQLITE_CONSTRAINT => Blame::Row(code::CONSTRAINT, None),
         ffi::SQLITE_MISMATCH | ffi::SQLITE_TOOBIG | ffi::SQLITE_RANGE => Blame::Row(code::BAD_PAYLOAD, None),
         ffi::SQLITE_ERROR if stage == Stage::Row => Blame::Row(
             code::BAD_PAYLOAD,
             Some("an expression of the table (default, check, index, trigger) failed for the row"),
         ),
-        ffi::SQLITE_ERROR | ffi::SQLITE_SCHEMA => Blame::Sink(SCHEMA),
-        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED | ffi::SQLITE_PROTOCOL => Blame::Sink(BUSY),
+        ffi::SQLITE_ERROR | ffi::SQLITE_SCHEMA => Blame::Sink(code::SCHEMA),
+        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED | ffi::SQLITE_PROTOCOL => Blame::Sink(code::BUSY),
         ffi::SQLITE_INTERRUPT => Blame::Sink(code::TIMEOUT),
         ffi::SQLITE_FULL => Blame::Sink(code::DISK_FULL),
         ffi::SQLITE_IOERR | ffi::SQLITE_NOLFS => Blame::Sink(code::IO),
         ffi::SQLITE_PERM | ffi::SQLITE_READONLY | ffi::SQLITE_AUTH => Blame::Sink(code::AUTH),
         ffi::SQLITE_CANTOPEN | ffi::SQLITE_NOTADB => Blame::Sink(code::CONNECT),
-        ffi::SQLITE_CORRUPT => Blame::Sink(CORRUPT),
-        _ => Blame::Sink(INTERNAL),
+        ffi::SQLITE_CORRUPT => Blame::Sink(code::CORRUPT),
+        _ => Blame::Sink(code::INTERNAL),
     }
 }
 
@@ -163,23 +144,23 @@ mod tests {
 
     #[test]
     fn a_plain_error_is_the_schema_s_unless_a_row_was_being_put_in() {
-        assert_eq!(blame(ffi::SQLITE_ERROR, Stage::Statement), Blame::Sink(SCHEMA));
+        assert_eq!(blame(ffi::SQLITE_ERROR, Stage::Statement), Blame::Sink(code::SCHEMA));
         assert!(matches!(blame(ffi::SQLITE_ERROR, Stage::Row), Blame::Row(code::BAD_PAYLOAD, Some(_))));
     }
 
     #[test]
     fn a_statement_that_does_not_compile_is_the_sink_s_and_its_sql_is_not_shown() {
         let error = rusqlite::Connection::open_in_memory().unwrap().prepare("SELECT x FROM t").unwrap_err();
-        assert_eq!(of(&error, Stage::Statement), Failure::Sink(Reason::new(SCHEMA, "no such table: t")));
+        assert_eq!(of(&error, Stage::Statement), Failure::Sink(Reason::new(code::SCHEMA, "no such table: t")));
         let error = rusqlite::Connection::open_in_memory().unwrap().prepare("SELECT x").unwrap_err();
         assert!(matches!(error, Error::SqlInputError { .. }));
-        assert_eq!(of(&error, Stage::Statement), Failure::Sink(Reason::new(SCHEMA, "no such column: x")));
+        assert_eq!(of(&error, Stage::Statement), Failure::Sink(Reason::new(code::SCHEMA, "no such column: x")));
     }
 
     #[test]
     fn what_a_trigger_says_is_not_repeated() {
         let error = Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CONSTRAINT_TRIGGER), Some("no +919999".into()));
         let Failure::Row(why) = of(&error, Stage::Row) else { panic!() };
-        assert_eq!(why, Reason::new(CONSTRAINT, "a trigger of the table refused the row"));
+        assert_eq!(why, Reason::new(code::CONSTRAINT, "a trigger of the table refused the row"));
     }
 }
