@@ -1,13 +1,11 @@
-//! The sink's table in `config.toml`: what is written (`Written`) and what it means (`Plan`). Pure but for
-//! `build`, which reads `tls_ca` and the system's root certificates. Must not show a secret: a URL may hold one.
+//! The sink's table in `config.toml`: what is written (`Written`) and what it means (`Plan`). Pure. Must not show a
+//! secret: a URL may hold one.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
@@ -17,12 +15,10 @@ use sink_api::fault::nearest;
 use sink_api::settings::{some_table, table};
 use sink_api::template::{NAMES, TemplateError};
 use sink_api::{
-    BuildError, Escape, Event, Fault, Period, Reason, Secret, Settings, Sink, SinkConfig, SinkContext, Size, Target,
-    Template, code,
+    Escape, Event, Fault, Period, Planned, Reason, Secret, Settings, SinkConfig, Size, Target, Template, code,
 };
 
 use crate::sign::{Key, KeyError};
-use crate::sink::HttpSink;
 
 /// What stands before a header's name in a delivery's target.
 pub(crate) const HEADER: &str = "header ";
@@ -87,8 +83,8 @@ enum Verb {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// The payload untouched, the event's attributes in `ce-` headers (CloudEvents binary mode), or in
-    /// `hookrelay-` headers where it is a CloudEvent itself.
+    /// The payload untouched, the event's attributes in `ce-` headers (CloudEvents binary mode), or in `hookrelay-`
+    /// headers where the payload is a CloudEvent itself.
     #[default]
     Raw,
     /// One structured CloudEvents JSON object.
@@ -125,7 +121,7 @@ pub(crate) struct Plan {
     pub(crate) format: Format,
     /// Sent with every request, credentials included.
     pub(crate) headers: HeaderMap,
-    /// Those whose values are made for each event.
+    /// Headers whose values are made for each event.
     pub(crate) templates: Vec<(HeaderName, Template)>,
     pub(crate) key: Option<Key>,
     pub(crate) connect_timeout: Duration,
@@ -134,70 +130,59 @@ pub(crate) struct Plan {
     pub(crate) tls_ca: Option<PathBuf>,
 }
 
-/// The sink's config. `Debug` shows where requests go, and no path, query, header value or key.
+/// The sink's config.
+#[derive(Debug)]
 pub struct HttpConfig {
-    plan: Result<Arc<Plan>, Vec<Fault>>,
+    pub(crate) plan: Planned<Plan>,
 }
 
 /// Reads the table.
 ///
 /// # Errors
-/// Keys that are unknown, missing or of a wrong type. What they say together is for [`SinkConfig::check`].
+/// Keys that are unknown, missing or of a wrong type. Whether their values make sense is for [`SinkConfig::check`].
 pub fn read(settings: Settings<'_>) -> Result<Box<dyn SinkConfig>, Vec<Fault>> {
     let written: Written = settings.read()?;
-    Ok(Box::new(HttpConfig { plan: plan(written).map(Arc::new) }))
+    Ok(Box::new(HttpConfig { plan: Planned::new(plan(written)) }))
 }
 
-#[async_trait]
-impl SinkConfig for HttpConfig {
-    fn check(&self) -> Result<(), Vec<Fault>> {
-        self.plan.as_ref().map(|_| ()).map_err(Clone::clone)
+/// Shows where requests go, and no path, query, header value or key.
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.headers.keys().chain(self.templates.iter().map(|(name, _)| name));
+        f.debug_struct("Plan")
+            .field("origin", &self.origin.as_str())
+            .field("method", &self.method)
+            .field("format", &self.format)
+            .field("headers", &names.collect::<Vec<_>>())
+            .field("signed", &self.key.is_some())
+            .finish_non_exhaustive()
     }
+}
 
-    fn target(&self, event: &Event) -> Result<Target, Reason> {
+impl Plan {
+    /// The URL and the headers that are made for this event.
+    ///
+    /// # Errors
+    /// A reason where a template finds no value, or the URL would lead elsewhere.
+    pub(crate) fn target(&self, event: &Event) -> Result<Target, Reason> {
         let refuse = |why: &str| Err(Reason::new(code::BAD_PAYLOAD, format!("the URL made for this event {why}")));
-        let Ok(plan) = &self.plan else { return refuse("comes from a config with faults") };
-        let text = plan.url.render(event, Escape::Url)?;
+        let text = self.url.render(event, Escape::Url)?;
         if text.len() > MAX_URL {
             return refuse(&format!("is longer than {MAX_URL} bytes"));
         }
-        // An attribute may be `..`, and no percent-encoding keeps a URL's path from being folded by it.
+        // An attribute may be `..`, and percent-encoding does not keep URL parsers from folding a path by it.
         if has_dot_segment(&text) {
             return refuse("has a `.` or `..` segment in its path");
         }
         match Url::parse(&text) {
-            Ok(url) if url.origin() == plan.origin.origin() => {}
+            Ok(url) if url.origin() == self.origin.origin() => {}
             _ => return refuse("is none"),
         }
         let url = ("url".to_owned(), text);
-        let headers = plan.templates.iter();
+        let headers = self.templates.iter();
         let headers =
             headers.map(|(name, value)| Ok((format!("{HEADER}{name}"), value.render(event, Escape::Header)?)));
         std::iter::once(Ok(url)).chain(headers).collect()
-    }
-
-    async fn build(&self, cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError> {
-        let Ok(plan) = &self.plan else { return Err(BuildError::Refused("the config has faults".to_owned())) };
-        Ok(Box::new(HttpSink::open(Arc::clone(plan), cx).await?))
-    }
-}
-
-impl fmt::Debug for HttpConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = f.debug_struct("HttpConfig");
-        match &self.plan {
-            Ok(plan) => out
-                .field("origin", &plan.origin.as_str())
-                .field("method", &plan.method)
-                .field("format", &plan.format)
-                .field(
-                    "headers",
-                    &plan.headers.keys().chain(plan.templates.iter().map(|(name, _)| name)).collect::<Vec<_>>(),
-                )
-                .field("signed", &plan.key.is_some())
-                .finish_non_exhaustive(),
-            Err(faults) => out.field("faults", &faults.len()).finish_non_exhaustive(),
-        }
     }
 }
 
@@ -251,14 +236,17 @@ fn read_url(url: &Secret) -> Result<(Template, Url), Fault> {
         TemplateError::Unmatched(_) => fault("has an unmatched brace").help("write `{{` or `}}` for a literal one"),
         TemplateError::Unknown { name } => {
             let known = NAMES.iter().map(|n| format!("`{{{n}}}`")).collect::<Vec<_>>().join(", ");
-            let unknown = fault(&format!("names an attribute templates do not know, expected one of {known} or a field of the body such as `{{.data.id}}`"));
+            let unknown = fault(&format!(
+                "names an attribute templates do not know, expected one of {known} or a field of the body such as \
+                 `{{.data.id}}`"
+            ));
             match nearest(&name, NAMES.iter().copied()) {
                 Some(name) => unknown.help(format!("did you mean `{{{name}}}`?")),
                 None => unknown,
             }
         }
     })?;
-    // URL parsers drop line breaks and take a backslash for a slash: neither may move the end of the host.
+    // URL parsers drop line breaks and take a backslash for a slash. Neither may move the end of the host.
     if text.contains(|c: char| c.is_control() || c == ' ' || c == '\\' || c == '#') {
         return Err(fault("has a space, a backslash, a control character or a `#`").help("percent-encode it"));
     }
@@ -303,7 +291,7 @@ fn has_dot_segment(url: &str) -> bool {
     })
 }
 
-/// Adds the headers that are the same for every event; gives the others.
+/// Adds the headers that are the same for every event, and gives the others.
 fn read_headers(written: &Written, headers: &mut HeaderMap, faults: &mut Vec<Fault>) -> Vec<(HeaderName, Template)> {
     let mut templates = Vec::new();
     let mut seen: Vec<HeaderName> = Vec::new();

@@ -1,8 +1,9 @@
 //! The HTTP sink: each delivery is one request to a URL, its body byte for byte what was received.
 //!
-//! Rooms: [`config`] reads its table and says what is wrong with it; [`sink`] makes requests; [`sign`] signs them;
-//! [`verdict`] is the table from answers and failures to outcomes. It touches the network only through one
-//! `reqwest` client, reads no file but `tls_ca`, and writes none. It must not retry or sleep: the core owns time.
+//! Modules, each of which uses only those after it: [`sink`] makes requests; [`verdict`] is the table from answers and
+//! failures to outcomes; [`config`] reads the sink's table and says what is wrong with it; [`sign`] signs requests. The
+//! sink touches the network only through one `reqwest` client, reads no file but `tls_ca`, and writes none. It must not
+//! retry or sleep: the core owns time.
 
 use std::time::Duration;
 

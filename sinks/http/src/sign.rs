@@ -12,7 +12,7 @@ use sink_api::{Secret, cloudevents};
 
 /// What a symmetric secret begins with.
 const PREFIX: &str = "whsec_";
-/// What some dashboards show before that: the version of the signatures made with it.
+/// What some dashboards show before the prefix: the version of the signatures that are made with the secret.
 const VERSION: &str = "v1,";
 /// Bytes of a key, by the specification (192 to 512 bits).
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
@@ -72,7 +72,7 @@ impl fmt::Debug for Key {
 }
 
 /// The `webhook-id` of a delivery: its id, percent-encoded where it is not plain ASCII, and without full stops.
-/// The specification wants none in it, because they part the signed content; a route's name may hold some.
+/// The specification forbids full stops there, because they part the signed content; a route's name may hold some.
 pub fn webhook_id(delivery_id: &str) -> String {
     cloudevents::header_value(delivery_id).replace('.', "%2E")
 }

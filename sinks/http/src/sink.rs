@@ -1,5 +1,5 @@
-//! Requests: one per delivery, over one client. Follows a redirect only where it leads to the same origin with the same
-//! method and body; sends nothing twice by itself. It must not decide what an answer means: that is `verdict`'s.
+//! Requests: one per delivery, over one client. A redirect is followed only where it leads to the same origin with the
+//! same method and body, and no request is sent twice. What an answer means is decided in `verdict`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,9 +10,12 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RET
 use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Body, Certificate, Client, Method, Request, Response, Url};
 use sink_api::files::{self, Patience};
-use sink_api::{Batch, BuildError, Bytes, Delivery, Escape, Outcome, Reason, Report, Sink, SinkContext, cloudevents};
+use sink_api::{
+    Batch, BuildError, Bytes, Delivery, Escape, Event, Fault, Outcome, Reason, Report, Sink, SinkConfig, SinkContext,
+    Target, cloudevents,
+};
 
-use crate::config::{Format, HEADER, Plan};
+use crate::config::{Format, HEADER, HttpConfig, Plan};
 use crate::sign::webhook_id;
 use crate::verdict;
 
@@ -20,7 +23,8 @@ use crate::verdict;
 const MAX_REDIRECTS: usize = 3;
 /// Most idle connections kept; more than the default concurrency, so that each can keep its own.
 const MAX_IDLE: usize = 64;
-/// How long an idle connection is kept. Below what servers usually keep theirs, so that we seldom write to a closed one.
+/// How long an idle connection is kept: less long than servers usually keep theirs, so that we seldom write to a closed
+/// one.
 const IDLE: Duration = Duration::from_secs(15);
 /// Longest time spent on the rest of an answer whose status is known; reading it only saves a new connection.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -30,6 +34,21 @@ const MARGIN: Duration = Duration::from_millis(50);
 const PROBE: Duration = Duration::from_secs(10);
 /// Largest `tls_ca` file, in bytes.
 const MAX_CA: u64 = 1 << 20;
+
+#[async_trait]
+impl SinkConfig for HttpConfig {
+    fn check(&self) -> Result<(), Vec<Fault>> {
+        self.plan.check()
+    }
+
+    fn target(&self, event: &Event) -> Result<Target, Reason> {
+        self.plan.for_target()?.target(event)
+    }
+
+    async fn build(&self, cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError> {
+        Ok(Box::new(HttpSink::open(self.plan.for_build()?, cx).await?))
+    }
+}
 
 /// The sink at work. Nothing is buffered: `close` has nothing to flush.
 pub struct HttpSink {
@@ -72,17 +91,17 @@ impl HttpSink {
                 drain(answer, self.plan.max_response).await;
                 outcome
             }
-            Err(error) => Outcome::Retry { after: None, why: verdict::of_error(&error) },
+            Err(error) => Outcome::retry_for(verdict::of_error(&error)),
         }
     }
 
     /// The request of a delivery, but for its time.
     fn request(&self, delivery: &Delivery) -> Result<Request, Outcome> {
         let plan = &self.plan;
-        // A target was fixed when the event was routed; the credentials are today's, and go nowhere else than today's
-        // host. Within one process both come from one config, so this only meets deliveries that were held since an
-        // earlier one. Rejected, not sent elsewhere: a dead letter keeps the event, and `dead retry` routes it again by
-        // today's URL, which is what whoever mended a wrong host wants.
+        // A target was fixed when the event was routed; the credentials are today's, and go nowhere but to today's
+        // host. Within one process both come from one config, so only deliveries that were held since an earlier config
+        // are rejected here. A dead letter keeps the event, and `dead retry` routes it again by today's URL, which is
+        // what an operator who mended a wrong host wants.
         let url = delivery.target.get("url").and_then(|url| Url::parse(url).ok());
         let Some(url) = url.filter(|url| url.origin() == plan.origin.origin() && !has_userinfo(url)) else {
             let why = "the delivery was made for another host than the sink has now; route it again";
@@ -92,7 +111,7 @@ impl HttpSink {
         let headers = request.headers_mut();
         headers.clone_from(&plan.headers);
         for (name, template) in &plan.templates {
-            // Fixed when the event was routed; today's where it was routed by a config without this header.
+            // The value was fixed when the event was routed; where the config had no such header then, it is made now.
             let fixed = delivery.target.get(&format!("{HEADER}{name}")).map(ToOwned::to_owned);
             let value = fixed.unwrap_or_else(|| template.render_lenient(&delivery.event, Escape::Header));
             if let Ok(value) = HeaderValue::try_from(value) {
@@ -105,7 +124,7 @@ impl HttpSink {
                 if let (false, Ok(media)) = (headers.contains_key(CONTENT_TYPE), media) {
                     headers.insert(CONTENT_TYPE, media);
                 }
-                // What the reader goes by: the header as it is sent, the config's own included.
+                // The receiver goes by the header as it is sent, which may be the config's own.
                 let sent = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
                 let prefix = cloudevents::beside("ce-", sent);
                 for (name, value) in cloudevents::attributes(delivery) {
@@ -135,7 +154,7 @@ impl HttpSink {
             }
         }
         if body.is_empty() {
-            // The client library leaves it out then, and some servers answer 411 to a POST without it.
+            // The client library leaves the header out then, and some servers answer 411 to a POST without it.
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         *request.body_mut() = Some(Body::from(body));
@@ -147,15 +166,15 @@ impl HttpSink {
 impl Sink for HttpSink {
     async fn deliver(&self, batch: &Batch) -> Report {
         let mut report = Report::open(batch);
-        let left = batch.deadline.saturating_duration_since(Instant::now());
-        let end = batch.deadline.checked_sub(MARGIN.min(left / 20)).unwrap_or(batch.deadline);
+        let end = batch.end_of_work(MARGIN);
         for (i, delivery) in batch.deliveries.iter().enumerate() {
             if !report.may_attempt(batch, i) {
                 continue;
             }
             let time = end.saturating_duration_since(Instant::now());
             if time.is_zero() {
-                break; // what is left unset is handed out again
+                // The slots that are left unset are handed out again.
+                break;
             }
             let outcome = self.attempt(delivery, time).await;
             report.set(batch, i, outcome);
@@ -164,7 +183,7 @@ impl Sink for HttpSink {
     }
 
     /// A `HEAD` of the origin's `/` without credentials: name, connection, TLS and HTTP are tried and nothing is
-    /// delivered. Any answer will do, but those by which a gateway says that nobody is behind it.
+    /// delivered. Any answer will do, but for those by which a gateway says that no server is behind it.
     async fn probe(&self) -> Result<(), Reason> {
         let mut request = Request::new(Method::HEAD, self.plan.origin.clone());
         *request.timeout_mut() = Some(self.plan.connect_timeout.saturating_add(PROBE));

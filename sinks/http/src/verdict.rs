@@ -26,12 +26,12 @@ pub const HTTP_5XX: &str = "http_5xx";
 pub const GONE: &str = "gone";
 /// A redirect that was not followed.
 pub const REDIRECT: &str = "redirect";
-/// The delivery was made for another host than the one the config names now: only one held over a change of the config.
+/// The delivery was made for another host than the config names now, because it was held over a change of the config.
 pub const STALE_TARGET: &str = "stale_target";
-/// An answer that is none: 1xx as the last word, or a status of 600 and more.
+/// No valid answer: a final 1xx, or a status of 600 and more.
 pub const PROTOCOL: &str = "protocol";
 
-/// Longest wait passed on from `Retry-After` (the core honours less), so that nobody's arithmetic overflows.
+/// Longest wait passed on from `Retry-After` (the core honours less), so that no arithmetic overflows.
 pub const MAX_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// The outcome of a delivery that was answered.
@@ -61,8 +61,8 @@ fn text(status: StatusCode) -> String {
     }
 }
 
-/// The wait a `Retry-After` asks for, in seconds or as an HTTP date in any of its three forms. What is past or
-/// negative is zero; what cannot be read is no wish; what is beyond [`MAX_AFTER`] is that.
+/// The wait a `Retry-After` asks for, in seconds or as an HTTP date in any of its three forms. A time that is past or
+/// negative is zero, a text that cannot be read is no wish, and longer waits are cut to [`MAX_AFTER`].
 pub fn retry_after(value: &[u8], now: SystemTime) -> Option<Duration> {
     let text = std::str::from_utf8(value).ok()?.trim();
     let digits = text.strip_prefix('-').unwrap_or(text);
@@ -119,7 +119,7 @@ fn is_tls(error: &reqwest::Error) -> bool {
         if cut || error.is::<rustls::Error>() {
             return true;
         }
-        // What an io::Error wraps is not its source: that is the wrapped one's source.
+        // The error that an io::Error wraps is not its source: `source` gives the wrapped error's own source.
         cause = match io.and_then(io::Error::get_ref) {
             Some(wrapped) => Some(wrapped),
             None => error.source(),

@@ -23,11 +23,11 @@ pub struct Call<'b> {
     plan: &'b Plan,
     end: Instant,
     report: Report,
-    /// The next delivery of the same key, where order is owed.
+    /// For each delivery the next one of the same key, where order is owed.
     follower: Vec<Option<usize>>,
-    /// May be sent now, in this order.
+    /// Deliveries that may be sent now, in this order.
     waiting: VecDeque<usize>,
-    /// Part of a set of messages that a broker refused, each with its outcome if it is to blame.
+    /// Deliveries in a set of messages that a broker refused, each with its outcome if it is the one to blame.
     suspects: VecDeque<(usize, Outcome)>,
 }
 
@@ -46,7 +46,7 @@ impl Drop for Flight<'_> {
 }
 
 impl<'b> Call<'b> {
-    /// A batch nothing of which is sent yet; waits until `end` and no longer.
+    /// A batch of which nothing is sent yet; the call waits until `end` and no longer.
     pub fn new(batch: &'b Batch, plan: &'b Plan, end: Instant) -> Self {
         let mut follower = vec![None; batch.len()];
         let mut waiting = VecDeque::with_capacity(batch.len());
@@ -61,7 +61,7 @@ impl<'b> Call<'b> {
         Self { batch, plan, end, report: Report::open(batch), follower, waiting, suspects: VecDeque::new() }
     }
 
-    /// Until when it waits.
+    /// Until when the call waits.
     pub fn end(&self) -> tokio::time::Instant {
         self.end.into()
     }
@@ -79,7 +79,7 @@ impl<'b> Call<'b> {
             }
             let known = state.borrow_and_update().clone();
             if let Some(why) = &known.over {
-                // What has arrived until now has arrived.
+                // Reports that are here already count.
                 while let Ok(one) = landed.try_recv() {
                     self.settle(&mut flight, one);
                 }
@@ -89,8 +89,8 @@ impl<'b> Call<'b> {
             if flight.indices.is_empty() {
                 break;
             }
-            let until = known.patience(begun).map_or(self.end, |patience| patience.min(self.end));
-            match timeout_at(until.into(), next(&mut landed, &mut state)).await {
+            let wake = known.patience(begun).map_or(self.end, |patience| patience.min(self.end));
+            match timeout_at(wake.into(), next(&mut landed, &mut state)).await {
                 Ok(Some(one)) => self.settle(&mut flight, one),
                 Ok(None) => {}
                 Err(_) => producer.end(&too_late(&known)),
@@ -104,8 +104,8 @@ impl<'b> Call<'b> {
         !self.suspects.is_empty()
     }
 
-    /// Sends what is suspected one by one, with nothing else under way at this producer, so that what is to blame is
-    /// known by name. What follows in its key goes the same way.
+    /// Sends the suspects one by one, with nothing else under way at this producer, so that the one to blame is known.
+    /// What follows in the key of a suspect goes the same way.
     pub async fn run_alone(&mut self, producer: &Producer) {
         while let Some((i, _)) = self.suspects.pop_front() {
             self.waiting.push_back(i);
@@ -120,7 +120,7 @@ impl<'b> Call<'b> {
         }
     }
 
-    /// Gives up what is not settled yet.
+    /// Gives up the deliveries that are not settled yet.
     pub fn give_up(mut self, why: &Reason) -> Report {
         let suspects = std::mem::take(&mut self.suspects);
         self.leave(suspects.into_iter().map(|(i, _)| i), why);
@@ -141,7 +141,7 @@ impl<'b> Call<'b> {
                     self.waiting.push_front(i);
                     return;
                 }
-                // Found by librdkafka before it was put beside others.
+                // librdkafka refused the message before it was put into a set with others.
                 Handed::Refused(error) => {
                     let (Failure::Suspect(outcome) | Failure::Outcome(outcome)) = self.verdict(error);
                     self.report.set(self.batch, i, outcome);
@@ -162,7 +162,7 @@ impl<'b> Call<'b> {
     }
 
     fn settle(&mut self, flight: &mut Flight<'_>, one: Landed) {
-        // Purged, because the producer has ended: what ended it says why, in a moment.
+        // Purged, because the producer has ended; the loop in `run` is about to learn why.
         if matches!(one.result, Err(Code::PurgeQueue | Code::PurgeInflight)) || !flight.indices.remove(&one.index) {
             return;
         }
@@ -184,7 +184,7 @@ impl<'b> Call<'b> {
         verdict::of(error, self.plan.topic.is_constant().then(|| self.plan.topic.source()))
     }
 
-    /// Gives up what is under way and what waits.
+    /// Gives up the deliveries that are under way and those that wait.
     fn leave(&mut self, lost: impl IntoIterator<Item = usize>, why: &Reason) {
         let waiting = std::mem::take(&mut self.waiting);
         self.retry(lost.into_iter().chain(waiting), why);
@@ -192,7 +192,7 @@ impl<'b> Call<'b> {
 
     fn retry(&mut self, indices: impl IntoIterator<Item = usize>, why: &Reason) {
         for i in indices {
-            self.report.set(self.batch, i, Outcome::Retry { after: None, why: why.clone() });
+            self.report.set(self.batch, i, Outcome::retry_for(why.clone()));
         }
     }
 }

@@ -1,19 +1,14 @@
-//! The sink's table in `config.toml`: what is written, and what it means ([`Plan`]). Pure: asking librdkafka whether it
-//! knows a property opens no file and no connection, as properties that load code are refused before.
+//! The sink's table in `config.toml`: what is written, and what it means ([`Plan`]). Pure: librdkafka is asked whether
+//! it knows a property, which opens no file and no connection, as properties that load code are refused before.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
-use async_trait::async_trait;
 use serde::Deserialize;
 use sink_api::settings::{one_or_many, table};
-use sink_api::{
-    BuildError, Escape, Event, Fault, Reason, Secret, Settings, Sink, SinkConfig, SinkContext, Target, Template, code,
-};
+use sink_api::{Escape, Event, Fault, Planned, Reason, Secret, Settings, SinkConfig, Target, Template, code};
 
 use crate::properties::{self, Property};
-use crate::sink::KafkaSink;
 
 /// Longest name Kafka takes for a topic, in bytes.
 const MAX_TOPIC: usize = 249;
@@ -58,67 +53,51 @@ pub struct Plan {
     pub format: Format,
     /// Further headers.
     pub headers: BTreeMap<String, Template>,
-    /// For librdkafka.
+    /// Properties for librdkafka.
     pub properties: BTreeMap<String, Secret>,
 }
 
-/// The sink's config. `Debug` shows where messages go, and no property's value.
+/// The sink's config.
+#[derive(Debug)]
 pub struct KafkaConfig {
-    plan: Result<Arc<Plan>, Vec<Fault>>,
+    pub(crate) plan: Planned<Plan>,
 }
 
 /// Reads the table.
 ///
 /// # Errors
-/// Keys that are unknown, missing or of a wrong type. What they say together is for [`SinkConfig::check`].
+/// Keys that are unknown, missing or of a wrong type. Whether their values make sense is for [`SinkConfig::check`].
 pub fn read(settings: Settings<'_>) -> Result<Box<dyn SinkConfig>, Vec<Fault>> {
     let written: Written = settings.read()?;
-    Ok(Box::new(KafkaConfig { plan: plan(written).map(Arc::new) }))
+    Ok(Box::new(KafkaConfig { plan: Planned::new(plan(written)) }))
 }
 
-#[async_trait]
-impl SinkConfig for KafkaConfig {
-    fn check(&self) -> Result<(), Vec<Fault>> {
-        self.plan.as_ref().map(|_| ()).map_err(Clone::clone)
+/// Shows where messages go, and no property's value.
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan")
+            .field("brokers", &self.brokers)
+            .field("topic", &self.topic)
+            .field("format", &self.format)
+            .field("headers", &self.headers.keys().collect::<Vec<_>>())
+            .field("properties", &self.properties.keys().collect::<Vec<_>>())
+            .finish()
     }
+}
 
-    fn target(&self, event: &Event) -> Result<Target, Reason> {
-        let Ok(plan) = &self.plan else {
-            return Err(Reason::new(code::BAD_PAYLOAD, "the topic comes from a config with faults"));
-        };
-        let topic = plan.topic.render(event, Escape::Topic)?;
+impl Plan {
+    /// The topic and the headers that are made for this event.
+    ///
+    /// # Errors
+    /// A reason where a template finds no value, or the topic is none.
+    pub fn target(&self, event: &Event) -> Result<Target, Reason> {
+        let topic = self.topic.render(event, Escape::Topic)?;
         if let Some(what) = topic_fault(&topic) {
             return Err(Reason::new(code::BAD_PAYLOAD, format!("the topic made for this event {what}")));
         }
-        let headers = plan.headers.iter();
+        let headers = self.headers.iter();
         let headers = headers.map(|(name, value)| Ok((format!("{HEADER}{name}"), value.render(event, Escape::Plain)?)));
         std::iter::once(Ok(("topic".to_owned(), topic))).chain(headers).collect()
-    }
-
-    /// A connection to every broker of a large cluster, however many calls there are, and librdkafka's own pipes.
-    fn descriptors(&self, _calls: usize) -> usize {
-        128
-    }
-
-    async fn build(&self, cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError> {
-        let Ok(plan) = &self.plan else { return Err(BuildError::Refused("the config has faults".to_owned())) };
-        Ok(Box::new(KafkaSink::open(Arc::clone(plan), cx).await?))
-    }
-}
-
-impl fmt::Debug for KafkaConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = f.debug_struct("KafkaConfig");
-        match &self.plan {
-            Ok(plan) => out
-                .field("brokers", &plan.brokers)
-                .field("topic", &plan.topic)
-                .field("format", &plan.format)
-                .field("headers", &plan.headers.keys().collect::<Vec<_>>())
-                .field("properties", &plan.properties.keys().collect::<Vec<_>>())
-                .finish(),
-            Err(faults) => out.field("faults", &faults.len()).finish_non_exhaustive(),
-        }
     }
 }
 
@@ -166,7 +145,8 @@ fn is_address(text: &str) -> bool {
 
 /// What is wrong with the parts of the topic that stand in the config.
 fn template_fault(topic: &Template) -> Option<Fault> {
-    // Values are made safe, so whatever else is wrong was written there; an event without values makes the shortest name.
+    // Values are made safe, so whatever else is wrong was written in the config. An event without values makes the
+    // shortest name.
     let shortest = topic.literal();
     let help = "letters, digits, `.`, `_` and `-`";
     if let Some(bad) = shortest.chars().find(|c| !is_topic_character(*c)) {

@@ -1,11 +1,13 @@
 //! The Kafka sink: each delivery is one message of a topic, its key the delivery's ordering key.
 //!
-//! Rooms: [`config`] its table in `config.toml`; [`properties`] what of it librdkafka gets, and what the sink keeps to
-//! itself; [`message`] delivery → headers and value; [`sink`] batches, probes and the one lock; `call` one batch on its
-//! way; `producer` one librdkafka producer from its birth to its end; [`verdict`] Kafka's error codes → whose fault.
+//! Modules, each of which uses only those after it: [`sink`] batches, probes and the lock around the producer; `call`
+//! one batch on its way; `producer` one librdkafka producer from its birth to its end; [`verdict`] Kafka's error codes
+//! → whose fault; [`message`] delivery → headers and value; [`config`] the sink's table in `config.toml`;
+//! [`properties`] which of its properties librdkafka gets, and which are the sink's own.
 //!
-//! It touches the network through librdkafka alone, which has threads of its own (one polls for delivery reports, one or
-//! more per broker); no file but those its `properties` name. It must not retry or sleep: the core owns time.
+//! The sink touches the network through librdkafka alone, which has threads of its own (one polls for delivery reports,
+//! one or more per broker), and no file but those its `properties` name. It must not retry or sleep: the core owns
+//! time.
 
 use std::time::Duration;
 

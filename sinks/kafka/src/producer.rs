@@ -1,8 +1,9 @@
 //! One librdkafka producer from its birth to its end.
 //!
-//! A producer ends for good: at a call's deadline, when a call is dropped with messages under way, when no broker can be
-//! reached, and on a fatal error. From that moment it takes no message, what it holds is purged, and every call that waits
-//! for it hears of it. Dropping it destroys it, which blocks: that belongs on a thread that may wait.
+//! A producer ends for good: at a call's deadline, when a call is dropped with messages under way, when no broker can
+//! be reached, and on a fatal error. From that moment it takes no message, the messages it holds are purged, and every
+//! call that waits for it is woken. Dropping a producer destroys it, which blocks: that belongs on a thread that may
+//! wait.
 
 use std::io;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::verdict;
 
-/// Longest one look at what librdkafka has to tell, and so until the thread that looks ends.
+/// Longest one poll of librdkafka, and so the longest until the polling thread notices that it is to end.
 const POLL: Duration = Duration::from_millis(100);
 /// How long all brokers may be away, or refuse our credentials, before calls stop waiting for them.
 const DOWN_PATIENCE: Duration = Duration::from_secs(3);
@@ -32,14 +33,15 @@ const PROBE: Duration = Duration::from_secs(5);
 pub struct State {
     /// Why it has ended.
     pub over: Option<Reason>,
-    /// What was last said about connections, with nothing delivered since.
+    /// The last trouble with connections that was reported, with nothing delivered since.
     pub trouble: Option<Reason>,
     /// Since when no broker can be used, with nothing delivered since.
     down: Option<Instant>,
 }
 
 impl State {
-    /// Until when it is worth waiting for a call that began then: what was so before may long be mended.
+    /// Until when waiting makes sense to a call that began then. Counted from its beginning at the earliest, as a
+    /// cluster that was down before may be mended by now.
     pub fn patience(&self, begun: Instant) -> Option<Instant> {
         self.down.map(|since| since.max(begun) + DOWN_PATIENCE)
     }
@@ -54,7 +56,7 @@ impl State {
         if down && self.down.is_none() {
             self.down = Some(Instant::now());
         }
-        // That a connection failed, or that all have, says less than why one of them did.
+        // Why one connection failed says more than that it did, or that all did.
         let telling = |code: &str| [code::AUTH, code::TLS, code::DNS].contains(&code);
         let new = verdict::reason(error, said);
         let keeps = |old: &Reason| error == Code::AllBrokersDown || (telling(old.code) && !telling(new.code));
@@ -67,7 +69,7 @@ impl State {
 /// What a delivery report says.
 #[derive(Clone, Copy, Debug)]
 pub struct Landed {
-    /// The delivery's place in its batch.
+    /// The delivery's position in its batch.
     pub index: usize,
     /// What the brokers answered.
     pub result: Result<(), Code>,
@@ -75,7 +77,7 @@ pub struct Landed {
 
 /// What a message carries so that its report finds its call. A call's channel has room for all its messages.
 pub struct Ticket {
-    /// The delivery's place in its batch.
+    /// The delivery's position in its batch.
     pub index: usize,
     /// Where its report goes.
     pub to: mpsc::Sender<Landed>,
@@ -105,14 +107,14 @@ pub enum Handed {
     Refused(Code),
 }
 
-/// What librdkafka tells us, from its polling thread.
-struct Ear {
+/// Takes what librdkafka reports, on the polling thread.
+struct Listener {
     state: watch::Sender<State>,
 }
 
-impl ClientContext for Ear {
+impl ClientContext for Listener {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        // What matters comes back as an error or a verdict; the rest repeats itself while a broker is away.
+        // Errors and verdicts come back by other ways; the rest repeats itself while a broker is away.
         tracing::debug!(?level, facility, text, "librdkafka");
     }
 
@@ -120,12 +122,13 @@ impl ClientContext for Ear {
 
     fn error(&self, error: KafkaError, said: &str) {
         let Some(code) = error.rdkafka_error_code() else { return };
-        // A fatal error comes with the code of its cause; calls wake up by the note and ask for it.
+        // A fatal error comes with the code of its cause; calls are woken by this note and ask librdkafka for the
+        // error.
         self.state.send_modify(|state| state.note(code, said));
     }
 }
 
-impl ProducerContext for Ear {
+impl ProducerContext for Listener {
     type DeliveryOpaque = Box<Ticket>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
@@ -137,14 +140,14 @@ impl ProducerContext for Ear {
         if result.is_ok() && troubled(&self.state.borrow()) {
             self.state.send_modify(|state| (state.trouble, state.down) = (None, None));
         }
-        // A call that is gone does not ask any more.
+        // Fails where the call is gone.
         let _ = ticket.to.try_send(Landed { index: ticket.index, result });
     }
 }
 
 /// A producer at work, or at its end.
 pub struct Producer {
-    native: Arc<BaseProducer<Ear>>,
+    native: Arc<BaseProducer<Listener>>,
     state: watch::Sender<State>,
     _polling: Polling,
 }
@@ -156,11 +159,11 @@ struct Polling {
 }
 
 impl Polling {
-    fn start(native: &Arc<BaseProducer<Ear>>) -> io::Result<Self> {
+    fn start(native: &Arc<BaseProducer<Listener>>) -> io::Result<Self> {
         let over = Arc::<AtomicBool>::default();
-        let (native, told) = (Arc::clone(native), Arc::clone(&over));
+        let (native, is_over) = (Arc::clone(native), Arc::clone(&over));
         let poll = move || {
-            while !told.load(Ordering::Relaxed) {
+            while !is_over.load(Ordering::Relaxed) {
                 native.poll(POLL);
             }
         };
@@ -180,13 +183,13 @@ impl Drop for Polling {
 }
 
 impl Producer {
-    /// Makes one. Connects to nothing yet.
+    /// Makes a producer. Connects to nothing yet.
     ///
     /// # Errors
     /// Where librdkafka does not take the properties together, or the system gives no thread.
     pub fn open(config: &ClientConfig) -> Result<Self, String> {
         let state = watch::Sender::new(State::default());
-        let native = config.create_with_context(Ear { state: state.clone() }).map_err(|error| text_of(&error))?;
+        let native = config.create_with_context(Listener { state: state.clone() }).map_err(|error| text_of(&error))?;
         let native = Arc::new(native);
         let polling = Polling::start(&native).map_err(|error| format!("no thread to listen to librdkafka: {error}"))?;
         Ok(Self { native, state, _polling: polling })
@@ -197,12 +200,12 @@ impl Producer {
         self.state.subscribe()
     }
 
-    /// Whether it is of no use any more.
+    /// Whether the producer is of no use any more.
     pub fn is_over(&self) -> bool {
         self.state.borrow().over.is_some() || self.fatal().is_some()
     }
 
-    /// Why librdkafka cannot go on with it, if that is so.
+    /// The fatal error of the producer, if it has one.
     pub fn fatal(&self) -> Option<Reason> {
         let (_, said) = self.native.client().fatal_error()?;
         Some(verdict::reason(Code::Fatal, &said))
@@ -210,7 +213,7 @@ impl Producer {
 
     /// Hands a message over. Never waits.
     pub fn send(&self, message: Message<'_>, ticket: Ticket) -> Handed {
-        // Held while the message is handed over, so that nothing can slip in behind the purge of `end`.
+        // The state is held while the message is handed over, so that none can slip in behind the purge of `end`.
         let state = self.state.borrow();
         if state.over.is_some() {
             return Handed::Over;
@@ -227,7 +230,8 @@ impl Producer {
         }
     }
 
-    /// Ends it: no message from now on, what it holds is purged, all who wait for it hear why. The first reason stands.
+    /// Ends the producer: it takes no message from now on, its messages are purged, and every call that waits for it is
+    /// told why. The first reason stands.
     pub fn end(&self, why: &Reason) {
         self.state.send_if_modified(|state| {
             if state.over.is_some() {
@@ -249,12 +253,12 @@ pub fn probe(config: &ClientConfig, topic: Option<&str>) -> Result<(), Reason> {
     // Asking must not make the topic.
     config.set("allow.auto.create.topics", "false");
     let state = watch::Sender::new(State::default());
-    let ear = Ear { state: state.clone() };
+    let listener = Listener { state: state.clone() };
     let failed = |error: &KafkaError| {
         let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
         verdict::reason(code, &error.to_string())
     };
-    let native: BaseProducer<Ear> = config.create_with_context(ear).map_err(|error| failed(&error))?;
+    let native: BaseProducer<Listener> = config.create_with_context(listener).map_err(|error| failed(&error))?;
     let answer = match topic {
         Some(name) => native.client().fetch_metadata(Some(name), PROBE).map_err(|error| failed(&error)),
         None => match native.client().fetch_cluster_id(PROBE) {
@@ -263,7 +267,8 @@ pub fn probe(config: &ClientConfig, topic: Option<&str>) -> Result<(), Reason> {
         },
     };
     let metadata = answer.map_err(|why| {
-        native.poll(Duration::from_millis(100)); // hear what was said about connections meanwhile
+        // Takes what was reported about connections meanwhile.
+        native.poll(Duration::from_millis(100));
         state.borrow().trouble.clone().unwrap_or(why)
     })?;
     let error = metadata.topics().first().and_then(|topic| topic.error());
@@ -286,6 +291,3 @@ fn text_of(error: &KafkaError) -> String {
         other => other.to_string(),
     }
 }
-
-/// Shared by the calls of a sink.
-pub type Shared = Arc<tokio::sync::RwLock<Option<Producer>>>;

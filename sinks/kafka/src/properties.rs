@@ -1,5 +1,7 @@
-//! What librdkafka is told: the config's `properties`, the sink's own defaults below them, and what is the sink's alone
-//! above them. Values may be secrets: no message shows one.
+//! librdkafka's configuration: the config's `properties`, the sink's own defaults below them, and what is the sink's
+//! alone above them. Values may be secrets: no message shows one.
+
+use std::collections::BTreeMap;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
@@ -9,14 +11,12 @@ use serde::{Deserialize, Deserializer};
 use sink_api::fault::nearest;
 use sink_api::{Fault, Secret, SinkContext};
 
-use crate::config::Plan;
-
 /// Most messages librdkafka keeps for one sink, waiting or under way.
 pub const QUEUE_MESSAGES: u32 = 100_000;
 /// Most kilobytes of them.
 pub const QUEUE_KBYTES: u32 = 64 << 10;
 
-/// What the sink sets itself, with why it must. `transactional.id` and the like are refused without a value.
+/// Properties the sink sets itself, and why it must; without a value, those that are refused whatever they say.
 const OWNED: &[(&[&str], Option<&str>, &str)] = &[
     (&["bootstrap.servers", "metadata.broker.list"], None, "it is the key `brokers`"),
     (&["acks", "request.required.acks"], Some("all"), "delivered means that all in-sync replicas have it"),
@@ -46,7 +46,7 @@ const DEFAULTS: &[(&[&str], &str)] = &[
     (&["message.max.bytes"], "16777216"),
     // How long a topic may be unknown before that is believed; well below the core's `timeout`.
     (&["topic.metadata.propagation.max.ms"], "5000"),
-    // Rights that were given, and topics that were made, are seen that soon.
+    // How soon rights that were given, and topics that were made, are seen.
     (&["topic.metadata.refresh.interval.ms"], "30000"),
     (&["reconnect.backoff.max.ms"], "2000"),
     (&["socket.keepalive.enable"], "true"),
@@ -56,7 +56,7 @@ const DEFAULTS: &[(&[&str], &str)] = &[
 const PATHS: &[&str] =
     &["ssl.ca.location", "ssl.certificate.location", "ssl.crl.location", "ssl.key.location", "ssl.keystore.location"];
 
-/// Names for "did you mean": what is commonly set.
+/// Names for "did you mean": the properties that are commonly set.
 const COMMON: &[&str] = &[
     "allow.auto.create.topics",
     "batch.num.messages",
@@ -107,8 +107,8 @@ impl<'de> Deserialize<'de> for Property {
     }
 }
 
-/// What is wrong with a property: it is the sink's own, librdkafka does not know it, or does not take the value. What it
-/// says together with others is found when the sink is opened.
+/// What is wrong with a property: it is the sink's own, librdkafka does not know it, or does not take the value.
+/// Whether properties contradict each other is found when the sink is opened.
 pub fn fault(name: &str, value: &Secret) -> Option<Fault> {
     let fault = |what: &str| Fault::at_key(format!("properties.{name}"), format!("property `{name}` {what}"));
     if let Some((_, _, why)) = OWNED.iter().find(|(names, ..)| names.contains(&name)) {
@@ -129,18 +129,18 @@ pub fn fault(name: &str, value: &Secret) -> Option<Fault> {
     }
 }
 
-/// All that librdkafka is told.
-pub fn client(plan: &Plan, cx: &SinkContext) -> ClientConfig {
+/// The whole configuration of a client of these brokers.
+pub fn client(brokers: &str, properties: &BTreeMap<String, Secret>, cx: &SinkContext) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set_log_level(RDKafkaLogLevel::Warning);
     for (names, value) in DEFAULTS {
         if let Some(name) = names.first()
-            && !names.iter().any(|name| plan.properties.contains_key(*name))
+            && !names.iter().any(|name| properties.contains_key(*name))
         {
             config.set(*name, *value);
         }
     }
-    for (name, value) in &plan.properties {
+    for (name, value) in properties {
         let value = value.expose();
         // `probe` is no path: librdkafka looks for the system's certificates then.
         if PATHS.contains(&name.as_str()) && value != "probe" {
@@ -149,7 +149,7 @@ pub fn client(plan: &Plan, cx: &SinkContext) -> ClientConfig {
             config.set(name, value);
         }
     }
-    config.set("bootstrap.servers", &plan.brokers);
+    config.set("bootstrap.servers", brokers);
     for (names, value, _) in OWNED {
         if let (Some(name), Some(value)) = (names.first(), value) {
             config.set(*name, *value);

@@ -1,35 +1,56 @@
-//! Batches, probes, and the one lock.
+//! Batches, probes, and the lock around the producer.
 //!
-//! Calls share a producer by holding the lock for reading as long as they last. A producer that has ended is replaced by
-//! who holds the lock for writing: by then every call that used it has come back with what it knows, and the old one is
-//! destroyed with all it still held before the new one is made. So no message of the old one's queue can follow one of
-//! the new one's.
+//! Calls share a producer by holding the lock for reading as long as they last. A producer that has ended is replaced
+//! under the lock for writing: by then every call that used it has come back, and the old producer is destroyed with
+//! all messages in its queue before the new one is made. So no message of the old one can follow one of the new one.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rdkafka::config::ClientConfig;
-use sink_api::{Batch, BuildError, Outcome, Reason, Report, Sink, SinkContext, code};
+use sink_api::{Batch, BuildError, Event, Fault, Outcome, Reason, Report, Sink, SinkConfig, SinkContext, Target, code};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout_at;
 
 use crate::call::Call;
-use crate::config::Plan;
-use crate::producer::{self, Producer, Shared};
+use crate::config::{KafkaConfig, Plan};
+use crate::producer::{self, Producer};
 use crate::{properties, verdict};
 
-/// Time kept back from a call's deadline for its report, and the part of what is left that it is at most.
+/// Time kept back from a call's deadline for its report.
 const MARGIN: Duration = Duration::from_millis(100);
-const MARGIN_PART: u32 = 20;
+
+#[async_trait]
+impl SinkConfig for KafkaConfig {
+    fn check(&self) -> Result<(), Vec<Fault>> {
+        self.plan.check()
+    }
+
+    fn target(&self, event: &Event) -> Result<Target, Reason> {
+        self.plan.for_target()?.target(event)
+    }
+
+    /// A connection to every broker of a large cluster, however many calls there are, and librdkafka's own pipes.
+    fn descriptors(&self, _calls: usize) -> usize {
+        128
+    }
+
+    async fn build(&self, cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError> {
+        Ok(Box::new(KafkaSink::open(self.plan.for_build()?, cx).await?))
+    }
+}
+
+/// The producer, where there is one. Calls hold the lock as the module's documentation says.
+type Shared = Arc<RwLock<Option<Producer>>>;
 
 /// The sink.
 pub struct KafkaSink {
     name: String,
     plan: Arc<Plan>,
     client: Arc<ClientConfig>,
-    line: Shared,
+    producer: Shared,
 }
 
 impl KafkaSink {
@@ -38,8 +59,8 @@ impl KafkaSink {
     /// # Errors
     /// [`BuildError::Refused`] where librdkafka does not take the properties together, or cannot read a file they name.
     pub async fn open(plan: Arc<Plan>, cx: &SinkContext) -> Result<Self, BuildError> {
-        let client = Arc::new(properties::client(&plan, cx));
-        let sink = Self { name: cx.name.clone(), plan, client, line: Arc::new(RwLock::new(None)) };
+        let client = Arc::new(properties::client(&plan.brokers, &plan.properties, cx));
+        let sink = Self { name: cx.name.clone(), plan, client, producer: Arc::default() };
         match sink.alone().await {
             Ok(_) => Ok(sink),
             Err(why) => Err(BuildError::Refused(why.detail)),
@@ -48,29 +69,29 @@ impl KafkaSink {
 
     /// A producer that works, together with other calls.
     async fn beside_others(&self) -> Result<OwnedRwLockReadGuard<Option<Producer>>, Reason> {
-        let line = Arc::clone(&self.line).read_owned().await;
-        if line.as_ref().is_some_and(|producer| !producer.is_over()) {
-            return Ok(line);
+        let lock = Arc::clone(&self.producer).read_owned().await;
+        if lock.as_ref().is_some_and(|producer| !producer.is_over()) {
+            return Ok(lock);
         }
-        drop(line);
+        drop(lock);
         Ok(self.alone().await?.downgrade())
     }
 
-    /// A producer that works, and no other call with it. Where the last one has ended, it is destroyed first; the lock
-    /// goes with that work, so that a call that is dropped meanwhile leaves no gap.
+    /// A producer that works, and no other call with it. Where the last producer has ended, it is destroyed first; the
+    /// thread that does so holds the lock, so that a call that is dropped meanwhile leaves no gap.
     async fn alone(&self) -> Result<OwnedRwLockWriteGuard<Option<Producer>>, Reason> {
-        let mut line = Arc::clone(&self.line).write_owned().await;
+        let mut lock = Arc::clone(&self.producer).write_owned().await;
         let client = Arc::clone(&self.client);
         let renewed = spawn_blocking(move || {
-            if line.as_ref().is_none_or(Producer::is_over) {
-                drop(line.take());
-                *line = Some(Producer::open(&client)?);
+            if lock.as_ref().is_none_or(Producer::is_over) {
+                drop(lock.take());
+                *lock = Some(Producer::open(&client)?);
             }
-            Ok(line)
+            Ok(lock)
         });
         let failed = |text: String| Reason::new(verdict::KAFKA, text);
         match renewed.await {
-            Ok(Ok(line)) => Ok(line),
+            Ok(Ok(lock)) => Ok(lock),
             Ok(Err(text)) => Err(failed(text)),
             Err(error) => Err(failed(error.to_string())),
         }
@@ -79,16 +100,16 @@ impl KafkaSink {
     /// Delivers as much as can be, together with other calls; then what must be tried by itself.
     async fn run(&self, call: &mut Call<'_>) -> Result<(), Reason> {
         let late = || Reason::new(code::TIMEOUT, "the producer before this one is still being closed");
-        let line = timeout_at(call.end(), self.beside_others()).await.map_err(|_| late())??;
-        if let Some(producer) = line.as_ref() {
+        let lock = timeout_at(call.end(), self.beside_others()).await.map_err(|_| late())??;
+        if let Some(producer) = lock.as_ref() {
             call.run(producer).await;
             self.note_end(producer);
         }
-        drop(line);
+        drop(lock);
         if call.has_suspects() {
             let busy = || Reason::new(code::TIMEOUT, "other batches were under way until the deadline");
-            let line = timeout_at(call.end(), self.alone()).await.map_err(|_| busy())??;
-            if let Some(producer) = line.as_ref() {
+            let lock = timeout_at(call.end(), self.alone()).await.map_err(|_| busy())??;
+            if let Some(producer) = lock.as_ref() {
                 call.run_alone(producer).await;
                 self.note_end(producer);
             }
@@ -106,13 +127,10 @@ impl KafkaSink {
 #[async_trait]
 impl Sink for KafkaSink {
     async fn deliver(&self, batch: &Batch) -> Report {
-        let left = batch.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            let why = Reason::new(code::TIMEOUT, "the batch's deadline has passed");
-            return Report::all(batch, &Outcome::Retry { after: None, why });
+        if batch.time_left().is_zero() {
+            return Report::all(batch, &Outcome::retry_for(Reason::too_late()));
         }
-        let end = batch.deadline.checked_sub(MARGIN.min(left / MARGIN_PART)).unwrap_or(batch.deadline);
-        let mut call = Call::new(batch, &self.plan, end);
+        let mut call = Call::new(batch, &self.plan, batch.end_of_work(MARGIN));
         match self.run(&mut call).await {
             Ok(()) => call.report(),
             Err(why) => call.give_up(&why),
@@ -129,7 +147,7 @@ impl Sink for KafkaSink {
 
     async fn close(self: Box<Self>) {
         // Every call has come back, so all that is under way belongs to calls that were dropped.
-        let mut line = Arc::clone(&self.line).write_owned().await;
-        let _ = spawn_blocking(move || drop(line.take())).await;
+        let mut lock = Arc::clone(&self.producer).write_owned().await;
+        let _ = spawn_blocking(move || drop(lock.take())).await;
     }
 }

@@ -26,13 +26,14 @@ pub const KAFKA: &str = "kafka";
 pub enum Failure {
     /// The delivery's outcome.
     Outcome(Outcome),
-    /// Brokers refuse messages by the set, and need not say which of them is to blame: the outcome of one that was
-    /// alone in its set.
+    /// The delivery's outcome, if its message was alone in its set. Brokers refuse messages by the set, and need not
+    /// say which of them is to blame.
     Suspect(Outcome),
 }
 
-/// The verdict on a delivery that was answered with this code. `constant`: the topic, where it is the same for every
-/// event. It is named then; one that an event made up is not, as it may hold what is the event's alone.
+/// The verdict on a delivery that was answered with this code. `constant` is the topic, where it is the same for every
+/// event, and is named then. A topic that is made for each event is not named, as it may hold what is the event's
+/// alone.
 pub fn of(error: Code, constant: Option<&str>) -> Failure {
     let text = match constant.filter(|_| is_of_topic(error)) {
         Some(topic) => format!("topic {topic:?}: {error}"),
@@ -56,7 +57,7 @@ pub fn of(error: Code, constant: Option<&str>) -> Failure {
     }
 }
 
-/// Whether the error is about the topic itself, which then is what its reader wants to know.
+/// Whether the error is about the topic itself, so that its reader wants to know which one.
 fn is_of_topic(error: Code) -> bool {
     matches!(
         error,
