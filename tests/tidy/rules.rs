@@ -259,7 +259,7 @@ fn identifier(text: &str) -> String {
 }
 
 /// The text with its comments blanked, line by line; a `//` inside a string ends the line too, which hides little.
-fn code_of(text: &str) -> String {
+pub fn code_of(text: &str) -> String {
     text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
 

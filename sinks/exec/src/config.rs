@@ -1,21 +1,17 @@
-//! The sink's table in `config.toml`. Reads and checks text; the only I/O is what [`SinkConfig::build`] starts.
+//! The sink's table in `config.toml`: its keys, and what is wrong with their values. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use sink_api::fault::with_help;
 use sink_api::settings::table;
-use sink_api::{
-    BuildError, Event, Fault, Reason, Secret, Settings, Sink, SinkConfig, SinkContext, Size, Target, async_trait,
-};
+use sink_api::{Fault, Secret, Settings, SinkConfig, Size};
 
-use crate::sink::ExecSink;
-use crate::spec::{OWN_PREFIX, Spec};
-
+/// Environment variables with this prefix are set by the sink.
+pub const OWN_PREFIX: &str = "HOOKRELAY_";
 /// Least and most `max_line`, in bytes.
 const LINE_BOUNDS: (u64, u64) = (4 << 10, 1 << 30);
 
@@ -26,18 +22,18 @@ pub struct ExecConfig {
     /// The program and its arguments; no shell in between.
     #[serde(deserialize_with = "command")]
     pub command: Vec<String>,
-    /// Its working directory, relative to the config file; the config file's own folder where it is not said.
+    /// The program's working directory, relative to the config file; by default the config file's own folder.
     #[serde(default)]
     pub dir: PathBuf,
     /// Environment variables beyond those every program gets.
     #[serde(default, deserialize_with = "table")]
     pub env: BTreeMap<String, Secret>,
-    /// Longest line it is handed, in bytes; a delivery that would need a longer one is rejected.
+    /// Longest line the program is handed, in bytes; a delivery that would need a longer one is rejected.
     #[serde(default = "default_max_line")]
     pub max_line: Size,
 }
 
-/// A list; of a string it is said what list it would be, as no shell takes it apart here.
+/// A list. Whoever writes a string is shown the list it would be, as no shell takes it apart here.
 fn command<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     struct Command;
     impl<'de> Visitor<'de> for Command {
@@ -74,7 +70,8 @@ pub fn read(settings: Settings<'_>) -> Result<Box<dyn SinkConfig>, Vec<Fault>> {
 }
 
 impl ExecConfig {
-    fn faults(&self) -> Vec<Fault> {
+    /// What is wrong with the values.
+    pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         if self.command.first().is_none_or(|program| program.trim().is_empty()) {
             let fault = Fault::at_key("command", "expected the program and its arguments");
@@ -101,22 +98,6 @@ impl ExecConfig {
             faults.push(Fault::at_key("max_line", text).help("max_line = \"16MiB\""));
         }
         faults
-    }
-}
-
-#[async_trait]
-impl SinkConfig for ExecConfig {
-    fn check(&self) -> Result<(), Vec<Fault>> {
-        let faults = self.faults();
-        if faults.is_empty() { Ok(()) } else { Err(faults) }
-    }
-
-    fn target(&self, _event: &Event) -> Result<Target, Reason> {
-        Ok(Target::default())
-    }
-
-    async fn build(&self, cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError> {
-        Ok(Box::new(ExecSink::open(Arc::new(Spec::new(self, cx)?)).await?))
     }
 }
 

@@ -1,8 +1,7 @@
-//! A program's standard error → our log: a line each, cut where it is long, left out and counted where there are many.
-//! Reads on whatever happens, so that a program that writes much there is never held up.
+//! A program's standard error → our log: a line each, cut where it is long; where there are many, some are left out and
+//! counted. The pipe is read whatever happens, so that a program which writes much there is never held up.
 
-use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
 
 use tokio::io::AsyncReadExt;
 use tokio::process::ChildStderr;
@@ -14,7 +13,7 @@ const MAX_LINE: usize = 2 << 10;
 /// Read at once, in bytes.
 const CHUNK: usize = 8 << 10;
 
-/// Runs until everybody who holds the other end has closed it.
+/// Runs until every process that holds the other end of the pipe has closed it.
 pub async fn copy(mut errors: ChildStderr, spec: Arc<Spec>) {
     let mut chunk = vec![0; CHUNK];
     let mut line = Vec::new();
@@ -40,8 +39,7 @@ fn log(spec: &Spec, line: &[u8]) {
         return;
     }
     let cut = if line.len() > MAX_LINE { "…" } else { "" };
-    let admitted = spec.said.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now());
-    match admitted {
+    match spec.error_lines.admit() {
         Some(0) => tracing::info!(sink = spec.sink, "{text}{cut}"),
         Some(left_out) => tracing::info!(sink = spec.sink, left_out, "{text}{cut}"),
         None => {}

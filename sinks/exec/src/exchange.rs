@@ -1,13 +1,14 @@
 //! What a program is asked in one batch, and what it has answered. Pure: bytes out, lines in.
 //!
-//! Where order is owed, a delivery is handed out when the one before it of its key was delivered; so a program may work
-//! on all it has at once and cannot break the order of a key. An id is handed out once at a time.
+//! Where order is owed, a delivery is handed out once the one before it of its key has been delivered; so a program may
+//! work on everything it was handed at once, and cannot break the order of a key. Of two deliveries with one id the
+//! second is handed out after the first was answered.
 
 use std::collections::{HashMap, VecDeque};
 
 use sink_api::{Batch, Delivery, Outcome, Reason, Report, cloudevents, code};
 
-use crate::spec::Mask;
+use crate::mask::Mask;
 use crate::verdict::{self, EXEC_PROTOCOL};
 
 /// How a program broke off or broke the protocol.
@@ -15,14 +16,14 @@ use crate::verdict::{self, EXEC_PROTOCOL};
 pub struct Broken {
     /// The code of the deliveries left without a verdict.
     pub code: &'static str,
-    /// What it did, without showing anything it wrote.
+    /// What the program did, without showing anything it wrote.
     pub what: String,
-    /// What it wrote, for the log alone.
+    /// What the program wrote, for the log alone.
     pub line: String,
 }
 
 impl Broken {
-    /// It wrote nothing that matters.
+    /// A program that wrote nothing worth showing.
     pub fn silent(code: &'static str, what: &str) -> Self {
         Self { code, what: what.to_owned(), line: String::new() }
     }
@@ -71,7 +72,7 @@ impl<'b> Exchange<'b> {
         exchange
     }
 
-    /// Whether nothing is waited for.
+    /// Whether no answer is waited for.
     pub fn is_done(&self) -> bool {
         self.awaited.is_empty()
     }
@@ -81,7 +82,7 @@ impl<'b> Exchange<'b> {
         self.out.get(self.sent..).unwrap_or_default()
     }
 
-    /// So many bytes of it were written.
+    /// So many bytes of [`Self::unsent`] were written.
     pub fn sent(&mut self, n: usize) {
         self.sent += n;
     }
@@ -113,12 +114,12 @@ impl<'b> Exchange<'b> {
         Ok(())
     }
 
-    /// The report, when nothing more will be answered: what was handed out and not answered is for another time, and
-    /// what was not handed out is left unset.
+    /// The report, when nothing more will be answered: deliveries handed out and not answered are Retry, and those not
+    /// handed out are left unset.
     pub fn end(mut self, why: Option<&Reason>) -> Report {
         if let Some(why) = why {
             for handed in self.awaited.into_values() {
-                self.report.set(self.batch, handed.delivery, Outcome::Retry { after: None, why: why.clone() });
+                self.report.set(self.batch, handed.delivery, Outcome::retry_for(why.clone()));
             }
         }
         self.report
@@ -152,7 +153,7 @@ impl<'b> Exchange<'b> {
 /// Appends a delivery's line: a CloudEvent with its ordering key as the last member, and a line feed.
 fn push_line(out: &mut Vec<u8>, delivery: &Delivery) {
     cloudevents::push_structured(out, delivery);
-    out.pop(); // its closing brace
+    out.pop(); // the closing brace
     out.extend_from_slice(b",\"key\":");
     // Writing a &str into a Vec cannot fail: no I/O, and every str is valid JSON text.
     let _ = serde_json::to_writer(&mut *out, &*delivery.key);

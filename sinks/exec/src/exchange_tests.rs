@@ -53,7 +53,7 @@ fn the_next_of_a_key_is_handed_out_when_the_one_before_was_delivered() {
     let owed = batch([keyed("1", "a"), keyed("2", "b"), keyed("3", "a"), keyed("4", "a"), keyed("5", "b")]);
     let mut exchange = Exchange::new(&owed, MAX);
     assert_eq!(write_all(&mut exchange), ["1", "2"]);
-    answer(&mut exchange, "2", "retry").unwrap(); // in any order; and 5 stays where it is
+    answer(&mut exchange, "2", "retry").unwrap(); // answers come in any order; 5 stays where it is
     assert_eq!(write_all(&mut exchange), [""; 0]);
     answer(&mut exchange, "1", "delivered").unwrap();
     assert_eq!(write_all(&mut exchange), ["3"]);

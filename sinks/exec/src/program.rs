@@ -1,23 +1,23 @@
 //! One running program: its process group, its three pipes, and how it ends.
 //!
-//! The leader is never reaped before its group was killed: until then its number cannot become another process's.
+//! The leader of the group is never reaped before the group was killed: until then the leader's number cannot become
+//! another process's.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use sink_api::{Reason, code};
-use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::errors;
 use crate::exchange::{Broken, Exchange};
+use crate::exit::Exit;
 use crate::spec::Spec;
 use crate::verdict::{EXEC_DIED, EXEC_PROTOCOL};
 
@@ -25,42 +25,22 @@ use crate::verdict::{EXEC_DIED, EXEC_PROTOCOL};
 const MAX_VERDICT: usize = 64 << 10;
 /// Read at once, in bytes.
 const CHUNK: usize = 8 << 10;
-/// How long a program may take to end when its input is closed, and then when it got SIGTERM. Together within the time
-/// the core leaves a sink to close.
+/// How long a program may take to end after its input was closed, and then after SIGTERM. Together less than the core
+/// gives a sink to close.
 const AFTER_INPUT: Duration = Duration::from_millis(1000);
 const AFTER_TERM: Duration = Duration::from_millis(500);
-
-/// Readable as soon as a process is dead, reaped or not.
-pub struct Exit(AsyncFd<OwnedFd>);
-
-impl Exit {
-    #[expect(
-        deprecated,
-        reason = "for types that may close their descriptor early; an OwnedFd cannot, and the new one is unsafe"
-    )]
-    fn of(pid: Pid) -> io::Result<Self> {
-        let fd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
-        Ok(Self(AsyncFd::with_interest(fd, Interest::READABLE)?))
-    }
-
-    /// Waits until it is dead. Cancel-safe.
-    async fn wait(&self) {
-        // An error means that the runtime shuts down: nothing waits any more then.
-        let _ = self.0.readable().await;
-    }
-}
 
 /// A running program. Dropped, its process group is killed.
 pub struct Program {
     spec: Arc<Spec>,
     child: Child,
-    /// Its process group, until that was killed.
+    /// Its process group, until the group was killed.
     group: Option<Pid>,
-    /// Until it is known to be dead.
+    /// Its end, until it is known to be dead.
     exit: Option<Exit>,
     input: Option<ChildStdin>,
     output: ChildStdout,
-    /// Read from it and not taken yet.
+    /// What was read from its output and not taken yet.
     read: Vec<u8>,
     errors: JoinHandle<()>,
 }
@@ -69,17 +49,17 @@ pub struct Program {
 pub enum Unfit {
     /// It has ended.
     Ended,
-    /// It wrote something nobody asked for.
+    /// It wrote something that nobody asked for.
     Talking,
 }
 
 impl Program {
-    /// Starts it, once every killed run before it is dead.
+    /// Starts a program, once every killed run before it is dead.
     ///
     /// # Errors
-    /// The system's, of the kind it is, or `TimedOut` where an earlier run does not die before `until`.
-    pub async fn start(spec: &Arc<Spec>, until: Instant) -> io::Result<Self> {
-        bury(spec, until).await?;
+    /// The system's, of the kind it is, or `TimedOut` where an earlier run does not die before the deadline.
+    pub async fn start(spec: &Arc<Spec>, deadline: Instant) -> io::Result<Self> {
+        wait_for_killed(spec, deadline).await?;
         let mut command = Command::new(&spec.program);
         command.args(&spec.arguments).current_dir(&spec.dir).env_clear();
         command.envs(spec.env.iter().map(|(name, value)| (name, value)));
@@ -110,11 +90,11 @@ impl Program {
         if ended { Err(Unfit::Ended) } else { Ok(()) }
     }
 
-    /// Hands out what the exchange has to say and takes what the program answers, both at once, until nothing is waited
+    /// Writes what the exchange hands out and takes what the program answers, both at once, until no answer is waited
     /// for.
     ///
     /// # Errors
-    /// The program ended or broke the protocol. (Time is the caller's: this may be dropped at any await.)
+    /// The program ended or broke the protocol. (The caller minds the time: this may be dropped at any await.)
     pub async fn converse(&mut self, exchange: &mut Exchange<'_>) -> Result<(), Broken> {
         let (Some(input), Some(exit)) = (self.input.as_mut(), self.exit.as_ref()) else {
             return Err(Broken::silent(EXEC_DIED, "the program has ended"));
@@ -122,7 +102,7 @@ impl Program {
         let mut listens = true;
         while !exchange.is_done() {
             self.read.reserve(CHUNK);
-            // What it wrote counts before how it ended.
+            // An answer counts, even where the program has ended since.
             tokio::select! {
                 biased;
                 read = self.output.read_buf(&mut self.read) => match read {
@@ -142,17 +122,18 @@ impl Program {
         Ok(())
     }
 
-    /// Kills it and everything in its process group, and waits for it to be dead. Its status, where it was there in time.
-    pub async fn end(mut self, until: Instant) -> Option<ExitStatus> {
+    /// Kills the program and everything in its process group, and waits for its death. Gives its status, where that
+    /// came in time.
+    pub async fn end(mut self, deadline: Instant) -> Option<ExitStatus> {
         self.kill();
-        let status = timeout_at(until, self.child.wait()).await.ok()?.ok();
+        let status = timeout_at(deadline, self.child.wait()).await.ok()?.ok();
         self.exit = None;
-        let _ = timeout_at(until, &mut self.errors).await; // its last words
+        let _ = timeout_at(deadline, &mut self.errors).await; // its last words
         status
     }
 
-    /// Ends programs in good order, side by side: their input is closed; those that stay get SIGTERM; then what is left
-    /// of their process groups is killed.
+    /// Ends programs in good order, side by side: their input is closed; those that do not end get SIGTERM; then what
+    /// is left of their process groups is killed.
     pub async fn close(mut programs: Vec<Self>) {
         programs.iter_mut().for_each(Self::close_input);
         if !all_ended(&programs, AFTER_INPUT).await {
@@ -167,7 +148,7 @@ impl Program {
         }
     }
 
-    /// Ends its input: by the protocol it ends then, too.
+    /// Closes the program's input: a program that keeps to the protocol ends then.
     pub fn close_input(&mut self) {
         self.input = None;
     }
@@ -181,7 +162,7 @@ impl Program {
 
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.group {
-            // Fails where nobody is left in it.
+            // Fails where no process is left in the group.
             let _ = kill_process_group(group, signal);
         }
     }
@@ -197,7 +178,7 @@ impl Drop for Program {
         self.kill();
         self.errors.abort();
         if let Some(exit) = self.exit.take() {
-            self.spec.graves.lock().unwrap_or_else(PoisonError::into_inner).push(exit);
+            self.spec.killed.lock().unwrap_or_else(PoisonError::into_inner).push(exit);
         }
     }
 }
@@ -206,18 +187,18 @@ impl Drop for Program {
 ///
 /// # Errors
 /// `TimedOut`.
-pub async fn bury(spec: &Spec, until: Instant) -> io::Result<()> {
-    let graves = || spec.graves.lock().unwrap_or_else(PoisonError::into_inner);
+pub async fn wait_for_killed(spec: &Spec, deadline: Instant) -> io::Result<()> {
+    let killed = || spec.killed.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
-        let Some(exit) = graves().pop() else { return Ok(()) };
-        if timeout_at(until, exit.wait()).await.is_err() {
-            graves().push(exit);
+        let Some(exit) = killed().pop() else { return Ok(()) };
+        if timeout_at(deadline, exit.wait()).await.is_err() {
+            killed().push(exit);
             return Err(io::Error::new(io::ErrorKind::TimedOut, "an earlier run was killed and does not die"));
         }
     }
 }
 
-/// Why it could not be started, as a reason: a run that does not die is no failure to start.
+/// Why a program could not be started, as a reason. An earlier run that does not die is no failure to start.
 pub fn reason(spec: &Spec, error: &io::Error) -> Reason {
     match error.kind() {
         io::ErrorKind::TimedOut => Reason::new(code::TIMEOUT, error.to_string()),
@@ -226,15 +207,15 @@ pub fn reason(spec: &Spec, error: &io::Error) -> Reason {
 }
 
 async fn all_ended(programs: &[Program], within: Duration) -> bool {
-    let until = Instant::now() + within;
+    let deadline = Instant::now() + within;
     let mut all = true;
     for program in programs {
-        all &= timeout_at(until, program.ended()).await.is_ok();
+        all &= timeout_at(deadline, program.ended()).await.is_ok();
     }
     all
 }
 
-/// Takes the whole lines out of `read`, as long as something is waited for.
+/// Takes the whole lines out of `read`, as long as an answer is waited for.
 fn take_lines(read: &mut Vec<u8>, exchange: &mut Exchange<'_>, spec: &Spec) -> Result<(), Broken> {
     let mut start = 0;
     let result = loop {

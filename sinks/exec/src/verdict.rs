@@ -1,13 +1,12 @@
 //! A line the program wrote → an outcome. Pure. Knows nothing of batches.
 
-use std::fmt;
 use std::time::Duration;
 
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use sink_api::json::Text;
 use sink_api::report::MAX_DETAIL;
 use sink_api::{Outcome, Reason, code};
 
-use crate::spec::Mask;
+use crate::mask::Mask;
 
 /// The program wants the delivery again later, for a reason of its own.
 pub const EXEC_RETRY: &str = "exec_retry";
@@ -15,7 +14,7 @@ pub const EXEC_RETRY: &str = "exec_retry";
 pub const EXEC_REJECT: &str = "exec_reject";
 /// The program ended, or closed its output, before it answered.
 pub const EXEC_DIED: &str = "exec_died";
-/// The program answered what is no answer.
+/// What the program answered is no verdict.
 pub const EXEC_PROTOCOL: &str = "exec_protocol";
 
 /// Codes a program may give with `retry` that become the reason's own code: a metric has few labels. Those of
@@ -44,12 +43,12 @@ enum Word {
     Reject,
 }
 
-/// Reads a line: the id it is about, and the outcome. Members it does not know are ignored.
+/// Reads a line: the id it is about, and the outcome. Unknown members are ignored.
 ///
 /// # Errors
-/// Why it is no verdict, without repeating any of it.
+/// Why the line is no verdict, without repeating any of it.
 pub fn read(line: &[u8], mask: &Mask) -> Result<(String, Outcome), String> {
-    let line: Line = serde_json::from_slice(line).map_err(|e| told(&e))?;
+    let line: Line = serde_json::from_slice(line).map_err(|e| describe(&e))?;
     let after = line.after.map(Duration::try_from_secs_f64).transpose();
     let after = after.map_err(|_| "`after` is no number of seconds from 0 on".to_owned())?;
     let why = |known: &[&'static str], own| {
@@ -64,7 +63,7 @@ pub fn read(line: &[u8], mask: &Mask) -> Result<(String, Outcome), String> {
     Ok((line.id.0, outcome))
 }
 
-/// The program's code is our label where it is one we know; else it stands before the detail.
+/// The program's code becomes our label where we know it; else it stands before the detail.
 fn reason(known: &[&'static str], own: &'static str, code: &str, detail: String) -> Reason {
     match known.iter().find(|known| **known == code) {
         Some(known) => Reason::new(known, detail),
@@ -74,8 +73,8 @@ fn reason(known: &[&'static str], own: &'static str, code: &str, detail: String)
     }
 }
 
-/// Category and place of an error: its own text may repeat a value.
-fn told(error: &serde_json::Error) -> String {
+/// Category and position of an error: the error's own text may repeat a value.
+fn describe(error: &serde_json::Error) -> String {
     use serde_json::error::Category;
     let what = match error.classify() {
         Category::Data => "`id` or `outcome` is missing, or a member is not what it should be",
@@ -83,25 +82,6 @@ fn told(error: &serde_json::Error) -> String {
         Category::Eof => "not a whole JSON object",
     };
     format!("{what}, at character {}", error.column())
-}
-
-/// A JSON string; a lone surrogate in it, which Python writes for a cut emoji, becomes U+FFFD instead of an error.
-struct Text(String);
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Bytes;
-        impl Visitor<'_> for Bytes {
-            type Value = Text;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Text, E> {
-                Ok(Text(String::from_utf8_lossy(bytes).into_owned()))
-            }
-        }
-        from.deserialize_bytes(Bytes)
-    }
 }
 
 #[cfg(test)]
@@ -160,8 +140,8 @@ mod tests {
             (r#"{"id":"e-1","outcome":"delivered"} {}"#, "not JSON"),
             (r#"[{"id":"e-1","outcome":"delivered"}]"#, "a member is not"),
         ] {
-            let told = outcome(line).unwrap_err();
-            assert!(told.contains(says) && !told.contains("secret-body"), "{line}: {told}");
+            let said = outcome(line).unwrap_err();
+            assert!(said.contains(says) && !said.contains("secret-body"), "{line}: {said}");
         }
     }
 }
