@@ -1,15 +1,9 @@
-//! The sink's table in `config.toml`. Pure but for `build`.
+//! The sink's table in `config.toml`: its keys, and what is wrong with their values. Pure.
 
 use serde::Deserialize;
 use sink_api::line::Format;
 use sink_api::settings::some_table;
-use sink_api::{
-    BuildError, Escape, Event, Fault, Period, Reason, Sink, SinkConfig, SinkContext, Size, Target, Template,
-    async_trait,
-};
-
-use crate::env::Env;
-use crate::sink::FileSink;
+use sink_api::{Fault, Period, Settings, SinkConfig, Size, Template};
 
 /// Name of the target's only part.
 pub(crate) const PATH: &str = "path";
@@ -20,7 +14,7 @@ const MAX_OPEN_LIMIT: usize = 4096;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
-    /// Where a line goes. The folder before the first attribute is never left.
+    /// The file a line goes to. No value leads out of the folder before the first attribute.
     pub path: Template,
     /// What a line is.
     #[serde(default)]
@@ -79,10 +73,26 @@ fn default_max_open() -> usize {
     64
 }
 
+/// Reads the table.
+///
+/// # Errors
+/// Every fault of shape: unknown and missing keys, wrong types.
+pub(crate) fn read(settings: Settings<'_>) -> Result<Box<dyn SinkConfig>, Vec<Fault>> {
+    Ok(Box::new(settings.read::<FileConfig>()?))
+}
+
 impl FileConfig {
     /// The constant folder, with its last `/`; empty where the template begins with an attribute or a file name.
     pub(crate) fn root(&self) -> &str {
         root_of(self.path.literal_prefix())
+    }
+
+    /// What is wrong with the values.
+    pub(crate) fn faults(&self) -> Vec<Fault> {
+        let mut faults: Vec<Fault> = self.check_path().into_iter().collect();
+        faults.extend(self.rotate.as_ref().and_then(Self::check_rotate));
+        faults.extend(self.check_bounds());
+        faults
     }
 
     fn check_path(&self) -> Option<Fault> {
@@ -129,31 +139,4 @@ impl FileConfig {
 
 fn root_of(literal: &str) -> &str {
     literal.rfind('/').and_then(|slash| literal.get(..=slash)).unwrap_or_default()
-}
-
-#[async_trait]
-impl SinkConfig for FileConfig {
-    fn check(&self) -> Result<(), Vec<Fault>> {
-        let mut faults: Vec<Fault> = self.check_path().into_iter().collect();
-        faults.extend(self.rotate.as_ref().and_then(Self::check_rotate));
-        faults.extend(self.check_bounds());
-        if faults.is_empty() { Ok(()) } else { Err(faults) }
-    }
-
-    fn target(&self, event: &Event) -> Result<Target, Reason> {
-        Ok(Target::of(PATH, self.path.render(event, Escape::Path)?))
-    }
-
-    fn claims(&self) -> Vec<String> {
-        vec![format!("file:{}", self.path.source())]
-    }
-
-    /// Beside those written to: the lock, folders being flushed, and one file that is compressed into another.
-    fn descriptors(&self, _calls: usize) -> usize {
-        self.max_open.saturating_add(8)
-    }
-
-    async fn build(&self, cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError> {
-        Ok(Box::new(FileSink::open(self, cx, Env::real()).await?))
-    }
 }

@@ -1,4 +1,5 @@
-//! The clock and the two disk calls that tests replace: to go through days at once and to make writes fail half-way.
+//! The clock and the two disk calls, which tests replace in order to go through days at once and to make writes fail
+//! half-way.
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -1,19 +1,20 @@
 //! The `file` sink: one line per delivery in files named by a template; delivered means flushed to the disk.
 //!
-//! Rooms: `config` the table; `plan` which lines go where, and when; `store` the open
-//! files: write, flush, cut back, rotate; `open` one file and its end; `recover` what a crash left; `manifest` which files
-//! are ours; `retention` what is deleted; `pack` compression in the background; `verdict` errors as outcomes; `env` the
-//! clock and the disk, which tests replace; `sink` the trait. Depends on `sink-api` alone.
+//! Modules, each of which uses only those after it: `sink` the two traits; `recover` what a crash left; `retention`
+//! which files are deleted; `store` the open files: write, flush, cut back, rotate; `steps` which lines go where, and
+//! when; `pack` compression in the background; `open` one file and its end; `manifest` which files are ours; `verdict`
+//! errors as outcomes; `env` the clock and the disk, which tests replace; `config` the table. Depends on `sink-api`
+//! alone.
 
 mod config;
 mod env;
 mod manifest;
 mod open;
 mod pack;
-mod plan;
 mod recover;
 mod retention;
 mod sink;
+mod steps;
 mod store;
 mod verdict;
 
@@ -22,7 +23,7 @@ mod tests;
 
 use std::time::Duration;
 
-use sink_api::{Defaults, Fault, Settings, SinkConfig, SinkKind};
+use sink_api::{Defaults, SinkKind};
 
 pub use config::{Compress, FileConfig, Rotate, Sync};
 pub use sink_api::line::Format;
@@ -34,9 +35,5 @@ pub const KIND: SinkKind = SinkKind {
     about: "lines in files named by a template, rotated, compressed and kept for a time",
     example: include_str!("../example.toml"),
     defaults: Defaults { max_events: 4096, max_bytes: 4 << 20, linger: Duration::from_millis(5), concurrency: 1 },
-    read,
+    read: config::read,
 };
-
-fn read(settings: Settings<'_>) -> Result<Box<dyn SinkConfig>, Vec<Fault>> {
-    Ok(Box::new(settings.read::<FileConfig>()?))
-}

@@ -1,5 +1,6 @@
-//! Which files are this sink's: written before the first byte of a new file is, so that after a crash a torn line is
-//! known for ours, and so that nothing else is ever deleted. Knows names and times, opens none of the files.
+//! The list of the files that are this sink's. A file is listed before its first byte is written, so that after a crash
+//! a torn line in it is known for ours, and so that no other file is ever deleted. Knows names and times, opens none of
+//! the files.
 //!
 //! Format, in `<state folder>/manifest`, UTF-8, one record a line, later records win:
 //! ```text
@@ -10,11 +11,11 @@
 //! gone 2026-01-13T23:05:00Z data/events/a.jsonl          not ours any more (renamed or deleted)
 //! ```
 //! Paths are as the template renders them (relative ones start at the config file's folder) and hold no control
-//! characters. A record is appended and flushed before what it announces is done; a last line without a line feed, wherever
-//! in a character it breaks off, was never acted on and is dropped. A line that is not understood is moved to
-//! `manifest.damaged` beside it, and a file that it may have spoken of counts as foreign. The manifest of another version
-//! is left as it is, and the sink does not open. The file is rewritten (temporary name, rename) when it is opened and when
-//! most of it is history.
+//! characters. A record is appended and flushed before what it announces is done. A last line without a line feed,
+//! wherever in a character it breaks off, was never acted on and is dropped. A line that is not understood is moved to
+//! `manifest.damaged` beside it, and a file that the line may have spoken of counts as foreign. The manifest of another
+//! version is left as it is, and the sink does not open. The manifest is rewritten (temporary name, rename) when it is
+//! opened, and when most of its records are history.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -26,7 +27,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use sink_api::Timestamp;
 
-/// Files of ours are opened behind no link: it could lead anywhere.
+/// Files of ours are never opened through a link, which could lead anywhere.
 pub(crate) const NO_LINK: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
 
 const HEADER: &str = "hookrelay file sink manifest 1";

@@ -10,7 +10,7 @@ use crate::verdict::FileError;
 
 /// Bytes looked at at once when the last line feed is looked for.
 const LOOK: u64 = 64 << 10;
-/// Foreign tails of one file that are told apart; more are the sign of something else.
+/// Most foreign tails of one file that are kept; more are the sign of something else.
 const MAX_TAILS: usize = 1000;
 
 /// A file open for appending, and locked against other writers of this kind.
@@ -20,9 +20,9 @@ pub(crate) struct OpenFile {
     pub(crate) file: File,
     /// Device and inode: whether the path still means this file.
     pub(crate) id: (u64, u64),
-    /// Where it must be cut before the next write, because cutting it back failed.
+    /// Where the file must be cut before the next write, because cutting it back failed.
     pub(crate) cut_to: Option<u64>,
-    /// Its length as we left it; unknown until we have written.
+    /// The file's length as we left it; unknown until we have written.
     pub(crate) len: Option<u64>,
 }
 
@@ -43,7 +43,7 @@ impl OpenFile {
         self.len = self.cut_to.is_none().then_some(len);
     }
 
-    /// Whether somebody else wrote to it since we did.
+    /// Whether somebody else has written to the file since we did.
     pub(crate) fn is_meddled_with(&self, len: u64) -> bool {
         self.len.is_some_and(|left| left != len)
     }
@@ -74,7 +74,8 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(or_here(folder))?.sync_all()
 }
 
-/// `path`, or the nearest folder above it where it has still to be made. Something else in its place is not skipped.
+/// `path`, or the nearest folder above it where `path` has still to be made. Where something else stands at the path,
+/// that is given.
 pub(crate) fn nearest_folder(path: &Path) -> &Path {
     let is_missing = |p: &&Path| p.symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound);
     path.ancestors().map(or_here).find(|p| !is_missing(p)).unwrap_or(Path::new("."))
@@ -109,7 +110,7 @@ pub(crate) fn cut_torn_line(file: &File) -> io::Result<u64> {
     Ok(len - end)
 }
 
-/// Moves an unterminated last line to `<path>.foreign-tail-<n>`, safely there before it is cut here.
+/// Moves an unterminated last line to `<path>.foreign-tail-<n>`: it is safely there before it is cut here.
 pub(crate) fn move_tail_aside(file: &File, path: &Path) -> io::Result<Option<PathBuf>> {
     let (end, len) = last_line_end(file)?;
     if end == len {
@@ -152,7 +153,7 @@ fn last_line_end(file: &File) -> io::Result<(u64, u64)> {
     let len = file.metadata()?.len();
     let mut buffer = [0; LOOK as usize];
     let mut end = len;
-    // The last byte alone first: that is all there is to see unless something was torn.
+    // The last byte alone first: unless a line was torn, it is a line feed.
     let mut look = 1;
     while end > 0 {
         let begin = end.saturating_sub(look);

@@ -51,7 +51,7 @@ impl Packer {
         self.due.load(Ordering::Acquire)
     }
 
-    /// Ends [`Self::run`] soon; the file it is at is left uncompressed.
+    /// Ends [`Self::run`] soon; the file that is being compressed stays uncompressed.
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
     }
@@ -101,7 +101,7 @@ impl Packer {
         manifest.record(&[(path.to_owned(), None)])
     }
 
-    /// `false`: told to stop half-way.
+    /// `false` where it was stopped half-way.
     fn compress(&self, from: &Path, to: &Path) -> io::Result<bool> {
         let mut original = File::open(from)?;
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to)?;
@@ -119,7 +119,7 @@ impl Packer {
             encoder.write_all(piece.get(..n).unwrap_or_default())?;
         }
         let file = encoder.finish()?;
-        // It is as old as what is in it: retention goes by this.
+        // The packed file is as old as its lines: retention goes by this.
         file.set_modified(original.metadata()?.modified()?)?;
         file.sync_all()?;
         Ok(true)

@@ -40,7 +40,8 @@ pub(crate) fn open(config: FileConfig, cx: &SinkContext, env: Env) -> Result<Sto
             sink = cx.name,
             lines = manifest.damaged(),
             aside = %cx.state_dir.join("manifest.damaged").display(),
-            "the manifest has damaged lines, moved aside: the files they listed count as foreign, `keep` and `max_total` leave them alone"
+            "the manifest has damaged lines, moved aside: the files they listed count as foreign, `keep` and \
+             `max_total` leave them alone"
         );
     }
     let packer = Packer::new(cx.name.clone(), cx.base_dir.clone(), manifest);
@@ -56,7 +57,7 @@ fn recover(store: &Store, compress: bool) -> io::Result<()> {
     let mut gone: Vec<Change> = Vec::new();
     for (path, state) in &ours {
         match state {
-            // A file that cannot be had now is looked at again before it is next written to.
+            // A file that cannot be opened now is looked at again before it is next written to.
             State::Open => {
                 if let Ok(Some(open)) = existing(&store.full(path)) {
                     cut_torn_line(&open.file)?;
@@ -66,7 +67,7 @@ fn recover(store: &Store, compress: bool) -> io::Result<()> {
                 remove_if_there(store, &temporary(path))?;
                 let packed = format!("{path}.zst");
                 if ours.get(&packed) == Some(&State::Packed) && store.full(&packed).is_file() {
-                    // Renamed only when it was whole: the original is not needed any more.
+                    // The packed file got its name when it was whole: the original is not needed any more.
                     remove_if_there(store, path)?;
                     gone.push((path.clone(), None));
                 } else if compress {
@@ -79,7 +80,7 @@ fn recover(store: &Store, compress: bool) -> io::Result<()> {
     store.packer.manifest().record(&gone)
 }
 
-/// Removes a file of ours; where its folder cannot be reached now, another time.
+/// Removes a file of ours; where its folder cannot be reached now, that is left for another time.
 fn remove_if_there(store: &Store, path: &str) -> io::Result<()> {
     match remove(&store.full(path)) {
         Err(e) if e.kind() == io::ErrorKind::NotADirectory => Ok(()),

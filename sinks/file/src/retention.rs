@@ -46,7 +46,7 @@ fn system_time(t: Timestamp) -> SystemTime {
 }
 
 impl Store {
-    /// Deletes what is due, where it is time for a look.
+    /// Deletes the files that are due, where it is time for a look.
     pub(crate) fn sweep(&mut self, busy: &HashSet<String>) {
         let (keep, max) = (self.config.keep.map(|p| p.0), self.config.max_total.map(|s| s.0));
         let now = self.env.now();
@@ -72,7 +72,7 @@ impl Store {
             }
         }
         if let Err(error) = self.packer.manifest().record(&gone) {
-            // Nothing is lost by it: a file that is listed and not there is forgotten at the next look.
+            // Nothing is lost: a file that is listed and not there is taken off the list at the next look.
             tracing::warn!(sink = self.packer.sink, %error, "the manifest could not be written");
         }
     }
@@ -88,7 +88,7 @@ impl Store {
                     files.push(Aged { written, size: meta.len(), busy: busy.contains(&path), path });
                 }
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => missing.push((path, None)),
-                // Not to be seen now; the next look may tell.
+                // The file cannot be seen now; perhaps at the next look.
                 Err(_) => {}
             }
         }
@@ -101,7 +101,8 @@ impl Store {
             full.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.root) && **folder != self.root);
         for folder in below {
             if std::fs::remove_dir(folder).is_err() {
-                return; // not empty
+                // Not empty.
+                return;
             }
         }
     }

@@ -1,19 +1,47 @@
-//! The sink at work: hands each batch to a thread that may block, and keeps compression going beside it.
+//! Opens the sink, hands each batch to a thread that may block, and keeps compression going beside that.
 
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
 use rustix::fs::{Access, access};
-use sink_api::{Batch, BuildError, Outcome, Reason, Report, Sink, SinkContext, async_trait, code};
+use sink_api::{
+    Batch, BuildError, Escape, Event, Fault, Outcome, Reason, Report, Sink, SinkConfig, SinkContext, Target,
+    async_trait, code,
+};
 use tokio::sync::Mutex;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::config::FileConfig;
+use crate::config::{FileConfig, PATH};
 use crate::env::Env;
 use crate::open::nearest_folder;
 use crate::pack::Packer;
 use crate::recover;
 use crate::store::Store;
 use crate::verdict::FileError;
+
+#[async_trait]
+impl SinkConfig for FileConfig {
+    fn check(&self) -> Result<(), Vec<Fault>> {
+        let faults = self.faults();
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
+    }
+
+    fn target(&self, event: &Event) -> Result<Target, Reason> {
+        Ok(Target::of(PATH, self.path.render(event, Escape::Path)?))
+    }
+
+    fn claims(&self) -> Vec<String> {
+        vec![format!("file:{}", self.path.source())]
+    }
+
+    /// Beside the files written to: the lock, folders being flushed, and one file that is compressed into another.
+    fn descriptors(&self, _calls: usize) -> usize {
+        self.max_open.saturating_add(8)
+    }
+
+    async fn build(&self, cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError> {
+        Ok(Box::new(FileSink::open(self, cx, Env::real()).await?))
+    }
+}
 
 /// The sink at work.
 pub(crate) struct FileSink {
@@ -34,7 +62,7 @@ impl FileSink {
         Ok(Self { store: Arc::new(Mutex::new(store)), packer, packing: StdMutex::new(None) })
     }
 
-    /// Lets the background compress what has been put aside, if it is not at it already.
+    /// Starts compressing what has been put aside, where that is not under way already.
     fn pack(&self) {
         let mut packing = self.packing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.packer.is_due() && packing.as_ref().is_none_or(JoinHandle::is_finished) {
@@ -60,7 +88,7 @@ impl Sink for FileSink {
             if store.floor_reached() {
                 return Err(Reason::new(code::DISK_FULL, FileError::Floor.to_string()));
             }
-            // Making or entering the folder takes both rights on the nearest one that is there.
+            // Making or entering the folder takes both rights on the nearest folder that is there.
             access(nearest_folder(&store.root).join("."), Access::WRITE_OK | Access::EXEC_OK)
                 .map_err(|e| Reason::new(code::IO, format!("the folder {}: {e}", store.root.display())))
         });
@@ -71,7 +99,7 @@ impl Sink for FileSink {
         self.packer.stop();
         let packing = self.packing.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(packing) = packing {
-            // It answers nothing, and logs its own failures.
+            // Compression gives no answer, and logs its own failures.
             let _ = packing.await;
         }
         // A dropped call may still be writing: its lines are whole before the files are let go.

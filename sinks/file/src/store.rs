@@ -19,7 +19,7 @@ use crate::env::Env;
 use crate::manifest::{Change, Entry, State};
 use crate::open::{OpenFile, create, cut_torn_line, existing, move_tail_aside, nearest_folder, sync_folder};
 use crate::pack::Packer;
-use crate::plan::{Group, steps};
+use crate::steps::{Group, steps};
 use crate::verdict::FileError;
 
 /// Longest file name: what file systems take (255), less room for `.<timestamp>-<n>`, `.zst~` and `.foreign-tail-<n>`.
@@ -28,7 +28,7 @@ const MAX_NAME: usize = 255 - 40;
 const MAX_SAME_SECOND: usize = 10_000;
 /// What a line adds to its payload, about.
 const LINE_OVERHEAD: usize = 320;
-/// Most room kept from one batch for the next.
+/// Largest buffer kept from one batch for the next.
 const MAX_SPARE: usize = 2 << 20;
 
 /// The files of one sink.
@@ -44,9 +44,9 @@ pub(crate) struct Store {
     /// Whether a file was put aside since.
     pub(crate) rotated: bool,
     floor: DiskFloor,
-    /// A batch's lines, kept for the room it has: fresh memory costs a page fault every four lines.
+    /// The buffer of an earlier batch's lines, kept because fresh memory costs a page fault every four lines.
     spare: Vec<u8>,
-    /// Keeps a second instance off the manifest.
+    /// Keeps a second instance away from the manifest.
     lock: File,
 }
 
@@ -66,15 +66,15 @@ struct Job<'b> {
 enum Ready {
     /// Nothing.
     Yes,
-    /// It is somebody else's so far: the manifest must say that it is ours too.
+    /// The file is somebody else's so far: the manifest must list it as ours, too.
     Adopt,
-    /// The manifest must say so, then it is to be made.
+    /// The manifest must list the file, then it is made.
     Create,
 }
 
 impl Store {
     pub(crate) fn new(config: FileConfig, env: Env, floor: DiskFloor, packer: Arc<Packer>, lock: File) -> Self {
-        // Without the last slash, which asks the system for a folder where a file may stand.
+        // Without the last slash, with which the system would insist on a folder.
         let root = packer.base.join(config.root()).components().collect();
         let open = LruCache::new(NonZeroUsize::new(config.max_open).unwrap_or(NonZeroUsize::MIN));
         Self {
@@ -227,7 +227,8 @@ impl Store {
     fn keep_foreign_tail(&self, file: &File, full: &Path) -> Result<(), FileError> {
         let aside = move_tail_aside(file, full).map_err(FileError::io("moving a foreign tail aside"))?;
         if let Some(aside) = aside {
-            tracing::warn!(sink = self.packer.sink, tail = %aside.display(), "moved an unfinished last line of somebody else aside");
+            let (sink, tail) = (&self.packer.sink, aside.display());
+            tracing::warn!(sink, %tail, "moved an unfinished last line of somebody else aside");
         }
         Ok(())
     }
@@ -260,8 +261,8 @@ impl Store {
         Ok(len > 0 && (too_large || span_over))
     }
 
-    /// Gives the file its rotated name. The manifest knows the new name before it is there, and the old one until it is
-    /// not.
+    /// Gives the file its rotated name. The manifest lists the new name before the file has it, and the old one until
+    /// the file has lost it.
     fn put_aside(&mut self, path: &str, entry: Entry) -> Result<(), FileError> {
         if let Some((cut, open)) = self.open.get(path).and_then(|open| open.cut_to.map(|cut| (cut, open))) {
             open.file.set_len(cut).map_err(FileError::io("cutting the file back"))?;
@@ -272,7 +273,8 @@ impl Store {
         record(&[(aside.clone(), Some(Entry { state: State::Rotated, ..entry }))])?;
         let full = self.full(path);
         if let Err(error) = fs::rename(&full, self.full(&aside)) {
-            let _ = record(&[(aside, None)]); // best effort, as in `create`
+            // Best effort, as in `create`.
+            let _ = record(&[(aside, None)]);
             return Err(FileError::io("renaming the file")(error));
         }
         let synced = sync_folder(full.parent().unwrap_or(&self.root)).map_err(FileError::io("flushing the folder"));
@@ -333,7 +335,7 @@ impl Store {
     }
 }
 
-/// A group's lines; `lines` is room to write them into.
+/// A group's lines; `lines` is a buffer to write them into.
 fn render<'g>(mut lines: Vec<u8>, format: Format, batch: &Batch, group: &'g Group<'_>, report: &Report) -> Job<'g> {
     let size = |i: &usize| batch.deliveries.get(*i).map_or(0, |d| d.bytes().len() + LINE_OVERHEAD);
     lines.clear();
@@ -361,12 +363,12 @@ impl Job<'_> {
         self.result.is_ok() && !self.lines.is_empty()
     }
 
-    /// Says what became of its lines, and gives back the room they took.
+    /// Says what became of its lines, and gives back the buffer they are in.
     fn settle(self, batch: &Batch, report: &mut Report) -> Vec<u8> {
         let outcome = self.result.map_or_else(|error| error.outcome(), |()| Outcome::Delivered);
         for (i, rejected) in self.verdicts {
             let outcome = rejected.unwrap_or_else(|| outcome.clone());
-            // What is delivered must be said; anything else of a key that has stopped was not attempted.
+            // A line that is written must be reported; anything else of a key that has stopped was not attempted.
             if outcome == Outcome::Delivered || report.may_attempt(batch, i) {
                 report.set(batch, i, outcome);
             }
@@ -375,8 +377,8 @@ impl Job<'_> {
     }
 }
 
-/// Where a delivery goes: the target it was given, unless that lies outside the folder (the template was changed
-/// meanwhile); then where today's template says.
+/// The file a delivery goes to: the target it was given, unless that lies outside the folder (the template was changed
+/// meanwhile); then the one that today's template gives.
 fn path_of<'d>(config: &FileConfig, delivery: &'d Delivery) -> Cow<'d, str> {
     match delivery.target.get(PATH) {
         Some(path) if is_inside(config.root(), path) => Cow::Borrowed(path),

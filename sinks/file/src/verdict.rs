@@ -56,7 +56,7 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
-/// What a file system says to a name it cannot hold.
+/// Whether this is a file system's answer to a name that it cannot hold.
 fn is_bad_name(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let bad = [Errno::NAMETOOLONG, Errno::INVAL, Errno::ILSEQ];

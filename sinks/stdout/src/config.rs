@@ -1,12 +1,8 @@
-//! The sink's table in `config.toml`. Pure; builds the sink.
-
-use std::io;
+//! The sink's table in `config.toml`: its keys, and what is wrong with their values. Pure.
 
 use serde::Deserialize;
 use sink_api::line::Format;
-use sink_api::{BuildError, Event, Fault, Reason, Sink, SinkConfig, SinkContext, Target, async_trait};
-
-use crate::sink::StdoutSink;
+use sink_api::{Fault, Settings, SinkConfig};
 
 /// `[sinks.NAME]` with `kind = "stdout"`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -17,17 +13,10 @@ pub struct StdoutConfig {
     pub format: Format,
 }
 
-#[async_trait]
-impl SinkConfig for StdoutConfig {
-    fn check(&self) -> Result<(), Vec<Fault>> {
-        Ok(())
-    }
-
-    fn target(&self, _event: &Event) -> Result<Target, Reason> {
-        Ok(Target::default())
-    }
-
-    async fn build(&self, _cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError> {
-        Ok(Box::new(StdoutSink::new(self.format, io::stdout())))
-    }
+/// Reads the table.
+///
+/// # Errors
+/// Every fault of shape: unknown keys, wrong types.
+pub fn read(settings: Settings<'_>) -> Result<Box<dyn SinkConfig>, Vec<Fault>> {
+    Ok(Box::new(settings.read::<StdoutConfig>()?))
 }

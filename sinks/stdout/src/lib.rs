@@ -1,14 +1,14 @@
 //! The `stdout` sink: one line per delivery on standard output, for trying things out. The model of a sink:
 //! `sinks/README.md` follows it file by file.
 //!
-//! Rooms: `config` the table; `sink` the work. Depends on `sink-api` alone.
+//! Modules: `sink` the work, which uses `config`, the table. Depends on `sink-api` alone.
 
 mod config;
 mod sink;
 
 use std::time::Duration;
 
-use sink_api::{Defaults, Fault, Settings, SinkConfig, SinkKind};
+use sink_api::{Defaults, SinkKind};
 
 pub use config::StdoutConfig;
 pub use sink::StdoutSink;
@@ -21,9 +21,5 @@ pub const KIND: SinkKind = SinkKind {
     about: "lines on standard output, for trying things out",
     example: include_str!("../example.toml"),
     defaults: Defaults { max_events: 500, max_bytes: 1 << 20, linger: Duration::from_millis(5), concurrency: 1 },
-    read,
+    read: config::read,
 };
-
-fn read(settings: Settings<'_>) -> Result<Box<dyn SinkConfig>, Vec<Fault>> {
-    Ok(Box::new(settings.read::<StdoutConfig>()?))
-}

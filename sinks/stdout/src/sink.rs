@@ -1,11 +1,31 @@
-//! Writes each batch in one piece. May block a thread of the blocking pool, never one of the runtime's.
+//! Opens standard output and writes each batch in one piece. May block a thread of the blocking pool, never one of the
+//! runtime's.
 
 use std::io::{self, Write};
 use std::sync::Arc;
 
 use sink_api::line::{self, Format};
-use sink_api::{Batch, Outcome, Reason, Report, Sink, async_trait, code};
+use sink_api::{
+    Batch, BuildError, Event, Fault, Outcome, Reason, Report, Sink, SinkConfig, SinkContext, Target, async_trait, code,
+};
 use tokio::sync::Mutex;
+
+use crate::config::StdoutConfig;
+
+#[async_trait]
+impl SinkConfig for StdoutConfig {
+    fn check(&self) -> Result<(), Vec<Fault>> {
+        Ok(())
+    }
+
+    fn target(&self, _event: &Event) -> Result<Target, Reason> {
+        Ok(Target::default())
+    }
+
+    async fn build(&self, _cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError> {
+        Ok(Box::new(StdoutSink::new(self.format, io::stdout())))
+    }
+}
 
 type Writer = Arc<Mutex<Box<dyn Write + Send>>>;
 
@@ -54,7 +74,7 @@ impl Sink for StdoutSink {
         }
         let outcome = match self.write(lines).await {
             Ok(()) => Outcome::Delivered,
-            Err(why) => Outcome::Retry { after: None, why },
+            Err(why) => Outcome::retry_for(why),
         };
         for i in written {
             report.set(batch, i, outcome.clone());

@@ -1,9 +1,9 @@
 //! Which lines of a batch go to which file, and in which step. Pure.
 //!
-//! Within a step every file takes its lines in one write, in the batch's order, and they succeed or fail together. Where
-//! order is owed, a key stands in one file per step: a delivery whose key went to another file before waits for the next
-//! step, so that it is attempted only when all earlier ones of its key have been delivered. A batch whose keys each keep
-//! to one file (the usual case) is one step.
+//! Within a step every file takes its lines in one write, in the batch's order, and they succeed or fail together.
+//! Where order is owed, a key stands in one file per step: a delivery whose key went to another file before waits for
+//! the next step, so that it is attempted only when all earlier deliveries of its key have been made. A batch whose
+//! keys each keep to one file (the usual case) is one step.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -28,7 +28,7 @@ pub(crate) fn steps<'b>(batch: &'b Batch, path_of: impl Fn(&'b Delivery) -> Cow<
         return vec![vec![Group { path: path.clone(), at: (0..paths.len()).collect() }]];
     }
     let mut steps: Vec<Vec<Group<'b>>> = Vec::new();
-    let mut place: HashMap<(usize, Cow<'b, str>), usize> = HashMap::new();
+    let mut group_at: HashMap<(usize, Cow<'b, str>), usize> = HashMap::new();
     // For each key, its last file and the step in which that was.
     let mut last: HashMap<&str, (usize, Cow<'b, str>)> = HashMap::new();
     for ((i, delivery), path) in batch.deliveries.iter().enumerate().zip(paths) {
@@ -49,7 +49,7 @@ pub(crate) fn steps<'b>(batch: &'b Batch, path_of: impl Fn(&'b Delivery) -> Cow<
             steps.push(Vec::new());
         }
         let Some(groups) = steps.get_mut(step) else { continue };
-        let at = *place.entry((step, path.clone())).or_insert(groups.len());
+        let at = *group_at.entry((step, path.clone())).or_insert(groups.len());
         match groups.get_mut(at) {
             Some(group) => group.at.push(i),
             None => groups.push(Group { path, at: vec![i] }),
