@@ -44,7 +44,7 @@ async fn a_dead_letter_goes_into_the_ledger_with_the_cursor_that_passes_it() {
         () => Outcome::Delivered,
     });
     let running = start(&sink, &journal, keys(), 1, 1);
-    tokio::time::timeout(PATIENCE, sink.until(|s| s.delivered().len() == 8)).await.expect("the others arrive");
+    tokio::time::timeout(PATIENCE, sink.wait_until(|s| s.delivered().len() == 8)).await.expect("the others arrive");
     assert!(journal.settlements().is_empty(), "a crash now would deliver it again");
     healed.store(true, std::sync::atomic::Ordering::SeqCst);
     journal.wait_until("all settled", |j| j.cursor() == 10).await;

@@ -111,7 +111,7 @@ async fn where_there_is_no_room_to_park_the_cursor_waits_and_other_keys_go_on() 
     let mut keys = keys();
     keys.parked_max = Size(1);
     let running = start(&sink, &journal, keys, 4, 2);
-    tokio::time::timeout(PATIENCE, sink.until(|s| s.delivered().len() == 20)).await.expect("two keys go on");
+    tokio::time::timeout(PATIENCE, sink.wait_until(|s| s.delivered().len() == 20)).await.expect("two keys go on");
     // Whichever failed for the third time first is parked, and no other.
     assert!(journal.cursor() <= 1 && schedule(&journal).await.rows <= 1);
     healed.store(true, SeqCst);
@@ -134,7 +134,7 @@ async fn forty_events_that_always_fail_do_not_keep_fresh_ones_from_arriving() {
         fill_with(&journal, 10, |i| format!("other{i}"));
         let wanted = 10 * round;
         let fresh = |s: &Scripted| s.delivered_ids().iter().filter(|id| !bad.contains(*id)).count();
-        tokio::time::timeout(PATIENCE, sink.until(|s| fresh(s) == wanted)).await.expect("fresh ones arrive");
+        tokio::time::timeout(PATIENCE, sink.wait_until(|s| fresh(s) == wanted)).await.expect("fresh ones arrive");
     }
     healed.store(true, SeqCst);
     journal.wait_until("all delivered", |j| j.totals() == counted(240, 240)).await;

@@ -263,7 +263,7 @@ async fn a_sink_that_is_down_is_probed_with_one_event_at_a_time_and_nothing_is_g
     let mut keys = keys();
     keys.retry.attempts = NonZeroU32::new(3);
     let running = start(&sink, &journal, keys, 40, 1);
-    tokio::time::timeout(PATIENCE, sink.until(|s| s.batches().len() >= 8)).await.expect("probes go on");
+    tokio::time::timeout(PATIENCE, sink.wait_until(|s| s.batches().len() >= 8)).await.expect("probes go on");
     let probes: Vec<_> = sink.batches().into_iter().skip(1).collect();
     assert!(probes.iter().all(|b| b.len() == 1), "only probes while it is open");
     let first: Vec<&String> = probes.iter().map(|b| &b.deliveries[0].id).take(5).collect();
@@ -298,7 +298,7 @@ async fn a_stop_abandons_what_hangs_and_leaves_the_cursor_before_it() {
     fill(&journal, 4, 4);
     sink.then(Step::All(Outcome::Delivered)).then(Step::Hang);
     let running = start(&sink, &journal, keys(), 2, 1);
-    tokio::time::timeout(PATIENCE, sink.until(|s| s.batches().len() == 2)).await.unwrap();
+    tokio::time::timeout(PATIENCE, sink.wait_until(|s| s.batches().len() == 2)).await.unwrap();
     let journal = running.stop().await;
     assert_eq!(journal.cursor(), 2);
     assert_eq!(journal.totals(), Counters { accepted: 2, delivered: 2, ..Counters::default() });
@@ -341,7 +341,7 @@ async fn a_ledger_that_fails_keeps_the_cursor_and_loses_no_dead_letter() {
     let bad = sent[0].clone();
     sink.judge(move |d| if d.id == bad { Outcome::reject("x", "y") } else { Outcome::Delivered });
     let running = start(&sink, &journal, keys(), 10, 1);
-    tokio::time::timeout(PATIENCE, sink.until(|s| s.delivered().len() == 4)).await.unwrap();
+    tokio::time::timeout(PATIENCE, sink.wait_until(|s| s.delivered().len() == 4)).await.unwrap();
     let mut refused = journal.refused.subscribe();
     tokio::time::timeout(PATIENCE, refused.wait_for(|n| *n >= 2)).await.expect("it tries").unwrap();
     assert!(journal.settlements().is_empty());
@@ -369,7 +369,7 @@ async fn without_order_a_failing_delivery_holds_up_no_other_of_its_key() {
     let mut keys = keys();
     keys.ordering = Ordering::None;
     let running = start(&sink, &journal, keys, 1, 1);
-    tokio::time::timeout(PATIENCE, sink.until(|s| s.delivered().len() == 9)).await.expect("the others arrive");
+    tokio::time::timeout(PATIENCE, sink.wait_until(|s| s.delivered().len() == 9)).await.expect("the others arrive");
     healed.store(true, std::sync::atomic::Ordering::SeqCst);
     journal.wait_until("all settled", |j| j.cursor() == 10).await;
     running.stop().await;

@@ -1,4 +1,4 @@
-//! The daemon as a child process, a client that signs, and a callback server. All waiting is for a condition, bounded.
+//! The daemon as a child process, and a client that signs. All waiting is for a condition, bounded.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
@@ -8,12 +8,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use hookrelay::verify::Hmac;
-use http_body_util::{BodyExt, Full};
-use hyper::service::service_fn;
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+
+#[allow(unused_imports, reason = "the soak has a server of its own")]
+pub use sink_testkit::{Callback, Got};
 
 /// Longest any condition is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -347,79 +345,4 @@ pub fn column(database: &Path, sql: &str) -> Vec<String> {
     let Ok(mut statement) = connection.prepare(sql) else { return vec![] };
     let rows = statement.query_map([], |row| row.get::<_, Option<String>>(0));
     rows.map(|rows| rows.flatten().map(Option::unwrap_or_default).collect()).unwrap_or_default()
-}
-
-/// A request the callback server got.
-#[derive(Clone, Debug)]
-pub struct Got {
-    pub id: String,
-    pub kind: String,
-    pub headers: hyper::HeaderMap,
-    pub body: Bytes,
-}
-
-/// An HTTP server that remembers what it got and answers as told.
-#[derive(Clone)]
-pub struct Callback {
-    pub address: SocketAddr,
-    got: Arc<Mutex<Vec<Got>>>,
-    status: Arc<Mutex<u16>>,
-    delay: Arc<Mutex<Duration>>,
-}
-
-impl Callback {
-    pub async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let server = Self {
-            address: listener.local_addr().unwrap(),
-            got: Arc::default(),
-            status: Arc::new(Mutex::new(200)),
-            delay: Arc::default(),
-        };
-        let shared = server.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let shared = shared.clone();
-                tokio::spawn(async move {
-                    let service = service_fn(move |request| shared.clone().answer(request));
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
-                });
-            }
-        });
-        server
-    }
-
-    async fn answer(self, request: Request<hyper::body::Incoming>) -> hyper::Result<Response<Full<Bytes>>> {
-        let header = |name: &str| request.headers().get(name).map_or("", |v| v.to_str().unwrap_or("")).to_owned();
-        let (id, kind) = (header("ce-id"), header("ce-type"));
-        let headers = request.headers().clone();
-        let body = request.into_body().collect().await?.to_bytes();
-        let (status, delay) = (*self.status.lock().unwrap(), *self.delay.lock().unwrap());
-        tokio::time::sleep(delay).await;
-        if status == 200 {
-            self.got.lock().unwrap().push(Got { id, kind, headers, body });
-        }
-        let mut answer = Response::new(Full::new(Bytes::new()));
-        *answer.status_mut() = hyper::StatusCode::from_u16(status).unwrap();
-        Ok(answer)
-    }
-
-    pub fn url(&self) -> String {
-        format!("http://{}/hook", self.address)
-    }
-
-    pub fn got(&self) -> Vec<Got> {
-        self.got.lock().unwrap().clone()
-    }
-
-    pub fn answer_with(&self, status: u16) {
-        *self.status.lock().unwrap() = status;
-    }
-
-    /// Makes it lag.
-    pub fn take_time(&self, delay: Duration) {
-        *self.delay.lock().unwrap() = delay;
-    }
 }

@@ -4,18 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::Message as _;
-use rdkafka::{Offset, TopicPartitionList};
-use sink_testkit::skip;
-use tokio_postgres::{Client, NoTls};
+use sink_testkit::kafka::Cluster;
+use sink_testkit::postgres::PostgresServer;
+use sink_testkit::wait_until_async;
+use tokio_postgres::Client;
 
-use crate::harness::{House, PATIENCE, post, until};
+use crate::harness::{House, post, until};
 
 const TEST: &str = "pipelines::after_kill_9_kafka_has_every_event_in_order_and_postgres_each_exactly_once";
 const EVENTS: u64 = 10_000;
@@ -26,7 +21,6 @@ const KEYS: u64 = 2;
 const PARTITIONS: i32 = 3;
 /// How far each sink must be behind when the daemon is killed.
 const LAG: u64 = 100;
-const BROKER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Event `n`, of one of its sender's keys.
 fn body(sender: u64, n: u64) -> Vec<u8> {
@@ -45,46 +39,28 @@ fn behind(mark: &str, text: &str) -> u64 {
 
 /// The two servers, with a topic and a schema of this test's own.
 struct Servers {
-    brokers: String,
+    cluster: Cluster,
     topic: String,
-    url: String,
+    server: PostgresServer,
     schema: String,
     database: Client,
 }
 
 impl Servers {
     async fn prepare() -> Option<Self> {
-        let exported = |name: &str| {
-            let value = std::env::var(name).ok().filter(|value| !value.is_empty());
-            if value.is_none() {
-                let missing = std::env::var(format!("{name}_MISSING"));
-                let unset = || format!("{name} is not set; `eval \"$(tests/services/up)\"` sets it");
-                skip(TEST, &missing.unwrap_or_else(|_| unset()));
-            }
-            value
-        };
-        let (brokers, url) = (exported("HOOKRELAY_TEST_KAFKA")?, exported("HOOKRELAY_TEST_POSTGRES")?);
-        if let Ok(name) = std::env::var("HOOKRELAY_TEST_KAFKA_STANDIN") {
-            skip(TEST, &format!("needs Apache Kafka, and there is only the stand-in {name}"));
-            return None;
-        }
+        let (cluster, server) = (Cluster::real(TEST)?, PostgresServer::shared(TEST)?);
         let topic = format!("kill-{}", uuid::Uuid::now_v7().simple());
-        let admin: AdminClient<DefaultClientContext> =
-            ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
-        let new = NewTopic::new(&topic, PARTITIONS, TopicReplication::Fixed(1));
-        let made = admin.create_topics(&[new], &AdminOptions::new()).await.unwrap();
-        assert!(made[0].is_ok(), "{made:?}");
-        let bare = url.split('?').next().unwrap();
-        let (database, driver) = tokio_postgres::connect(&format!("{bare}?sslmode=disable"), NoTls).await.unwrap();
-        tokio::spawn(driver);
+        cluster.create(&topic, PARTITIONS, &[]).await;
+        let database = server.client().await;
         let schema = topic.replace('-', "_");
         database.batch_execute(&format!("CREATE SCHEMA {schema}; SET search_path = {schema}")).await.unwrap();
-        Some(Self { brokers, topic, url, schema, database })
+        Some(Self { cluster, topic, server, schema, database })
     }
 
     /// Two sinks that lag: they take few at a time.
     fn tables(&self) -> String {
-        let Self { brokers, topic, url, schema, .. } = self;
+        let Self { topic, schema, .. } = self;
+        let (brokers, url) = (self.cluster.brokers(), &self.server.url);
         format!(
             r#"
 [sinks.pipeline]
@@ -113,17 +89,9 @@ to = "statuses"
         )
     }
 
-    fn consumer(&self) -> BaseConsumer {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.brokers).set("group.id", "tests").set("enable.auto.commit", "false");
-        config.create().unwrap()
-    }
-
     /// Messages in the topic.
     fn produced(&self) -> u64 {
-        let consumer = self.consumer();
-        let of = |partition| consumer.fetch_watermarks(&self.topic, partition, BROKER_PATIENCE).unwrap().1;
-        (0..PARTITIONS).map(of).sum::<i64>().try_into().unwrap()
+        self.cluster.produced(&self.topic)
     }
 
     /// Rows of the table: event id, message id, number; in the order in which they were put in.
@@ -141,21 +109,8 @@ to = "statuses"
 
     /// Key and value of all messages, each partition's in order.
     fn messages(&self) -> Vec<(String, Vec<u8>)> {
-        let (consumer, mut all) = (self.consumer(), Vec::new());
-        for partition in 0..PARTITIONS {
-            let (low, high) = consumer.fetch_watermarks(&self.topic, partition, BROKER_PATIENCE).unwrap();
-            let mut place = TopicPartitionList::new();
-            place.add_partition_offset(&self.topic, partition, Offset::Offset(low)).unwrap();
-            consumer.assign(&place).unwrap();
-            let mut next = low;
-            while next < high {
-                let message = consumer.poll(BROKER_PATIENCE).expect("no message came").unwrap();
-                next = message.offset() + 1;
-                let key = String::from_utf8(message.key().unwrap().to_vec()).unwrap();
-                all.push((key, message.payload().unwrap().to_vec()));
-            }
-        }
-        all
+        let all = self.cluster.read(&self.topic).into_iter();
+        all.map(|message| (message.key.unwrap(), message.value.unwrap())).collect()
     }
 }
 
@@ -191,7 +146,7 @@ async fn live_and_die(servers: &Servers, house: &House, record: &Arc<Record>, en
     let senders: Vec<_> = senders.collect();
     until("enough answers in this life", || (record.count() >= enough).then_some(())).await;
     // The senders go on meanwhile.
-    eventually("both sinks are at work, and behind", async || {
+    wait_until_async("both sinks are at work, and behind", async || {
         let (in_kafka, in_postgres) = (servers.produced(), servers.row_count().await);
         let behind = record.count().saturating_sub(LAG);
         (messages + 1..behind).contains(&in_kafka) && (rows + 1..behind).contains(&in_postgres)
@@ -204,15 +159,6 @@ async fn live_and_die(servers: &Servers, house: &House, record: &Arc<Record>, en
     let (answered, messages, rows) = (record.count(), servers.produced(), servers.row_count().await);
     println!("killed with {answered} answered, {messages} messages in Kafka, {rows} rows in PostgreSQL");
     assert!(messages < answered && rows < answered, "killed when the sinks did not lag");
-}
-
-/// Waits until it holds.
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !holds().await {
-        assert!(Instant::now() < end, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 /// Per key, numbers rise from first occurrence to first occurrence.
@@ -240,7 +186,7 @@ async fn after_kill_9_kafka_has_every_event_in_order_and_postgres_each_exactly_o
     let wanted: BTreeSet<u64> = answered.keys().copied().collect();
 
     let all = answered.len() as u64;
-    eventually("all rows are there", async || servers.row_count().await >= all).await;
+    wait_until_async("all rows are there", async || servers.row_count().await >= all).await;
     let messages = until("Kafka holds everything", || {
         let messages = servers.messages();
         let numbers = messages.iter().map(|(_, value)| behind("n-", &String::from_utf8_lossy(value)));

@@ -153,7 +153,7 @@ impl Scripted {
     }
 
     /// Waits until this holds; look at it again whenever a call began or ended. Bound it with a timeout.
-    pub async fn until(&self, holds: impl Fn(&Self) -> bool) {
+    pub async fn wait_until(&self, holds: impl Fn(&Self) -> bool) {
         let mut ticks = self.ticks.subscribe();
         while !holds(self) {
             if ticks.changed().await.is_err() {

@@ -57,7 +57,7 @@ impl fmt::Debug for Failures {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Clauses that hold.
-    pub held: Vec<&'static str>,
+    pub kept: Vec<&'static str>,
     /// Clauses the subject excused itself from, and why.
     pub excused: Vec<(&'static str, &'static str)>,
 }
@@ -73,10 +73,10 @@ type Tried = Result<Option<&'static str>, Failure>;
 /// | `dropped` | a call dropped at any point loses nothing: the same batch again is delivered whole |
 /// | `down` | while the target is down all is Retry and the probe fails; once it is back the same batch is delivered |
 /// | `poison` | a delivery that cannot be taken is rejected, and it alone |
-/// | `order` | deliveries of a key arrive in the batch's order; after the first that was not delivered none is attempted |
+/// | `order` | deliveries of a key arrive in the batch's order; after one that was not delivered none is attempted |
 /// | `concurrent` | calls at the same time all arrive |
 /// | `close` | what was delivered outlives `close`, and the sink can be opened again |
-/// | `quiet` | neither the config's `Debug` nor any reason shows a secret or a body; reasons are short lines with a label |
+/// | `quiet` | neither the config's `Debug` nor a reason shows a secret or a body; reasons are short, with a label |
 ///
 /// # Errors
 /// [`Failures`].
@@ -95,7 +95,7 @@ pub async fn run_all(subject: &dyn Subject) -> Result<Summary, Failures> {
     let (mut summary, mut failures) = (Summary::default(), Vec::new());
     for (name, result) in tried {
         match result {
-            Ok(None) => summary.held.push(name),
+            Ok(None) => summary.kept.push(name),
             Ok(Some(why)) => summary.excused.push((name, why)),
             Err(failure) => failures.push(failure),
         }

@@ -37,7 +37,7 @@ async fn a_shut_gate_holds_calls_and_shows_them_running() {
             tokio::spawn(async move { sink.deliver(&batch([event("t").key("same").delivery()])).await })
         })
         .collect();
-    timeout(PATIENCE, script.until(|s| s.running() == 2)).await.unwrap();
+    timeout(PATIENCE, script.wait_until(|s| s.running() == 2)).await.unwrap();
     assert!(script.delivered().is_empty());
     assert_eq!(script.overlaps(), ["same".into()]);
     script.open_gate();

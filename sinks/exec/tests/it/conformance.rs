@@ -3,9 +3,9 @@
 use std::os::unix::fs::symlink;
 
 use sink_api::{BuildError, Sink, SinkConfig, async_trait};
-use sink_testkit::{EventBuilder, Has, Repeats, Subject, event};
+use sink_testkit::{EventBuilder, Has, Repeats, Subject, event, wait_until};
 
-use crate::{Bench, runs, until};
+use crate::{Fixture, runs};
 
 /// Keeps ids in `arrived`, tells them its secret, and refuses what is of type `poison`.
 const PROGRAM: &str = r#"
@@ -20,15 +20,15 @@ done
 "#;
 const SECRET: &str = "hush-hush-hush";
 
-struct Program(Bench);
+struct Program(Fixture);
 
 impl Program {
     fn new(more: &str) -> Self {
         let env = format!("{{ TOKEN = \"{SECRET}\" }}");
         let lines = format!("command = [\"./shell\", \"program.sh\", \"{SECRET}\"]\nenv = {env}\n{more}");
-        let bench = Bench::with(&lines, PROGRAM);
-        symlink("/bin/sh", bench.path("shell")).unwrap();
-        Self(bench)
+        let fixture = Fixture::with(&lines, PROGRAM);
+        symlink("/bin/sh", fixture.path("shell")).unwrap();
+        Self(fixture)
     }
 }
 
@@ -58,7 +58,7 @@ impl Subject for Program {
                 rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
             }
         }
-        until("the program is gone", || !self.0.lines("pids").iter().any(|pid| runs(pid))).await;
+        wait_until("the program is gone", || !self.0.lines("pids").iter().any(|pid| runs(pid))).await;
         Has::Yes(())
     }
 

@@ -14,11 +14,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use sink_api::{Batch, BuildError, Delivery, Outcome, Sink, SinkConfig};
-use sink_testkit::{batch, context, event, read_table};
+use sink_testkit::{batch, context, detail, event, read_table, verdict};
 use tempfile::TempDir;
 
-/// Longest any condition is waited for.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest a call may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What every shell program here begins with: `next` reads a delivery's `$id`, `say OUTCOME [ID]` answers, `note WORD`
 /// writes a line into the file `notes`, `runs` counts the program's starts.
@@ -31,12 +31,12 @@ runs() { grep -c '^start$' notes; }
 "#;
 
 /// A sink's config, and the folder its program runs in.
-pub struct Bench {
+pub struct Fixture {
     pub dir: TempDir,
     pub config: Box<dyn SinkConfig>,
 }
 
-impl Bench {
+impl Fixture {
     /// A program in shell, behind [`PRELUDE`].
     pub fn sh(program: &str) -> Self {
         Self::with("command = [\"sh\", \"program.sh\"]", program)
@@ -101,38 +101,15 @@ pub async fn deliver(sink: &dyn Sink, batch: &Batch) -> Vec<Option<Outcome>> {
     tokio::time::timeout(PATIENCE, sink.deliver(batch)).await.expect("deliver hangs").into_slots()
 }
 
-/// `delivered`, `retry CODE`, `reject CODE` or `unset`.
-pub fn verdict(slot: &Option<Outcome>) -> String {
-    match slot {
-        Some(Outcome::Delivered) => "delivered".to_owned(),
-        Some(Outcome::Retry { why, .. }) => format!("retry {}", why.code),
-        Some(Outcome::Reject { why }) => format!("reject {}", why.code),
-        None => "unset".to_owned(),
-    }
-}
-
+/// What became of each delivery, in words.
 pub async fn verdicts(sink: &dyn Sink, batch: &Batch) -> Vec<String> {
     deliver(sink, batch).await.iter().map(verdict).collect()
 }
 
 /// Details of what was not delivered.
 pub fn details(slots: &[Option<Outcome>]) -> Vec<&str> {
-    let mut details = Vec::new();
-    for slot in slots {
-        if let Some(Outcome::Retry { why, .. } | Outcome::Reject { why }) = slot {
-            details.push(why.detail.as_str());
-        }
-    }
-    details
-}
-
-/// Waits until it holds.
-pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < end, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let failed = slots.iter().filter(|slot| !matches!(slot, Some(Outcome::Delivered) | None));
+    failed.map(detail).collect()
 }
 
 /// Whether a process runs: it is there, and no zombie that nobody has reaped.

@@ -9,17 +9,17 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use sink_api::{Batch, BuildError, Delivery, DiskFloor, Outcome, Sink, SinkContext, Timestamp};
-use sink_testkit::{EventBuilder, batch, context, event};
+use sink_testkit::{EventBuilder, batch, context, event, wait_until};
 
 use crate::FileConfig;
 use crate::env::{Disk, Env};
 use crate::sink::FileSink;
 
-/// A disk that fails when told to.
+/// A disk that fails on demand.
 #[derive(Default)]
 struct TestDisk {
     /// Fail writes of lines that hold this text, half-way.
@@ -135,15 +135,6 @@ fn unpack(path: &Path) -> String {
     let mut text = String::new();
     zstd::Decoder::new(File::open(path).unwrap()).unwrap().read_to_string(&mut text).unwrap();
     text
-}
-
-/// Waits for the background, bounded.
-async fn until(what: &str, holds: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(30);
-    while !holds() {
-        assert!(Instant::now() < end, "waited in vain: {what}");
-        tokio::task::yield_now().await;
-    }
 }
 
 fn retried(slot: &Option<Outcome>, code: &str) -> bool {

@@ -57,7 +57,7 @@ async fn rotated_files_are_compressed_readable_and_as_old_as_their_last_line() {
     let written = fs::metadata(world.path("out/a.jsonl")).unwrap().modified().unwrap();
     world.put(&sink, "a", "abcdef").await;
     let packed = ["a.20260113T230500Z-1.jsonl.zst", "a.jsonl"];
-    until("the rotated file is compressed", || world.names() == packed).await;
+    wait_until("the rotated file is compressed", || world.names() == packed).await;
     assert_eq!(unpack(&world.path("out/a.20260113T230500Z-1.jsonl.zst")), "123456\n");
     let meta = fs::metadata(world.path("out/a.20260113T230500Z-1.jsonl.zst")).unwrap();
     assert_eq!((meta.modified().unwrap(), meta.permissions().mode() & 0o777), (written, 0o600));
@@ -89,7 +89,7 @@ async fn what_a_crash_left_uncompressed_is_compressed_later_and_half_made_files_
     assert!(!world.path(&format!("{first}.zst~")).exists() && !world.path(second).exists());
     world.put(&sink, "b", "x").await;
     let names = ["a.20260113T230500Z-1.jsonl.zst", "a.20260113T230500Z-2.jsonl.zst", "a.jsonl", "b.jsonl"];
-    until("the rest is compressed", || world.names() == names).await;
+    wait_until("the rest is compressed", || world.names() == names).await;
     assert_eq!(unpack(&world.path(&format!("{first}.zst"))), "123456\n");
     assert_eq!(unpack(&world.path(&format!("{second}.zst"))), "abcdef\n");
 }

@@ -7,13 +7,13 @@ use sink_api::{Outcome, Reason};
 use sink_testkit::event;
 
 use crate::kit::{after, open, retry};
-use crate::server::{Reply, Seen, Server, Then};
+use sink_testkit::http::{HttpServer, Reply, Seen, Then};
 
 /// Enough for an answer, little enough to wait for where none comes.
 const SHORT: Duration = Duration::from_millis(300);
 
 async fn outcome_of(reply: Reply) -> Outcome {
-    let server = Server::always(reply).await;
+    let server = HttpServer::always(reply).await;
     open(&format!("url = \"{}\"", server.url("/hook"))).await.one(event("t")).await
 }
 
@@ -35,7 +35,7 @@ async fn statuses_on_the_wire_get_their_verdicts() {
 
 #[tokio::test]
 async fn not_found_at_a_templated_url_rejects_the_event() {
-    let server = Server::always(Reply::Status(404)).await;
+    let server = HttpServer::always(Reply::Status(404)).await;
     let sink = open(&format!("url = \"{}\"", server.url("/{type}"))).await;
     assert_eq!(sink.one(event("t")).await, Outcome::reject("http_4xx", "404 Not Found"));
 }
@@ -71,7 +71,7 @@ async fn answers_that_are_none_are_retried() {
 #[tokio::test]
 async fn a_target_that_says_nothing_times_out_within_the_deadline() {
     for reply in [bytes("", Then::Hang), bytes("HTTP/1.1 200 OK\r\n", Then::Hang)] {
-        let server = Server::always(reply).await;
+        let server = HttpServer::always(reply).await;
         let sink = open(&format!("url = \"{}\"", server.url("/"))).await;
         let slots = sink.within(SHORT, [event("a"), event("b")]).await;
         assert_eq!(retry(slots[0].as_ref().unwrap()), "timeout");
@@ -82,7 +82,7 @@ async fn a_target_that_says_nothing_times_out_within_the_deadline() {
 
 #[tokio::test]
 async fn a_deadline_that_has_passed_sends_nothing() {
-    let server = Server::always(Reply::Status(200)).await;
+    let server = HttpServer::always(Reply::Status(200)).await;
     let sink = open(&format!("url = \"{}\"", server.url("/"))).await;
     assert_eq!(sink.within(Duration::ZERO, [event("a")]).await, [None]);
     assert!(server.seen().is_empty());
@@ -90,7 +90,7 @@ async fn a_deadline_that_has_passed_sends_nothing() {
 
 #[tokio::test]
 async fn a_port_nobody_listens_on_is_a_connect_failure() {
-    let server = Server::always(Reply::Status(200)).await;
+    let server = HttpServer::always(Reply::Status(200)).await;
     server.stop().await;
     let sink = open(&format!("url = \"{}\"", server.url("/"))).await;
     assert_eq!(retry(&sink.one(event("t")).await), "connect");
@@ -131,7 +131,7 @@ async fn an_answer_within_max_response_leaves_the_connection_for_the_next_reques
     for (answer, max_response, connections) in
         [(&sized, length, 1), (&sized, 1000, 3), (&chunked, length, 1), (&chunked, 1000, 3)]
     {
-        let server = Server::always(bytes(answer, Then::Keep)).await;
+        let server = HttpServer::always(bytes(answer, Then::Keep)).await;
         let sink = open(&format!("url = \"{}\"\nmax_response = {max_response}", server.url("/"))).await;
         for _ in 0..3 {
             assert_eq!(sink.one(event("t")).await, Outcome::Delivered);
@@ -144,7 +144,7 @@ async fn an_answer_within_max_response_leaves_the_connection_for_the_next_reques
 async fn a_detail_shows_no_byte_of_the_answer_nor_of_the_url() {
     let answer = "HTTP/1.1 500 SECRET-REASON\r\nx: SECRET-HEADER\r\ncontent-length: 11\r\n\r\nSECRET-BODY";
     for reply in [bytes(answer, Then::Close), bytes("SECRET GARBAGE\r\n\r\n", Then::Close)] {
-        let server = Server::always(reply).await;
+        let server = HttpServer::always(reply).await;
         let sink = open(&format!("url = \"{}\"", server.url("/SECRET-PATH?token=SECRET-QUERY"))).await;
         let Outcome::Retry { why, .. } = sink.one(event("t")).await else { panic!("expected Retry") };
         assert!(!why.detail.contains("SECRET"), "{why}");
@@ -154,7 +154,7 @@ async fn a_detail_shows_no_byte_of_the_answer_nor_of_the_url() {
 #[tokio::test]
 async fn a_batch_goes_one_by_one_and_stops_a_key_that_failed() {
     let script = |request: &Seen| Reply::Status(if request.line.contains("/bad") { 400 } else { 200 });
-    let server = Server::start(script).await;
+    let server = HttpServer::start(script).await;
     let sink = open(&format!("url = \"{}\"", server.url("/{type}"))).await;
     let events = [event("a").key("k"), event("bad").key("k"), event("c").key("k"), event("d").key("other")];
     let slots = sink.deliver(events).await;
@@ -168,7 +168,7 @@ async fn a_batch_goes_one_by_one_and_stops_a_key_that_failed() {
 #[tokio::test]
 async fn a_probe_delivers_nothing_and_shows_no_credentials() {
     for (reply, fine) in [(Reply::Status(404), true), (Reply::Status(500), true), (Reply::Status(502), false)] {
-        let server = Server::always(reply).await;
+        let server = HttpServer::always(reply).await;
         let sink = open(&format!("url = \"{}\"\nbearer = \"token\"", server.url("/hook?token=x"))).await;
         assert_eq!(sink.sink.probe().await.is_ok(), fine);
         let request = server.only();

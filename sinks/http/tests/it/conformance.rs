@@ -5,21 +5,21 @@ use sink_api::{BuildError, Sink, SinkConfig};
 use sink_testkit::{EventBuilder, Has, Repeats, Subject, event, run_all};
 
 use crate::kit::{self, SIGNING_SECRET};
-use crate::server::{Reply, Seen, Server};
+use sink_testkit::http::{HttpServer, Reply, Seen};
 
 const TOKEN: &str = "bearer-token-2718";
 const QUERY: &str = "query-token-1828";
 const HEADER: &str = "header-token-4590";
 
 struct Http {
-    server: Server,
+    server: HttpServer,
     config: Box<dyn SinkConfig>,
     dir: tempfile::TempDir,
 }
 
 impl Http {
     async fn new(format: &str) -> Self {
-        let server = Server::start(answer).await;
+        let server = HttpServer::start(answer).await;
         let url = server.url(&format!("/hooks/{{type}}?token={QUERY}"));
         let config = kit::config(&format!(
             "url = \"{url}\"\nformat = \"{format}\"\nbearer = \"{TOKEN}\"\n\

@@ -1,8 +1,7 @@
-//! The HTTP sink against real servers on the loopback. Table of contents below; `server` and `kit` are the tools.
+//! The HTTP sink against real servers on the loopback. Table of contents below; `kit` has the tools.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod kit; // configs, sinks and deliveries in one line
-mod server; // a scripted HTTP/1.1 server that keeps every byte it was sent
 
 mod answers; // what every kind of answer, and every kind of none, becomes
 mod config; // what is refused, with which words, and what is never shown

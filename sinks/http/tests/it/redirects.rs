@@ -4,11 +4,11 @@ use sink_api::{Delivery, Outcome, Target};
 use sink_testkit::{batch, event};
 
 use crate::kit::{open, retry};
-use crate::server::{Reply, Seen, Server};
+use sink_testkit::http::{HttpServer, Reply, Seen};
 
 /// Redirects `/from` to this place, and takes everything else.
-async fn redirecting(status: u16, location: impl Fn(&Seen) -> String + Send + Sync + 'static) -> Server {
-    Server::start(move |request| match request.line.contains("/from") {
+async fn redirecting(status: u16, location: impl Fn(&Seen) -> String + Send + Sync + 'static) -> HttpServer {
+    HttpServer::start(move |request| match request.line.contains("/from") {
         true => Reply::With(status, vec![("Location", location(request))]),
         false => Reply::Status(200),
     })
@@ -43,7 +43,7 @@ async fn redirects_that_change_the_method_are_not_followed() {
 
 #[tokio::test]
 async fn nothing_ever_goes_to_another_host_port_or_scheme() {
-    let thief = Server::always(Reply::Status(200)).await;
+    let thief = HttpServer::always(Reply::Status(200)).await;
     let port = thief.addr.port();
     for location in [
         format!("http://127.0.0.1:{port}/"),
@@ -84,7 +84,7 @@ async fn a_circle_of_redirects_ends() {
 
 #[tokio::test]
 async fn a_delivery_made_for_another_host_is_not_sent_with_todays_credentials() {
-    let (old, new) = (Server::always(Reply::Status(200)).await, Server::always(Reply::Status(200)).await);
+    let (old, new) = (HttpServer::always(Reply::Status(200)).await, HttpServer::always(Reply::Status(200)).await);
     let sink = open(&format!("url = \"{}\"\nbearer = \"token\"", new.url("/"))).await;
     let userinfo = format!("http://u:p@{}/", new.addr);
     for url in [old.url("/"), userinfo, "not a URL".to_owned()] {

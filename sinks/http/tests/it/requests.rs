@@ -5,11 +5,11 @@ use sink_api::{Outcome, Payload};
 use sink_testkit::{EventBuilder, event};
 
 use crate::kit::{SIGNING_SECRET, open};
-use crate::server::{Reply, Seen, Server};
+use sink_testkit::http::{HttpServer, Reply, Seen};
 
 /// The request made of an event by a sink of these further keys.
 async fn sent(keys: &str, event: EventBuilder) -> Seen {
-    let server = Server::always(Reply::Status(200)).await;
+    let server = HttpServer::always(Reply::Status(200)).await;
     let sink = open(&format!("url = \"{}\"\n{keys}", server.url("/hook"))).await;
     assert_eq!(sink.one(event).await, Outcome::Delivered);
     server.only()
@@ -154,7 +154,7 @@ async fn methods_and_templates_make_the_request_line() {
     for (keys, method) in [("", "POST"), ("method = \"PUT\"", "PUT"), ("method = \"PATCH\"", "PATCH")] {
         assert_eq!(sent(keys, event("t")).await.line, format!("{method} /hook HTTP/1.1"));
     }
-    let server = Server::always(Reply::Status(200)).await;
+    let server = HttpServer::always(Reply::Status(200)).await;
     let sink = open(&format!("url = \"{}\"", server.url("/a/{type}/{subject}?k={key}&d={date}"))).await;
     let odd = event("x/../y?z#w").subject("ä&b=c").time("2026-01-13T23:05:00Z");
     assert_eq!(sink.one(odd).await, Outcome::Delivered);

@@ -21,7 +21,7 @@ use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use crate::kit::{build_in, config, open, retry};
-use crate::server::{Reply, Server, Then};
+use sink_testkit::http::{HttpServer, Reply, Then};
 
 /// An authority of one's own.
 struct Authority {
@@ -151,7 +151,7 @@ async fn a_redirect_from_http_to_https_is_not_followed() {
     let authority = Authority::new();
     let secure = Https::start(authority.acceptor("127.0.0.1", &[])).await;
     let to = format!("HTTP/1.1 308 X\r\nlocation: https://{}/\r\ncontent-length: 0\r\n\r\n", secure.addr);
-    let server = Server::always(Reply::Bytes(to.into_bytes(), Then::Close)).await;
+    let server = HttpServer::always(Reply::Bytes(to.into_bytes(), Then::Close)).await;
     let sink = open(&format!("url = \"{}\"", server.url("/"))).await;
     assert_eq!(retry(&sink.one(event("t")).await), "redirect");
     assert!(secure.seen.lock().unwrap().is_empty());

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use sink_testkit::event;
+use sink_testkit::kafka::{self, Cluster, Stored};
 
-use crate::broker::{self, Cluster, Stored};
 use crate::kit::{self, Open};
 
 /// Batches under way at once, and how many each of them sends, of how many events.
@@ -15,8 +15,8 @@ const EVENTS: usize = 100;
 /// How long a batch is tried again and again: more than any broker stays away here.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Sends under load while `harm` is done, and says for each key which ids were owed in which order. A key belongs to one
-/// lane, as the core never has it in two batches at a time.
+/// Sends under load while `harm` is done, and says for each key which ids were owed in which order. A key belongs to
+/// one lane, as the core never has it in two batches at a time.
 pub async fn load(open: &Open, harm: impl Future<Output = ()>) -> HashMap<String, Vec<String>> {
     let lanes = (0..LANES).map(|lane| {
         let open = open.clone();
@@ -29,7 +29,8 @@ pub async fn load(open: &Open, harm: impl Future<Output = ()>) -> HashMap<String
                 }
                 let batch = open.batch(Duration::from_secs(5), events);
                 open.insist(batch, PATIENCE).await;
-                tokio::time::sleep(Duration::from_millis(100)).await; // so that the load lasts longer than the harm begins
+                // So that there is still load when the harm begins.
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
             owed
         })
@@ -63,7 +64,7 @@ pub fn is_whole(owed: &HashMap<String, Vec<String>>, stored: &[Stored]) {
 }
 
 async fn survives(test: &str, how: &str, away: Duration) {
-    let Some((cluster, _turn)) = broker::alone(test).await else { return };
+    let Some((cluster, _lock)) = kafka::alone(test).await else { return };
     let topic = cluster.topic(6, &[]).await;
     let open = kit::open(cluster.brokers(), &topic, "").await;
     let bounce = async |cluster: &Cluster| {

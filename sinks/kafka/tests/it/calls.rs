@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 use rdkafka::mocking::MockCluster;
 use sink_testkit::event;
+use sink_testkit::kafka::{self, Stored};
+use sink_testkit::wait::PATIENCE;
 
-use crate::{broker, kit};
+use crate::kit;
 
 #[tokio::test]
 async fn a_batch_whose_deadline_has_passed_is_not_begun() {
@@ -23,7 +25,7 @@ async fn a_call_ends_before_its_deadline_whatever_the_brokers_do() {
     let time = Duration::from_secs(2);
     let batch = open.batch(time, kit::events(2));
     let slots = tokio::time::timeout_at(batch.deadline.into(), open.sink.deliver(&batch)).await.expect("too late");
-    let verdicts: Vec<String> = slots.into_slots().iter().map(kit::verdict).collect();
+    let verdicts: Vec<String> = slots.into_slots().iter().map(sink_testkit::verdict).collect();
     assert_eq!(verdicts, ["retry timeout"; 2]);
     cluster.broker_round_trip_time(-1, Duration::ZERO).unwrap();
     assert_eq!(open.verdicts(kit::events(2)).await, ["delivered"; 2]);
@@ -32,7 +34,7 @@ async fn a_call_ends_before_its_deadline_whatever_the_brokers_do() {
 #[tokio::test]
 async fn the_deadline_of_one_batch_ends_the_others_and_all_go_on_with_a_new_producer() {
     let test = "kafka: the_deadline_of_one_batch_ends_the_others_and_all_go_on_with_a_new_producer";
-    let Some((cluster, _turn)) = broker::alone(test).await else { return };
+    let Some((cluster, _lock)) = kafka::alone(test).await else { return };
     let topic = cluster.topic(4, &[]).await;
     let open = kit::open(cluster.brokers(), &topic, "").await;
     open.verdicts(kit::events(1)).await;
@@ -45,7 +47,7 @@ async fn the_deadline_of_one_batch_ends_the_others_and_all_go_on_with_a_new_prod
     assert!(began.elapsed() < Duration::from_secs(30), "the second waited for its own deadline");
     assert!(a.iter().chain(&b).all(|verdict| verdict.starts_with("retry")), "{a:?} {b:?}");
     cluster.broker(1, "start").await;
-    tokio::join!(open.insist(short, broker::PATIENCE), open.insist(long, broker::PATIENCE));
+    tokio::join!(open.insist(short, PATIENCE), open.insist(long, PATIENCE));
     // What was purged was not sent later: each is there once.
     assert_eq!(cluster.stored(&topic).await.len(), 11);
 }
@@ -53,7 +55,7 @@ async fn the_deadline_of_one_batch_ends_the_others_and_all_go_on_with_a_new_prod
 #[tokio::test]
 async fn what_a_dropped_call_left_behind_is_purged_before_anything_is_sent_again() {
     let test = "kafka: what_a_dropped_call_left_behind_is_purged_before_anything_is_sent_again";
-    let Some((cluster, _turn)) = broker::shared(test).await else { return };
+    let Some((cluster, _lock)) = kafka::shared(test).await else { return };
     let topic = cluster.topic(1, &[]).await;
     // Messages wait a second before they are sent, so that a dropped call leaves all of them in the queue.
     let open = kit::open(cluster.brokers(), &topic, "properties = { \"linger.ms\" = 1000 }").await;
@@ -67,5 +69,5 @@ async fn what_a_dropped_call_left_behind_is_purged_before_anything_is_sent_again
     let ids: Vec<String> = owed.iter().map(|event| event.id().to_string()).collect();
     assert_eq!(open.verdicts(owed).await, ["delivered"; 5]);
     let stored = cluster.stored(&topic).await;
-    assert_eq!(stored.iter().skip(1).map(broker::Stored::id).collect::<Vec<_>>(), ids);
+    assert_eq!(stored.iter().skip(1).map(Stored::id).collect::<Vec<_>>(), ids);
 }

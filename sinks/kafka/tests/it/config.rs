@@ -13,7 +13,8 @@ fn faults(table: &str) -> Vec<Fault> {
 
 #[test]
 fn every_fault_is_found_at_once_and_named_at_its_key() {
-    let table = "brokers = [\"a b\", \"k:9092\"]\ntopic = \"x/{type}\"\nheaders = { ce_id = \"x\", Content-Type = \"y\" }\n\
+    let table = "brokers = [\"a b\", \"k:9092\"]\ntopic = \"x/{type}\"\n\
+         headers = { ce_id = \"x\", Content-Type = \"y\" }\n\
                  properties = { acks = 1, \"linger.mss\" = 1, \"compression.type\" = \"best\" }";
     let faults = faults(table);
     let keys: Vec<&At> = faults.iter().map(|fault| &fault.at).collect();

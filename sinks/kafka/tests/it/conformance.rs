@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use sink_api::{BuildError, Sink, SinkConfig};
+use sink_testkit::kafka::{self, Cluster};
 use sink_testkit::{EventBuilder, Has, MARKER, Repeats, Subject, context, event, read_example, run_all};
 
-use crate::broker::{self, Cluster};
 use crate::kit;
 
 const PASSWORD: &str = "sasl-password-3141";
@@ -71,7 +71,7 @@ impl Subject for Kafka {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keeps_the_contract_with_raw_bodies() {
-    let Some((cluster, _turn)) = broker::alone("kafka: keeps_the_contract_with_raw_bodies").await else { return };
+    let Some((cluster, _lock)) = kafka::alone("kafka: keeps_the_contract_with_raw_bodies").await else { return };
     let more = format!("properties = {{ \"message.max.bytes\" = {LIMIT}, \"sasl.password\" = \"{PASSWORD}\" }}");
     let summary = run_all(&Kafka::new(cluster, &more, &[]).await).await.unwrap();
     assert!(summary.excused.is_empty(), "{summary:?}");
@@ -80,7 +80,7 @@ async fn keeps_the_contract_with_raw_bodies() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keeps_the_contract_with_cloudevents_and_a_limit_only_the_broker_knows() {
     let test = "kafka: keeps_the_contract_with_cloudevents_and_a_limit_only_the_broker_knows";
-    let Some((cluster, _turn)) = broker::alone(test).await else { return };
+    let Some((cluster, _lock)) = kafka::alone(test).await else { return };
     let limit = LIMIT.to_string();
     let more = format!("format = \"cloudevents\"\nproperties = {{ \"sasl.password\" = \"{PASSWORD}\" }}");
     let summary = run_all(&Kafka::new(cluster, &more, &[("max.message.bytes", &limit)]).await).await.unwrap();

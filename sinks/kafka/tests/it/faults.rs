@@ -1,11 +1,12 @@
-//! Faults that no real broker shows on demand: librdkafka's mock cluster answers as it is told. (Everything else in this
-//! folder runs against a real one.)
+//! Faults that no real broker shows on demand: librdkafka's mock cluster answers as it is told. (Everything else in
+//! this folder runs against a real one.)
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr as E};
+use sink_testkit::wait::PATIENCE;
 
-use crate::{broker, kit};
+use crate::kit;
 
 fn mock() -> MockCluster<'static, DefaultProducerContext> {
     let cluster = MockCluster::new(1).unwrap();
@@ -20,7 +21,7 @@ async fn after_a_fatal_error_a_new_producer_goes_on_and_every_batch_is_handed_ou
     assert_eq!(open.verdicts(kit::events(2)).await, ["delivered"; 2]);
     // A broker that lost part of what it had acknowledged: no resend can mend that, and librdkafka says so.
     cluster.request_errors(RDKafkaApiKey::Produce, &[E::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER]);
-    let (one, two) = (open.batch(broker::PATIENCE, kit::events(5)), open.batch(broker::PATIENCE, kit::events(5)));
+    let (one, two) = (open.batch(PATIENCE, kit::events(5)), open.batch(PATIENCE, kit::events(5)));
     let (a, b) = tokio::join!(open.sent(&one), open.sent(&two));
     assert!(a.iter().chain(&b).any(|verdict| verdict == "retry fatal" || verdict == "retry kafka"), "{a:?} {b:?}");
     assert_eq!(open.verdicts(kit::events(2)).await, ["delivered"; 2]);
@@ -54,7 +55,7 @@ async fn an_answer_that_speaks_of_rights_is_the_sink_s_fault_and_rights_given_la
     let open = kit::open(&cluster.bootstrap_servers(), "t", more).await;
     cluster.request_errors(RDKafkaApiKey::Produce, &[E::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]);
     assert_eq!(open.verdicts(kit::events(2)).await, ["retry auth"; 2]);
-    open.insist(open.batch(broker::PATIENCE, kit::events(2)), broker::PATIENCE).await;
+    open.insist(open.batch(PATIENCE, kit::events(2)), PATIENCE).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sink_api::{Batch, Outcome, Sink, SinkConfig};
-use sink_testkit::{EventBuilder, batch, context, event, read_table};
+use sink_testkit::{EventBuilder, batch, context, event, read_table, verdicts};
 
 /// The config of a table without faults.
 pub fn config(table: &str) -> Box<dyn SinkConfig> {
@@ -53,16 +53,15 @@ impl Open {
     }
 
     pub async fn sent(&self, batch: &Batch) -> Vec<String> {
-        let slots = self.sink.deliver(batch).await.into_slots();
-        slots.iter().map(verdict).collect()
+        verdicts(&**self.sink, batch).await
     }
 
     /// Delivers a batch until all of it has arrived, as the core would: what has not is handed out again, in order.
     pub async fn insist(&self, batch: Batch, patience: Duration) {
-        let until = Instant::now() + patience;
+        let deadline = Instant::now() + patience;
         let mut left = batch.deliveries;
         while !left.is_empty() {
-            assert!(Instant::now() < until, "{} of a batch are still not delivered", left.len());
+            assert!(Instant::now() < deadline, "{} of a batch are still not delivered", left.len());
             let again =
                 Batch { deliveries: left.clone(), deadline: Instant::now() + Duration::from_secs(5), ordered: true };
             let slots = self.sink.deliver(&again).await.into_slots();
@@ -72,15 +71,5 @@ impl Open {
             left = still.map(|(delivery, _)| Arc::clone(delivery)).collect();
             tokio::time::sleep(Duration::from_millis(20)).await; // the core would wait longer
         }
-    }
-}
-
-/// `delivered`, `retry CODE`, `reject CODE` or `unset`.
-pub fn verdict(slot: &Option<Outcome>) -> String {
-    match slot {
-        Some(Outcome::Delivered) => "delivered".to_owned(),
-        Some(Outcome::Retry { why, .. }) => format!("retry {}", why.code),
-        Some(Outcome::Reject { why }) => format!("reject {}", why.code),
-        None => "unset".to_owned(),
     }
 }

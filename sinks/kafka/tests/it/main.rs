@@ -1,8 +1,7 @@
-//! The Kafka sink against a real Kafka (`eval "$(tests/services/up)"`). Table of contents below; `kit` and `broker` are the
-//! tools. What needs a broker is skipped by name where there is none.
+//! The Kafka sink against a real Kafka (`eval "$(tests/services/up)"`). Table of contents below; `kit` has the tools.
+//! What needs a broker is skipped by name where there is none.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod broker; // topics, what is in them, and brokers that stop and start
 mod kit; // configs, sinks and deliveries in one line
 
 mod bounce; // brokers that go away, under load and for minutes, and what is still there after

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use sink_testkit::event;
+use sink_testkit::kafka;
 
-use crate::{broker, kit};
+use crate::kit;
 
 #[tokio::test]
 async fn a_raw_message_is_the_body_with_the_attributes_beside_it() {
     let test = "kafka: a_raw_message_is_the_body_with_the_attributes_beside_it";
-    let Some((cluster, _turn)) = broker::any(test).await else { return };
+    let Some((cluster, _lock)) = kafka::any(test).await else { return };
     let topic = cluster.topic(1, &[]).await;
     let more = "headers = { team = \"support\", \"x-from\" = \"{source}/{subject}\" }";
     let open = kit::open(cluster.brokers(), &topic, more).await;
@@ -42,7 +43,7 @@ async fn a_raw_message_is_the_body_with_the_attributes_beside_it() {
 
 #[tokio::test]
 async fn an_empty_body_is_an_empty_value_and_no_tombstone() {
-    let Some((cluster, _turn)) = broker::any("kafka: an_empty_body_is_an_empty_value_and_no_tombstone").await else {
+    let Some((cluster, _lock)) = kafka::any("kafka: an_empty_body_is_an_empty_value_and_no_tombstone").await else {
         return;
     };
     let topic = cluster.topic(1, &[]).await;
@@ -55,7 +56,7 @@ async fn an_empty_body_is_an_empty_value_and_no_tombstone() {
 
 #[tokio::test]
 async fn a_structured_message_is_one_json_object() {
-    let Some((cluster, _turn)) = broker::any("kafka: a_structured_message_is_one_json_object").await else { return };
+    let Some((cluster, _lock)) = kafka::any("kafka: a_structured_message_is_one_json_object").await else { return };
     let topic = cluster.topic(1, &[]).await;
     let open = kit::open(cluster.brokers(), &topic, "format = \"cloudevents\"").await;
     assert_eq!(open.verdicts([event("t").subject("s").body("{ \"a\": 1 }")]).await, ["delivered"]);
@@ -67,7 +68,7 @@ async fn a_structured_message_is_one_json_object() {
 
 #[tokio::test]
 async fn every_compression_is_built_in() {
-    let Some((cluster, _turn)) = broker::shared("kafka: every_compression_is_built_in").await else { return };
+    let Some((cluster, _lock)) = kafka::shared("kafka: every_compression_is_built_in").await else { return };
     for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
         let topic = cluster.topic(1, &[]).await;
         let more = format!("properties = {{ \"compression.type\" = \"{codec}\" }}");
@@ -80,7 +81,7 @@ async fn every_compression_is_built_in() {
 #[tokio::test]
 async fn a_key_stays_in_one_partition_and_keeps_its_order_through_batches_and_topics() {
     let test = "kafka: a_key_stays_in_one_partition_and_keeps_its_order_through_batches_and_topics";
-    let Some((cluster, _turn)) = broker::shared(test).await else { return };
+    let Some((cluster, _lock)) = kafka::shared(test).await else { return };
     let base = cluster.topic(8, &[]).await;
     for kind in ["a", "b"] {
         cluster.create(&format!("{base}.{kind}"), 8, &[]).await;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use sink_testkit::kafka::{self, Cluster};
+
 use crate::bounce;
-use crate::broker::{self, Cluster};
 use crate::kit;
 
 const BROKERS: usize = 3;
@@ -11,7 +12,7 @@ const BROKERS: usize = 3;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killing_one_of_three_brokers_under_load_loses_and_reorders_nothing() {
     let test = "kafka: killing_one_of_three_brokers_under_load_loses_and_reorders_nothing";
-    let Some((single, _turn)) = broker::alone(test).await else { return };
+    let Some((single, _lock)) = kafka::alone(test).await else { return };
     drop(single);
     let cluster = tokio::task::spawn_blocking(Cluster::of_three).await.unwrap();
     let topic = cluster.topic(6, &[("min.insync.replicas", "2")]).await;
@@ -22,6 +23,6 @@ async fn killing_one_of_three_brokers_under_load_loses_and_reorders_nothing() {
     };
     let owed = bounce::load(&open, kill).await;
     let stored = cluster.stored(&topic).await;
-    cluster.broker_all_stop(BROKERS).await;
+    cluster.kill_all(BROKERS).await;
     bounce::is_whole(&owed, &stored);
 }

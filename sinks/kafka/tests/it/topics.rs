@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use sink_testkit::kafka;
+use sink_testkit::wait::PATIENCE;
 use sink_testkit::{event, unordered};
 
-use crate::{broker, kit};
+use crate::kit;
 
 #[tokio::test]
 async fn a_topic_that_is_missing_is_the_sink_s_fault_where_it_is_the_same_for_all() {
     let test = "kafka: a_topic_that_is_missing_is_the_sink_s_fault_where_it_is_the_same_for_all";
-    let Some((cluster, _turn)) = broker::shared(test).await else { return };
+    let Some((cluster, _lock)) = kafka::shared(test).await else { return };
     let open = kit::open(cluster.brokers(), "nobody-made-this", "").await;
     assert_eq!(open.verdicts(kit::events(3)).await, ["retry unknown_topic"; 3]);
     let why = open.sink.probe().await.unwrap_err();
@@ -21,7 +23,7 @@ async fn a_topic_that_is_missing_is_the_sink_s_fault_where_it_is_the_same_for_al
 #[tokio::test]
 async fn a_topic_that_an_event_made_up_is_that_event_s_fault() {
     let test = "kafka: a_topic_that_an_event_made_up_is_that_event_s_fault";
-    let Some((cluster, _turn)) = broker::shared(test).await else { return };
+    let Some((cluster, _lock)) = kafka::shared(test).await else { return };
     let base = cluster.topic(1, &[]).await;
     let good = format!("{base}.good");
     cluster.create(&good, 1, &[]).await;
@@ -46,7 +48,7 @@ async fn names_no_topic_can_have_are_rejected_before_anything_is_sent() {
 #[tokio::test]
 async fn a_topic_that_was_deleted_stops_its_messages_and_one_made_again_goes_on_without_a_restart() {
     let test = "kafka: a_topic_that_was_deleted_stops_its_messages_and_one_made_again_goes_on_without_a_restart";
-    let Some((cluster, _turn)) = broker::shared(test).await else { return };
+    let Some((cluster, _lock)) = kafka::shared(test).await else { return };
     let topic = cluster.topic(1, &[]).await;
     let open = kit::open(cluster.brokers(), &topic, "").await;
     assert_eq!(open.verdicts(kit::events(50)).await, ["delivered"; 50]);
@@ -56,13 +58,13 @@ async fn a_topic_that_was_deleted_stops_its_messages_and_one_made_again_goes_on_
     let got = open.sent(&owed).await;
     assert!(got.iter().all(|verdict| verdict == "retry unknown_topic"), "{got:?}");
     cluster.create(&topic, 1, &[]).await;
-    open.insist(owed, broker::PATIENCE).await;
+    open.insist(owed, PATIENCE).await;
     assert_eq!(cluster.stored(&topic).await.len(), 3);
 }
 
 #[tokio::test]
 async fn an_oversized_message_is_rejected_alone_whoever_finds_it() {
-    let Some((cluster, _turn)) = broker::shared("kafka: an_oversized_message_is_rejected_alone_whoever_finds_it").await
+    let Some((cluster, _lock)) = kafka::shared("kafka: an_oversized_message_is_rejected_alone_whoever_finds_it").await
     else {
         return;
     };
@@ -89,7 +91,7 @@ async fn an_oversized_message_is_rejected_alone_whoever_finds_it() {
 #[tokio::test]
 async fn sets_of_messages_larger_than_a_topic_takes_are_sent_one_by_one() {
     let test = "kafka: sets_of_messages_larger_than_a_topic_takes_are_sent_one_by_one";
-    let Some((cluster, _turn)) = broker::shared(test).await else { return };
+    let Some((cluster, _lock)) = kafka::shared(test).await else { return };
     let topic = cluster.topic(1, &[("max.message.bytes", "30000")]).await;
     let open = kit::open(cluster.brokers(), &topic, "properties = { \"linger.ms\" = 50 }").await;
     let body = |i: usize| event("t").subject(&format!("m-{i}")).body(format!("{i:010000}"));

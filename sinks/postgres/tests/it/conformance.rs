@@ -4,11 +4,11 @@ use async_trait::async_trait;
 use sink_api::{BuildError, Sink, SinkConfig};
 use sink_testkit::{EventBuilder, Has, MARKER, Repeats, Subject, event};
 
-use crate::server::{Bench, Server, connect, texts};
+use crate::server::{Fixture, own, texts};
 use crate::table;
 
 struct Database {
-    bench: Bench,
+    fixture: Fixture,
     /// How it goes away.
     down: &'static str,
 }
@@ -16,25 +16,25 @@ struct Database {
 impl Database {
     async fn new(down: &'static str, lines: &str) -> Option<Self> {
         let setup = table(", message_id VARCHAR(255) NOT NULL, text TEXT, n INTEGER CHECK (n <> 13)");
-        let server = Server::own(&[])?;
-        let bench = Bench::on(server, &format!("setup = '''{setup}'''\n{lines}")).await;
-        Some(Self { bench, down })
+        let server = own(&[])?;
+        let fixture = Fixture::on(server, &format!("setup = '''{setup}'''\n{lines}")).await;
+        Some(Self { fixture, down })
     }
 }
 
 #[async_trait]
 impl Subject for Database {
     fn config(&self) -> &dyn SinkConfig {
-        self.bench.config.as_ref()
+        self.fixture.config.as_ref()
     }
 
     async fn open(&self) -> Result<Box<dyn Sink>, BuildError> {
-        self.bench.build().await
+        self.fixture.build().await
     }
 
     async fn delivered(&self) -> Vec<String> {
-        let client = connect(self.bench.server.bare()).await;
-        texts(&client, &format!("SELECT event_id FROM {}.t ORDER BY id", self.bench.schema)).await
+        let client = self.fixture.server.client().await;
+        texts(&client, &format!("SELECT event_id FROM {}.t ORDER BY id", self.fixture.schema)).await
     }
 
     fn event(&self, subject: &str) -> EventBuilder {
@@ -46,12 +46,12 @@ impl Subject for Database {
     }
 
     async fn take_down(&self) -> Has<()> {
-        self.bench.server.order(self.down);
+        self.fixture.server.order(self.down);
         Has::Yes(())
     }
 
     async fn bring_up(&self) {
-        self.bench.server.order("start");
+        self.fixture.server.order("start");
     }
 
     fn repeats(&self) -> Repeats {
@@ -59,7 +59,7 @@ impl Subject for Database {
     }
 
     fn secrets(&self) -> Vec<String> {
-        vec![self.bench.server.password().to_owned()]
+        vec![self.fixture.server.password().to_owned()]
     }
 }
 

@@ -1,10 +1,10 @@
 //! Which servers and tables the sink opens on, and what it says to the others.
 
 use sink_api::{BuildError, Sink};
-use sink_testkit::batch;
+use sink_testkit::{batch, verdicts};
 
-use crate::server::{Bench, Server, config};
-use crate::{delivery, table, verdicts};
+use crate::server::{Fixture, config, shared};
+use crate::{delivery, table};
 
 fn refused(built: Result<Box<dyn Sink>, BuildError>) -> String {
     match built {
@@ -35,62 +35,63 @@ async fn without_a_unique_event_id_it_refuses_and_says_what_to_run() {
             "CREATE UNIQUE INDEX",
         ),
     ] {
-        let Some(bench) = Bench::new("").await else { return };
-        bench.sql(ddl).await;
-        let text = refused(bench.build().await);
+        let Some(fixture) = Fixture::new("").await else { return };
+        fixture.sql(ddl).await;
+        let text = refused(fixture.build().await);
         let sql = text.lines().last().unwrap();
         assert!(sql.starts_with(mends), "{ddl}: {text}");
         // What it prints is all that is missing.
-        bench.sql(sql).await;
-        assert_eq!(verdicts(&*bench.open().await, &batch([delivery("{}")])).await, ["delivered"], "{ddl}");
+        fixture.sql(sql).await;
+        assert_eq!(verdicts(&*fixture.open().await, &batch([delivery("{}")])).await, ["delivered"], "{ddl}");
     }
 }
 
 #[tokio::test]
 async fn setup_is_run_once_and_what_is_wrong_with_it_is_said() {
-    let Some(bench) = Bench::new("setup = '''CREATE TABL t (event_id TEXT UNIQUE)'''").await else { return };
-    let text = refused(bench.build().await);
+    let Some(fixture) = Fixture::new("setup = '''CREATE TABL t (event_id TEXT UNIQUE)'''").await else { return };
+    let text = refused(fixture.build().await);
     assert!(text.contains("`setup` fails: syntax error at or near \"TABL\""), "{text}");
-    let Some(bench) = Bench::new("setup = '''BEGIN; CREATE TABLE t (event_id TEXT UNIQUE)'''").await else { return };
-    assert!(refused(bench.build().await).contains("there is no table t"), "a transaction left open");
-    let Some(bench) = Bench::with("").await else { return };
-    let sink = bench.open().await;
-    bench.sql("DROP TABLE t").await;
+    let setup = "setup = '''BEGIN; CREATE TABLE t (event_id TEXT UNIQUE)'''";
+    let Some(fixture) = Fixture::new(setup).await else { return };
+    assert!(refused(fixture.build().await).contains("there is no table t"), "a transaction left open");
+    let Some(fixture) = Fixture::with("").await else { return };
+    let sink = fixture.open().await;
+    fixture.sql("DROP TABLE t").await;
     assert_eq!(verdicts(&*sink, &batch([delivery("{}")])).await, ["retry schema"]);
     assert_eq!(verdicts(&*sink, &batch([delivery("{}")])).await, ["retry schema"]);
 }
 
 #[tokio::test]
 async fn sinks_that_make_the_same_table_at_once_all_open_in_the_end() {
-    let Some(bench) = Bench::with(", v TEXT").await else { return };
-    let (a, b, c) = tokio::join!(bench.build(), bench.build(), bench.build());
+    let Some(fixture) = Fixture::with(", v TEXT").await else { return };
+    let (a, b, c) = tokio::join!(fixture.build(), fixture.build(), fixture.build());
     for built in [a, b, c] {
         match built {
             Ok(_) | Err(BuildError::Unavailable(_)) => {}
             Err(other) => panic!("{other:?}"),
         }
     }
-    bench.open().await;
+    fixture.open().await;
 }
 
 #[tokio::test]
 async fn missing_rights_are_found_when_it_opens() {
-    let Some(bench) = Bench::new("").await else { return };
-    bench.sql(&table(", v TEXT")).await;
-    let role = bench.role("GRANT INSERT, SELECT ON t TO").await;
-    bench.build_from(&*bench.as_user(&role, "pw", "")).await.unwrap();
-    let text = refused(bench.build_from(&*bench.as_user(&role, "pw", "on_conflict = \"update\"")).await);
+    let Some(fixture) = Fixture::new("").await else { return };
+    fixture.sql(&table(", v TEXT")).await;
+    let role = fixture.role("GRANT INSERT, SELECT ON t TO").await;
+    fixture.build_from(&*fixture.as_user(&role, "pw", "")).await.unwrap();
+    let text = refused(fixture.build_from(&*fixture.as_user(&role, "pw", "on_conflict = \"update\"")).await);
     assert!(text.contains("permission denied for table t"), "{text}");
 }
 
 #[tokio::test]
 async fn a_wrong_password_or_database_is_said_and_the_password_is_not() {
-    let Some(bench) = Bench::new("").await else { return };
-    let text = refused(bench.build_from(&*bench.as_user("hookrelay", "hunter2", "")).await);
-    assert!(text.contains("password authentication failed") && text.contains(bench.server.address()), "{text}");
+    let Some(fixture) = Fixture::new("").await else { return };
+    let text = refused(fixture.build_from(&*fixture.as_user("hookrelay", "hunter2", "")).await);
+    assert!(text.contains("password authentication failed") && text.contains(fixture.server.address()), "{text}");
     assert!(!text.contains("hunter2"), "{text}");
-    let wrong = bench.server.url.replace("/hookrelay?", "/nowhere?");
-    let text = unavailable(bench.build_from(&*config(&wrong, "")).await);
+    let wrong = fixture.server.url.replace("/hookrelay?", "/nowhere?");
+    let text = unavailable(fixture.build_from(&*config(&wrong, "")).await);
     assert!(text.contains("database \"nowhere\" does not exist"), "{text}");
 }
 
@@ -107,48 +108,48 @@ async fn a_server_that_is_not_there_may_come() {
 
 #[tokio::test]
 async fn a_check_runs_no_setup_and_says_what_run_would_do() {
-    let Some(bench) = Bench::with(", v TEXT").await else { return };
-    let inspect = || async { bench.config.inspect(&sink_testkit::context("s", bench.dir.path())).await };
+    let Some(fixture) = Fixture::with(", v TEXT").await else { return };
+    let inspect = || async { fixture.config.inspect(&sink_testkit::context("s", fixture.dir.path())).await };
     let said = inspect().await.unwrap().unwrap();
     assert!(said.contains("does not exist yet") && said.contains("`setup`"), "{said}");
-    assert_eq!(bench.texts("SELECT to_regclass('t')").await, ["NULL"]);
-    bench.sql("CREATE TABLE t (event_id TEXT)").await;
+    assert_eq!(fixture.texts("SELECT to_regclass('t')").await, ["NULL"]);
+    fixture.sql("CREATE TABLE t (event_id TEXT)").await;
     let Err(BuildError::Refused(text)) = inspect().await else { panic!("not refused") };
     assert!(text.contains("\nCREATE UNIQUE INDEX"), "{text}");
-    bench.sql("CREATE UNIQUE INDEX ON t (event_id)").await;
+    fixture.sql("CREATE UNIQUE INDEX ON t (event_id)").await;
     assert_eq!(inspect().await.unwrap(), None);
-    assert_eq!(bench.texts("SELECT count(*) FROM t").await, ["0"]);
+    assert_eq!(fixture.texts("SELECT count(*) FROM t").await, ["0"]);
     // Without a `setup` nobody would make it.
-    let Some(bench) = Bench::new("").await else { return };
-    assert!(refused(bench.build().await).contains("there is no table t"));
-    let inspected = bench.config.inspect(&sink_testkit::context("s", bench.dir.path())).await;
+    let Some(fixture) = Fixture::new("").await else { return };
+    assert!(refused(fixture.build().await).contains("there is no table t"));
+    let inspected = fixture.config.inspect(&sink_testkit::context("s", fixture.dir.path())).await;
     assert!(matches!(inspected, Err(BuildError::Refused(_))), "{inspected:?}");
 }
 
 /// Whether the sink's sessions are encrypted: it says so itself, by a trigger.
-async fn encrypted(bench: &Bench, query: &str) -> Result<String, String> {
+async fn encrypted(fixture: &Fixture, query: &str) -> Result<String, String> {
     let lines = format!(
         "setup = '''{}'''",
         table(", ssl BOOLEAN DEFAULT (SELECT false)").replace("(SELECT false)", "in_tls()")
     );
-    let url = format!("{}?{query}&options=-c%20search_path%3D{}", bench.server.bare(), bench.schema);
-    let sink = bench.build_from(&*config(&url, &lines)).await.map_err(|e| e.to_string())?;
+    let url = format!("{}?{query}&options=-c%20search_path%3D{}", fixture.server.bare(), fixture.schema);
+    let sink = fixture.build_from(&*config(&url, &lines)).await.map_err(|e| e.to_string())?;
     assert_eq!(verdicts(&*sink, &batch([delivery("{}")])).await, ["delivered"]);
-    Ok(bench.texts("SELECT ssl FROM t ORDER BY id DESC LIMIT 1").await.remove(0))
+    Ok(fixture.texts("SELECT ssl FROM t ORDER BY id DESC LIMIT 1").await.remove(0))
 }
 
 #[tokio::test]
 async fn sslmode_is_honoured() {
-    let Some(bench) = Bench::new("").await else { return };
-    bench
+    let Some(fixture) = Fixture::new("").await else { return };
+    fixture
         .sql(
             "CREATE FUNCTION in_tls() RETURNS boolean LANGUAGE sql AS \
              'SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()'",
         )
         .await;
-    let good = bench.server.url.rsplit_once("sslrootcert=").unwrap().1.to_owned();
+    let good = fixture.server.url.rsplit_once("sslrootcert=").unwrap().1.to_owned();
     // A root that has signed nothing here.
-    let foreign = bench.dir.path().join("foreign.pem");
+    let foreign = fixture.dir.path().join("foreign.pem");
     std::fs::write(&foreign, include_str!("foreign-root.pem")).unwrap();
     let foreign = foreign.display();
     // The name on the certificate is localhost and 127.0.0.1.
@@ -166,17 +167,17 @@ async fn sslmode_is_honoured() {
         ("sslmode=verify-full&sslrootcert=nowhere.pem".to_owned(), None),
         ("sslmode=verify-full".to_owned(), None),
     ] {
-        let got = encrypted(&bench, &query).await;
+        let got = encrypted(&fixture, &query).await;
         assert_eq!(got.as_deref().ok(), want, "{query}: {got:?}");
     }
-    let port = bench.server.address().rsplit_once(':').unwrap().1;
-    let bare = format!("postgres://hookrelay:{}@/hookrelay", bench.server.password());
+    let port = fixture.server.address().rsplit_once(':').unwrap().1;
+    let bare = format!("postgres://hookrelay:{}@/hookrelay", fixture.server.password());
     for (mode, fine) in [("verify-ca", true), ("verify-full", false)] {
         let url = format!(
             "{bare}?{elsewhere}&port={port}&sslmode={mode}&sslrootcert={good}&options=-c%20search_path%3D{}",
-            bench.schema
+            fixture.schema
         );
-        let built = bench.build_from(&*config(&url, "")).await;
+        let built = fixture.build_from(&*config(&url, "")).await;
         match built {
             Ok(_) if fine => {}
             Err(BuildError::Refused(text)) if !fine => assert!(text.contains("certificate"), "{text}"),
@@ -188,27 +189,27 @@ async fn sslmode_is_honoured() {
 
 #[tokio::test]
 async fn a_probe_writes_nothing_and_sees_a_table_that_is_gone() {
-    let Some(bench) = Bench::with(", v TEXT NOT NULL").await else { return };
-    let sink = bench.open().await;
+    let Some(fixture) = Fixture::with(", v TEXT NOT NULL").await else { return };
+    let sink = fixture.open().await;
     sink.probe().await.unwrap();
-    assert_eq!(bench.texts("SELECT count(*) FROM t").await, ["0"]);
-    bench.sql("DROP TABLE t").await;
+    assert_eq!(fixture.texts("SELECT count(*) FROM t").await, ["0"]);
+    fixture.sql("DROP TABLE t").await;
     assert_eq!(sink.probe().await.unwrap_err().code, "schema");
 }
 
 #[tokio::test]
 async fn at_most_so_many_connections_are_made_and_a_call_beyond_waits_for_one() {
-    let Some(server) = Server::shared() else { return };
-    let bench = Bench::on(server, &format!("connections = 2\nsetup = '''{}'''", table(", v TEXT"))).await;
-    let sink = bench.open().await;
+    let Some(server) = shared() else { return };
+    let fixture = Fixture::on(server, &format!("connections = 2\nsetup = '''{}'''", table(", v TEXT"))).await;
+    let sink = fixture.open().await;
     let calls = (0..12).map(|_| {
         let sink = &sink;
         async move { verdicts(&**sink, &batch((0..20).map(|_| delivery(r#"{"v":"x"}"#)))).await }
     });
     let done = futures(calls).await;
     assert!(done.iter().flatten().all(|v| v == "delivered"));
-    let sessions = format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = '{}'", bench.schema);
-    let open: usize = bench.texts(&sessions).await[0].parse().unwrap();
+    let sessions = format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = '{}'", fixture.schema);
+    let open: usize = fixture.texts(&sessions).await[0].parse().unwrap();
     assert!(open <= 2, "{open} connections");
 }
 

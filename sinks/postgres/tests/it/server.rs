@@ -1,25 +1,22 @@
-//! Servers to try the sink on: the shared one, in which each test has a schema of its own, and throwaway ones for tests
-//! that break theirs.
+//! Where the sink is tried: a schema of the test's own, on the shared server or on a throwaway one.
 
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use sink_api::{BuildError, Sink, SinkConfig};
-use sink_testkit::{context, read_table, skip};
+use sink_testkit::postgres::PostgresServer;
+use sink_testkit::wait::PATIENCE;
+use sink_testkit::{context, read_table};
 use tempfile::TempDir;
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, SimpleQueryMessage};
 
-/// Longest any condition is waited for.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// The shared server, or one of the test's own; the test that runs is left out by name where there is none.
+pub fn shared() -> Option<PostgresServer> {
+    PostgresServer::shared(&name())
+}
 
-/// What `tests/services/up` exported, or why not; then the test is left out, by name.
-fn exported(test: &str, variable: &str) -> Option<String> {
-    let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
-    if value.is_none() {
-        let missing = std::env::var("HOOKRELAY_TEST_POSTGRES_MISSING");
-        skip(test, missing.as_deref().unwrap_or(&format!("{variable} is not set: eval \"$(tests/services/up)\"")));
-    }
-    value
+/// See [`shared`].
+pub fn own(settings: &[&str]) -> Option<PostgresServer> {
+    PostgresServer::own(&name(), settings)
 }
 
 /// The name of the test that runs.
@@ -27,87 +24,9 @@ fn name() -> String {
     std::thread::current().name().unwrap_or("a test").to_owned()
 }
 
-/// A server.
-pub struct Server {
-    /// With `sslmode=verify-full` and the root's certificate.
-    pub url: String,
-    /// Where it is a throwaway one: its name, and the script that rules it.
-    own: Option<(String, String)>,
-}
-
-impl Server {
-    /// The one all tests share.
-    pub fn shared() -> Option<Self> {
-        Some(Self { url: exported(&name(), "HOOKRELAY_TEST_POSTGRES")?, own: None })
-    }
-
-    /// A throwaway one, with these settings.
-    pub fn own(settings: &[&str]) -> Option<Self> {
-        let ctl = exported(&name(), "HOOKRELAY_TEST_POSTGRES_CTL")?;
-        let name = format!("t{}", uuid::Uuid::now_v7().simple());
-        let url = run(&ctl, &[&["new", &name], settings].concat());
-        Some(Self { url, own: Some((name, ctl)) })
-    }
-
-    /// A streaming standby of this one.
-    pub fn standby(&self) -> Self {
-        let (primary, ctl) = self.own.as_ref().unwrap();
-        let name = format!("{primary}s");
-        let url = run(ctl, &["standby", &name, primary]);
-        Self { url, own: Some((name, ctl.clone())) }
-    }
-
-    /// `start`, `stop`, `kill` or `promote`.
-    pub fn order(&self, verb: &str) {
-        let (name, ctl) = self.own.as_ref().expect("a server of its own");
-        run(ctl, &["server", name, verb]);
-    }
-
-    /// The URL without its query.
-    pub fn bare(&self) -> &str {
-        self.url.split('?').next().unwrap()
-    }
-
-    /// `127.0.0.1:PORT`.
-    pub fn address(&self) -> &str {
-        self.bare().rsplit_once('@').unwrap().1.split('/').next().unwrap()
-    }
-
-    pub fn password(&self) -> &str {
-        self.bare().rsplit_once('@').unwrap().0.rsplit(':').next().unwrap()
-    }
-
-    /// Another program's connection.
-    pub async fn client(&self) -> Client {
-        connect(self.bare()).await
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some((name, ctl)) = &self.own {
-            let _ =
-                Command::new(ctl).args(["server", name, "drop"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        }
-    }
-}
-
-fn run(ctl: &str, args: &[&str]) -> String {
-    let done = Command::new(ctl).args(args).stdin(Stdio::null()).output().unwrap();
-    assert!(done.status.success(), "{ctl} {args:?}: {}", String::from_utf8_lossy(&done.stderr));
-    String::from_utf8(done.stdout).unwrap().trim().to_owned()
-}
-
-/// A connection in the clear; its driver runs beside the test.
-pub async fn connect(bare: &str) -> Client {
-    let (client, driver) = tokio_postgres::connect(&format!("{bare}?sslmode=disable"), NoTls).await.unwrap();
-    tokio::spawn(driver);
-    client
-}
-
 /// A schema of its own on a server, and a sink's config for it.
-pub struct Bench {
-    pub server: Server,
+pub struct Fixture {
+    pub server: PostgresServer,
     pub config: Box<dyn SinkConfig>,
     pub dir: TempDir,
     /// The schema.
@@ -115,10 +34,10 @@ pub struct Bench {
     admin: Client,
 }
 
-impl Bench {
+impl Fixture {
     /// Table `t` on the shared server, these further lines of config; `setup` is run by the test.
     pub async fn new(lines: &str) -> Option<Self> {
-        Some(Self::on(Server::shared()?, lines).await)
+        Some(Self::on(shared()?, lines).await)
     }
 
     /// With `setup` making a table of these columns.
@@ -126,7 +45,7 @@ impl Bench {
         Self::new(&format!("setup = '''{}'''", crate::table(columns))).await
     }
 
-    pub async fn on(server: Server, lines: &str) -> Self {
+    pub async fn on(server: PostgresServer, lines: &str) -> Self {
         let schema = format!("s{}", uuid::Uuid::now_v7().simple());
         let admin = server.client().await;
         admin.batch_execute(&format!("CREATE SCHEMA {schema}; SET search_path = {schema}")).await.unwrap();
@@ -170,8 +89,8 @@ impl Bench {
     }
 
     /// Waits until so many of the sink's statements wait for a lock.
-    pub async fn until_waiting(&self, count: usize) {
-        self.until(&format!("SELECT count(*) {}", self.waiting()), &count.to_string()).await;
+    pub async fn wait_until_locked(&self, count: usize) {
+        self.wait_until(&format!("SELECT count(*) {}", self.waiting()), &count.to_string()).await;
     }
 
     /// The sink's sessions that wait for a lock.
@@ -189,7 +108,7 @@ impl Bench {
     }
 
     /// Waits until the query's first value is this.
-    pub async fn until(&self, sql: &str, wanted: &str) {
+    pub async fn wait_until(&self, sql: &str, wanted: &str) {
         let end = Instant::now() + PATIENCE;
         loop {
             let seen = self.texts(sql).await;

@@ -4,14 +4,14 @@ use async_trait::async_trait;
 use sink_api::{BuildError, Sink, SinkConfig};
 use sink_testkit::{EventBuilder, Has, MARKER, Repeats, Subject, event};
 
-use crate::{Bench, connect, table, texts};
+use crate::{Fixture, connect, table, texts};
 
-struct Database(Bench);
+struct Database(Fixture);
 
 impl Database {
     fn new(lines: &str) -> Self {
         let setup = table(", message_id TEXT NOT NULL, text TEXT, n INTEGER CHECK (n <> 13)");
-        Self(Bench::new(&format!("setup = '''{setup}'''\nbusy_timeout = \"20s\"\n{lines}")))
+        Self(Fixture::new(&format!("setup = '''{setup}'''\nbusy_timeout = \"20s\"\n{lines}")))
     }
 }
 

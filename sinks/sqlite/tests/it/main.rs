@@ -16,12 +16,12 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 use rusqlite::types::Value;
-use sink_api::{Batch, BuildError, Delivery, Fault, Outcome, Settings, Sink, SinkConfig, SinkContext};
+use sink_api::{BuildError, Delivery, Fault, Settings, Sink, SinkConfig, SinkContext};
 use sink_testkit::{context, event};
 use tempfile::TempDir;
 
 /// A sink's config and folder.
-pub struct Bench {
+pub struct Fixture {
     pub dir: TempDir,
     pub config: Box<dyn SinkConfig>,
 }
@@ -35,7 +35,7 @@ pub fn read(toml: &str) -> Result<Box<dyn SinkConfig>, Vec<Fault>> {
     (sink_sqlite::KIND.read)(Settings::new(toml::de::DeTable::parse(toml).unwrap()))
 }
 
-impl Bench {
+impl Fixture {
     /// `x.db`, table `t`, with these further lines of config.
     pub fn new(lines: &str) -> Self {
         let config = read(&format!("database = \"x.db\"\ntable = \"t\"\n{lines}\n")).unwrap();
@@ -115,22 +115,4 @@ pub fn delivery(json: impl Into<String>) -> Delivery {
 /// A delivery of this payload with this id, of this key.
 pub fn keyed(id: &str, key: &str, json: &str) -> Delivery {
     event("t").key(key).delivery_id(id).json(json.to_owned()).delivery()
-}
-
-pub async fn deliver(sink: &dyn Sink, batch: &Batch) -> Vec<Option<Outcome>> {
-    sink.deliver(batch).await.into_slots()
-}
-
-/// `delivered`, `retry CODE`, `reject CODE` or `unset`.
-pub fn verdict(slot: &Option<Outcome>) -> String {
-    match slot {
-        Some(Outcome::Delivered) => "delivered".to_owned(),
-        Some(Outcome::Retry { why, .. }) => format!("retry {}", why.code),
-        Some(Outcome::Reject { why }) => format!("reject {}", why.code),
-        None => "unset".to_owned(),
-    }
-}
-
-pub async fn verdicts(sink: &dyn Sink, batch: &Batch) -> Vec<String> {
-    deliver(sink, batch).await.iter().map(verdict).collect()
 }

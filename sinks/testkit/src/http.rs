@@ -2,24 +2,30 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
+
+use crate::must::Must as _;
 
 /// A request as it came, and the status it was answered with (0: none).
 #[derive(Clone, Debug)]
 pub struct Seen {
+    /// `POST /path HTTP/1.1`.
     pub line: String,
     /// Names in lower case, in the order they came.
     pub headers: Vec<(String, String)>,
+    /// The body.
     pub body: Vec<u8>,
+    /// What it was answered with.
     pub status: u16,
 }
 
 impl Seen {
+    /// The first header of that (lower-case) name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
@@ -32,13 +38,16 @@ pub enum Reply {
     Status(u16),
     /// This status with these headers, no body.
     With(u16, Vec<(&'static str, String)>),
+    /// This status, no body, after so long; the connection stays open.
+    After(Duration, u16),
     /// These bytes; `Then` what.
     Bytes(Vec<u8>, Then),
 }
 
 /// What follows the bytes of an answer.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
+    /// The connection is closed.
     Close,
     /// A TCP reset.
     Reset,
@@ -53,7 +62,7 @@ pub enum Then {
 impl Reply {
     fn status(&self) -> u16 {
         match self {
-            Self::Status(status) | Self::With(status, _) => *status,
+            Self::Status(status) | Self::With(status, _) | Self::After(_, status) => *status,
             Self::Bytes(bytes, _) => {
                 let line = String::from_utf8_lossy(bytes);
                 line.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0)
@@ -62,22 +71,26 @@ impl Reply {
     }
 }
 
+/// What is answered to which request.
 pub type Script = Arc<dyn Fn(&Seen) -> Reply + Send + Sync>;
 
-pub struct Server {
+/// The server. Dropped, its port and every connection are closed.
+pub struct HttpServer {
+    /// Where it listens.
     pub addr: SocketAddr,
+    /// How many connections it has accepted.
     pub connections: Arc<AtomicUsize>,
     script: Script,
     seen: Arc<Mutex<Vec<Seen>>>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl Server {
+impl HttpServer {
     /// Answers every request by this script.
     pub async fn start(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.must("a port");
         let server = Self {
-            addr: listener.local_addr().unwrap(),
+            addr: listener.local_addr().must("its address"),
             connections: Arc::default(),
             script: Arc::new(script),
             seen: Arc::default(),
@@ -102,12 +115,12 @@ impl Server {
                 calls.spawn(serve_tcp(stream, Arc::clone(&script), Arc::clone(&seen)));
             }
         });
-        *self.task.lock().unwrap() = Some(task);
+        *lock(&self.task) = Some(task);
     }
 
     /// Closes the port and every connection.
     pub async fn stop(&self) {
-        let task = self.task.lock().unwrap().take();
+        let task = lock(&self.task).take();
         if let Some(task) = task {
             task.abort();
             let _ = task.await;
@@ -116,7 +129,7 @@ impl Server {
 
     /// Opens the same port again.
     pub async fn resume(&self) {
-        if self.task.lock().unwrap().is_some() {
+        if lock(&self.task).is_some() {
             return;
         }
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
@@ -129,13 +142,14 @@ impl Server {
         }
     }
 
+    /// The URL of this path.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.addr)
     }
 
     /// All requests so far.
     pub fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
+        lock(&self.seen).clone()
     }
 
     /// The only request so far.
@@ -146,22 +160,27 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for HttpServer {
     fn drop(&mut self) {
-        if let Some(task) = self.task.lock().unwrap().take() {
+        if let Some(task) = lock(&self.task).take() {
             task.abort();
         }
     }
 }
 
-async fn serve_tcp(mut stream: TcpStream, script: Script, seen: Arc<Mutex<Vec<Seen>>>) {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn serve_tcp(stream: TcpStream, script: Script, seen: Arc<Mutex<Vec<Seen>>>) {
+    let mut stream = BufReader::new(stream);
     if serve(&mut stream, &script, &seen).await == Some(Then::Reset) {
-        stream.set_zero_linger().unwrap();
+        stream.get_ref().set_zero_linger().must("a reset");
     }
 }
 
 /// Serves one connection; says what ended it, if it was the script.
-pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     script: &Script,
     seen: &Mutex<Vec<Seen>>,
@@ -169,10 +188,13 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     loop {
         let mut request = read_request(stream).await?;
         let reply = script(&request);
+        if let Reply::After(delay, _) = &reply {
+            tokio::time::sleep(*delay).await;
+        }
         request.status = reply.status();
-        seen.lock().unwrap().push(request);
+        lock(seen).push(request);
         let (bytes, then) = match reply {
-            Reply::Status(status) => (head(status, &[]), Then::Keep),
+            Reply::Status(status) | Reply::After(_, status) => (head(status, &[]), Then::Keep),
             Reply::With(status, headers) => (head(status, &headers), Then::Keep),
             Reply::Bytes(bytes, then) => (bytes, then),
         };
@@ -200,14 +222,14 @@ async fn read_request<S: AsyncRead + Unpin>(stream: &mut S) -> Option<Seen> {
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
     }
-    let head = String::from_utf8(head).unwrap();
+    let head = String::from_utf8(head).must("a head in UTF-8");
     let mut lines = head.trim_end().split("\r\n");
-    let line = lines.next().unwrap().to_owned();
+    let line = lines.next().unwrap_or_default().to_owned();
     let headers: Vec<(String, String)> = lines
-        .map(|line| line.split_once(':').unwrap())
+        .map(|line| line.split_once(':').must("a header"))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let length = headers.iter().find(|(n, _)| n == "content-length").map_or(0, |(_, v)| v.parse().unwrap());
+    let length = headers.iter().find(|(n, _)| n == "content-length").map_or(0, |(_, v)| v.parse().must("a length"));
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
     Some(Seen { line, headers, body, status: 0 })

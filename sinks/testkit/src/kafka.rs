@@ -1,7 +1,7 @@
-//! The broker: what tests need beside the sink.
+//! Kafka clusters to try things on: the one of `tests/services/up`, and one of three brokers. Topics, and what is in
+//! them.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -15,11 +15,20 @@ use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// Anything that is waited for.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+use crate::must::Must as _;
+use crate::services::{exported, run};
+use crate::skip::{note, skip};
+use crate::wait::PATIENCE;
+
+/// How the names of the cluster's variables begin.
+const VARIABLES: &str = "HOOKRELAY_TEST_KAFKA";
+/// The script that starts and stops brokers.
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/services/kafka");
+/// Longest one answer of a broker is waited for.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// Tests that stop brokers hold it for writing, all others that need one for reading.
-static TURN: RwLock<()> = RwLock::const_new(());
+static BROKERS: RwLock<()> = RwLock::const_new(());
 
 /// A cluster that is up.
 #[derive(Clone)]
@@ -28,139 +37,127 @@ pub struct Cluster(BTreeMap<String, String>);
 /// A message as it stands in a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
+    /// Its key.
     pub key: Option<String>,
+    /// Its value.
     pub value: Option<Vec<u8>>,
+    /// Its headers, in order.
     pub headers: Vec<(String, String)>,
+    /// Its time, in milliseconds since 1970.
     pub time: i64,
 }
 
 impl Stored {
+    /// The first header of that name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
+    /// The delivery's id.
     pub fn id(&self) -> String {
-        self.header("ce_id").unwrap().to_owned()
-    }
-}
-
-/// Straight to the terminal, as the harness swallows what the print macros write, and into the report.
-fn note(line: &str) {
-    use std::io::Write as _;
-    let line = format!("{line}\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
-    if let Some(path) = std::env::var_os("HOOKRELAY_TEST_REPORT") {
-        let mut report = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
-        report.write_all(line.as_bytes()).unwrap();
+        self.header("ce_id").must("ce_id").to_owned()
     }
 }
 
 /// The cluster of `tests/services/up`, or the stand-in for it, shared with other tests.
 pub async fn any(test: &str) -> Option<(Cluster, RwLockReadGuard<'static, ()>)> {
-    let turn = TURN.read().await;
+    let shared = BROKERS.read().await;
     let cluster = Cluster::of_environment(test)?;
     if let Some(name) = cluster.stand_in() {
         note(&format!("on the stand-in {name}: {test}"));
     }
-    Some((cluster, turn))
+    Some((cluster, shared))
 }
 
 /// The cluster of `tests/services/up`, shared with other tests.
 pub async fn shared(test: &str) -> Option<(Cluster, RwLockReadGuard<'static, ()>)> {
-    let turn = TURN.read().await;
-    Some((Cluster::real(test)?, turn))
+    let shared = BROKERS.read().await;
+    Some((Cluster::real(test)?, shared))
 }
 
 /// The same, with no other test beside: its brokers may be stopped.
 pub async fn alone(test: &str) -> Option<(Cluster, RwLockWriteGuard<'static, ()>)> {
-    let turn = TURN.write().await;
-    Some((Cluster::real(test)?, turn))
-}
-
-fn script() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/services/kafka")
-}
-
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {said}");
-    String::from_utf8(output.stdout).unwrap()
+    let shared = BROKERS.write().await;
+    Some((Cluster::real(test)?, shared))
 }
 
 impl Cluster {
     fn of_environment(test: &str) -> Option<Self> {
         let names = ["", "_TLS", "_CA", "_USER", "_STRANGER", "_PASSWORD", "_DIR", "_STANDIN"];
         let all = names.into_iter().filter_map(|name| {
-            let name = format!("HOOKRELAY_TEST_KAFKA{name}");
+            let name = format!("{VARIABLES}{name}");
             Some((name.clone(), std::env::var(name).ok().filter(|value| !value.is_empty())?))
         });
         let cluster = Self(all.collect());
-        if cluster.0.contains_key("HOOKRELAY_TEST_KAFKA") {
-            return Some(cluster);
-        }
-        let why = std::env::var("HOOKRELAY_TEST_KAFKA_MISSING");
-        let why =
-            why.unwrap_or_else(|_| "HOOKRELAY_TEST_KAFKA is not set; `eval \"$(tests/services/up)\"` sets it".into());
-        note(&format!("skipped: {test}: {why}"));
-        None
+        exported(test, VARIABLES, VARIABLES).map(|_| cluster)
     }
 
-    fn real(test: &str) -> Option<Self> {
+    /// The cluster, where it is Apache Kafka's. `None` where there is none: then the test is left out, by name.
+    pub fn real(test: &str) -> Option<Self> {
         let cluster = Self::of_environment(test)?;
         let Some(name) = cluster.stand_in() else { return Some(cluster) };
-        note(&format!("skipped: {test}: needs Apache Kafka, and there is only the stand-in {name}"));
+        skip(test, &format!("needs Apache Kafka, and there is only the stand-in {name}"));
         None
     }
 
     fn stand_in(&self) -> Option<&str> {
-        self.0.get("HOOKRELAY_TEST_KAFKA_STANDIN").map(String::as_str)
+        Some(self.get("_STANDIN")).filter(|name| !name.is_empty())
     }
 
     /// A cluster of three brokers beside it, started here.
     pub fn of_three() -> Self {
-        let exports = run(Command::new(script()).args(["up", "--brokers", "3"]));
+        let exports = run(Command::new(SCRIPT).args(["up", "--brokers", "3"]));
         let lines = exports.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
         Self(lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
     fn get(&self, name: &str) -> &str {
-        self.0.get(&format!("HOOKRELAY_TEST_KAFKA{name}")).map_or("", String::as_str)
+        self.0.get(&format!("{VARIABLES}{name}")).map_or("", String::as_str)
     }
 
+    /// `host:port`, with commas between.
     pub fn brokers(&self) -> &str {
         self.get("")
     }
 
+    /// The same, for TLS.
     pub fn tls(&self) -> &str {
         self.get("_TLS")
     }
 
+    /// The file of the certificate that signed the brokers'.
     pub fn ca(&self) -> &str {
         self.get("_CA")
     }
 
+    /// A user who may do everything.
     pub fn user(&self) -> &str {
         self.get("_USER")
     }
 
+    /// A user who may do nothing.
     pub fn stranger(&self) -> &str {
         self.get("_STRANGER")
     }
 
+    /// The password of both.
     pub fn password(&self) -> &str {
         self.get("_PASSWORD")
     }
 
-    /// `stop`, `kill` or `start` a broker, and wait until that is so.
+    /// `stop`, `kill` or `start` a broker, and wait until that is so; blocks.
+    pub fn order(&self, broker: usize, verb: &str) {
+        run(Command::new(SCRIPT).args(["broker", self.get("_DIR"), &broker.to_string(), verb]));
+    }
+
+    /// [`Self::order`], on a thread that may block.
     pub async fn broker(&self, number: usize, verb: &str) {
-        let (dir, number, verb) = (self.get("_DIR").to_owned(), number.to_string(), verb.to_owned());
-        let done = move || run(Command::new(script()).args(["broker", &dir, &number, &verb]));
-        tokio::task::spawn_blocking(done).await.unwrap();
+        let (cluster, verb) = (self.clone(), verb.to_owned());
+        tokio::task::spawn_blocking(move || cluster.order(number, &verb)).await.must("the script");
     }
 
     /// Stops all of its brokers for good.
-    pub async fn broker_all_stop(&self, count: usize) {
+    pub async fn kill_all(&self, count: usize) {
         for number in 1..=count {
             self.broker(number, "kill").await;
         }
@@ -173,7 +170,7 @@ impl Cluster {
     }
 
     fn admin(&self) -> AdminClient<DefaultClientContext> {
-        self.client().create().unwrap()
+        self.client().create().must("a client")
     }
 
     /// A new topic with a name of its own.
@@ -187,7 +184,7 @@ impl Cluster {
     /// A topic of this name; waits until it can be written to.
     pub async fn create(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
         let admin = self.admin();
-        let until = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
             for (key, value) in settings {
@@ -198,31 +195,31 @@ impl Cluster {
             match made.as_deref() {
                 Ok([Ok(_)]) => break,
                 Ok([Err((_, Code::TopicAlreadyExists))]) if self.has(name) => break,
-                other => assert!(Instant::now() < until, "{name}: {other:?}"),
+                other => assert!(Instant::now() < deadline, "{name}: {other:?}"),
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         while !self.has(name) {
-            assert!(Instant::now() < until, "{name} is not there");
+            assert!(Instant::now() < deadline, "{name} is not there");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
     /// Deletes a topic and waits until it is gone.
     pub async fn delete(&self, name: &str) {
-        self.admin().delete_topics(&[name], &AdminOptions::new()).await.unwrap();
-        let until = Instant::now() + PATIENCE;
+        self.admin().delete_topics(&[name], &AdminOptions::new()).await.must("deleting");
+        let deadline = Instant::now() + PATIENCE;
         while self.has(name) {
-            assert!(Instant::now() < until, "{name} is still there");
+            assert!(Instant::now() < deadline, "{name} is still there");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
     /// Whether the topic is there, each partition with a leader.
     pub fn has(&self, name: &str) -> bool {
-        let consumer: BaseConsumer = self.client().set("group.id", "tests").create().unwrap();
+        let consumer: BaseConsumer = self.client().set("group.id", "tests").create().must("a client");
         let Ok(metadata) = consumer.fetch_metadata(Some(name), Duration::from_secs(5)) else { return false };
-        let topic = &metadata.topics()[0];
+        let Some(topic) = metadata.topics().first() else { return false };
         topic.error().is_none()
             && !topic.partitions().is_empty()
             && topic.partitions().iter().all(|p| p.error().is_none() && p.leader() >= 0)
@@ -231,38 +228,57 @@ impl Cluster {
     /// All that is in a topic, partition by partition, in order of arrival.
     pub async fn stored(&self, topic: &str) -> Vec<Stored> {
         let (cluster, topic) = (self.clone(), topic.to_owned());
-        tokio::task::spawn_blocking(move || cluster.read(&topic)).await.unwrap()
+        tokio::task::spawn_blocking(move || cluster.read(&topic)).await.must("reading")
     }
 
-    fn read(&self, topic: &str) -> Vec<Stored> {
-        let mut config = self.client();
-        config.set("group.id", "tests").set("enable.auto.commit", "false").set("fetch.wait.max.ms", "50");
-        let consumer: BaseConsumer = config.create().unwrap();
-        let wait = Duration::from_secs(30);
-        let metadata = consumer.fetch_metadata(Some(topic), wait).unwrap();
+    /// [`Self::stored`]; blocks.
+    pub fn read(&self, topic: &str) -> Vec<Stored> {
+        let consumer = self.consumer();
         let mut stored = Vec::new();
-        assert!(!metadata.topics()[0].partitions().is_empty(), "{topic}: {:?}", metadata.topics()[0].error());
-        for partition in metadata.topics()[0].partitions() {
-            let (low, high) = consumer.fetch_watermarks(topic, partition.id(), wait).unwrap();
-            let mut place = TopicPartitionList::new();
-            place.add_partition_offset(topic, partition.id(), Offset::Offset(low)).unwrap();
-            consumer.assign(&place).unwrap();
-            let (mut next, until) = (low, Instant::now() + PATIENCE);
+        for (partition, low, high) in self.partitions(&consumer, topic) {
+            let mut begin = TopicPartitionList::new();
+            begin.add_partition_offset(topic, partition, Offset::Offset(low)).must("an offset");
+            consumer.assign(&begin).must("a partition");
+            let (mut next, deadline) = (low, Instant::now() + PATIENCE);
             while next < high {
-                assert!(Instant::now() < until, "{topic}: read {next} of {high}");
+                assert!(Instant::now() < deadline, "{topic}: read {next} of {high}");
                 let Some(message) = consumer.poll(Duration::from_millis(200)) else { continue };
                 let Ok(message) = message else { continue };
                 next = message.offset() + 1;
                 let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
-                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).must("UTF-8");
                 stored.push(Stored {
                     key: message.key().map(text),
                     value: message.payload().map(<[u8]>::to_vec),
                     headers: headers.map(|h| (h.key.to_owned(), text(h.value.unwrap_or_default()))).collect(),
-                    time: message.timestamp().to_millis().unwrap(),
+                    time: message.timestamp().to_millis().must("a time"),
                 });
             }
         }
         stored
+    }
+
+    /// Messages that were ever put into a topic; blocks.
+    pub fn produced(&self, topic: &str) -> u64 {
+        let ends = self.partitions(&self.consumer(), topic).into_iter().map(|(_, _, high)| high);
+        ends.sum::<i64>().try_into().must("a count")
+    }
+
+    fn consumer(&self) -> BaseConsumer {
+        let mut config = self.client();
+        config.set("group.id", "tests").set("enable.auto.commit", "false").set("fetch.wait.max.ms", "50");
+        config.create().must("a client")
+    }
+
+    /// Each partition, with the first offset in it and the one behind the last.
+    fn partitions(&self, consumer: &BaseConsumer, topic: &str) -> Vec<(i32, i64, i64)> {
+        let metadata = consumer.fetch_metadata(Some(topic), ANSWER).must("what is known of the topic");
+        let partitions = metadata.topics().first().map(|topic| topic.partitions()).unwrap_or_default();
+        assert!(!partitions.is_empty(), "{topic} has no partition");
+        let of = |partition: i32| {
+            let (low, high) = consumer.fetch_watermarks(topic, partition, ANSWER).must("a partition's bounds");
+            (partition, low, high)
+        };
+        partitions.iter().map(|partition| of(partition.id())).collect()
     }
 }
