@@ -1,5 +1,7 @@
 //! What in a config is a secret: by the key it stands under, or as a part of a URL. Pure.
 
+use sink_api::fault::is_one_slip_apart;
+
 use super::mask::Part;
 
 /// Keys whose values are secrets even where they are written out in the file.
@@ -43,7 +45,7 @@ pub(super) fn may_be_secret(path: &[String], text: &str) -> bool {
 fn nearly_secret(key: &str) -> bool {
     const LONG_ENOUGH: usize = 5;
     let mut sure = SECRET_KEYS.iter().filter(|secret| secret.len() >= LONG_ENOUGH && !MIXED_KEYS.contains(secret));
-    let is_near = sure.any(|secret| strsim::osa_distance(key, secret) <= 1);
+    let is_near = sure.any(|secret| is_one_slip_apart(key, secret));
     matches!(key, "properties" | "env") || is_credential(key) || is_near
 }
 

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::Deserializer as _;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use sink_api::json::Text;
 
 /// A value in the body, not looked into yet; absent where the body has none.
 pub type Raw<'b> = Option<&'b RawValue>;
@@ -38,7 +39,7 @@ pub fn text(value: Raw<'_>) -> Option<String> {
     let raw = value?.get();
     let text = match raw.as_bytes().first()? {
         b'{' | b'[' | b'n' => return None,
-        b'"' => serde_json::Deserializer::from_str(raw).deserialize_bytes(Wtf8).ok()?,
+        b'"' => serde_json::from_str::<Text>(raw).ok()?.0,
         _ => raw.to_owned(),
     };
     (!matches!(text.as_str(), "" | "None")).then_some(text)
@@ -104,35 +105,6 @@ impl Visitor<'_> for NameOf<'_> {
     fn visit_bytes<E: Error>(self, key: &[u8]) -> Result<Self::Value, E> {
         Ok(self.0.iter().position(|name| name.as_bytes() == key))
     }
-}
-
-/// A string as bytes, where serde_json leaves lone surrogates in the three bytes of WTF-8.
-struct Wtf8;
-
-impl Visitor<'_> for Wtf8 {
-    type Value = String;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<String, E> {
-        Ok(match std::str::from_utf8(bytes) {
-            Ok(text) => text.to_owned(),
-            Err(_) => without_surrogates(bytes.to_vec()),
-        })
-    }
-}
-
-/// U+FFFD has three bytes too, so each surrogate (ED, A0..BF, any) is replaced in its place. In UTF-8 the byte ED only
-/// ever begins a character.
-fn without_surrogates(mut bytes: Vec<u8>) -> String {
-    for at in 0..bytes.len() {
-        if let Some(three @ [0xED, 0xA0..=0xBF, _]) = bytes.get_mut(at..at.saturating_add(3)) {
-            three.copy_from_slice("\u{FFFD}".as_bytes());
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
