@@ -1,7 +1,6 @@
 //! Where `${…}` gets its values: the process's environment, then the `.env` beside the config; secret files.
 //!
-//! The environment of the process is read, never changed. A `$` in a `.env` value is a `$`: nothing is expanded, as
-//! with the Node servers these files come from, because an expansion would silently damage a secret.
+//! The environment of the process is read, never changed.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
@@ -10,12 +9,10 @@ use std::path::{Path, PathBuf};
 
 use sink_api::files::{self, Patience};
 
+use super::dot_env;
+
 /// Largest secret file, and largest `.env`.
 const MAX_FILE: u64 = 64 << 10;
-/// Most lines one quoted `.env` value may take: a private key has fewer.
-const MAX_VALUE_LINES: usize = 200;
-/// Stands in for `$` while a `.env` is parsed.
-const DOLLAR: char = '\u{e000}';
 
 /// Something wrong with a source of values, not with the config.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,42 +98,12 @@ fn problem(file: &Path, line: usize, message: String, help: Option<&str>) -> Pro
     Problem { file: file.to_owned(), line, message, help: help.map(str::to_owned) }
 }
 
-/// The variables of a `.env` (of several lines for one name the last counts) and the lines that are none.
+/// The variables of a `.env`, and the lines of it that are none.
 fn parse(text: &str, file: &Path) -> (HashMap<String, String>, Vec<Problem>) {
-    let text = keep_dollars(text.trim_start_matches('\u{feff}'));
-    let lines: Vec<&str> = text.lines().collect();
-    let (mut values, mut problems) = (HashMap::new(), Vec::new());
-    let mut at = 0;
-    while at < lines.len() {
-        // A quoted value may go on over lines: the shortest run of lines that can be read is taken.
-        let runs = 1..=MAX_VALUE_LINES.min(lines.len() - at);
-        let read = runs.filter_map(|n| entries(lines.get(at..at + n)?).map(|found| (n, found))).next();
-        if let Some((n, found)) = read {
-            values.extend(found.into_iter().map(|(name, value)| (name, value.replace(DOLLAR, "$"))));
-            at += n;
-        } else {
-            let help = "write NAME=value, the value in single quotes where it holds blanks, quotes or backslashes";
-            problems.push(problem(file, at + 1, "not an assignment".into(), Some(help)));
-            at += 1;
-        }
-    }
-    (values, problems)
-}
-
-/// What the lines assign, or `None` where they cannot be read.
-fn entries(lines: &[&str]) -> Option<Vec<(String, String)>> {
-    dotenvy::from_read_iter(lines.join("\n").as_bytes()).collect::<Result<_, _>>().ok()
-}
-
-/// Replaces each `$` that is not escaped, so that the parser expands nothing.
-fn keep_dollars(text: &str) -> String {
-    let mut escaped = false;
-    let keep = |c: char| {
-        let out = if c == '$' && !escaped { DOLLAR } else { c };
-        escaped = c == '\\' && !escaped;
-        out
-    };
-    text.chars().map(keep).collect()
+    let (variables, bad) = dot_env::parse(text);
+    let help = "write NAME=value, the value in single quotes where it holds blanks, quotes or backslashes";
+    let problems = bad.into_iter().map(|line| problem(file, line, "not an assignment".into(), Some(help)));
+    (variables, problems.collect())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 
 mod credentials;
 mod digest;
+mod dot_env;
 mod env;
 mod exposed;
 mod faults;
