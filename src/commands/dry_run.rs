@@ -6,13 +6,12 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use sink_api::Timestamp;
 
 use super::replay::ReplayArgs;
 use super::rules::Rules;
-use super::{Failure, count, runtime};
+use super::{Failure, count, progress, runtime};
 use crate::config;
 use crate::event;
 use crate::journal::{Record, Scanned, scan};
@@ -82,11 +81,7 @@ pub fn run(file: &Path, args: &ReplayArgs, out: &mut impl Write) -> Result<(), F
     let micros = |time: Option<Timestamp>, other: i64| time.map_or(other, Timestamp::as_microsecond);
     let span = (micros(args.since, i64::MIN), micros(args.until, i64::MAX));
     let dir = old.journal.dir.as_deref().unwrap_or(&old.data_dir);
-    let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
-    // The template is a constant of ours.
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes} ({eta} to go)") {
-        bar.set_style(style);
-    }
+    let bar = progress::bar_of_bytes();
     let (mut before, mut after) = (Rules::new(&old), new.as_ref().map(Rules::new));
     let runtime = runtime()?;
     let mut report = Report::default();

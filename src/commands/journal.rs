@@ -5,11 +5,10 @@ use std::path::Path;
 
 use clap::{Args, Subcommand};
 use globset::GlobMatcher;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 use sink_api::{Event, Timestamp, Uuid};
 
-use super::{Failure, dead};
+use super::{Failure, dead, progress};
 use crate::config::{self, Dirs};
 use crate::daemon::DaemonError;
 use crate::event;
@@ -104,11 +103,7 @@ fn failed(error: JournalError) -> Failure {
 }
 
 fn verify(dirs: &Dirs, plain: Plain, out: &mut impl Write) -> Result<(), Failure> {
-    let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
-    // The template is a constant of ours.
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes} ({eta} to go)") {
-        bar.set_style(style);
-    }
+    let bar = progress::bar_of_bytes();
     let verified = verify::verify(&dirs.journal, |done, total| {
         bar.set_length(total);
         bar.set_position(done);

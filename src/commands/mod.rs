@@ -9,6 +9,7 @@ mod dry_run;
 pub mod explain;
 pub mod journal;
 pub mod kinds;
+mod progress;
 pub mod reload;
 pub mod replay;
 mod rules;

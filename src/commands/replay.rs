@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sink_api::Timestamp;
 
-use super::{Failure, block_on, dead, dry_run};
+use super::{Failure, block_on, dead, dry_run, progress};
 use crate::admin::AdminConfig;
 use crate::admin::client;
 use crate::admin::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView};
@@ -119,11 +118,7 @@ fn under_way(admin: &AdminConfig) -> Result<Vec<ReplayView>, Failure> {
 
 /// Waits until none of its sinks is under way any more.
 fn follow(admin: &AdminConfig, begun: &ReplayBegun) -> Result<(), Failure> {
-    let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr());
-    // The template is a constant of ours.
-    if let Ok(style) = ProgressStyle::with_template("replay {bar:40} {percent}% {msg} ({elapsed}, {eta} to go)") {
-        bar.set_style(style);
-    }
+    let bar = progress::bar(1000, "replay {bar:40} {percent}% {msg} ({elapsed}, {eta} to go)");
     loop {
         let all = under_way(admin)?;
         let left: Vec<&ReplayView> = all.iter().filter(|replay| replay.id == begun.id).collect();

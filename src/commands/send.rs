@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use reqwest::{Client, Url};
 use serde::{Deserialize, Serialize};
 use sink_api::fault::nearest;
@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 
 use super::explain::headers;
 use super::samples::{Round, SAMPLES, Sample};
-use super::{Failure, block_on, source};
+use super::{Failure, block_on, progress, source};
 use crate::config::Config;
 use crate::ingress::http::listener;
 use crate::ingress::source::signer::Signer;
@@ -431,9 +431,7 @@ impl Tally {
     /// A bar on standard error, where that is a terminal and the reader has waited a while.
     fn show_progress(&mut self) {
         if self.bar.is_none() && self.begun.elapsed() >= PATIENCE && std::io::stderr().is_terminal() {
-            let bar = ProgressBar::with_draw_target(Some(self.total), ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len}  {per_sec}  {eta} left");
-            self.bar = Some(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())));
+            self.bar = Some(progress::bar(self.total, "{bar:40} {human_pos}/{human_len}  {per_sec}  {eta} left"));
         }
         if let Some(bar) = &self.bar {
             bar.set_position(self.answered);
