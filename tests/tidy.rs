@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 #[path = "tidy/daemon.rs"]
 mod daemon;
+#[path = "tidy/circles.rs"]
+mod circles;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/subrooms.rs"]
@@ -98,6 +100,16 @@ fn imports_inside_the_daemon_point_down() {
 #[test]
 fn rooms_inside_a_room_keep_apart() {
     assert_clean(rust(&tree()).flat_map(subrooms::subrooms_keep_apart));
+}
+
+#[test]
+fn inside_a_sink_imports_go_one_way() {
+    let files = tree();
+    assert_clean(sink_folders().into_iter().flat_map(|name| {
+        let folder = format!("sinks/{name}/src/");
+        assert!(files.iter().any(|file| file.path.starts_with(&folder)), "{folder} was not found");
+        circles::imports_go_round(&files, &folder)
+    }));
 }
 
 #[test]
