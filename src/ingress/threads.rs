@@ -1,6 +1,6 @@
 //! The threads that serve: one single-threaded runtime per core, each accepting from a duplicate of every listener.
 //!
-//! Measured against one shared runtime with work stealing (ARCHITECTURE.md, "Runtime shape"). The listeners are
+//! Measured against one shared runtime with work stealing (`docs/performance.md`). The listeners are
 //! duplicated, not bound again with SO_REUSEPORT: whichever thread is free accepts (and passes the connection on to the
 //! thread that has the fewest, see `http/balance.rs`), a stop loses no connection that the kernel had already given to
 //! one of several queues, and a second daemon cannot listen on the same port.
