@@ -1,5 +1,6 @@
-//! The rules of the house, checked on the tree as it stands. The rules themselves are pure and live in `tidy/rules.rs`;
-//! this file reads the repository, runs them, and prints the figures that each change is compared by.
+//! The rules of the house, checked on the tree as it stands. The rules themselves are pure and live in `tidy/rules.rs`
+//! and `tidy/guides.rs`; this file reads the repository, runs them, and prints the figures that each change is compared
+//! by.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
@@ -11,6 +12,8 @@ use std::path::{Path, PathBuf};
 mod daemon;
 #[path = "tidy/circles.rs"]
 mod circles;
+#[path = "tidy/guides.rs"]
+mod guides;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/subrooms.rs"]
@@ -84,7 +87,7 @@ fn every_rust_file_opens_with_what_it_is_for() {
 
 #[test]
 fn every_shipped_file_is_short_enough_to_read_at_once() {
-    assert_clean(rust(&tree()).flat_map(rules::is_short_enough));
+    assert_clean(tree().iter().flat_map(rules::is_short_enough));
 }
 
 #[test]
@@ -146,7 +149,7 @@ fn every_sink_is_listed_wherever_it_must_be() {
 
 #[test]
 fn the_readme_lists_no_sink_that_does_not_exist() {
-    let mut listed = rules::table_of_sinks(&read("README.md"));
+    let mut listed = guides::table_of_sinks(&read("README.md"));
     listed.sort();
     assert_eq!(listed, sinks());
 }
@@ -159,12 +162,24 @@ fn every_path_named_in_a_guide_exists() {
     let guides = tree().into_iter().filter(|file| file.path.ends_with(".md"));
     assert_clean(guides.flat_map(|guide| {
         let beside = root().join(&guide.path).parent().unwrap().to_owned();
-        // Only these two speak of paths from the root; elsewhere links alone are looked at.
-        let from_root = ["README.md", "src/ARCHITECTURE.md"].contains(&guide.path.as_str());
-        let named = rules::paths_named(&guide.text, if from_root { &folders } else { &[] }).into_iter();
+        // Only these speak of paths from the root; elsewhere links alone are looked at.
+        let from_root = ["README.md", "src/ARCHITECTURE.md", "src/WALK.md"].contains(&guide.path.as_str());
+        let named = guides::paths_named(&guide.text, if from_root { &folders } else { &[] }).into_iter();
         let missing = named.filter(move |(_, path)| !beside.join(path).exists() && !root().join(path).exists());
         missing.map(move |(line, path)| format!("{}:{line}: names `{path}`, which does not exist", guide.path))
     }));
+}
+
+#[test]
+fn the_code_map_is_what_is_enforced() {
+    assert_clean(guides::map_is_true(&read("src/ARCHITECTURE.md")).into_iter());
+}
+
+#[test]
+fn the_walk_names_files_and_types_that_are_there() {
+    let walk = read("src/WALK.md");
+    assert!(guides::steps(&walk) > 20, "its tables were not found");
+    assert_clean(guides::walk_is_true(&walk, |path| fs::read_to_string(root().join(path)).ok()).into_iter());
 }
 
 #[test]

@@ -1,5 +1,9 @@
-//! The rules of the house as pure functions: text in, faults out. They read no files; `tidy.rs` does, and the tests
-//! below show that each of them can fail.
+//! The rules of the house as pure functions: text in, faults out. They read no files, `tidy.rs` does that; the unit
+//! tests in `rules_tests.rs` show that each rule can fail. Rules about guides are in `guides.rs`.
+
+use std::cmp::Ordering;
+
+use super::guides::{sections, table_of_sinks};
 
 /// A file of the repository: its path from the root, with `/`, and what it says.
 pub struct File {
@@ -30,20 +34,26 @@ impl File {
 /// Folders under `sinks/` that are no sinks.
 pub const NOT_SINKS: &[&str] = &["api", "testkit"];
 
-/// The rooms from top to bottom: a room imports from its own tier and from those below it, never from above.
-const TIERS: &[&[&str]] = &[
-    &["main", "cli"],
-    &["commands", "exit"],
-    &["daemon", "reload", "shutdown", "registry"],
+/// The rooms from top to bottom. A room imports from the tiers below its own; from above it imports nothing, and from
+/// its own tier only what [`SIBLINGS`] allows.
+pub const TIERS: &[&[&str]] = &[
+    &["main"],
+    &["cli"],
+    &["exit"],
+    &["commands"],
+    &["daemon", "registry"],
     &["config"],
-    &["ingress", "deliver", "admin"],
-    &["verify", "route", "journal", "ledger", "event"],
-    &["metrics", "telemetry"],
+    &["admin", "deliver", "ingress"],
+    &["event", "ledger", "route", "verify"],
+    &["journal"],
+    &["shutdown", "telemetry"],
 ];
+/// Rooms of one tier of which the first may import the second; `src/ARCHITECTURE.md` says why.
+pub const SIBLINGS: &[(&str, &str)] = &[("deliver", "ingress")];
 
-/// Most lines a shipped file may have, and the two that read as a table of contents.
+/// Most lines a shipped file may have, the two that read as a table of contents, and the map of the code.
 const MOST_LINES: usize = 500;
-const MOST_LINES_OF: &[(&str, usize)] = &[("src/main.rs", 60), ("src/daemon.rs", 200)];
+const MOST_LINES_OF: &[(&str, usize)] = &[("src/main.rs", 60), ("src/daemon.rs", 200), ("src/ARCHITECTURE.md", 200)];
 
 /// The sections of every sink's README, in order.
 const README_SECTIONS: &[&str] = &["What", "Config", "Verdicts", "Ordering and duplicates", "Limits"];
@@ -67,27 +77,37 @@ pub fn opens_with_its_purpose(file: &File) -> Vec<String> {
     if opens { vec![] } else { vec![format!("{}:1: does not open with `//! ` and what it is for", file.path)] }
 }
 
-/// No shipped file is too long to read at once.
+/// No shipped Rust file is too long to read at once, nor any other that has a bound of its own.
 pub fn is_short_enough(file: &File) -> Vec<String> {
-    let most = MOST_LINES_OF.iter().find(|(path, _)| *path == file.path).map_or(MOST_LINES, |(_, most)| *most);
+    let own = MOST_LINES_OF.iter().find(|(path, _)| *path == file.path).map(|(_, most)| *most);
+    let general = (file.path.ends_with(".rs") && is_shipped(file)).then_some(MOST_LINES);
     let lines = file.text.lines().count();
-    if !is_shipped(file) || lines <= most {
-        return vec![];
+    match own.or(general) {
+        Some(most) if lines > most => {
+            vec![format!("{}: {lines} lines, at most {most}: which room is missing?", file.path)]
+        }
+        _ => vec![],
     }
-    vec![format!("{}: {lines} lines, at most {most}: which room is missing?", file.path)]
 }
 
-/// Imports point one way (see [`TIERS`]). Unit tests may look up.
+/// Imports point one way (see [`TIERS`] and [`SIBLINGS`]). Unit tests may import from anywhere.
 pub fn imports_point_one_way(file: &File) -> Vec<String> {
     let Some(room) = room_of(&file.path) else { return vec![] };
     let Some(from) = tier(room) else {
         return vec![format!("{}: the room `{room}` stands in no tier of tests/tidy/rules.rs", file.path)];
     };
-    let upward = imports(&code_of(outside_tests(file))).into_iter().filter_map(|(line, name)| {
+    let wrong = imports(&code_of(outside_tests(file))).into_iter().filter_map(|(line, name)| {
         let to = tier(&name)?;
-        (to < from).then(|| format!("{}:{line}: `{room}` imports `{name}`, which stands above it", file.path))
+        let why = match to.cmp(&from) {
+            Ordering::Less => "stands above it",
+            Ordering::Equal if name != room && !SIBLINGS.contains(&(room, name.as_str())) => {
+                "stands in the same tier, and SIBLINGS does not allow it"
+            }
+            _ => return None,
+        };
+        Some(format!("{}:{line}: `{room}` imports `{name}`, which {why}", file.path))
     });
-    upward.chain(find(file, &["super::super::"], "say `crate::…`, so that it can be checked")).collect()
+    wrong.chain(find(file, &["super::super::"], "say `crate::…`, so that it can be checked")).collect()
 }
 
 /// Sinks are named in `registry.rs` alone; a sink knows the contract and no other crate of ours; the test kit is for
@@ -174,29 +194,6 @@ pub fn sink_is_listed(sink: &SinkFolder<'_>, registry: &str, cargo: &str, readme
     let kind = format!("kind = \"{name}\"");
     expect(sink.example.is_some_and(|text| text.contains(&kind)), format!("example.toml has no `{kind}`"));
     faults
-}
-
-/// Rows of the README's table of sinks: the names that link to a sink's folder.
-pub fn table_of_sinks(readme: &str) -> Vec<String> {
-    let rows = readme.lines().filter(|line| line.starts_with('|'));
-    rows.filter_map(|row| Some(row.split_once("](sinks/")?.1.split_once(')')?.0.split('/').next()?.to_owned()))
-        .collect()
-}
-
-/// Paths of this repository that a Markdown text names: targets of relative links, and quoted paths that begin with one
-/// of its folders.
-pub fn paths_named(markdown: &str, folders: &[String]) -> Vec<(usize, String)> {
-    let mut named = Vec::new();
-    for (n, line) in markdown.lines().enumerate() {
-        let links = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-        let relative = links.filter(|to| !to.contains("://") && !to.starts_with('#'));
-        let quoted = line.split('`').skip(1).step_by(2).filter(|text| {
-            let folder = text.split('/').next().unwrap_or_default();
-            text.contains('/') && folders.iter().any(|f| f == folder) && !text.contains([' ', '<', '{', '*', '…'])
-        });
-        named.extend(relative.chain(quoted).map(|to| (n + 1, to.split('#').next().unwrap_or(to).to_owned())));
-    }
-    named
 }
 
 /// The room a file of the daemon belongs to; none for `lib.rs`, which only lists them.
@@ -295,19 +292,6 @@ fn find(file: &File, needles: &[&str], why: &str) -> Vec<String> {
 /// `sink-file.workspace = true` and `sink-file = { … }` → `sink-file`.
 fn key_of(line: &str) -> &str {
     line.split(['.', '=', ' ']).next().unwrap_or_default()
-}
-
-/// Second-level headings outside code blocks.
-fn sections(markdown: &str) -> Vec<String> {
-    let mut in_code = false;
-    let mut found = Vec::new();
-    for line in markdown.lines() {
-        in_code ^= line.trim_start().starts_with("```");
-        if let (false, Some(heading)) = (in_code, line.strip_prefix("## ")) {
-            found.push(heading.trim().to_owned());
-        }
-    }
-    found
 }
 
 #[cfg(test)]

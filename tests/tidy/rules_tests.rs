@@ -21,7 +21,15 @@ fn a_file_that_is_too_long_is_found() {
     assert!(one(long("sinks/file/src/sink.rs", 501)).contains("501 lines"));
     assert!(one(long("src/main.rs", 61)).contains("at most 60"));
     assert!(one(long("src/daemon.rs", 201)).contains("at most 200"));
-    for (path, lines) in [("src/journal/mod.rs", 500), ("src/main.rs", 60), ("tests/it/crash.rs", 900)] {
+    assert!(one(long("src/ARCHITECTURE.md", 201)).contains("at most 200"));
+    let fine = [
+        ("src/journal/mod.rs", 500),
+        ("src/main.rs", 60),
+        ("src/ARCHITECTURE.md", 200),
+        ("tests/it/crash.rs", 900),
+        ("README.md", 900),
+    ];
+    for (path, lines) in fine {
         assert!(long(path, lines).is_empty(), "{path}");
     }
 }
@@ -31,22 +39,41 @@ fn an_import_from_above_is_found_in_every_way_of_writing_it() {
     let at = |path: &str, text: &str| imports_point_one_way(&File::of(path, text));
     let upward = |text: &str| one(at("src/journal/mod.rs", text));
     assert!(upward("//! x\n\nuse crate::deliver::Worker;\n").starts_with("src/journal/mod.rs:3: `journal` imports"));
-    assert!(upward("use crate::{event::codec, config::{Config, Fault}};\n").contains("`config`"));
-    assert!(upward("use crate::{\n    event,\n    daemon,\n};\n").contains("`daemon`"));
+    assert!(upward("use crate::{telemetry::init, config::{Config, Fault}};\n").contains("`config`"));
+    assert!(upward("use crate::{\n    telemetry,\n    daemon,\n};\n").contains("`daemon`"));
     assert!(upward("fn f() -> crate::commands::Code { todo() }\n").contains("`commands`"));
     assert!(upward("use super::super::deliver;\n").contains("crate::"));
     assert!(one(at("src/daemon.rs", "use hookrelay::cli::Cli;\n")).contains("`cli`"));
     assert!(one(at("src/config/mod.rs", "use crate::registry;\n")).contains("`registry`"));
-    for fine in
-        ["use crate::event::Stored;", "use crate::ledger::Ledger;", "// see crate::deliver", "use crate::{metrics};"]
+    assert!(upward("use crate::event::Event;").contains("`event`"), "the journal knows bytes and positions only");
+    for fine in ["use crate::journal::Record;", "// see crate::deliver", "use crate::{telemetry};", "use crate::zebra;"]
     {
         assert!(at("src/journal/mod.rs", fine).is_empty(), "{fine}");
     }
-    let unit_tests = "use crate::event;\n#[cfg(test)]\nmod tests {\n    use crate::daemon;\n}\n";
+    let unit_tests = "use crate::telemetry;\n#[cfg(test)]\nmod tests {\n    use crate::daemon;\n}\n";
     assert!(at("src/journal/mod.rs", unit_tests).is_empty());
     assert!(at("src/journal/tests/good.rs", "use crate::daemon;").is_empty());
     assert!(at("src/lib.rs", "pub use crate::daemon;").is_empty());
     assert!(at("sinks/file/src/lib.rs", "use crate::config::FileConfig;").is_empty());
+}
+
+#[test]
+fn an_import_of_a_sibling_is_found_unless_the_list_allows_it() {
+    let at = |path: &str, text: &str| imports_point_one_way(&File::of(path, text));
+    for (path, text) in [
+        ("src/ingress/mod.rs", "use crate::deliver::Book;"),
+        ("src/admin/mod.rs", "use crate::ingress::Counter;"),
+        ("src/ledger/mod.rs", "use crate::{journal, route};"),
+        ("src/event/codec.rs", "use crate::verify::Hmac;"),
+        ("src/shutdown.rs", "use crate::telemetry;"),
+    ] {
+        assert!(one(at(path, text)).contains("stands in the same tier"), "{path}: {text}");
+    }
+    for (from, to) in SIBLINGS {
+        assert_eq!(tier(from), tier(to), "{from} and {to} are no siblings");
+        assert_eq!(at(&format!("src/{from}.rs"), &format!("use crate::{to};")), [""; 0]);
+    }
+    assert_eq!(at("src/ingress/mod.rs", "use crate::ingress::Counter;"), [""; 0], "its own");
 }
 
 #[test]
@@ -127,18 +154,4 @@ fn a_sink_that_is_missing_somewhere_is_found() {
     assert!(one(sink_is_listed(&folder, REGISTRY, CARGO, README)).contains("README.md"));
     let folder = SinkFolder { example: Some("kind = \"http\""), ..good() };
     assert!(one(sink_is_listed(&folder, REGISTRY, CARGO, README)).contains("example.toml"));
-}
-
-#[test]
-fn the_table_of_sinks_is_read_row_by_row() {
-    assert_eq!(table_of_sinks(README), ["file"]);
-    assert_eq!(table_of_sinks("See [file](sinks/file/README.md)."), Vec::<String>::new());
-}
-
-#[test]
-fn paths_named_in_markdown_are_found_as_links_and_as_quoted_paths() {
-    let folders = ["src".to_owned(), "sinks".to_owned()];
-    let text = "a [b](src/ARCHITECTURE.md#map) `sinks/none` `make test`\n\
-                [web](https://a.example/b) `data/x` `src/*.rs` [c](#d)\n";
-    assert_eq!(paths_named(text, &folders), [(1, "src/ARCHITECTURE.md".to_owned()), (1, "sinks/none".to_owned())]);
 }
