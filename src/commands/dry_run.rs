@@ -10,7 +10,7 @@ use serde::Serialize;
 use sink_api::Timestamp;
 
 use super::replay::ReplayArgs;
-use super::rules::Rules;
+use super::trial::Trial;
 use super::{Failure, count, progress, runtime};
 use crate::config;
 use crate::event;
@@ -82,7 +82,7 @@ pub fn run(file: &Path, args: &ReplayArgs, out: &mut impl Write) -> Result<(), F
     let span = (micros(args.since, i64::MIN), micros(args.until, i64::MAX));
     let dir = old.journal.dir.as_deref().unwrap_or(&old.data_dir);
     let bar = progress::bar_of_bytes();
-    let (mut before, mut after) = (Rules::new(&old), new.as_ref().map(Rules::new));
+    let (mut before, mut after) = (Trial::new(&old), new.as_ref().map(Trial::new));
     let runtime = runtime()?;
     let mut report = Report::default();
     let scanned = scan(dir, span, |record: Record, at: Scanned| -> Result<(), Failure> {

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use sink_api::files::{self, Patience};
 use sink_api::{Event, Uuid};
 
-use super::rules::{self, Rules, masked};
+use super::trial::{self, Trial, masked};
 use super::{Failure, block_on, source};
 use crate::config::Config;
 use crate::ingress::SourcePlan;
@@ -70,11 +70,11 @@ pub fn run(config: &Config, args: &ExplainArgs, out: &mut dyn Write) -> Result<(
             let headers = headers(&args.header)?;
             let body = read(file.as_deref().unwrap_or(Path::new("-")), config.server.max_body.0)?;
             remark(&headers, source);
-            rules::event(source, &headers, body)
+            trial::event(source, &headers, body)
         }
     };
     let event = Arc::new(event);
-    let mut explanation = block_on(async { Rules::new(config).explain(&event).await })?;
+    let mut explanation = block_on(async { Trial::new(config).explain(&event).await })?;
     explanation.event.notes = notes;
     let explanation = masked(explanation, &config.masks);
     if args.json {
@@ -204,7 +204,7 @@ mod tests {
         let source = "sources.gh = { kind = \"github\", path = \"/gh\", secret = \"s\" }\n";
         let config = config_with(source, &[]);
         let given = headers(&["X-GitHub-Event: push".to_owned(), "x-other: 1".to_owned()]).unwrap();
-        let (event, _) = rules::event(&config.sources[0], &given, Bytes::from_static(b"{}"));
+        let (event, _) = trial::event(&config.sources[0], &given, Bytes::from_static(b"{}"));
         assert_eq!((&*event.kind, event.headers.len()), ("push", 1));
         assert_eq!((&*event.headers[0].0, &*event.headers[0].1), ("x-github-event", "push"));
     }
@@ -215,7 +215,7 @@ mod tests {
                       keep_headers = [\"X-Token\", \"Authorization\", \"X-A\"] }\n";
         let config = config_with(source, &[]);
         let given = ["x-token: s", "authorization: s", "x-a: 1"].map(str::to_owned);
-        let (event, _) = rules::event(&config.sources[0], &headers(&given).unwrap(), Bytes::new());
+        let (event, _) = trial::event(&config.sources[0], &headers(&given).unwrap(), Bytes::new());
         assert_eq!(event.headers.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["x-a"]);
     }
 

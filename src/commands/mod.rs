@@ -12,7 +12,6 @@ pub mod kinds;
 mod progress;
 pub mod reload;
 pub mod replay;
-mod rules;
 pub mod run;
 pub mod samples;
 pub mod schema;
@@ -20,6 +19,7 @@ pub mod send;
 pub mod sink;
 pub mod status;
 pub mod test;
+mod trial;
 
 use std::fmt::Display;
 use std::future::Future;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sink_api::files::{self, Patience};
 
 use super::explain::headers;
-use super::rules::{Rules, event};
+use super::trial::{Trial, event};
 use super::{Failure, block_on, count, source};
 use crate::config::{Config, MAX_FILE};
 use crate::route::cases::Case;
@@ -115,12 +115,12 @@ pub fn told(outcome: &Outcome) -> String {
 /// # Errors
 /// Where no worker process can be started.
 pub fn outcomes(config: &Config, cases: &[Case], dir: &Path) -> Result<Vec<Outcome>, Failure> {
-    let mut rules = Rules::new(config);
+    let mut trial = Trial::new(config);
     let patience = Patience::new();
     block_on(async {
         let mut outcomes = Vec::with_capacity(cases.len());
         for case in cases {
-            let differences = match differences(config, &mut rules, case, dir, &patience).await? {
+            let differences = match differences(config, &mut trial, case, dir, &patience).await? {
                 Ok(lines) => lines,
                 Err(line) => vec![line],
             };
@@ -134,7 +134,7 @@ pub fn outcomes(config: &Config, cases: &[Case], dir: &Path) -> Result<Vec<Outco
 /// How far one test is from what it expects, or why it cannot be run.
 async fn differences(
     config: &Config,
-    rules: &mut Rules<'_>,
+    trial: &mut Trial<'_>,
     case: &Case,
     dir: &Path,
     patience: &Patience,
@@ -150,7 +150,7 @@ async fn differences(
         }
     };
     let lines: Vec<String> = case.headers.iter().map(|(name, value)| format!("{name}:{value}")).collect();
-    let explanation = rules.explain(&Arc::new(event(source, &headers(&lines)?, body.into()).0)).await?;
+    let explanation = trial.explain(&Arc::new(event(source, &headers(&lines)?, body.into()).0)).await?;
     let names = |sink: &str, route: usize| config.routes.get(route).is_some_and(|r| r.to.iter().any(|to| to == sink));
     Ok(Ok(case.differences(&explanation, names)))
 }

@@ -1,5 +1,5 @@
-//! What `explain` and `test` share: a body is made an event as the daemon would make it, jq is asked by the same worker
-//! process, and the same code routes it.
+//! What `explain`, `test` and `replay --dry-run` share: they try the rules on events. A body becomes an event as in the
+//! daemon, jq is asked through the same worker process, and the same code routes the event.
 
 use std::sync::Arc;
 
@@ -15,14 +15,14 @@ use crate::route::jq::{Ask, Asker};
 use crate::route::{DeliveryView, Destination, Explanation, explain_by};
 
 /// A config's rules and enabled sinks, ready to be tried on events.
-pub struct Rules<'c> {
+pub struct Trial<'c> {
     config: &'c Config,
     sinks: Vec<Destination>,
     asker: Option<Asker>,
 }
 
-impl<'c> Rules<'c> {
-    /// Starts nothing yet.
+impl<'c> Trial<'c> {
+    /// Makes a trial of a config. Starts no process yet.
     pub fn new(config: &'c Config) -> Self {
         let enabled = config.sinks.iter().filter(|sink| sink.keys.enabled);
         let sinks = enabled.map(|sink| Destination {
@@ -33,10 +33,10 @@ impl<'c> Rules<'c> {
         Self { config, sinks: sinks.collect(), asker: Asker::new(&config.rules) }
     }
 
-    /// Where the event goes, and why. Values of the config are shown as they are; see [`masked`].
+    /// Explains where the event goes, and why. Values of the config are not masked; see [`masked`].
     ///
     /// # Errors
-    /// Where no worker process can be started.
+    /// No worker process can be started.
     pub async fn explain(&mut self, event: &Arc<Event>) -> Result<Explanation, Failure> {
         let rules = &self.config.rules;
         let questions = |sink: &Destination| rules.questions(&sink.name, &event.source, &event.kind);
@@ -62,8 +62,8 @@ pub fn event(source: &SourcePlan, headers: &HeaderMap, body: Bytes) -> (Event, V
     (source.event(Received { id, time, remote, headers, kind, subject, body }), notes)
 }
 
-/// The explanation with the config's values shown as `${NAME}`, wherever they came to stand: in templates, messages and
-/// payloads. Of what is written out in the file, user and query of a URL are hidden, and headers that hold a credential.
+/// The explanation with the config's values shown as `${NAME}`, wherever they are: in templates, messages and payloads.
+/// Users and queries of URLs, and headers that hold a credential, are hidden even where the file has them written out.
 pub fn masked(mut explanation: Explanation, masks: &Masks) -> Explanation {
     let masker = masks.masker();
     for route in &mut explanation.routes {
