@@ -1,4 +1,5 @@
-//! What in a config is a secret: by the key it stands under, or as a part of a URL. Pure.
+//! Tells which values of a config are secrets, by the key that a value stands under or because it is a URL with a password.
+//! Pure.
 
 use sink_api::fault::is_one_slip_apart;
 
@@ -17,21 +18,21 @@ const SECRET_KEYS: &[&str] = &[
     "headers",
     "api_key",
 ];
-/// Of these some that also hold what is none.
+/// Those of [`SECRET_KEYS`] that also hold values that are no secrets.
 const MIXED_KEYS: &[&str] = &["headers", "basic"];
 /// Words in the name of a header, parameter or property whose value is a credential.
 const CREDENTIALS: &[&str] =
     &["authorization", "cookie", "token", "secret", "password", "api-key", "apikey", "api_key"];
-/// Keys that hold an address, with user and password perhaps.
+/// Keys that hold an address, perhaps with user and password.
 const ADDRESSES: &[&str] = &["url", "brokers", "database", "listen"];
 
-/// Whether a string written out in the file may be a secret: by its key, or as a URL that carries one. What may be one is
-/// not printed with a fault.
+/// Whether a string written out in the file may be a secret, by its key or as a URL that carries one. A string that may be
+/// a secret is not printed with a fault.
 pub(super) fn may_be_secret(path: &[String], text: &str) -> bool {
     let by_key = has_secret_key(path);
     let is_address = below_root(path).any(|key| ADDRESSES.contains(&key.as_str()));
     let has_user = (is_address || text.contains("://")) && text.contains('@');
-    // As libpq writes it beside a URL.
+    // libpq's other form of an address: `host=h password=p`.
     let has_password = text.to_lowercase().contains("password=");
     by_key
         || has_user
@@ -40,8 +41,8 @@ pub(super) fn may_be_secret(path: &[String], text: &str) -> bool {
         || text.contains("://") && (text.contains('?') || has_odd_port(text))
 }
 
-/// Whether a key may be meant for one whose value is a secret: it is misspelt, or in the wrong table; or holds what the
-/// target's own program is told, passwords among it.
+/// Whether a key may be meant for one whose value is a secret, but is misspelt or in the wrong table; or holds settings
+/// that are passed on to other programs, passwords among them.
 fn nearly_secret(key: &str) -> bool {
     const LONG_ENOUGH: usize = 5;
     let mut sure = SECRET_KEYS.iter().filter(|secret| secret.len() >= LONG_ENOUGH && !MIXED_KEYS.contains(secret));
@@ -49,12 +50,12 @@ fn nearly_secret(key: &str) -> bool {
     matches!(key, "properties" | "env") || is_credential(key) || is_near
 }
 
-/// Whether what stands under a key is a secret, or holds some.
+/// Whether a value under this key is a secret or holds some.
 pub(super) fn has_secret_key(path: &[String]) -> bool {
     below_root(path).any(|key| SECRET_KEYS.contains(&key.as_str()))
 }
 
-/// Whether it is one, as far as its key and form tell. Nobody else should be able to read such a file.
+/// Whether a string is certainly a secret, by its key and form. Others should not be able to read a file with such a one.
 pub(super) fn is_secret(path: &[String], text: &str) -> bool {
     let names = match path.first().map(String::as_str) {
         Some("sources" | "sinks") => 2,
@@ -75,13 +76,13 @@ pub fn is_credential(name: &str) -> bool {
     CREDENTIALS.iter().any(|word| name.contains(word))
 }
 
-/// What must not be shown of a URL as it is written: user and password, and what stands in its query, each with what is
-/// shown instead. Placeholders of any sort are shown.
+/// The parts of a URL that must not be shown, each with what is shown instead: user and password, and the values of its
+/// query. Placeholders of any sort may be shown.
 pub(super) fn url_parts(text: &str) -> Vec<Part> {
     let Some((_, rest)) = text.split_once("://") else { return vec![] };
     let part = |value: String, shown: &str| Part { shown: shown.to_owned(), value };
     let mut parts = Vec::new();
-    // A password may hold what should have been percent-encoded.
+    // A password may hold characters that should have been percent-encoded, such as `/`.
     let authority = rest.split_once('?').map_or(rest, |(before, _)| before);
     if let Some((user, _)) = authority.rsplit_once('@').filter(|(user, _)| !user.contains(['{', '}'])) {
         parts.push(part(format!("://{user}@"), "://***@"));
@@ -98,7 +99,7 @@ pub(super) fn url_parts(text: &str) -> Vec<Part> {
     parts
 }
 
-/// Whether what stands where a URL has its port is none: a password, of which the host was forgotten.
+/// Whether something else than a number stands where a URL has its port: perhaps a password, whose host was forgotten.
 fn has_odd_port(text: &str) -> bool {
     let rest = text.split_once("://").map_or("", |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! A digest of a table's values, without positions: what a reload compares to see whether a sink has changed. Taken
-//! after `${…}` has been filled in, so that a new secret counts as a change and is still not kept.
+//! A digest of a table's values, by which a reload sees whether a sink has changed. It is taken after `${…}` has been
+//! filled in, so that a new secret counts as a change although no secret is kept. Layout and order do not count.
 
 use sha2::{Digest, Sha256};
 use toml::de::{DeTable, DeValue};
@@ -11,7 +11,7 @@ pub(super) fn digest(table: &DeTable<'_>) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// Tag, length, content: no two different values give the same bytes.
+/// Adds a tag, a length and the content, so that no two different values give the same bytes.
 fn add(hash: &mut Sha256, tag: u8, text: &str) {
     hash.update([tag]);
     hash.update((text.len() as u64).to_le_bytes());

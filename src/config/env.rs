@@ -1,4 +1,4 @@
-//! Where `${…}` gets its values: the process's environment, then the `.env` beside the config; secret files.
+//! Where `${…}` gets its values: from the process's environment, from the `.env` beside the config, from secret files.
 //!
 //! The environment of the process is read, never changed.
 
@@ -17,19 +17,19 @@ const MAX_FILE: u64 = 64 << 10;
 /// Something wrong with a source of values, not with the config.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Which file.
+    /// The file.
     pub file: PathBuf,
-    /// From 1.
+    /// Its line, from 1.
     pub line: usize,
-    /// What; never a value.
+    /// What is wrong; never holds a value.
     pub message: String,
-    /// The way out.
+    /// The mend.
     pub help: Option<String>,
 }
 
 /// The outside world, as far as a config may look into it.
 pub trait Env {
-    /// A variable.
+    /// The value of a variable.
     fn get(&self, name: &str) -> Option<String>;
 
     /// A file's text, of at most 64 KiB.
@@ -55,8 +55,8 @@ pub struct RealEnv {
 }
 
 impl RealEnv {
-    /// Reads the `.env` in that folder, if there is one. Pipes are waited for, there and later, as long as there is
-    /// patience.
+    /// Reads the `.env` in that folder, if there is one. A file that is a pipe, here or later, is waited for as long as
+    /// `patience` lasts.
     pub fn new(config_dir: &Path, patience: Patience) -> Self {
         let file = config_dir.join(".env");
         let (dot_env, problems) = match files::read_text(&file, MAX_FILE, &patience) {
@@ -67,7 +67,7 @@ impl RealEnv {
         Self { file, dot_env, problems, files: RefCell::default(), patience }
     }
 
-    /// The `.env`, where it sets anything.
+    /// The path of the `.env`, if that sets anything.
     pub fn dot_env(&self) -> Option<&Path> {
         (!self.dot_env.is_empty()).then_some(&self.file)
     }

@@ -1,4 +1,4 @@
-//! Files with secrets that others may read: remarks about the config, the `.env` beside it, and secret files.
+//! Warnings about files that hold secrets and that others may read: the config, the `.env` beside it, secret files.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -8,36 +8,37 @@ use rustix::process::getegid;
 
 use super::env::RealEnv;
 use super::faults::Located;
+use super::location::Lines;
 use super::mask::Masks;
-use super::place::Lines;
 
-/// Others may read it.
+/// The mode's bit by which others may read the file.
 const OTHERS: u32 = 0o004;
-/// Its group may read it.
+/// The mode's bit by which its group may read the file.
 const GROUP: u32 = 0o040;
 
-/// A warning for each file in which secrets lie and that others than this process's user and group may read. `text` is the
-/// config's.
+/// A warning for each file that holds secrets and that others than this process's user and group may read. `text` is the
+/// text of the config.
 pub(super) fn warnings(file: &Path, text: &str, env: &RealEnv, masks: &Masks) -> Vec<Located> {
     let config = masks.written_out().and_then(|at| {
-        let place = Lines::of(text).place(at);
-        let message = "a secret is written out here";
-        Some(warning(file, (place.line, place.column), message, open(file)?, "best write it as \"${NAME}\" or "))
+        let location = Lines::of(text).location(at);
+        let (at, message) = ((location.line, location.column), "a secret is written out here");
+        Some(warning(file, at, message, mode_if_exposed(file)?, "best write it as \"${NAME}\" or "))
     });
-    let beside = env.dot_env().and_then(|file| Some(warning(file, (1, 1), "variables stand here", open(file)?, "")));
+    let whole = |file: &Path, what: &str| Some(warning(file, (1, 1), what, mode_if_exposed(file)?, ""));
+    let dot_env = env.dot_env().and_then(|file| whole(file, "variables stand here"));
     let files = env.secret_files();
-    let files = files.iter().filter_map(|file| Some(warning(file, (1, 1), "a secret stands here", open(file)?, "")));
-    config.into_iter().chain(beside).chain(files).collect()
+    let files = files.iter().filter_map(|file| whole(file, "a secret stands here"));
+    config.into_iter().chain(dot_env).chain(files).collect()
 }
 
-fn warning(file: &Path, place: (usize, usize), what: &str, mode: u32, way_out: &str) -> Located {
+fn warning(file: &Path, at: (usize, usize), what: &str, mode: u32, way_out: &str) -> Located {
     let message = format!("{what}, and others may read the file (mode {:03o})", mode & 0o777);
     let quoted = file.display().to_string().replace('\'', r"'\''");
-    Located::warning(file, place, message, format!("{way_out}`chmod 600 '{quoted}'`"))
+    Located::warning(file, at, message, format!("{way_out}`chmod 600 '{quoted}'`"))
 }
 
-/// The file's mode, where others may read it.
-fn open(file: &Path) -> Option<u32> {
+/// The file's mode, if others may read it.
+fn mode_if_exposed(file: &Path) -> Option<u32> {
     let known = fs::metadata(file).ok()?;
     let by_group = known.mode() & GROUP != 0 && known.gid() != getegid().as_raw();
     (by_group || known.mode() & OTHERS != 0).then(|| known.mode())

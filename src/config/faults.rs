@@ -1,6 +1,6 @@
-//! Faults of a config as they are printed: `FILE:LINE:COL: error: [sinks.crm] …`, the line with a caret, the way out.
+//! Faults of a config as they are printed: `FILE:LINE:COL: error: [sinks.crm] …`, the line with a caret, and the mend.
 //!
-//! Everything that becomes visible goes through [`Report`], which knows what must not be printed.
+//! Everything that is printed of a config's faults goes through [`Report`], which knows the secrets and masks them.
 
 use std::fmt;
 use std::ops::Range;
@@ -10,52 +10,52 @@ use serde::Serialize;
 use sink_api::{At, Fault};
 use toml::de::DeTable;
 
+use super::location::{Lines, inside, key_at, line_around, resolve};
 use super::mask::{Masker, Masks};
-use super::place::{Lines, inside, key_at, line_around, resolve};
 use super::slips;
 
-/// Most faults told of one file, and most warnings. The rest is counted.
-const MAX_TOLD: usize = 200;
+/// Most faults listed of one file, and most warnings. The rest is counted.
+const MAX_LISTED: usize = 200;
 
-/// Longest excerpt of a line, in characters before and behind the caret each.
+/// Most characters of a line that are shown before the caret, and as many behind it.
 const EXCERPT: usize = 90;
-/// A line that the parser gave up on is shown only where none of these words stands in it: it may hold a secret.
+/// A line that the parser gave up on may hold a secret. It is shown only if none of these words stands in it.
 const SENSITIVE: &[&str] = &["secret", "token", "password", "bearer", "basic", "sign", "headers", "key", "url", "auth"];
 
-/// How bad it is.
+/// How bad a fault is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The config is refused.
     Error,
-    /// It is taken, but does not do what it says.
+    /// The config is taken, but something in it does not do what it says.
     Warning,
 }
 
-/// A fault or warning at its place. Holds no secret: what it says has been masked.
+/// A fault or warning with its location. It holds no secret: its texts have been masked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Located {
-    /// Which file: the config, or the `.env` beside it.
+    /// The file: the config, or the `.env` beside it.
     pub file: PathBuf,
-    /// From 1.
+    /// Line, from 1.
     pub line: usize,
-    /// From 1, in characters.
+    /// Column, from 1, in characters.
     pub column: usize,
     /// How bad it is.
     pub severity: Severity,
-    /// The table it is in (`sinks.crm`), where it is in one.
+    /// The table that the fault is in (`sinks.crm`), if it is in one.
     pub table: Option<String>,
     /// What is wrong: the key, the value, what was expected.
     pub message: String,
-    /// The way out, where there is one to name.
+    /// The mend, if there is one to name.
     pub help: Option<String>,
-    /// The line and what is marked of it: characters before the mark, and its length.
+    /// The line, how many characters of it stand before the mark, and how many are marked.
     #[serde(skip)]
     excerpt: Option<(String, usize, usize)>,
 }
 
 impl Located {
-    /// A warning at a line and column of any file.
+    /// A warning about any file, at a line and column.
     pub(super) fn warning(file: &Path, (line, column): (usize, usize), message: String, help: String) -> Self {
         let (severity, help) = (Severity::Warning, Some(help));
         Self { file: file.to_owned(), line, column, severity, table: None, message, help, excerpt: None }
@@ -87,7 +87,7 @@ impl fmt::Display for Located {
 pub struct Faults(pub Vec<Located>);
 
 impl Faults {
-    /// A fault with the file as a whole: it cannot be read.
+    /// A fault of the file as a whole, such as one that cannot be read.
     pub fn of_file(file: &Path, message: impl Into<String>) -> Self {
         Self(vec![Located {
             file: file.to_owned(),
@@ -117,17 +117,17 @@ pub(super) struct Report<'t> {
     file: &'t Path,
     /// What must not be printed.
     pub masks: Masks,
-    /// Strings that could not be filled in; faults that follow from that are not told.
+    /// Strings that could not be filled in; faults that follow from that are left out.
     unfilled: Vec<Range<usize>>,
-    /// At most [`MAX_TOLD`] of either severity.
+    /// Faults of this file, at most [`MAX_LISTED`] of either severity.
     raw: Vec<Raw>,
-    /// Of other files; at most [`MAX_TOLD`].
-    placed: Vec<Located>,
+    /// Faults of other files, at most [`MAX_LISTED`].
+    elsewhere: Vec<Located>,
     errors: usize,
     warnings: usize,
 }
 
-/// A fault before its text is masked: only when all strings have been filled in is it known what to mask.
+/// A fault whose texts are not masked yet, because what to mask is known only when all strings have been filled in.
 struct Raw {
     severity: Severity,
     table: Option<String>,
@@ -135,7 +135,7 @@ struct Raw {
     message: String,
     help: Option<String>,
     shows_line: bool,
-    /// Its words are ours alone, none of the file's.
+    /// Whether its texts hold none of the file's words, so that nothing in them needs masking.
     is_plain: bool,
 }
 
@@ -147,23 +147,23 @@ impl<'t> Report<'t> {
             masks: Masks::default(),
             unfilled: vec![],
             raw: vec![],
-            placed: vec![],
+            elsewhere: vec![],
             errors: 0,
             warnings: 0,
         }
     }
 
-    /// Whether further faults would only be counted: whoever knows that there are many need not word them.
+    /// Whether further faults would only be counted, so that a caller with many of them need not write their messages.
     pub fn is_full(&self) -> bool {
-        self.errors >= MAX_TOLD
+        self.errors >= MAX_LISTED
     }
 
-    /// So many faults more than are told.
+    /// Counts so many more faults without listing them.
     pub fn count(&mut self, more: usize) {
         self.errors += more;
     }
 
-    /// A fault at bytes of the file.
+    /// Adds a fault at these bytes of the file.
     pub fn error(&mut self, table: &str, span: Range<usize>, message: impl Into<String>, help: Option<String>) {
         if self.is_full() {
             self.count(1);
@@ -172,25 +172,26 @@ impl<'t> Report<'t> {
         }
     }
 
-    /// A warning in words that hold nothing of the value it is about: they are printed as they are.
+    /// Adds a warning whose texts hold nothing of the value that it is about; they are printed as they are.
     pub fn plain_warning(&mut self, table: &str, span: Range<usize>, message: String, help: &str) {
         if let Some(raw) = self.push(Severity::Warning, table, span, message, Some(help.to_owned())) {
             raw.is_plain = true;
         }
     }
 
-    /// Something that does not do what it says.
+    /// Adds a warning about something that does not do what it says.
     pub fn warning(&mut self, table: &str, span: Range<usize>, message: impl Into<String>, help: Option<String>) {
         self.push(Severity::Warning, table, span, message.into(), help);
     }
 
-    /// A string that could not be filled in.
+    /// Adds a string that could not be filled in.
     pub fn unfilled(&mut self, table: &str, span: Range<usize>, message: impl Into<String>, help: Option<String>) {
         self.push(Severity::Error, table, span.clone(), message.into(), help);
         self.unfilled.push(span);
     }
 
-    /// What the parser says. Its line is shown only where it cannot hold a secret: the parser may not know its strings.
+    /// Adds a fault of syntax. Its line is shown only if it cannot hold a secret: what the parser gave up on was never
+    /// looked at by the masks.
     pub fn syntax(&mut self, span: Range<usize>, message: &str, help: Option<String>) {
         let line = self.text.get(line_around(self.text, span.start)).unwrap_or_default().to_lowercase();
         if let Some(raw) = self.push(Severity::Error, "", span, message.to_owned(), help) {
@@ -198,40 +199,40 @@ impl<'t> Report<'t> {
         }
     }
 
-    /// A fault of another file.
+    /// Adds a fault of another file.
     pub fn elsewhere(&mut self, file: &Path, line: usize, message: impl Into<String>, help: Option<String>) {
         self.errors += 1;
-        if self.errors <= MAX_TOLD {
+        if self.errors <= MAX_LISTED {
             let faults = Faults::of_file(file, message).0.into_iter();
-            self.placed.extend(faults.map(|fault| Located { line, help: help.clone(), ..fault }));
+            self.elsewhere.extend(faults.map(|fault| Located { line, help: help.clone(), ..fault }));
         }
     }
 
-    /// Faults of a table that was read, and where its header is.
+    /// Adds the faults of a table that was read, whose header is at these bytes.
     pub fn faults(&mut self, name: &str, faults: Vec<Fault>, table: &DeTable<'_>, header: &Range<usize>) {
         for fault in faults {
-            let (span, message) = self.told(&fault, table, header);
+            let (span, message) = self.in_file(&fault, table, header);
             let (message, help) = slips::below_a_table(name, &message).unwrap_or((message, fault.help));
             self.error(name, span, message, help);
         }
     }
 
-    /// Something of a table that was read and does not do what it says.
+    /// Adds a warning about something in a table that was read.
     pub fn doubt(&mut self, name: &str, doubt: Fault, table: &DeTable<'_>, header: &Range<usize>) {
-        let (span, message) = self.told(&doubt, table, header);
+        let (span, message) = self.in_file(&doubt, table, header);
         self.warning(name, span, message, doubt.help);
     }
 
-    /// Where it is, and what is said of it there.
-    fn told(&self, fault: &Fault, table: &DeTable<'_>, header: &Range<usize>) -> (Range<usize>, String) {
+    /// The bytes of the file that a table's fault is about, and its message, which names the key.
+    fn in_file(&self, fault: &Fault, table: &DeTable<'_>, header: &Range<usize>) -> (Range<usize>, String) {
         let value = resolve(&fault.at, table, header);
         let span = match fault.at {
             At::Inside(_, offset) if value != *header => inside(self.text, &value, offset),
             _ => value,
         };
-        // serde says what it wanted and not for which key; the parser's words for an enum are its own.
+        // serde does not name the key, and the parser words a wrong type of an enum in its own way.
         let message = fault.message.replace("wanted string or table", "invalid type, expected a string");
-        // `expected a size` speaks of no key of that name.
+        // "expected a size" does not name a key `size`.
         let names = |key: &str| !message.starts_with("invalid ") && message.contains(key);
         let message = match key_at(table, &span) {
             Some(key) if !names(key.rsplit('.').next().unwrap_or(&key)) => format!("`{key}`: {message}"),
@@ -244,7 +245,7 @@ impl<'t> Report<'t> {
         self.errors > 0
     }
 
-    /// Keeps it where there is room, and counts it in any case.
+    /// Keeps a fault if fewer than [`MAX_LISTED`] are kept, and counts it in any case.
     fn push(
         &mut self,
         severity: Severity,
@@ -253,24 +254,24 @@ impl<'t> Report<'t> {
         message: String,
         help: Option<String>,
     ) -> Option<&mut Raw> {
-        let told = if severity == Severity::Error { &mut self.errors } else { &mut self.warnings };
-        *told += 1;
-        if *told > MAX_TOLD {
+        let count = if severity == Severity::Error { &mut self.errors } else { &mut self.warnings };
+        *count += 1;
+        if *count > MAX_LISTED {
             return None;
         }
         let table = (!table.is_empty()).then(|| table.to_owned());
-        // 0..0 is no place: something is missing from the file as a whole.
+        // 0..0 stands for the file as a whole, in which something is missing.
         let shows_line = span != (0..0);
         self.raw.push(Raw { severity, table, span, message, help, shows_line, is_plain: false });
         self.raw.last_mut()
     }
 
-    /// The faults (warnings would only stand in their way), or else the warnings and what must be masked from now on.
+    /// The faults, without the warnings; where there are no faults, the warnings and what must be masked from now on.
     pub fn finish(mut self) -> Result<(Vec<Located>, Masks), Faults> {
         let lines = Lines::of(self.text);
         let masker = self.masks.fault_masker();
         let mut all: Vec<Located> = self.raw.iter().map(|raw| self.locate(raw, &lines, &masker)).collect();
-        all.append(&mut self.placed);
+        all.append(&mut self.elsewhere);
         all.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
         all.dedup_by(|a, b| (&a.file, a.line, a.column, &a.message) == (&b.file, b.line, b.column, &b.message));
         if self.errors == 0 {
@@ -282,24 +283,24 @@ impl<'t> Report<'t> {
         Err(Faults(all))
     }
 
-    /// What is said of those that are not told, of so many.
+    /// The line that stands for what is not listed, where there are `all` in total.
     fn rest(&self, all: usize, severity: Severity) -> Option<Located> {
-        let more = all.checked_sub(MAX_TOLD).filter(|more| *more > 0)?;
+        let more = all.checked_sub(MAX_LISTED).filter(|more| *more > 0)?;
         let what = if severity == Severity::Error { "faults" } else { "warnings" };
-        let said = Faults::of_file(self.file, format!("and at least {more} more {what}: mend these first")).0.pop();
-        said.map(|said| Located { severity, ..said })
+        let line = Faults::of_file(self.file, format!("and at least {more} more {what}: mend these first")).0.pop();
+        line.map(|line| Located { severity, ..line })
     }
 
     fn locate(&self, raw: &Raw, lines: &Lines<'_>, masker: &Masker<'_>) -> Located {
-        let place = lines.place(raw.span.start);
+        let at = lines.location(raw.span.start);
         let masked = |text: &str| {
             if raw.is_plain { Some(text.to_owned()) } else { self.masks.mask_fault(masker, &raw.span, text) }
         };
         let message = masked(&raw.message).unwrap_or_else(|| self.without_value(raw, masker));
         Located {
             file: self.file.to_owned(),
-            line: place.line,
-            column: place.column,
+            line: at.line,
+            column: at.column,
             severity: raw.severity,
             table: raw.table.clone(),
             message,
@@ -308,7 +309,7 @@ impl<'t> Report<'t> {
         }
     }
 
-    /// A message that would give away a piece of the value: only what was expected is kept of it.
+    /// Stands in for a message that would give away a piece of the value; keeps only what it says was expected.
     fn without_value(&self, raw: &Raw, masker: &Masker<'_>) -> String {
         let shown = self.masks.shown_at(&raw.span).unwrap_or("***");
         let expected = raw.message.rsplit_once(", expected ").map(|(_, tail)| tail.to_owned());

@@ -1,5 +1,5 @@
-//! `${VAR}`, `${VAR:-default}` and `${file:PATH}`, in string values only and only after parsing: a value cannot become
-//! a key, a number or a second line. `$${` stands for a plain `${`.
+//! Fills in `${VAR}`, `${VAR:-default}` and `${file:PATH}`: in string values only, and only after parsing, so that a value
+//! cannot become a key, a number or a second line. `$${` stands for a plain `${`.
 
 use std::path::Path;
 
@@ -15,13 +15,13 @@ use super::unfilled;
 /// Fills in all strings below a table.
 pub(super) struct Filler<'a, 't> {
     pub env: &'a dyn Env,
-    /// Where relative secret files lie.
+    /// The folder in which relative paths of secret files start.
     pub dir: &'a Path,
     pub report: &'a mut Report<'t>,
 }
 
 impl Filler<'_, '_> {
-    /// Goes through the whole file.
+    /// Fills in every string of the file.
     pub fn fill(&mut self, root: &mut DeTable<'_>) {
         self.table(root, &mut Vec::new());
     }
@@ -74,7 +74,7 @@ impl Filler<'_, '_> {
                 }
             }
             DeValue::Datetime(date) => {
-                // No key takes one; serde takes it for a table of one key.
+                // No key takes a date, but serde would take it for a table with one key.
                 let text = date.to_string();
                 let help = Some(format!("put it in quotes: \"{text}\""));
                 let message = named(path, "invalid type: a date, which no key takes");
@@ -85,7 +85,7 @@ impl Filler<'_, '_> {
         }
     }
 
-    /// The string filled in, and what of it came from outside.
+    /// The string with its values filled in, and which parts of it came from outside.
     fn string(&self, raw: &str) -> Result<(String, Vec<Part>), (String, Option<String>)> {
         let (mut out, mut parts) = (String::new(), Vec::new());
         let mut rest = raw;
@@ -163,23 +163,23 @@ impl Filler<'_, '_> {
 }
 
 enum Value {
-    /// From outside: not to be printed.
+    /// A value from outside, which is not to be printed.
     Given(String),
-    /// Written in the file.
+    /// A default, written in the file.
     Default(String),
 }
 
-/// The table a key stands in, dotted.
+/// The dotted name of the table that a key stands in.
 fn above(path: &[String]) -> String {
     path.split_last().map(|(_, table)| table.join(".")).unwrap_or_default()
 }
 
-/// A message about the value of a key.
+/// A message that names the key whose value it is about.
 fn named(path: &[String], message: &str) -> String {
     path.last().map_or_else(|| message.to_owned(), |key| format!("`{key}`: {message}"))
 }
 
-/// Whether the value is a secret as a whole. Headers may hold anything, braces and quotes among it.
+/// Whether the value under a key is a secret as a whole. Headers are not, they may hold braces and quotes of their own.
 fn is_filled_in(path: &[String]) -> bool {
     has_secret_key(path) && !path.iter().any(|key| key == "headers")
 }

@@ -1,4 +1,4 @@
-//! Whether the figures of a config make sense together: what serde cannot say. Pure.
+//! Bounds of the numbers in a config, and whether they make sense together, which serde cannot check. Pure.
 
 use sink_api::{Defaults, Fault, Period, Size};
 
@@ -12,20 +12,20 @@ pub const MAX_CONCURRENCY: usize = 1024;
 pub const MAX_BATCH_EVENTS: usize = 100_000;
 /// Most payload bytes in a batch: it is held in memory.
 pub const MAX_BATCH_BYTES: Size = Size::mib(256);
-/// Longest a batch waits for more.
+/// Longest time that a batch waits for more deliveries.
 pub const MAX_LINGER: Period = Period::secs(60);
-/// Longest a `deliver` call may take.
+/// Longest time that a `deliver` call may take.
 pub const MAX_TIMEOUT: Period = Period::HOUR;
 /// Longest time between attempts, between probes, and until a delivery is given up.
 pub const MAX_WAIT: Period = Period::YEAR;
-/// Most memory for what waits for a flush.
+/// Most memory for records that wait for a flush.
 pub const MAX_OVERFLOW: Size = Size::mib(1 << 20);
 /// Smallest segment of the journal.
 pub const MIN_SEGMENT: Size = Size::mib(1);
 /// Largest segment: offsets inside one are 32 bits wide.
 pub const MAX_SEGMENT: Size = Size::mib(2048);
 
-/// `[journal]`.
+/// The faults of `[journal]`.
 pub(super) fn journal(journal: &JournalConfig) -> Vec<Fault> {
     let mut faults = Vec::new();
     let size = journal.segment_size.0;
@@ -43,7 +43,7 @@ pub(super) fn journal(journal: &JournalConfig) -> Vec<Fault> {
     faults
 }
 
-/// The core's keys of a sink's table.
+/// The faults of the core's keys in a sink's table.
 pub(super) fn delivery(keys: &DeliveryKeys, limits: &Defaults) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut expect = |good: bool, key: &str, what: &str| {

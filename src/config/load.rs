@@ -1,4 +1,5 @@
-//! From text to [`Config`], or to all faults at once. Composition only: each room reads its own table.
+//! Turns the config's text into a [`Config`], or into all of its faults at once. Composition only: the type that reads a
+//! table belongs to the room that uses it.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -14,10 +15,10 @@ use toml::de::{DeTable, DeValue};
 use super::env::Env;
 use super::faults::{Faults, Report};
 use super::interpolate::Filler;
-use super::place::Lines;
-use super::sinks::{self, SinkEntry, a};
+use super::location::{self, Lines};
+use super::sinks::{self, SinkEntry, with_article};
 use super::slips::{self, TOP};
-use super::{Config, limits, place};
+use super::{Config, limits};
 use crate::admin::{AdminConfig, AdminKeys};
 use crate::ingress::http::check::check_server;
 use crate::ingress::source::check::{check_paths, lacks_secret};
@@ -31,8 +32,8 @@ use crate::route::{INTERNAL_SOURCE, JqEval, RouteConfig, RuleSet};
 /// Longest name of a source or sink.
 const MAX_NAME: usize = 64;
 
-/// Reads a config. `file` names it in faults, and its folder is where relative paths start. Touches nothing but what
-/// `env` gives it.
+/// Reads a config. `file` is its name in faults, and relative paths start in its folder. Touches nothing but what `env`
+/// gives it.
 ///
 /// # Errors
 /// All faults, in the order of the file.
@@ -40,10 +41,10 @@ pub fn load(text: &str, file: &Path, env: &dyn Env, kinds: &[SinkKind]) -> Resul
     Loader::new(text, file, env, kinds, TOP)?.load(file)
 }
 
-/// Reads only what leads to a running daemon: `data_dir` and `[admin]`.
+/// Reads only what is needed to reach a running daemon: `data_dir` and `[admin]`.
 ///
 /// # Errors
-/// The faults of these two, and syntax.
+/// The faults of these two, and faults of syntax.
 pub fn load_admin(text: &str, file: &Path, env: &dyn Env) -> Result<AdminConfig, Faults> {
     let mut loader = Loader::new(text, file, env, &[], &["data_dir", "admin"])?;
     let data_dir = loader.data_dir();
@@ -51,10 +52,10 @@ pub fn load_admin(text: &str, file: &Path, env: &dyn Env) -> Result<AdminConfig,
     loader.report.finish().map(|_| admin)
 }
 
-/// Reads only where the daemon keeps what it must not lose.
+/// Reads only which folders the daemon keeps its data in.
 ///
 /// # Errors
-/// The faults of `data_dir` and `[journal]`, and syntax.
+/// The faults of `data_dir` and `[journal]`, and faults of syntax.
 pub fn load_dirs(text: &str, file: &Path, env: &dyn Env) -> Result<Dirs, Faults> {
     let mut loader = Loader::new(text, file, env, &[], &["data_dir", "journal"])?;
     let data = loader.data_dir();
@@ -63,7 +64,7 @@ pub fn load_dirs(text: &str, file: &Path, env: &dyn Env) -> Result<Dirs, Faults>
     loader.report.finish().map(|_| Dirs { data, journal })
 }
 
-/// Where the daemon keeps what it must not lose; absolute.
+/// The folders in which the daemon keeps what it must not lose; absolute paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dirs {
     /// `data_dir`.
@@ -78,15 +79,16 @@ struct Loader<'t> {
     base_dir: PathBuf,
     report: Report<'t>,
     root: DeTable<'t>,
-    /// `sources` and `sinks` where they could not be read as such: who names one of them is not at fault.
+    /// Those of `sources` and `sinks` that could not be read as tables at all. A route that names one of their entries is
+    /// then not at fault.
     unread: Vec<&'static str>,
 }
 
-/// A table and where its header is.
+/// A table, and the bytes of its header.
 type Table<'t> = (Spanned<DeTable<'t>>, Range<usize>);
 
 impl<'t> Loader<'t> {
-    /// Parses the file and fills in what stands under the keys of `wanted`; of other known keys nothing is left.
+    /// Parses the file, drops all known keys but those of `wanted`, and fills in `${…}` in what is left.
     fn new(
         text: &'t str,
         file: &'t Path,
@@ -197,7 +199,7 @@ impl<'t> Loader<'t> {
         self.base_dir.join(dir)
     }
 
-    /// Takes a table out of the root. What is there and no table is a fault.
+    /// Takes a table out of the root. It is a fault if another type of value stands there.
     fn take(&mut self, name: &str) -> Option<Table<'t>> {
         let value = self.root.remove(name)?;
         self.table(name, value)
@@ -205,16 +207,16 @@ impl<'t> Loader<'t> {
 
     fn table(&mut self, name: &str, value: Spanned<DeValue<'t>>) -> Option<Table<'t>> {
         let header = value.span();
-        // [[name]], and what is of one table alone.
+        // An array of tables: somebody wrote [[name]].
         let twice =
             value.get_ref().as_array().is_some_and(|all| all.iter().all(|one| one.get_ref().as_table().is_some()));
         match value.into_inner() {
             DeValue::Table(mut table) => {
-                let end = place::widen(&mut table).max(header.end);
+                let end = location::widen(&mut table).max(header.end);
                 Some((Spanned::new(header.start..end, table), header))
             }
             other => {
-                let message = format!("`{name}` is {}, expected a table [{name}]", a(&other));
+                let message = format!("`{name}` is {}, expected a table [{name}]", with_article(&other));
                 let help = twice.then(|| format!("there is one of it: write [{name}] with one pair of brackets"));
                 self.report.error("", header, message, help);
                 None
@@ -222,7 +224,7 @@ impl<'t> Loader<'t> {
         }
     }
 
-    /// Reads a table as `T`; the table is kept for the places of later faults.
+    /// Reads a table as `T`. The table is given back, too, so that later faults find their location in it.
     fn read<T: DeserializeOwned>(&mut self, name: &str, (table, header): Table<'t>) -> Option<(T, DeTable<'t>)> {
         let kept = table.get_ref().clone();
         match Settings::new(table).read::<T>() {
@@ -234,7 +236,7 @@ impl<'t> Loader<'t> {
         }
     }
 
-    /// `[server]`, and where its `max_body` is.
+    /// Reads `[server]`; gives the bytes of its `max_body`, too.
     fn server(&mut self) -> (ServerConfig, Range<usize>) {
         let nothing = (ServerConfig::default(), 0..0);
         let Some((mut table, header)) = self.take("server") else { return nothing };
@@ -257,15 +259,16 @@ impl<'t> Loader<'t> {
         };
         self.report.faults("journal", limits::journal(&journal), &kept, &header);
         if journal.overflow_max < max_body {
-            let message = "`overflow_max` of [journal] is smaller than `max_body` of [server]: the largest body could never be queued";
+            let message = "`overflow_max` of [journal] is smaller than `max_body` of [server]: the largest body could \
+                           never be queued";
             let span = kept.get("overflow_max").map_or(max_body_at, Spanned::span);
             self.report.error("", span, message, None);
         }
         journal
     }
 
-    /// The names below `name`, in the order of the file, where they are and what stands there; no table where it is
-    /// something else, which is a fault as a bad name is.
+    /// The entries of `[sources]` or `[sinks]` in the order of the file: each one's name, the bytes of its header, and its
+    /// table. A bad name is a fault. So is an entry that is no table; it has `None`.
     fn named(&mut self, name: &'static str) -> Vec<(String, Range<usize>, Option<Table<'t>>)> {
         if let Some((value, (message, help))) = self.root.get(name).and_then(|v| Some((v, slips::unnamed(name, v)?))) {
             self.report.error("", value.span(), message, help);
@@ -337,7 +340,7 @@ impl<'t> Loader<'t> {
         (plans, sources, names)
     }
 
-    /// The sinks without faults, and the names of all.
+    /// Reads the sinks. Gives those without faults, and the names of all.
     fn sinks(&mut self) -> (Vec<SinkEntry>, Vec<(String, Range<usize>)>) {
         let (mut sinks, mut names) = (Vec::new(), Vec::new());
         for (name, header, table) in self.named("sinks") {
@@ -361,20 +364,20 @@ impl<'t> Loader<'t> {
         sink_names: &[(String, Range<usize>)],
         sinks: &[SinkEntry],
     ) -> (Option<RuleSet>, Vec<RouteConfig>) {
-        let (mut routes, mut places, mut complete) = (Vec::new(), Vec::new(), true);
+        let (mut routes, mut tables, mut complete) = (Vec::new(), Vec::new(), true);
         for table in self.list("routes") {
             let header = table.1.clone();
             match self.read::<RouteConfig>("routes", table) {
                 Some((route, kept)) => {
                     routes.push(route);
-                    places.push((kept, header));
+                    tables.push((kept, header));
                 }
                 None => complete = false,
             }
         }
         let mut sink_list: Vec<&str> = sink_names.iter().map(|(name, _)| name.as_str()).collect();
         let mut source_list: Vec<&str> = sources.iter().map(String::as_str).collect();
-        // What the routes name is not at fault where it could not be read.
+        // Where the sinks or sources could not be read, no route is at fault for naming one of them.
         if self.unread.contains(&"sinks") {
             sink_list.extend(routes.iter().flat_map(|route| route.to.iter().map(String::as_str)));
         }
@@ -384,13 +387,13 @@ impl<'t> Loader<'t> {
         let rules = RuleSet::compile(&routes, &sink_list, &source_list, Arc::new(JqEval));
         let doubts = rules.as_ref().map_or_else(|_| vec![], |rules| doubts(rules, &routes, known));
         for (index, doubt) in doubts {
-            if let Some((kept, header)) = places.get(index) {
+            if let Some((kept, header)) = tables.get(index) {
                 self.report.doubt("routes", doubt, kept, header);
             }
         }
         if let Err(faults) = &rules {
             for (index, fault) in faults {
-                if let Some((kept, header)) = places.get(*index) {
+                if let Some((kept, header)) = tables.get(*index) {
                     self.report.faults("routes", vec![fault.clone()], kept, header);
                 }
             }
@@ -419,7 +422,7 @@ impl<'t> Loader<'t> {
         tests
     }
 
-    /// Sinks that no route names.
+    /// Warns of sinks that no route names.
     fn idle_sinks(&mut self, routes: &[RouteConfig], names: &[(String, Range<usize>)], sinks: &[SinkEntry]) {
         let named: HashSet<&String> = routes.iter().flat_map(|route| &route.to).collect();
         let off: HashSet<&String> = sinks.iter().filter(|sink| !sink.keys.enabled).map(|sink| &sink.name).collect();
@@ -431,15 +434,15 @@ impl<'t> Loader<'t> {
         }
     }
 
-    /// The tables of a `[[name]]`.
+    /// Takes the tables of a `[[name]]` out of the root.
     fn list(&mut self, name: &str) -> Vec<Table<'t>> {
         let Some(value) = self.root.remove(name) else { return vec![] };
         let span = value.span();
         match value.into_inner() {
             DeValue::Array(all) => all.into_iter().filter_map(|one| self.table(name, one)).collect(),
             other => {
-                let message = format!("`{name}` is {}, expected tables [[{name}]]", a(&other));
-                // Of several the parser keeps the last.
+                let message = format!("`{name}` is {}, expected tables [[{name}]]", with_article(&other));
+                // Of several [name] the parser keeps the last; the fault is shown at the first.
                 let first = matches!(other, DeValue::Table(_)).then(|| slips::header_of(self.text, name)).flatten();
                 self.report.error(
                     "",

@@ -1,4 +1,4 @@
-//! From bytes of the config file to lines and columns, and from a fault's `At` to bytes. Pure.
+//! Finds locations in the config file: the line and column of a byte, and the bytes that a fault's `At` means. Pure.
 
 use std::ops::Range;
 
@@ -6,14 +6,14 @@ use sink_api::At;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// A place for people: both from 1, the column in characters.
+/// A location as people count: line and column from 1, the column in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct Location {
     pub line: usize,
     pub column: usize,
 }
 
-/// Where the lines of a text begin: looked for once, however many places are asked for.
+/// Where the lines of a text begin. They are looked for once, however many locations are asked for.
 pub(super) struct Lines<'t> {
     text: &'t str,
     starts: Vec<usize>,
@@ -25,22 +25,22 @@ impl<'t> Lines<'t> {
         Self { text, starts }
     }
 
-    /// The line of a byte, from 1. Offsets behind the end are on the last one.
+    /// The line of a byte, from 1. An offset behind the end is on the last line.
     pub fn line(&self, offset: usize) -> usize {
         self.starts.partition_point(|start| *start <= offset)
     }
 
-    /// The place of a byte. Offsets behind the end are the end.
-    pub fn place(&self, offset: usize) -> Place {
+    /// The location of a byte. An offset behind the end means the end.
+    pub fn location(&self, offset: usize) -> Location {
         let end = self.text.floor_char_boundary(offset);
         let line = self.line(end);
         let start = self.starts.get(line.saturating_sub(1)).copied().unwrap_or_default();
         let before = self.text.get(start..end).unwrap_or_default();
-        Place { line, column: before.trim_start_matches('\u{feff}').chars().count() + 1 }
+        Location { line, column: before.trim_start_matches('\u{feff}').chars().count() + 1 }
     }
 }
 
-/// The bytes of the line a byte is on, without its end.
+/// The bytes of the line that a byte is on, without the line's end.
 pub(super) fn line_around(text: &str, offset: usize) -> Range<usize> {
     let offset = text.floor_char_boundary(offset);
     let (before, after) = (text.get(..offset).unwrap_or(text), text.get(offset..).unwrap_or_default());
@@ -50,7 +50,7 @@ pub(super) fn line_around(text: &str, offset: usize) -> Range<usize> {
     start..start + line.trim_end_matches('\r').len()
 }
 
-/// The bytes a fault is about, where `table` is what was read and `header` its own place.
+/// The bytes that a fault is about. `table` is the table that was read, `header` the location of its header.
 pub(super) fn resolve(at: &At, table: &DeTable<'_>, header: &Range<usize>) -> Range<usize> {
     match at {
         At::Span(span) if span.is_empty() && span.start == 0 => header.clone(),
@@ -60,8 +60,8 @@ pub(super) fn resolve(at: &At, table: &DeTable<'_>, header: &Range<usize>) -> Ra
     }
 }
 
-/// Where byte `offset` of a string's value stands, the string being `span` with its quotes; the string itself where that
-/// cannot be said, because something was filled in before.
+/// Where in the file byte `offset` of a string's value stands; `span` is the string with its quotes. The whole string is
+/// given where a `${…}` before that byte was filled in, as offsets in value and file then differ.
 pub(super) fn inside(text: &str, span: &Range<usize>, offset: usize) -> Range<usize> {
     let written = text.get(span.clone()).unwrap_or_default();
     let quotes =
@@ -83,7 +83,7 @@ pub(super) fn inside(text: &str, span: &Range<usize>, offset: usize) -> Range<us
     }
 }
 
-/// The byte of a basic string's text at which byte `offset` of its value stands.
+/// The byte in the text of a basic string, which has escapes, at which byte `offset` of its value stands.
 fn escaped(content: &str, offset: usize) -> Option<usize> {
     let (mut at, mut value) = (0, 0);
     while value < offset {
@@ -100,7 +100,7 @@ fn escaped(content: &str, offset: usize) -> Option<usize> {
             'u' => 4,
             'U' => 8,
             _ if kind.is_whitespace() => {
-                // A line's end behind a backslash, and all white space from there, is nothing.
+                // A backslash at a line's end takes the line's end and all white space behind it out of the value.
                 let tail = rest.get(1..)?;
                 at += 1 + tail.len() - tail.trim_start().len();
                 continue;
@@ -114,8 +114,8 @@ fn escaped(content: &str, offset: usize) -> Option<usize> {
     Some(at)
 }
 
-/// The value of a dotted key; where the last parts are missing, the deepest one there is. A name may hold dots itself
-/// (`properties."linger.ms"`): the longest that is there is meant.
+/// The value of a dotted key; where the key's last parts are missing, the deepest value on its way. A name may hold dots
+/// itself (`properties."linger.ms"`): the longest name that the table has is meant.
 fn key_span(path: &str, table: &DeTable<'_>) -> Option<Range<usize>> {
     let ends = std::iter::once(path.len()).chain(path.rmatch_indices('.').map(|(at, _)| at));
     let (found, rest) = ends.filter_map(|end| Some((table.get(path.get(..end)?)?, path.get(end + 1..)))).next()?;
@@ -134,7 +134,7 @@ fn value_span(path: &str, value: &Spanned<DeValue<'_>>) -> Option<Range<usize>> 
     }
 }
 
-/// The dotted key whose value covers these bytes, the deepest one; `None` where they are a key or the table itself.
+/// The deepest dotted key whose value covers these bytes; `None` where the bytes are a key or the table itself.
 pub(super) fn key_at(table: &DeTable<'_>, span: &Range<usize>) -> Option<String> {
     let (key, value) = table.iter().find(|(_, value)| {
         let own = value.span();
@@ -148,8 +148,8 @@ pub(super) fn key_at(table: &DeTable<'_>, span: &Range<usize>) -> Option<String>
     Some(inner.map_or_else(|| key.to_string(), |inner| format!("{key}.{inner}")))
 }
 
-/// Makes the span of each `[a.b]` below a table reach to the end of what it holds. The parser gives the header alone;
-/// `Settings::read` looks for the key a fault lies under by span.
+/// Makes the span of each `[a.b]` below a table reach to the end of its last value. The parser gives the span of the
+/// header alone, but `Settings::read` finds the key that a fault lies under by its span.
 pub(super) fn widen(table: &mut DeTable<'_>) -> usize {
     let mut end = 0;
     for (key, value) in table.iter_mut() {
@@ -180,11 +180,11 @@ mod tests {
     fn columns_count_characters_and_lines_start_at_one() {
         let text = "\u{feff}a = 1\nné = \"☕\" # x\r\n";
         let lines = Lines::of(text);
-        let at = |needle: &str| lines.place(text.find(needle).unwrap());
-        assert_eq!(at("a ="), Place { line: 1, column: 1 });
-        assert_eq!(at("# x"), Place { line: 2, column: 10 });
-        assert_eq!(lines.place(999), Place { line: 3, column: 1 });
-        assert_eq!(Lines::of("").place(7), Place { line: 1, column: 1 });
+        let at = |needle: &str| lines.location(text.find(needle).unwrap());
+        assert_eq!(at("a ="), Location { line: 1, column: 1 });
+        assert_eq!(at("# x"), Location { line: 2, column: 10 });
+        assert_eq!(lines.location(999), Location { line: 3, column: 1 });
+        assert_eq!(Lines::of("").location(7), Location { line: 1, column: 1 });
         assert_eq!(&text[line_around(text, text.find('☕').unwrap() + 1)], "né = \"☕\" # x");
     }
 

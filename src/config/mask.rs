@@ -1,8 +1,8 @@
-//! What must not be printed: the values that came in by `${…}`, and secrets written out in the file.
+//! Masks what must not be printed: the values that came in by `${…}`, and secrets written out in the file.
 //!
-//! A value is replaced by its placeholder wherever it stands in a text. Where a fault lies on such a value, that is not
-//! enough: a message may quote a piece of it (`unknown variant`, `unknown template name`), so there a message that
-//! still holds a piece is replaced as a whole.
+//! A value is replaced by its placeholder wherever it stands in a text. For a fault of such a value that is not enough: its
+//! message may quote a piece of the value (`unknown variant`, `unknown template name`). A message that still holds a piece
+//! is therefore replaced as a whole.
 
 use std::fmt;
 use std::ops::Range;
@@ -12,17 +12,17 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 
 use super::credentials::url_parts;
 
-/// Shorter values are replaced only where they stand in quotes or alone: `1` is in too many innocent texts.
+/// Values of fewer characters are replaced only where they stand in quotes or alone: `1` is in too many innocent texts.
 const MIN_ANYWHERE: usize = 4;
-/// Pieces of a value that tell nothing.
+/// Pieces of a value that give nothing away.
 const HARMLESS: &[&str] = &["http", "https"];
 
-/// A piece of a string that was filled in.
+/// A piece of a string, and what is shown in its place.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Part {
-    /// `${NAME}`.
+    /// What is shown, such as `${NAME}`.
     pub shown: String,
-    /// What it stood for.
+    /// What it stands for.
     pub value: String,
 }
 
@@ -30,21 +30,22 @@ pub(super) struct Part {
 #[derive(Clone)]
 pub(super) struct Leaf {
     pub span: Range<usize>,
-    /// As it stands in the file; `***` where that is itself the secret.
+    /// The string as it stands in the file; `***` where that is itself the secret.
     pub shown: String,
-    /// As the daemon reads it.
+    /// The string as the daemon reads it.
     pub value: String,
+    /// The pieces that were filled in.
     pub parts: Vec<Part>,
-    /// What of a URL is not to be shown, though it is written in the file.
+    /// The pieces of a URL that are not to be shown, though they are written in the file.
     url: Vec<Part>,
-    /// A secret written out in the file, not filled in.
+    /// Whether it is written out in the file as a whole and may be a secret.
     pub literal: bool,
-    /// Such a one without doubt.
+    /// Whether it is such a secret without doubt.
     sure: bool,
 }
 
 impl Leaf {
-    /// A string that may be a secret, written as `raw`; `sure`, that it is one.
+    /// A string written as `raw` that may be a secret; `sure` says that it is one.
     pub fn written(span: Range<usize>, raw: &str, value: String, sure: bool) -> Self {
         Self { span, shown: "***".to_owned(), value, parts: vec![], url: url_parts(raw), literal: true, sure }
     }
@@ -55,7 +56,7 @@ impl Leaf {
     }
 }
 
-/// All of them. `Debug` shows none.
+/// Everything that must not be printed. `Debug` shows none of it.
 #[derive(Clone, Default)]
 pub struct Masks {
     leaves: Vec<Leaf>,
@@ -72,29 +73,30 @@ impl Masks {
         self.leaves.push(leaf);
     }
 
-    /// The text with every value that was filled in shown as `${NAME}`, and what a URL of the file holds as user,
-    /// password or in its query as `***`. Values shorter than 4 characters are replaced only where they stand in quotes or
-    /// are the whole text.
+    /// The text with every value that was filled in shown as `${NAME}`, and with the user, password and query of the file's
+    /// URLs shown as `***`. Values shorter than 4 characters are replaced only where they stand in quotes or are the whole
+    /// text.
     pub fn mask(&self, text: &str) -> String {
         self.masker().mask(text)
     }
 
-    /// The same for many texts.
+    /// What [`Self::mask`] does, made ready for many texts.
     pub fn masker(&self) -> Masker<'_> {
         Masker::new(self.pairs(false))
     }
 
-    /// Where in the file a secret is written out, the first one; `None` where there is none.
+    /// The byte at which the first secret that is written out in the file stands; `None` where there is none.
     pub(super) fn written_out(&self) -> Option<usize> {
         self.leaves.iter().filter(|leaf| leaf.sure).map(|leaf| leaf.span.start).min()
     }
 
-    /// For the texts of faults: what is written out in the file is hidden, too.
+    /// A masker for the texts of faults, which also hides secrets that are written out in the file.
     pub(super) fn fault_masker(&self) -> Masker<'_> {
         Masker::new(self.pairs(true))
     }
 
-    /// A fault's text about these bytes of the file, or `None` where it gives away a piece of a value that lies there.
+    /// Masks the text of a fault about these bytes of the file. `None` where the text gives away a piece of a value that
+    /// lies there.
     pub(super) fn mask_fault(&self, masker: &Masker<'_>, span: &Range<usize>, text: &str) -> Option<String> {
         let masked = masker.mask(text);
         if self.on(span).next().is_none() {
@@ -105,7 +107,7 @@ impl Masks {
         (!self.on(span).any(|leaf| leaf.values().any(|value| gives_away(&bare, value)))).then_some(masked)
     }
 
-    /// What to call a value at these bytes, where it must not be shown itself.
+    /// What to show in place of a value at these bytes, if it must not be shown itself.
     pub(super) fn shown_at(&self, span: &Range<usize>) -> Option<&str> {
         self.on(span).next().map(|leaf| leaf.shown.as_str())
     }
@@ -132,8 +134,8 @@ impl Masks {
         self.leaves.iter().filter(move |leaf| leaf.span.start <= last && start < leaf.span.end)
     }
 
-    /// What to look for and what to put there, the longest first; each value also as `{:?}`, JSON and a URL write it, as a
-    /// jq program reads it, and in base64.
+    /// What to look for, and what to put in its place, the longest first. Each value is looked for in all of its spellings:
+    /// as `{:?}`, JSON and a URL write it, as a jq program reads it, and in base64.
     fn pairs<'m>(&'m self, literals: bool) -> Vec<(String, &'m str)> {
         let leaves = self.leaves.iter().filter(|leaf| literals || !leaf.literal);
         let whole = leaves.clone().map(|leaf| (leaf.value.as_str(), leaf.shown.as_str()));
@@ -150,7 +152,7 @@ impl Masks {
                 pairs.push((json.trim_matches('"').to_owned(), shown));
                 let url = percent_encoding::utf8_percent_encode(form, percent_encoding::NON_ALPHANUMERIC);
                 pairs.push((url.to_string(), shown));
-                // `"${NAME}"` in a program is a string of jq: what is an escape in it, is none in the payload.
+                // `"${NAME}"` in a program is a string of jq, whose escapes have become characters in the payload.
                 pairs.extend(serde_json::from_str(&format!("\"{form}\"")).ok().map(|read: String| (read, shown)));
                 if form.chars().count() >= MIN_ANYWHERE {
                     for encoded in [STANDARD.encode(form), URL_SAFE.encode(form)] {
@@ -174,9 +176,9 @@ impl Leaf {
     }
 }
 
-/// Masks, made ready for many texts.
+/// Masks that were made ready for many texts.
 pub struct Masker<'m> {
-    /// The longest first.
+    /// What to look for and what to put in its place, the longest first.
     pairs: Vec<(String, &'m str)>,
     /// Whether a pair begins with this byte.
     first: [bool; 256],
@@ -193,7 +195,7 @@ impl<'m> Masker<'m> {
         Self { pairs, first }
     }
 
-    /// As [`Masks::mask`]. One pass, so that a placeholder is never searched again.
+    /// Does what [`Masks::mask`] does, in one pass, so that a placeholder is never searched itself.
     pub fn mask(&self, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
         let mut at = 0;
@@ -230,7 +232,7 @@ fn alone(before: Option<char>, after: Option<char>) -> bool {
     }
 }
 
-/// Whether a text holds a piece of a value: a word of it, or four characters of one in a row.
+/// Whether a text holds a piece of a value: a short word of it, or four characters in a row of a longer one.
 fn gives_away(text: &str, value: &str) -> bool {
     words(value).filter(|word| !HARMLESS.contains(word)).any(|word| {
         if word.chars().count() < MIN_ANYWHERE {

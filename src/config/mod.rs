@@ -1,10 +1,11 @@
 //! `config.toml`: text in, a [`Config`] or all of its faults out. A config with a fault has no effect at all.
 //!
-//! Rooms: `load` puts the tables together, each read by the room it belongs to; `sinks` shares a sink's table between
-//! the core and its kind; `interpolate` and `env` fill in `${…}`; `faults`, `place` and `mask` say what is wrong, where,
-//! and without the secrets, which `credentials` knows; `exposed` looks who may read them; `slips` and `unfilled` know what
-//! people write instead of what is meant; `limits` are bounds; `schema` a JSON Schema of it all; `digest` tells whether a
-//! sink has changed. Pure but for [`read`] and [`RealEnv`]; opens nothing else, starts nothing.
+//! Rooms: `load` reads table after table, with the type of the room that a table belongs to; `sinks` shares a sink's table
+//! between the core and the sink's kind; `interpolate` and `env` fill in `${…}`; `faults` prints what is wrong, `location`
+//! finds where, `mask` hides the secrets, which `credentials` knows; `exposed` warns where others may read them; `slips` and
+//! `unfilled` recognise what people often write by mistake; `limits` has bounds of numbers; `schema` makes a JSON Schema of
+//! the whole; `digest` tells whether a sink has changed. Pure but for [`read`] and [`RealEnv`]; opens nothing else, starts
+//! nothing.
 
 mod credentials;
 mod digest;
@@ -15,8 +16,8 @@ mod faults;
 mod interpolate;
 mod limits;
 mod load;
+mod location;
 mod mask;
-mod place;
 pub mod schema;
 mod sinks;
 mod slips;
@@ -50,11 +51,11 @@ pub const MAX_FILE: u64 = 4 << 20;
 /// A config without faults. `Debug` shows no secret.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The file it was read from, as it was named.
+    /// The file it was read from, as the command line named it.
     pub file: PathBuf,
     /// The file's folder, absolute: relative paths start here.
     pub base_dir: PathBuf,
-    /// Where the daemon keeps what it must not lose; absolute.
+    /// The folder in which the daemon keeps what it must not lose; absolute.
     pub data_dir: PathBuf,
     /// The listener.
     pub server: ServerConfig,
@@ -74,9 +75,9 @@ pub struct Config {
     pub rules: Arc<RuleSet>,
     /// Tests of the rules, in file order.
     pub tests: Vec<Case>,
-    /// What is written and does not do what it says.
+    /// Warnings about what is written in the file and does not do what it says.
     pub warnings: Vec<Located>,
-    /// What must not be printed.
+    /// The secrets, which must not be printed.
     pub masks: Masks,
 }
 
@@ -92,34 +93,34 @@ impl Config {
 /// # Errors
 /// All faults; a file that cannot be read is one.
 pub fn read(file: &Path, kinds: &[SinkKind]) -> Result<Config, Faults> {
-    let (text, env) = sources_of(file)?;
+    let (text, env) = text_and_env(file)?;
     let mut config = load(&text, file, &env, kinds)?;
     config.warnings.extend(exposed::warnings(file, &text, &env, &config.masks));
     Ok(config)
 }
 
-/// Reads of a config file what a live verb needs: `data_dir` and `[admin]`. Whatever else is wrong with the file, or
-/// cannot be filled in, is not looked at.
+/// Reads what a live verb needs of a config file: `data_dir` and `[admin]`. Faults of other tables do not matter, nor does
+/// a `${…}` in them that cannot be filled in.
 ///
 /// # Errors
-/// The faults of these two, and syntax.
+/// The faults of these two, and faults of syntax.
 pub fn read_admin(file: &Path) -> Result<AdminConfig, Faults> {
-    let (text, env) = sources_of(file)?;
+    let (text, env) = text_and_env(file)?;
     load_admin(&text, file, &env)
 }
 
-/// Reads of a config file where the daemon's folders are, as [`read_admin`] does.
+/// Reads the daemon's folders from a config file; other tables do not matter.
 ///
 /// # Errors
-/// The faults of `data_dir` and `[journal]`, and syntax.
+/// The faults of `data_dir` and `[journal]`, and faults of syntax.
 pub fn read_dirs(file: &Path) -> Result<Dirs, Faults> {
-    let (text, env) = sources_of(file)?;
+    let (text, env) = text_and_env(file)?;
     load_dirs(&text, file, &env)
 }
 
-/// The config's text, and where its `${…}` come from. Pipes among all these files are waited for no longer than
-/// [`files::PATIENCE`] in all.
-fn sources_of(file: &Path) -> Result<(String, RealEnv), Faults> {
+/// The config's text, and the source of its `${…}`. Pipes among all these files are waited for no longer than
+/// [`files::PATIENCE`] in total.
+fn text_and_env(file: &Path) -> Result<(String, RealEnv), Faults> {
     let patience = Patience::new();
     let text = text(file, &patience)?;
     Ok((text, RealEnv::new(file.parent().unwrap_or(Path::new("")), patience)))
@@ -131,7 +132,7 @@ fn text(file: &Path, patience: &Patience) -> Result<String, Faults> {
     String::from_utf8(bytes).map_err(|error| not_text(file, &error))
 }
 
-/// The first byte that is not UTF-8, at its place.
+/// The fault of a file that is not UTF-8, at its first bad byte.
 fn not_text(file: &Path, error: &std::string::FromUtf8Error) -> Faults {
     let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
     let good = String::from_utf8_lossy(good);

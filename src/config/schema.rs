@@ -1,8 +1,9 @@
-//! A JSON Schema of `config.toml`, for editors: asked of the code that reads it. Each reader is given small tables and
-//! judged by its faults: a key that is not known makes it name those that are, a value of a wrong type or word what it
-//! takes instead, an empty table what it cannot be without. So the schema knows every sink, and cannot fall behind.
+//! Makes a JSON Schema of `config.toml`, for editors, by asking the code that reads each table. That code is given small
+//! tables, and its faults are the answer: for an unknown key it names the keys it knows, for a value of a wrong type or an
+//! unknown word it names what it takes, for an empty table it names the keys it needs. So the schema knows every sink and
+//! cannot fall behind.
 //!
-//! Pure. What no type says (bounds, keys that exclude each other) is left to `check`.
+//! Pure. Bounds, and keys that exclude each other, are in no type and so not in the schema; `check` finds them.
 
 use serde_json::{Map, Value, json};
 use sink_api::{At, Fault, Settings, SinkKind};
@@ -15,15 +16,15 @@ use crate::journal::JournalConfig;
 use crate::route::RouteConfig;
 use crate::route::cases::Case;
 
-/// A key, value and word that nobody knows.
+/// A key, value and word that no reader knows.
 const PROBE: &str = "zz-probe";
-/// How deep tables are followed.
+/// How deep tables in tables are followed.
 const MAX_DEPTH: usize = 6;
-/// Values of every type, and the schema's name of it.
+/// The schema's name of each type, and a value of it.
 const TYPES: &[(&str, &str)] =
     &[("string", "'zz-probe'"), ("integer", "1"), ("boolean", "true"), ("array", "[]"), ("object", "{}")];
 
-/// A reader of tables: its faults.
+/// A reader of tables; gives its faults.
 type Ask<'a> = &'a dyn Fn(Settings<'_>) -> Vec<Fault>;
 
 /// The schema of a config with these kinds of sinks.
@@ -52,12 +53,12 @@ fn ask<T: serde::de::DeserializeOwned>(settings: Settings<'_>) -> Vec<Fault> {
     settings.read::<T>().err().unwrap_or_default()
 }
 
-/// The whole of one table.
+/// The schema of one table.
 fn table(ask: Ask<'_>) -> Value {
     shape(ask, &[], "")
 }
 
-/// Tables by name, each of one of these kinds.
+/// The schema of tables that have names and are of one of these kinds each.
 fn named(kinds: Vec<(&str, Value)>) -> Value {
     let names: Vec<&str> = kinds.iter().map(|(name, _)| *name).collect();
     let choice =
@@ -73,7 +74,7 @@ fn named(kinds: Vec<(&str, Value)>) -> Value {
     })
 }
 
-/// The table of one kind of source: what of the keys of all belongs to it.
+/// The schema of a source of one kind: of all sources' keys those that belong to this kind.
 fn source(info: &KindInfo) -> Value {
     let mut table = table(&ask::<SourceConfig>);
     if let Some(Value::Object(keys)) = table.get_mut("properties") {
@@ -81,12 +82,12 @@ fn source(info: &KindInfo) -> Value {
     }
     let takes = |key: &&str| info.keys.contains(key);
     let needed = ["secret", "verify_token", "header"].into_iter().filter(takes);
-    // A token is in a header or in the query.
+    // Where a token may be in a header or in the query, neither key is required.
     let needed = needed.filter(|key| *key != "header" || !takes(&"query"));
     describe(&mut table, info.name, info.about, needed)
 }
 
-/// The table of one kind of sink: its own keys, and the core's.
+/// The schema of a sink of one kind: the kind's keys and the core's.
 fn sink(kind: &SinkKind) -> Value {
     let mut own = table(&|settings| (kind.read)(settings).err().unwrap_or_default());
     let core = table(&ask::<DeliveryKeys>);
@@ -110,8 +111,8 @@ fn describe<'a>(table: &mut Value, kind: &str, about: &str, needed: impl Iterato
     table
 }
 
-/// What may stand at a path. `said` is what its reader says that it expects.
-fn shape(ask: Ask<'_>, path: &[String], said: &str) -> Value {
+/// The schema of what may stand at a path. `expected` is what the reader's message says that it expects there.
+fn shape(ask: Ask<'_>, path: &[String], expected: &str) -> Value {
     if path.is_empty() {
         return object(ask, path);
     }
@@ -127,39 +128,40 @@ fn shape(ask: Ask<'_>, path: &[String], said: &str) -> Value {
         return json!({});
     }
     let one = |(name, faults): &(&str, Vec<String>)| match *name {
-        "string" => text(faults, said),
+        "string" => text(faults, expected),
         "integer" => json!({ "type": "integer", "minimum": 0 }),
         "array" if path.len() < MAX_DEPTH => json!({ "type": "array", "items": shape(ask, &under(path, "[]"), "") }),
         "object" if path.len() < MAX_DEPTH => object(ask, path),
         other => json!({ "type": other }),
     };
     let mut all: Vec<Value> = takes.iter().map(one).collect();
-    // A derived reader takes a table's values in their order, too. Nobody writes that; a list of such tables is meant.
+    // A reader that serde derived also takes a table's values as a list, in their order. Nobody writes that: where a list
+    // is taken, a list of such tables is meant.
     if let Some(object) = all.iter().find(|one| one.get("properties").is_some()).cloned() {
         all.retain(|one| one.get("items").is_none_or(|items| *items == object));
     }
     if all.len() == 1 { all.pop().unwrap_or_default() } else { json!({ "anyOf": all }) }
 }
 
-/// A string: one of a few words, or any with what is said of it.
-fn text(faults: &[String], said: &str) -> Value {
+/// The schema of a string: a choice of words, or any string, described by what the reader expects.
+fn text(faults: &[String], expected: &str) -> Value {
     let words = faults.iter().find(|fault| fault.contains("unknown value") || fault.contains("unknown variant"));
     if let Some((_, words)) = words.and_then(|fault| fault.split_once("expected ")) {
         return json!({ "enum": quoted(words) });
     }
-    let told = faults.iter().find_map(|fault| Some(fault.split_once("expected ")?.1));
-    match told.or((!said.is_empty()).then_some(said)) {
-        Some(told) => json!({ "type": "string", "description": told }),
+    let found = faults.iter().find_map(|fault| Some(fault.split_once("expected ")?.1));
+    match found.or((!expected.is_empty()).then_some(expected)) {
+        Some(expected) => json!({ "type": "string", "description": expected }),
         None => json!({ "type": "string" }),
     }
 }
 
-/// A table: its keys where it names them, else any.
+/// The schema of a table: with its keys if the reader names them, else with any keys.
 fn object(ask: Ask<'_>, path: &[String]) -> Value {
     let (faults, unknown) = probe(ask, &under(path, PROBE), "1");
     let Some(keys) = unknown else {
         let rest = shape(ask, &under(path, PROBE), "");
-        // Not even a value of a wrong type was minded: whatever one likes.
+        // The reader found no fault with a value of any type: anything may stand here.
         return if faults.is_empty() && rest == json!({}) {
             json!({ "type": "object" })
         } else {
@@ -186,7 +188,7 @@ fn quoted(text: &str) -> Vec<String> {
     text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// What a reader says of a value at a path, and which keys it knows there where it does not know the last one.
+/// A reader's faults with a value at a path, and, if it does not know the path's last key, the keys that it knows.
 fn probe(ask: Ask<'_>, path: &[String], value: &str) -> (Vec<String>, Option<Vec<String>>) {
     let (mut text, mut at) = (value.to_owned(), 0);
     for (n, step) in path.iter().enumerate().rev() {

@@ -1,4 +1,5 @@
-//! `[sinks.*]`: the core takes its own keys out of each table, the kind reads the rest. Knows no sink by name.
+//! Reads `[sinks.*]`: the core takes its own keys out of each table, and the sink's kind reads the rest. Knows no kind by
+//! name.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -24,15 +25,15 @@ pub struct SinkEntry {
     pub kind: SinkKind,
     /// The core's keys, as written.
     pub keys: DeliveryKeys,
-    /// Batching and concurrency, the kind's defaults filled in.
+    /// Batching and concurrency, with the kind's defaults filled in.
     pub limits: Defaults,
-    /// Its own part of the table.
+    /// The kind's own part of the table.
     pub config: Arc<dyn SinkConfig>,
-    /// SHA-256 over the table after `${…}` was filled in: the same digest, the same sink.
+    /// SHA-256 over the table after `${…}` was filled in. A reload leaves a sink with the same digest as it is.
     pub digest: [u8; 32],
 }
 
-/// Reads one `[sinks.NAME]`; `None` where it has faults, which are in the report.
+/// Reads one `[sinks.NAME]`. `None` where it has faults; they are in the report.
 pub(super) fn read(
     name: &str,
     table: Spanned<DeTable<'_>>,
@@ -40,13 +41,13 @@ pub(super) fn read(
     kinds: &[SinkKind],
     report: &mut Report<'_>,
 ) -> Option<SinkEntry> {
-    let place = format!("sinks.{name}");
+    let path = format!("sinks.{name}");
     let kept = table.get_ref().clone();
     let mut settings = Settings::new(table);
     let kind = kind(&mut settings, kinds, &kept);
     let own = take_keys(&mut settings, &header);
     let keys = own.read::<DeliveryKeys>();
-    // Without a kind the other keys cannot be judged.
+    // Without a kind it is unknown what the other keys mean.
     let config = kind.and_then(|kind| (kind.read)(settings).map(|config| (kind, config)));
     let mut faults = Vec::new();
     if let Err(own) = &keys {
@@ -69,7 +70,7 @@ pub(super) fn read(
         (Err(_), _) => None,
     };
     let is_fine = faults.is_empty();
-    report.faults(&place, faults, &kept, &header);
+    report.faults(&path, faults, &kept, &header);
     entry.filter(|_| is_fine)
 }
 
@@ -88,12 +89,12 @@ fn kind(settings: &mut Settings<'_>, kinds: &[SinkKind], kept: &DeTable<'_>) -> 
         }]);
     };
     let Some(name) = value.get_ref().as_str() else {
-        let message = format!("`kind` is {}, expected one of {}", a(value.get_ref()), list());
+        let message = format!("`kind` is {}, expected one of {}", with_article(value.get_ref()), list());
         return Err(vec![Fault::at_span(value.span(), message)]);
     };
     kinds.iter().find(|kind| kind.name == name).copied().ok_or_else(|| {
         let fault = Fault::at_span(value.span(), format!("unknown kind `{name}`, expected one of {}", list()));
-        // What it is called elsewhere, before what is spelt alike.
+        // A name that other tools give to a kind of ours comes before one that is spelt alike.
         let called = kinds.iter().find(|kind| kind.also.contains(&name)).map(|kind| kind.name);
         vec![match called.or_else(|| nearest(name, kinds.iter().map(|k| k.name))) {
             Some(name) => fault.help(format!("did you mean `{name}`?")),
@@ -102,7 +103,7 @@ fn kind(settings: &mut Settings<'_>, kinds: &[SinkKind], kept: &DeTable<'_>) -> 
     })
 }
 
-/// The core's keys, in a table of their own.
+/// Takes the core's keys out of the settings, into a table of their own.
 fn take_keys<'i>(settings: &mut Settings<'i>, header: &Range<usize>) -> Settings<'i> {
     let names: Vec<_> = settings.table().keys().cloned().collect();
     let mut own = DeTable::new();
@@ -116,7 +117,7 @@ fn take_keys<'i>(settings: &mut Settings<'i>, header: &Range<usize>) -> Settings
     Settings::new(Spanned::new(header.clone(), own))
 }
 
-/// A kind knows its own keys only; whoever mistypes `concurrency` wants to hear of the core's too.
+/// Adds to an unknown key's fault the nearest key of both kind and core: the kind, which found it, knows its own alone.
 fn suggest(fault: Fault, kept: &DeTable<'_>) -> Fault {
     let Some((typo, rest)) = fault.message.strip_prefix("unknown key `").and_then(|rest| rest.split_once('`')) else {
         return fault;
@@ -133,7 +134,7 @@ fn suggest(fault: Fault, kept: &DeTable<'_>) -> Fault {
     fault.help(help)
 }
 
-/// Faults of two sinks that want the same thing to themselves, a file by whatever name.
+/// Reports sinks that claim the same thing for themselves alone, such as the same file under two names.
 pub(super) fn claim_faults(sinks: &[(SinkEntry, Range<usize>)], base_dir: &Path, report: &mut Report<'_>) {
     let mut owners: HashMap<String, &str> = HashMap::new();
     for (sink, header) in sinks {
@@ -153,7 +154,7 @@ pub(super) fn claim_faults(sinks: &[(SinkEntry, Range<usize>)], base_dir: &Path,
     }
 }
 
-/// The path without `.` and `..`, by its letters alone: links are not followed.
+/// The path without `.` and `..`. Links are not followed, as the file system is not looked at.
 fn lexical(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for part in path.components() {
@@ -167,8 +168,8 @@ fn lexical(path: &Path) -> PathBuf {
     out
 }
 
-/// `a string`, `an integer`: a value's type with its article.
-pub(super) fn a(value: &DeValue<'_>) -> String {
+/// A value's type with its article: `a string`, `an integer`.
+pub(super) fn with_article(value: &DeValue<'_>) -> String {
     let name = value.type_str();
     let article = if name.starts_with(['a', 'i']) { "an" } else { "a" };
     format!("{article} {name}")

@@ -1,6 +1,6 @@
-//! What people write instead of what is meant, and the mend: a table for a list, a list for a table, a name in the singular, a
-//! key of the whole file below a table, `${…}` outside quotes. Each is told once, and what follows from it is not told at
-//! all. Pure.
+//! Slips of the pen that people often make, and how to mend them: a table for a list, a list for a table, a name in the
+//! singular, a key of the whole file below a table, `${…}` outside quotes. Each is reported once, and the faults that only
+//! follow from it are left out. Pure.
 
 use std::ops::Range;
 
@@ -8,17 +8,17 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::faults::Report;
-use super::place::{Lines, line_around};
-use super::sinks::a;
+use super::location::{Lines, line_around};
+use super::sinks::with_article;
 
-/// What may stand at the top of the file.
+/// The keys that may stand at the top of the file.
 pub(super) const TOP: &[&str] =
     &["data_dir", "server", "journal", "admin", "sources", "sinks", "dead_letters", "routes", "tests"];
-/// Of these, the tables.
+/// Those of [`TOP`] that are tables.
 const TABLES: &[&str] = &["server", "journal", "admin", "sources", "sinks", "dead_letters"];
-/// And the lists of tables.
+/// Those of [`TOP`] that are lists of tables.
 const LISTS: &[&str] = &["routes", "tests"];
-/// What one of them is called, and what all are.
+/// Names in the singular, each with the key that is meant.
 const SINGULARS: &[(&str, &str)] = &[
     ("source", "sources"),
     ("sink", "sinks"),
@@ -26,14 +26,14 @@ const SINGULARS: &[(&str, &str)] = &[
     ("test", "tests"),
     ("dead_letter", "dead_letters"),
 ];
-/// Faults of syntax after which the rest of the file is still what was meant.
+/// Faults of syntax after which the parser still reads the rest of the file as it was meant.
 const HARMLESS: &[&str] = &["duplicate key", "string values must be quoted"];
 
-/// A fault and its mend.
-type Told = (String, Option<String>);
+/// A fault's message and its mend.
+type Message = (String, Option<String>);
 
-/// The fault about an unknown key that belongs to the top of the file. `message` is what was found out of it so far.
-pub(super) fn below_a_table(table: &str, message: &str) -> Option<Told> {
+/// What to say instead of `message`, which calls a key unknown, if that key belongs to the top of the file.
+pub(super) fn below_a_table(table: &str, message: &str) -> Option<Message> {
     let key = message.split_once("unknown key `")?.1.split('`').next()?;
     if table.is_empty() || !TOP.contains(&key) {
         return None;
@@ -46,7 +46,7 @@ pub(super) fn below_a_table(table: &str, message: &str) -> Option<Told> {
     Some((format!("`{key}` is a key of the whole file and stands below [{table}]"), Some(help)))
 }
 
-/// Tells of tables that are called in the singular, and puts them where they belong, so that all else can be judged.
+/// Reports tables that are called in the singular, and puts them where they belong, so that their content is read.
 pub(super) fn singulars(root: &mut DeTable<'_>, report: &mut Report<'_>) {
     for (wrong, right) in SINGULARS {
         let Some((key, value)) = root.remove_entry(*wrong) else { continue };
@@ -61,15 +61,14 @@ pub(super) fn singulars(root: &mut DeTable<'_>, report: &mut Report<'_>) {
         let name = name.map(|name| format!(".{name}")).unwrap_or_default();
         let help = format!("write {open}{right}{name}{close}");
         report.error("", key.span(), format!("unknown key `{wrong}`, expected `{right}`"), Some(help));
-        let place = root.entry(Spanned::new(key.span(), (*right).into()));
-        match place {
-            toml::map::Entry::Vacant(place) => _ = place.insert(value),
-            toml::map::Entry::Occupied(mut place) => merge(place.get_mut().get_mut(), value.into_inner()),
+        match root.entry(Spanned::new(key.span(), (*right).into())) {
+            toml::map::Entry::Vacant(entry) => _ = entry.insert(value),
+            toml::map::Entry::Occupied(mut entry) => merge(entry.get_mut().get_mut(), value.into_inner()),
         }
     }
 }
 
-/// What is new of the second goes into the first.
+/// Adds to the first value what only the second has.
 fn merge<'t>(first: &mut DeValue<'t>, second: DeValue<'t>) {
     match (first, second) {
         (DeValue::Table(first), DeValue::Table(second)) => {
@@ -82,14 +81,15 @@ fn merge<'t>(first: &mut DeValue<'t>, second: DeValue<'t>) {
     }
 }
 
-/// What is wrong with a value that should be tables by name, `[sinks.NAME]`, where nothing in it can be judged.
-pub(super) fn unnamed(name: &str, value: &Spanned<DeValue<'_>>) -> Option<Told> {
+/// The fault of a value that should be tables with names, `[sinks.NAME]`, and is something else, so that nothing in it can
+/// be read.
+pub(super) fn unnamed(name: &str, value: &Spanned<DeValue<'_>>) -> Option<Message> {
     let text = |table: &DeTable<'_>, key: &str| Some(table.get(key)?.get_ref().as_str()?.to_owned());
     let (what, own) = match value.get_ref() {
         DeValue::Array(all) => {
             let first = all.iter().next().and_then(|first| first.get_ref().as_table());
             let own = first.and_then(|table| text(table, "name").or_else(|| text(table, "kind")));
-            (format!("`{name}` is {}, expected tables with a name, [{name}.NAME]", a(value.get_ref())), own)
+            (format!("`{name}` is {}, expected tables with a name, [{name}.NAME]", with_article(value.get_ref())), own)
         }
         DeValue::Table(table) => {
             let own = text(table, "kind")?;
@@ -102,8 +102,8 @@ pub(super) fn unnamed(name: &str, value: &Spanned<DeValue<'_>>) -> Option<Told> 
     Some((what, Some(format!("give it a name: write [{name}.{own}]"))))
 }
 
-/// Tells what the parser says; false where it may have taken whole tables for something else, so that what it found is not
-/// worth judging.
+/// Reports the parser's faults. False where the parser may have taken whole tables for something else, so that faults of
+/// what it read would mislead.
 pub(super) fn syntax(
     text: &str,
     lines: &Lines<'_>,
@@ -116,11 +116,11 @@ pub(super) fn syntax(
     for error in errors {
         let span = error.span().unwrap_or_default();
         let line = lines.line(span.start);
-        // What follows on the same line follows from the first.
+        // Further faults of a line follow from its first one.
         if line == std::mem::replace(&mut last_line, line) {
             continue;
         }
-        // Several `[routes]` are one table to the parser, in which every key stands several times.
+        // Several `[routes]` are one table to the parser, which then finds every key several times.
         let section = headers.partition_point(|(at, _)| *at <= span.start).checked_sub(1).and_then(|n| headers.get(n));
         let is_list = |name: &str| {
             LISTS.contains(&name) || SINGULARS.iter().any(|(one, all)| *one == name && LISTS.contains(all))
@@ -144,7 +144,7 @@ fn is_table(root: &DeTable<'_>, name: &str) -> bool {
     root.get(name).is_some_and(|value| value.get_ref().as_table().is_some())
 }
 
-/// Where each `[name]` and `[[name]]` begins, and the first word in it.
+/// The byte at which each line with a `[name]` or `[[name]]` begins, and the first word of the name.
 fn headers(text: &str) -> Vec<(usize, &str)> {
     let (mut headers, mut at) = (Vec::new(), 0);
     for line in text.split_inclusive('\n') {
@@ -157,13 +157,13 @@ fn headers(text: &str) -> Vec<(usize, &str)> {
     headers
 }
 
-/// The place of the first `[name]` in the text.
+/// The line of the first `[name]` in the text.
 pub(super) fn header_of(text: &str, name: &str) -> Option<Range<usize>> {
     let (at, _) = headers(text).into_iter().find(|(_, own)| *own == name)?;
     Some(line_around(text, at))
 }
 
-/// A `${…}` outside quotes on the line of this byte, and its place.
+/// The bytes of a `${…}` outside quotes on the line of this byte, and its text.
 fn unquoted(text: &str, offset: usize) -> Option<(Range<usize>, &str)> {
     let line = line_around(text, offset);
     let mut quote = None;

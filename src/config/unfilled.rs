@@ -1,26 +1,26 @@
-//! Secrets that were never filled in: another tool's placeholder, or quotes that came along. Whoever takes one for the secret
-//! refuses every webhook. Pure; shows nothing of a value that came from outside.
+//! Recognises secrets that were never filled in: another tool's placeholder, or a value with quotes around it. With such a
+//! secret every webhook would be refused. Pure; shows nothing of a value that came from outside.
 
-/// What a value looks like.
+/// What a value that is not the secret itself looks like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Looks {
-    /// A placeholder of another tool; with its name, and what to write where it stands in the config.
+    /// A placeholder of another tool: its text, and what to write instead of it in the config.
     Placeholder(String, String),
-    /// Quotes around it.
+    /// A value with quotes around it.
     Quoted,
-    /// Blanks before or behind it.
+    /// A value with blanks before or behind it.
     Padded,
 }
 
 /// A warning's message and its mend.
 pub(super) type Warning = (String, String);
 
-/// Whether a string written out in the config is another tool's placeholder, and so no secret.
+/// Whether a string written out in the config is a placeholder, and so no secret.
 pub(super) fn is_placeholder(text: &str) -> bool {
     matches!(looks(text), Some(Looks::Placeholder(..)))
 }
 
-/// What to say of a secret written out in the config.
+/// The warning about a secret written out in the config.
 pub(super) fn written(text: &str) -> Option<Warning> {
     Some(match looks(text)? {
         Looks::Placeholder(form, mend) => {
@@ -35,7 +35,8 @@ pub(super) fn written(text: &str) -> Option<Warning> {
     })
 }
 
-/// What to say of a secret that `placeholder` (`${NAME}`, or a text with several) brought in. Nothing of it is shown.
+/// The warning about a secret that was filled in for `placeholder` (`${NAME}`, or a text with several). It shows nothing of
+/// the value.
 pub(super) fn brought(placeholder: &str, text: &str) -> Option<Warning> {
     Some(match looks(text)? {
         Looks::Placeholder(..) => (
@@ -69,7 +70,7 @@ fn looks(text: &str) -> Option<Looks> {
     }
 }
 
-/// What is meant for a shell, a template or another program, and how it is written here.
+/// The placeholder of a shell, a template or another program, and how to write it here.
 fn placeholder(text: &str) -> Option<(String, String)> {
     let between = |open: &str, close: &str| text.strip_prefix(open)?.strip_suffix(close);
     let variable = |name: &str| format!("write `${{{name}}}`, and set {name} in the environment or in the file .env");
@@ -95,7 +96,7 @@ fn placeholder(text: &str) -> Option<(String, String)> {
     between("$(", ")").map(|_| (text.to_owned(), "no command is run here: write `${file:PATH}` or `${NAME}`".into()))
 }
 
-/// `{{ secrets.NAME }}`, `{{ .NAME }}`: the name alone.
+/// The name in `{{ secrets.NAME }}` and `{{ .NAME }}`.
 fn last_word(inside: &str) -> &str {
     let inside = inside.trim();
     inside.rsplit('.').next().unwrap_or(inside)
@@ -106,7 +107,7 @@ fn is_name(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// A name in capitals. A `$` before small letters begins many a password.
+/// Whether a text is a name in capitals. Many a password begins with `$` and small letters.
 fn is_constant(text: &str) -> bool {
     is_name(text) && !text.contains(|c: char| c.is_ascii_lowercase())
 }
