@@ -1,4 +1,4 @@
-//! `[[tests]]`: what is expected of the rules for one event, and how far what they do is from it. Pure.
+//! `[[tests]]`: what a test expects the rules to do with an event, and how that differs from what they do. Pure.
 
 use std::collections::BTreeMap;
 
@@ -10,62 +10,62 @@ use sink_api::{At, Fault};
 
 use super::explain::{DeliveryView, Explanation, PayloadView};
 
-/// Most of a value shown in a difference, in characters.
+/// Most characters of a value that are shown in a difference.
 const MAX_SHOWN: usize = 200;
 
 /// One test, as written.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
-    /// What is tested, in words.
+    /// The test's name: what is tested, in words.
     pub name: String,
-    /// File with a webhook's body, from the folder of the file the test stands in.
+    /// The file with a webhook's body; a relative path starts in the folder of the file that the test stands in.
     #[serde(default)]
     pub event: Option<String>,
     /// The body itself.
     #[serde(default)]
     pub body: Option<String>,
-    /// The source it comes from; not needed where there is one.
+    /// The source that the event comes from; not needed if the config has only one.
     #[serde(default)]
     pub source: Option<String>,
-    /// Request headers it comes with, by name.
+    /// The request headers that the event comes with, by name.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// The sinks that get something: exactly these, in any order.
+    /// The sinks that must get something: exactly these, in any order.
     pub sinks: Vec<String>,
-    /// Some of the deliveries; each is looked for among those to its sink.
+    /// Some of the expected deliveries. Each is looked for among the deliveries to its sink.
     #[serde(default)]
     pub deliveries: Vec<Wanted>,
 }
 
-/// A delivery that is expected; what is not said may be anything.
+/// An expected delivery. A key that is not given may have any value.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table such as { sink = \"crm\", payload = { status = \"Failed\" } }")]
 pub struct Wanted {
-    /// Its sink.
+    /// The sink.
     pub sink: String,
-    /// Its id's ending, behind the event's id.
+    /// How the delivery's id ends, behind the event's id.
     #[serde(default)]
     pub id: Option<String>,
-    /// Its ordering key.
+    /// The ordering key.
     #[serde(default)]
     pub key: Option<String>,
-    /// Its topic.
+    /// The topic.
     #[serde(default)]
     pub topic: Option<String>,
-    /// Its path.
+    /// The path.
     #[serde(default)]
     pub path: Option<String>,
-    /// Its URL.
+    /// The URL.
     #[serde(default)]
     pub url: Option<String>,
-    /// What its payload holds: of objects a subset, all else the same.
+    /// What the payload holds: objects may have further members, all other values must be equal.
     #[serde(default)]
     pub payload: Option<Value>,
 }
 
 impl Case {
-    /// What is wrong with it, where `sinks` and `sources` are the names the config defines.
+    /// Checks the test against the names of the sinks and sources that the config defines.
     ///
     /// # Errors
     /// Every fault at once.
@@ -104,8 +104,8 @@ impl Case {
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
-    /// What came otherwise than expected, a line each; `routes` are those that name a sink, by its name. Nothing where the
-    /// test passes.
+    /// How `got` differs from what the test expects, one line for each difference; none if the test passes. `names` says
+    /// whether the route of an index names a sink.
     pub fn differences(&self, got: &Explanation, names: impl Fn(&str, usize) -> bool) -> Vec<String> {
         let mut lines = Vec::new();
         let reached = |sink: &str| got.deliveries.iter().any(|d| d.sink == sink);
@@ -117,10 +117,10 @@ impl Case {
             lines.push(format!("sink {sink:?}: expected a delivery, got none"));
             lines.extend(whys(sink));
         }
-        let mut told: Vec<&str> = Vec::new();
+        let mut unexpected: Vec<&str> = Vec::new();
         for delivery in got.deliveries.iter().filter(|d| !self.sinks.contains(&d.sink)) {
-            if !told.contains(&delivery.sink.as_str()) {
-                told.push(&delivery.sink);
+            if !unexpected.contains(&delivery.sink.as_str()) {
+                unexpected.push(&delivery.sink);
                 lines.push(format!("sink {:?}: expected nothing, got a delivery", delivery.sink));
                 lines.extend(whys(&delivery.sink));
             }
@@ -134,7 +134,7 @@ impl Case {
 }
 
 impl Wanted {
-    /// Takes the delivery that fits; else says how the nearest does not.
+    /// Takes the delivery that fits. If none fits, gives the differences of the nearest one.
     fn look_for(&self, got: &Explanation, taken: &mut [bool]) -> Vec<String> {
         let mut nearest: Option<(usize, Vec<String>)> = None;
         let all = got.deliveries.iter().enumerate().filter(|(_, d)| d.sink == self.sink);
@@ -187,7 +187,7 @@ impl Wanted {
     }
 }
 
-/// Adds a line for everything of `wanted` that is not in `got`.
+/// Adds a line for every value of `wanted` that `got` does not have.
 fn subset(path: &str, wanted: &Value, got: &Value, lines: &mut Vec<String>) {
     match (wanted, got) {
         (Value::Object(wanted), Value::Object(got)) => {
@@ -209,7 +209,7 @@ fn subset(path: &str, wanted: &Value, got: &Value, lines: &mut Vec<String>) {
     }
 }
 
-/// `1` and `1.0` are the same number.
+/// Whether two values are the same number written in two ways, such as `1` and `1.0`.
 fn same_number(a: &Value, b: &Value) -> bool {
     let whole = a.is_i64() || a.is_u64();
     let other = b.is_i64() || b.is_u64();

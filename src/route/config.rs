@@ -1,4 +1,4 @@
-//! `[[routes]]` in `config.toml`.
+//! The table of a route, `[[routes]]` in `config.toml`.
 
 use serde::Deserialize;
 
@@ -8,13 +8,13 @@ use sink_api::settings::one_or_many;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RouteConfig {
-    /// Unique; `route<n>` (from 1) where it has none.
+    /// The route's name, which is unique. A route without one is called `route<n>`, counted from 1.
     #[serde(default)]
     pub name: Option<String>,
     /// Globs over the event type.
     #[serde(rename = "match", deserialize_with = "one_or_many")]
     pub globs: Vec<String>,
-    /// Only events of this source.
+    /// The source whose events it takes; without it, events of every source.
     #[serde(default)]
     pub source: Option<String>,
     /// A jq condition.

@@ -1,9 +1,9 @@
-//! Rules that are valid and cannot be meant: a glob that no known type of its sources equals, or that is written as a
-//! regular expression; a route that no event reaches; a condition that asks nothing. Each is a warning, never a fault: a
-//! provider may send what we do not know. Pure.
+//! Warns of rules that are valid but cannot be meant: a glob that matches no known type of its sources, or that is written
+//! as a regular expression; a route that no event reaches; a condition that is the same for all events. These are
+//! warnings, never faults: a provider may send types that we do not know. Pure.
 //!
-//! What the types of a source are is its provider's to say, so where they are not known only signs that no type has
-//! are doubted.
+//! For most sources the provider's types are not known. A glob for such a source is doubted only if it holds signs that no
+//! provider's types have.
 
 use sink_api::fault::nearest;
 use sink_api::{At, Fault};
@@ -13,16 +13,16 @@ use super::glob;
 use super::jq::{NoQuestion, no_question};
 use super::rules::{INTERNAL_SOURCE, RuleSet};
 
-/// A source's name, and the types it is known to send; none where they are not known.
+/// A source's name, and the types that it is known to send; no types where they are not known.
 pub type Known<'c> = (&'c str, &'static [&'static str]);
 
 /// Most types that a warning or an explanation names.
 const MOST_NAMED: usize = 12;
-/// Stands for `*` and `?` of a glob that is held against another: no glob has such a letter, so that only a `*` of the
-/// other takes it.
+/// Replaces `*` and `?` of a glob that is tested as a type against another glob. No glob holds this letter, so that only
+/// a `*` of the other glob matches it.
 const ANYTHING: &str = "\u{f8ff}";
 
-/// What is doubtful about the routes of a rule set, each with the index of its route.
+/// The warnings about the routes of a rule set, each with the index of its route.
 pub fn doubts(rules: &RuleSet, routes: &[RouteConfig], sources: &[Known<'_>]) -> Vec<(usize, Fault)> {
     let mut doubts = Vec::new();
     for (index, route) in routes.iter().enumerate() {
@@ -39,7 +39,7 @@ pub fn doubts(rules: &RuleSet, routes: &[RouteConfig], sources: &[Known<'_>]) ->
     doubts
 }
 
-/// Some types of a list, for people.
+/// The types of a list as text for people; of a long list the first ones.
 pub fn named(types: &[&str]) -> String {
     let shown = types.iter().take(MOST_NAMED).map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(", ");
     match types.len().saturating_sub(MOST_NAMED) {
@@ -53,7 +53,7 @@ fn concerns(route: &RouteConfig, source: &str) -> bool {
     route.source.as_deref().map_or(source != INTERNAL_SOURCE, |wanted| wanted == source)
 }
 
-/// The sources for people, and the types of all of them; no types where those of one are not known.
+/// The sources' names as text for people, and the types of all of them; no types if those of one are not known.
 fn known(sources: &[Known<'_>]) -> (String, Vec<&'static str>) {
     let names: Vec<String> = sources.iter().map(|(name, _)| format!("`{name}`")).collect();
     let all_known = sources.iter().all(|(_, types)| !types.is_empty());
@@ -103,8 +103,8 @@ fn of_glob(text: &str, sources: &str, types: &[&str]) -> Option<Fault> {
     }
 }
 
-/// What no glob over types has and a regular expression does, and the text without it. `.*` may be meant where types
-/// have full stops (`invoice.*`): then it counts only behind what is no part of a word.
+/// A sign that regular expressions have and globs over types do not, and the text written as a glob. `.*` may be meant if
+/// types have full stops (`invoice.*`): unless the types are known, it counts only where no word ends before it.
 fn sign_of_regex(text: &str, types_are_known: bool) -> Option<(&'static str, String)> {
     let trimmed = text.trim_start_matches('^').trim_end_matches('$');
     // Alternatives of a part stand in braces, those of the whole in a list.
@@ -123,12 +123,13 @@ fn sign_of_regex(text: &str, types_are_known: bool) -> Option<(&'static str, Str
     Some((sign, plain(trimmed)))
 }
 
-/// Alternatives as a list of TOML.
+/// Alternatives, separated by `|`, as the items of a TOML list.
 fn quoted(alternatives: &str) -> String {
     alternatives.split('|').map(|one| format!("\"{one}\"")).collect::<Vec<_>>().join(", ")
 }
 
-/// The last route before this one that every event it could take ends at one like; `None` where one may come through.
+/// Whether final routes before this one take every event that it could match: the index of the last of them. `None` if some
+/// event may reach it.
 fn ends_before(routes: &[RouteConfig], index: usize, sources: &[Known<'_>]) -> Option<usize> {
     let route = routes.get(index)?;
     // A route that wants our own events concerns no source of the config.
@@ -147,7 +148,7 @@ fn ends_before(routes: &[RouteConfig], index: usize, sources: &[Known<'_>]) -> O
     last
 }
 
-/// Whether every type that `later` matches is matched by `earlier`. Where that is not plain to see, no.
+/// Whether `earlier` matches every type that `later` matches; false where that is not certain.
 fn covers(earlier: &str, later: &str) -> bool {
     if earlier == later || (!earlier.is_empty() && earlier.bytes().all(|byte| byte == b'*')) {
         return true;

@@ -1,8 +1,8 @@
-//! The seam behind which `where` and `transform` run. The router knows programs by their text only; what is compiled,
-//! and where it runs, is the evaluator's own business.
+//! The seam behind which `where` and `transform` run. The router knows programs by their text only; how they are compiled,
+//! and where they run, is the evaluator's own business.
 //!
-//! Reading ([`Eval`]) happens once, when the rules are compiled; [`Answers`] are about one event. Built-in transforms
-//! are pure functions and answer at once ([`BuiltinEval`]); jq runs in a process of its own (`jq`), is asked about many
+//! Programs are read once, when the rules are compiled ([`Eval`]); [`Answers`] are about one event. Built-in transforms are
+//! pure functions and answer at once ([`BuiltinEval`]). jq runs in a process of its own (`jq`): it is asked about many
 //! events at a time before they are routed, and its answers are handed to the router.
 
 use std::fmt;
@@ -13,13 +13,13 @@ use sink_api::{Event, Fault, Reason, code};
 
 use super::builtin;
 
-/// A text that an evaluator has read and accepted. Only [`Eval::read_condition`] and [`Eval::read_transform`] make
-/// them for the router.
+/// The text of a program that an evaluator has read and accepted. The router gets its programs from
+/// [`Eval::read_condition`] and [`Eval::read_transform`] only.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Program(Arc<str>);
 
 impl Program {
-    /// A program of that text. For evaluators.
+    /// A program of that text. Only evaluators call this.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
@@ -41,7 +41,7 @@ impl fmt::Debug for Program {
     }
 }
 
-/// Reads programs when the rules are compiled. As [`Answers`] it serves where nothing was asked beforehand.
+/// Reads programs when the rules are compiled. It also gives the [`Answers`] where no program was asked beforehand.
 pub trait Eval: Answers {
     /// Reads a `where`.
     ///
@@ -56,7 +56,7 @@ pub trait Eval: Answers {
     fn read_transform(&self, text: &str) -> Result<Program, Fault>;
 }
 
-/// What programs say about an event.
+/// What programs answer about one event.
 pub trait Answers: Send + Sync {
     /// Whether the condition holds for the event.
     ///
@@ -70,13 +70,13 @@ pub trait Answers: Send + Sync {
     /// A reason of code `rule_error`, which makes dead letters.
     fn transform(&self, program: &Program, event: &Event) -> Result<Vec<Bytes>, Reason>;
 
-    /// What a condition evaluated to, in JSON, where somebody asked for it.
+    /// What a condition evaluated to, in JSON, if that was asked for (`explain`).
     fn value(&self, _program: &Program) -> Option<&str> {
         None
     }
 }
 
-/// Answers for built-in transforms, by name; for nothing else.
+/// Answers for built-in transforms only, by their names.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BuiltinEval;
 
@@ -90,7 +90,7 @@ impl Answers for BuiltinEval {
     }
 }
 
-/// A jq program that was not asked beforehand: a fault of the caller's.
+/// The reason for a jq program that was not asked beforehand, which is a mistake of the caller.
 fn unknown(program: &Program) -> Reason {
     Reason::new(code::RULE_ERROR, format!("`{}` is not a built-in transform", program.text()))
 }

@@ -1,5 +1,5 @@
-//! Why an event goes where it goes: [`RuleSet::route`] for every sink, with an observer that takes notes. There is no
-//! second matcher.
+//! Explains why an event goes where it goes: calls [`RuleSet::route`] for every sink with an observer that takes notes.
+//! There is no second matcher.
 //!
 //! [`Explanation`] serialises to the shape of `explain --json`; its `Display` is the text for people.
 
@@ -21,10 +21,11 @@ use super::rules::{Fit, INTERNAL_SOURCE, RuleSet};
 
 /// Most of a payload shown in the text form, in bytes.
 const MAX_SHOWN: usize = 4_000;
-/// Shorter numbers are in too many payloads to be anybody's secret.
+/// Fewest digits of a number that is changed by [`PayloadView::map`]. Shorter ones are in too many payloads to be anybody's
+/// secret.
 const MIN_DIGITS: usize = 4;
 
-/// Most globs of a route of which it is said what they match.
+/// Most globs of a route for which an explanation says which known types they match.
 const MOST_GLOBS: usize = 16;
 
 /// What became of an event under a rule set.
@@ -52,7 +53,7 @@ pub struct EventView {
     pub subject: String,
     /// Its own ordering key.
     pub key: String,
-    /// What was not taken of the webhook, and why.
+    /// Notes about what was not taken of the webhook, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -83,8 +84,8 @@ pub struct DeliveryView {
     pub target: Target,
 }
 
-/// A payload, in JSON the value itself, without insignificant whitespace, digits and escapes as they came; else
-/// `{"base64":"…"}`.
+/// A payload to be shown. JSON is shown as the value itself, without insignificant whitespace, its digits and escapes as
+/// they came; anything else as `{"base64":"…"}`.
 pub enum PayloadView {
     /// A JSON value.
     Json(Box<RawValue>),
@@ -93,7 +94,7 @@ pub enum PayloadView {
 }
 
 impl PayloadView {
-    /// These bytes, for people.
+    /// A view of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         json::compact(bytes)
             .and_then(|compact| RawValue::from_string(String::from_utf8(compact).ok()?).ok())
@@ -102,14 +103,14 @@ impl PayloadView {
 }
 
 impl PayloadView {
-    /// The payload with each of its texts changed: strings and names in JSON, as they read, and numbers as they stand; else
-    /// the whole. A number that changes becomes a string.
+    /// The payload with each of its texts changed. In JSON these are strings and names, with their escapes resolved, and the
+    /// digits of numbers; a number that changes becomes a string. Anything else is one text.
     #[must_use]
     pub fn map(self, change: impl Fn(&str) -> String) -> Self {
         match self {
             Self::Json(raw) => {
                 let changed = map_json(raw.get(), &change);
-                // It is JSON still: only whole tokens were replaced.
+                // The result is JSON still, as only whole tokens were replaced.
                 if changed == raw.get() { Self::Json(raw) } else { Self::of(changed.as_bytes()) }
             }
             Self::Base64(text) => {
@@ -136,7 +137,7 @@ fn map_json(json: &str, change: &impl Fn(&str) -> String) -> String {
         };
         let (token, after) = rest.split_at(length);
         let text = match first {
-            // A lone surrogate is in no string of ours: such a one is taken as it is written.
+            // A Rust string cannot hold a lone surrogate: a JSON string with one is taken as it is written.
             '"' => Some(serde_json::from_str(token).unwrap_or_else(|_| token.trim_matches('"').to_owned())),
             _ => (length >= MIN_DIGITS).then(|| token.to_owned()),
         };
@@ -149,7 +150,7 @@ fn map_json(json: &str, change: &impl Fn(&str) -> String) -> String {
     out
 }
 
-/// Bytes of the JSON string that a text begins with.
+/// The length in bytes of the JSON string that a text begins with.
 fn string_length(text: &str) -> usize {
     let mut escaped = false;
     let end = text.char_indices().skip(1).find(|(_, c)| {
@@ -179,12 +180,13 @@ impl Serialize for PayloadView {
     }
 }
 
-/// Routes the event to every sink given and says what came of it. For rules without jq; else see [`explain_by`].
+/// Routes the event for each of these sinks and explains the result. This is for rules without jq; for others see
+/// [`explain_by`].
 pub fn explain(rules: &RuleSet, sinks: &[Destination], event: &Arc<Event>) -> Explanation {
     explain_by(rules, sinks, event, &[])
 }
 
-/// The same with what jq says about the event at each of the sinks, in their order.
+/// Does what [`explain`] does, with jq's answers about the event for each of the sinks, in their order.
 pub fn explain_by(rules: &RuleSet, sinks: &[Destination], event: &Arc<Event>, said: &[Said]) -> Explanation {
     let mut notes = Notes { rules, said: &*rules.eval, sink: "", routes: BTreeMap::new() };
     let mut deliveries = Vec::new();
@@ -224,7 +226,7 @@ fn view(sink: &str, delivery: Delivery) -> DeliveryView {
     }
 }
 
-/// What the router said about each route, over all sinks.
+/// What was seen of each route, over all sinks.
 struct Notes<'n> {
     rules: &'n RuleSet,
     said: &'n dyn Answers,
@@ -232,12 +234,12 @@ struct Notes<'n> {
     routes: BTreeMap<usize, Note>,
 }
 
-/// What the router said about one route.
+/// What was seen of one route.
 #[derive(Default)]
 struct Note {
-    /// Said to be no match, after its glob had matched.
+    /// Whether the route did not apply although its glob matched.
     refused: bool,
-    /// In the order first said.
+    /// The remarks, each once, in the order in which they were first made.
     remarks: Vec<String>,
 }
 
@@ -291,14 +293,14 @@ impl Note {
     }
 }
 
-/// What a route's globs are good for, where the types of the source are known.
+/// Says which known types a route's globs match; nothing where the types of the source are not known.
 fn what_they_match(rules: &RuleSet, route: usize, source: &str) -> String {
     let globs = rules.known_of(route, source);
-    let said = globs.iter().take(MOST_GLOBS).map(|(glob, types)| match types.as_slice() {
+    let texts = globs.iter().take(MOST_GLOBS).map(|(glob, types)| match types.as_slice() {
         [] => format!("; {glob:?} matches no known type"),
         types => format!("; {glob:?} matches {}", named(types)),
     });
-    said.collect()
+    texts.collect()
 }
 
 fn after_final(rules: &RuleSet, last: usize) -> String {
@@ -340,23 +342,23 @@ impl fmt::Display for Explanation {
     }
 }
 
-/// The text with its control characters escaped: what a webhook sent must not steer a terminal.
+/// The text with its control characters escaped, so that what a webhook sent cannot steer a terminal.
 pub fn printable(text: &str) -> String {
     let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(escaped).collect()
 }
 
-/// JSON with the control characters escaped that JSON lets stand: DEL and those beyond ASCII.
+/// JSON with those control characters escaped that JSON permits in strings: DEL and the ones beyond ASCII.
 pub fn printable_json(json: &str) -> String {
     if !json.contains(char::is_control) {
         return json.to_owned();
     }
-    // Only strings may hold such, and these are the escapes they have there.
+    // Only strings can hold such characters, so that JSON's escapes are right for all of them.
     let escaped = |c: char| if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
     json.chars().map(escaped).collect()
 }
 
-/// A payload for people: JSON with line breaks and indentation, the rest in base64, cut where it is long.
+/// A payload as text for people: JSON with line breaks and indentation, anything else in base64; cut if it is long.
 fn shown(payload: &PayloadView) -> String {
     let (mut text, size) = match payload {
         PayloadView::Json(raw) => (indented(raw.get(), MAX_SHOWN), raw.get().len()),
@@ -367,12 +369,12 @@ fn shown(payload: &PayloadView) -> String {
         text.truncate(text.floor_char_boundary(MAX_SHOWN));
         text.push_str(&format!("\n    … cut here; {size} bytes in all"));
     }
-    // JSON escapes no controls beyond ASCII; its own line breaks stay.
+    // JSON need not escape control characters beyond ASCII. The line breaks added above stay.
     text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }
 
-/// Compact JSON with line breaks and indentation, as far as `enough` bytes. Strings are left as they are: they may hold
-/// lone surrogates, which no parser would give back.
+/// Compact JSON with line breaks and indentation added, up to about `enough` bytes. Strings are left as they are, because
+/// they may hold lone surrogates, which no parser would give back.
 fn indented(compact: &str, enough: usize) -> String {
     let mut out = String::new();
     let (mut in_string, mut escaped) = (false, false);

@@ -1,15 +1,15 @@
-//! Globs over event types, read in one place: what a rule means by one is what `replay` and `journal dump` mean. Pure.
+//! Reads globs over event types, for rules, `replay` and `journal dump` alike, so that a glob means the same to all. Pure.
 
 use globset::{Glob, GlobBuilder};
 
-/// Most opening braces: each may be a level, which takes its share of a thread's stack when the glob is made a regular
-/// expression. Where they stand is not looked at: what is a brace to whom is the library's to say.
+/// Most opening braces of a glob. Each may be one level of nesting, which takes its share of a thread's stack when the glob
+/// is turned into a regular expression. All are counted, escaped ones too: the library decides which of them nest.
 const MAX_BRACES: usize = 64;
 
-/// Reads a glob. A type is a word, not a path: `*` goes over slashes, too.
+/// Reads a glob. A type is a word, not a path, so `*` matches slashes, too.
 ///
 /// # Errors
-/// Says which text is none, and why.
+/// The text is not a glob; the message says why.
 pub fn read(text: &str) -> Result<Glob, String> {
     if text.bytes().filter(|byte| *byte == b'{').count() > MAX_BRACES {
         return Err(format!("`{}` is not a glob: more than {MAX_BRACES} braces", shown(text)));
@@ -18,14 +18,14 @@ pub fn read(text: &str) -> Result<Glob, String> {
     glob.map_err(|error| format!("`{}` is not a glob: {}", shown(text), error.kind()))
 }
 
-/// Those of these types that a glob matches; none where it is no glob.
+/// Those of these types that a glob matches; none if the text is not a glob.
 pub fn matching<'t>(text: &str, types: &[&'t str]) -> Vec<&'t str> {
     let Ok(glob) = read(text) else { return vec![] };
     let matcher = glob.compile_matcher();
     types.iter().copied().filter(|kind| matcher.is_match(kind)).collect()
 }
 
-/// As much of it as a message needs.
+/// As much of a text as a message needs.
 fn shown(text: &str) -> &str {
     const MOST: usize = 100;
     text.get(..text.floor_char_boundary(MOST)).unwrap_or(text)

@@ -1,7 +1,7 @@
-//! One event on its way to one sink: which routes apply, what is delivered, under which id, where to.
+//! Routes one event for one sink: which routes apply, what is delivered, under which id, and where to.
 //!
-//! The same function serves delivery and `explain`; an [`Observer`] sees what it decides. Pure but for what the
-//! evaluator does behind its seam.
+//! The same function serves delivery and `explain`; an [`Observer`] sees what it decides. Pure but for what the evaluator
+//! does behind its seam.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,33 +17,33 @@ use super::rules::{Route, RuleSet};
 pub struct Destination {
     /// Its name in the config.
     pub name: String,
-    /// Its table, which renders the target.
+    /// The sink's own config, which renders the target.
     pub config: Arc<dyn SinkConfig>,
-    /// The sink's `key`; the event's own key where there is none, or where it is filled in as empty.
+    /// The template of the sink's `key`. Where there is none, or it comes to an empty text, the event's own key is used.
     pub key: Option<Template>,
 }
 
 /// What one event comes to at one sink.
 ///
-/// With [`RuleSet::owed`] it balances: `deliveries + failed + filtered ≥ owed`, and what is over are further payloads,
-/// to be added to what was accepted.
+/// It balances with [`RuleSet::owed`]: `deliveries + failed + filtered ≥ owed`. The surplus are further payloads of one
+/// transform, and is added to what was accepted.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Routed {
-    /// To be delivered, in this order.
+    /// The deliveries, in the order in which they are to be made.
     pub deliveries: Vec<Delivery>,
-    /// To become dead letters at once.
+    /// The deliveries that become dead letters at once.
     pub failed: Vec<Failed>,
-    /// Routes that were owed and came to nothing: the condition was false, an earlier final route took the event, the
-    /// transform yielded nothing, or nothing that another route had not yielded already.
+    /// How many routes that name the sink came to nothing: the condition was false, an earlier final route took the event,
+    /// or the transform yielded nothing, or only what another route had yielded already.
     pub filtered: u32,
 }
 
-/// A delivery that could not be made up.
+/// A delivery whose payload or target could not be made.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Failed {
     /// The id it would have had.
     pub id: String,
-    /// What a transform made, where it came that far; `None` where it failed, and where the payload is the body.
+    /// The payload that a transform made; `None` where it made none, and where the payload is the body.
     pub payload: Option<Bytes>,
     /// Why: `rule_error` from a condition or transform, or the sink's own reason from rendering the target.
     pub reason: Reason,
@@ -56,10 +56,10 @@ impl fmt::Debug for Failed {
     }
 }
 
-/// Sees what the router decides, for one sink. `()` looks away.
+/// Sees what the router decides for one sink. `()` is the observer that ignores it.
 pub trait Observer {
-    /// The route with this index matches by glob and source; this is what came of it. A route that names another sink
-    /// is seen only where its condition decides whether the search goes on.
+    /// Called for each route that matches by glob and source, with what came of it. A route that does not name the sink is
+    /// seen only if its condition decides whether the search goes on.
     fn saw(&mut self, route: usize, step: Step<'_>);
 }
 
@@ -67,10 +67,10 @@ impl Observer for () {
     fn saw(&mut self, _route: usize, _step: Step<'_>) {}
 }
 
-/// What came of a route. The first four are said once per route, the last two may follow [`Step::Applies`].
+/// What came of a route. One of the first four is seen once per route; the last two may follow [`Step::Applies`].
 #[derive(Debug)]
 pub enum Step<'r> {
-    /// It applies: there is no condition, or it holds.
+    /// The route applies: it has no condition, or its condition holds.
     Applies,
     /// Its condition is false.
     False,
@@ -83,18 +83,18 @@ pub enum Step<'r> {
         /// Outputs of the transform.
         outputs: usize,
     },
-    /// The delivery of this id could not be made up.
+    /// A delivery's payload or target could not be made.
     Failed(&'r Reason),
 }
 
-/// A payload on its way, before it has a target.
+/// A payload that has no target yet.
 struct Output {
     route: usize,
     id: String,
     payload: Payload,
 }
 
-/// What comes of an event at a sink, route by route.
+/// What an event comes to at a sink, gathered route by route.
 #[derive(Default)]
 struct Gathered {
     outputs: Vec<Output>,
@@ -104,15 +104,17 @@ struct Gathered {
 impl RuleSet {
     /// Routes an event to a sink: every matching route applies, in file order, until a final one.
     ///
-    /// A route whose condition is false or fails did not match, so its `final` ends nothing. A failure fails the one
-    /// route; others go on.
+    /// A route whose condition is false or fails did not match, so its `final` ends nothing. If a program fails, only its
+    /// own route fails; the others go on.
     ///
-    /// For rules without jq, or whose evaluator answers at once; else see [`route_by`](Self::route_by).
+    /// This is for rules without jq, or with an evaluator that answers at once. For others see
+    /// [`route_by`](Self::route_by).
     pub fn route(&self, to: &Destination, event: &Arc<Event>, observer: &mut dyn Observer) -> Routed {
         self.route_by(&*self.eval, to, event, observer)
     }
 
-    /// The same with what programs say about this event, asked by [`questions`](Self::questions) beforehand.
+    /// Does what [`route`](Self::route) does, with answers that the programs gave to [`questions`](Self::questions)
+    /// beforehand.
     pub fn route_by(
         &self,
         said: &dyn Answers,
@@ -185,7 +187,7 @@ impl RuleSet {
         };
         let (count, before) = (payloads.len(), outputs.len());
         for (payload, n) in payloads.into_iter().zip(1..) {
-            // Only what another route yielded is a repeat: the outputs of one transform are all meant.
+            // A repeat is a payload that another route yielded, too. Equal outputs of one transform are all meant.
             let earlier = outputs.iter().take(before);
             if !earlier.into_iter().any(|o| bytes(&o.payload, event) == bytes(&payload, event)) {
                 outputs.push(Output { route: index, id: self.delivery_id(index, &to.name, event, n), payload });

@@ -1,6 +1,6 @@
-//! The rules, compiled: every route's globs in one set, its programs read, its sinks known to exist.
+//! The compiled rules: the globs of all routes in one set, all programs read, all sinks known to exist.
 //!
-//! Here lies what can be said without looking at an event's body: which sinks an event of a source and type may go to,
+//! This module answers what can be answered without an event's body: which sinks an event of a source and type may go to,
 //! and through how many routes. [`router`](super::router) goes on from there.
 
 use std::collections::{HashMap, HashSet};
@@ -18,7 +18,7 @@ use super::eval::{Eval, Program};
 use super::glob;
 use super::table::{Row, Table};
 
-/// The source of the daemon's own events: always known, and matched only by routes that name it.
+/// The name of the source of the daemon's own events. It always exists, and only routes that name it match its events.
 pub const INTERNAL_SOURCE: &str = "hookrelay";
 
 /// One route, compiled.
@@ -29,18 +29,18 @@ pub(super) struct Route {
     pub transform: Option<Program>,
     pub to: Vec<String>,
     pub is_final: bool,
-    /// Its globs as indices into [`RuleSet::globs`].
+    /// The route's globs, as indices into [`RuleSet::globs`].
     globs: Range<usize>,
 }
 
-/// One route on an event's way to a sink, with what jq is to be asked. Built-in transforms are not asked for.
+/// What jq is to be asked about an event for one route to a sink. Built-in transforms need no question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// Its `where`.
+    /// The route's `where`.
     pub condition: Option<Program>,
-    /// Its `transform`, where the route names the sink.
+    /// The route's `transform`, if the route names the sink.
     pub transform: Option<Program>,
-    /// Whether routes behind it are of no interest where the condition holds.
+    /// Whether later routes do not matter if the condition holds.
     pub is_final: bool,
 }
 
@@ -51,16 +51,16 @@ pub(super) enum Fit<'r> {
     Glob(&'r str),
     /// No glob matches.
     NoGlob,
-    /// The route wants another source; `None` where it names none and the event is internal.
+    /// The route wants this other source; `None` where the route names no source and the event is internal.
     Source(Option<&'r str>),
-    /// An earlier route, without a condition, matches and is final.
+    /// The earlier route of this index matches, is final, and has no condition.
     AfterFinal(usize),
 }
 
-/// The routes of a config, ready for use by any number of threads. Immutable, but for the memory of its table.
+/// The routes of a config, ready for use by any number of threads. Immutable, but for what its table remembers.
 pub struct RuleSet {
     pub(super) routes: Vec<Route>,
-    /// For each sink the first route in the file that names it: the one whose deliveries have the bare event id.
+    /// For each sink the first route in the file that names it. The deliveries of that route have the bare event id.
     pub(super) firsts: HashMap<String, usize>,
     pub(super) eval: Arc<dyn Eval>,
     /// Whether any route has a jq program.
@@ -68,7 +68,7 @@ pub struct RuleSet {
     globs: Vec<String>,
     set: GlobSet,
     table: Table,
-    /// The types that sources are known to send, where that is known; for explanations alone.
+    /// The types that sources are known to send, for those sources whose types are known. Only explanations use it.
     known: HashMap<String, &'static [&'static str]>,
 }
 
@@ -79,7 +79,7 @@ impl fmt::Debug for RuleSet {
 }
 
 impl RuleSet {
-    /// Compiles the routes of a config, where `sinks` and `sources` are the names it defines.
+    /// Compiles the routes of a config that defines sinks and sources of these names.
     ///
     /// # Errors
     /// Every fault at once, each with the index of its route and the key it lies under.
@@ -125,7 +125,7 @@ impl RuleSet {
         }
     }
 
-    /// The same with the types that sources are known to send, by name, for explanations.
+    /// Adds the types that sources are known to send, by the source's name, for explanations.
     #[must_use]
     pub fn knowing<'c>(mut self, sources: impl IntoIterator<Item = (&'c str, &'static [&'static str])>) -> Self {
         self.known = sources.into_iter().map(|(name, types)| (name.to_owned(), types)).collect();
@@ -200,7 +200,7 @@ impl RuleSet {
         self.routes.iter().map(|r| r.name.as_str())
     }
 
-    /// What the globs and sources say, from memory where it was asked before.
+    /// Which routes match by glob and source, as remembered from the last event of this source and type.
     pub(super) fn row(&self, source: &str, kind: &str) -> Arc<Row> {
         self.table.get_or(source, kind, || {
             let fits = self.fits(source, kind);
@@ -209,7 +209,7 @@ impl RuleSet {
         })
     }
 
-    /// The same for every route and with its reason, never from memory.
+    /// Whether each route matches by glob and source, and why; always worked out anew.
     pub(super) fn fits<'r>(&'r self, source: &str, kind: &str) -> Vec<Fit<'r>> {
         let matching = self.set.matches(kind);
         let mut after = None;
@@ -229,7 +229,7 @@ impl RuleSet {
             .collect()
     }
 
-    /// One route, where `matching` are the indices of all globs that match the type, in order.
+    /// Whether one route matches. `matching` are the indices of all globs that match the type, in order.
     fn fit<'r>(&'r self, route: &'r Route, source: &str, matching: &[usize]) -> Fit<'r> {
         let wanted = route.source.as_deref();
         if wanted.map_or(source == INTERNAL_SOURCE, |wanted| wanted != source) {
@@ -252,7 +252,7 @@ fn is_jq(program: &Program) -> bool {
     builtin::find(program.text()).is_none()
 }
 
-/// What is gathered over all routes while they are compiled.
+/// What all routes share while they are compiled.
 struct Compiler<'c> {
     sinks: &'c [&'c str],
     sources: &'c [&'c str],
@@ -340,7 +340,8 @@ fn names(routes: &[RouteConfig]) -> Vec<String> {
     routes.iter().enumerate().map(|(n, route)| route.name.clone().unwrap_or_else(|| implicit(n))).collect()
 }
 
-/// Names that are empty or taken. Where an unnamed route's `route<n>` is taken, the fault is at the route that wrote it.
+/// The faults of names that are empty or taken. Where the `route<n>` of an unnamed route is taken, the fault is at the route
+/// that has it as its name.
 fn name_faults(routes: &[RouteConfig], names: &[String]) -> Vec<(usize, Fault)> {
     let mut faults = Vec::new();
     let mut owners: HashMap<&str, usize> = HashMap::new();
@@ -360,8 +361,8 @@ fn name_faults(routes: &[RouteConfig], names: &[String]) -> Vec<(usize, Fault)> 
     faults
 }
 
-/// Routes to one sink whose delivery ids could not be told apart: the second output of a transform in `a` has the id
-/// `<event>-a-2`, and so has the first of a route named `a-2`.
+/// The faults of routes to one sink that would give two deliveries the same id: the second output of a transform in `a` has
+/// the id `<event>-a-2`, and so has the first output of a route named `a-2`.
 fn id_faults(routes: &[Route]) -> Vec<(usize, Fault)> {
     let firsts = firsts(routes);
     let is_first = |sink: &String, index: usize| firsts.get(sink) == Some(&index);

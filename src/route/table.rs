@@ -1,8 +1,8 @@
-//! The memory of the rules: for a (source, type) the routes that match, per sink. In steady state an event costs two
-//! look-ups and no glob.
+//! Remembers, for each source and type, which routes match, per sink. In steady state routing an event costs two look-ups
+//! and no glob.
 //!
-//! Bounded at [`MAX_TYPES`]; types beyond are worked out each time. Nothing is forgotten: a rule set lives until the
-//! next reload.
+//! At most [`MAX_TYPES`] pairs are remembered; the routes of further ones are worked out each time. Nothing is forgotten, as
+//! a rule set lives only until the next reload.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -16,9 +16,9 @@ pub(super) const MAX_TYPES: usize = 4_096;
 /// One route on the way of an event to a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stop {
-    /// Its index in the rule set.
+    /// The route's index in the rule set.
     pub route: usize,
-    /// Whether it names the sink. If not, it only has to be asked whether its condition ends the search.
+    /// Whether the route names the sink. If not, only its condition matters, which may end the search.
     pub named: bool,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Stop {
 pub(super) struct Row(HashMap<Box<str>, Vec<Stop>>);
 
 impl Row {
-    /// From the matching routes, in file order, up to and with the first final one without a condition.
+    /// Makes a row from the matching routes, in file order, up to and including the first final one without a condition.
     pub fn of<'r>(matching: impl Iterator<Item = (usize, &'r Route)>) -> Self {
         let mut stops: HashMap<Box<str>, Vec<Stop>> = HashMap::new();
         // Routes with a condition that may end the search, for sinks yet to come.
@@ -52,7 +52,7 @@ impl Row {
         self.0.get(sink).map_or(&[], Vec::as_slice)
     }
 
-    /// How many of them name it.
+    /// How many of these routes name the sink.
     pub fn owed(&self, sink: &str) -> u32 {
         let named = self.stops(sink).iter().filter(|stop| stop.named).count();
         u32::try_from(named).unwrap_or(u32::MAX)
@@ -75,7 +75,7 @@ struct Known {
 }
 
 impl Table {
-    /// The row, worked out where it is not remembered. Where two threads work out the same one, the first stays.
+    /// The row, worked out if it is not remembered. If two threads work out the same row at once, the first one stays.
     pub fn get_or(&self, source: &str, kind: &str, work_out: impl FnOnce() -> Row) -> Arc<Row> {
         // The rows are whole at any moment, so a panic elsewhere under the lock spoils nothing.
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);

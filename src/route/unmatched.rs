@@ -1,9 +1,9 @@
-//! Events that no route names: counted by source and type. They are kept by the journal all the same.
+//! Counts events that no route matches, by source and type. The journal keeps them all the same.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-/// Most types counted apart; further ones are counted together, under an empty type.
+/// Most types that are counted separately; further ones are counted together, under an empty type.
 pub const MOST_TYPES: usize = 256;
 
 type ByType = HashMap<(String, String), u64>;
@@ -13,7 +13,7 @@ type ByType = HashMap<(String, String), u64>;
 pub struct Unmatched(Mutex<ByType>);
 
 impl Unmatched {
-    /// Counts one more, and says whether it is the first of its type.
+    /// Counts an event, and says whether it is the first of its type.
     pub fn note(&self, source: &str, kind: &str) -> bool {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut key = (source.to_owned(), kind.to_owned());

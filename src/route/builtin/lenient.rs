@@ -1,5 +1,5 @@
-//! Reading JSON that keeps few promises: members picked by name out of raw values, texts taken from strings and
-//! numbers alike. Nothing here fails: what is not as hoped for is absent.
+//! Reads JSON that keeps few promises: members are picked by name out of raw values, and texts are taken from strings and
+//! numbers alike. Nothing here fails: a value of an unexpected type counts as absent.
 //!
 //! Values are found by skipping over the others, so lone surrogates, deep nesting and giant members elsewhere in the
 //! body cost nothing and break nothing.
@@ -14,14 +14,14 @@ use sink_api::json::Text;
 /// A value in the body, not looked into yet; absent where the body has none.
 pub type Raw<'b> = Option<&'b RawValue>;
 
-/// The members of these names; all absent where the value is not an object. Of a name given twice the last counts.
+/// The members of these names; all absent if the value is not an object. If a name occurs twice, the last one counts.
 pub fn members<'b, const N: usize>(value: Raw<'b>, names: [&str; N]) -> [Raw<'b>; N] {
     object(value)
         .and_then(|raw| serde_json::Deserializer::from_str(raw.get()).deserialize_map(Pick(names)).ok())
         .unwrap_or([None; N])
 }
 
-/// The value, where it is an object.
+/// The value, if it is an object.
 pub fn object(value: Raw<'_>) -> Raw<'_> {
     value.filter(|raw| raw.get().starts_with('{'))
 }
@@ -84,7 +84,8 @@ impl<'de> Visitor<'de> for All {
     }
 }
 
-/// Which of the names a key is. Asks for bytes: as text, a key with a lone surrogate would be an error.
+/// Finds which of the names a key is. It asks for the key as bytes, because as text a key with a lone surrogate would be an
+/// error.
 struct NameOf<'n>(&'n [&'n str]);
 
 impl<'de> DeserializeSeed<'de> for NameOf<'_> {

@@ -105,7 +105,7 @@ fn run(event: &Event) -> Result<Vec<Bytes>, Reason> {
     })
 }
 
-/// What one place says about a click.
+/// What one object of the body says about a click.
 struct Click {
     kind: Option<String>,
     button: Option<String>,
@@ -114,7 +114,7 @@ struct Click {
 }
 
 impl Click {
-    /// What is absent here is taken from there.
+    /// This click, with what it lacks taken from the other one.
     fn or(self, other: Self) -> Self {
         Self {
             kind: self.kind.or(other.kind),
@@ -125,9 +125,9 @@ impl Click {
     }
 }
 
-fn click(place: Raw<'_>) -> Click {
+fn click(from: Raw<'_>) -> Click {
     let [kind, button, callback, time, button_payload, links] = members(
-        place,
+        from,
         ["click_type", "button_text", "callbackData", "click_timestamp", "button_payload", "cta_click_info"],
     );
     // `{"payload":{"type":"QUICK_REPLY","text":…}}`, or without the wrapping, or only a text.

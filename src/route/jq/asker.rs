@@ -1,9 +1,10 @@
-//! The daemon's side of a worker process: starts it when it is first needed, asks about a batch of events at once, and
-//! after a death asks again one by one until it is known which event's fault it was. Only that event's rules fail.
+//! The daemon's side of a worker process: starts the process when it is first needed, and asks it about a batch of events
+//! at once. After a death it asks again, one by one, until it is known which event's fault the death was. Only that
+//! event's rules fail.
 //!
-//! A process says that it is ready before it is asked anything: one that ends before that ends for want of threads,
-//! memory or whatever else, and for no event. One that says nothing for long does not think, as its time is bounded: it
-//! is stopped from outside, or gets no processor. It is replaced, and no event is blamed.
+//! A process says that it is ready before it is asked anything. If it ends before that, it lacked threads, memory or
+//! something else, and no event is at fault. A process that is silent for long cannot be busy with an event, as its CPU
+//! time is bounded: it is stopped from outside, or gets no processor. It is replaced, and no event is blamed.
 
 use std::collections::HashMap;
 use std::io;
@@ -25,9 +26,10 @@ use crate::route::builtin;
 use crate::route::eval::{Answers, BuiltinEval, Program};
 use crate::route::rules::{Question, RuleSet};
 
-/// Longest a worker process may be silent: far beyond its CPU time, for a machine that has none to give. Twice as long
-/// after each silence, so often at most.
+/// Longest time that a worker process may be silent. It is far longer than the CPU time a process may take, for machines
+/// that have no processor to spare. After each silence it doubles.
 const SILENCE: Duration = Duration::from_secs(30);
+/// How often the time doubles at most.
 const DOUBLINGS: u32 = 4;
 
 /// What is asked about one event at one sink.
@@ -35,22 +37,22 @@ const DOUBLINGS: u32 = 4;
 pub struct Ask {
     /// The event.
     pub event: Arc<Event>,
-    /// What to ask, see [`RuleSet::questions`].
+    /// What to ask jq about it, see [`RuleSet::questions`].
     pub questions: Vec<Question>,
-    /// Whether to say what conditions evaluated to (`explain`).
+    /// Whether the answer is to hold what conditions evaluated to (`explain`).
     pub show: bool,
 }
 
-/// What jq said about one event at one sink.
+/// What jq answered about one event at one sink.
 #[derive(Clone, Debug, Default)]
 pub struct Said {
     answers: Vec<(Program, Answer)>,
-    /// Where the worker process died of it: why.
+    /// Why the worker process died, if it died of this event.
     died: Option<Reason>,
 }
 
 impl Said {
-    /// Bytes of the payloads.
+    /// Bytes of all payloads.
     pub fn size(&self) -> usize {
         let of = |answer: &Answer| match answer {
             Answer::Payloads(all) => all.iter().map(Bytes::len).sum(),
@@ -98,28 +100,28 @@ impl Answers for Said {
     }
 }
 
-/// There is no worker process, or it does not answer. Not an event's fault.
+/// There is no worker process, or it does not answer. No event is at fault.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// None could be started, or talked to.
+    /// No process could be started or talked to.
     #[error("no worker process for jq rules: {0}")]
     Unstarted(#[from] io::Error),
-    /// It ended before it was ready.
+    /// The process ended before it was ready.
     #[error("no worker process for jq rules: it ended before it was ready ({0})")]
     Ended(ExitStatus),
-    /// It was stopped from outside, or got no processor.
+    /// The process was stopped from outside, or got no processor.
     #[error("the worker process for jq rules gave no answer for {} s and is replaced", .0.as_secs_f32())]
     Silent(Duration),
 }
 
-/// One worker process, or the place for one.
+/// Asks one worker process, which it starts when there is something to ask.
 pub struct Asker {
     executable: PathBuf,
     texts: Vec<Arc<str>>,
     numbers: HashMap<Arc<str>, u32>,
     running: Option<Running>,
     silence: Duration,
-    /// Silences since the last answer.
+    /// How many silences there were since the last answer.
     silences: u32,
 }
 
@@ -130,13 +132,13 @@ struct Running {
 }
 
 impl Asker {
-    /// For the jq programs of these rules; none where there are none. Starts nothing yet.
+    /// An asker for the jq programs of these rules; `None` if they have no jq programs. Starts nothing yet.
     pub fn new(rules: &RuleSet) -> Option<Self> {
-        // The very file this process runs from, even where an upgrade has replaced it since.
+        // This is the very file that the daemon runs from, even if an upgrade has replaced it since.
         Self::with_executable(rules, Path::new("/proc/self/exe"))
     }
 
-    /// The same with another binary.
+    /// An asker that starts another binary; for tests.
     pub fn with_executable(rules: &RuleSet, executable: &Path) -> Option<Self> {
         let texts: Vec<Arc<str>> = rules.programs().map(Program::shared).collect();
         let numbers = texts.iter().cloned().zip(0..).collect();
@@ -145,16 +147,16 @@ impl Asker {
         (!asker.texts.is_empty()).then_some(asker)
     }
 
-    /// The same with another bound on silence: for tests.
+    /// Sets another bound on silence; for tests.
     #[must_use]
     pub fn silent_for(self, longest: Duration) -> Self {
         Self { silence: longest, ..self }
     }
 
-    /// What jq says about each event, in order.
+    /// What jq answers about each event, in order.
     ///
     /// # Errors
-    /// Where no worker process can be started, or it does not answer; nothing is known of any event then.
+    /// No worker process can be started, or it does not answer. Then there is no answer about any event.
     pub async fn ask(&mut self, asks: &[Ask]) -> Result<Vec<Said>, AskError> {
         let mut said: Vec<Said> = Vec::with_capacity(asks.len());
         let mut alone = false;
@@ -163,7 +165,7 @@ impl Asker {
             let is_fresh = self.running.is_none();
             match self.share(share, &mut said).await? {
                 None => {}
-                // Nothing else was asked of this process: it is this event's fault.
+                // The process was asked about this event only, so its death is this event's fault.
                 Some(why) if is_fresh && share.len() == 1 => {
                     said.push(Said { answers: vec![], died: Some(why) });
                     alone = false;
@@ -174,7 +176,7 @@ impl Asker {
         Ok(said)
     }
 
-    /// Asks about some events; gives why the process died on the way, where it did.
+    /// Asks about some events. If the process dies on the way, gives the reason.
     async fn share(&mut self, asks: &[Ask], said: &mut Vec<Said>) -> Result<Option<Reason>, AskError> {
         let patience = self.silence * 2_u32.pow(self.silences.min(DOUBLINGS));
         let silent = |_| AskError::Silent(patience);
@@ -207,7 +209,7 @@ impl Asker {
         };
         let done = tokio::select! {
             done = read => done,
-            // What cannot be written will not be answered: the reader sees the end.
+            // A failed write needs no handling here: the process is gone, and the reader sees the end of its output.
             () = async { let _ = write.await; std::future::pending().await } => Ok(()),
         };
         match done {
@@ -220,7 +222,7 @@ impl Asker {
                 let status = running.child.wait().await?;
                 Ok(Some(death(status)))
             }
-            // It is killed when dropped.
+            // The process is killed when it is dropped here.
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 self.silences += 1;
                 Err(AskError::Silent(patience))
@@ -260,7 +262,7 @@ async fn start(executable: &Path, texts: &[Arc<str>]) -> Result<Running, AskErro
     let mut child = Command::new(executable)
         .arg(VERB)
         .env_clear()
-        // The allocator asks the system for so much at once: 1 GiB otherwise, more than the process may have.
+        // How much the allocator asks the system for at once. Its default, 1 GiB, is more than the process may have.
         .env("MIMALLOC_ARENA_RESERVE", "64M")
         .current_dir("/")
         .stdin(Stdio::piped())
@@ -277,7 +279,7 @@ async fn start(executable: &Path, texts: &[Arc<str>]) -> Result<Running, AskErro
     let mut first = Vec::new();
     let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
     frame::seal(&serde_json::to_vec(&texts).map_err(io::Error::from)?, &mut first);
-    // Where it cannot be written, the process says why, or is dead.
+    // If this cannot be written, the process has said why, or is dead; its output tells.
     let write = async {
         input.write_all(&first).await?;
         input.flush().await
@@ -307,7 +309,7 @@ fn death(status: ExitStatus) -> Reason {
             format!("the rules were stopped: more than {} s of CPU time for one event", CPU.as_secs())
         }
         Some(child::OUT_OF_MEMORY) => format!("the rules were stopped: more than {} MiB of memory", MEMORY >> 20),
-        // Out of stack, or one allocation too large.
+        // The process ran out of stack, or made too large an allocation.
         None => format!("the rules were stopped: out of stack or memory ({status})"),
         Some(_) => format!("the rules were stopped: their process ended ({status})"),
     };
@@ -329,7 +331,7 @@ struct Metadata<'e> {
 fn metadata(event: &Event) -> Bytes {
     let mut headers = serde_json::Map::new();
     for (name, value) in &event.headers {
-        // A header given twice reads as HTTP says: with a comma between.
+        // A header that comes twice has one value, with a comma between, as HTTP says.
         let joined = match headers.get(&**name).and_then(serde_json::Value::as_str) {
             Some(first) => format!("{first}, {value}"),
             None => value.to_string(),

@@ -1,6 +1,6 @@
-//! The worker process: reads requests, runs programs, answers; and a second thread that ends it when a program takes
-//! more than its share. Holds nothing but the rules' texts: no environment but a word to its allocator, no files, no
-//! sockets.
+//! The worker process: one thread reads requests, runs programs and answers; a second thread ends the process when a
+//! program takes more than its share. The process holds nothing but the rules' texts: no environment except for a setting
+//! of its allocator, no files, no sockets.
 
 use std::cell::OnceCell;
 use std::fs::File;
@@ -24,14 +24,14 @@ use super::{CPU, MAX_OUTPUT, MAX_PAYLOADS, MEMORY, value};
 pub const OUT_OF_TIME: i32 = 101;
 /// Exit code of a process that took too much memory.
 pub const OUT_OF_MEMORY: i32 = 102;
-/// Longest an answer is kept back to go with the next ones.
+/// Longest time that an answer is kept back to be written together with the next ones.
 const KEEP_BACK: Duration = Duration::from_millis(100);
 /// How often the watcher looks.
 const LOOK: Duration = Duration::from_millis(10);
 /// Longest text of a value shown by `explain`, in bytes.
 const MAX_SHOWN: usize = 200;
 
-/// Serves until standard input ends. Never returns where a program takes more than its share.
+/// Serves until standard input ends. Does not return if a program takes more than its share: the process ends.
 pub fn serve() -> io::Result<()> {
     limit();
     let begun = Watch::start().and_then(|watch| {
@@ -51,7 +51,8 @@ fn say(output: &mut impl Write, content: &[u8]) -> io::Result<()> {
     output.flush()
 }
 
-/// Reads and runs a program, for nothing: what that takes of memory and stack is had before any event is asked about.
+/// Reads and runs a program whose result nobody needs, so that the memory and stack for that are there before the process is
+/// asked about any event.
 fn rehearse() {
     let steps = vec![Step { condition: None, transform: Some(0), is_final: true }];
     let nothing = Bytes::from_static(b"{}");
@@ -59,8 +60,8 @@ fn rehearse() {
     drop(answer(&[Known::new(".".to_owned())], &request));
 }
 
-/// A second line behind the watcher, for one giant allocation; and no core dump, which would hold a body. Where the system
-/// forbids it or has less to give already, the watcher is alone.
+/// Limits the address space, against one giant allocation that the watcher would see too late, and forbids core dumps, which
+/// would hold a body. If the system refuses, or has lower limits already, there is only the watcher.
 fn limit() {
     for (what, most) in [(Resource::As, MEMORY * 2), (Resource::Core, 0)] {
         let _ = setrlimit(what, Rlimit { current: Some(most), maximum: Some(most) });
@@ -111,7 +112,7 @@ fn read_frame(input: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(content))
 }
 
-/// A program, compiled when it is first asked.
+/// A program, which is compiled when it is first asked.
 pub struct Known {
     text: String,
     filter: OnceCell<Result<Filter, String>>,
@@ -129,7 +130,7 @@ impl Known {
     }
 }
 
-/// What the programs say about one event. The body is parsed once, and only where a program is asked.
+/// What the programs answer about one event. The body is parsed once, and only if a program is asked.
 pub fn answer(programs: &[Known], request: &Request) -> Vec<(u32, Answer)> {
     let input: OnceCell<Result<(Val, Val), String>> = OnceCell::new();
     let input = || input.get_or_init(|| Ok((value::read(&request.body)?, value::read(&request.event)?)));
@@ -174,7 +175,7 @@ pub fn answer(programs: &[Known], request: &Request) -> Vec<(u32, Answer)> {
     answers
 }
 
-/// Holds where any output is neither `false` nor `null`; what comes behind that one is not asked for.
+/// A condition holds if any output is neither `false` nor `null`. Outputs behind that one are not computed.
 fn condition(outputs: impl Iterator<Item = Result<Val, String>>, show: bool) -> Result<Answer, String> {
     let mut last = None;
     let mut holds = false;
@@ -220,13 +221,13 @@ fn payloads(outputs: impl Iterator<Item = Result<Val, String>>) -> Result<Answer
     Ok(Answer::Payloads(payloads))
 }
 
-/// Ends the process when one event takes more CPU time or memory than is its share.
+/// Ends the process when one event takes more than its share of CPU time or memory.
 struct Watch {
     watcher: Thread,
     shared: &'static Shared,
 }
 
-/// CPU time of the process when work on the event began, in nanoseconds; `u64::MAX` while there is none.
+/// The process's CPU time when work on the event began, in nanoseconds; `u64::MAX` while no event is worked on.
 struct Shared(AtomicU64);
 
 impl Watch {
@@ -245,7 +246,7 @@ impl Watch {
         }
     }
 
-    /// Nothing to do for the time being.
+    /// Work on an event has ended.
     fn rest(&self) {
         self.shared.0.store(u64::MAX, Ordering::Relaxed);
     }
@@ -263,14 +264,14 @@ fn watch(shared: &Shared, memory: Option<&File>) {
     }
 }
 
-/// CPU time this process has taken, in nanoseconds.
+/// The CPU time that this process has taken, in nanoseconds.
 fn cpu() -> u64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     let (seconds, nanos) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
     seconds.unwrap_or_default() * 1_000_000_000 + nanos.unwrap_or_default()
 }
 
-/// Memory this process has in use, in bytes, from `/proc/self/statm`.
+/// The memory that this process uses, in bytes, from `/proc/self/statm`.
 fn resident(statm: &File) -> Option<u64> {
     let mut text = [0; 128];
     let length = statm.read_at(&mut text, 0).ok()?;

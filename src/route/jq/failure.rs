@@ -1,14 +1,15 @@
-//! What is told of a program that failed. What jq says itself holds values, which may be a whole body: of its words none
-//! is passed on. A message of a known shape is written anew from the shape, with the types of the values in their place;
-//! any other only says that jq failed. A rule's own `error(…)` is told as it is. Pure.
+//! Words the message of a program that failed. jq's own messages hold values, perhaps a whole body, so none of their words
+//! is passed on. A message of a known shape is written anew from the shape, with the types of the values in place of the
+//! values; for any other the message only says that jq failed. What a rule passed to `error(…)` itself is shown as it is.
+//! Pure.
 
 use jaq_core::Error;
 use jaq_json::Val;
 
 /// Longest message, in bytes.
 const MAX_MESSAGE: usize = 1_000;
-/// The shapes of jq's messages. `{}` is a value, told by its type; `{key}` one that is shown where the program itself
-/// names it; `*` is whatever follows, and is not told.
+/// The shapes of jq's messages. `{}` is a value, replaced by its type; `{key}` is a value that is shown if the program itself
+/// names it; `*` is the rest of the message, which is left out.
 const SHAPES: &[&str] = &[
     "cannot use {} as integer",
     "cannot use {} as number",
@@ -31,20 +32,20 @@ const SHAPES: &[&str] = &[
     "invalid regex flag: *",
     "invalid regex: *",
     "{} has no length",
-    // Of the decoder of `@base64d`.
+    // These are messages of `@base64d`.
     "Invalid symbol *",
     "Invalid last symbol *",
     "Invalid input length: *",
     "Invalid padding",
-    // Of the library's own `error(…)`.
+    // These are from `error(…)` in jq's own library.
     "cannot parse as number",
     "cannot parse as boolean",
     "split input and separator must be strings",
 ];
 
-/// What a failure says. `input` is what the program was given, `raised` what `error` was last called with in this run,
-/// `program` the rule's text.
-pub fn told(error: Error<Val>, input: &'static str, raised: Option<&Val>, program: &str) -> String {
+/// The message of a failure. `input` is the type of the program's input, `raised` what `error` was last called with in this
+/// run, `program` the rule's text.
+pub fn message(error: Error<Val>, input: &'static str, raised: Option<&Val>, program: &str) -> String {
     let shown = error.to_string();
     let value = error.into_val();
     let is_own = raised == Some(&value);
@@ -52,15 +53,15 @@ pub fn told(error: Error<Val>, input: &'static str, raised: Option<&Val>, progra
         Val::TStr(words) => String::from_utf8_lossy(&words).into_owned(),
         _ => shown,
     };
-    // Also where it is the rule's own: `try … catch error(.)` passes jq's words on.
+    // This goes for a rule's own `error(…)`, too: `try … catch error(.)` passes jq's words on.
     match SHAPES.iter().find_map(|shape| anew(shape, &text, program)) {
-        Some(told) => told,
+        Some(message) => message,
         None if is_own => cut(text),
         None => format!("jq failed on {input}; what it says may hold values of the event and is not told"),
     }
 }
 
-/// The type of a value, with its article.
+/// The type of a value, with an article.
 pub fn kind(value: &Val) -> &'static str {
     match value {
         Val::Null => "null",
@@ -78,7 +79,8 @@ fn cut(mut text: String) -> String {
     text
 }
 
-/// The shape written out, where the text is of it. Takes nothing from the text but what the program holds, too.
+/// The message that a shape makes of a text; `None` if the text does not have that shape. It takes nothing from the text
+/// but names that the program holds, too.
 fn anew(shape: &str, text: &str, program: &str) -> Option<String> {
     let (mut out, mut shape, mut rest) = (String::new(), shape, text);
     while let Some(at) = shape.find(['{', '*']) {
@@ -100,7 +102,7 @@ fn anew(shape: &str, text: &str, program: &str) -> Option<String> {
     (rest == shape).then_some(out)
 }
 
-/// The type of a value that jq has written out; `None` where it is none.
+/// The type of a value that jq has written out; `None` if the text is not a value.
 fn kind_of_text(value: &str) -> Option<&'static str> {
     Some(match value.as_bytes().first()? {
         b'{' => "an object",
@@ -114,7 +116,7 @@ fn kind_of_text(value: &str) -> Option<&'static str> {
     })
 }
 
-/// The name in quotes, where it is one that the program itself uses: as `.name` or `"name"`.
+/// The name in quotes, if the program itself uses it, as `.name` or `"name"`.
 fn own_key<'v>(value: &'v str, program: &str) -> Option<&'v str> {
     let name = value.strip_prefix('"')?.strip_suffix('"')?;
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -128,7 +130,7 @@ fn own_key<'v>(value: &'v str, program: &str) -> Option<&'v str> {
     (is_name && (program.contains(value) || behind_dot())).then_some(value)
 }
 
-/// Bytes of the value that a text begins with, as jq writes it; all of it where that does not end.
+/// The length in bytes of the value that a text begins with, as jq writes values; the whole text if the value does not end.
 fn length(text: &str) -> usize {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     let start = usize::from(text.starts_with("b\""));
@@ -156,7 +158,7 @@ fn length(text: &str) -> usize {
 mod tests {
     use super::*;
 
-    fn told_of(text: &str, program: &str) -> Option<String> {
+    fn message_of(text: &str, program: &str) -> Option<String> {
         SHAPES.iter().find_map(|shape| anew(shape, text, program))
     }
 
@@ -170,10 +172,10 @@ mod tests {
             ("true has no length", "a boolean has no length"),
             ("invalid regex: ( 98", "invalid regex"),
         ] {
-            assert_eq!(told_of(text, ".").as_deref(), Some(want), "{text}");
+            assert_eq!(message_of(text, ".").as_deref(), Some(want), "{text}");
         }
         for other in ["cannot use +91 as number", "cannot calculate 1 + ", "index 98", "", "no number: [1]"] {
-            assert_eq!(told_of(other, "."), None, "{other}");
+            assert_eq!(message_of(other, "."), None, "{other}");
         }
     }
 
@@ -181,10 +183,10 @@ mod tests {
     fn a_key_is_shown_only_where_the_program_names_it() {
         let text = "cannot index 1 with \"phone\"";
         for program in [".a.phone", ".phone", ".[\"phone\"]", ".phone?"] {
-            assert_eq!(told_of(text, program).unwrap(), "cannot index a number with \"phone\"", "{program}");
+            assert_eq!(message_of(text, program).unwrap(), "cannot index a number with \"phone\"", "{program}");
         }
         for program in [".a[.b]", ".phones", ".a[$event.subject]"] {
-            assert_eq!(told_of(text, program).unwrap(), "cannot index a number with a string", "{program}");
+            assert_eq!(message_of(text, program).unwrap(), "cannot index a number with a string", "{program}");
         }
     }
 }

@@ -1,12 +1,12 @@
-//! `where` and `transform` as jq programs (the `jaq` crates), behind the seam of [`eval`](super::eval).
+//! Runs `where` and `transform` as jq programs (the `jaq` crates), behind the seam of [`eval`](super::eval).
 //!
-//! Rooms: `program` from text to a compiled program, or a fault with its place; `question` conditions that ask nothing;
-//! `failure` what is told of one that fails, without values; `value` JSON in and out; `frame` what parent and child say to
-//! each other; `child` the worker process, which runs programs and watches itself;
-//! `asker` the parent's side, which starts it, asks, and finds out whose fault a death was.
+//! Rooms: `program` compiles a text, or finds its fault and where that is; `question` recognises conditions that are the
+//! same for all events; `failure` words the message of a program that fails, without values; `value` converts JSON; `frame`
+//! is the protocol between the two processes; `child` is the worker process, which runs programs and watches itself;
+//! `asker` is the daemon's side, which starts the worker process, asks it, and finds out whose fault a death was.
 //!
-//! Programs run in a process of their own because nothing else stops one: a jq program cannot be interrupted, and one
-//! that eats memory takes its process along. A process is started when the first event needs it, one per sink.
+//! Programs run in a process of their own because nothing else can stop them: a jq program cannot be interrupted, and one
+//! that eats memory takes its process along. Each sink has one process, started when the first event needs it.
 
 pub mod asker;
 pub mod child;
@@ -44,7 +44,8 @@ pub const MAX_PAYLOADS: usize = 1_000;
 /// Deepest nesting of a body that programs are given, and of a payload they may make.
 pub const MAX_DEPTH: usize = 1_000;
 
-/// Reads jq programs and built-in names. Answers for built-ins only: what jq says comes from an [`Asker`].
+/// Reads jq programs and the names of built-in transforms. Answers for built-ins only; jq's answers come from an
+/// [`Asker`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct JqEval;
 

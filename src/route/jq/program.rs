@@ -1,8 +1,8 @@
-//! From a program's text to something that runs, or to a fault with its place in the text. Pure.
+//! Compiles a program's text, or finds its fault and where in the text that is. Pure.
 //!
-//! The standard library of jq is there, without what reads or tells more than the event: `env`, `$ENV`, `input`,
-//! `debug`, `stderr`, `halt`. `now` is the event's time, and `error` notes what it was called with: so it is known which
-//! failure is a rule's own.
+//! Programs have jq's standard library, without the functions that read more than the event or write anything: `env`,
+//! `$ENV`, `input`, `debug`, `stderr`, `halt`. `now` is the event's time. `error` notes what it was called with, so that a
+//! failure that a rule raised itself can be recognised.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -23,12 +23,12 @@ use super::failure;
 
 /// Longest text of a program, in bytes.
 const MAX_TEXT: usize = 64 << 10;
-/// Most operators and brackets of a program. Each may be one level of the calls that read it and run it, and running out of
-/// stack ends the process.
+/// Most operators and brackets of a program. Each may be one level of the recursion that reads it and runs it, and running
+/// out of stack ends the process.
 const MAX_LEVELS: usize = 4_000;
-/// Stack that reading and running takes at most, in bytes: a level was seen to take 2 to 4 KiB.
+/// The stack, in bytes, that reading and running a program takes at most. A level was seen to take 2 to 4 KiB.
 pub const STACK: usize = 64 << 20;
-/// Names of jq that are off, and why.
+/// Names of jq that programs cannot use.
 const OFF: &[&str] = &[
     "env",
     "$ENV",
@@ -45,16 +45,17 @@ const OFF: &[&str] = &[
     "modulemeta",
     "$__loc__",
 ];
-/// Definitions and functions left out of the library: what is [`OFF`], and what stands behind it.
+/// Definitions and functions that are left out of the library: those behind the names in [`OFF`], and those that are
+/// replaced by our own.
 const LEFT_OUT: &[&str] =
     &["env", "now", "error_empty", "debug", "stderr", "debug_empty", "stderr_empty", "halt", "halt_error"];
-/// Said of `include` and `import`.
+/// The message about `include` and `import`.
 const NO_MODULES: &str = "modules cannot be included or imported: a rule stands in the config as a whole";
 
-/// What programs run on: JSON values, with the event's time beside them.
+/// The data that programs run on: JSON values, and what [`Beside`] holds.
 pub enum Data {}
 
-/// Beside the values: the compiled terms, the event's time, and what `error` was last called with.
+/// What programs have beside their values: the compiled terms, the event's time, and what `error` was last called with.
 #[derive(Clone)]
 pub struct Beside<'a> {
     lut: &'a Lut<Data>,
@@ -78,17 +79,17 @@ impl<'a> jaq_core::data::HasLut<'a, Data> for Beside<'a> {
 pub struct Filter(jaq_core::Filter<Data>, String);
 
 impl Filter {
-    /// Everything it yields for an input, one after the other. What a failure says holds no value of input and event, but
-    /// for what the program itself puts into an `error(…)`.
+    /// Everything that the program yields for an input, one after the other. The message of a failure holds no value of input
+    /// or event, except for what the program itself puts into an `error(…)`.
     pub fn run<'a>(&'a self, input: Val, event: Val, now: f64) -> impl Iterator<Item = Result<Val, String>> + 'a {
         let raised = Rc::default();
         let beside = Beside { lut: &self.0.lut, now, raised: Rc::clone(&raised) };
         let context = Ctx::<Data>::new(beside, Vars::new([event]));
         let kind = failure::kind(&input);
         self.0.id.run((context, input)).map(move |output| {
-            // `halt`, the other exception there is, is left out of the library.
+            // The only other exception is made by `halt`, which is left out of the library.
             output.map_err(|exception| match exception.get_err() {
-                Ok(error) => failure::told(error, kind, raised.borrow().as_ref(), &self.1),
+                Ok(error) => failure::message(error, kind, raised.borrow().as_ref(), &self.1),
                 Err(_) => "halted".to_owned(),
             })
         })
@@ -98,7 +99,7 @@ impl Filter {
 fn functions() -> impl Iterator<Item = Fun<Data>> {
     let now: native::Filter<jaq_core::RunPtr<Data>> =
         ("now", native::v(0), |cv| native::bome(Ok(Val::from(cv.0.data().now))));
-    // `error` and `error(…)` are made of it.
+    // jq's `error` and `error(…)` are defined by this function.
     let error: native::Filter<jaq_core::RunPtr<Data>> = ("error_empty", native::v(0), |cv| {
         cv.0.data().raised.replace(Some(cv.1.clone()));
         native::bome(Err(jaq_core::Error::new(cv.1)))
@@ -109,7 +110,7 @@ fn functions() -> impl Iterator<Item = Fun<Data>> {
 
 /// The library's definitions, parsed once.
 static DEFINITIONS: LazyLock<Vec<Def<&'static str>>> = LazyLock::new(|| {
-    // It is ours, and a test reads it.
+    // This text is ours and a test reads it, so that it has no fault.
     let own = load::parse(include_str!("library.jq"), |parser| parser.defs()).unwrap_or_default();
     let all = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs()).chain(own);
     all.filter(|def| !LEFT_OUT.contains(&def.name)).collect()
@@ -122,10 +123,10 @@ pub fn names() -> Vec<(String, usize)> {
     native.chain(DEFINITIONS.iter().map(|def| (def.name.to_owned(), def.args.len()))).collect()
 }
 
-/// Looks whether a text is a program, on a stack that is large enough for the deepest there may be, whatever thread asks.
+/// Checks whether a text is a program, on a thread whose stack is large enough for the deepest one.
 ///
 /// # Errors
-/// As [`read`].
+/// The faults of [`read`].
 pub fn check(key: &str, text: &str) -> Result<(), Fault> {
     std::thread::scope(|scope| {
         let reader = std::thread::Builder::new().name("jq-check".to_owned()).stack_size(STACK);
@@ -136,10 +137,10 @@ pub fn check(key: &str, text: &str) -> Result<(), Fault> {
     })
 }
 
-/// Compiles a program. Takes up to [`STACK`].
+/// Compiles a program. Takes up to [`STACK`] bytes of stack.
 ///
 /// # Errors
-/// A fault at the key, with the place in the text.
+/// A fault at the key, with its offset in the text.
 pub fn read(key: &str, text: &str) -> Result<Filter, Fault> {
     if text.len() > MAX_TEXT {
         return Err(Fault::at_key(key, format!("key `{key}`: the program is longer than {MAX_TEXT} bytes")));
@@ -157,7 +158,7 @@ pub fn read(key: &str, text: &str) -> Result<Filter, Fault> {
         let first = errors.into_iter().next();
         first.map_or_else(|| unplaced(key), |(file, error)| syntax(key, file.code, error))
     })?;
-    // Data files: `$name` would stand for what nobody reads.
+    // Data files cannot be imported: their `$name` would have no value.
     load::import(&modules, |_| Err(String::new())).map_err(|errors| {
         let first = errors.into_iter().next();
         first.map_or_else(|| unplaced(key), |(file, error)| syntax(key, file.code, error))
@@ -170,13 +171,13 @@ pub fn read(key: &str, text: &str) -> Result<Filter, Fault> {
     })
 }
 
-/// An upper bound of how deep a program's terms stand in each other: what can nest, counted outside strings.
+/// An upper bound of how deeply a program's terms are nested: counts everything that can nest, outside strings.
 fn levels(text: &str) -> usize {
-    /// What stands in itself by a word.
+    /// The words that can nest.
     const WORDS: [&str; 13] =
         ["and", "or", "as", "if", "elif", "else", "try", "reduce", "foreach", "def", "label", "import", "include"];
     let mut count = 0;
-    // Of each string around us: brackets open in its interpolation. The innermost is code.
+    // For each string that we are in an interpolation of: how many brackets are open in the code around that string.
     let mut around: Vec<usize> = Vec::new();
     let mut brackets = 0_usize;
     let mut chars = text.char_indices().peekable();
@@ -208,18 +209,18 @@ fn levels(text: &str) -> usize {
                 count += usize::from(text.get(at..end).is_some_and(|word| WORDS.contains(&word)));
             }
             ']' | '}' | '.' | '$' | '@' | ';' | ':' => {}
-            // Of an operator of two signs.
+            // This is the second sign of an operator such as `==`.
             '=' if last.is_some_and(|c| "=!<>|+-*/%".contains(c)) => {}
             c if c.is_ascii_punctuation() => count += 1,
             _ => {}
         }
         last = Some(c);
     }
-    // What is a string to whom is the library's to say: brackets in each other count wherever they stand.
+    // The library may see strings elsewhere than this function does, so nested brackets count wherever they stand.
     count.max(deepest_bracket(text))
 }
 
-/// To the end of the line; a backslash there takes the next line along, as jaq has it.
+/// Skips to the end of the line. As in jaq, a backslash at its end makes the next line part of the comment.
 fn skip_comment(chars: &mut Peekable<CharIndices<'_>>) {
     let mut backslashes = 0;
     while let Some((_, c)) = chars.next_if(|(_, c)| *c != '\n' || backslashes % 2 == 1) {
@@ -231,7 +232,7 @@ fn skip_comment(chars: &mut Peekable<CharIndices<'_>>) {
     }
 }
 
-/// How many brackets are open at once, at most.
+/// The largest number of brackets that are open at once.
 fn deepest_bracket(text: &str) -> usize {
     let (mut open, mut most) = (0_usize, 0);
     for byte in text.bytes() {
@@ -272,7 +273,7 @@ fn syntax(key: &str, code: &str, error: load::Error<&str>) -> Fault {
     .unwrap_or_else(|| unplaced(key))
 }
 
-/// What the lexer wanted. (Its own words panic for a delimiter it does not know.)
+/// What the lexer expected. (Its own `as_str` panics for a delimiter that it does not know.)
 fn lexed(expected: &load::lex::Expect<&str>) -> &'static str {
     match expected {
         load::lex::Expect::Delim("(") => "closing parenthesis",
@@ -310,8 +311,8 @@ fn undefined(key: &str, code: &str, name: &str, what: &jaq_core::compile::Undefi
     }
 }
 
-/// The path into the body that a word without a function of its name begins: `data.x`, `data[0]`; or is, where it is
-/// compared or has a default.
+/// The path into the body that is probably meant by a word that names no function: `data.x`, `data[0]`, or a single word
+/// that is compared or has a default.
 fn path_without_stop<'c>(code: &'c str, name: &str) -> Option<&'c str> {
     let span = load::span(code, name);
     let rest = code.get(span.end..)?;

@@ -1,7 +1,7 @@
-//! Conditions that are programs and no questions: an assignment, which yields the input changed and so always holds, and
-//! a constant. Looked for in the parsed term, never in the text. Pure.
+//! Recognises conditions that are valid programs but ask nothing about the event: an assignment, which yields the changed
+//! input and so always holds, and a constant. It looks at the parsed term, never at the text. Pure.
 //!
-//! Nothing is run: what holds for some input and not for another is a question, however odd.
+//! Nothing is run. A condition that holds for some input and not for another is a question, however odd it is.
 
 use jaq_core::load;
 use jaq_core::load::lex::StrPart;
@@ -12,16 +12,16 @@ use super::program::STACK;
 /// Why a condition asks nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoQuestion {
-    /// It is an assignment: `.code = "131026"`.
+    /// The condition is an assignment: `.code = "131026"`.
     Assignment,
-    /// It is the same for every event: `true`, `"131026"`.
+    /// The condition is the same for every event: `true`, `"131026"`.
     Constant,
-    /// One side of its `or` always holds, or one of its `and` never: `.code == "1" or "2"`.
+    /// One side of its `or` always holds, or one side of its `and` never holds: `.code == "1" or "2"`.
     Side,
 }
 
-/// Why a condition that was read without a fault asks nothing, where it does not. Looked at on a stack as large as
-/// reading takes, whatever thread asks.
+/// Why a condition, which was read without a fault, asks nothing; `None` if it asks something. The work is done on a thread
+/// with as large a stack as reading needs.
 pub fn no_question(text: &str) -> Option<NoQuestion> {
     std::thread::scope(|scope| {
         let reader = std::thread::Builder::new().name("jq-question".to_owned()).stack_size(STACK);
@@ -29,7 +29,7 @@ pub fn no_question(text: &str) -> Option<NoQuestion> {
             let term = load::parse(text, |parser| parser.term())?;
             of(&term)
         });
-        // Without a thread nothing is said: the condition is valid.
+        // If there is no thread, there is no warning: the condition is valid in any case.
         reader.ok()?.join().unwrap_or_default()
     })
 }
@@ -44,7 +44,7 @@ fn of(term: &Term<&str>) -> Option<NoQuestion> {
             BinaryOp::Assign | BinaryOp::Update | BinaryOp::UpdateMath(_) | BinaryOp::UpdateAlt => {
                 Some(NoQuestion::Assignment)
             }
-            // Whether there is anything on the left may be the question: `select(…) | true`.
+            // Whether the left side yields anything may be the question: `select(…) | true`.
             BinaryOp::Pipe(_) if is_constant(right) => matches!(**left, Term::Id).then_some(NoQuestion::Constant),
             BinaryOp::Pipe(_) => of(right),
             BinaryOp::Or => side(left, right, true),
@@ -55,7 +55,7 @@ fn of(term: &Term<&str>) -> Option<NoQuestion> {
     }
 }
 
-/// The same of an `or`, which one side that holds decides, or an `and`, which one that does not.
+/// Whether one constant side decides an `or`, by always holding, or an `and`, by never holding.
 fn side(left: &Term<&str>, right: &Term<&str>, decisive: bool) -> Option<NoQuestion> {
     [left, right].into_iter().find_map(|side| match of(side) {
         Some(NoQuestion::Constant) => (truth(side) == Some(decisive)).then_some(NoQuestion::Side),
@@ -63,7 +63,7 @@ fn side(left: &Term<&str>, right: &Term<&str>, decisive: bool) -> Option<NoQuest
     })
 }
 
-/// Whether it is the same whatever the input.
+/// Whether a term has the same result for every input.
 fn is_constant(term: &Term<&str>) -> bool {
     match term {
         Term::Num(_) | Term::Arr(None) => true,
@@ -84,7 +84,7 @@ fn is_constant(term: &Term<&str>) -> bool {
     }
 }
 
-/// Whether a constant holds, where that is plain to see.
+/// Whether a constant holds; `None` where that is not easily known.
 fn truth(term: &Term<&str>) -> Option<bool> {
     match term {
         Term::Num(_) | Term::Str(..) | Term::Arr(_) | Term::Obj(_) | Term::Call("true", _) => Some(true),

@@ -1,4 +1,4 @@
-//! JSON into jq's values and out of them again: digits as they came, bounds kept. Pure.
+//! Converts JSON to jq's values and back. Digits stay as they came, and bounds of depth and size are kept. Pure.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -8,10 +8,10 @@ use sink_api::json;
 
 use super::{MAX_DEPTH, MAX_OUTPUT};
 
-/// What a rule sees of a body: the value, `null` where the body is not JSON. A lone surrogate reads as U+FFFD.
+/// The value that a rule gets of a body; `null` where the body is not JSON. A lone surrogate becomes U+FFFD.
 ///
 /// # Errors
-/// Where it is nested deeper than [`MAX_DEPTH`].
+/// The body is nested deeper than [`MAX_DEPTH`].
 pub fn read(body: &[u8]) -> Result<Val, String> {
     if !json::is_json(body) {
         return Ok(Val::Null);
@@ -20,7 +20,7 @@ pub fn read(body: &[u8]) -> Result<Val, String> {
         return Err(format!("the body is nested deeper than {MAX_DEPTH}"));
     }
     let marked = marked_zeros(body);
-    // Checked above: jaq reads more than JSON, and all of JSON.
+    // jaq reads more than JSON, so that the body is checked to be JSON above; and it reads all of JSON.
     let mut value = jaq_json::read::parse_single(&whole_surrogates(marked.as_deref().unwrap_or(body)))
         .map_err(|_| "the body cannot be read".to_owned())?;
     if marked.is_some() {
@@ -29,11 +29,11 @@ pub fn read(body: &[u8]) -> Result<Val, String> {
     Ok(value)
 }
 
-/// Appends a value as compact JSON, to at most [`MAX_OUTPUT`] bytes in `out`. What JSON has no number for is written as
-/// jq does: NaN as null, an infinity as the largest number.
+/// Appends a value as compact JSON, until `out` has [`MAX_OUTPUT`] bytes. Numbers that JSON does not have are written as jq
+/// writes them: NaN as null, an infinity as the largest number.
 ///
 /// # Errors
-/// Where the value is no JSON, nested too deep, or too long.
+/// The value is not JSON, is nested too deep, or is too long.
 pub fn write(value: &Val, out: &mut Vec<u8>) -> Result<(), String> {
     put(value, out, 0)
 }
@@ -89,11 +89,11 @@ fn string(text: &[u8], out: &mut Vec<u8>) {
     let _ = serde_json::to_writer(out, &String::from_utf8_lossy(text));
 }
 
-/// How an integer `-0` is written for jaq, which would make it `0`: as a decimal number, whose text it keeps, and as one
-/// that JSON does not have.
+/// The mark for an integer `-0`, which jaq would read as `0`: a decimal number, whose text jaq keeps, in a form that JSON
+/// does not have.
 const MARKED_ZERO: &str = "+0.0";
 
-/// Valid JSON with every integer `-0` marked; `None` where there is none.
+/// Valid JSON with every integer `-0` marked; `None` if there is no `-0`.
 fn marked_zeros(json: &[u8]) -> Option<Vec<u8>> {
     let mut marked: Option<Vec<u8>> = None;
     let (mut in_string, mut escaped, mut copied) = (false, false, 0);
@@ -102,7 +102,7 @@ fn marked_zeros(json: &[u8]) -> Option<Vec<u8>> {
             _ if escaped => escaped = false,
             b'\\' if in_string => escaped = true,
             b'"' => in_string = !in_string,
-            // The minus of an exponent has an `e` in front.
+            // The minus sign of an exponent has an `e` before it.
             b'-' if !in_string
                 && json.get(at + 1) == Some(&b'0')
                 && !matches!(json.get(at + 2), Some(b'0'..=b'9' | b'.' | b'e' | b'E'))
@@ -121,7 +121,7 @@ fn marked_zeros(json: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Makes every marked zero a `-0`. As deep as the value, which has bounds.
+/// Turns every marked zero back into `-0`. Recurses as deep as the value is nested, which has a bound.
 fn keep_signs(value: &mut Val) {
     match value {
         Val::Num(Num::Dec(digits)) if digits.as_str() == MARKED_ZERO => *digits = Rc::new("-0".to_owned()),
@@ -131,7 +131,7 @@ fn keep_signs(value: &mut Val) {
     }
 }
 
-/// How deep valid JSON is nested.
+/// How deeply valid JSON is nested.
 fn depth(json: &[u8]) -> usize {
     let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
     for byte in json {
@@ -150,7 +150,7 @@ fn depth(json: &[u8]) -> usize {
     deepest
 }
 
-/// Valid JSON in which `\ud800` to `\udfff` stand in pairs or not at all.
+/// Valid JSON with lone surrogates replaced, so that `\ud800` to `\udfff` stand in pairs only.
 fn whole_surrogates(json: &[u8]) -> Cow<'_, [u8]> {
     let mut lone = Vec::new();
     let mut at = 0;
@@ -178,7 +178,7 @@ fn whole_surrogates(json: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(whole)
 }
 
-/// The code unit of `\uXXXX` at `at`, where there is one.
+/// The code unit of a `\uXXXX` at `at`, if one stands there.
 fn unit(json: &[u8], at: usize) -> Option<u16> {
     let escape = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
     u16::from_str_radix(std::str::from_utf8(escape).ok()?, 16).ok()
