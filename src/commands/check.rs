@@ -1,4 +1,4 @@
-//! `hookrelay check`: is the config right? With `--connect`: could its sinks take deliveries now?
+//! `hookrelay check`: says whether the config is right, and with `--connect` whether its sinks could take deliveries now.
 
 use clap::Args;
 use std::io::Write;
@@ -45,7 +45,7 @@ again), and says what `run` would create.
 
 Exit codes: 0 fine, 1 a test failed, 78 the config has faults, 69 a sink did not answer (--connect only).";
 
-/// Longest a sink is waited for.
+/// Longest time that a sink is waited for.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
 
 #[derive(Serialize)]
@@ -59,22 +59,22 @@ struct Verdict<'c> {
     sinks: Option<Vec<Probed>>,
 }
 
-/// What a sink said.
+/// What a sink answered.
 #[derive(Serialize)]
 struct Probed {
     sink: String,
     kind: &'static str,
     ok: bool,
-    /// Why not, where it is not.
+    /// Why it could not take deliveries.
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
-    /// What is worth knowing, where it is.
+    /// A note about a sink that could, such as what `run` would create.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
 }
 
 impl Probed {
-    fn said(&self) -> String {
+    fn text(&self) -> String {
         match (&self.why, &self.note) {
             (Some(why), _) => why.clone(),
             (None, Some(note)) => format!("ok: {note}"),
@@ -101,7 +101,7 @@ pub fn run(file: &Path, args: &CheckArgs, out: &mut dyn Write) -> Result<(), Fai
 fn passed(config: &Config, args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
     if !args.json {
         for warning in &config.warnings {
-            // Remarks; nobody left to tell where standard error is gone.
+            // These are remarks: if standard error is gone, they are lost.
             let _ = writeln!(std::io::stderr(), "{warning}");
         }
         let counts = [
@@ -131,7 +131,7 @@ fn passed(config: &Config, args: &CheckArgs, out: &mut dyn Write) -> Result<(), 
     } else {
         let width = config.sinks.iter().map(|s| s.name.len()).max().unwrap_or_default();
         for probed in probed.iter().flatten() {
-            writeln!(out, "  {:width$}  {:7} {}", probed.sink, probed.kind, probed.said())?;
+            writeln!(out, "  {:width$}  {:7} {}", probed.sink, probed.kind, probed.text())?;
         }
     }
     test::verdict(ran, failed_tests.len())?;
@@ -143,7 +143,7 @@ fn write_json(verdict: &Verdict<'_>, out: &mut dyn Write) -> Result<(), Failure>
     Ok(writeln!(out, "{json}")?)
 }
 
-/// One after the other: their order is the file's, and a slow one is waited for once.
+/// Asks the sinks one after the other, in the order of the file.
 async fn probe_all(config: &Config) -> Result<Vec<Probed>, Failure> {
     let mut probed = Vec::new();
     for sink in &config.sinks {
@@ -159,7 +159,7 @@ async fn probe_all(config: &Config) -> Result<Vec<Probed>, Failure> {
 }
 
 async fn probe(config: &Config, entry: &SinkEntry) -> Result<Option<String>, String> {
-    // A folder that goes away again: what a sink remembers is the daemon's alone.
+    // The sink gets an empty folder in place of its own, which only the daemon may use.
     let state = Scratch::new(&entry.name).map_err(|error| format!("no temporary folder: {error}"))?;
     let context = SinkContext {
         name: entry.name.clone(),
@@ -184,7 +184,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What stays behind is an empty folder among temporary files.
+        // If this fails, a folder stays behind among the system's temporary files.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

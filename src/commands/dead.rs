@@ -1,4 +1,4 @@
-//! `hookrelay dead`: what was given up: listed, shown, delivered after all, forgotten.
+//! `hookrelay dead`: lists dead letters, shows them, has them delivered again, or forgets them.
 
 use std::io::Write;
 use std::num::NonZeroUsize;
@@ -55,7 +55,7 @@ pub struct DeadArgs {
 /// `dead list`.
 #[derive(Debug, Args)]
 pub struct ListArgs {
-    /// Which.
+    /// Which dead letters.
     #[command(flatten)]
     pub which: DeadArgs,
     /// No more than so many
@@ -66,7 +66,7 @@ pub struct ListArgs {
 /// `dead drop`.
 #[derive(Debug, Args)]
 pub struct DropArgs {
-    /// Which.
+    /// Which dead letters.
     #[command(flatten)]
     pub which: DeadArgs,
     /// All of them
@@ -77,7 +77,7 @@ pub struct DropArgs {
 /// `dead retry`.
 #[derive(Debug, Args)]
 pub struct RetryArgs {
-    /// Which.
+    /// Which dead letters.
     #[command(flatten)]
     pub which: DropArgs,
     /// Payload, target and id as they were, instead of by the rules in force
@@ -99,7 +99,7 @@ Examples:
 Exit codes: 0 done, 1 refused or no such id, 2 nothing was said of which, 69 no daemon answers,
 78 the config has faults, or there is none.";
 
-/// `2h` ago, or a time.
+/// Reads a point in time: `2h`, which means two hours ago, or a time.
 pub(super) fn time(text: &str) -> Result<Timestamp, String> {
     if let Ok(time) = text.parse() {
         return Ok(time);
@@ -139,7 +139,7 @@ pub fn run(file: &Path, verb: &DeadVerb, out: &mut impl Write) -> Result<(), Fai
     }
 }
 
-/// All that match, page by page.
+/// All dead letters that match, asked for page by page.
 fn letters(admin: &AdminConfig, mut ask: DeadAsk, limit: usize) -> Result<Vec<DeadView>, Failure> {
     let mut letters: Vec<DeadView> = Vec::new();
     loop {

@@ -1,5 +1,5 @@
-//! `hookrelay replay --dry-run`: what a span of the journal comes to by the rules in force, or how that would change under
-//! other ones. Delivers nothing, needs no daemon; rule sets are asked by the same code that delivers.
+//! `hookrelay replay --dry-run`: shows what a span of the journal comes to by the rules in force, or how other rules would
+//! change that. It delivers nothing and needs no daemon; the rules are asked by the same code that delivers.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -20,9 +20,9 @@ use crate::route::{self, Explanation};
 
 /// Most examples of each sort.
 const MAX_EXAMPLES: usize = 5;
-/// Most types told apart; the events of others are counted together.
+/// Most types that are counted separately; the events of further types are counted together.
 const MAX_TYPES: usize = 1000;
-/// Stands for the others.
+/// The name under which events of further types are counted.
 const OTHERS: &str = "(other types)";
 
 /// What one sink would get of the events of one type.
@@ -30,17 +30,17 @@ const OTHERS: &str = "(other types)";
 struct Change {
     /// Deliveries by the rules in force.
     before: u64,
-    /// By the other ones.
+    /// Deliveries by the other rules.
     after: u64,
-    /// Deliveries that are there afterwards alone.
+    /// Deliveries that only the other rules make.
     gained: u64,
-    /// That are there before alone.
+    /// Deliveries that only the rules in force make.
     lost: u64,
-    /// With another payload, key or target.
+    /// Deliveries that both make, with another payload, key or target.
     changed: u64,
 }
 
-/// A delivery that comes or goes.
+/// A delivery that is gained, lost or changed.
 #[derive(Debug, Serialize)]
 struct Example {
     what: &'static str,
@@ -55,7 +55,7 @@ struct Example {
 struct Report {
     /// Events looked at.
     events: u64,
-    /// Of them: those whose deliveries are not the same.
+    /// Events whose deliveries are not the same by both rules.
     differing: u64,
     /// Stretches of damage in the journal.
     damaged: u64,
@@ -88,7 +88,7 @@ pub fn run(file: &Path, args: &ReplayArgs, out: &mut impl Write) -> Result<(), F
     let scanned = scan(dir, span, |record: Record, at: Scanned| -> Result<(), Failure> {
         bar.set_length(at.bytes.1);
         bar.set_position(at.bytes.0);
-        // What a later version wrote no rule of this one can judge.
+        // An event that a later version wrote cannot be read, and so not be routed, by this one.
         let Ok(event) = event::decode(&record) else { return Ok(()) };
         let is_meant = kind.as_ref().is_none_or(|kind| kind.is_match(&*event.kind))
             && args.subject.as_ref().is_none_or(|subject| **subject == *event.subject);
@@ -116,10 +116,10 @@ pub fn run(file: &Path, args: &ReplayArgs, out: &mut impl Write) -> Result<(), F
     Ok(())
 }
 
-/// A delivery as far as it is compared: sink and id, and all of it.
+/// The deliveries by sink and id, each as the text by which it is compared.
 fn deliveries(of: &Explanation, sinks: &[String]) -> BTreeMap<(String, String), String> {
     let meant = of.deliveries.iter().filter(|one| sinks.is_empty() || sinks.contains(&one.sink));
-    // What is shown can be serialised: `explain --json` does.
+    // Serialising cannot fail: `explain --json` serialises the same.
     let one = |one: &crate::route::DeliveryView| {
         ((one.sink.clone(), one.id.clone()), serde_json::to_string(one).unwrap_or_default())
     };
@@ -166,7 +166,7 @@ impl Report {
     }
 }
 
-/// What the rules in force make of the span.
+/// Prints what the rules in force make of the span.
 fn print_alone(report: &Report, out: &mut impl Write) -> std::io::Result<()> {
     writeln!(out, "{} of this span", count(report.events, "event"))?;
     print_damage(report, out)?;

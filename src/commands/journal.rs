@@ -1,4 +1,4 @@
-//! `hookrelay journal`: the journal on disk, without a daemon: what is damaged, what it holds, and mending it.
+//! `hookrelay journal`: looks at the journal on disk, without a daemon: says what is damaged, prints events, mends damage.
 
 use std::io::Write;
 use std::path::Path;
@@ -30,7 +30,7 @@ pub enum JournalVerb {
     Repair(Plain),
 }
 
-/// No more than a form.
+/// The arguments of a verb that only takes `--json`.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Plain {
     /// JSON on standard output
@@ -97,7 +97,7 @@ pub fn run(file: &Path, verb: &JournalVerb, out: &mut impl Write) -> Result<(), 
 
 fn failed(error: JournalError) -> Failure {
     match error {
-        told @ (JournalError::Locked { .. } | JournalError::Folder(_)) => Failure::Daemon(DaemonError::Journal(told)),
+        own @ (JournalError::Locked { .. } | JournalError::Folder(_)) => Failure::Daemon(DaemonError::Journal(own)),
         other => Failure::Refused(other.to_string()),
     }
 }
@@ -119,7 +119,7 @@ fn verify(dirs: &Dirs, plain: Plain, out: &mut impl Write) -> Result<(), Failure
         writeln!(out, "{all}")?;
     } else {
         for one in findings {
-            writeln!(out, "{}", told(one))?;
+            writeln!(out, "{}", described(one))?;
         }
         writeln!(out, "{segments} segments, {records} good records, {bytes} bytes")?;
     }
@@ -137,7 +137,7 @@ fn finding(one: &Finding) -> Value {
     json!({"file": file, "what": sort.name(), "from": from, "to": to, "first_position": first, "records_lost": lost})
 }
 
-fn told(one: &Finding) -> String {
+fn described(one: &Finding) -> String {
     let Finding { file, sort, bytes: (from, to), first, lost } = one;
     let what = match sort {
         Sort::Torn => "an unfinished write, never acknowledged: the next start cuts it off".to_owned(),
@@ -167,7 +167,7 @@ fn dump(dirs: &Dirs, args: &DumpArgs, out: &mut impl Write) -> Result<(), Failur
         Ok(())
     })?;
     if scanned.damaged > 0 {
-        // A remark; nobody left to tell where standard error is gone.
+        // This is a remark: if standard error is gone, it is lost.
         let _ = writeln!(std::io::stderr(), "{} stretches could not be read: see `journal verify`", scanned.damaged);
     }
     Ok(())
@@ -194,7 +194,7 @@ fn object(event: &Event) -> String {
         "key": &*event.key, "time": event.time.to_string(), "method": &*event.method, "path": &*event.path,
         "remote": &*event.remote, "headers": headers,
     });
-    // Texts and JSON as it came: serialising them cannot fail.
+    // The body is texts, or JSON as it came, so that serialising it cannot fail.
     let body = serde_json::to_string(&PayloadView::of(&event.body)).unwrap_or_default();
     let head = head.to_string();
     format!("{},\"body\":{body}}}", head.strip_suffix('}').unwrap_or(&head))
@@ -248,7 +248,7 @@ fn repair(dirs: &Dirs, plain: Plain, out: &mut impl Write) -> Result<(), Failure
         return Ok(());
     }
     for one in &mended {
-        writeln!(out, "{}; kept aside, and noted in the footer", told(one))?;
+        writeln!(out, "{}; kept aside, and noted in the footer", described(one))?;
     }
     for one in rot {
         let (file, from, to, lost) = (&one.file, one.from, one.to, one.lost);
@@ -269,7 +269,7 @@ fn time(micros: i64) -> String {
     Timestamp::from_microsecond(micros).map_or_else(|_| micros.to_string(), |time| time.to_string())
 }
 
-/// What a webhook sent must not steer a terminal.
+/// The text with its control characters escaped, so that what a webhook sent cannot steer a terminal.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }

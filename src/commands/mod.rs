@@ -1,7 +1,7 @@
-//! One verb per file, thin: each reads its arguments, asks the rooms below, prints. No exit codes here: a [`Failure`] says
-//! what happened, `exit.rs` what that means.
+//! One verb per file, thin: each reads its arguments, asks the rooms below, and prints. There are no exit codes here: a
+//! [`Failure`] says what happened, and `exit.rs` which exit code that is.
 //!
-//! What is printed for the reader goes to `out` (standard output); remarks go to standard error.
+//! The result of a verb goes to `out` (standard output); remarks go to standard error.
 
 pub mod check;
 pub mod dead;
@@ -39,10 +39,10 @@ pub enum Failure {
     /// The config has faults.
     #[error(transparent)]
     Config(#[from] Faults),
-    /// It has, and they have been printed as JSON.
+    /// The config has faults, and they have been printed already.
     #[error("the config has faults")]
     ConfigTold,
-    /// There is no config at these places.
+    /// There is no config file at any of these paths.
     #[error("{}", no_config(.0))]
     NoConfig(Vec<PathBuf>),
     /// The daemon did not start.
@@ -54,7 +54,7 @@ pub enum Failure {
     /// Something that is needed cannot be reached.
     #[error("{0}")]
     Unavailable(String),
-    /// It was tried and did not work.
+    /// What was asked was tried, and did not work.
     #[error("{0}")]
     Refused(String),
     /// Standard output cannot be written.
@@ -62,12 +62,12 @@ pub enum Failure {
     Output(#[from] io::Error),
 }
 
-fn no_config(places: &[PathBuf]) -> String {
-    let places: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
+fn no_config(paths: &[PathBuf]) -> String {
+    let paths: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
     format!(
         "there is no config: {} not found\n  help: copy config.example.toml to config.toml and edit it, or name another \
          with --config FILE",
-        places.join(" and ")
+        paths.join(" and ")
     )
 }
 
@@ -75,10 +75,10 @@ fn no_config(places: &[PathBuf]) -> String {
 ///
 /// # Errors
 /// [`Failure::NoConfig`] names them all.
-pub fn first_there(places: &[&Path]) -> Result<PathBuf, Failure> {
-    // What is there and cannot be looked at is a fault of its own, with its reason.
-    let found = places.iter().find(|place| place.try_exists().unwrap_or(true));
-    found.map(|place| place.to_path_buf()).ok_or_else(|| Failure::NoConfig(places.iter().map(PathBuf::from).collect()))
+pub fn first_there(paths: &[&Path]) -> Result<PathBuf, Failure> {
+    // A file that may exist but cannot be looked at is taken: reading it gives a fault with the reason.
+    let found = paths.iter().find(|path| path.try_exists().unwrap_or(true));
+    found.map(|path| path.to_path_buf()).ok_or_else(|| Failure::NoConfig(paths.iter().map(PathBuf::from).collect()))
 }
 
 /// The source of that name, or the only one there is.
@@ -98,8 +98,8 @@ fn source<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Arc<SourcePl
     }
 }
 
-/// Runs a command's asynchronous part on a small runtime of its own. What still blocks when it is through (a database that
-/// hangs) is not waited for.
+/// Runs a command's asynchronous part on a small runtime of its own. When it is done, work that still blocks, such as a
+/// database that hangs, is not waited for.
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = runtime()?;
     let done = runtime.block_on(work);
@@ -107,13 +107,13 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
     done
 }
 
-/// For a command that has asynchronous work more than once.
+/// A runtime for a command that has asynchronous work more than once.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| Failure::Refused(format!("no runtime: {error}")))
 }
 
-/// `1 sink`, `2 sinks`; `2 deliveries`.
+/// A number with its noun: `1 sink`, `2 sinks`, `2 deliveries`.
 fn count(n: impl TryInto<u64> + Copy + Display, what: &str) -> String {
     let is_one = n.try_into().is_ok_and(|n| n == 1);
     match what.strip_suffix('y') {
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_config_names_the_places_and_the_example() {
+    fn a_missing_config_names_the_paths_and_the_example() {
         let dir = tempfile::tempdir().unwrap();
         let (a, b) = (dir.path().join("a.toml"), dir.path().join("b.toml"));
         let text = first_there(&[&a, &b]).unwrap_err().to_string();

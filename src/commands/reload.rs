@@ -1,4 +1,4 @@
-//! `hookrelay reload`: the running daemon reads its config again and puts it in force, or says why not.
+//! `hookrelay reload`: has the running daemon read its config again and put it in force, or say why not.
 
 use std::io::Write;
 use std::path::Path;
@@ -37,14 +37,14 @@ pub fn run(file: &Path, args: &ReloadArgs, out: &mut impl Write) -> Result<(), F
     let done: ReloadDone = match asked {
         Ok(done) => done,
         Err(AskError::Refused { status: 422, why, .. }) => {
-            // Nobody is left to tell where standard error is gone.
+            // If standard error is gone, the exit code still says that it was refused.
             let _ = writeln!(std::io::stderr(), "{}\nrefused: the config in force stays", why.trim_end());
             return Err(Failure::ConfigTold);
         }
         Err(error) => return Err(error.into()),
     };
     for warning in done.warnings.iter().filter(|_| !args.json) {
-        // Remarks; nobody left to tell where standard error is gone.
+        // These are remarks: if standard error is gone, they are lost.
         let _ = writeln!(std::io::stderr(), "{warning}");
     }
     if args.json {

@@ -1,4 +1,4 @@
-//! `hookrelay replay`: a span of the journal goes through the rules once more.
+//! `hookrelay replay`: has a span of the journal go through the rules once more.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ pub fn run(file: &Path, args: &ReplayArgs, out: &mut impl Write) -> Result<(), F
         let ask = ReplayCancel { id };
         let done: ReplayCancelled =
             block_on(async { Ok(client::ask(&admin, http::Method::POST, "/api/replay/cancel", &ask).await?) })?;
-        return told(args.json, &done, &format!("replay {id} ended"), out);
+        return print(args.json, &done, &format!("replay {id} ended"), out);
     }
     let ask = ReplayAsk {
         since: args.since.map(|time| time.to_string()).unwrap_or_default(),
@@ -102,14 +102,14 @@ pub fn run(file: &Path, args: &ReplayArgs, out: &mut impl Write) -> Result<(), F
     let begun: ReplayBegun =
         block_on(async { Ok(client::ask(&admin, http::Method::POST, "/api/replay", &ask).await?) })?;
     if begun.id == 0 {
-        return told(args.json, &begun, "nothing to replay: no event of that time", out);
+        return print(args.json, &begun, "nothing to replay: no event of that time", out);
     }
     if !args.detach {
         follow(&admin, &begun)?;
     }
     let what = if args.detach { "is under way" } else { "is complete" };
     let text = format!("replay {} {what}: {} events looked at, for {}", begun.id, begun.events, begun.sinks.join(", "));
-    told(args.json, &begun, &text, out)
+    print(args.json, &begun, &text, out)
 }
 
 fn under_way(admin: &AdminConfig) -> Result<Vec<ReplayView>, Failure> {
@@ -128,7 +128,7 @@ fn follow(admin: &AdminConfig, begun: &ReplayBegun) -> Result<(), Failure> {
         }
         let sinks = begun.sinks.len().max(1) as f64;
         let done = (sinks - left.len() as f64 + left.iter().map(|replay| replay.done).sum::<f64>()) / sinks;
-        // Of 1000, so it fits.
+        // `done` is at most 1, so that this fits.
         bar.set_position((done * 1000.0) as u64);
         bar.set_message(format!("{} deliveries", left.iter().map(|replay| replay.deliveries).sum::<u64>()));
         std::thread::sleep(LOOK);
@@ -137,7 +137,7 @@ fn follow(admin: &AdminConfig, begun: &ReplayBegun) -> Result<(), Failure> {
 
 fn list(replays: &[ReplayView], json: bool, out: &mut impl Write) -> Result<(), Failure> {
     if json {
-        return told(true, &replays, "", out);
+        return print(true, &replays, "", out);
     }
     for replay in replays {
         let ReplayView { id, sink, done, deliveries } = replay;
@@ -146,7 +146,7 @@ fn list(replays: &[ReplayView], json: bool, out: &mut impl Write) -> Result<(), 
     Ok(())
 }
 
-fn told(json: bool, value: &impl serde::Serialize, text: &str, out: &mut impl Write) -> Result<(), Failure> {
+fn print(json: bool, value: &impl serde::Serialize, text: &str, out: &mut impl Write) -> Result<(), Failure> {
     if json {
         serde_json::to_writer(&mut *out, value).map_err(std::io::Error::from)?;
         writeln!(out)?;

@@ -14,15 +14,15 @@ use crate::route::cases::Case;
 use crate::shutdown::Signals;
 use crate::telemetry;
 
-/// Where sinks go on without a ledger.
+/// Where sinks continue if the ledger is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Cursors {
-    /// At what comes next.
+    /// At the next event that comes.
     Now,
 }
 
-/// How long calls are waited for that still block when all is done: of a sink whose target hangs, or whose reader is gone.
-/// What they were about is delivered again.
+/// How long a stop waits for calls of sinks that still block when all else is done, because a target hangs or a pipe's reader
+/// is gone. Their deliveries are made again.
 const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
 /// `run`.
@@ -41,10 +41,10 @@ pub struct RunArgs {
 /// # Errors
 /// The config's faults; what kept the daemon from starting.
 pub fn run(file: &Path, args: &RunArgs) -> Result<(), Failure> {
-    // Want of threads is no fault of the config, which takes one to be read.
+    // Reading the config takes a thread. If there are too few, that is not to be shown as a fault of the config.
     let runtime = daemon::threads::runtime()?;
     let mut signals = runtime.block_on(async { Signals::listen() }).map_err(DaemonError::Runtime)?;
-    // Before it is read: what changes meanwhile is seen.
+    // This comes before the config is read, so that a change meanwhile is seen.
     let watch = Watch::new(args.watch.then(|| file.to_owned()));
     let config = config::read(file, KINDS)?;
     let _logging = telemetry::init();
@@ -59,13 +59,13 @@ pub fn run(file: &Path, args: &RunArgs) -> Result<(), Failure> {
     ended
 }
 
-/// Reads the config again, and lets its tests judge it.
+/// Reads the config again for a reload, and runs its tests.
 fn loader(file: &Path) -> Load {
-    // The daemon's folder may be another one by then.
+    // The path is made absolute, as the process's working folder may have changed by then.
     let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     Arc::new(move || {
         let config = config::read(&file, KINDS).map_err(|faults| faults.to_string())?;
-        // Those that stand in the config whole; a test's file may be of another time than the config.
+        // Only tests with an inline body are run: a file with an event may be older or newer than the config.
         let inline: Vec<Case> = config.tests.iter().filter(|case| case.event.is_none()).cloned().collect();
         let outcomes = test::outcomes(&config, &inline, &config.base_dir).map_err(|error| error.to_string())?;
         let failed: Vec<String> = outcomes.iter().filter(|outcome| !outcome.ok).map(test::told).collect();

@@ -1,4 +1,4 @@
-//! `hookrelay sink`: a sink of the running daemon held, let go, or moved on.
+//! `hookrelay sink`: pauses a sink of the running daemon, resumes it, or has it skip events.
 
 use std::io::Write;
 use std::path::Path;
@@ -35,7 +35,7 @@ pub struct SinkArgs {
 /// `sink skip`.
 #[derive(Debug, Args)]
 pub struct SkipArgs {
-    /// Which.
+    /// Which sink.
     #[command(flatten)]
     pub which: SinkArgs,
     /// To what was accepted since: `2h` ago, or a time such as 2026-01-31T12:00:00Z; without it, to the end

@@ -1,4 +1,4 @@
-//! `hookrelay status`: the running daemon's figures.
+//! `hookrelay status`: prints the figures of the running daemon.
 
 use std::io::Write;
 use std::path::Path;

@@ -316,7 +316,7 @@ fn death(status: ExitStatus) -> Reason {
     Reason::new(code::RULE_ERROR, detail)
 }
 
-/// `$event`.
+/// The event's attributes, which programs see as `$event`.
 #[derive(Serialize)]
 struct Metadata<'e> {
     id: String,
