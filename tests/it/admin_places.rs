@@ -1,4 +1,4 @@
-//! The admin listener over TCP: clients without the token do not occupy it, whatever they do.
+//! The admin listener over TCP: clients without the token cannot occupy it, whatever they do.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::harness::{ARCHIVE, House, until};
+use crate::harness::{ARCHIVE, House, wait_until};
 
-/// Clients that come again whenever they are cut.
+/// Clients that connect again whenever they are disconnected.
 struct Crowd {
     over: Arc<AtomicBool>,
     clients: Vec<JoinHandle<()>>,
@@ -53,7 +53,7 @@ impl Crowd {
     }
 }
 
-/// Until it is cut.
+/// Behaves so until it is disconnected.
 fn behave(manner: Manner, mut stream: TcpStream, over: &AtomicBool, answered: &AtomicUsize) {
     stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     let mut buffer = [0; 1024];
@@ -88,9 +88,9 @@ async fn the_holder_gets_in_beside(manners: &[(usize, Manner)]) {
     let started = daemon.log.wait_for(|line| line.contains("admin listener"));
     assert!(started.is_some(), "{}", daemon.log.text());
     let crowd = Crowd::of(manners, ([127, 0, 0, 1], port).into());
-    until("all have come", || (crowd.came.load(Ordering::Relaxed) >= 64).then_some(())).await;
+    wait_until("all have come", || (crowd.came.load(Ordering::Relaxed) >= 64).then_some(())).await;
     if manners.iter().any(|(_, manner)| matches!(manner, Manner::Healthz)) {
-        until("some are answered", || (crowd.answered.load(Ordering::Relaxed) >= 32).then_some(())).await;
+        wait_until("some are answered", || (crowd.answered.load(Ordering::Relaxed) >= 32).then_some(())).await;
     }
     for _ in 0..2 {
         let out = house.command(&["status", "--json"]).output().unwrap();
@@ -107,6 +107,6 @@ async fn sixty_four_clients_on_healthz_do_not_keep_the_tokens_holder_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nor_do_those_that_say_nothing_or_half_of_something() {
-    // More than are cut, one after the other, while the holder waits for an answer.
+    // More clients come than are disconnected, one after the other, while the client with the token waits for an answer.
     the_holder_gets_in_beside(&[(150, Manner::Silent), (150, Manner::Dripping)]).await;
 }

@@ -1,5 +1,5 @@
-//! What the front of the real binary answers. Every row of the table is tested in `src/ingress`; these are the ones
-//! that need the whole: the official vector, the previous secret, and a body of exactly `max_body`.
+//! What the real binary answers to a webhook. The unit tests of `src/ingress` test every answer; these need the whole
+//! binary: Interakt's official vector, the previous secret, and a body of exactly `max_body`.
 
 use hookrelay::verify::Hmac;
 

@@ -1,4 +1,4 @@
-//! What is sent: fixtures as they are, and small numbered events.
+//! The bodies that tests send: fixtures as they are, and small numbered events.
 
 use std::path::PathBuf;
 
@@ -25,7 +25,7 @@ pub fn numbered(n: u64) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The `n` of [`numbered`], out of any text that holds its message id.
+/// The `n` of [`numbered`], from any text that holds the message id.
 pub fn number_in(text: &str) -> u64 {
     let (_, rest) = text.split_once("m-").expect("a numbered event");
     rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()

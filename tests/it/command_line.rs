@@ -1,7 +1,7 @@
 //! What the verbs print and how they exit.
 
 use crate::bodies::fixtures;
-use crate::harness::{House, lines_under, until};
+use crate::harness::{House, lines_under, wait_until};
 
 const KEEP: &str = r#"
 [sinks.out]
@@ -26,12 +26,12 @@ fn check_exits_0_on_a_good_file_and_78_with_every_fault_and_its_place_on_a_bad_o
     assert_eq!(run(&house, &["check", "--connect"]).0, 0);
     house.configure("[sinks.out]\nkind = \"fiel\"\npath = 3\n[[routes]]\nmatch = \"*\"\nto = \"uot\"\n");
     for verb in ["check", "run"] {
-        let (code, _, told) = run(&house, &[verb]);
-        assert_eq!(code, 78, "{told}");
+        let (code, _, printed) = run(&house, &[verb]);
+        assert_eq!(code, 78, "{printed}");
         let config = house.config().display().to_string();
-        assert!(told.contains(&format!("{config}:11:8: error:")), "{told}");
-        assert!(told.contains(&format!("{config}:15:6: error:")), "{told}");
-        assert!(told.contains("did you mean `file`?"), "{told}");
+        assert!(printed.contains(&format!("{config}:11:8: error:")), "{printed}");
+        assert!(printed.contains(&format!("{config}:15:6: error:")), "{printed}");
+        assert!(printed.contains("did you mean `file`?"), "{printed}");
     }
 }
 
@@ -80,20 +80,22 @@ async fn send_posts_a_sample_of_each_of_the_18_types_and_files_byte_for_byte() {
     let url = daemon.url();
     let (code, out, err) = run(&house, &["send", "--url", &url]);
     assert_eq!(code, 0, "{out}{err}");
-    until("18 files", || {
+    wait_until("18 files", || {
         let types = std::fs::read_dir(house.path("out")).map(Iterator::count).unwrap_or(0);
         (types == 18).then_some(())
     })
     .await;
     let file = format!("{}/tests/fixtures/interakt/unknown_type.json", env!("CARGO_MANIFEST_DIR"));
     assert_eq!(run(&house, &["send", "--url", &url, &file]).0, 0);
-    let line = until("the file's event", || lines_under(&house.path("out"), "message_session_sent.jsonl").pop()).await;
+    let line =
+        wait_until("the file's event", || lines_under(&house.path("out"), "message_session_sent.jsonl").pop()).await;
     let body = fixtures().into_iter().find(|(name, _)| name == "unknown_type.json").unwrap().1;
     let compact = String::from_utf8(sink_api::json::compact(&body).unwrap()).unwrap();
     assert!(line.contains(&compact));
     let (code, _, _) = run(&house, &["send", "--url", &url, "--type", "message_received", "--count", "7"]);
     assert_eq!(code, 0);
-    until("seven more", || (lines_under(&house.path("out"), "message_received.jsonl").len() == 8).then_some(())).await;
+    wait_until("seven more", || (lines_under(&house.path("out"), "message_received.jsonl").len() == 8).then_some(()))
+        .await;
     let (code, _, err) = run(&house, &["send", "--url", "http://127.0.0.1:1/webhooks/interakt"]);
     assert_eq!(code, 69, "{err}");
     assert!(err.contains("hookrelay run"), "it says how to start the daemon: {err}");

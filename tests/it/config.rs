@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use crate::harness::*;
 
-/// Everything that is said, and the exit code.
+/// The exit code, and everything that was printed.
 fn said(output: &Output) -> (i32, String) {
     let text = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat();
     (output.status.code().unwrap_or(-1), text)
@@ -19,7 +19,7 @@ fn fifo(house: &House, name: &str) {
     rustix::fs::mkfifoat(rustix::fs::CWD, house.path(name), rustix::fs::Mode::RWXU).unwrap();
 }
 
-/// With tables of one's own where [`House::configure`] writes some.
+/// Replaces a part of the config that [`House::configure`] wrote.
 fn write(house: &House, from: &str, to: &str) {
     let text = std::fs::read_to_string(house.config()).unwrap();
     assert!(text.contains(from), "{from} is not in {text}");
@@ -58,8 +58,8 @@ async fn with_the_largest_time_spans_and_sizes_a_webhook_is_delivered() {
     assert_eq!(code, 0, "{text}");
     let daemon = house.start();
     post_all(&daemon.url(), [br#"{"type":"t"}"#.to_vec()]).await;
-    until("it is archived", || (lines_under(&house.path("out"), ".jsonl").len() == 1).then_some(())).await;
-    until("it is called back", || (callback.got().len() == 1).then_some(())).await;
+    wait_until("it is archived", || (lines_under(&house.path("out"), ".jsonl").len() == 1).then_some(())).await;
+    wait_until("it is called back", || (callback.got().len() == 1).then_some(())).await;
     assert!(!daemon.log.text().contains("panic"), "{}", daemon.log.text());
     assert_eq!(daemon.terminate(), 0);
 }
@@ -147,16 +147,16 @@ async fn a_good_reload_does_not_wait_behind_one_that_hangs() {
     let house = House::new(ARCHIVE);
     let daemon = house.start();
     fifo(&house, "pipe");
-    // Whoever reads it never comes to its end.
+    // A reader of this pipe never comes to its end.
     let open = std::fs::OpenOptions::new().read(true).write(true).open(house.path("pipe")).unwrap();
     house.configure(&format!("{ARCHIVE}[sources.b]\nkind = \"github\"\npath = \"/b\"\nsecret = \"${{file:pipe}}\"\n"));
     daemon.hang_up();
-    // It is known to have begun by what the daemon has open.
+    // That the daemon has begun to read is seen by the files it has open.
     let held = || {
         let all = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().flatten();
         all.filter_map(|entry| std::fs::read_link(entry.path()).ok()).any(|path| path.ends_with("pipe")).then_some(())
     };
-    until("the reload reads the pipe", held).await;
+    wait_until("the reload reads the pipe", held).await;
     house.configure(&format!("{ARCHIVE}[sources.c]\nkind = \"none\"\npath = \"/c\"\n"));
     let (code, text) = said(&house.command(&["reload"]).output().unwrap());
     assert!(code == 0 && text.contains("in force: 2 sources"), "{code}: {text}");
@@ -177,8 +177,11 @@ fn of_three_hundred_thousand_unknown_keys_the_first_are_told() {
     {
         std::fs::write(house.config(), text).unwrap();
         let (code, text) = check(&house);
-        let told = text.matches(" error: ").count();
-        assert!(code == 78 && (100..=201).contains(&told) && text.contains("mend these first"), "{code}, {told} told");
+        let listed = text.matches(" error: ").count();
+        assert!(
+            code == 78 && (100..=201).contains(&listed) && text.contains("mend these first"),
+            "{code}, {listed} listed"
+        );
     }
 }
 

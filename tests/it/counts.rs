@@ -1,5 +1,5 @@
-//! A sink's counts are exact at any moment: over reloads under load, while it is out of the config, over kill -9; held
-//! against what was sent and what came.
+//! A sink's counts are exact at any moment: over reloads under load, while the sink is out of the config, over kill -9. They
+//! are compared with what was sent and what arrived.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,29 +9,13 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use crate::bodies::numbered;
-use crate::harness::{Callback, Daemon, House, lines_under, post, post_all, until};
-
-fn verb(house: &House, exit: i32, args: &[&str]) -> String {
-    let out = house.command(args).output().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-    assert_eq!(out.status.code(), Some(exit), "{args:?}: {stdout}{stderr}");
-    stdout.into_owned()
-}
-
-/// Every sink's figures, each of which must add up.
-fn status(house: &House) -> Value {
-    let status: Value = serde_json::from_str(&verb(house, 0, &["status", "--json"])).unwrap();
-    for (name, sink) in status["sinks"].as_object().unwrap() {
-        let parts = ["delivered", "dead", "pending", "filtered", "dropped"].map(|key| sink[key].as_u64().unwrap());
-        assert_eq!(sink["accepted"].as_u64().unwrap(), parts.iter().sum::<u64>(), "{name}: {sink}");
-    }
-    status["sinks"].clone()
-}
+use crate::harness::{Callback, Daemon, House, lines_under, post, post_all, wait_until};
+use crate::tables::{file, route};
+use crate::verbs::{self, status, verb};
 
 /// A sink's accepted, delivered, pending, dropped.
 fn figures(house: &House, sink: &str) -> [u64; 4] {
-    let figures = status(house)[sink].clone();
-    ["accepted", "delivered", "pending", "dropped"].map(|key| figures[key].as_u64().unwrap_or_default())
+    verbs::figures(house, sink, ["accepted", "delivered", "pending", "dropped"])
 }
 
 fn crm(url: &str) -> String {
@@ -41,17 +25,9 @@ fn crm(url: &str) -> String {
     )
 }
 
-fn file(name: &str) -> String {
-    format!("[sinks.{name}]\nkind = \"file\"\npath = \"out/{name}.jsonl\"\n")
-}
-
-fn route(name: &str, glob: &str, to: &str) -> String {
-    format!("[[routes]]\nname = \"{name}\"\nmatch = \"{glob}\"\nto = [{to}]\n")
-}
-
-/// Many senders at once, until they are told to end.
+/// Many senders at work until the load is ended.
 struct Load {
-    /// Begun, and answered 200; over all loads of a test.
+    /// How many requests were begun, and how many answered 200, over all loads of a test.
     count: Arc<[AtomicU64; 2]>,
     stop: Arc<AtomicBool>,
     senders: Vec<JoinHandle<()>>,
@@ -75,7 +51,7 @@ impl Load {
         Self { count: Arc::clone(count), senders: (0..8).map(sender).collect(), stop }
     }
 
-    /// How many were answered in all.
+    /// Ends the senders; gives how many requests were answered over all loads.
     async fn end(self) -> u64 {
         self.stop.store(true, SeqCst);
         for sender in self.senders {
@@ -85,11 +61,12 @@ impl Load {
     }
 }
 
-/// What these sinks, which get everything, have accepted is no less than was answered before and no more than was begun.
+/// Asserts of these sinks, which get everything, that they have accepted no less than was answered before, and no more than
+/// was begun.
 async fn is_within(house: &Arc<House>, count: &[AtomicU64; 2], sinks: &[&str], what: &str) {
     let low = count[1].load(SeqCst);
     let asked = Arc::clone(house);
-    let now = tokio::task::spawn_blocking(move || status(&asked)).await.unwrap();
+    let now = tokio::task::spawn_blocking(move || status(&asked)["sinks"].clone()).await.unwrap();
     let high = count[0].load(SeqCst);
     for sink in sinks {
         let accepted = now[sink]["accepted"].as_u64().unwrap();
@@ -110,7 +87,7 @@ async fn a_sink_that_a_reload_brings_back_under_load_is_owed_at_once_exactly_wha
         let load = Load::start(&daemon, &count);
         for tables in [&without, &with] {
             let before = count[1].load(SeqCst);
-            until("some more come", || (count[1].load(SeqCst) > before + 50).then_some(())).await;
+            wait_until("some more come", || (count[1].load(SeqCst) > before + 50).then_some(())).await;
             house.configure(tables);
             let reloaded = Arc::clone(&house);
             tokio::task::spawn_blocking(move || verb(&reloaded, 0, &["reload"])).await.unwrap();
@@ -121,18 +98,18 @@ async fn a_sink_that_a_reload_brings_back_under_load_is_owed_at_once_exactly_wha
     }
     callback.answer_with(200);
     let all = count[1].load(SeqCst);
-    until("all are delivered", || (figures(&house, "crm") == [all, all, 0, 0]).then_some(())).await;
+    wait_until("all are delivered", || (figures(&house, "crm") == [all, all, 0, 0]).then_some(())).await;
     assert_eq!(daemon.terminate(), 0);
 }
 
-/// The next number of a series that is the same in every run.
+/// The next number of a pseudo-random series that is the same in every run.
 fn dice(state: &mut u64, sides: u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     (*state >> 33) % sides
 }
 
-/// `crm` takes nothing and gets everything whenever it is there; `a` is always there; `some` and `two` come and go and get
-/// what their rules of the moment want, `two` by two routes.
+/// A config drawn at random. `crm` takes nothing and gets everything while it is in the config; `a` is always in it; `some`
+/// and `two` come and go, and get what their rules of the moment say, `two` by two routes.
 fn drawn(state: &mut u64, url: &str, last: bool) -> (String, Vec<&'static str>) {
     let (mut tables, mut routes) = (file("a"), route("a", "*", "\"a\""));
     let mut all = vec!["a"];
@@ -154,10 +131,10 @@ fn drawn(state: &mut u64, url: &str, last: bool) -> (String, Vec<&'static str>) 
     (tables + &routes, all)
 }
 
-/// Ids of what stands in a sink's file.
+/// Ids of the events in a sink's file.
 fn ids_in(house: &House, sink: &str) -> HashSet<String> {
     let lines = lines_under(&house.path("out"), &format!("{sink}.jsonl"));
-    // Bodies with half an emoji are no JSON to every reader.
+    // The bodies hold half an emoji, which not every JSON reader takes.
     lines.iter().map(|line| line.split("\"id\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned()).collect()
 }
 
@@ -173,14 +150,14 @@ async fn whatever_reloads_pauses_and_kills_come_under_load_every_count_is_that_o
     let mut load = Load::start(&daemon, &count);
     for round in 0..30 {
         let before = count[1].load(SeqCst);
-        until("some more come", || (count[1].load(SeqCst) > before + 20).then_some(())).await;
+        wait_until("some more come", || (count[1].load(SeqCst) > before + 20).then_some(())).await;
         match dice(&mut state, 8) {
             0 => {
                 load.end().await;
-                // What is delivered is settled, so that nothing comes twice, by other rules.
+                // All that was delivered is settled before the kill, so that nothing is delivered again by other rules.
                 let files =
                     |now: &Value| ["a", "some", "two"].iter().all(|s| now[s]["pending"].as_u64().unwrap_or(0) == 0);
-                until("the files have theirs", || files(&status(&house)).then_some(())).await;
+                wait_until("the files have theirs", || files(&status(&house)["sinks"]).then_some(())).await;
                 daemon.kill();
                 daemon = house.start();
                 load = Load::start(&daemon, &count);
@@ -208,8 +185,8 @@ async fn whatever_reloads_pauses_and_kills_come_under_load_every_count_is_that_o
     let daemon = house.start();
     assert_eq!(figures(&house, "crm"), [sent, 0, sent, 0], "after a kill");
     callback.answer_with(200);
-    let now = until("nothing is pending", || {
-        let now = status(&house);
+    let now = wait_until("nothing is pending", || {
+        let now = status(&house)["sinks"].clone();
         now.as_object().unwrap().values().all(|sink| sink["pending"] == 0).then_some(now)
     })
     .await;
@@ -224,7 +201,7 @@ async fn whatever_reloads_pauses_and_kills_come_under_load_every_count_is_that_o
     assert_eq!(daemon.terminate(), 0);
 }
 
-/// A house whose journal is small.
+/// Configures a house with these bounds of its journal.
 fn configure_small(house: &House, tables: &str, bounds: &str) {
     house.configure(tables);
     let text = std::fs::read_to_string(house.config()).unwrap();
@@ -232,7 +209,7 @@ fn configure_small(house: &House, tables: &str, bounds: &str) {
     std::fs::write(house.config(), text.replace("min_free = 0", &bounds)).unwrap();
 }
 
-/// Of type `owed`, but each third.
+/// A large event of type `owed`; each third one has another type.
 fn large(n: u32) -> Vec<u8> {
     let kind = if n.is_multiple_of(3) { "other" } else { "owed" };
     format!(r#"{{"type":"{kind}","n":{n},"x":"{}"}}"#, "y".repeat(100_000)).into_bytes()
@@ -260,11 +237,11 @@ async fn what_the_journal_lets_go_while_a_sink_is_out_of_the_config_is_dropped_w
     send(&daemon, 0..30).await;
     assert_eq!(figures(&house, "crm"), [20, 0, 20, 0]);
 
-    // Out by a reload, and back by one.
+    // A reload takes the sink out of the config, and another one brings it back.
     configure_small(&house, &without, bounds);
     verb(&house, 0, &["reload"]);
     send(&daemon, 30..150).await;
-    until("much has gone", || (segments(&house) <= 6).then_some(())).await;
+    wait_until("much has gone", || (segments(&house) <= 6).then_some(())).await;
     let ledger = rusqlite::Connection::open(house.path("data/ledger.db")).unwrap();
     let kept = "SELECT count(*) FROM deleted WHERE next > (SELECT place FROM sinks WHERE name = 'crm')";
     let rows: i64 = ledger.query_row(kept, [], |row| row.get(0)).unwrap();
@@ -276,21 +253,21 @@ async fn what_the_journal_lets_go_while_a_sink_is_out_of_the_config_is_dropped_w
     assert!(dropped >= 20 && pending > 0, "{pending} pending, {dropped} dropped");
     assert!(daemon.log.text().contains("sink_removed"));
 
-    // Out while the daemon is down, over a kill, and back at a start.
+    // The sink is taken out while the daemon is down, killed, and is back at a start.
     daemon.kill();
     configure_small(&house, &without, bounds);
     daemon = house.start();
     send(&daemon, 150..300).await;
-    until("much has gone", || (segments(&house) <= 6).then_some(())).await;
+    wait_until("much has gone", || (segments(&house) <= 6).then_some(())).await;
     daemon.kill();
     configure_small(&house, &with, bounds);
     daemon = house.start();
     let [accepted, delivered, pending, dropped] = figures(&house, "crm");
     assert_eq!((accepted, delivered, pending + dropped), (200, 0, 200), "{pending} pending, {dropped} dropped");
     callback.answer_with(200);
-    // A little more may go meanwhile, as it is in the way of `max_size`.
+    // The journal may delete a little more meanwhile, because of `max_size`.
     let all = |now: [u64; 4]| (now[2] == 0).then_some(now);
-    let [accepted, delivered, _, dropped] = until("the rest is delivered", || all(figures(&house, "crm"))).await;
+    let [accepted, delivered, _, dropped] = wait_until("the rest is delivered", || all(figures(&house, "crm"))).await;
     assert_eq!((accepted, delivered + dropped), (200, 200));
     let owed: Vec<String> = (0..).zip(ids).filter(|(n, _)| n % 3 != 0).map(|(_, id)| id).collect();
     let got: HashSet<String> = callback.got().into_iter().map(|got| got.id).collect();
@@ -317,11 +294,11 @@ async fn a_skip_drops_what_was_counted_up_to_its_time_by_the_rules_of_each_time(
     assert!(verb(&house, 0, &["sink", "skip", "crm", "--to", &time]).contains("11 deliveries dropped"));
     assert_eq!(figures(&house, "crm"), [13, 0, 2, 11]);
     verb(&house, 0, &["sink", "resume", "crm"]);
-    until("the rest is delivered", || (figures(&house, "crm") == [13, 2, 0, 11]).then_some(())).await;
+    wait_until("the rest is delivered", || (figures(&house, "crm") == [13, 2, 0, 11]).then_some(())).await;
     assert_eq!(daemon.terminate(), 0);
 }
 
-/// As a person would write it.
+/// The present time, as a person would write it.
 fn now() -> String {
     sink_api::Timestamp::now().to_string()
 }
@@ -369,10 +346,10 @@ async fn readyz_says_503_while_a_webhook_would_be_refused_and_only_then() {
         assert_eq!(readyz(&house), 503, "{on_failure}");
         configure_small(&house, &tables(on_failure, true), bounds);
         verb(&house, 0, &["reload"]);
-        until("there is room again", || (readyz(&house) == 200).then_some(())).await;
+        wait_until("there is room again", || (readyz(&house) == 200).then_some(())).await;
         let (status, _) = post(&client, &daemon.url(), large(n)).await.unwrap();
         assert_eq!(status, 200);
-        until("delivered", || (figures(&house, "a") == [taken + 1, taken + 1, 0, 0]).then_some(())).await;
+        wait_until("delivered", || (figures(&house, "a") == [taken + 1, taken + 1, 0, 0]).then_some(())).await;
         assert_eq!(daemon.terminate(), 0);
     }
 }

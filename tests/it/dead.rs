@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
-
 use crate::bodies::numbered;
-use crate::harness::{Callback, House, post_all, until};
+use crate::harness::{Callback, House, post_all, wait_until};
+use crate::verbs::{self, json_without_secret, verb_without_secret};
 
 fn tables(url: &str, more: &str) -> String {
     format!(
@@ -13,24 +12,9 @@ fn tables(url: &str, more: &str) -> String {
     )
 }
 
-/// What a verb prints, where it exits so.
-fn said(house: &House, exit: i32, args: &[&str]) -> String {
-    let out = house.command(args).env_remove("INTERAKT_WEBHOOK_SECRET").output().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-    assert_eq!(out.status.code(), Some(exit), "{args:?}: {stdout}{stderr}");
-    format!("{stdout}{stderr}")
-}
-
-fn json(house: &House, args: &[&str]) -> Value {
-    serde_json::from_str(&said(house, 0, &[args, &["--json"]].concat())).unwrap()
-}
-
 /// The sink's figures: accepted, dead, pending, dropped.
 fn figures(house: &House) -> [u64; 4] {
-    let crm = json(house, &["status"])["sinks"]["crm"].clone();
-    let n = |key: &str| crm[key].as_u64().unwrap();
-    assert_eq!(n("accepted"), n("delivered") + n("dead") + n("pending") + n("filtered") + n("dropped"), "{crm}");
-    ["accepted", "dead", "pending", "dropped"].map(n)
+    verbs::figures(house, "crm", ["accepted", "dead", "pending", "dropped"])
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,43 +24,50 @@ async fn dead_letters_are_listed_shown_retried_and_dropped_and_the_figures_follo
     let house = House::new(&tables(&callback.url(), ""));
     let daemon = house.start();
     let ids = post_all(&daemon.url(), (0..6).map(numbered)).await;
-    until("all are dead", || (figures(&house) == [6, 6, 0, 0]).then_some(())).await;
-    let list = json(&house, &["dead", "list"]);
+    wait_until("all are dead", || (figures(&house) == [6, 6, 0, 0]).then_some(())).await;
+    let list = json_without_secret(&house, &["dead", "list"]);
     let listed: Vec<&str> = list.as_array().unwrap().iter().map(|letter| letter["id"].as_str().unwrap()).collect();
     assert_eq!(listed, ids, "in the order they came");
     let first = &list[0];
     assert_eq!((&first["sink"], &first["attempts"]), (&"crm".into(), &1.into()), "{first}");
     assert!(first["reason"]["detail"].as_str().unwrap().contains("400") && first["event"].is_null(), "{first}");
-    assert_eq!(json(&house, &["dead", "list", "--limit", "2"]).as_array().unwrap().len(), 2);
-    assert_eq!(json(&house, &["dead", "list", "--since", "1h", "--sink", "crm"]).as_array().unwrap().len(), 6);
+    assert_eq!(json_without_secret(&house, &["dead", "list", "--limit", "2"]).as_array().unwrap().len(), 2);
+    assert_eq!(
+        json_without_secret(&house, &["dead", "list", "--since", "1h", "--sink", "crm"]).as_array().unwrap().len(),
+        6
+    );
     for none in [["--until", "1h"], ["--sink", "other"], ["--code", "other"], ["--type", "nothing_*"]] {
-        assert_eq!(json(&house, &[&["dead", "list"], &none[..]].concat()), serde_json::json!([]), "{none:?}");
+        assert_eq!(
+            json_without_secret(&house, &[&["dead", "list"], &none[..]].concat()),
+            serde_json::json!([]),
+            "{none:?}"
+        );
     }
-    // Its body is no JSON that every parser takes: it is looked for as text.
-    let shown = said(&house, 0, &["dead", "show", &ids[2], "--json"]);
+    // Not every JSON parser takes its body, so that the body is looked for as text.
+    let shown = verb_without_secret(&house, 0, &["dead", "show", &ids[2], "--json"]);
     let body = String::from_utf8(sink_api::json::compact(&numbered(2)).unwrap()).unwrap();
     let (event, id) = (format!("\"event\":{body}"), format!("\"event_id\":\"{}\"", ids[2]));
     assert!(shown.contains(&event) && shown.contains(&id) && !shown.contains(&ids[3]), "{shown}");
 
-    said(&house, 1, &["dead", "show", "nothing"]);
+    verb_without_secret(&house, 1, &["dead", "show", "nothing"]);
     for verb in ["retry", "drop"] {
-        said(&house, 2, &["dead", verb]);
-        said(&house, 2, &["dead", verb, &ids[0], "--all"]);
-        assert!(said(&house, 1, &["dead", verb, &ids[0], "nothing"]).contains("`nothing`"));
+        verb_without_secret(&house, 2, &["dead", verb]);
+        verb_without_secret(&house, 2, &["dead", verb, &ids[0], "--all"]);
+        assert!(verb_without_secret(&house, 1, &["dead", verb, &ids[0], "nothing"]).contains("`nothing`"));
     }
-    assert!(said(&house, 1, &["dead", "retry", "--sink", "gone"]).contains("no sink `gone`"));
+    assert!(verb_without_secret(&house, 1, &["dead", "retry", "--sink", "gone"]).contains("no sink `gone`"));
     assert_eq!(figures(&house), [6, 6, 0, 0], "nothing of that did anything");
 
-    assert!(said(&house, 0, &["dead", "drop", &ids[0], &ids[1]]).contains("2 dead letters forgotten"));
+    assert!(verb_without_secret(&house, 0, &["dead", "drop", &ids[0], &ids[1]]).contains("2 dead letters forgotten"));
     assert_eq!(figures(&house), [6, 4, 0, 2]);
     daemon.kill();
     let daemon = house.start();
-    until("figures are known", || (figures(&house) == [6, 4, 0, 2]).then_some(())).await;
-    said(&house, 0, &["dead", "drop", "--all"]);
+    wait_until("figures are known", || (figures(&house) == [6, 4, 0, 2]).then_some(())).await;
+    verb_without_secret(&house, 0, &["dead", "drop", "--all"]);
     assert_eq!(figures(&house), [6, 0, 0, 6]);
-    assert_eq!(json(&house, &["dead", "list"]), serde_json::json!([]));
+    assert_eq!(json_without_secret(&house, &["dead", "list"]), serde_json::json!([]));
     assert_eq!(daemon.terminate(), 0);
-    said(&house, 69, &["dead", "list"]);
+    verb_without_secret(&house, 69, &["dead", "list"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,21 +77,21 @@ async fn dead_letters_are_delivered_by_the_rules_of_now_or_as_they_were_over_kil
     let house = House::new(&tables(&callback.url(), ""));
     let daemon = house.start();
     let ids = post_all(&daemon.url(), (0..6).map(numbered)).await;
-    until("all are dead", || (figures(&house) == [6, 6, 0, 0]).then_some(())).await;
+    wait_until("all are dead", || (figures(&house) == [6, 6, 0, 0]).then_some(())).await;
     assert_eq!(daemon.terminate(), 0);
     let rules = "[[routes]]\nmatch = \"*\"\nto = \"crm\"";
     let anew = "[[routes]]\nmatch = \"*\"\nto = \"crm\"\ntransform = '{anew: $event.id}'";
     house.configure(&tables(&callback.url(), "").replace(rules, anew));
     let daemon = house.start();
-    until("it answers", || (figures(&house)[1] == 6).then_some(())).await;
-    said(&house, 0, &["dead", "retry", &ids[0]]);
-    until("it is dead again", || (figures(&house) == [6, 6, 0, 0]).then_some(())).await;
+    wait_until("it answers", || (figures(&house)[1] == 6).then_some(())).await;
+    verb_without_secret(&house, 0, &["dead", "retry", &ids[0]]);
+    wait_until("it is dead again", || (figures(&house) == [6, 6, 0, 0]).then_some(())).await;
     callback.answer_with(200);
-    said(&house, 0, &["dead", "retry", &ids[0], &ids[1]]);
-    said(&house, 0, &["dead", "retry", "--as-was", &ids[2], &ids[3]]);
+    verb_without_secret(&house, 0, &["dead", "retry", &ids[0], &ids[1]]);
+    verb_without_secret(&house, 0, &["dead", "retry", "--as-was", &ids[2], &ids[3]]);
     daemon.kill();
     let _daemon = house.start();
-    until("they are delivered", || (figures(&house) == [6, 2, 0, 0]).then_some(())).await;
+    wait_until("they are delivered", || (figures(&house) == [6, 2, 0, 0]).then_some(())).await;
     let mut got: HashMap<String, Vec<bytes::Bytes>> = HashMap::new();
     for one in callback.got() {
         got.entry(one.id).or_default().push(one.body);
@@ -122,10 +113,10 @@ async fn dead_letters_past_their_age_are_forgotten_and_count_as_dropped() {
     let house = House::new(&tables(&callback.url(), ""));
     let daemon = house.start();
     post_all(&daemon.url(), (0..3).map(numbered)).await;
-    until("all are dead", || (figures(&house) == [3, 3, 0, 0]).then_some(())).await;
+    wait_until("all are dead", || (figures(&house) == [3, 3, 0, 0]).then_some(())).await;
     assert_eq!(daemon.terminate(), 0);
     house.configure(&tables(&callback.url(), "max_age = \"1ms\""));
     let daemon = house.start();
-    until("they are forgotten", || (figures(&house) == [3, 0, 0, 3]).then_some(())).await;
+    wait_until("they are forgotten", || (figures(&house) == [3, 0, 0, 3]).then_some(())).await;
     assert!(daemon.log.wait_for(|line| line.contains("max_age")).is_some(), "it says so");
 }

@@ -7,29 +7,29 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::harness::{ARCHIVE, Daemon, House, column, lines_under, post, sign, until};
+use crate::harness::{ARCHIVE, Daemon, House, column, lines_under, post, sign, wait_until};
 
 const IDLE: usize = 1100;
-/// Together more than two segments.
+/// How many events, and how many bytes of text each has: together more than two segments.
 const EVENTS: usize = 120;
 const TEXT: usize = 20 << 10;
 
 fn house() -> House {
     let house = House::new(&format!("on_journal_failure = \"refuse\"\n{ARCHIVE}"));
     let text = std::fs::read_to_string(house.config()).unwrap();
-    // Those that say nothing stay for longer than the test takes.
+    // Connections on which nothing is sent stay open for longer than the test takes.
     let text = text.replace("[journal]\n", "header_timeout = \"5m\"\n[journal]\nsegment_size = \"1MiB\"\n");
     std::fs::write(house.config(), text).unwrap();
     house
 }
 
-/// A daemon with so many descriptors.
+/// Starts a daemon that may have so many descriptors.
 fn start(house: &House, soft: usize, hard: usize) -> Daemon {
     let script = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$@\"");
     House::start_as(house.command_by(&["sh", "-c", &script, "sh"], &["run"]))
 }
 
-/// Whether this process may have as many as the test takes.
+/// Whether this process may have as many descriptors as the test takes.
 fn may_have_many(test: &str) -> bool {
     let maximum = getrlimit(Resource::Nofile).maximum;
     let enough = maximum.is_none_or(|most| most >= 4096)
@@ -42,7 +42,8 @@ fn may_have_many(test: &str) -> bool {
     enough
 }
 
-/// Posts on a connection that is kept (a pool may open another one, which would wait behind the idle ones); the status.
+/// Posts on a connection that is kept, and gives the status. (A client with a pool may open another connection, which would
+/// wait behind the idle ones.)
 async fn post_on(stream: &mut TcpStream, body: &str) -> u16 {
     let signature = sign(body.as_bytes());
     let head = format!(
@@ -61,7 +62,7 @@ async fn post_on(stream: &mut TcpStream, body: &str) -> u16 {
     answer.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
-/// What `max_connections` was lowered to, where it was.
+/// The number that `max_connections` was lowered to, if it was.
 fn lowered(daemon: &Daemon) -> Option<usize> {
     let text = daemon.log.text();
     let line = text.lines().find(|line| line.contains("max_connections is lowered"))?;
@@ -79,19 +80,21 @@ async fn webhooks_go_on_beside_idle_connections(house: House, daemon: Daemon) {
     }
     let descriptors = format!("/proc/{}/fd", daemon.pid());
     let full = lowered(&daemon).unwrap_or(1000).min(IDLE);
-    until("as many are taken as may be", || (std::fs::read_dir(&descriptors).unwrap().count() >= full).then_some(()))
-        .await;
+    wait_until("as many are taken as may be", || {
+        (std::fs::read_dir(&descriptors).unwrap().count() >= full).then_some(())
+    })
+    .await;
     for n in 1..EVENTS {
         let status = post_on(&mut kept, &body(n)).await;
         assert_eq!(status, 200, "event {n}\n{}", daemon.log.text());
     }
     let archived = || lines_under(&house.path("out"), ".jsonl").len();
-    until("all in the archive", || (archived() == EVENTS).then_some(())).await;
+    wait_until("all in the archive", || (archived() == EVENTS).then_some(())).await;
     let segments = std::fs::read_dir(house.path("data/journal")).unwrap().count();
     assert!(segments > 3, "{segments} files");
     let database = house.path("data/ledger.db");
     let delivered = || column(&database, "SELECT cast(delivered AS text) FROM sinks");
-    until("the ledger has moved", || (delivered() == [EVENTS.to_string()]).then_some(())).await;
+    wait_until("the ledger has moved", || (delivered() == [EVENTS.to_string()]).then_some(())).await;
     let out = house.command(&["status", "--json"]).output().unwrap();
     assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
     let status: Value = serde_json::from_slice(&out.stdout).unwrap();
@@ -128,5 +131,5 @@ async fn where_not_even_a_few_connections_fit_it_is_said_and_webhooks_are_taken(
     assert!(daemon.log.text().contains("the limit of open files is too low"), "{}", daemon.log.text());
     let body = br#"{"type":"message_api_sent"}"#.to_vec();
     assert_eq!(post(&reqwest::Client::new(), &daemon.url(), body).await.unwrap().0, 200);
-    until("in the archive", || (lines_under(&house.path("out"), ".jsonl").len() == 1).then_some(())).await;
+    wait_until("in the archive", || (lines_under(&house.path("out"), ".jsonl").len() == 1).then_some(())).await;
 }

@@ -1,9 +1,10 @@
-//! The journal stays within `max_size`, gives up what every sink has before what one still wants, and books that.
+//! The journal stays within `max_size`: it deletes events that every sink has had before those that a sink is still owed,
+//! and books the latter.
 
 use std::collections::HashSet;
 use std::path::Path;
 
-use crate::harness::{House, lines_under, post_all, until};
+use crate::harness::{House, lines_under, post_all, wait_until};
 
 fn bytes_under(folder: &Path) -> u64 {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -28,12 +29,13 @@ to = "archive"
     let daemon = house.start();
     let body = |n: u32| format!(r#"{{"type":"t","n":{n},"x":"{}"}}"#, "y".repeat(100_000)).into_bytes();
     post_all(&daemon.url(), (0..150).map(body)).await;
-    let lines =
-        until("all delivered", || Some(lines_under(&house.path("out"), ".jsonl")).filter(|lines| lines.len() == 150))
-            .await;
+    let lines = wait_until("all delivered", || {
+        Some(lines_under(&house.path("out"), ".jsonl")).filter(|lines| lines.len() == 150)
+    })
+    .await;
     assert!(lines.iter().map(String::len).sum::<usize>() > 15_000_000);
     let journal = house.path("data/journal");
-    until("the journal is small again", || (bytes_under(&journal) <= 6 << 20).then_some(())).await;
+    wait_until("the journal is small again", || (bytes_under(&journal) <= 6 << 20).then_some(())).await;
     assert_eq!(daemon.terminate(), 0);
 }
 
@@ -71,7 +73,7 @@ to = "late"
     let body = |n: u32| format!(r#"{{"type":"{}","n":{n},"x":"{}"}}"#, kind(n), "y".repeat(100_000)).into_bytes();
     let ids = post_all(&daemon.url(), (0..150).map(body)).await;
     let journal = house.path("data/journal");
-    until("what the late sink is owed was deleted", || (bytes_under(&journal) <= 6 << 20).then_some(())).await;
+    wait_until("what the late sink is owed was deleted", || (bytes_under(&journal) <= 6 << 20).then_some(())).await;
     daemon.kill();
 
     configure(true);
@@ -81,7 +83,7 @@ to = "late"
         let sql = "SELECT accepted, delivered, dropped FROM sinks WHERE name = 'late'";
         ledger.query_row(sql, [], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, i64>(1)?, r.get::<_, i64>(2)?))).ok()
     };
-    let (_, delivered, dropped) = until("all accounted for", || counts().filter(|(all, ..)| *all == 100)).await;
+    let (_, delivered, dropped) = wait_until("all accounted for", || counts().filter(|(all, ..)| *all == 100)).await;
     assert!(daemon.log.text().contains("deliveries this sink was owed are dropped"));
     assert_eq!(daemon.terminate(), 0);
     let late = lines_under(&house.path("late"), ".jsonl");

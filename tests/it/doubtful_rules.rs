@@ -1,5 +1,5 @@
-//! Rules that are valid and cannot be meant are told by `check`, by a start and by a reload; `explain` says what a glob
-//! that failed is good for.
+//! `check`, a start and a reload warn of rules that are valid and cannot be meant; `explain` says which types a glob that did
+//! not match would match.
 
 use crate::harness::House;
 
@@ -61,7 +61,7 @@ fn check_tells_rules_that_cannot_be_meant_and_takes_them() {
     assert_eq!((&json["ok"], json["warnings"].as_array().unwrap().len()), (&true.into(), TOLD.len()));
 }
 
-/// What the log says, each line's message.
+/// The message of each line of the log.
 fn messages(log: &str) -> String {
     let line = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok();
     let message =

@@ -1,11 +1,11 @@
-//! A program as a sink: the example in Python, started by the real daemon, which is killed.
+//! A program as a sink: the example in Python, started by the real daemon, which is killed meanwhile.
 
 use std::collections::BTreeSet;
 
 use crate::bodies::{number_in, numbered};
-use crate::harness::{House, lines_under, post, until};
+use crate::harness::{House, lines_under, post, wait_until};
 
-/// More than the program keeps up with.
+/// So many senders that the program does not keep up with them.
 const SENDERS: usize = 8;
 
 /// The example program, behind a shell that notes which files it was given and then becomes it.
@@ -27,7 +27,7 @@ to = "mine"
     )
 }
 
-/// Sends until the daemon is gone; the numbers that were answered 200.
+/// Sends until the daemon is gone; gives the numbers that were answered 200.
 async fn send(url: String, numbers: impl Iterator<Item = u64>) -> Vec<u64> {
     let client = reqwest::Client::new();
     let mut answered = Vec::new();
@@ -53,16 +53,16 @@ async fn after_kill_9_a_program_gets_every_event_that_was_answered_200() {
             (0..SENDERS as u64).map(|n| tokio::spawn(send(daemon.url(), (life * 1_000_000 + n..).step_by(SENDERS))));
         let senders: Vec<_> = senders.collect();
         let before = arrived().len();
-        until("some have arrived", || (arrived().len() >= before + 50).then_some(())).await;
+        wait_until("some have arrived", || (arrived().len() >= before + 50).then_some(())).await;
         tokio::task::spawn_blocking(move || daemon.kill()).await.unwrap();
         for sender in senders {
             answered.extend(sender.await.unwrap());
         }
     }
     let daemon = house.start();
-    until("all have arrived", || answered.is_subset(&arrived()).then_some(())).await;
+    wait_until("all have arrived", || answered.is_subset(&arrived()).then_some(())).await;
     assert_eq!(daemon.terminate(), 0);
-    // None of the daemon's own files or sockets.
+    // The program was given none of the daemon's own files or sockets.
     let files = std::fs::read_to_string(house.path("out/files")).unwrap();
     assert!(files.contains("pipe:") && !files.contains("anon_inode:"), "{files}");
     assert!(!files.contains(house.path("data").to_str().unwrap()), "{files}");
@@ -73,12 +73,12 @@ fn check_sees_a_script_that_is_not_there_however_late_that_is_found() {
     let table = |command: &str| {
         format!("[sinks.mine]\nkind = \"exec\"\ncommand = {command}\n[[routes]]\nmatch = \"*\"\nto = \"mine\"\n")
     };
-    // The interpreter of a busy machine takes its time to look.
+    // On a busy machine the interpreter may take long to find that the script is not there.
     let house = House::new(&table(r#"["sh", "-c", "sleep 2; exec python3 gone.py"]"#));
     let out = house.command(&["check", "--connect"]).output().unwrap();
-    let told = String::from_utf8(out.stdout).unwrap();
-    assert_eq!(out.status.code(), Some(69), "{told}");
-    assert!(told.contains("connect: the program failed on an empty input (exit status: 2)"), "{told}");
+    let printed = String::from_utf8(out.stdout).unwrap();
+    assert_eq!(out.status.code(), Some(69), "{printed}");
+    assert!(printed.contains("connect: the program failed on an empty input (exit status: 2)"), "{printed}");
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/sinks/exec/examples/sink.py");
     let house = House::new(&table(&format!("[\"sh\", \"-c\", \"sleep 2; OUT=out exec python3 {program}\"]")));
     let out = house.command(&["check", "--connect"]).output().unwrap();

@@ -1,23 +1,23 @@
-//! The real binary on a disk that fails under its feet: a preloaded library makes writes and flushes of journal and ledger
-//! fail or hang, and writes down in which order flushes end and answers go out.
+//! The real binary on a disk that fails while it runs: a preloaded library makes writes and flushes of journal and ledger
+//! fail or hang, and records in which order flushes end and answers go out.
 
 use std::collections::HashSet;
 
 use uuid::Uuid;
 
 use crate::bodies::{number_in, numbered};
-use crate::harness::{House, lines_under, post, post_all, until};
+use crate::harness::{House, lines_under, post, post_all, wait_until};
 use crate::shim::Shim;
 
 const TABLES: &str =
     "[sinks.out]\nkind = \"file\"\npath = \"out/all.jsonl\"\n[[routes]]\nmatch = \"*\"\nto = \"out\"\n";
 
-/// One entry of the shim's log.
+/// The entries of the library's log: what happened, and its bytes.
 fn entries(log: &[u8]) -> Vec<(u8, &[u8])> {
     let (mut all, mut rest) = (Vec::new(), log);
     while let [what, a, b, c, d, after @ ..] = rest {
         let length = u32::from_le_bytes([*a, *b, *c, *d]) as usize;
-        // The last one may still be on its way.
+        // The last entry may not be complete yet.
         let Some((bytes, next)) = after.split_at_checked(length) else { break };
         all.push((*what, bytes));
         rest = next;
@@ -45,7 +45,7 @@ async fn every_200_goes_out_after_the_flush_that_covers_its_event() {
     }
     assert_eq!(daemon.terminate(), 0);
     let bytes = std::fs::read(&log).unwrap();
-    // Everything written, the part of it that stood there when a flush began, and the part that is flushed.
+    // Everything that was written, how much of it was written when a flush began, and how much is flushed.
     let (mut written, mut begun, mut flushed): (Vec<&[u8]>, usize, usize) = (Vec::new(), 0, 0);
     let (mut answers, mut flushes) = (0, 0);
     for (what, bytes) in entries(&bytes) {
@@ -87,7 +87,7 @@ async fn after_a_disk_that_failed_was_full_or_hung_everything_answered_200_is_de
         post_all(&daemon.url(), (n..n + 5).map(numbered)).await;
         shim.disk(mode);
         n += 5;
-        // `accept`: kept in memory, told as at risk.
+        // With `accept` these events are kept in memory, and `status` shows them as at risk.
         let posts = (n..n + 3).map(|n| {
             let (client, url) = (client.clone(), daemon.url());
             tokio::spawn(async move { post(&client, &url, numbered(n)).await.unwrap().0 })
@@ -98,13 +98,13 @@ async fn after_a_disk_that_failed_was_full_or_hung_everything_answered_200_is_de
         taken.extend(n..n + 3);
         n += 3;
         if mode != 3 {
-            // Where flushes hang the ledger's do, too, and figures wait for it.
+            // Where flushes hang, those of the ledger hang, too, and the figures wait for it.
             let status = house.command(&["status", "--json"]).output().unwrap();
             let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
             assert!(status["journal"]["at_risk"].as_u64().unwrap() > 0, "mode {mode}: {status}");
         }
         shim.disk(0);
-        until("everything is delivered", || {
+        wait_until("everything is delivered", || {
             let lines = lines_under(&house.path("out"), ".jsonl");
             let there: HashSet<u64> = lines.iter().map(|line| number_in(line)).collect();
             (there == taken).then_some(())

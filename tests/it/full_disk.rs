@@ -1,14 +1,15 @@
-//! Starting and stopping on a disk that is full: webhooks are taken, and reach every sink once there is room.
+//! The daemon starts and stops on a full disk: webhooks are taken, and reach every sink once there is room.
 //!
-//! The disk is a real one, a small tmpfs, seen by the daemon alone: it lives in a mount namespace of its own and goes with
-//! it, whatever becomes of the test. Where the system gives no namespace the test says so and stops.
+//! The disk is a small tmpfs that only the daemon sees. It lives in a mount namespace of its own and goes with that, whatever
+//! becomes of the test. If the system gives no namespace, the test says so and stops.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::bodies::numbered;
-use crate::harness::{Callback, Daemon, House, SECRET, lines_under, post, post_all, until};
+use crate::harness::{Callback, Daemon, House, SECRET, lines_under, post, post_all, wait_until};
+use crate::tables::archive_and_crm;
 
 /// A file system of 1 MiB mounted on a folder, in a namespace that a child process keeps open.
 struct SmallDisk {
@@ -20,7 +21,7 @@ const AS_ROOT: &[&str] = &["--mount"];
 const AS_USER: &[&str] = &["--user", "--map-root-user", "--mount"];
 
 impl SmallDisk {
-    /// `None`, said aloud, where this machine allows nobody like us to mount.
+    /// Mounts it. `None`, with a line on the terminal, if this machine does not allow that.
     fn mount(test: &str, folder: &Path) -> Option<Self> {
         std::fs::create_dir_all(folder).unwrap();
         let flags = if rustix::process::geteuid().is_root() { AS_ROOT } else { AS_USER };
@@ -52,7 +53,7 @@ impl SmallDisk {
         root.join(self.folder.strip_prefix("/").unwrap()).join(inside)
     }
 
-    /// Leaves not a byte.
+    /// Fills the disk to the last byte.
     fn fill(&self) {
         let mut filler = std::fs::File::create(self.path("filler")).unwrap();
         for size in [4096, 1] {
@@ -60,7 +61,7 @@ impl SmallDisk {
         }
     }
 
-    /// Takes it away beneath whoever uses it.
+    /// Unmounts the disk although it is in use.
     fn unmount(&self) {
         let mut command = self.inside();
         let unmounted = command.args(["umount", "-l"]).arg(&self.folder).status().unwrap();
@@ -71,7 +72,7 @@ impl SmallDisk {
         std::fs::remove_file(self.path("filler")).unwrap();
     }
 
-    /// The daemon, where it sees this disk.
+    /// Starts the daemon inside the namespace, where it sees this disk.
     fn start(&self, house: &House) -> Daemon {
         let own = house.command(&["run"]);
         let mut command = self.inside();
@@ -80,7 +81,7 @@ impl SmallDisk {
         House::start_as(command)
     }
 
-    /// Runs what is added to it where this disk is seen.
+    /// A command that runs the program added to it inside the namespace.
     fn inside(&self) -> Command {
         let mut command = Command::new("nsenter");
         command.arg("--target").arg(self.holder.id().to_string()).arg("--mount");
@@ -98,24 +99,7 @@ impl Drop for SmallDisk {
     }
 }
 
-fn tables(callback: &Callback) -> String {
-    format!(
-        r#"
-[sinks.archive]
-kind = "file"
-path = "out/all.jsonl"
-[sinks.crm]
-kind = "http"
-url = "{}"
-[[routes]]
-match = "*"
-to = ["archive", "crm"]
-"#,
-        callback.url()
-    )
-}
-
-/// Ids of what a callback got, sorted.
+/// Ids of the events that a callback got, sorted.
 fn ids_of(callback: &Callback) -> Vec<String> {
     let mut ids: Vec<String> = callback.got().into_iter().map(|got| got.id).collect();
     ids.sort();
@@ -125,7 +109,7 @@ fn ids_of(callback: &Callback) -> Vec<String> {
 /// Ids in the archive, sorted.
 fn archived(house: &House) -> Vec<String> {
     let lines = lines_under(&house.path("out"), ".jsonl");
-    // Not parsed: a body may hold what strict parsers refuse.
+    // The lines are not parsed, because a body may hold what strict parsers refuse.
     let id = |line: &String| line.split("\"id\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     let mut ids: Vec<String> = lines.iter().map(id).collect();
     ids.sort();
@@ -139,7 +123,7 @@ fn says(daemon: &Daemon, what: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_start_on_a_full_disk_takes_webhooks_which_reach_every_new_sink_once_there_is_room() {
     let callback = Callback::start().await;
-    let house = House::new(&tables(&callback));
+    let house = House::new(&archive_and_crm(&callback.url(), ""));
     let name = "a_first_start_on_a_full_disk_takes_webhooks_which_reach_every_new_sink_once_there_is_room";
     let Some(disk) = SmallDisk::mount(name, &house.path("data")) else { return };
     disk.fill();
@@ -149,12 +133,12 @@ async fn a_first_start_on_a_full_disk_takes_webhooks_which_reach_every_new_sink_
     assert!(says(&daemon, "no sink can start") && !says(&daemon, "\"ready\""), "{}", daemon.log.text());
     assert_eq!((archived(&house).len(), callback.got().len()), (0, 0));
     disk.make_room();
-    until("all in the archive", || (archived(&house) == ids).then_some(())).await;
-    until("all at the callback", || (ids_of(&callback) == ids).then_some(())).await;
-    until("ready", || says(&daemon, "\"ready\"").then_some(())).await;
+    wait_until("all in the archive", || (archived(&house) == ids).then_some(())).await;
+    wait_until("all at the callback", || (ids_of(&callback) == ids).then_some(())).await;
+    wait_until("ready", || says(&daemon, "\"ready\"").then_some(())).await;
     let text = daemon.log.text();
-    assert_eq!(text.matches("no sink can start").count(), 1, "told once, not per try: {text}");
-    assert!(!text.contains("set aside"), "what a full disk left of a ledger is no damage: {text}");
+    assert_eq!(text.matches("no sink can start").count(), 1, "once, not per try: {text}");
+    assert!(!text.contains("set aside"), "a ledger that a full disk left unfinished is no damage: {text}");
     assert_eq!(daemon.terminate(), 0);
 }
 
@@ -162,21 +146,21 @@ async fn a_first_start_on_a_full_disk_takes_webhooks_which_reach_every_new_sink_
 async fn a_disk_that_is_unmounted_beneath_the_daemon_is_noticed_and_what_was_answered_is_on_the_one_below() {
     let callback = Callback::start().await;
     callback.answer_with(500);
-    let house = House::new(&tables(&callback));
+    let house = House::new(&archive_and_crm(&callback.url(), ""));
     let name = "a_disk_that_is_unmounted_beneath_the_daemon_is_noticed_and_what_was_answered_is_on_the_one_below";
     let Some(disk) = SmallDisk::mount(name, &house.path("data")) else { return };
     let daemon = disk.start(&house);
     let mut ids = post_all(&daemon.url(), (0..20).map(numbered)).await;
     disk.unmount();
-    until("noticed", || says(&daemon, "nothing of them is lost").then_some(())).await;
-    until("the whole folder", || says(&daemon, "the data folder was taken away").then_some(())).await;
+    wait_until("noticed", || says(&daemon, "nothing of them is lost").then_some(())).await;
+    wait_until("the whole folder", || says(&daemon, "the data folder was taken away").then_some(())).await;
     ids.extend(post_all(&daemon.url(), (20..30).map(numbered)).await);
     daemon.kill();
     callback.answer_with(200);
-    // On what lay below, which is seen from outside, too.
+    // The daemon runs on the folder below the mount point now, which is seen from outside, too.
     let daemon = house.start();
     ids.sort();
-    until("all at the callback", || {
+    wait_until("all at the callback", || {
         let mut got = ids_of(&callback);
         got.dedup();
         (got == ids).then_some(())
@@ -195,22 +179,22 @@ async fn a_restart_on_a_full_disk_goes_on_where_each_sink_was_and_a_new_one_gets
     let Some(disk) = SmallDisk::mount(name, &house.path("data")) else { return };
     let daemon = disk.start(&house);
     let mut all = post_all(&daemon.url(), (0..5).map(numbered)).await;
-    until("five", || (archived(&house).len() == 5).then_some(())).await;
-    // Killed, so that the ledger has a write-ahead log to recover.
+    wait_until("five", || (archived(&house).len() == 5).then_some(())).await;
+    // The daemon is killed so that the ledger has a write-ahead log to recover.
     daemon.kill();
     let before = archived(&house).len();
     disk.fill();
-    house.configure(&tables(&callback));
+    house.configure(&archive_and_crm(&callback.url(), ""));
     let daemon = disk.start(&house);
     let mut late = post_all(&daemon.url(), (5..10).map(numbered)).await;
     late.sort();
     all.extend(late.clone());
     all.sort();
     disk.make_room();
-    until("all in the archive", || archived(&house).ends_with(&late).then_some(())).await;
-    until("the new ones at the callback", || (ids_of(&callback) == late).then_some(())).await;
+    wait_until("all in the archive", || archived(&house).ends_with(&late).then_some(())).await;
+    wait_until("the new ones at the callback", || (ids_of(&callback) == late).then_some(())).await;
     let mut archived = archived(&house);
-    // The last of the first life may come twice: its cursor was perhaps not written when the daemon was killed.
+    // The last event before the kill may come twice: its cursor was perhaps not written yet.
     assert!(archived.len() <= before + all.len(), "the ledger was lost");
     archived.dedup();
     assert_eq!(archived, all);
@@ -220,7 +204,7 @@ async fn a_restart_on_a_full_disk_goes_on_where_each_sink_was_and_a_new_one_gets
 
 /// A house whose journal is not in the data folder.
 fn with_the_journal_elsewhere(callback: &Callback) -> House {
-    let house = House::new(&tables(callback));
+    let house = House::new(&archive_and_crm(&callback.url(), ""));
     let config = std::fs::read_to_string(house.config()).unwrap();
     std::fs::write(house.config(), config.replace("[journal]", "[journal]\ndir = \"log\"")).unwrap();
     house
@@ -238,8 +222,8 @@ async fn a_new_sink_gets_what_was_written_to_the_journal_before_the_ledger_could
     ids.sort();
     assert!(says(&daemon, "no sink can start") && !says(&daemon, "cannot write"), "{}", daemon.log.text());
     disk.make_room();
-    until("all at the callback", || (ids_of(&callback) == ids).then_some(())).await;
-    until("all in the archive", || (archived(&house) == ids).then_some(())).await;
+    wait_until("all at the callback", || (ids_of(&callback) == ids).then_some(())).await;
+    wait_until("all in the archive", || (archived(&house) == ids).then_some(())).await;
     assert!(!says(&daemon, "the ledger is new"), "judged by what this life wrote: {}", daemon.log.text());
     assert_eq!(daemon.terminate(), 0);
 }
@@ -259,15 +243,15 @@ async fn with_the_journal_on_another_disk_what_came_before_the_ledger_could_be_m
     let daemon = disk.start(&house);
     ids.extend(post_all(&daemon.url(), (5..10).map(numbered)).await);
     ids.sort();
-    until("all at the callback", || (ids_of(&callback) == ids).then_some(())).await;
-    until("all in the archive", || (archived(&house) == ids).then_some(())).await;
+    wait_until("all at the callback", || (ids_of(&callback) == ids).then_some(())).await;
+    wait_until("all in the archive", || (archived(&house) == ids).then_some(())).await;
     assert_eq!(daemon.terminate(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_full_disk_memory_is_bounded_and_what_a_stop_must_lose_is_named_and_told_by_the_exit_code() {
     let callback = Callback::start().await;
-    let house = House::new(&tables(&callback));
+    let house = House::new(&archive_and_crm(&callback.url(), ""));
     let config = std::fs::read_to_string(house.config()).unwrap();
     let config = config.replace("[journal]", "max_body = \"4KiB\"\n[journal]\noverflow_max = \"8KiB\"");
     std::fs::write(house.config(), config).unwrap();
@@ -288,36 +272,36 @@ async fn on_a_full_disk_memory_is_bounded_and_what_a_stop_must_lose_is_named_and
     assert!(!taken.is_empty());
     let log = daemon.log.clone();
     assert_eq!(daemon.terminate(), 74, "{}", log.text());
-    let told = log.wait_for(|line| line.contains("are lost") && line.contains(&taken[0])).expect("an ERROR");
-    assert!(told.contains("\"ERROR\"") && taken.iter().all(|id| told.contains(id)), "{told}");
-    assert!(told.contains(&format!("\"events\":{}", taken.len())), "{told}");
+    let line = log.wait_for(|line| line.contains("are lost") && line.contains(&taken[0])).expect("an ERROR");
+    assert!(line.contains("\"ERROR\"") && taken.iter().all(|id| line.contains(id)), "{line}");
+    assert!(line.contains(&format!("\"events\":{}", taken.len())), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_taken_below_min_free_is_written_when_the_daemon_stops_for_that_is_what_the_reserve_is_for() {
     let callback = Callback::start().await;
-    let house = House::new(&tables(&callback));
+    let house = House::new(&archive_and_crm(&callback.url(), ""));
     let roomy = std::fs::read_to_string(house.config()).unwrap();
     std::fs::write(house.config(), roomy.replace("min_free = 0", "min_free = \"1000000TiB\"")).unwrap();
     let daemon = house.start();
     let ids = post_all(&daemon.url(), (0..5).map(numbered)).await;
-    until("at risk", || says(&daemon, "the journal cannot write").then_some(())).await;
+    wait_until("at risk", || says(&daemon, "the journal cannot write").then_some(())).await;
     assert_eq!(daemon.terminate(), 0);
     std::fs::write(house.config(), roomy).unwrap();
     let daemon = house.start();
-    until("delivered in the next life", || (ids_of(&callback).len() == ids.len()).then_some(())).await;
+    wait_until("delivered in the next life", || (ids_of(&callback).len() == ids.len()).then_some(())).await;
     assert_eq!(daemon.terminate(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waiting_does_not_cure_still_keeps_the_daemon_from_starting() {
     let callback = Callback::start().await;
-    let house = House::new(&tables(&callback));
+    let house = House::new(&archive_and_crm(&callback.url(), ""));
     house.start().terminate();
     let ledger = house.path("data/ledger.db");
     rusqlite::Connection::open(&ledger).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
     let refused = house.command(&["run"]).output().unwrap();
-    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(1), "{told}");
-    assert!(told.contains("version 99") && !told.contains("\"listening\""), "{told}");
+    let printed = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{printed}");
+    assert!(printed.contains("version 99") && !printed.contains("\"listening\""), "{printed}");
 }

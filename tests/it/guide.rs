@@ -18,8 +18,8 @@ fn every_recipe_of_the_rules_guide_does_what_its_tests_say() {
         house.configure(toml);
         let output = house.command(&["test"]).output().unwrap();
         if !output.status.success() {
-            let told = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-            failures += &format!("{title}\n{}{}\n", told[0], told[1]);
+            let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+            failures += &format!("{title}\n{}{}\n", printed[0], printed[1]);
         }
     }
     assert!(failures.is_empty(), "{failures}");

@@ -1,4 +1,5 @@
-//! The daemon as a child process, and a client that signs. All waiting is for a condition, bounded.
+//! The daemon as a child process, a client that signs, and a callback server. Tests wait for conditions only, and never
+//! without a bound.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
@@ -13,11 +14,11 @@ use hookrelay::verify::Hmac;
 #[allow(unused_imports, reason = "the soak has a server of its own")]
 pub use sink_testkit::{Callback, Got};
 
-/// Longest any condition is waited for.
+/// Longest time that a condition is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const SECRET: &str = "test-secret";
 
-/// Everything into one file.
+/// A config's tables that send everything into one file.
 pub const ARCHIVE: &str = r#"
 [sinks.archive]
 kind = "file"
@@ -72,7 +73,7 @@ secret = "${{INTERAKT_WEBHOOK_SECRET}}"
         command
     }
 
-    /// The same, started by another program: `setpriv …`, `sh -c …`.
+    /// The same command, started by another program: `setpriv …`, `sh -c …`.
     pub fn command_by(&self, by: &[&str], args: &[&str]) -> Command {
         let own = self.command(args);
         let mut command = Command::new(by[0]);
@@ -86,20 +87,20 @@ secret = "${{INTERAKT_WEBHOOK_SECRET}}"
         Self::start_as(self.command(&["run"]))
     }
 
-    /// The same with a command of the test's own.
+    /// Starts the daemon by a command of the test's own, and waits until it listens.
     pub fn start_as(command: Command) -> Daemon {
         Self::try_start(command).unwrap_or_else(|(_, log)| panic!("the daemon did not start:\n{log}"))
     }
 
-    /// The same where it may not start: its exit code, and its log.
+    /// Starts a daemon that may fail to start; gives its exit code and its log if it does.
     pub fn try_start(mut command: Command) -> Result<Daemon, (Option<i32>, String)> {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
-        // As little as a pipe can hold, so that a test can fill it.
+        // The pipe is made as small as can be, so that a test can fill it.
         let _ = rustix::pipe::fcntl_setpipe_size(&stderr, 1 << 12);
         let log = Log::follow(stderr);
         let Some(line) = log.wait_for(|line| line.contains("\"listening\"")) else {
-            // Where the log has ended, so does the process.
+            // If the log has ended, the process ends by itself.
             if !log.lines.lock().unwrap().1 {
                 let _ = child.kill();
             }
@@ -111,12 +112,12 @@ secret = "${{INTERAKT_WEBHOOK_SECRET}}"
     }
 }
 
-/// What a command says that must end by itself.
+/// The output of a command that must end by itself.
 pub fn ends(mut command: Command) -> Output {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let until = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     while child.try_wait().unwrap().is_none() {
-        if Instant::now() > until {
+        if Instant::now() > deadline {
             let _ = child.kill();
             panic!("it did not end: {}", String::from_utf8_lossy(&child.wait_with_output().unwrap().stderr));
         }
@@ -132,14 +133,14 @@ pub struct Log {
     reader: Arc<Mutex<Reader>>,
 }
 
-/// What becomes of the log, from the line after the next on.
+/// What the reader of the log does, from the line after the next one on.
 #[derive(Clone, Copy)]
 pub enum Reader {
-    /// It is read.
+    /// It reads the log.
     Reads,
-    /// Nobody reads it any more, and the pipe fills.
+    /// It stops reading, and the pipe fills.
     Sleeps,
-    /// The pipe is closed.
+    /// It closes the pipe.
     Leaves,
 }
 
@@ -153,7 +154,7 @@ impl Log {
                 let state = *state.lock().unwrap();
                 match state {
                     Reader::Reads => {}
-                    // For as long as the test runs.
+                    // The thread sleeps for as long as the test runs.
                     Reader::Sleeps => loop {
                         std::thread::park();
                     },
@@ -170,24 +171,24 @@ impl Log {
         Self { lines, reader }
     }
 
-    /// What becomes of it from now on.
-    pub fn is_to(&self, be: Reader) {
-        *self.reader.lock().unwrap() = be;
+    /// Sets what the reader does from now on.
+    pub fn set_reader(&self, reader: Reader) {
+        *self.reader.lock().unwrap() = reader;
     }
 
     pub fn text(&self) -> String {
         self.lines.lock().unwrap().0.iter().cloned().collect::<Vec<_>>().join("\n")
     }
 
-    /// The first line that holds, as soon as it is there; `None` where the process ended or the time ran out.
+    /// The first line for which `holds` is true, as soon as it is there; `None` if the process ended or the time ran out.
     pub fn wait_for(&self, holds: impl Fn(&str) -> bool) -> Option<String> {
-        let until = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let (found, ended) = {
                 let lines = self.lines.lock().unwrap();
                 (lines.0.iter().find(|line| holds(line)).cloned(), lines.1)
             };
-            if found.is_some() || ended || Instant::now() > until {
+            if found.is_some() || ended || Instant::now() > deadline {
                 return found;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -207,22 +208,22 @@ impl Daemon {
         format!("http://{}/webhooks/interakt", self.address)
     }
 
-    /// kill -9.
+    /// Kills it with SIGKILL.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, and waits for the end; the exit code.
+    /// Stops it with SIGTERM, and gives the exit code.
     pub fn terminate(self) -> i32 {
         self.stop_by(rustix::process::Signal::TERM)
     }
 
-    /// The same by another signal; -1 where the signal itself ended it.
+    /// Stops it with another signal; the exit code is -1 if the signal itself ended the process.
     pub fn stop_by(mut self, signal: rustix::process::Signal) -> i32 {
         self.signal(signal);
-        let until = Instant::now() + PATIENCE;
-        while Instant::now() < until {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code().unwrap_or(-1);
             }
@@ -231,7 +232,7 @@ impl Daemon {
         panic!("the daemon did not stop:\n{}", self.log.text())
     }
 
-    /// SIGHUP.
+    /// Sends SIGHUP.
     pub fn hang_up(&self) {
         self.signal(rustix::process::Signal::HUP);
     }
@@ -241,10 +242,10 @@ impl Daemon {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    /// Sets the soft limit of the running process; none: as far as the hard one goes.
+    /// Sets a soft limit of the running process; `None` sets it to the hard limit.
     pub fn limit(&self, what: rustix::process::Resource, soft: Option<u64>) {
         let pid = rustix::process::Pid::from_child(&self.child);
-        // It has inherited ours.
+        // Its hard limit is inherited from this process.
         let maximum = rustix::process::getrlimit(what).maximum;
         let current = soft.or(maximum);
         rustix::process::prlimit(Some(pid), what, rustix::process::Rlimit { current, maximum }).unwrap();
@@ -267,7 +268,7 @@ pub fn sign(body: &[u8]) -> String {
     Hmac::new(SECRET.as_bytes(), None).unwrap().sign(body)
 }
 
-/// Posts a signed body: status and answer.
+/// Posts a signed body; gives status and answer.
 pub async fn post(client: &reqwest::Client, url: &str, body: Vec<u8>) -> reqwest::Result<(u16, serde_json::Value)> {
     let signature = sign(&body);
     let request = client.post(url).header("Interakt-Signature", signature).header("content-type", "application/json");
@@ -276,7 +277,7 @@ pub async fn post(client: &reqwest::Client, url: &str, body: Vec<u8>) -> reqwest
     Ok((status, serde_json::from_slice(&answer.bytes().await?).unwrap_or_default()))
 }
 
-/// Posts bodies that must all be taken; their event ids.
+/// Posts bodies that must all be taken; gives their event ids.
 pub async fn post_all(url: &str, bodies: impl IntoIterator<Item = Vec<u8>>) -> Vec<String> {
     let client = reqwest::Client::new();
     let mut ids = Vec::new();
@@ -288,8 +289,8 @@ pub async fn post_all(url: &str, bodies: impl IntoIterator<Item = Vec<u8>>) -> V
     ids
 }
 
-/// Waits until it gives something.
-pub async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+/// Waits until `look` gives something.
+pub async fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {
@@ -300,7 +301,7 @@ pub async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Whether this process, and those it starts, may have so many files open; asks for it where it may.
+/// Whether this process, and those it starts, may have so many files open. Raises the soft limit if need be.
 pub fn can_open(files: u64) -> bool {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
@@ -309,7 +310,7 @@ pub fn can_open(files: u64) -> bool {
         || (enough(maximum) && setrlimit(Resource::Nofile, Rlimit { current: Some(files), maximum }).is_ok())
 }
 
-/// GET from the admin socket: the body, whatever the status.
+/// The body that a GET from the admin socket is answered with, whatever the status.
 pub async fn ask_admin(house: &House, path: &str) -> serde_json::Value {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::UnixStream::connect(house.path("data/admin.sock")).await.unwrap();
@@ -320,7 +321,7 @@ pub async fn ask_admin(house: &House, path: &str) -> serde_json::Value {
     serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap_or_else(|e| panic!("{e}: {answer}"))
 }
 
-/// All lines of all files under a folder whose names end so.
+/// All lines of all files under a folder that have this ending.
 pub fn lines_under(folder: &Path, ending: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -331,7 +332,7 @@ pub fn lines_under(folder: &Path, ending: &str) -> Vec<String> {
                 folders.push(path);
             } else if path.to_string_lossy().ends_with(ending) {
                 let text = std::fs::read_to_string(&path).unwrap_or_default();
-                // A line still being written is not there yet.
+                // A line that is still being written does not count yet.
                 lines.extend(text.split_inclusive('\n').filter(|l| l.ends_with('\n')).map(|l| l.trim_end().to_owned()));
             }
         }
@@ -339,7 +340,7 @@ pub fn lines_under(folder: &Path, ending: &str) -> Vec<String> {
     lines
 }
 
-/// One column of a table as text, in row order; empty where the table is not there yet.
+/// One column of a table as text, in row order; empty if the table does not exist yet.
 pub fn column(database: &Path, sql: &str) -> Vec<String> {
     let Ok(connection) = rusqlite::Connection::open(database) else { return vec![] };
     let Ok(mut statement) = connection.prepare(sql) else { return vec![] };

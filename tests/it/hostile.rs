@@ -1,5 +1,5 @@
-//! Strangers without a secret who hold on to whatever the front gives them: connections, heads, bodies. They come back when
-//! they are sent away. Shared with the soak.
+//! Strangers without a secret who hold on to whatever the public port gives them: connections, heads, bodies. They come back
+//! when they are disconnected. Shared with the soak.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
-/// How long one who was sent away stays away.
+/// How long a stranger waits before it connects again.
 const PAUSE: Duration = Duration::from_millis(500);
 const PATH: &str = "/webhooks/interakt";
-/// HTTP/2 streams a stranger opens in a connection, whatever it is allowed.
+/// HTTP/2 streams that a stranger opens in a connection, even if it may open fewer.
 const STREAMS: u32 = 127;
 
 /// What a stranger does with a connection.
@@ -31,7 +31,7 @@ pub enum Sort {
     Idle,
     /// HTTP/2 streams whose bodies never come.
     Streams,
-    /// The same, each head 950 references to one header.
+    /// HTTP/2 streams likewise, where each head refers to one header 950 times.
     HeavyStreams,
 }
 
@@ -39,7 +39,7 @@ pub const SORTS: [Sort; 7] =
     [Sort::NoBody, Sort::HalfBody, Sort::SmallBody, Sort::HalfHead, Sort::Idle, Sort::Streams, Sort::HeavyStreams];
 
 impl Sort {
-    /// All that it ever sends.
+    /// Everything that such a stranger sends.
     fn bytes(self) -> Vec<u8> {
         let head =
             |length: usize| format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n").into_bytes();
@@ -78,16 +78,16 @@ fn streams(references: usize) -> Vec<u8> {
     out
 }
 
-/// Strangers at work, until dropped.
+/// Strangers at work until this is dropped.
 pub struct Crowd {
-    /// On a thread of its own, so that those who measure are not slowed by it.
+    /// Runs on a thread of its own, so that it does not slow down what is measured.
     runtime: Option<Runtime>,
     arrived: Arc<AtomicU64>,
     sent_away: Arc<AtomicU64>,
 }
 
 impl Crowd {
-    /// So many connections of these sorts in turns.
+    /// Starts so many connections, of these sorts in turn.
     pub fn of(sorts: &[Sort], connections: usize, address: SocketAddr) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (arrived, sent_away) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
@@ -109,12 +109,12 @@ impl Crowd {
         Self { runtime: Some(runtime), arrived, sent_away }
     }
 
-    /// How many have sent all they ever send, as far as it was taken, at least once.
+    /// How many strangers have sent everything, or as much as was taken, at least once.
     pub fn arrived(&self) -> u64 {
         self.arrived.load(SeqCst)
     }
 
-    /// How often one was sent away.
+    /// How often a stranger was disconnected.
     pub fn sent_away(&self) -> u64 {
         self.sent_away.load(SeqCst)
     }
@@ -122,12 +122,13 @@ impl Crowd {
 
 impl Drop for Crowd {
     fn drop(&mut self) {
-        // Not here: a runtime must not be waited for inside another one.
+        // A runtime must not be waited for inside another one.
         self.runtime.take().into_iter().for_each(Runtime::shutdown_background);
     }
 }
 
-/// Sends, and then holds on until it is sent away. One whose bytes are not taken has arrived, too.
+/// Sends, and then holds the connection until it is disconnected. A stranger whose bytes are not taken counts as arrived,
+/// too.
 async fn hold(mut stream: TcpStream, bytes: &[u8], mut arrived: Option<&AtomicU64>) {
     let (mut reading, mut writing) = stream.split();
     let write = async {

@@ -3,22 +3,15 @@
 use serde_json::Value;
 
 use crate::bodies::numbered;
-use crate::harness::{House, lines_under, post_all, until};
+use crate::harness::{House, lines_under, post_all, wait_until};
+use crate::verbs::verb_without_secret;
 
 const TABLES: &str = "[sinks.out]\nkind = \"file\"\npath = \"out/all.jsonl\"\nstart = \"beginning\"\n\
     [[routes]]\nmatch = \"*\"\nto = \"out\"\n";
 
-/// Without the config's secrets: these verbs need none.
-fn said(house: &House, exit: i32, args: &[&str]) -> String {
-    let out = house.command(args).env_remove("INTERAKT_WEBHOOK_SECRET").output().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-    assert_eq!(out.status.code(), Some(exit), "{args:?}: {stdout}{stderr}");
-    format!("{stdout}{stderr}")
-}
-
 fn json(house: &House, exit: i32, verb: &str) -> Value {
-    let said = said(house, exit, &["journal", verb, "--json"]);
-    serde_json::from_str(said.lines().next().unwrap()).unwrap()
+    let printed = verb_without_secret(house, exit, &["journal", verb, "--json"]);
+    serde_json::from_str(printed.lines().next().unwrap()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,17 +24,17 @@ async fn the_journal_is_looked_at_beside_a_daemon_and_mended_without_one() {
         (&sound["sound"], &sound["records"], &sound["findings"]),
         (&true.into(), &12.into(), &Value::Array(vec![]))
     );
-    let dumped = said(&house, 0, &["journal", "dump", "--since", "1h", "--type", "*_sent"]);
+    let dumped = verb_without_secret(&house, 0, &["journal", "dump", "--since", "1h", "--type", "*_sent"]);
     let seen: Vec<&str> = dumped.lines().map(|line| line.split(' ').nth(1).unwrap()).collect();
     let sent: Vec<&str> = ids.iter().step_by(3).map(String::as_str).collect();
     assert_eq!(seen, sent, "{dumped}");
-    let one = said(&house, 0, &["journal", "dump", "--json", "--id", &ids[4]]);
+    let one = verb_without_secret(&house, 0, &["journal", "dump", "--json", "--id", &ids[4]]);
     let body = String::from_utf8(sink_api::json::compact(&numbered(4)).unwrap()).unwrap();
     assert!(one.lines().count() == 1 && one.contains(&format!("\"body\":{body}}}")), "{one}");
     let stat = json(&house, 0, "stat");
     assert_eq!((&stat["events"], stat["counts"].as_array().unwrap().len()), (&12.into(), 3), "{stat}");
-    assert!(said(&house, 75, &["journal", "repair"]).contains(&daemon.pid().to_string()));
-    until("settled", || (lines_under(&house.path("out"), "jsonl").len() == 12).then_some(())).await;
+    assert!(verb_without_secret(&house, 75, &["journal", "repair"]).contains(&daemon.pid().to_string()));
+    wait_until("settled", || (lines_under(&house.path("out"), "jsonl").len() == 12).then_some(())).await;
     assert_eq!(daemon.terminate(), 0);
 
     // The sixth record of the sealed segment rots.
@@ -51,11 +44,11 @@ async fn the_journal_is_looked_at_beside_a_daemon_and_mended_without_one() {
     let at = bytes.windows(36).position(|part| part == b"\"message\":{\"id\":\"m-5\",\"message_status".split_at(36).0);
     bytes[at.expect("it is there")] ^= 1;
     std::fs::write(&segment, &bytes).unwrap();
-    let told = said(&house, 1, &["journal", "verify"]);
-    assert!(told.contains("ROT: 1 records") && told.contains("journal repair"), "{told}");
+    let printed = verb_without_secret(&house, 1, &["journal", "verify"]);
+    assert!(printed.contains("ROT: 1 records") && printed.contains("journal repair"), "{printed}");
     let found = json(&house, 1, "verify");
     assert_eq!((&found["sound"], &found["findings"][0]["what"]), (&false.into(), &"rot".into()));
-    let mended = said(&house, 0, &["journal", "repair"]);
+    let mended = verb_without_secret(&house, 0, &["journal", "repair"]);
     assert!(mended.contains("kept aside"), "{mended}");
     assert_eq!(std::fs::read_dir(house.path("data/journal/quarantine")).unwrap().count(), 1);
     let known = json(&house, 0, "verify");
@@ -66,7 +59,7 @@ async fn the_journal_is_looked_at_beside_a_daemon_and_mended_without_one() {
     std::fs::remove_dir_all(house.path("data/sinks")).unwrap();
     house.configure(&TABLES.replace("sinks.out", "sinks.anew").replace("\"out\"", "\"anew\""));
     let daemon = house.start();
-    until("all but one", || (lines_under(&house.path("out"), "jsonl").len() == 11).then_some(())).await;
+    wait_until("all but one", || (lines_under(&house.path("out"), "jsonl").len() == 11).then_some(())).await;
     assert!(daemon.log.wait_for(|line| line.contains("damaged records of the journal")).is_some());
     assert_eq!(daemon.terminate(), 0);
 }
@@ -75,6 +68,6 @@ async fn the_journal_is_looked_at_beside_a_daemon_and_mended_without_one() {
 fn without_a_journal_the_verbs_say_where_they_looked() {
     let house = House::new(TABLES);
     for verb in ["verify", "dump", "stat", "repair"] {
-        assert!(said(&house, 1, &["journal", verb]).contains("data/journal"), "{verb}");
+        assert!(verb_without_secret(&house, 1, &["journal", verb]).contains("data/journal"), "{verb}");
     }
 }

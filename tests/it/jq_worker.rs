@@ -1,4 +1,4 @@
-//! Worker processes that do not start, or are stopped: no event's fault, and no reason to wait for ever.
+//! Worker processes that do not start, or are stopped: no event is blamed for that, and nobody waits for ever.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,14 @@ use hookrelay::route::{Answers, RuleSet};
 use rustix::process::{Pid, Signal, kill_process};
 use sink_api::{Event, Timestamp, Uuid};
 
-use crate::harness::{House, until};
+use crate::harness::{House, wait_until};
 
 const RULE: &str = "[sinks.out]\nkind = \"file\"\npath = \"out/all.jsonl\"\n[[routes]]\nmatch = \"*\"\nwhere = '.n >= 0'\n\
                     to = \"out\"\n";
-/// Short, as nothing is waited for that is not there; and long for a busy machine.
+/// Short enough for a test, which waits for it to pass; long enough for an answer on a busy machine.
 const SILENCE: Duration = Duration::from_millis(500);
 
-/// The worker's own binary behind a script, which does something first.
+/// A script that does something first and then becomes the worker's own binary.
 fn worker(house: &House, first: &str) -> PathBuf {
     let path = house.path("worker");
     let script = format!("#!/bin/sh\n{first}\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_hookrelay"));
@@ -53,7 +53,7 @@ fn asks(rules: &RuleSet, count: usize) -> Vec<Ask> {
     (0..count).map(|n| Ask { event: Arc::new(event(n)), questions: questions.clone(), show: false }).collect()
 }
 
-/// Asks until there are answers, which must all be "yes"; what was said instead before.
+/// Asks until there are answers, which must all be "yes". Gives the errors that came before.
 async fn answered(asker: &mut Asker, asks: &[Ask]) -> Vec<AskError> {
     let mut errors = Vec::new();
     loop {
@@ -72,13 +72,13 @@ async fn answered(asker: &mut Asker, asks: &[Ask]) -> Vec<AskError> {
     }
 }
 
-/// The process that a worker's script has noted.
+/// The process whose id a worker's script has written down.
 fn noted(file: &Path) -> Pid {
     let text = std::fs::read_to_string(file).unwrap();
     Pid::from_raw(text.lines().last().unwrap().parse().unwrap()).unwrap()
 }
 
-/// Whether every thread of the process is.
+/// Whether every thread of the process is stopped.
 fn is_stopped(process: Pid) -> bool {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", process.as_raw_nonzero())).unwrap();
     let stat = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("stat")).unwrap();
@@ -96,14 +96,16 @@ async fn a_worker_that_is_stopped_is_replaced_and_no_event_is_blamed() {
         let stopped = noted(&pids);
         kill_process(stopped, Signal::STOP).unwrap();
         // On a busy machine another of its threads may still run for a while.
-        until("it stands still", || is_stopped(stopped).then_some(())).await;
+        wait_until("it stands still", || is_stopped(stopped).then_some(())).await;
         let errors = answered(&mut asker, &asks(&rules, count)).await;
         assert!(matches!(errors[0], AskError::Silent(_)), "{errors:?}");
         assert!(errors[0].to_string().contains("no answer for 0.5 s"), "{}", errors[0]);
         assert_ne!(noted(&pids), stopped);
         let stat = format!("/proc/{}/cmdline", stopped.as_raw_nonzero());
-        until("the stopped one is dead", || std::fs::read(&stat).map_or(true, |line| line.is_empty()).then_some(()))
-            .await;
+        wait_until("the stopped one is dead", || {
+            std::fs::read(&stat).map_or(true, |line| line.is_empty()).then_some(())
+        })
+        .await;
     }
 }
 
@@ -136,7 +138,7 @@ async fn a_worker_that_ends_before_its_first_answer_is_no_event_s_fault() {
 async fn a_worker_that_has_no_memory_to_start_with_is_no_event_s_fault() {
     let house = House::new(RULE);
     let rules = rules(&house);
-    // Less address space than the stack of the thread that runs programs takes.
+    // This is less address space than the stack of the thread that runs programs needs.
     let flag = house.path("was-short");
     let script = format!("[ -e {0} ] || {{ : > {0}; ulimit -v 160000; }}", flag.display());
     let mut asker = Asker::with_executable(&rules, &worker(&house, &script)).unwrap();

@@ -1,25 +1,25 @@
-//! A log that nobody takes is no reason to stop: not for a sender, a sink, a reload, or the end. `RUST_LOG` widens it, and
-//! lets nothing in that is held back.
+//! A log that nobody reads stops nothing: no sender, no sink, no reload, and not the end. `RUST_LOG` makes it say more, but
+//! never what is held back.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::Duration;
 
 use crate::bodies::numbered;
-use crate::harness::{ARCHIVE, House, Reader, column, lines_under, post_all, until};
+use crate::harness::{ARCHIVE, House, Reader, column, lines_under, post_all, wait_until};
 
-/// And a rule that fails for every event.
+/// Tables with a rule that fails for every event.
 const BROKEN: &str = "[[routes]]\nname = \"broken\"\nmatch = \"*\"\nwhere = \"error(1)\"\nto = \"archive\"\n";
 
-/// Longest that anything here may take.
+/// Longest time that anything here may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Each of these is a line in the log: a bad signature, a rule that fails, a reload.
+/// Causes many lines in the log: bad signatures, a rule that fails, reloads.
 async fn goes_on(house: &House, url: &str) {
     let refused = reqwest::Client::new().post(url).header("interakt-signature", "sha256=00").body("{}").send();
     assert_eq!(refused.await.unwrap().status(), 401);
     post_all(url, (0..100).map(numbered)).await;
-    until("the sink goes on", || (lines_under(&house.path("out"), ".jsonl").len() == 100).then_some(())).await;
+    wait_until("the sink goes on", || (lines_under(&house.path("out"), ".jsonl").len() == 100).then_some(())).await;
     for _ in 0..30 {
         let mut reload = tokio::process::Command::from(house.command(&["reload"]));
         assert_eq!(reload.status().await.unwrap().code(), Some(0));
@@ -29,7 +29,7 @@ async fn goes_on(house: &House, url: &str) {
 async fn is_stopped_by_nothing(be: Reader) {
     let house = House::new(&format!("{ARCHIVE}{BROKEN}"));
     let daemon = house.start();
-    daemon.log.is_to(be);
+    daemon.log.set_reader(be);
     tokio::time::timeout(PATIENCE, goes_on(&house, &daemon.url())).await.expect("the daemon stands still");
     assert_eq!(daemon.terminate(), 0);
 }
@@ -50,10 +50,10 @@ fn a_start_whose_log_cannot_be_written_is_a_start() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let mut daemon = house.command(&["run"]).stderr(full).spawn().unwrap();
     let answers = || house.command(&["status", "--json"]).output().unwrap().status.success();
-    let until = std::time::Instant::now() + PATIENCE;
+    let deadline = std::time::Instant::now() + PATIENCE;
     while !answers() {
         assert_eq!(daemon.try_wait().unwrap(), None, "the daemon ended");
-        assert!(std::time::Instant::now() < until, "no daemon answers");
+        assert!(std::time::Instant::now() < deadline, "no daemon answers");
     }
     daemon.kill().unwrap();
     daemon.wait().unwrap();
@@ -65,7 +65,7 @@ fn message(kind: u8, content: &[u8]) -> Vec<u8> {
     [&[kind][..], &length, content].concat()
 }
 
-/// Says to whoever connects that all is well, and a notice; and to what is asked then that it cannot.
+/// A server of PostgreSQL's protocol: it accepts every connection, with a notice, and answers every query with a failure.
 fn notices_and_fails(listener: &TcpListener) {
     for stream in listener.incoming() {
         let mut stream = stream.unwrap();
@@ -76,7 +76,7 @@ fn notices_and_fails(listener: &TcpListener) {
         let notice = b"SNOTICE\0VNOTICE\0C00000\0Mrow-value-7 is there\0\0";
         let all = [message(b'R', &[0; 4]), message(b'N', notice), message(b'Z', b"I")].concat();
         stream.write_all(&all).unwrap();
-        // The question's first byte; the client may have gone.
+        // This is the query's first byte; the client may have gone.
         let _ = stream.read_exact(&mut [0]);
         let _ = stream.write_all(&message(b'E', b"SFATAL\0VFATAL\0C57P03\0Mnot now\0\0"));
         let _ = stream.read_to_end(&mut Vec::new());
@@ -130,7 +130,7 @@ async fn an_event_with_many_keys_that_a_table_lacks_is_one_line() {
     let keys: String = (0..300).map(|n| format!(",\"key{n}\":1")).collect();
     post_all(&daemon.url(), [format!("{{\"type\":\"t\"{keys}}}").into_bytes()]).await;
     let rows = || column(&house.path("data/rows.db"), "SELECT type FROM t");
-    until("it is a row", || (rows() == ["t"]).then_some(())).await;
+    wait_until("it is a row", || (rows() == ["t"]).then_some(())).await;
     let lines = daemon.log.text().lines().filter(|line| line.contains("no such column")).count();
     assert_eq!(lines, 1);
     assert_eq!(daemon.terminate(), 0);

@@ -1,7 +1,7 @@
 //! The real binary from outside, one file per behaviour.
 //!
 //! - `main_job`: a signed webhook reaches every sink its rules name
-//! - `front`: what the front answers, and how long it waits
+//! - `answers`: what a webhook is answered
 //! - `nothing_lost`: kill -9 at any moment; every event answered 200 reaches every sink, unchanged
 //! - `exec`: a program as a sink, across kill -9
 //! - `pipelines`: kill -9 with real Kafka and PostgreSQL servers as sinks
@@ -23,7 +23,6 @@
 //! - `replay`: a span of the journal delivered once more, and dry runs
 //! - `journal`: verify, dump, stat and repair
 //! - `strangers`: connections, heads and bodies that strangers hold on to delay nobody; `hostile`: those strangers
-//! - `whose_folder`: folders that are not ours alone, and links in them
 //! - `taken_away`: folders and files deleted, moved or replaced beneath the running daemon
 //! - `whose_folder`: folders that are not ours alone, links, and obstacles in the place of one sink's state
 //! - `restart`: cursors, locks, a ledger that is gone
@@ -34,7 +33,8 @@
 //! - `admin_places`: clients without the token do not occupy the admin listener
 //! - `threads`: where the system gives few threads or none
 //! - `jq_worker`: worker processes that do not start, or are stopped
-//! - `harness`: starting and killing the daemon, sending, a callback server; `bodies`: what is sent
+//! - `harness`: starting and killing the daemon, sending, a callback server; `bodies`: what is sent; `tables`: parts of
+//!   configs; `verbs`: what the verbs print, and the daemon's figures
 
 #![allow(
     clippy::unwrap_used,
@@ -46,6 +46,7 @@
 )]
 
 mod admin_places;
+mod answers;
 mod bodies;
 mod command_line;
 mod config;
@@ -56,7 +57,6 @@ mod disk_use;
 mod doubtful_rules;
 mod exec;
 mod failing_disk;
-mod front;
 mod full_disk;
 mod guide;
 mod harness;
@@ -82,6 +82,8 @@ mod signals;
 mod sources;
 mod status;
 mod strangers;
+mod tables;
 mod taken_away;
 mod threads;
+mod verbs;
 mod whose_folder;

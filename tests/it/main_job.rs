@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::bodies::fixtures;
-use crate::harness::{Callback, House, column, lines_under, post, post_all, until};
+use crate::harness::{Callback, House, column, lines_under, post, post_all, wait_until};
 
 fn tables(callback: &Callback) -> String {
     format!(
@@ -54,7 +54,7 @@ async fn every_fixture_reaches_exactly_the_sinks_its_routes_name() {
     let ids = post_all(&daemon.url(), all.iter().map(|(_, body)| body.clone())).await;
     let of: BTreeMap<&String, &(String, Vec<u8>)> = ids.iter().zip(&all).collect();
 
-    let got = until("the callback got all", || Some(callback.got()).filter(|g| g.len() >= all.len())).await;
+    let got = wait_until("the callback got all", || Some(callback.got()).filter(|g| g.len() >= all.len())).await;
     assert_eq!(got.len(), all.len());
     for call in &got {
         // The first route that names the crm is the failures': what comes by another carries that route's name.
@@ -64,7 +64,7 @@ async fn every_fixture_reaches_exactly_the_sinks_its_routes_name() {
     }
     let failed = all.iter().filter(|(name, _)| name == "message_api_failed.json").count();
     assert_eq!(failed, 1);
-    let lines = until("the files hold all but the failure", || {
+    let lines = wait_until("the files hold all but the failure", || {
         Some(lines_under(&house.path("out"), ".jsonl")).filter(|l| l.len() >= all.len() - failed)
     })
     .await;
@@ -72,12 +72,12 @@ async fn every_fixture_reaches_exactly_the_sinks_its_routes_name() {
     assert!(!house.path("out/message_api_failed").exists(), "a final route let its event go on");
     assert!(house.path("out/message_received").is_dir());
 
-    let logged = until("api_logs", || {
+    let logged = wait_until("api_logs", || {
         Some(column(&house.path("relay.db"), "SELECT event_id FROM api_logs")).filter(|r| r.len() == lines.len())
     })
     .await;
     assert!(logged.iter().all(|row| ids.iter().any(|id| row.starts_with(id))));
-    let phones = until("statuses", || {
+    let phones = wait_until("statuses", || {
         let rows = column(
             &house.path("relay.db"),
             "SELECT customer_phone FROM statuses WHERE event_type = 'message_api_clicked'",
@@ -119,13 +119,14 @@ async fn what_is_odd_is_still_kept_and_routed() {
         ("message_received", huge.into_bytes()),
     ];
     let ids = post_all(&daemon.url(), odd.iter().map(|(_, body)| body.clone())).await;
-    let got = until("the callback got all", || Some(callback.got()).filter(|g| g.len() >= odd.len())).await;
+    let got = wait_until("the callback got all", || Some(callback.got()).filter(|g| g.len() >= odd.len())).await;
     for (id, (kind, body)) in ids.iter().zip(&odd) {
         let call = got.iter().find(|g| g.id.starts_with(id)).unwrap();
         assert_eq!((call.kind.as_str(), &call.body[..]), (*kind, &body[..]));
     }
     let lines =
-        until("the files", || Some(lines_under(&house.path("out"), ".jsonl")).filter(|l| l.len() >= odd.len())).await;
+        wait_until("the files", || Some(lines_under(&house.path("out"), ".jsonl")).filter(|l| l.len() >= odd.len()))
+            .await;
     assert!(lines.iter().all(|l| serde_json::from_str::<&serde_json::value::RawValue>(l).is_ok()));
 }
 
@@ -145,7 +146,7 @@ async fn a_repeat_is_answered_with_the_first_id_and_delivered_once_across_a_rest
     let (_, third) = post(&client, &daemon.url(), body).await.unwrap();
     assert_eq!((&third["id"], &third["duplicate"]), (&first["id"], &true.into()));
     let other = post_all(&daemon.url(), [b"{\"type\":\"other\"}".to_vec()]).await;
-    until("the later one", || callback.got().iter().any(|g| g.id.starts_with(&other[0])).then_some(())).await;
+    wait_until("the later one", || callback.got().iter().any(|g| g.id.starts_with(&other[0])).then_some(())).await;
     let copies = callback.got().iter().filter(|g| g.id.starts_with(first["id"].as_str().unwrap())).count();
     assert!((1..=2).contains(&copies), "a repeat became an event of its own");
 }

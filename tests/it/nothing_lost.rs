@@ -7,18 +7,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::bodies::{number_in, numbered};
-use crate::harness::{Callback, Daemon, House, column, lines_under, post, until};
+use crate::harness::{Callback, Daemon, House, column, lines_under, post, wait_until};
 
 const LIVES: u64 = 20;
-/// Each life acknowledges at least so many before it may be killed.
+/// So many events at least are acknowledged before each kill.
 const PER_LIFE: u64 = 500;
 const SENDERS: usize = 16;
-/// Lives, and the daemons killed while they come up.
+/// All kills: one per life, and those of daemons that are just starting.
 const KILLS: u64 = LIVES + LIVES / 5;
 /// `deliver::settler::EVENTS`.
 const SETTLED_AT_ONCE: u64 = 1000;
 
-/// Three sinks that lag: the file gathers for long, the callback answers slowly, SQLite takes few at a time.
+/// Three sinks that lag behind: the file waits long for a full batch, the callback answers slowly, SQLite takes few events at
+/// a time.
 fn tables(callback: &Callback) -> String {
     format!(
         r#"
@@ -51,7 +52,7 @@ to = ["archive", "crm"]
     )
 }
 
-/// What was answered 200, and with which id: the record kept outside.
+/// The record that is kept outside the daemon: what was answered 200, and with which id.
 #[derive(Default)]
 struct Record {
     answered: Mutex<BTreeMap<u64, String>>,
@@ -59,7 +60,7 @@ struct Record {
 }
 
 impl Record {
-    /// Sends until told to stop or the daemon is gone.
+    /// Sends until `stop` is set or the daemon is gone.
     async fn send(self: Arc<Self>, url: String, stop: Arc<AtomicBool>) {
         let client = reqwest::Client::new();
         while !stop.load(Ordering::SeqCst) {
@@ -75,14 +76,14 @@ impl Record {
     }
 }
 
-/// One life: load, at least [`PER_LIFE`] answers, then the kill, at another moment each time.
+/// One life of the daemon: load, at least [`PER_LIFE`] answers, then the kill, at another moment each time.
 async fn live_and_die(record: &Arc<Record>, daemon: Daemon, life: u64) {
     let stop = Arc::new(AtomicBool::new(false));
     let before = record.count();
     let senders: Vec<_> =
         (0..SENDERS).map(|_| tokio::spawn(Arc::clone(record).send(daemon.url(), Arc::clone(&stop)))).collect();
     let enough = before + PER_LIFE + life * 37 % 400;
-    until("enough answers in this life", || (record.count() >= enough).then_some(())).await;
+    wait_until("enough answers in this life", || (record.count() >= enough).then_some(())).await;
     tokio::task::spawn_blocking(move || daemon.kill()).await.unwrap();
     stop.store(true, Ordering::SeqCst);
     for sender in senders {
@@ -108,19 +109,19 @@ async fn after_kill_9_every_event_answered_200_reaches_every_sink_unchanged() {
     assert!(answered.len() as u64 >= LIVES * PER_LIFE);
     let wanted: BTreeSet<u64> = answered.keys().copied().collect();
 
-    let lines = until("the file holds everything", || {
+    let lines = wait_until("the file holds everything", || {
         let lines = lines_under(&house.path("out"), ".jsonl");
         let numbers: BTreeSet<u64> = lines.iter().map(|l| number_in(l)).collect();
         wanted.is_subset(&numbers).then_some(lines)
     })
     .await;
-    let got = until("the callback got everything", || {
+    let got = wait_until("the callback got everything", || {
         let got = callback.got();
         let numbers: BTreeSet<u64> = got.iter().map(|g| number_in(&String::from_utf8_lossy(&g.body))).collect();
         wanted.is_subset(&numbers).then_some(got)
     })
     .await;
-    let rows = until("SQLite holds everything", || {
+    let rows = wait_until("SQLite holds everything", || {
         let rows = column(&house.path("statuses.db"), "SELECT message_id FROM statuses");
         let numbers: BTreeSet<u64> = rows.iter().map(|r| number_in(r)).collect();
         wanted.is_subset(&numbers).then_some(rows)
@@ -148,7 +149,8 @@ async fn after_kill_9_every_event_answered_200_reaches_every_sink_unchanged() {
     assert_eq!(daemon.terminate(), 0);
 }
 
-/// Every line's `data` is the body as sent, whitespace outside strings aside, under the id that was answered.
+/// Asserts that every line's `data` is the body as it was sent, except for whitespace outside strings, and that its id is the
+/// one that was answered.
 fn check_lines(lines: &[String], answered: &BTreeMap<u64, String>, sent: u64) {
     for line in lines {
         let n = number_in(line);
@@ -162,7 +164,7 @@ fn check_lines(lines: &[String], answered: &BTreeMap<u64, String>, sent: u64) {
     }
 }
 
-/// Every callback's body is byte for byte what was sent, and repeats carry the same id.
+/// Asserts that every callback's body is byte for byte what was sent, and that repeats carry the same id.
 fn check_callbacks(got: &[crate::harness::Got], answered: &BTreeMap<u64, String>, sent: u64) {
     let mut ids: HashMap<u64, &str> = HashMap::new();
     for call in got {

@@ -1,15 +1,10 @@
-//! Webhooks that are odd and taken all the same: what is too long, hidden, without a number, or an event already.
+//! Odd webhooks are taken all the same: those with a type or subject that is too long or would hide a file, from customers
+//! without a number, or that are CloudEvents already.
 
 use serde_json::Value;
 
-use crate::harness::{Callback, Got, House, column, lines_under, post_all, until};
-
-/// A `hookrelay` verb's output, which must succeed.
-fn said(house: &House, args: &[&str]) -> String {
-    let out = house.command(args).output().unwrap();
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8(out.stdout).unwrap()
-}
+use crate::harness::{Callback, Got, House, column, lines_under, post_all, wait_until};
+use crate::verbs::{json, verb};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_type_or_subject_that_is_too_long_is_counted_and_explained() {
@@ -20,11 +15,11 @@ async fn a_type_or_subject_that_is_too_long_is_counted_and_explained() {
     };
     let daemon = house.start();
     let ids = post_all(&daemon.url(), [body(128, 256), body(129, 1), body(200, 300)]).await;
-    let status: Value = serde_json::from_str(&said(&house, &["status", "--json"])).unwrap();
+    let status = json(&house, &["status"]);
     let source = &status["sources"]["interakt"];
     assert_eq!(source["too_long"], serde_json::json!({ "type": 2, "subject": 1 }), "{source}");
-    let told = said(&house, &["status"]);
-    assert!(told.contains("; 2 types too long to be taken; 1 subject too long to be taken"), "{told}");
+    let printed = verb(&house, 0, &["status"]);
+    assert!(printed.contains("; 2 types too long to be taken; 1 subject too long to be taken"), "{printed}");
     let [kind, subject] = [
         "its type is 200 bytes, more than the 128 that are taken: `unknown` stands for it",
         "its subject is 300 bytes, more than the 256 that are taken: it has none, and no order is owed",
@@ -32,14 +27,14 @@ async fn a_type_or_subject_that_is_too_long_is_counted_and_explained() {
     std::fs::write(house.path("long.json"), body(200, 300)).unwrap();
     let file = house.path("long.json").display().to_string();
     for args in [vec!["explain", &file], vec!["explain", "--id", &ids[2]]] {
-        let told = said(&house, &args);
-        assert!(told.contains(kind) && told.contains(subject), "{args:?}: {told}");
-        let json: Value = serde_json::from_str(&said(&house, &[&args[..], &["--json"]].concat())).unwrap();
-        assert_eq!(json["event"]["notes"], serde_json::json!([kind, subject]), "{args:?}");
-        assert_eq!((&json["event"]["type"], &json["event"]["subject"]), (&"unknown".into(), &"".into()));
+        let printed = verb(&house, 0, &args);
+        assert!(printed.contains(kind) && printed.contains(subject), "{args:?}: {printed}");
+        let shown = json(&house, &args);
+        assert_eq!(shown["event"]["notes"], serde_json::json!([kind, subject]), "{args:?}");
+        assert_eq!((&shown["event"]["type"], &shown["event"]["subject"]), (&"unknown".into(), &"".into()));
     }
-    let json: Value = serde_json::from_str(&said(&house, &["explain", "--id", &ids[0], "--json"])).unwrap();
-    assert_eq!(json["event"].get("notes"), None);
+    let shown = json(&house, &["explain", "--id", &ids[0]]);
+    assert_eq!(shown["event"].get("notes"), None);
     assert_eq!(daemon.terminate(), 0);
 }
 
@@ -51,7 +46,7 @@ async fn no_webhook_hides_the_folder_or_the_file_it_is_kept_in() {
     let daemon = house.start();
     let body = br#"{"type":"../x","data":{"message":{"id":".s"}}}"#.to_vec();
     post_all(&daemon.url(), [body]).await;
-    let line = until("its line", || lines_under(&house.path("out/%2E.%2Fx"), "%2Es.jsonl").pop()).await;
+    let line = wait_until("its line", || lines_under(&house.path("out/%2E.%2Fx"), "%2Es.jsonl").pop()).await;
     assert!(line.contains("\"type\":\"../x\""), "{line}");
     let names: Vec<_> = std::fs::read_dir(house.path("out")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names, ["%2E.%2Fx"]);
@@ -72,7 +67,7 @@ async fn a_customer_with_a_username_has_an_id_in_the_table_and_no_false_number()
         format!(r#"{{"type":"message_api_read","data":{{"customer":{customer},"message":{{"id":"m"}}}}}}"#).into_bytes()
     });
     post_all(&daemon.url(), bodies).await;
-    let rows = until("all rows", || {
+    let rows = wait_until("all rows", || {
         let sql = "SELECT ifnull(customer_phone, '-') || ' ' || ifnull(customer_id, '-') FROM t ORDER BY rowid";
         Some(column(&house.path("t.db"), sql)).filter(|rows| rows.len() == numbers.len())
     })
@@ -111,7 +106,7 @@ async fn a_webhook_that_is_a_cloudevent_is_read_as_theirs_on_raw_and_as_ours_aro
         let request = media.into_iter().fold(request, |request, media| request.header("content-type", media));
         let answer: Value = serde_json::from_slice(&request.send().await.unwrap().bytes().await.unwrap()).unwrap();
         let both = || Some((raw.got(), structured.got())).filter(|(a, b)| a.len() > before && b.len() > before);
-        let (raw, structured) = until("both have it", both).await;
+        let (raw, structured) = wait_until("both have it", both).await;
         (answer["id"].as_str().unwrap().to_owned(), raw[before].clone(), structured[before].clone())
     };
     let theirs = r#"{"specversion":"1.0","id":"theirs","source":"/them","type":"their.type","data":{"n":1.0}}"#;
@@ -123,7 +118,7 @@ async fn a_webhook_that_is_a_cloudevent_is_read_as_theirs_on_raw_and_as_ours_aro
     let whole: Value = serde_json::from_slice(&as_structured.body).unwrap();
     assert_eq!(whole["data"], serde_json::from_str::<Value>(theirs).unwrap());
 
-    // Whatever a body came as, both formats call it the same.
+    // Both formats call the body's media type the same, whatever it came as.
     for (media, body) in [
         (Some("application/json; charset=utf-8"), "{}"),
         (Some("application/vnd.api+json"), "{}"),

@@ -10,19 +10,20 @@ use sink_testkit::postgres::PostgresServer;
 use sink_testkit::wait_until_async;
 use tokio_postgres::Client;
 
-use crate::harness::{House, post, until};
+use crate::harness::{House, post, wait_until};
 
 const TEST: &str = "pipelines::after_kill_9_kafka_has_every_event_in_order_and_postgres_each_exactly_once";
 const EVENTS: u64 = 10_000;
 const KILLS: u64 = 4;
 const SENDERS: u64 = 16;
-/// Keys of each sender. It waits for an answer before it sends the next, so their order is the order of its numbers.
+/// Keys of each sender. A sender waits for an answer before it sends the next event, so that the order within its keys is the
+/// order of its numbers.
 const KEYS: u64 = 2;
 const PARTITIONS: i32 = 3;
-/// How far each sink must be behind when the daemon is killed.
+/// How many events each sink must be behind when the daemon is killed.
 const LAG: u64 = 100;
 
-/// Event `n`, of one of its sender's keys.
+/// The body of event `n`, with one of its sender's keys.
 fn body(sender: u64, n: u64) -> Vec<u8> {
     let key = sender * KEYS + n % KEYS;
     format!(
@@ -57,7 +58,7 @@ impl Servers {
         Some(Self { cluster, topic, server, schema, database })
     }
 
-    /// Two sinks that lag: they take few at a time.
+    /// Two sinks that lag behind, as they take few events at a time.
     fn tables(&self) -> String {
         let Self { topic, schema, .. } = self;
         let (brokers, url) = (self.cluster.brokers(), &self.server.url);
@@ -94,7 +95,7 @@ to = "statuses"
         self.cluster.produced(&self.topic)
     }
 
-    /// Rows of the table: event id, message id, number; in the order in which they were put in.
+    /// Rows of the table (event id, message id, number), in the order in which they were inserted.
     async fn rows(&self) -> Vec<(String, String, u64)> {
         let sql = "SELECT event_id, message_id, callback_data FROM statuses ORDER BY id";
         let rows = self.database.query(sql, &[]).await.unwrap();
@@ -114,7 +115,7 @@ to = "statuses"
     }
 }
 
-/// What was sent, and what of it was answered 200 with which id: the record kept outside.
+/// The record that is kept outside the daemon: what was sent, and what was answered 200 with which id.
 #[derive(Default)]
 struct Record {
     sent: AtomicU64,
@@ -122,7 +123,7 @@ struct Record {
 }
 
 impl Record {
-    /// Sends until there are enough, or the daemon is gone.
+    /// Sends until enough are answered or the daemon is gone.
     async fn send(self: Arc<Self>, url: String, sender: u64, enough: u64) {
         let client = reqwest::Client::new();
         while self.count() < enough {
@@ -138,14 +139,14 @@ impl Record {
     }
 }
 
-/// One life: its part of the events, and the kill while both sinks are at work and behind.
+/// One life of the daemon: its part of the events, and the kill while both sinks are at work and behind.
 async fn live_and_die(servers: &Servers, house: &House, record: &Arc<Record>, enough: u64) {
     let (messages, rows) = (servers.produced(), servers.row_count().await);
     let daemon = house.start();
     let senders = (0..SENDERS).map(|s| tokio::spawn(Arc::clone(record).send(daemon.url(), s, u64::MAX)));
     let senders: Vec<_> = senders.collect();
-    until("enough answers in this life", || (record.count() >= enough).then_some(())).await;
-    // The senders go on meanwhile.
+    wait_until("enough answers in this life", || (record.count() >= enough).then_some(())).await;
+    // The senders go on during the kill.
     wait_until_async("both sinks are at work, and behind", async || {
         let (in_kafka, in_postgres) = (servers.produced(), servers.row_count().await);
         let behind = record.count().saturating_sub(LAG);
@@ -187,7 +188,7 @@ async fn after_kill_9_kafka_has_every_event_in_order_and_postgres_each_exactly_o
 
     let all = answered.len() as u64;
     wait_until_async("all rows are there", async || servers.row_count().await >= all).await;
-    let messages = until("Kafka holds everything", || {
+    let messages = wait_until("Kafka holds everything", || {
         let messages = servers.messages();
         let numbers = messages.iter().map(|(_, value)| behind("n-", &String::from_utf8_lossy(value)));
         wanted.is_subset(&numbers.collect()).then_some(messages)

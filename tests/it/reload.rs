@@ -7,44 +7,24 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use serde_json::Value;
 
 use crate::bodies::numbered;
-use crate::harness::{Callback, Daemon, House, lines_under, post, post_all, until};
-
-fn verb(house: &House, exit: i32, args: &[&str]) -> String {
-    let out = house.command(args).output().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-    assert_eq!(out.status.code(), Some(exit), "{args:?}: {stdout}{stderr}");
-    format!("{stdout}{stderr}")
-}
-
-fn json(house: &House, args: &[&str]) -> Value {
-    serde_json::from_str(&verb(house, 0, &[args, &["--json"]].concat())).unwrap()
-}
+use crate::harness::{Callback, Daemon, House, lines_under, post, post_all, wait_until};
+use crate::tables::{file, route};
+use crate::verbs::{self, json, verb};
 
 /// A sink's accepted, delivered, pending, dropped.
 fn figures(house: &House, sink: &str) -> [u64; 4] {
-    let figures = json(house, &["status"])["sinks"][sink].clone();
-    let n = |key: &str| figures[key].as_u64().unwrap_or_default();
-    assert_eq!(n("accepted"), n("delivered") + n("dead") + n("pending") + n("filtered") + n("dropped"), "{figures}");
-    ["accepted", "delivered", "pending", "dropped"].map(n)
+    verbs::figures(house, sink, ["accepted", "delivered", "pending", "dropped"])
 }
 
 fn crm(url: &str) -> String {
     format!("[sinks.crm]\nkind = \"http\"\nurl = \"{url}\"\n")
 }
 
-fn file(name: &str) -> String {
-    format!("[sinks.{name}]\nkind = \"file\"\npath = \"out/{name}.jsonl\"\n")
-}
-
-fn route(name: &str, glob: &str, to: &str) -> String {
-    format!("[[routes]]\nname = \"{name}\"\nmatch = \"{glob}\"\nto = [{to}]\n")
-}
-
 fn open_files(daemon: &Daemon) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count()
 }
 
-/// KiB.
+/// Resident memory, in KiB.
 fn resident(daemon: &Daemon) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -58,9 +38,9 @@ async fn sinks_and_routes_come_change_and_go_while_others_go_on_untouched() {
     let house = House::new(&format!("{}{}{}", crm(&url), file("a"), route("all", "*", "\"crm\", \"a\"")));
     let daemon = house.start();
     post_all(&daemon.url(), (0..5).map(numbered)).await;
-    until("both have them", || (figures(&house, "crm")[1] + figures(&house, "a")[1] == 10).then_some(())).await;
+    wait_until("both have them", || (figures(&house, "crm")[1] + figures(&house, "a")[1] == 10).then_some(())).await;
 
-    // `a` gets only some, `b` is new and begins now, `crm` goes on.
+    // `a` gets only some events now, `b` is new and begins at the next one, `crm` goes on.
     let next = format!(
         "{}{}{}{}{}",
         crm(&url),
@@ -73,17 +53,17 @@ async fn sinks_and_routes_come_change_and_go_while_others_go_on_untouched() {
     let done = json(&house, &["reload"]);
     assert_eq!((&done["added"], &done["changed"], &done["removed"]), (&json_of(["b"]), &json_of([]), &json_of([])));
     post_all(&daemon.url(), (5..14).map(numbered)).await;
-    until("all have theirs", || {
+    wait_until("all have theirs", || {
         let got = ["crm", "a", "b"].map(|sink| figures(&house, sink));
         (got == [[14, 14, 0, 0], [8, 8, 0, 0], [9, 9, 0, 0]]).then_some(())
     })
     .await;
     assert_eq!(lines_under(&house.path("out"), "b.jsonl").len(), 9);
 
-    // `a` goes while it is owed something: it is told, and comes back to it.
+    // `crm` is removed while it is owed something: the reload says so, and the sink gets it when it is back.
     callback.answer_with(503);
     post_all(&daemon.url(), (14..16).map(numbered)).await;
-    until("it is owed", || (figures(&house, "crm")[2] == 2).then_some(())).await;
+    wait_until("it is owed", || (figures(&house, "crm")[2] == 2).then_some(())).await;
     house.configure(&format!("{}{}", file("b"), route("all", "*", "\"b\"")));
     let done = json(&house, &["reload"]);
     assert_eq!(
@@ -94,7 +74,7 @@ async fn sinks_and_routes_come_change_and_go_while_others_go_on_untouched() {
     callback.answer_with(200);
     house.configure(&next);
     verb(&house, 0, &["reload"]);
-    until("what it was owed and what came meanwhile", || (figures(&house, "crm")[1] == 18).then_some(())).await;
+    wait_until("what it was owed and what came meanwhile", || (figures(&house, "crm")[1] == 18).then_some(())).await;
     let ids: HashSet<String> = callback.got().into_iter().map(|got| got.id).collect();
     assert_eq!(ids.len(), 18);
     assert_eq!(daemon.terminate(), 0);
@@ -104,7 +84,7 @@ fn json_of<const N: usize>(names: [&str; N]) -> Value {
     names.into_iter().collect()
 }
 
-/// Lists of what is gone, in any order.
+/// Lists of a reload's answer, sorted.
 trait Sorted {
     fn sorted(self) -> Value;
 }
@@ -136,10 +116,10 @@ async fn a_wrong_config_changes_nothing_and_says_where_it_is_wrong() {
     daemon.hang_up();
     assert!(daemon.log.wait_for(|line| line.contains("the old one stays in force")).is_some());
     post_all(&daemon.url(), (0..3).map(numbered)).await;
-    until("the old one is", || (figures(&house, "a") == [3, 3, 0, 0]).then_some(())).await;
+    wait_until("the old one is", || (figures(&house, "a") == [3, 3, 0, 0]).then_some(())).await;
     house.configure(&format!("{good}{}", file("b")));
     daemon.hang_up();
-    until("the new one is", || json(&house, &["status"])["sinks"].get("b").map(|_| ())).await;
+    wait_until("the new one is", || json(&house, &["status"])["sinks"].get("b").map(|_| ())).await;
     assert_eq!(daemon.terminate(), 0);
     verb(&house, 69, &["reload"]);
 }
@@ -199,7 +179,7 @@ async fn a_hundred_reloads_under_load_refuse_no_request_lose_nothing_and_leak_no
             let mut sent = Vec::new();
             let mut n = 0;
             while !stop.load(SeqCst) {
-                // It panics where one is not answered 200.
+                // This panics if a webhook is not answered 200.
                 sent.extend(post_all(&url, (n..n + 20).map(numbered)).await);
                 n += 20;
             }
@@ -221,7 +201,7 @@ async fn a_hundred_reloads_under_load_refuse_no_request_lose_nothing_and_leak_no
     let sent = load.await.unwrap();
     assert!(sent.len() >= 500, "{} is no load", sent.len());
     let all = sent.len() as u64;
-    until("all are delivered", || {
+    wait_until("all are delivered", || {
         ["crm", "a", "b"].iter().all(|sink| figures(&house, sink)[2..] == [0, 0]).then_some(())
     })
     .await;
@@ -229,14 +209,14 @@ async fn a_hundred_reloads_under_load_refuse_no_request_lose_nothing_and_leak_no
     let got: HashSet<String> = callback.got().into_iter().map(|got| got.id).collect();
     assert_eq!(got, sent.into_iter().collect());
     assert_eq!(lines_under(&house.path("out"), "a.jsonl").len() as u64, all, "an unchanged sink is not touched");
-    // Bodies with half an emoji are no JSON to every reader.
+    // The bodies hold half an emoji, which not every JSON reader takes.
     let id = |line: &String| line.split("\"id\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     let came_back: HashSet<String> = lines_under(&house.path("out"), "b.jsonl").iter().map(id).collect();
     assert_eq!(came_back, got, "a sink that went fifty times and came back was owed what came meanwhile");
-    // Connections come and go; a leak of one a reload would show as forty more.
+    // The number of open connections varies; a leak of one file per reload would show as forty more.
     let (early, late) = (files[5..15].iter().max().unwrap(), files[40..].iter().min().unwrap());
     assert!(*late < early + 20, "{files:?}");
-    // The last twenty reloads took no more than a worker's buffers would explain.
+    // The last twenty reloads took no more memory than a worker's buffers would explain.
     let (early, late) = (memory[10..30].iter().max().unwrap(), memory[40..].iter().min().unwrap());
     assert!(*late < early + (32 << 10), "KiB: {memory:?}");
     assert_eq!(daemon.terminate(), 0);
@@ -252,7 +232,7 @@ async fn a_watched_config_is_taken_when_it_is_replaced_and_a_half_written_one_is
     assert!(daemon.log.wait_for(|line| line.contains("the old one stays in force")).is_some());
     std::fs::write(house.path("next"), format!("{text}{}", file("b"))).unwrap();
     std::fs::rename(house.path("next"), house.config()).unwrap();
-    until("the new one is in force", || json(&house, &["status"])["sinks"].get("b").map(|_| ())).await;
+    wait_until("the new one is in force", || json(&house, &["status"])["sinks"].get("b").map(|_| ())).await;
     assert_eq!(daemon.terminate(), 0);
 }
 
@@ -265,14 +245,14 @@ async fn what_was_appended_under_other_rules_is_pending_until_it_is_read() {
     let daemon = house.start();
     verb(&house, 0, &["sink", "pause", "crm"]);
     post_all(&daemon.url(), (0..9).map(numbered)).await;
-    until("they are owed", || (figures(&house, "crm") == [9, 0, 9, 0]).then_some(())).await;
+    wait_until("they are owed", || (figures(&house, "crm") == [9, 0, 9, 0]).then_some(())).await;
     house.configure(&format!("{slow}{}", route("some", "*_read", "\"crm\"")));
     verb(&house, 0, &["reload"]);
     assert_eq!(figures(&house, "crm"), [9, 0, 9, 0], "not read yet");
     post_all(&daemon.url(), (9..12).map(numbered)).await;
     callback.answer_with(200);
     verb(&house, 0, &["sink", "resume", "crm"]);
-    until("only those the new rules want", || (figures(&house, "crm") == [4, 4, 0, 0]).then_some(())).await;
+    wait_until("only those the new rules want", || (figures(&house, "crm") == [4, 4, 0, 0]).then_some(())).await;
     assert_eq!(daemon.terminate(), 0);
 }
 
@@ -282,13 +262,13 @@ async fn a_paused_sink_keeps_what_it_is_owed_over_a_restart_and_skip_drops_it() 
     let house = House::new(&format!("{}{}{}", crm(&callback.url()), file("a"), route("all", "*", "\"crm\", \"a\"")));
     let daemon = house.start();
     post_all(&daemon.url(), (0..3).map(numbered)).await;
-    until("delivered", || (figures(&house, "crm") == [3, 3, 0, 0]).then_some(())).await;
+    wait_until("delivered", || (figures(&house, "crm") == [3, 3, 0, 0]).then_some(())).await;
     assert!(verb(&house, 0, &["sink", "pause", "crm"]).contains("paused"));
     post_all(&daemon.url(), (3..8).map(numbered)).await;
-    until("the other goes on", || (figures(&house, "a") == [8, 8, 0, 0]).then_some(())).await;
+    wait_until("the other goes on", || (figures(&house, "a") == [8, 8, 0, 0]).then_some(())).await;
     daemon.kill();
     let daemon = house.start();
-    until("it waits", || (figures(&house, "crm") == [8, 3, 5, 0]).then_some(())).await;
+    wait_until("it waits", || (figures(&house, "crm") == [8, 3, 5, 0]).then_some(())).await;
     assert_eq!(json(&house, &["status"])["sinks"]["crm"]["paused"], true);
     assert!(
         verb(&house, 0, &["status"]).lines().any(|line| line.starts_with("sink crm:") && line.contains("; PAUSED"))
@@ -297,13 +277,13 @@ async fn a_paused_sink_keeps_what_it_is_owed_over_a_restart_and_skip_drops_it() 
     assert_eq!(figures(&house, "crm"), [8, 3, 0, 5]);
     post_all(&daemon.url(), (8..10).map(numbered)).await;
     verb(&house, 0, &["sink", "resume", "crm"]);
-    until("it goes on", || (figures(&house, "crm") == [10, 5, 0, 5]).then_some(())).await;
+    wait_until("it goes on", || (figures(&house, "crm") == [10, 5, 0, 5]).then_some(())).await;
     assert!(verb(&house, 0, &["sink", "skip", "crm", "--to", "1h"]).contains(" 0 deliveries dropped; running"));
     assert!(verb(&house, 1, &["sink", "pause", "nothing"]).contains("`crm`"));
     assert_eq!(daemon.terminate(), 0);
 }
 
-/// What reads and drops a program calls itself once a level; a thread without room for that ended the daemon.
+/// Reading and dropping a program recurses once a level. Once a thread without enough stack for that ended the daemon.
 #[tokio::test(flavor = "multi_thread")]
 async fn rules_of_any_depth_are_taken_or_refused_by_the_running_daemon() {
     let house = House::new(&format!("{}{}", file("a"), route("all", "*", "\"a\"")));
@@ -313,7 +293,7 @@ async fn rules_of_any_depth_are_taken_or_refused_by_the_running_daemon() {
     house.configure(&tables(&brackets(3_000)));
     verb(&house, 0, &["reload"]);
     post_all(&daemon.url(), (0..5).map(numbered)).await;
-    until("they run", || (lines_under(&house.path("out"), "a.jsonl").len() == 5).then_some(())).await;
+    wait_until("they run", || (lines_under(&house.path("out"), "a.jsonl").len() == 5).then_some(())).await;
     house.configure(&tables(&brackets(20_000)));
     assert!(verb(&house, 78, &["reload"]).contains("operators and brackets"));
     assert!(verb(&house, 78, &["check"]).contains("operators and brackets"));
@@ -334,14 +314,14 @@ async fn a_reload_that_waits_for_a_file_keeps_nobody_from_stopping_the_daemon() 
     let crm = "[sinks.crm]\nkind = \"http\"\nurl = \"http://127.0.0.1:1/\"\nbearer = \"${file:key}\"\n";
     house.configure(&format!("{crm}{}{}", file("a"), route("all", "*", "\"a\"")));
     daemon.hang_up();
-    // It can be opened for writing when somebody waits to read it.
+    // The pipe can be opened for writing only when somebody waits to read it.
     let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK;
-    let _held = until("the reload waits", || rustix::fs::open(&fifo, flags, rustix::fs::Mode::empty()).ok()).await;
+    let _held = wait_until("the reload waits", || rustix::fs::open(&fifo, flags, rustix::fs::Mode::empty()).ok()).await;
     let threads = || std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap().count();
     let before = threads();
     for n in 0..100 {
         daemon.hang_up();
-        // Each is seen: an answer comes after it.
+        // Each change is seen by the daemon, as an answer comes after it.
         post_all(&daemon.url(), [numbered(n)]).await;
     }
     assert!(threads() < before + 20, "{before}, then {}: further signals wait for the reading under way", threads());
@@ -364,12 +344,13 @@ async fn of_reloads_asked_for_in_quick_succession_the_last_config_comes_into_for
         }
         house.configure(&format!("{}{}{slow}", file("a"), file(&last)));
         daemon.hang_up();
-        until("the last is in force", || json(&house, &["status"])["sinks"].get(&last).cloned()).await;
+        wait_until("the last is in force", || json(&house, &["status"])["sinks"].get(&last).cloned()).await;
     }
     assert_eq!(daemon.terminate(), 0);
 }
 
-/// What it missed was counted when it came back, by the rules that brought it; it is not counted again when it is read.
+/// What the sink missed is counted when it comes back, by the rules that bring it back, and not counted again when the events
+/// are read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sink_that_takes_nothing_is_owed_each_event_once_however_often_it_goes_and_comes() {
     let callback = Callback::start().await;
@@ -386,8 +367,8 @@ async fn a_sink_that_takes_nothing_is_owed_each_event_once_however_often_it_goes
         house.configure(&with);
         verb(&house, 0, &["reload"]);
         let all = (n + 1) * 10;
-        // The first probe: all that stood there has been read and booked.
-        until("it has read them", || {
+        // When the first probe is made, everything that stood in the journal has been read and booked.
+        wait_until("it has read them", || {
             (json(&house, &["status"])["sinks"]["crm"]["breaker"] == "open" || figures(&house, "crm")[0] != all)
                 .then_some(())
         })
@@ -395,6 +376,6 @@ async fn a_sink_that_takes_nothing_is_owed_each_event_once_however_often_it_goes
         assert_eq!(figures(&house, "crm"), [all, 0, all, 0], "after {n}");
     }
     callback.answer_with(200);
-    until("all are delivered", || (figures(&house, "crm") == [40, 40, 0, 0]).then_some(())).await;
+    wait_until("all are delivered", || (figures(&house, "crm") == [40, 40, 0, 0]).then_some(())).await;
     assert_eq!(daemon.terminate(), 0);
 }

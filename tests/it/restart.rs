@@ -1,4 +1,4 @@
-//! Stopping and starting: cursors go on, the folder has one master, a ledger that is gone costs nothing.
+//! Stopping and starting: cursors go on where they were, one daemon has the folder, a ledger that is gone costs no event.
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::bodies::numbered;
-use crate::harness::{ARCHIVE, House, column, ends, lines_under, post_all, sign, until};
+use crate::harness::{ARCHIVE, House, column, ends, lines_under, post_all, sign, wait_until};
 
 fn lines(house: &House) -> Vec<String> {
     lines_under(&house.path("out"), ".jsonl")
@@ -18,11 +18,11 @@ async fn after_a_stop_each_sink_goes_on_where_it_was() {
     let house = House::new(ARCHIVE);
     let daemon = house.start();
     post_all(&daemon.url(), (0..50).map(numbered)).await;
-    until("fifty lines", || (lines(&house).len() == 50).then_some(())).await;
+    wait_until("fifty lines", || (lines(&house).len() == 50).then_some(())).await;
     assert_eq!(daemon.terminate(), 0);
     let daemon = house.start();
     post_all(&daemon.url(), (50..60).map(numbered)).await;
-    until("sixty lines", || (lines(&house).len() >= 60).then_some(())).await;
+    wait_until("sixty lines", || (lines(&house).len() >= 60).then_some(())).await;
     assert_eq!(daemon.terminate(), 0);
     assert_eq!(lines(&house).len(), 60, "something was delivered twice though nothing was killed");
 }
@@ -33,10 +33,10 @@ async fn a_second_daemon_on_the_folder_exits_75_and_names_the_first() {
     let daemon = house.start();
     let second = ends(house.command(&["run"]));
     assert_eq!(second.status.code(), Some(75));
-    let told = String::from_utf8_lossy(&second.stderr).into_owned();
-    assert!(told.contains(&daemon.pid().to_string()), "{told}");
+    let printed = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(printed.contains(&daemon.pid().to_string()), "{printed}");
     post_all(&daemon.url(), [numbered(1)]).await;
-    until("the first goes on", || (lines(&house).len() == 1).then_some(())).await;
+    wait_until("the first goes on", || (lines(&house).len() == 1).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,19 +48,19 @@ async fn with_lock_removed_a_second_daemon_is_kept_out_all_the_same() {
         let _ = std::fs::remove_file(house.path("data/journal/LOCK"));
         for args in [&["run"][..], &["journal", "repair"]] {
             let second = ends(house.command(args));
-            let told = String::from_utf8_lossy(&second.stderr).into_owned();
-            assert_eq!(second.status.code(), Some(75), "{told}");
-            assert!(told.contains(&daemon.pid().to_string()), "{told}");
+            let printed = String::from_utf8_lossy(&second.stderr).into_owned();
+            assert_eq!(second.status.code(), Some(75), "{printed}");
+            assert!(printed.contains(&daemon.pid().to_string()), "{printed}");
         }
-        until("LOCK is back", || house.path("data/LOCK").exists().then_some(())).await;
+        wait_until("LOCK is back", || house.path("data/LOCK").exists().then_some(())).await;
     }
     assert!(daemon.log.wait_for(|line| line.contains("LOCK was deleted")).is_some());
     post_all(&daemon.url(), [numbered(1)]).await;
-    until("the first goes on", || (lines(&house).len() == 1).then_some(())).await;
+    wait_until("the first goes on", || (lines(&house).len() == 1).then_some(())).await;
     assert_eq!(daemon.terminate(), 0);
 }
 
-/// With a data folder of its own, but the journal's folder of the other.
+/// A daemon with a data folder of its own and the journal's folder of another one.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_data_folders_with_one_journal_are_not_both_served() {
     let (house, other) = (House::new(ARCHIVE), House::new(ARCHIVE));
@@ -70,9 +70,9 @@ async fn two_data_folders_with_one_journal_are_not_both_served() {
     let daemon = house.start();
     let _ = std::fs::remove_file(house.path("data/journal/LOCK"));
     let second = ends(other.command(&["run"]));
-    let told = String::from_utf8_lossy(&second.stderr).into_owned();
-    assert_eq!(second.status.code(), Some(75), "{told}");
-    assert!(told.contains(&daemon.pid().to_string()), "{told}");
+    let printed = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(75), "{printed}");
+    assert!(printed.contains(&daemon.pid().to_string()), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,27 +80,27 @@ async fn without_its_ledger_every_sink_starts_at_the_oldest_event() {
     let house = House::new(ARCHIVE);
     let daemon = house.start();
     post_all(&daemon.url(), (0..20).map(numbered)).await;
-    until("twenty lines", || (lines(&house).len() == 20).then_some(())).await;
+    wait_until("twenty lines", || (lines(&house).len() == 20).then_some(())).await;
     assert_eq!(daemon.terminate(), 0);
     for name in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
         let _ = std::fs::remove_file(house.path("data").join(name));
     }
     let daemon = house.start();
-    until("delivered again", || (lines(&house).len() == 40).then_some(())).await;
+    wait_until("delivered again", || (lines(&house).len() == 40).then_some(())).await;
     assert!(daemon.log.text().contains("the ledger is new"), "{}", daemon.log.text());
     assert_eq!(daemon.terminate(), 0);
 
     std::fs::write(house.path("data/ledger.db"), b"this is not a database at all").unwrap();
     let daemon = house.start();
-    until("and again", || (lines(&house).len() == 60).then_some(())).await;
+    wait_until("and again", || (lines(&house).len() == 60).then_some(())).await;
     assert!(house.path("data/ledger.db.damaged-1").exists(), "the damaged one was not kept");
     assert_eq!(daemon.terminate(), 0);
 }
 
-/// The ledger's files: each one's ending, and bytes.
+/// The ledger's files: the ending of each one's name, and its bytes.
 type Ledger = Vec<(&'static str, Vec<u8>)>;
 
-/// The ledger as it is.
+/// Reads the ledger's files.
 fn ledger(house: &House) -> Ledger {
     let read = |ending| Some((ending, std::fs::read(house.path(&format!("data/ledger.db{ending}"))).ok()?));
     ["", "-wal", "-shm"].into_iter().filter_map(read).collect()
@@ -115,7 +115,7 @@ fn put_back(house: &House, ledger: &[(&str, Vec<u8>)]) {
     }
 }
 
-/// Each of so many events is there, whatever is there twice.
+/// Whether each of so many events has arrived, at least once.
 fn all_there(house: &House, n: u64) -> Option<()> {
     let numbers: std::collections::BTreeSet<u64> =
         lines(house).iter().map(|line| crate::bodies::number_in(line)).collect();
@@ -127,12 +127,12 @@ async fn a_ledger_that_is_truncated_corrupted_or_of_yesterday_loses_nothing_and_
     let house = House::new(ARCHIVE);
     let daemon = house.start();
     post_all(&daemon.url(), (0..10).map(numbered)).await;
-    until("ten", || all_there(&house, 10)).await;
+    wait_until("ten", || all_there(&house, 10)).await;
     assert_eq!(daemon.terminate(), 0);
     let yesterday = ledger(&house);
     let daemon = house.start();
     post_all(&daemon.url(), (10..20).map(numbered)).await;
-    until("twenty", || all_there(&house, 20)).await;
+    wait_until("twenty", || all_there(&house, 20)).await;
     assert_eq!(daemon.terminate(), 0);
     let today = ledger(&house);
     let cut =
@@ -155,7 +155,7 @@ async fn a_ledger_that_is_truncated_corrupted_or_of_yesterday_loses_nothing_and_
         let fresh = 20;
         post_all(&daemon.url(), [numbered(fresh)]).await;
         let wanted = if what == "of yesterday" { 10..21 } else { 0..21 };
-        until(what, || {
+        wait_until(what, || {
             let there: std::collections::BTreeSet<u64> =
                 lines(&house).iter().map(|line| crate::bodies::number_in(line)).collect();
             wanted.clone().all(|n| there.contains(&n)).then_some(())
@@ -171,12 +171,12 @@ async fn without_its_ledger_and_told_to_go_on_now_nothing_old_is_delivered() {
     let house = House::new(ARCHIVE);
     let daemon = house.start();
     post_all(&daemon.url(), (0..5).map(numbered)).await;
-    until("five", || (lines(&house).len() == 5).then_some(())).await;
+    wait_until("five", || (lines(&house).len() == 5).then_some(())).await;
     assert_eq!(daemon.terminate(), 0);
     put_back(&house, &[]);
     let daemon = House::start_as(house.command(&["run", "--cursors=now"]));
     post_all(&daemon.url(), (5..8).map(numbered)).await;
-    until("three more", || (lines(&house).len() == 8).then_some(())).await;
+    wait_until("three more", || (lines(&house).len() == 8).then_some(())).await;
     assert!(daemon.log.wait_for(|line| line.contains("--cursors=now every sink starts now")).is_some());
     assert_eq!(daemon.terminate(), 0);
     assert_eq!(lines(&house).len(), 8, "and nothing else");
@@ -210,9 +210,9 @@ to = ["archive", "late", "whole"]
     let daemon = house.start();
     post_all(&daemon.url(), [numbered(5)]).await;
     let count = |folder: &str| lines_under(&house.path(folder), ".jsonl").len();
-    until("the whole", || (count("whole") == 6).then_some(())).await;
-    until("the late one", || (count("late") == 1).then_some(())).await;
-    until("the old one", || (count("out") == 6).then_some(())).await;
+    wait_until("the whole", || (count("whole") == 6).then_some(())).await;
+    wait_until("the late one", || (count("late") == 1).then_some(())).await;
+    wait_until("the old one", || (count("out") == 6).then_some(())).await;
     assert_eq!(daemon.terminate(), 0);
 }
 
@@ -233,7 +233,7 @@ to = "strict"
     );
     let daemon = house.start();
     let ids = post_all(&daemon.url(), (0..6).map(numbered)).await;
-    let rows = until("five rows", || {
+    let rows = wait_until("five rows", || {
         Some(column(&house.path("strict.db"), "SELECT message_id FROM t ORDER BY 1")).filter(|r| r.len() == 5)
     })
     .await;
@@ -256,16 +256,16 @@ async fn events_that_match_no_route_are_kept_counted_and_go_to_a_later_sink() {
     post_all(&daemon.url(), (0..7).map(|n| numbered(n * 3))).await;
     let log = daemon.log.clone();
     assert_eq!(daemon.terminate(), 0);
-    let told = log.wait_for(|l| l.contains("matched no route since the start")).expect("counted");
-    assert!(told.contains("message_api_sent") && told.contains(":7"), "{told}");
+    let line = log.wait_for(|l| l.contains("matched no route since the start")).expect("counted");
+    assert!(line.contains("message_api_sent") && line.contains(":7"), "{line}");
     house.configure(&ARCHIVE.replace("path =", "start = \"beginning\"\npath ="));
     let daemon = house.start();
-    until("all seven", || (lines(&house).len() == 7).then_some(())).await;
+    wait_until("all seven", || (lines(&house).len() == 7).then_some(())).await;
     assert_eq!(daemon.terminate(), 0);
 }
 
-/// What waits in the kernel's queue has sent its webhook already: a stop must not reset it for want of descriptors, which
-/// come free as connections end.
+/// A client whose connection waits in the kernel's queue has sent its webhook already. A stop must not reset it for want of
+/// descriptors, which come free as connections end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_serves_who_has_connected_though_descriptors_had_run_out() {
     let house = House::new(ARCHIVE);
@@ -276,7 +276,7 @@ async fn a_stop_serves_who_has_connected_though_descriptors_had_run_out() {
     let daemon = House::start_as(limited);
     let clients: Vec<_> = (0..150).map(|n| raw_post(daemon.address, numbered(n))).collect();
     let clients = together(clients).await;
-    // It takes fewer connections than that, until it stops: then it takes all, and descriptors run out.
+    // The daemon accepts fewer connections than that until it stops; then it accepts all, and descriptors run out.
     daemon.log.wait_for(|line| line.contains("the limit of open files is too low")).expect("few connections fit");
     let answers = tokio::spawn(together(clients.into_iter().map(first_line).collect()));
     assert_eq!(tokio::task::spawn_blocking(move || daemon.terminate()).await.unwrap(), 0);
@@ -304,7 +304,7 @@ async fn raw_post(to: SocketAddr, body: Vec<u8>) -> TcpStream {
     stream
 }
 
-/// The first line of the answer, or why there is none.
+/// The first line of the answer, or the error if there is no answer.
 async fn first_line(mut stream: TcpStream) -> String {
     let mut bytes = Vec::new();
     while !bytes.contains(&b'\n') {
@@ -317,7 +317,7 @@ async fn first_line(mut stream: TcpStream) -> String {
     String::from_utf8_lossy(&bytes).lines().next().unwrap_or_default().to_owned()
 }
 
-/// The call never comes back; the daemon does not wait for it.
+/// A sink's call that never returns is not waited for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sink_that_hangs_for_ever_does_not_keep_the_daemon_from_ending() {
     let endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c";
@@ -328,6 +328,6 @@ async fn a_sink_that_hangs_for_ever_does_not_keep_the_daemon_from_ending() {
     let house = House::new(&format!("{ARCHIVE}{rows}"));
     let daemon = house.start();
     post_all(&daemon.url(), (0..5).map(numbered)).await;
-    until("five lines", || (lines(&house).len() == 5).then_some(())).await;
+    wait_until("five lines", || (lines(&house).len() == 5).then_some(())).await;
     assert_eq!(daemon.terminate(), 0);
 }

@@ -1,11 +1,11 @@
-//! Rules in jq: what they make of an event reaches its sinks; a program that runs away costs its own event and nothing
-//! else; `explain` says the same as the daemon does.
+//! Rules in jq: their payloads reach the sinks; a program that runs away costs its own event and nothing else; `explain` shows
+//! what the daemon does.
 
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{House, column, lines_under, post_all, until};
+use crate::harness::{House, column, lines_under, post_all, wait_until};
 
 const TABLES: &str = r#"
 [sinks.rules]
@@ -49,20 +49,20 @@ async fn a_program_that_runs_away_costs_its_own_event_and_nothing_else() {
     });
     let begun = Instant::now();
     let ids = post_all(&daemon.url(), bodies).await;
-    let plain = until("the other sink has all", || {
+    let plain = wait_until("the other sink has all", || {
         Some(lines_under(&house.path("plain"), ".jsonl")).filter(|lines| lines.len() == 40)
     });
     plain.await;
-    // While the rules' sink is held up for a second and more by each of the two that run away.
+    // Meanwhile the rules' sink is held up, for a second and more by each of the two programs that run away.
     println!("40 taken and delivered elsewhere after {:?}", begun.elapsed());
 
-    // 40, without four failures and the one filtered; one yields two.
-    let made = until("the rules' sink has its share", || {
+    // Of 40 events four fail, one is filtered, and one yields two payloads.
+    let made = wait_until("the rules' sink has its share", || {
         Some(lines_under(&house.path("rules"), ".jsonl")).filter(|lines| lines.len() >= 36)
     });
     let made: Vec<Value> = made.await.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(made.len(), 36);
-    // The running daemon's own journal, by the id of a second delivery.
+    // The event is read from the running daemon's journal, by the id of its second delivery.
     let explain = house.command(&["explain", "--json", "--id", &format!("{}-made-2", ids[20])]).output().unwrap();
     let shown: Value = serde_json::from_slice(&explain.stdout).unwrap();
     assert_eq!((&shown["event"]["id"], &shown["event"]["key"]), (&ids[20].clone().into(), &ids[20].clone().into()));
@@ -77,7 +77,7 @@ async fn a_program_that_runs_away_costs_its_own_event_and_nothing_else() {
 
     let database = house.path("data/ledger.db");
     let sql = "SELECT id || ' ' || code || ' ' || detail FROM held WHERE sink = 'rules' ORDER BY place";
-    let dead = until("four dead letters", || Some(column(&database, sql)).filter(|dead| dead.len() == 4)).await;
+    let dead = wait_until("four dead letters", || Some(column(&database, sql)).filter(|dead| dead.len() == 4)).await;
     for ((n, _), (dead, part)) in bad.iter().zip(dead.iter().zip(["CPU time", "stopped", "stopped", "bad number 17"])) {
         let id = &ids[usize::try_from(*n).unwrap()];
         assert!(dead.starts_with(&format!("{id} rule_error ")) && dead.contains(part), "{n}: {dead}");
@@ -190,6 +190,6 @@ sinks = []
     assert_eq!((code, &json["ok"], &json["tests"][0]["name"]), (1, &false.into(), &"m".into()));
     std::fs::write(house.path("more.toml"), "[[tests]]\nname = 'm'\nbody = '{}'\nsinks = ['plan']\n").unwrap();
     let output = house.command(&["test"]).arg(house.path("more.toml")).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(1) && told.contains("did you mean `plain`?"), "{told}");
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && printed.contains("did you mean `plain`?"), "{printed}");
 }

@@ -1,5 +1,5 @@
-//! What must not be seen: values of the event in messages of rules that fail, values of the config in what verbs print,
-//! passwords in faults; and files with secrets that others may read.
+//! Secrets stay hidden: the event's values in messages of rules that fail, the config's values in what verbs print, passwords
+//! in faults. And files with secrets that others may read are warned of.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::harness::{ARCHIVE, House, post_all, until};
+use crate::harness::{ARCHIVE, House, post_all, wait_until};
 
 const MARKER: &str = "do-not-tell-9876543210";
 
@@ -27,7 +27,7 @@ async fn no_rule_that_fails_tells_a_value_of_the_event() {
     let daemon = House::start_as(command);
     let body = format!(r#"{{"type":"t","data":{{"note":"{MARKER} [{{","all":["{MARKER}",{{"{MARKER}":1}}]}}}}"#);
     post_all(&daemon.url(), [body.clone().into_bytes()]).await;
-    let dead = until("a dead letter of each", || {
+    let dead = wait_until("a dead letter of each", || {
         let list = house.command(&["dead", "list", "--json"]).output().unwrap();
         let list: Vec<Value> = serde_json::from_slice(&list.stdout).unwrap();
         (list.len() == programs.len()).then_some(list)
@@ -116,8 +116,11 @@ fn a_file_with_secrets_that_others_may_read_is_a_warning() {
 
     std::fs::write(&beside, "UNUSED=hush-hush\n").unwrap();
     chmod(&beside, 0o644);
-    let told = check();
-    assert!(told.contains(".env:1:1: warning:") && told.contains("chmod 600") && !told.contains("hush"), "{told}");
+    let printed = check();
+    assert!(
+        printed.contains(".env:1:1: warning:") && printed.contains("chmod 600") && !printed.contains("hush"),
+        "{printed}"
+    );
     let json = house.command(&["check", "--json"]).output().unwrap();
     let json: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert!(json["ok"] == true && json["warnings"][0]["message"].as_str().unwrap().contains("mode 644"), "{json}");
@@ -137,9 +140,12 @@ fn a_file_with_secrets_that_others_may_read_is_a_warning() {
     assert!(!check().contains("others may read"), "{}", check());
 
     house.configure(&source("hush-hush"));
-    let told = check();
-    assert!(told.contains("config.toml:") && told.contains("a secret is written out here, and others"), "{told}");
-    assert!(!told.contains("hush"), "{told}");
+    let printed = check();
+    assert!(
+        printed.contains("config.toml:") && printed.contains("a secret is written out here, and others"),
+        "{printed}"
+    );
+    assert!(!printed.contains("hush"), "{printed}");
     chmod(&house.config(), 0o600);
     assert!(!check().contains("others may read"), "{}", check());
 }
@@ -160,10 +166,10 @@ fn a_password_that_breaks_its_url_is_shown_in_no_part() {
             let house = House::new(&tables);
             let mut check = house.command(&["check"]);
             let output = check.env("URL", &database).env("CALLBACK", &callback).output().unwrap();
-            let told = text(&output);
-            assert_eq!(output.status.code(), Some(78), "{told}");
-            assert!(told.contains("percent-encode"), "{told}");
-            assert!(!["hunt", "erer", "2x"].iter().any(|part| told.contains(part)), "{password}: {told}");
+            let printed = text(&output);
+            assert_eq!(output.status.code(), Some(78), "{printed}");
+            assert!(printed.contains("percent-encode"), "{printed}");
+            assert!(!["hunt", "erer", "2x"].iter().any(|part| printed.contains(part)), "{password}: {printed}");
         }
     }
     let house = House::new(&pg("postgres://u:hunt%40erer%2F2x@db/x"));
@@ -178,7 +184,7 @@ fn a_rule_cannot_import_what_lies_elsewhere() {
         let house =
             House::new(&format!("{ARCHIVE}[[routes]]\nmatch = \"*\"\nwhere = '{import} true'\nto = \"archive\"\n"));
         let output = house.command(&["check"]).output().unwrap();
-        let told = text(&output);
-        assert!(output.status.code() == Some(78) && told.contains("modules cannot be"), "{import}: {told}");
+        let printed = text(&output);
+        assert!(output.status.code() == Some(78) && printed.contains("modules cannot be"), "{import}: {printed}");
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::bodies::numbered;
-use crate::harness::{Callback, House, PATIENCE, lines_under, post_all, until};
+use crate::harness::{Callback, House, PATIENCE, lines_under, post_all, wait_until};
 
 fn tables(url: &str) -> String {
     format!(
@@ -28,10 +28,10 @@ async fn the_other_gets_all_and_the_sick_one_catches_up(callback: &Callback, hea
     let house = House::new(&tables(&callback.url()));
     let daemon = house.start();
     let mut ids = post_all(&daemon.url(), (0..200).map(numbered)).await;
-    until("the file has all", || (lines_under(&house.path("out"), ".jsonl").len() == 200).then_some(())).await;
+    wait_until("the file has all", || (lines_under(&house.path("out"), ".jsonl").len() == 200).then_some(())).await;
     assert!(callback.got().len() < 200, "the callback was not sick");
     heal(callback);
-    until("the sick one has all", || (callback.got().len() >= 200).then_some(())).await;
+    wait_until("the sick one has all", || (callback.got().len() >= 200).then_some(())).await;
     let mut got: Vec<String> = callback.got().into_iter().map(|g| g.id).collect();
     got.sort();
     got.dedup();
@@ -66,7 +66,7 @@ async fn a_sink_that_is_not_there_holds_up_nothing_not_even_the_stop() {
     let house = House::new(&tables("http://127.0.0.1:1/"));
     let daemon = house.start();
     post_all(&daemon.url(), (0..50).map(numbered)).await;
-    until("the file has all", || (lines_under(&house.path("out"), ".jsonl").len() == 50).then_some(())).await;
+    wait_until("the file has all", || (lines_under(&house.path("out"), ".jsonl").len() == 50).then_some(())).await;
     daemon.log.wait_for(|l| l.contains("does not take deliveries")).expect("the breaker is told");
     assert_eq!(daemon.terminate(), 0);
 }
@@ -90,7 +90,7 @@ to = ["archive", "broken"]
     );
     let daemon = house.start();
     post_all(&daemon.url(), (0..3).map(numbered)).await;
-    until("the file has all", || (lines_under(&house.path("out"), ".jsonl").len() == 3).then_some(())).await;
-    let told = daemon.log.wait_for(|l| l.contains("cannot be opened")).expect("told");
-    assert!(told.contains("CREATE UNIQUE INDEX"), "{told}");
+    wait_until("the file has all", || (lines_under(&house.path("out"), ".jsonl").len() == 3).then_some(())).await;
+    let line = daemon.log.wait_for(|l| l.contains("cannot be opened")).expect("a line in the log");
+    assert!(line.contains("CREATE UNIQUE INDEX"), "{line}");
 }

@@ -1,9 +1,9 @@
-//! A source of every kind in one daemon: `send` is believed by each, nothing of a token is left behind, and a retry
-//! signed anew is known across a kill.
+//! A source of every kind in one daemon: each believes what `send` signs, a token leaves no trace, and a retry that was signed
+//! anew is recognised after a kill.
 
 use std::path::Path;
 
-use crate::harness::{House, lines_under, until};
+use crate::harness::{House, lines_under, wait_until};
 
 const TOKEN: &str = "hush+hush/very-secret=";
 const KINDS: &[&str] =
@@ -42,7 +42,7 @@ fn send(house: &House, address: &str, args: &[&str]) -> (bool, String) {
     (output.status.success(), String::from_utf8(output.stdout).unwrap())
 }
 
-/// Whether any file below holds the bytes.
+/// Whether any file below a folder holds the bytes.
 fn holds(folder: &Path, needle: &str) -> bool {
     std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).any(|path| {
         let in_file = || std::fs::read(&path).unwrap_or_default().windows(needle.len()).any(|w| w == needle.as_bytes());
@@ -61,7 +61,7 @@ async fn send_is_believed_by_a_source_of_every_kind_and_no_token_is_left_behind(
         let (is_good, text) = send(&house, &address, &["--source", name, "--type", "order.paid"]);
         assert!(is_good, "{name}: {text}");
     }
-    let lines = until("one event of each", || {
+    let lines = wait_until("one event of each", || {
         Some(lines_under(&house.path("out"), ".jsonl")).filter(|lines| lines.len() == KINDS.len())
     })
     .await;
@@ -99,7 +99,7 @@ async fn a_retry_signed_anew_is_known_across_a_kill() {
     assert_eq!(first["id"], again["id"]);
 }
 
-/// Posts, and gives status and answer.
+/// Posts a body; gives status and answer.
 async fn posted(address: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, serde_json::Value) {
     let mut request = reqwest::Client::new().post(format!("http://{address}{path}")).body(body.to_owned());
     for (name, value) in headers {

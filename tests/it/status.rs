@@ -1,43 +1,14 @@
 //! The live figures, and that they add up: `accepted = delivered + dead + pending + filtered + dropped`, over kill -9.
 
-use serde_json::Value;
-
 use crate::bodies::numbered;
-use crate::harness::{Callback, House, column, post_all, until};
+use crate::harness::{Callback, House, column, post_all, wait_until};
+use crate::tables::{IMPATIENT, archive_and_crm};
+use crate::verbs::status;
 
+/// A second route names the archive again.
 fn tables(url: &str) -> String {
-    format!(
-        r#"
-[sinks.archive]
-kind = "file"
-path = "out/all.jsonl"
-[sinks.crm]
-kind = "http"
-url = "{url}"
-retry = {{ initial = "20ms", max = "100ms" }}
-breaker = {{ probe = "20ms", probe_max = "100ms" }}
-[[routes]]
-match = "*"
-to = ["archive", "crm"]
-[[routes]]
-name = "again"
-match = "message_api_*"
-to = ["archive"]
-"#
-    )
-}
-
-/// `status --json`, with no secret in the environment: live verbs need none.
-fn status(house: &House) -> Value {
-    let out = house.command(&["status", "--json"]).env_remove("INTERAKT_WEBHOOK_SECRET").output().unwrap();
-    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
-    let status: Value = serde_json::from_slice(&out.stdout).unwrap();
-    for (name, sink) in status["sinks"].as_object().unwrap() {
-        let n = |key: &str| sink[key].as_u64().unwrap();
-        let parts = n("delivered") + n("dead") + n("pending") + n("filtered") + n("dropped");
-        assert_eq!(n("accepted"), parts, "{name}: {sink}");
-    }
-    status
+    let again = "[[routes]]\nname = \"again\"\nmatch = \"message_api_*\"\nto = [\"archive\"]\n";
+    archive_and_crm(url, IMPATIENT) + again
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,16 +25,16 @@ async fn the_figures_add_up_after_kill_9_and_nothing_owed_is_forgotten() {
         daemon.kill();
     }
     let daemon = house.start();
-    until("the breaker is told", || (status(&house)["sinks"]["crm"]["breaker"] != "closed").then_some(())).await;
+    wait_until("the breaker is told", || (status(&house)["sinks"]["crm"]["breaker"] != "closed").then_some(())).await;
     callback.answer_with(200);
-    let settled = until("all is settled", || {
+    let settled = wait_until("all is settled", || {
         let status = status(&house);
         let is_done = |sink: &str| status["sinks"][sink]["pending"] == 0;
         (is_done("crm") && is_done("archive")).then_some(status)
     })
     .await;
     assert_eq!(settled["sinks"]["crm"]["delivered"], 300);
-    // The second route names the file again, with the same payload: owed twice, delivered once.
+    // The second route sends the same payload to the file again: the event is owed twice and delivered once.
     let archive = &settled["sinks"]["archive"];
     assert_eq!(
         (&archive["accepted"], &archive["delivered"], &archive["filtered"]),
@@ -74,7 +45,7 @@ async fn the_figures_add_up_after_kill_9_and_nothing_owed_is_forgotten() {
     assert!(!house.path("data/admin.sock").exists());
 }
 
-/// One delivery alone opens no breaker, and once parked it stands before the cursor.
+/// A single failing delivery does not open the breaker, and once parked it is behind the cursor; so it must show elsewhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_single_delivery_that_fails_on_and_on_is_in_the_log_and_grows_old_in_status() {
     let callback = Callback::start().await;
@@ -83,15 +54,16 @@ async fn a_single_delivery_that_fails_on_and_on_is_in_the_log_and_grows_old_in_s
     let daemon = house.start();
     post_all(&daemon.url(), [numbered(1)]).await;
     let parked = || column(&house.path("data/ledger.db"), "SELECT id FROM held WHERE due IS NOT NULL");
-    until("it is parked", || (parked().len() == 1).then_some(())).await;
+    wait_until("it is parked", || (parked().len() == 1).then_some(())).await;
     let crm = || status(&house)["sinks"]["crm"].clone();
     let age = || crm()["oldest_pending_s"].as_f64().unwrap();
     assert_eq!((&crm()["breaker"], &crm()["pending"]), (&"closed".into(), &1.into()));
     let first = age();
     assert!(first > 0.0);
-    until("it grows older", || (age() > first).then_some(())).await;
-    let told = |line: &&str| line.contains("a delivery failed") && line.contains("\"crm\"") && line.contains("503");
-    assert_eq!(daemon.log.text().lines().filter(told).count(), 1, "{}", daemon.log.text());
+    wait_until("it grows older", || (age() > first).then_some(())).await;
+    let is_failure =
+        |line: &&str| line.contains("a delivery failed") && line.contains("\"crm\"") && line.contains("503");
+    assert_eq!(daemon.log.text().lines().filter(is_failure).count(), 1, "{}", daemon.log.text());
     daemon.kill();
 }
 
@@ -99,7 +71,7 @@ async fn a_single_delivery_that_fails_on_and_on_is_in_the_log_and_grows_old_in_s
 fn without_a_daemon_status_says_so_and_exits_69() {
     let house = House::new(&tables("http://127.0.0.1:1/"));
     let out = house.command(&["status"]).output().unwrap();
-    let told = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert_eq!(out.status.code(), Some(69), "{told}");
-    assert!(told.contains("admin.sock") && told.contains("hookrelay run"), "{told}");
+    let printed = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(69), "{printed}");
+    assert!(printed.contains("admin.sock") && printed.contains("hookrelay run"), "{printed}");
 }

@@ -1,23 +1,24 @@
-//! Strangers without a secret hold all that the front gives them, for good: those with one do not wait for that.
+//! Strangers without a secret hold everything that the public port gives them, for good. Clients with a secret are not delayed
+//! by that.
 
 use std::time::{Duration, Instant};
 
 use crate::bodies::numbered;
-use crate::harness::{Daemon, House, PATIENCE, ask_admin, can_open, post, until};
+use crate::harness::{Daemon, House, PATIENCE, ask_admin, can_open, post, wait_until};
 use crate::hostile::{Crowd, SORTS, Sort};
 
-/// Strangers at once. Just below `max_connections` (4,096), and beyond.
+/// Strangers at once: just below `max_connections` (4,096), and above it.
 const MANY: usize = 4000;
 const TOO_MANY: usize = 4400;
 /// Clients with a secret, and what each of them sends.
 const CLIENTS: u64 = 8;
 const EACH: u64 = 20;
-/// Most resident memory, MiB, whatever the strangers do. Tasks of a build without optimisation are larger.
+/// Most resident memory of the daemon, in MiB, whatever the strangers do. Tasks of a build without optimisation are larger.
 const RESIDENT: u64 = if cfg!(debug_assertions) { 250 } else { 200 };
 
 const KEEP: &str = "[sinks.out]\nkind = \"file\"\npath = \"out/all.jsonl\"\n[[routes]]\nmatch = \"*\"\nto = \"out\"\n";
 
-/// A daemon for which no stranger's time is ever over: who waits for strangers here, waits for good.
+/// Starts a daemon whose timeouts never end a stranger's request, so that a client that waits for strangers waits for good.
 fn patient() -> (House, Daemon) {
     let house = House::new(KEEP);
     let text = std::fs::read_to_string(house.config()).unwrap();
@@ -66,7 +67,7 @@ async fn beside(sorts: &[Sort], connections: usize, pad: usize) {
     }
     let (_house, daemon) = patient();
     let crowd = Crowd::of(sorts, connections, daemon.address);
-    until("all strangers are there", || (crowd.arrived() >= connections as u64).then_some(())).await;
+    wait_until("all strangers are there", || (crowd.arrived() >= connections as u64).then_some(())).await;
     let times = tokio::time::timeout(2 * PATIENCE, send_all(&daemon, pad)).await.expect("nobody waits for a stranger");
     let resident = resident(&daemon);
     let p99 = times[times.len() * 99 / 100];
@@ -101,12 +102,12 @@ async fn idle_connections_and_half_heads_beyond_max_connections_delay_nobody() {
 async fn http2_streams_whose_bodies_never_come_delay_nobody_and_hold_little() {
     beside(&[Sort::Streams], 26, 0).await;
     beside(&[Sort::HeavyStreams], 40, 0).await;
-    // More than may speak HTTP/2 at once.
+    // These are more connections than may speak HTTP/2 at once.
     beside(&[Sort::Streams], MANY / 10, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn that_the_front_is_pressed_is_told_in_the_log_in_readyz_and_in_status() {
+async fn pressure_on_the_public_port_is_shown_in_the_log_in_readyz_and_in_status() {
     let (house, daemon) = patient();
     let text = std::fs::read_to_string(house.config()).unwrap();
     drop(daemon);
@@ -118,7 +119,7 @@ async fn that_the_front_is_pressed_is_told_in_the_log_in_readyz_and_in_status() 
     };
     assert_eq!(status()["reasons"], serde_json::json!([]));
     let _crowd = Crowd::of(&SORTS, 60, daemon.address);
-    until("status says so", || (status()["reasons"][0]["code"] == "front_pressed").then_some(())).await;
+    wait_until("status says so", || (status()["reasons"][0]["code"] == "front_pressed").then_some(())).await;
     assert_eq!(status()["ready"], true);
     assert!(daemon.log.wait_for(|line| line.contains("more is sent than [server] has room for")).is_some());
     let ready = ask_admin(&house, "/readyz").await;

@@ -1,13 +1,13 @@
-//! Where the system gives few threads, or none: the daemon starts whole or says why not, and nothing panics.
+//! If the system gives few threads, or none, the daemon either starts with all it needs or says why it does not. Nothing panics.
 //!
-//! The system's limit counts all that a user runs, and does not hold for root: so root runs the daemon as a user of its
-//! own, who runs nothing else. Where that cannot be done the test says so and stops.
+//! The system's limit counts all processes of a user and does not hold for root. So root runs the daemon as another user who
+//! runs nothing else. If that cannot be done, the test says so and stops.
 
 use std::io::Write as _;
 use std::os::unix::fs::chown;
 use std::process::{Command, Stdio};
 
-use crate::harness::{House, column, lines_under, post_all, until};
+use crate::harness::{House, column, lines_under, post_all, wait_until};
 
 const TABLES: &str = r#"
 [sinks.rules]
@@ -20,12 +20,13 @@ to = "rules"
 "#;
 const EVENTS: usize = 20;
 
-/// More threads than the daemon has at the beginning.
+/// A limit above the number of threads that the daemon has at the beginning.
 fn enough() -> u64 {
     4 * std::thread::available_parallelism().map_or(1, usize::from) as u64 + 32
 }
 
-/// How to run something as a user with no other process; none, said aloud, where that cannot be.
+/// The command by which to run a program as a user with no other process; `None`, with a line on the terminal, if that cannot
+/// be done.
 fn lone_user(test: &str) -> Option<(u32, [String; 4])> {
     let uid = 60_000 + std::process::id() % 5_000;
     let by = ["setpriv".to_owned(), format!("--reuid={uid}"), format!("--regid={uid}"), "--clear-groups".to_owned()];
@@ -63,12 +64,12 @@ async fn with_few_threads_it_starts_or_says_why_and_no_event_is_blamed() {
             }
         };
         let text = || daemon.log.text();
-        until("a word of the admin listener", || text().contains("admin listener").then_some(())).await;
+        wait_until("a word of the admin listener", || text().contains("admin listener").then_some(())).await;
         let has_admin = !text().contains("the admin listener is missing");
         post_all(&daemon.url(), (0..EVENTS).map(|n| format!("{{\"type\":\"t\",\"n\":{n}}}").into_bytes())).await;
         let archived = || lines_under(&house.path("out"), ".jsonl").len();
-        // Either there is a worker process for the rules, or it is said that there is none.
-        until("delivered, or told why not", || {
+        // Either there is a worker process for the rules, or the log says that there is none.
+        wait_until("delivered, or logged why not", || {
             (archived() == EVENTS || text().contains("rules cannot be evaluated")).then_some(())
         })
         .await;
@@ -81,7 +82,7 @@ async fn with_few_threads_it_starts_or_says_why_and_no_event_is_blamed() {
         let mut lift = Command::new(by[0]);
         lift.args(&by[1..4]).args(["prlimit", "--pid", &daemon.pid().to_string(), &format!("--nproc={}:", enough())]);
         assert!(lift.status().unwrap().success(), "{limit}: the limit is not lifted");
-        until("all delivered", || (archived() == EVENTS).then_some(())).await;
+        wait_until("all delivered", || (archived() == EVENTS).then_some(())).await;
         assert_eq!(
             column(&house.path("data/ledger.db"), "SELECT code || ': ' || detail FROM held"),
             [""; 0],

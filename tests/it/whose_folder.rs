@@ -1,5 +1,5 @@
-//! A data folder that is not the daemon's alone is refused, files in it are opened behind no link; and what stands in the
-//! way of one sink's state stops that sink and nothing else.
+//! A data folder that is not the daemon's alone is refused, and files in it are not opened behind a link. An obstacle in the
+//! place of one sink's state stops that sink and nothing else.
 
 use std::fs::{self, Permissions};
 use std::io::Write;
@@ -7,12 +7,12 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 
 use crate::bodies::numbered;
-use crate::harness::{ARCHIVE, House, ends, lines_under, post_all, until};
+use crate::harness::{ARCHIVE, House, ends, lines_under, post_all, wait_until};
 
-/// Nobody, on every system.
+/// The user `nobody` of every system.
 const SOMEBODY: u32 = 65534;
 
-/// Whether we may give files away; said aloud where not.
+/// Whether this process may change a file's owner; a line on the terminal says so if not.
 fn is_root(test: &str) -> bool {
     let is_root = rustix::process::geteuid().is_root();
     if !is_root {
@@ -23,12 +23,12 @@ fn is_root(test: &str) -> bool {
     is_root
 }
 
-/// What `run` says when it does not start, by its exit code.
+/// What a verb prints when it refuses, with this exit code.
 fn refused(house: &House, args: &[&str], code: i32) -> String {
     let out = ends(house.command(args));
-    let told = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert_eq!(out.status.code(), Some(code), "{told}");
-    told
+    let printed = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(code), "{printed}");
+    printed
 }
 
 fn mode(path: &Path) -> u32 {
@@ -51,8 +51,8 @@ fn a_folder_of_somebody_else_is_refused_with_the_mend() {
         make(&house.path("data/journal"), 0o700);
         chown(house.path(folder), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
         for args in [&["run"][..], &["journal", "repair"]] {
-            let told = refused(&house, args, 78);
-            assert!(told.contains("65534") && told.contains("chown -R 0"), "{told}");
+            let printed = refused(&house, args, 78);
+            assert!(printed.contains("65534") && printed.contains("chown -R 0"), "{printed}");
         }
         let left = fs::read_dir(house.path(folder)).unwrap().filter(|one| {
             let name = one.as_ref().unwrap().file_name();
@@ -70,14 +70,14 @@ async fn a_folder_others_may_write_to_is_refused_and_one_they_may_read_is_closed
         make(&house.path("data/journal"), 0o700);
         for mode in [0o770, 0o777] {
             make(&house.path(folder), mode);
-            let told = refused(&house, &["run"], 78);
-            assert!(told.contains("others may write") && told.contains("chmod 700"), "{told}");
+            let printed = refused(&house, &["run"], 78);
+            assert!(printed.contains("others may write") && printed.contains("chmod 700"), "{printed}");
         }
         make(&house.path(folder), 0o755);
         let daemon = house.start();
         assert_eq!(mode(&house.path(folder)), 0o700);
-        let told = daemon.log.wait_for(|line| line.contains("others could look into the folder")).expect("it is said");
-        assert!(told.contains("0755"), "{told}");
+        let line = daemon.log.wait_for(|line| line.contains("others could look into the folder")).expect("it is said");
+        assert!(line.contains("0755"), "{line}");
         post_all(&daemon.url(), [numbered(1)]).await;
         assert_eq!(daemon.terminate(), 0);
     }
@@ -91,8 +91,8 @@ fn a_link_in_the_place_of_lock_or_the_ledger_is_refused_and_its_target_left_alon
         make(&house.path("data/journal"), 0o700);
         fs::write(house.path("victim"), "precious").unwrap();
         symlink(house.path("victim"), house.path("data").join(name)).unwrap();
-        let told = refused(&house, &["run"], 78);
-        assert!(told.contains(name) && told.contains("symbolic link"), "{told}");
+        let printed = refused(&house, &["run"], 78);
+        assert!(printed.contains(name) && printed.contains("symbolic link"), "{printed}");
         assert_eq!(fs::read_to_string(house.path("victim")).unwrap(), "precious", "{name}");
     }
 }
@@ -104,7 +104,7 @@ async fn the_data_folder_itself_may_be_a_link() {
     symlink(house.path("large disk"), house.path("data")).unwrap();
     let daemon = house.start();
     post_all(&daemon.url(), [numbered(1)]).await;
-    until("delivered", || (lines_under(&house.path("out"), ".jsonl").len() == 1).then_some(())).await;
+    wait_until("delivered", || (lines_under(&house.path("out"), ".jsonl").len() == 1).then_some(())).await;
     assert_eq!(daemon.terminate(), 0);
 }
 
@@ -131,14 +131,14 @@ async fn a_file_in_the_place_of_one_sinks_folder_stops_that_sink_alone_until_it_
         let daemon = house.start();
         let count = |folder: &str| lines_under(&house.path(folder), ".jsonl").len();
         post_all(&daemon.url(), (0..5).map(numbered)).await;
-        let told = daemon.log.wait_for(|line| line.contains("the sink cannot be opened")).expect("it is said");
-        assert!(told.contains("data/sinks/"), "{told}");
+        let line = daemon.log.wait_for(|line| line.contains("the sink cannot be opened")).expect("it is said");
+        assert!(line.contains("data/sinks/"), "{line}");
         if !other_waits {
-            until("the other has all", || (count("out") == 5).then_some(())).await;
+            wait_until("the other has all", || (count("out") == 5).then_some(())).await;
         }
         assert_eq!(count("sick"), 0);
         fs::remove_file(house.path(obstacle)).unwrap();
-        until("all have all", || (count("sick") == 5 && count("out") == 5).then_some(())).await;
+        wait_until("all have all", || (count("sick") == 5 && count("out") == 5).then_some(())).await;
         assert_eq!(daemon.terminate(), 0);
     }
 }
@@ -150,14 +150,14 @@ async fn a_folder_in_the_place_of_a_ledgers_file_sets_the_ledger_aside_and_webho
         let daemon = house.start();
         post_all(&daemon.url(), (0..5).map(numbered)).await;
         let lines = || lines_under(&house.path("out"), ".jsonl").len();
-        until("five lines", || (lines() == 5).then_some(())).await;
+        wait_until("five lines", || (lines() == 5).then_some(())).await;
         assert_eq!(daemon.terminate(), 0);
         let path = house.path("data").join(name);
         let _ = fs::remove_file(&path);
         fs::create_dir(&path).unwrap();
         let daemon = house.start();
         post_all(&daemon.url(), [numbered(5)]).await;
-        until("from the oldest on", || (lines() == 11).then_some(())).await;
+        wait_until("from the oldest on", || (lines() == 11).then_some(())).await;
         assert!(daemon.log.text().contains("was set aside"), "{n}: {}", daemon.log.text());
         assert_eq!(daemon.terminate(), 0);
         assert_eq!(lines(), 11, "{name}");

@@ -43,7 +43,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use bodies::numbered;
-use harness::{Daemon, House, can_open, post, until};
+use harness::{Daemon, House, can_open, post, wait_until};
 use hostile::{Crowd, SORTS};
 use plan::{Dice, Evil, PER_LIFE, Plan};
 use servers::{Kafka, Postgres};
@@ -219,17 +219,19 @@ async fn live(world: &World, record: &Arc<Record>, evils: &[Evil], enough: u64, 
     let send = || tokio::spawn(Arc::clone(record).send(daemon.url(), Arc::clone(&stop)));
     let senders: Vec<_> = (0..SENDERS).map(|_| send()).collect();
     let some = before + enough / 4;
-    until("load", || (record.count() >= some).then_some(())).await;
+    wait_until("load", || (record.count() >= some).then_some(())).await;
     evils.iter().for_each(|evil| world.begin(*evil));
     let is_disk = |evil: &&Evil| matches!(evil, Evil::DiskFails | Evil::DiskFull | Evil::DiskHangs);
     if let Some(evil) = evils.iter().find(is_disk) {
         // While the disk is broken 200 means "in memory" (`on_journal_failure`): no kill before it is mended.
         tokio::time::sleep(Duration::from_millis(100 + dice.roll(600))).await;
         world.end(*evil);
-        until("the journal works again", || (world.status()?["journal"]["at_risk"].as_u64() == Some(0)).then_some(()))
-            .await;
+        wait_until("the journal works again", || {
+            (world.status()?["journal"]["at_risk"].as_u64() == Some(0)).then_some(())
+        })
+        .await;
     }
-    until("enough answers in this life", || (record.count() >= before + enough).then_some(())).await;
+    wait_until("enough answers in this life", || (record.count() >= before + enough).then_some(())).await;
     tokio::time::sleep(Duration::from_millis(dice.roll(150))).await;
     tokio::task::spawn_blocking(move || daemon.kill()).await.unwrap();
     stop.store(true, SeqCst);
