@@ -1,5 +1,5 @@
-//! The files under `systemd/`, checked by systemd's own tools. Where a tool is not installed the test says so and stops;
-//! it touches nothing outside a temporary folder.
+//! The files under `systemd/`, checked by systemd's own tools. Where a tool is not installed the test says so and
+//! stops; it touches nothing outside a temporary folder.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 

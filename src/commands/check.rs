@@ -1,4 +1,5 @@
-//! `hookrelay check`: says whether the config is right, and with `--connect` whether its sinks could take deliveries now.
+//! `hookrelay check`: says whether the config is right, and with `--connect` whether its sinks could take deliveries
+//! now.
 
 use clap::Args;
 use std::io::Write;

@@ -1,5 +1,5 @@
-//! `hookrelay replay --dry-run`: shows what a span of the journal comes to by the rules in force, or how other rules would
-//! change that. It delivers nothing and needs no daemon; the rules are asked by the same code that delivers.
+//! `hookrelay replay --dry-run`: shows what a span of the journal comes to by the rules in force, or how other rules
+//! would change that. It delivers nothing and needs no daemon; the rules are asked by the same code that delivers.
 
 use std::collections::BTreeMap;
 use std::io::Write;

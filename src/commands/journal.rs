@@ -1,4 +1,5 @@
-//! `hookrelay journal`: looks at the journal on disk, without a daemon: says what is damaged, prints events, mends damage.
+//! `hookrelay journal`: looks at the journal on disk, without a daemon: says what is damaged, prints events, mends
+//! damage.
 
 use std::io::Write;
 use std::path::Path;
@@ -210,7 +211,8 @@ fn stat(dirs: &Dirs, plain: Plain, out: &mut impl Write) -> Result<(), Failure> 
         (all.iter().map(|one| one.records).sum::<u64>(), all.iter().map(|one| one.bytes).sum::<u64>());
     if plain.json {
         let segment = |one: &SegmentStat| {
-            json!({"file": one.file, "bytes": one.bytes, "first_position": one.positions.0, "next_position": one.positions.1,
+            let (first, next) = one.positions;
+            json!({"file": one.file, "bytes": one.bytes, "first_position": first, "next_position": next,
                 "events": one.records, "oldest": one.times.map(|(oldest, _)| time(oldest)),
                 "newest": one.times.map(|(_, newest)| time(newest)), "sealed": one.sealed})
         };

@@ -65,8 +65,8 @@ pub enum Failure {
 fn no_config(paths: &[PathBuf]) -> String {
     let paths: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
     format!(
-        "there is no config: {} not found\n  help: copy config.example.toml to config.toml and edit it, or name another \
-         with --config FILE",
+        "there is no config: {} not found\n  help: copy config.example.toml to config.toml and edit it, or name \
+         another with --config FILE",
         paths.join(" and ")
     )
 }

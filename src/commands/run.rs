@@ -21,8 +21,8 @@ pub enum Cursors {
     Now,
 }
 
-/// How long a stop waits for calls of sinks that still block when all else is done, because a target hangs or a pipe's reader
-/// is gone. Their deliveries are made again.
+/// How long a stop waits for calls of sinks that still block when all else is done, because a target hangs or a pipe's
+/// reader is gone. Their deliveries are made again.
 const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
 /// `run`.

@@ -1,5 +1,5 @@
-//! Tells which values of a config are secrets, by the key that a value stands under or because it is a URL with a password.
-//! Pure.
+//! Tells which values of a config are secrets, by the key that a value stands under or because it is a URL with a
+//! password. Pure.
 
 use sink_api::fault::is_one_slip_apart;
 
@@ -26,8 +26,8 @@ const CREDENTIALS: &[&str] =
 /// Keys that hold an address, perhaps with user and password.
 const ADDRESSES: &[&str] = &["url", "brokers", "database", "listen"];
 
-/// Whether a string written out in the file may be a secret, by its key or as a URL that carries one. A string that may be
-/// a secret is not printed with a fault.
+/// Whether a string written out in the file may be a secret, by its key or as a URL that carries one. A string that may
+/// be a secret is not printed with a fault.
 pub(super) fn may_be_secret(path: &[String], text: &str) -> bool {
     let by_key = has_secret_key(path);
     let is_address = below_root(path).any(|key| ADDRESSES.contains(&key.as_str()));
@@ -55,7 +55,8 @@ pub(super) fn has_secret_key(path: &[String]) -> bool {
     below_root(path).any(|key| SECRET_KEYS.contains(&key.as_str()))
 }
 
-/// Whether a string is certainly a secret, by its key and form. Others should not be able to read a file with such a one.
+/// Whether a string is certainly a secret, by its key and form. Others should not be able to read a file with such a
+/// one.
 pub(super) fn is_secret(path: &[String], text: &str) -> bool {
     let names = match path.first().map(String::as_str) {
         Some("sources" | "sinks") => 2,

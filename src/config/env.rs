@@ -98,7 +98,8 @@ fn problem(file: &Path, line: usize, message: String, help: Option<&str>) -> Pro
     Problem { file: file.to_owned(), line, message, help: help.map(str::to_owned) }
 }
 
-/// The variables of a `.env`, and the lines of it that are none.
+/// The variables of a `.env`, and a problem for each line that sets none. Of several lines for one name the last
+/// counts.
 fn parse(text: &str, file: &Path) -> (HashMap<String, String>, Vec<Problem>) {
     let (variables, bad) = dot_env::parse(text);
     let help = "write NAME=value, the value in single quotes where it holds blanks, quotes or backslashes";

@@ -16,8 +16,8 @@ const OTHERS: u32 = 0o004;
 /// The mode's bit by which its group may read the file.
 const GROUP: u32 = 0o040;
 
-/// A warning for each file that holds secrets and that others than this process's user and group may read. `text` is the
-/// text of the config.
+/// A warning for each file that holds secrets and that others than this process's user and group may read. `text` is
+/// the text of the config.
 pub(super) fn warnings(file: &Path, text: &str, env: &RealEnv, masks: &Masks) -> Vec<Located> {
     let config = masks.written_out().and_then(|at| {
         let location = Lines::of(text).location(at);

@@ -1,5 +1,5 @@
-//! Fills in `${VAR}`, `${VAR:-default}` and `${file:PATH}`: in string values only, and only after parsing, so that a value
-//! cannot become a key, a number or a second line. `$${` stands for a plain `${`.
+//! Fills in `${VAR}`, `${VAR:-default}` and `${file:PATH}`: in string values only, and only after parsing, so that a
+//! value cannot become a key, a number or a second line. `$${` stands for a plain `${`.
 
 use std::path::Path;
 

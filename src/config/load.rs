@@ -1,5 +1,5 @@
-//! Turns the config's text into a [`Config`], or into all of its faults at once. Composition only: the type that reads a
-//! table belongs to the room that uses it.
+//! Turns the config's text into a [`Config`], or into all of its faults at once. Composition only: the type that reads
+//! a table belongs to the room that uses it.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -79,8 +79,8 @@ struct Loader<'t> {
     base_dir: PathBuf,
     report: Report<'t>,
     root: DeTable<'t>,
-    /// Those of `sources` and `sinks` that could not be read as tables at all. A route that names one of their entries is
-    /// then not at fault.
+    /// Those of `sources` and `sinks` that could not be read as tables at all. A route that names one of their entries
+    /// is then not at fault.
     unread: Vec<&'static str>,
 }
 
@@ -267,8 +267,8 @@ impl<'t> Loader<'t> {
         journal
     }
 
-    /// The entries of `[sources]` or `[sinks]` in the order of the file: each one's name, the bytes of its header, and its
-    /// table. A bad name is a fault. So is an entry that is no table; it has `None`.
+    /// The entries of `[sources]` or `[sinks]` in the order of the file: each one's name, the bytes of its header, and
+    /// its table. A bad name is a fault. So is an entry that is no table; it has `None`.
     fn named(&mut self, name: &'static str) -> Vec<(String, Range<usize>, Option<Table<'t>>)> {
         if let Some((value, (message, help))) = self.root.get(name).and_then(|v| Some((v, slips::unnamed(name, v)?))) {
             self.report.error("", value.span(), message, help);

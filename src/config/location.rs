@@ -60,8 +60,8 @@ pub(super) fn resolve(at: &At, table: &DeTable<'_>, header: &Range<usize>) -> Ra
     }
 }
 
-/// Where in the file byte `offset` of a string's value stands; `span` is the string with its quotes. The whole string is
-/// given where a `${…}` before that byte was filled in, as offsets in value and file then differ.
+/// Where in the file byte `offset` of a string's value stands; `span` is the string with its quotes. The whole string
+/// is given where a `${…}` before that byte was filled in, as offsets in value and file then differ.
 pub(super) fn inside(text: &str, span: &Range<usize>, offset: usize) -> Range<usize> {
     let written = text.get(span.clone()).unwrap_or_default();
     let quotes =
@@ -114,8 +114,8 @@ fn escaped(content: &str, offset: usize) -> Option<usize> {
     Some(at)
 }
 
-/// The value of a dotted key; where the key's last parts are missing, the deepest value on its way. A name may hold dots
-/// itself (`properties."linger.ms"`): the longest name that the table has is meant.
+/// The value of a dotted key; where the key's last parts are missing, the deepest value on its way. A name may hold
+/// dots itself (`properties."linger.ms"`): the longest name that the table has is meant.
 fn key_span(path: &str, table: &DeTable<'_>) -> Option<Range<usize>> {
     let ends = std::iter::once(path.len()).chain(path.rmatch_indices('.').map(|(at, _)| at));
     let (found, rest) = ends.filter_map(|end| Some((table.get(path.get(..end)?)?, path.get(end + 1..)))).next()?;

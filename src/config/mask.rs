@@ -1,8 +1,8 @@
 //! Masks what must not be printed: the values that came in by `${…}`, and secrets written out in the file.
 //!
-//! A value is replaced by its placeholder wherever it stands in a text. For a fault of such a value that is not enough: its
-//! message may quote a piece of the value (`unknown variant`, `unknown template name`). A message that still holds a piece
-//! is therefore replaced as a whole.
+//! A value is replaced by its placeholder wherever it stands in a text. For a fault of such a value that is not enough:
+//! its message may quote a piece of the value (`unknown variant`, `unknown template name`). A message that still holds
+//! a piece is therefore replaced as a whole.
 
 use std::fmt;
 use std::ops::Range;
@@ -73,9 +73,9 @@ impl Masks {
         self.leaves.push(leaf);
     }
 
-    /// The text with every value that was filled in shown as `${NAME}`, and with the user, password and query of the file's
-    /// URLs shown as `***`. Values shorter than 4 characters are replaced only where they stand in quotes or are the whole
-    /// text.
+    /// The text with every value that was filled in shown as `${NAME}`, and with the user, password and query of the
+    /// file's URLs shown as `***`. Values shorter than 4 characters are replaced only where they stand in quotes or are
+    /// the whole text.
     pub fn mask(&self, text: &str) -> String {
         self.masker().mask(text)
     }
@@ -95,8 +95,8 @@ impl Masks {
         Masker::new(self.pairs(true))
     }
 
-    /// Masks the text of a fault about these bytes of the file. `None` where the text gives away a piece of a value that
-    /// lies there.
+    /// Masks the text of a fault about these bytes of the file. `None` where the text gives away a piece of a value
+    /// that lies there.
     pub(super) fn mask_fault(&self, masker: &Masker<'_>, span: &Range<usize>, text: &str) -> Option<String> {
         let masked = masker.mask(text);
         if self.on(span).next().is_none() {
@@ -134,8 +134,8 @@ impl Masks {
         self.leaves.iter().filter(move |leaf| leaf.span.start <= last && start < leaf.span.end)
     }
 
-    /// What to look for, and what to put in its place, the longest first. Each value is looked for in all of its spellings:
-    /// as `{:?}`, JSON and a URL write it, as a jq program reads it, and in base64.
+    /// What to look for, and what to put in its place, the longest first. Each value is looked for in all of its
+    /// spellings: as `{:?}`, JSON and a URL write it, as a jq program reads it, and in base64.
     fn pairs<'m>(&'m self, literals: bool) -> Vec<(String, &'m str)> {
         let leaves = self.leaves.iter().filter(|leaf| literals || !leaf.literal);
         let whole = leaves.clone().map(|leaf| (leaf.value.as_str(), leaf.shown.as_str()));

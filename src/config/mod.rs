@@ -1,11 +1,11 @@
 //! `config.toml`: text in, a [`Config`] or all of its faults out. A config with a fault has no effect at all.
 //!
-//! Rooms: `load` reads table after table, with the type of the room that a table belongs to; `sinks` shares a sink's table
-//! between the core and the sink's kind; `interpolate` and `env` fill in `${…}`; `faults` prints what is wrong, `location`
-//! finds where, `mask` hides the secrets, which `credentials` knows; `exposed` warns where others may read them; `slips` and
-//! `unfilled` recognise what people often write by mistake; `limits` has bounds of numbers; `schema` makes a JSON Schema of
-//! the whole; `digest` tells whether a sink has changed. Pure but for [`read`] and [`RealEnv`]; opens nothing else, starts
-//! nothing.
+//! Rooms: `load` reads table after table, with the type of the room that a table belongs to; `sinks` shares a sink's
+//! table between the core and the sink's kind; `interpolate` and `env` fill in `${…}`; `faults` prints what is wrong,
+//! `location` finds where, `mask` hides the secrets, which `credentials` knows; `exposed` warns where others may read
+//! them; `slips` and `unfilled` recognise what people often write by mistake; `limits` has bounds of numbers; `schema`
+//! makes a JSON Schema of the whole; `digest` tells whether a sink has changed. Pure but for [`read`] and [`RealEnv`];
+//! opens nothing else, starts nothing.
 
 mod credentials;
 mod digest;
@@ -99,8 +99,8 @@ pub fn read(file: &Path, kinds: &[SinkKind]) -> Result<Config, Faults> {
     Ok(config)
 }
 
-/// Reads what a live verb needs of a config file: `data_dir` and `[admin]`. Faults of other tables do not matter, nor does
-/// a `${…}` in them that cannot be filled in.
+/// Reads what a live verb needs of a config file: `data_dir` and `[admin]`. Faults of other tables do not matter, nor
+/// does a `${…}` in them that cannot be filled in.
 ///
 /// # Errors
 /// The faults of these two, and faults of syntax.

@@ -1,7 +1,7 @@
-//! Makes a JSON Schema of `config.toml`, for editors, by asking the code that reads each table. That code is given small
-//! tables, and its faults are the answer: for an unknown key it names the keys it knows, for a value of a wrong type or an
-//! unknown word it names what it takes, for an empty table it names the keys it needs. So the schema knows every sink and
-//! cannot fall behind.
+//! Makes a JSON Schema of `config.toml`, for editors, by asking the code that reads each table. That code is given
+//! small tables, and its faults are the answer: for an unknown key it names the keys it knows, for a value of a wrong
+//! type or an unknown word it names what it takes, for an empty table it names the keys it needs. So the schema knows
+//! every sink and cannot fall behind.
 //!
 //! Pure. Bounds, and keys that exclude each other, are in no type and so not in the schema; `check` finds them.
 
@@ -135,8 +135,8 @@ fn shape(ask: Ask<'_>, path: &[String], expected: &str) -> Value {
         other => json!({ "type": other }),
     };
     let mut all: Vec<Value> = takes.iter().map(one).collect();
-    // A reader that serde derived also takes a table's values as a list, in their order. Nobody writes that: where a list
-    // is taken, a list of such tables is meant.
+    // A reader that serde derived also takes a table's values as a list, in their order. Nobody writes that: where a
+    // list is taken, a list of such tables is meant.
     if let Some(object) = all.iter().find(|one| one.get("properties").is_some()).cloned() {
         all.retain(|one| one.get("items").is_none_or(|items| *items == object));
     }

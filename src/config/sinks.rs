@@ -1,5 +1,5 @@
-//! Reads `[sinks.*]`: the core takes its own keys out of each table, and the sink's kind reads the rest. Knows no kind by
-//! name.
+//! Reads `[sinks.*]`: the core takes its own keys out of each table, and the sink's kind reads the rest. Knows no kind
+//! by name.
 
 use std::collections::HashMap;
 use std::ops::Range;

@@ -1,6 +1,6 @@
 //! Slips of the pen that people often make, and how to mend them: a table for a list, a list for a table, a name in the
-//! singular, a key of the whole file below a table, `${…}` outside quotes. Each is reported once, and the faults that only
-//! follow from it are left out. Pure.
+//! singular, a key of the whole file below a table, `${…}` outside quotes. Each is reported once, and the faults that
+//! only follow from it are left out. Pure.
 
 use std::ops::Range;
 
@@ -81,8 +81,8 @@ fn merge<'t>(first: &mut DeValue<'t>, second: DeValue<'t>) {
     }
 }
 
-/// The fault of a value that should be tables with names, `[sinks.NAME]`, and is something else, so that nothing in it can
-/// be read.
+/// The fault of a value that should be tables with names, `[sinks.NAME]`, and is something else, so that nothing in it
+/// can be read.
 pub(super) fn unnamed(name: &str, value: &Spanned<DeValue<'_>>) -> Option<Message> {
     let text = |table: &DeTable<'_>, key: &str| Some(table.get(key)?.get_ref().as_str()?.to_owned());
     let (what, own) = match value.get_ref() {
@@ -102,8 +102,8 @@ pub(super) fn unnamed(name: &str, value: &Spanned<DeValue<'_>>) -> Option<Messag
     Some((what, Some(format!("give it a name: write [{name}.{own}]"))))
 }
 
-/// Reports the parser's faults. False where the parser may have taken whole tables for something else, so that faults of
-/// what it read would mislead.
+/// Reports the parser's faults. False where the parser may have taken whole tables for something else, so that faults
+/// of what it read would mislead.
 pub(super) fn syntax(
     text: &str,
     lines: &Lines<'_>,

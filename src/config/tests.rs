@@ -1,5 +1,5 @@
-//! Tests of the config as a whole. `bad`, `bad_slips` and `bad_sources` hold the tables of bad configs, `bounds` what is too
-//! much, `good` what a good one comes to.
+//! Tests of the config as a whole. `bad`, `bad_slips` and `bad_sources` hold the tables of bad configs, `bounds` what
+//! is too much, `good` what a good one comes to.
 
 mod bad;
 mod bad_slips;

@@ -1,5 +1,5 @@
-//! Recognises secrets that were never filled in: another tool's placeholder, or a value with quotes around it. With such a
-//! secret every webhook would be refused. Pure; shows nothing of a value that came from outside.
+//! Recognises secrets that were never filled in: another tool's placeholder, or a value with quotes around it. With
+//! such a secret every webhook would be refused. Pure; shows nothing of a value that came from outside.
 
 /// What a value that is not the secret itself looks like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +35,8 @@ pub(super) fn written(text: &str) -> Option<Warning> {
     })
 }
 
-/// The warning about a secret that was filled in for `placeholder` (`${NAME}`, or a text with several). It shows nothing of
-/// the value.
+/// The warning about a secret that was filled in for `placeholder` (`${NAME}`, or a text with several). It shows
+/// nothing of the value.
 pub(super) fn brought(placeholder: &str, text: &str) -> Option<Warning> {
     Some(match looks(text)? {
         Looks::Placeholder(..) => (

@@ -104,8 +104,8 @@ impl Case {
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
-    /// How `got` differs from what the test expects, one line for each difference; none if the test passes. `names` says
-    /// whether the route of an index names a sink.
+    /// How `got` differs from what the test expects, one line for each difference; none if the test passes. `names`
+    /// says whether the route of an index names a sink.
     pub fn differences(&self, got: &Explanation, names: impl Fn(&str, usize) -> bool) -> Vec<String> {
         let mut lines = Vec::new();
         let reached = |sink: &str| got.deliveries.iter().any(|d| d.sink == sink);

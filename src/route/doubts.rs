@@ -1,9 +1,9 @@
-//! Warns of rules that are valid but cannot be meant: a glob that matches no known type of its sources, or that is written
-//! as a regular expression; a route that no event reaches; a condition that is the same for all events. These are
-//! warnings, never faults: a provider may send types that we do not know. Pure.
+//! Warns of rules that are valid but cannot be meant: a glob that matches no known type of its sources, or that is
+//! written as a regular expression; a route that no event reaches; a condition that is the same for all events. These
+//! are warnings, never faults: a provider may send types that we do not know. Pure.
 //!
-//! For most sources the provider's types are not known. A glob for such a source is doubted only if it holds signs that no
-//! provider's types have.
+//! For most sources the provider's types are not known. A glob for such a source is doubted only if it holds signs that
+//! no provider's types have.
 
 use sink_api::fault::nearest;
 use sink_api::{At, Fault};
@@ -18,8 +18,8 @@ pub type Known<'c> = (&'c str, &'static [&'static str]);
 
 /// Most types that a warning or an explanation names.
 const MOST_NAMED: usize = 12;
-/// Replaces `*` and `?` of a glob that is tested as a type against another glob. No glob holds this letter, so that only
-/// a `*` of the other glob matches it.
+/// Replaces `*` and `?` of a glob that is tested as a type against another glob. No glob holds this letter, so that
+/// only a `*` of the other glob matches it.
 const ANYTHING: &str = "\u{f8ff}";
 
 /// The warnings about the routes of a rule set, each with the index of its route.
@@ -103,8 +103,8 @@ fn of_glob(text: &str, sources: &str, types: &[&str]) -> Option<Fault> {
     }
 }
 
-/// A sign that regular expressions have and globs over types do not, and the text written as a glob. `.*` may be meant if
-/// types have full stops (`invoice.*`): unless the types are known, it counts only where no word ends before it.
+/// A sign that regular expressions have and globs over types do not, and the text written as a glob. `.*` may be meant
+/// if types have full stops (`invoice.*`): unless the types are known, it counts only where no word ends before it.
 fn sign_of_regex(text: &str, types_are_known: bool) -> Option<(&'static str, String)> {
     let trimmed = text.trim_start_matches('^').trim_end_matches('$');
     // Alternatives of a part stand in braces, those of the whole in a list.
@@ -128,8 +128,8 @@ fn quoted(alternatives: &str) -> String {
     alternatives.split('|').map(|one| format!("\"{one}\"")).collect::<Vec<_>>().join(", ")
 }
 
-/// Whether final routes before this one take every event that it could match: the index of the last of them. `None` if some
-/// event may reach it.
+/// Whether final routes before this one take every event that it could match: the index of the last of them. `None` if
+/// some event may reach it.
 fn ends_before(routes: &[RouteConfig], index: usize, sources: &[Known<'_>]) -> Option<usize> {
     let route = routes.get(index)?;
     // A route that wants our own events concerns no source of the config.

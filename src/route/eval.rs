@@ -1,9 +1,9 @@
-//! The seam behind which `where` and `transform` run. The router knows programs by their text only; how they are compiled,
-//! and where they run, is the evaluator's own business.
+//! The seam behind which `where` and `transform` run. The router knows programs by their text only; how they are
+//! compiled, and where they run, is the evaluator's own business.
 //!
-//! Programs are read once, when the rules are compiled ([`Eval`]); [`Answers`] are about one event. Built-in transforms are
-//! pure functions and answer at once ([`BuiltinEval`]). jq runs in a process of its own (`jq`): it is asked about many
-//! events at a time before they are routed, and its answers are handed to the router.
+//! Programs are read once, when the rules are compiled ([`Eval`]); [`Answers`] are about one event. Built-in transforms
+//! are pure functions and answer at once ([`BuiltinEval`]). jq runs in a process of its own (`jq`): it is asked about
+//! many events at a time before they are routed, and its answers are handed to the router.
 
 use std::fmt;
 use std::sync::Arc;

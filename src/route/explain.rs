@@ -21,8 +21,8 @@ use super::rules::{Fit, INTERNAL_SOURCE, RuleSet};
 
 /// Most of a payload shown in the text form, in bytes.
 const MAX_SHOWN: usize = 4_000;
-/// Fewest digits of a number that is changed by [`PayloadView::map`]. Shorter ones are in too many payloads to be anybody's
-/// secret.
+/// Fewest digits of a number that is changed by [`PayloadView::map`]. Shorter ones are in too many payloads to be
+/// anybody's secret.
 const MIN_DIGITS: usize = 4;
 
 /// Most globs of a route for which an explanation says which known types they match.
@@ -84,8 +84,8 @@ pub struct DeliveryView {
     pub target: Target,
 }
 
-/// A payload to be shown. JSON is shown as the value itself, without insignificant whitespace, its digits and escapes as
-/// they came; anything else as `{"base64":"…"}`.
+/// A payload to be shown. JSON is shown as the value itself, without insignificant whitespace, its digits and escapes
+/// as they came; anything else as `{"base64":"…"}`.
 pub enum PayloadView {
     /// A JSON value.
     Json(Box<RawValue>),
@@ -103,8 +103,8 @@ impl PayloadView {
 }
 
 impl PayloadView {
-    /// The payload with each of its texts changed. In JSON these are strings and names, with their escapes resolved, and the
-    /// digits of numbers; a number that changes becomes a string. Anything else is one text.
+    /// The payload with each of its texts changed. In JSON these are strings and names, with their escapes resolved,
+    /// and the digits of numbers; a number that changes becomes a string. Anything else is one text.
     #[must_use]
     pub fn map(self, change: impl Fn(&str) -> String) -> Self {
         match self {
@@ -373,8 +373,8 @@ fn shown(payload: &PayloadView) -> String {
     text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }
 
-/// Compact JSON with line breaks and indentation added, up to about `enough` bytes. Strings are left as they are, because
-/// they may hold lone surrogates, which no parser would give back.
+/// Compact JSON with line breaks and indentation added, up to about `enough` bytes. Strings are left as they are,
+/// because they may hold lone surrogates, which no parser would give back.
 fn indented(compact: &str, enough: usize) -> String {
     let mut out = String::new();
     let (mut in_string, mut escaped) = (false, false);

@@ -1,9 +1,10 @@
-//! Reads globs over event types, for rules, `replay` and `journal dump` alike, so that a glob means the same to all. Pure.
+//! Reads globs over event types, for rules, `replay` and `journal dump` alike, so that a glob means the same to all.
+//! Pure.
 
 use globset::{Glob, GlobBuilder};
 
-/// Most opening braces of a glob. Each may be one level of nesting, which takes its share of a thread's stack when the glob
-/// is turned into a regular expression. All are counted, escaped ones too: the library decides which of them nest.
+/// Most opening braces of a glob. Each may be one level of nesting, which takes its share of a thread's stack when the
+/// glob is turned into a regular expression. All are counted, escaped ones too: the library decides which of them nest.
 const MAX_BRACES: usize = 64;
 
 /// Reads a glob. A type is a word, not a path, so `*` matches slashes, too.

@@ -1,7 +1,7 @@
 //! Routes one event for one sink: which routes apply, what is delivered, under which id, and where to.
 //!
-//! The same function serves delivery and `explain`; an [`Observer`] sees what it decides. Pure but for what the evaluator
-//! does behind its seam.
+//! The same function serves delivery and `explain`; an [`Observer`] sees what it decides. Pure but for what the
+//! evaluator does behind its seam.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +19,8 @@ pub struct Destination {
     pub name: String,
     /// The sink's own config, which renders the target.
     pub config: Arc<dyn SinkConfig>,
-    /// The template of the sink's `key`. Where there is none, or it comes to an empty text, the event's own key is used.
+    /// The template of the sink's `key`. Where there is none, or it comes to an empty text, the event's own key is
+    /// used.
     pub key: Option<Template>,
 }
 
@@ -33,8 +34,8 @@ pub struct Routed {
     pub deliveries: Vec<Delivery>,
     /// The deliveries that become dead letters at once.
     pub failed: Vec<Failed>,
-    /// How many routes that name the sink came to nothing: the condition was false, an earlier final route took the event,
-    /// or the transform yielded nothing, or only what another route had yielded already.
+    /// How many routes that name the sink came to nothing: the condition was false, an earlier final route took the
+    /// event, or the transform yielded nothing, or only what another route had yielded already.
     pub filtered: u32,
 }
 
@@ -58,8 +59,8 @@ impl fmt::Debug for Failed {
 
 /// Sees what the router decides for one sink. `()` is the observer that ignores it.
 pub trait Observer {
-    /// Called for each route that matches by glob and source, with what came of it. A route that does not name the sink is
-    /// seen only if its condition decides whether the search goes on.
+    /// Called for each route that matches by glob and source, with what came of it. A route that does not name the sink
+    /// is seen only if its condition decides whether the search goes on.
     fn saw(&mut self, route: usize, step: Step<'_>);
 }
 
@@ -104,8 +105,8 @@ struct Gathered {
 impl RuleSet {
     /// Routes an event to a sink: every matching route applies, in file order, until a final one.
     ///
-    /// A route whose condition is false or fails did not match, so its `final` ends nothing. If a program fails, only its
-    /// own route fails; the others go on.
+    /// A route whose condition is false or fails did not match, so its `final` ends nothing. If a program fails, only
+    /// its own route fails; the others go on.
     ///
     /// This is for rules without jq, or with an evaluator that answers at once. For others see
     /// [`route_by`](Self::route_by).

@@ -1,7 +1,7 @@
 //! The compiled rules: the globs of all routes in one set, all programs read, all sinks known to exist.
 //!
-//! This module answers what can be answered without an event's body: which sinks an event of a source and type may go to,
-//! and through how many routes. [`router`](super::router) goes on from there.
+//! This module answers what can be answered without an event's body: which sinks an event of a source and type may go
+//! to, and through how many routes. [`router`](super::router) goes on from there.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -156,7 +156,8 @@ impl RuleSet {
         self.row(source, kind).owed(sink)
     }
 
-    /// Whether jq may have to be asked about events at this sink: by a route that names it, or one that may end the search.
+    /// Whether jq may have to be asked about events at this sink: by a route that names it, or one that may end the
+    /// search.
     pub fn asks(&self, sink: &str) -> bool {
         let names = |route: &Route| route.to.iter().any(|to| to == sink);
         self.routes.iter().any(|route| {
@@ -340,8 +341,8 @@ fn names(routes: &[RouteConfig]) -> Vec<String> {
     routes.iter().enumerate().map(|(n, route)| route.name.clone().unwrap_or_else(|| implicit(n))).collect()
 }
 
-/// The faults of names that are empty or taken. Where the `route<n>` of an unnamed route is taken, the fault is at the route
-/// that has it as its name.
+/// The faults of names that are empty or taken. Where the `route<n>` of an unnamed route is taken, the fault is at the
+/// route that has it as its name.
 fn name_faults(routes: &[RouteConfig], names: &[String]) -> Vec<(usize, Fault)> {
     let mut faults = Vec::new();
     let mut owners: HashMap<&str, usize> = HashMap::new();
@@ -361,8 +362,8 @@ fn name_faults(routes: &[RouteConfig], names: &[String]) -> Vec<(usize, Fault)> 
     faults
 }
 
-/// The faults of routes to one sink that would give two deliveries the same id: the second output of a transform in `a` has
-/// the id `<event>-a-2`, and so has the first output of a route named `a-2`.
+/// The faults of routes to one sink that would give two deliveries the same id: the second output of a transform in `a`
+/// has the id `<event>-a-2`, and so has the first output of a route named `a-2`.
 fn id_faults(routes: &[Route]) -> Vec<(usize, Fault)> {
     let firsts = firsts(routes);
     let is_first = |sink: &String, index: usize| firsts.get(sink) == Some(&index);

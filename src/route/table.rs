@@ -1,8 +1,8 @@
-//! Remembers, for each source and type, which routes match, per sink. In steady state routing an event costs two look-ups
-//! and no glob.
+//! Remembers, for each source and type, which routes match, per sink. In steady state routing an event costs two
+//! look-ups and no glob.
 //!
-//! At most [`MAX_TYPES`] pairs are remembered; the routes of further ones are worked out each time. Nothing is forgotten, as
-//! a rule set lives only until the next reload.
+//! At most [`MAX_TYPES`] pairs are remembered; the routes of further ones are worked out each time. Nothing is
+//! forgotten, as a rule set lives only until the next reload.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -28,7 +28,8 @@ pub(super) struct Stop {
 pub(super) struct Row(HashMap<Box<str>, Vec<Stop>>);
 
 impl Row {
-    /// Makes a row from the matching routes, in file order, up to and including the first final one without a condition.
+    /// Makes a row from the matching routes, in file order, up to and including the first final one without a
+    /// condition.
     pub fn of<'r>(matching: impl Iterator<Item = (usize, &'r Route)>) -> Self {
         let mut stops: HashMap<Box<str>, Vec<Stop>> = HashMap::new();
         // Routes with a condition that may end the search, for sinks yet to come.

@@ -153,7 +153,12 @@ fn length_of_answer(bytes: &[u8]) -> io::Result<Option<usize>> {
 
 /// A signed status message of exactly [`BODY_BYTES`], as bytes on the wire.
 fn request() -> io::Result<Vec<u8>> {
-    let start = r#"{"version":"1.0","timestamp":"2026-01-13T23:05:00.123456","type":"message_api_delivered","data":{"customer":{"id":"0b5c7a52-6f5f-4cf3-9c1e-6b1d1a6a7f10","channel_phone_number":"919876543210","traits":{"name":"Asha Rao"}},"message":{"id":"5f2f6c1e-8c39-4d57-9a44-1f0e7b7a9d11","chat_message_type":"PublicApiMessage","message_status":"Delivered","raw_template":""#;
+    let start = concat!(
+        r#"{"version":"1.0","timestamp":"2026-01-13T23:05:00.123456","type":"message_api_delivered","data":{"#,
+        r#""customer":{"id":"0b5c7a52-6f5f-4cf3-9c1e-6b1d1a6a7f10","channel_phone_number":"919876543210","#,
+        r#""traits":{"name":"Asha Rao"}},"message":{"id":"5f2f6c1e-8c39-4d57-9a44-1f0e7b7a9d11","#,
+        r#""chat_message_type":"PublicApiMessage","message_status":"Delivered","raw_template":""#,
+    );
     let end = r#""}}}"#;
     let body = format!("{start}{}{end}", "x".repeat(BODY_BYTES - start.len() - end.len()));
     let signature = Hmac::new(SECRET.as_bytes(), None).map_err(io::Error::other)?.sign(body.as_bytes());

@@ -2,7 +2,8 @@
 //! turns. The figures of a machine mean little; their ratios travel. Only loopback is used, and every loop is bounded.
 //!
 //! Rooms: `client` makes the load; `bare` is the server compared with; `contestant` starts, measures and stops either;
-//! `figures` turns cells into a table. The daemon runs as shipped: journal on disk, one file sink following, dedupe off.
+//! `figures` turns cells into a table. The daemon runs as shipped: journal on disk, one file sink following, dedupe
+//! off.
 
 #![allow(clippy::print_stdout, clippy::indexing_slicing, missing_docs)]
 
@@ -36,7 +37,12 @@ struct Options {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=30))]
     seconds: u64,
     /// Connections at once; several, separated by commas.
-    #[arg(long, value_delimiter = ',', default_values_t = [16, 64, 256], value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_values_t = [16, 64, 256],
+        value_parser = clap::value_parser!(u16).range(1..=1024)
+    )]
     connections: Vec<u16>,
     /// Threads of the load client.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=8))]
@@ -86,7 +92,8 @@ fn compare(options: &Options) -> Result<(), Box<dyn Error>> {
     }
     let threads = std::thread::available_parallelism()?;
     println!(
-        "\n{} B signed bodies, HTTP/1.1 keep-alive; medians of {rounds} rounds of {} s; {threads} cores, client included\n",
+        "\n{} B signed bodies, HTTP/1.1 keep-alive; medians of {rounds} rounds of {} s; \
+         {threads} cores, client included\n",
         client::BODY_BYTES,
         window.as_secs()
     );

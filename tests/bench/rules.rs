@@ -1,5 +1,6 @@
-//! `make bench`: what rules cost an event. Routing with 10 and with 1,000 routes; a condition and a transform in jq inside
-//! this process, and asked of a worker process as the daemon does. The figures of a machine mean little; ratios travel.
+//! `make bench`: what rules cost an event. Routing with 10 and with 1,000 routes; a condition and a transform in jq
+//! inside this process, and asked of a worker process as the daemon does. The figures of a machine mean little; ratios
+//! travel.
 
 #![allow(clippy::print_stdout, clippy::indexing_slicing, missing_docs)]
 

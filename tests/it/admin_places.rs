@@ -107,6 +107,7 @@ async fn sixty_four_clients_on_healthz_do_not_keep_the_tokens_holder_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nor_do_those_that_say_nothing_or_half_of_something() {
-    // More clients come than are disconnected, one after the other, while the client with the token waits for an answer.
+    // More clients come than are disconnected, one after the other, while the client with the token waits for an
+    // answer.
     the_holder_gets_in_beside(&[(150, Manner::Silent), (150, Manner::Dripping)]).await;
 }

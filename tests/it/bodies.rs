@@ -19,7 +19,13 @@ pub fn fixtures() -> Vec<(String, Vec<u8>)> {
 /// A status event of message `m-<n>`, of about 300 bytes, with characters that a careless relay would change.
 pub fn numbered(n: u64) -> Vec<u8> {
     format!(
-        r#"{{"version": "1.0","timestamp":"2026-01-13T10:30:00.000001","type":"message_api_{kind}","data":{{"customer":{{"channel_phone_number":"919876543210","traits":{{"name":"Asha \u00e9 \ud83d","big":12345678901234567890.10}}}},"message":{{"id":"m-{n}","message_status":"Sent","meta_data":{{}}}}}}}}"#,
+        concat!(
+            r#"{{"version": "1.0","timestamp":"2026-01-13T10:30:00.000001","type":"message_api_{kind}","data":{{"#,
+            r#""customer":{{"channel_phone_number":"919876543210","traits":{{"#,
+            r#""name":"Asha \u00e9 \ud83d","big":12345678901234567890.10}}}},"#,
+            r#""message":{{"id":"m-{n}","message_status":"Sent","meta_data":{{}}}}}}}}"#,
+        ),
+        n = n,
         kind = ["sent", "delivered", "read"][usize::try_from(n % 3).unwrap()]
     )
     .into_bytes()

@@ -29,10 +29,13 @@ fn write(house: &House, from: &str, to: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_largest_time_spans_and_sizes_a_webhook_is_delivered() {
     let callback = Callback::start().await;
-    let core = "concurrency = 1\ntimeout = \"1h\"\nparked_max = \"1EiB\"\nbatch = { max_events = 1, linger = \"1m\", max_bytes = \"256MiB\" }\n\
-                retry = { initial = \"1y\", max = \"1y\", deadline = \"1y\" }\nbreaker = { probe = \"1y\", probe_max = \"1y\" }\n";
+    let core = "concurrency = 1\ntimeout = \"1h\"\nparked_max = \"1EiB\"\n\
+                batch = { max_events = 1, linger = \"1m\", max_bytes = \"256MiB\" }\n\
+                retry = { initial = \"1y\", max = \"1y\", deadline = \"1y\" }\n\
+                                      breaker = { probe = \"1y\", probe_max = \"1y\" }\n";
     let house = House::new(&format!(
-        "[sources.stripe]\nkind = \"stripe\"\npath = \"/stripe\"\nsecret = \"s\"\ntolerance = \"1y\"\ndedupe = \"1y\"\nack_deadline = \"1h\"\n\
+        "[sources.stripe]\nkind = \"stripe\"\npath = \"/stripe\"\nsecret = \"s\"\ntolerance = \"1y\"\n\
+         dedupe = \"1y\"\nack_deadline = \"1h\"\n\
          [dead_letters]\nmax_size = \"1EiB\"\nmax_age = \"100y\"\n\
          [sinks.archive]\nkind = \"file\"\npath = \"out/all.jsonl\"\nkeep = \"100y\"\nmax_total = \"1EiB\"\n\
          rotate = {{ size = \"1PiB\", every = \"100y\" }}\n{core}\
@@ -46,7 +49,8 @@ async fn with_the_largest_time_spans_and_sizes_a_webhook_is_delivered() {
     write(
         &house,
         "[journal]\nmin_free = 0\n",
-        "header_timeout = \"1h\"\nbody_timeout = \"1h\"\ndrain = \"1h\"\nmax_inflight_bytes = \"1EiB\"\ndedupe_max = \"1EiB\"\n\
+        "header_timeout = \"1h\"\nbody_timeout = \"1h\"\ndrain = \"1h\"\nmax_inflight_bytes = \"1EiB\"\n\
+         dedupe_max = \"1EiB\"\n\
          [journal]\nmin_free = 0\nretention = \"100y\"\nmax_size = \"1EiB\"\noverflow_max = \"1TiB\"\n",
     );
     write(

@@ -1,5 +1,5 @@
-//! A sink's counts are exact at any moment: over reloads under load, while the sink is out of the config, over kill -9. They
-//! are compared with what was sent and what arrived.
+//! A sink's counts are exact at any moment: over reloads under load, while the sink is out of the config, over kill -9.
+//! They are compared with what was sent and what arrived.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -61,8 +61,8 @@ impl Load {
     }
 }
 
-/// Asserts of these sinks, which get everything, that they have accepted no less than was answered before, and no more than
-/// was begun.
+/// Asserts of these sinks, which get everything, that they have accepted no less than was answered before, and no more
+/// than was begun.
 async fn is_within(house: &Arc<House>, count: &[AtomicU64; 2], sinks: &[&str], what: &str) {
     let low = count[1].load(SeqCst);
     let asked = Arc::clone(house);
@@ -108,8 +108,8 @@ fn dice(state: &mut u64, sides: u64) -> u64 {
     (*state >> 33) % sides
 }
 
-/// A config drawn at random. `crm` takes nothing and gets everything while it is in the config; `a` is always in it; `some`
-/// and `two` come and go, and get what their rules of the moment say, `two` by two routes.
+/// A config drawn at random. `crm` takes nothing and gets everything while it is in the config; `a` is always in it;
+/// `some` and `two` come and go, and get what their rules of the moment say, `two` by two routes.
 fn drawn(state: &mut u64, url: &str, last: bool) -> (String, Vec<&'static str>) {
     let (mut tables, mut routes) = (file("a"), route("a", "*", "\"a\""));
     let mut all = vec!["a"];

@@ -8,7 +8,8 @@ use crate::verbs::{self, json_without_secret, verb_without_secret};
 
 fn tables(url: &str, more: &str) -> String {
     format!(
-        "[sinks.crm]\nkind = \"http\"\nurl = \"{url}\"\n[[routes]]\nmatch = \"*\"\nto = \"crm\"\n[dead_letters]\n{more}\n"
+        "[sinks.crm]\nkind = \"http\"\nurl = \"{url}\"\n[[routes]]\nmatch = \"*\"\nto = \"crm\"\n[dead_letters]\n\
+         {more}\n"
     )
 }
 

@@ -42,8 +42,8 @@ fn may_have_many(test: &str) -> bool {
     enough
 }
 
-/// Posts on a connection that is kept, and gives the status. (A client with a pool may open another connection, which would
-/// wait behind the idle ones.)
+/// Posts on a connection that is kept, and gives the status. (A client with a pool may open another connection, which
+/// would wait behind the idle ones.)
 async fn post_on(stream: &mut TcpStream, body: &str) -> u16 {
     let signature = sign(body.as_bytes());
     let head = format!(

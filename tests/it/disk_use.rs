@@ -1,5 +1,5 @@
-//! The journal stays within `max_size`: it deletes events that every sink has had before those that a sink is still owed,
-//! and books the latter.
+//! The journal stays within `max_size`: it deletes events that every sink has had before those that a sink is still
+//! owed, and books the latter.
 
 use std::collections::HashSet;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! `check`, a start and a reload warn of rules that are valid and cannot be meant; `explain` says which types a glob that did
-//! not match would match.
+//! `check`, a start and a reload warn of rules that are valid and cannot be meant; `explain` says which types a glob
+//! that did not match would match.
 
 use crate::harness::House;
 

@@ -1,5 +1,5 @@
-//! The real binary on a disk that fails while it runs: a preloaded library makes writes and flushes of journal and ledger
-//! fail or hang, and records in which order flushes end and answers go out.
+//! The real binary on a disk that fails while it runs: a preloaded library makes writes and flushes of journal and
+//! ledger fail or hang, and records in which order flushes end and answers go out.
 
 use std::collections::HashSet;
 

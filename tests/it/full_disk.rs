@@ -1,7 +1,7 @@
 //! The daemon starts and stops on a full disk: webhooks are taken, and reach every sink once there is room.
 //!
-//! The disk is a small tmpfs that only the daemon sees. It lives in a mount namespace of its own and goes with that, whatever
-//! becomes of the test. If the system gives no namespace, the test says so and stops.
+//! The disk is a small tmpfs that only the daemon sees. It lives in a mount namespace of its own and goes with that,
+//! whatever becomes of the test. If the system gives no namespace, the test says so and stops.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

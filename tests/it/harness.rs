@@ -180,7 +180,8 @@ impl Log {
         self.lines.lock().unwrap().0.iter().cloned().collect::<Vec<_>>().join("\n")
     }
 
-    /// The first line for which `holds` is true, as soon as it is there; `None` if the process ended or the time ran out.
+    /// The first line for which `holds` is true, as soon as it is there; `None` if the process ended or the time ran
+    /// out.
     pub fn wait_for(&self, holds: impl Fn(&str) -> bool) -> Option<String> {
         let deadline = Instant::now() + PATIENCE;
         loop {

@@ -1,5 +1,5 @@
-//! Strangers without a secret who hold on to whatever the public port gives them: connections, heads, bodies. They come back
-//! when they are disconnected. Shared with the soak.
+//! Strangers without a secret who hold on to whatever the public port gives them: connections, heads, bodies. They come
+//! back when they are disconnected. Shared with the soak.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -127,8 +127,8 @@ impl Drop for Crowd {
     }
 }
 
-/// Sends, and then holds the connection until it is disconnected. A stranger whose bytes are not taken counts as arrived,
-/// too.
+/// Sends, and then holds the connection until it is disconnected. A stranger whose bytes are not taken counts as
+/// arrived, too.
 async fn hold(mut stream: TcpStream, bytes: &[u8], mut arrived: Option<&AtomicU64>) {
     let (mut reading, mut writing) = stream.split();
     let write = async {

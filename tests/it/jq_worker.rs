@@ -15,7 +15,8 @@ use sink_api::{Event, Timestamp, Uuid};
 
 use crate::harness::{House, wait_until};
 
-const RULE: &str = "[sinks.out]\nkind = \"file\"\npath = \"out/all.jsonl\"\n[[routes]]\nmatch = \"*\"\nwhere = '.n >= 0'\n\
+const RULE: &str = "[sinks.out]\nkind = \"file\"\npath = \"out/all.jsonl\"\n[[routes]]\nmatch = \"*\"\n\
+                    where = '.n >= 0'\n\
                     to = \"out\"\n";
 /// Short enough for a test, which waits for it to pass; long enough for an answer on a busy machine.
 const SILENCE: Duration = Duration::from_millis(500);

@@ -1,5 +1,5 @@
-//! A log that nobody reads stops nothing: no sender, no sink, no reload, and not the end. `RUST_LOG` makes it say more, but
-//! never what is held back.
+//! A log that nobody reads stops nothing: no sender, no sink, no reload, and not the end. `RUST_LOG` makes it say more,
+//! but never what is held back.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -65,7 +65,8 @@ fn message(kind: u8, content: &[u8]) -> Vec<u8> {
     [&[kind][..], &length, content].concat()
 }
 
-/// A server of PostgreSQL's protocol: it accepts every connection, with a notice, and answers every query with a failure.
+/// A server of PostgreSQL's protocol: it accepts every connection, with a notice, and answers every query with a
+/// failure.
 fn notices_and_fails(listener: &TcpListener) {
     for stream in listener.incoming() {
         let mut stream = stream.unwrap();

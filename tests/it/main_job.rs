@@ -18,7 +18,9 @@ url = "{}"
 kind = "sqlite"
 database = "relay.db"
 table = "statuses"
-setup = "CREATE TABLE IF NOT EXISTS statuses (event_id TEXT NOT NULL UNIQUE, message_id TEXT, event_type TEXT, customer_phone TEXT, customer_id TEXT, click_type TEXT, button_text TEXT)"
+setup = """CREATE TABLE IF NOT EXISTS statuses (\
+  event_id TEXT NOT NULL UNIQUE, message_id TEXT, event_type TEXT, \
+  customer_phone TEXT, customer_id TEXT, click_type TEXT, button_text TEXT)"""
 [sinks.api_logs]
 kind = "sqlite"
 database = "relay.db"

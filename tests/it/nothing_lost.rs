@@ -18,8 +18,8 @@ const KILLS: u64 = LIVES + LIVES / 5;
 /// `deliver::settler::EVENTS`.
 const SETTLED_AT_ONCE: u64 = 1000;
 
-/// Three sinks that lag behind: the file waits long for a full batch, the callback answers slowly, SQLite takes few events at
-/// a time.
+/// Three sinks that lag behind: the file waits long for a full batch, the callback answers slowly, SQLite takes few
+/// events at a time.
 fn tables(callback: &Callback) -> String {
     format!(
         r#"
@@ -149,8 +149,8 @@ async fn after_kill_9_every_event_answered_200_reaches_every_sink_unchanged() {
     assert_eq!(daemon.terminate(), 0);
 }
 
-/// Asserts that every line's `data` is the body as it was sent, except for whitespace outside strings, and that its id is the
-/// one that was answered.
+/// Asserts that every line's `data` is the body as it was sent, except for whitespace outside strings, and that its id
+/// is the one that was answered.
 fn check_lines(lines: &[String], answered: &BTreeMap<u64, String>, sent: u64) {
     for line in lines {
         let n = number_in(line);

@@ -1,5 +1,5 @@
-//! Odd webhooks are taken all the same: those with a type or subject that is too long or would hide a file, from customers
-//! without a number, or that are CloudEvents already.
+//! Odd webhooks are taken all the same: those with a type or subject that is too long or would hide a file, from
+//! customers without a number, or that are CloudEvents already.
 
 use serde_json::Value;
 
@@ -41,7 +41,8 @@ async fn a_type_or_subject_that_is_too_long_is_counted_and_explained() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_webhook_hides_the_folder_or_the_file_it_is_kept_in() {
     let house = House::new(
-        "[sinks.out]\nkind = \"file\"\npath = \"out/{type}/{subject}.jsonl\"\n[[routes]]\nmatch = \"*\"\nto = \"out\"\n",
+        "[sinks.out]\nkind = \"file\"\npath = \"out/{type}/{subject}.jsonl\"\n[[routes]]\nmatch = \"*\"\n\
+         to = \"out\"\n",
     );
     let daemon = house.start();
     let body = br#"{"type":"../x","data":{"message":{"id":".s"}}}"#.to_vec();
@@ -76,8 +77,8 @@ async fn a_customer_with_a_username_has_an_id_in_the_table_and_no_false_number()
     assert_eq!(daemon.terminate(), 0);
 }
 
-/// Id and media type of the event that a reader finds, as the HTTP binding of CloudEvents has it: where the content type
-/// says that the body is an event, in the body and nowhere else.
+/// Id and media type of the event that a reader finds, as the HTTP binding of CloudEvents has it: where the content
+/// type says that the body is an event, in the body and nowhere else.
 fn read(got: &Got) -> (String, String) {
     let text = |name: &str| got.header(name).map(str::to_owned);
     let media = text("content-type").unwrap();

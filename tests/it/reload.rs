@@ -332,7 +332,12 @@ async fn a_reload_that_waits_for_a_file_keeps_nobody_from_stopping_the_daemon() 
 async fn of_reloads_asked_for_in_quick_succession_the_last_config_comes_into_force() {
     let all = route("all", "*", "\"a\"");
     let tests: String = (0..20)
-        .map(|n| format!("[[tests]]\nname = \"{n}\"\nbody = '{{\"type\":\"t\",\"a\":1}}'\nsource = \"interakt\"\nsinks = [\"a\"]\n"))
+        .map(|n| {
+            format!(
+                "[[tests]]\nname = \"{n}\"\nbody = '{{\"type\":\"t\",\"a\":1}}'\nsource = \"interakt\"\n\
+                          sinks = [\"a\"]\n"
+            )
+        })
         .collect();
     let slow = format!("{}where = '.a == 1'\n{tests}", all);
     let house = House::new(&format!("{}{slow}", file("a")));
@@ -349,8 +354,8 @@ async fn of_reloads_asked_for_in_quick_succession_the_last_config_comes_into_for
     assert_eq!(daemon.terminate(), 0);
 }
 
-/// What the sink missed is counted when it comes back, by the rules that bring it back, and not counted again when the events
-/// are read.
+/// What the sink missed is counted when it comes back, by the rules that bring it back, and not counted again when the
+/// events are read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sink_that_takes_nothing_is_owed_each_event_once_however_often_it_goes_and_comes() {
     let callback = Callback::start().await;

@@ -1,4 +1,5 @@
-//! A span of the journal delivered once more: by filters, over kill -9, under the same ids; and a dry run under other rules.
+//! A span of the journal delivered once more: by filters, over kill -9, under the same ids; and a dry run under other
+//! rules.
 
 use std::collections::HashMap;
 
@@ -125,7 +126,10 @@ async fn a_dry_run_counts_what_other_rules_would_change_and_delivers_nothing() {
     let report = json(&house, &args);
     assert_eq!((&report["events"], &report["differing"]), (&30.into(), &20.into()));
     let change = |kind: &str, sink: &str| report["changes"][kind][sink].clone();
-    let wanted = |before: u64, after: u64, gained: u64, lost: u64| serde_json::json!({"before": before, "after": after, "gained": gained, "lost": lost, "changed": 0});
+    let wanted = |before: u64, after: u64, gained: u64, lost: u64| {
+        let changed = 0;
+        serde_json::json!({"before": before, "after": after, "gained": gained, "lost": lost, "changed": changed})
+    };
     assert_eq!(change("message_api_sent", "out"), wanted(0, 10, 10, 0));
     assert_eq!(change("message_api_sent", "crm"), wanted(10, 10, 0, 0));
     assert_eq!(change("message_api_read", "crm"), wanted(10, 0, 0, 10));

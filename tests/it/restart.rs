@@ -1,4 +1,5 @@
-//! Stopping and starting: cursors go on where they were, one daemon has the folder, a ledger that is gone costs no event.
+//! Stopping and starting: cursors go on where they were, one daemon has the folder, a ledger that is gone costs no
+//! event.
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -264,8 +265,8 @@ async fn events_that_match_no_route_are_kept_counted_and_go_to_a_later_sink() {
     assert_eq!(daemon.terminate(), 0);
 }
 
-/// A client whose connection waits in the kernel's queue has sent its webhook already. A stop must not reset it for want of
-/// descriptors, which come free as connections end.
+/// A client whose connection waits in the kernel's queue has sent its webhook already. A stop must not reset it for
+/// want of descriptors, which come free as connections end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_serves_who_has_connected_though_descriptors_had_run_out() {
     let house = House::new(ARCHIVE);
@@ -298,7 +299,8 @@ async fn raw_post(to: SocketAddr, body: Vec<u8>) -> TcpStream {
     let mut stream = TcpStream::connect(to).await.unwrap();
     let (signature, length) = (sign(&body), body.len());
     let head = format!(
-        "POST /webhooks/interakt HTTP/1.1\r\nhost: x\r\ninterakt-signature: {signature}\r\ncontent-length: {length}\r\n\r\n"
+        "POST /webhooks/interakt HTTP/1.1\r\nhost: x\r\ninterakt-signature: {signature}\r\n\
+         content-length: {length}\r\n\r\n"
     );
     stream.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
     stream

@@ -1,5 +1,5 @@
-//! Rules in jq: their payloads reach the sinks; a program that runs away costs its own event and nothing else; `explain` shows
-//! what the daemon does.
+//! Rules in jq: their payloads reach the sinks; a program that runs away costs its own event and nothing else;
+//! `explain` shows what the daemon does.
 
 use std::time::{Duration, Instant};
 

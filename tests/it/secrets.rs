@@ -1,5 +1,5 @@
-//! Secrets stay hidden: the event's values in messages of rules that fail, the config's values in what verbs print, passwords
-//! in faults. And files with secrets that others may read are warned of.
+//! Secrets stay hidden: the event's values in messages of rules that fail, the config's values in what verbs print,
+//! passwords in faults. And files with secrets that others may read are warned of.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

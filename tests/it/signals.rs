@@ -1,5 +1,5 @@
-//! Signals and the limit of file sizes: only signals that are meant to end the daemon end it, and a limit that is reached is
-//! logged.
+//! Signals and the limit of file sizes: only signals that are meant to end the daemon end it, and a limit that is
+//! reached is logged.
 
 use rustix::process::{Resource, Signal};
 

@@ -1,5 +1,5 @@
-//! A source of every kind in one daemon: each believes what `send` signs, a token leaves no trace, and a retry that was signed
-//! anew is recognised after a kill.
+//! A source of every kind in one daemon: each believes what `send` signs, a token leaves no trace, and a retry that was
+//! signed anew is recognised after a kill.
 
 use std::path::Path;
 

@@ -45,7 +45,8 @@ async fn the_figures_add_up_after_kill_9_and_nothing_owed_is_forgotten() {
     assert!(!house.path("data/admin.sock").exists());
 }
 
-/// A single failing delivery does not open the breaker, and once parked it is behind the cursor; so it must show elsewhere.
+/// A single failing delivery does not open the breaker, and once parked it is behind the cursor; so it must show
+/// elsewhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_single_delivery_that_fails_on_and_on_is_in_the_log_and_grows_old_in_status() {
     let callback = Callback::start().await;

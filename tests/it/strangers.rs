@@ -1,5 +1,5 @@
-//! Strangers without a secret hold everything that the public port gives them, for good. Clients with a secret are not delayed
-//! by that.
+//! Strangers without a secret hold everything that the public port gives them, for good. Clients with a secret are not
+//! delayed by that.
 
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,14 @@ const TOO_MANY: usize = 4400;
 /// Clients with a secret, and what each of them sends.
 const CLIENTS: u64 = 8;
 const EACH: u64 = 20;
-/// Most resident memory of the daemon, in MiB, whatever the strangers do. Tasks of a build without optimisation are larger.
+/// Most resident memory of the daemon, in MiB, whatever the strangers do. Tasks of a build without optimisation are
+/// larger.
 const RESIDENT: u64 = if cfg!(debug_assertions) { 250 } else { 200 };
 
 const KEEP: &str = "[sinks.out]\nkind = \"file\"\npath = \"out/all.jsonl\"\n[[routes]]\nmatch = \"*\"\nto = \"out\"\n";
 
-/// Starts a daemon whose timeouts never end a stranger's request, so that a client that waits for strangers waits for good.
+/// Starts a daemon whose timeouts never end a stranger's request, so that a client that waits for strangers waits for
+/// good.
 fn patient() -> (House, Daemon) {
     let house = House::new(KEEP);
     let text = std::fs::read_to_string(house.config()).unwrap();

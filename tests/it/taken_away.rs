@@ -1,5 +1,5 @@
-//! The journal's folder, the data folder or the ledger's files are taken away while the daemon runs: the log says so, and
-//! everything that was answered 200 is on disk again and reaches every sink.
+//! The journal's folder, the data folder or the ledger's files are taken away while the daemon runs: the log says so,
+//! and everything that was answered 200 is on disk again and reaches every sink.
 
 use std::fs;
 
@@ -27,7 +27,8 @@ fn sound_records(house: &House) -> Option<u64> {
     (found["sound"] == true).then(|| found["records"].as_u64())?
 }
 
-/// Five events are answered 200 and owed to one sink, `harm` is done, five more are answered. After kill -9 all ten are there.
+/// Five events are answered 200 and owed to one sink, `harm` is done, five more are answered. After kill -9 all ten are
+/// there.
 async fn all_ten_are_there(harm: impl FnOnce(&House), says: &str) {
     let callback = Callback::start().await;
     callback.answer_with(500);

@@ -1,7 +1,8 @@
-//! If the system gives few threads, or none, the daemon either starts with all it needs or says why it does not. Nothing panics.
+//! If the system gives few threads, or none, the daemon either starts with all it needs or says why it does not.
+//! Nothing panics.
 //!
-//! The system's limit counts all processes of a user and does not hold for root. So root runs the daemon as another user who
-//! runs nothing else. If that cannot be done, the test says so and stops.
+//! The system's limit counts all processes of a user and does not hold for root. So root runs the daemon as another
+//! user who runs nothing else. If that cannot be done, the test says so and stops.
 
 use std::io::Write as _;
 use std::os::unix::fs::chown;
@@ -25,8 +26,8 @@ fn enough() -> u64 {
     4 * std::thread::available_parallelism().map_or(1, usize::from) as u64 + 32
 }
 
-/// The command by which to run a program as a user with no other process; `None`, with a line on the terminal, if that cannot
-/// be done.
+/// The command by which to run a program as a user with no other process; `None`, with a line on the terminal, if that
+/// cannot be done.
 fn lone_user(test: &str) -> Option<(u32, [String; 4])> {
     let uid = 60_000 + std::process::id() % 5_000;
     let by = ["setpriv".to_owned(), format!("--reuid={uid}"), format!("--regid={uid}"), "--clear-groups".to_owned()];

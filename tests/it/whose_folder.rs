@@ -1,5 +1,5 @@
-//! A data folder that is not the daemon's alone is refused, and files in it are not opened behind a link. An obstacle in the
-//! place of one sink's state stops that sink and nothing else.
+//! A data folder that is not the daemon's alone is refused, and files in it are not opened behind a link. An obstacle
+//! in the place of one sink's state stops that sink and nothing else.
 
 use std::fs::{self, Permissions};
 use std::io::Write;

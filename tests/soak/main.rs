@@ -1,9 +1,10 @@
 //! The soak: the real daemon with real sinks (file, HTTP, SQLite, and PostgreSQL and Kafka where they are there) under
 //! load, killed again and again, while one evil at a time, and then several, are done to what is around it. What was
-//! answered 200 is written down outside. Strangers hold on to connections, heads and bodies all the while. At the end every sink holds all of it, unchanged, nothing else, and no more
-//! duplicates than the kills explain.
+//! answered 200 is written down outside. Strangers hold on to connections, heads and bodies all the while. At the end
+//! every sink holds all of it, unchanged, nothing else, and no more duplicates than the kills explain.
 //!
-//! `make soak` runs it as long as asked (REPORT.md has what came of it); `make test` a share of it. Without a C compiler the disk and the clock stay well.
+//! `make soak` runs it as long as asked (REPORT.md has what came of it); `make test` a share of it. Without a C
+//! compiler the disk and the clock stay well.
 //!
 //! - `plan`: how long, the dice, the evils
 //! - `target`: the HTTP sink's server; `servers`: PostgreSQL and Kafka; `shim.c`: disk and clock
@@ -150,7 +151,8 @@ batch = {{ max_events = 100, linger = "50ms" }}
         }
         tables.push_str(&format!("[[routes]]\nmatch = \"*\"\nto = {raw:?}\n"));
         tables.push_str(&format!(
-            "[[routes]]\nname = \"rows\"\nmatch = \"message_api_*\"\ntransform = \"interakt.message_status\"\nto = {rows:?}\n"
+            "[[routes]]\nname = \"rows\"\nmatch = \"message_api_*\"\ntransform = \"interakt.message_status\"\n\
+             to = {rows:?}\n"
         ));
         let house = House::new(&tables);
         let text = std::fs::read_to_string(house.config()).unwrap();

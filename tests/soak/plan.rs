@@ -9,8 +9,8 @@ pub struct Plan {
     pub kills: u64,
     pub events: u64,
     pub seed: u64,
-    /// Most that the 99th percentile of the answers' times may be, milliseconds. Without a word about how long to soak, the
-    /// machine is taken to be busy with other tests, and speed is not judged.
+    /// Most that the 99th percentile of the answers' times may be, milliseconds. Without a word about how long to soak,
+    /// the machine is taken to be busy with other tests, and speed is not judged.
     pub p99: u32,
 }
 

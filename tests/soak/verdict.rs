@@ -56,7 +56,8 @@ impl fmt::Display for Report {
         let Self { plan: Plan { kills, seed, .. }, early, answered, sent, refused, .. } = self;
         writeln!(
             f,
-            "seed {seed}: {kills} kills under load, {early} while starting; {sent} sent, {answered} answered 200, {refused} answered 503"
+            "seed {seed}: {kills} kills under load, {early} while starting; {sent} sent, {answered} answered 200, \
+             {refused} answered 503"
         )?;
         let bound = if self.plan.p99 == u32::MAX { "not judged".into() } else { format!("at most {}", self.plan.p99) };
         writeln!(
@@ -72,7 +73,8 @@ impl fmt::Display for Report {
             let adds_up = if *conserved { "adds up" } else { "DOES NOT ADD UP" };
             writeln!(
                 f,
-                "  {sink}: {missing} missing, {spurious} spurious, {changed} changed, {duplicates} duplicates (at most {bound}); {adds_up}"
+                "  {sink}: {missing} missing, {spurious} spurious, {changed} changed, {duplicates} duplicates (at \
+                 most {bound}); {adds_up}"
             )?;
         }
         let (missing, spurious) = self.sinks.values().fold((0, 0), |sum, o| (sum.0 + o.missing, sum.1 + o.spurious));

@@ -13,7 +13,8 @@ fn the_table_of_sinks_is_read_row_by_row() {
 #[test]
 fn paths_named_in_markdown_are_found_as_links_and_as_quoted_paths() {
     let folders = ["src".to_owned(), "sinks".to_owned()];
-    let text = "a [b](src/ARCHITECTURE.md#map) `sinks/none` `make test`\n[web](https://a.example/b) `data/x` `src/*.rs` [c](#d)\n";
+    let text = "a [b](src/ARCHITECTURE.md#map) `sinks/none` `make test`\n\
+                [web](https://a.example/b) `data/x` `src/*.rs` [c](#d)\n";
     assert_eq!(paths_named(text, &folders), [(1, "src/ARCHITECTURE.md".to_owned()), (1, "sinks/none".to_owned())]);
 }
 

@@ -96,9 +96,8 @@ const BAD: &[Bad] = &[
     ),
     Bad(
         "[sources.b]\nkind = \"interakt\"\npath = \"/b\"\nsecret = \"s\"\ndedupe = \"never\"\n",
-        &[
-            "6:10: error: [sources.b] `dedupe`: invalid value: string \"never\", expected \"off\" or a time span such as \"10m\"",
-        ],
+        &["6:10: error: [sources.b] `dedupe`: invalid value: string \"never\", expected \"off\" or a time span such \
+             as \"10m\""],
     ),
     // ${…}
     Bad(
@@ -136,7 +135,8 @@ const BAD: &[Bad] = &[
         &["4:8: error: [sinks.a] `path`: `{tpe}` is not known in templates", "did you mean `{type}`?"],
     ),
     Bad(
-        "[sinks.a]\nkind = \"file\"\npath = \"x/{type}\"\nkeep = \"0s\"\nconcurrency = 0\nretry = { initial = \"9s\", max = \"1s\" }\n",
+        "[sinks.a]\nkind = \"file\"\npath = \"x/{type}\"\nkeep = \"0s\"\nconcurrency = 0\n\
+         retry = { initial = \"9s\", max = \"1s\" }\n",
         &[
             "5:8: error: [sinks.a] `keep` is 0",
             "6:15: error: [sinks.a] `concurrency` is out of bounds, expected 1 to 1024",
@@ -203,7 +203,8 @@ const BAD: &[Bad] = &[
         ],
     ),
     Bad(
-        "[sinks.a]\nkind = \"stdout\"\n[[routes]]\nmatch = \"*\"\nto = \"a\"\nwhere = \".x\\n| {\"\ntransform = \"api_lg\"\n",
+        "[sinks.a]\nkind = \"stdout\"\n[[routes]]\nmatch = \"*\"\nto = \"a\"\nwhere = \".x\\n| {\"\n\
+         transform = \"api_lg\"\n",
         &[
             "7:17: error: [routes] key `where`: not a jq program: expected closing brace, found the end",
             "8:14: error: [routes] key `transform`: there is no filter `api_lg` in jq",
@@ -211,7 +212,8 @@ const BAD: &[Bad] = &[
         ],
     ),
     Bad(
-        "[sinks.a]\nkind = \"stdout\"\n[[routes]]\nmatch = \"*\"\nto = \"a\"\ntransform = '''\n.data\n| mapp(.x)\n'''\nwhere = '$ENV.X'\n",
+        "[sinks.a]\nkind = \"stdout\"\n[[routes]]\nmatch = \"*\"\nto = \"a\"\ntransform = '''\n.data\n| mapp(.x)\n\
+         '''\nwhere = '$ENV.X'\n",
         &[
             "9:3: error: [routes] key `transform`: there is no filter `mapp` in jq",
             "did you mean `map`?",
@@ -228,26 +230,30 @@ const BAD: &[Bad] = &[
          [sources.b]\nkind = \"interakt\"\npath = \"/b\"\nsecret = \"${NOPE:-${E}}\"\n",
         &[
             "listen address `127.0.0.1:1` stands there twice",
-            "5:12: error: [journal] `min_free`: invalid value: string \"999999999999GiB\", expected a size of at most \"1EiB\"",
+            "5:12: error: [journal] `min_free`: invalid value: string \"999999999999GiB\", expected a size of at most \
+             \"1EiB\"",
             "9:10: error: [sources.b] `${NOPE:-${E}`: a default cannot hold another `${…}`",
         ],
     ),
     // a table where something else stands
     Bad(
-        "[sinks.a]\nkind = \"http\"\nurl = \"http://x/\"\nretry = \"5m\"\nbatch = 9\nbreaker = true\nsign = \"s\"\nbasic = \"u:p\"\n\
+        "[sinks.a]\nkind = \"http\"\nurl = \"http://x/\"\nretry = \"5m\"\nbatch = 9\nbreaker = true\nsign = \"s\"\n\
+         basic = \"u:p\"\n\
          [sinks.b]\nkind = \"file\"\npath = \"x\"\nrotate = \"1d\"\n",
         &[
             "5:9: error: [sinks.a] `retry`: invalid type: string \"5m\", expected a table such as { initial = ",
             "6:9: error: [sinks.a] `batch`: invalid type: integer `9`, expected a table such as { max_events = ",
             "7:11: error: [sinks.a] `breaker`: invalid type: boolean `true`, expected a table such as { probe = ",
-            "8:8: error: [sinks.a] `sign`: invalid type: string \"***\", expected a table such as { standard_webhooks = ",
+            "8:8: error: [sinks.a] `sign`: invalid type: string \"***\", expected a table such as { standard_webhooks \
+             = ",
             "9:9: error: [sinks.a] `basic`: invalid type: string \"***\", expected a table such as { user = ",
             "13:10: error: [sinks.b] `rotate`: invalid type: string \"1d\", expected a table such as { size = ",
         ],
     ),
     // many faults of one table, at any depth
     Bad(
-        "[server]\nlisten = [1, \"127.0.0.1:0\", true]\nmax_bdy = 1\nheader_timeout = 10\ntrusted_proxies = [\"x\", \"::1\", 3]\n",
+        "[server]\nlisten = [1, \"127.0.0.1:0\", true]\nmax_bdy = 1\nheader_timeout = 10\n\
+         trusted_proxies = [\"x\", \"::1\", 3]\n",
         &[
             "3:11: error: [server] `listen`: invalid type",
             "3:29: error: [server] `listen`: invalid type",
@@ -278,7 +284,8 @@ const BAD: &[Bad] = &[
         ],
     ),
     Bad(
-        "[sinks.a]\nkind = \"file\"\nbatch = { max_events = \"x\", linger = 3 }\nretry = { initial = 1, attempts = 0 }\n\
+        "[sinks.a]\nkind = \"file\"\nbatch = { max_events = \"x\", linger = 3 }\n\
+         retry = { initial = 1, attempts = 0 }\n\
          [sinks.a.rotate]\nsize = \"x\"\nevry = 1\ncompress = \"gzip\"\n",
         &[
             "2:1: error: [sinks.a] missing key `path`",
@@ -323,7 +330,8 @@ const BAD: &[Bad] = &[
     ),
     // tests
     Bad(
-        "[sinks.a]\nkind = \"stdout\"\n[[tests]]\nname = \"t\"\nbody = \"{}\"\nsource = \"interact\"\nsinks = [\"b\"]\ndeliveries = [{ sink = \"a\" }]\n",
+        "[sinks.a]\nkind = \"stdout\"\n[[tests]]\nname = \"t\"\nbody = \"{}\"\nsource = \"interact\"\n\
+         sinks = [\"b\"]\ndeliveries = [{ sink = \"a\" }]\n",
         &[
             "7:10: error: [tests] unknown source `interact`, expected one of `interakt`",
             "8:10: error: [tests] `sinks`: unknown sink `b`, expected one of `a`",
@@ -343,14 +351,16 @@ const BAD: &[Bad] = &[
         ],
     ),
     Bad(
-        "[[tests]]\nname = \"t\"\nsinks = []\nbody = \"{}\"\nheaders = { x-a = \"b\", \"x b\" = \"c\", x-d = \"e\\nf\" }\n",
+        "[[tests]]\nname = \"t\"\nsinks = []\nbody = \"{}\"\n\
+         headers = { x-a = \"b\", \"x b\" = \"c\", x-d = \"e\\nf\" }\n",
         &[
             "6:32: error: [tests] `headers.x b` with this value cannot be a request header",
             "6:43: error: [tests] `headers.x-d` with this value cannot be a request header",
         ],
     ),
     Bad(
-        "[[tests]]\nname = \"t\"\nsinks = []\n[[tests]]\nname = \"u\"\nbody = \"{}\"\nsinks = []\ndeliveries = [{ topic = \"x\" }]\n",
+        "[[tests]]\nname = \"t\"\nsinks = []\n[[tests]]\nname = \"u\"\nbody = \"{}\"\nsinks = []\n\
+         deliveries = [{ topic = \"x\" }]\n",
         &[
             "2:1: error: [tests] expected one of the keys `event` and `body`",
             "9:15: error: [tests] `deliveries`: missing key `sink`",
@@ -411,8 +421,9 @@ fn a_fault_is_printed_with_its_line_a_caret_and_the_way_out() {
 /etc/relay/config.toml:3:8: error: [sinks.crm] unknown kind `x`, expected one of {kinds}
 3 | kind = 'x' # é
   |        ^^^
-/etc/relay/config.toml:6:2: error: [server] unknown key `lisen`, expected one of `listen`, `max_body`, `header_timeout`, \
-`body_timeout`, `max_header_bytes`, `max_connections`, `max_inflight_bytes`, `dedupe_max`, `drain`, `trusted_proxies`
+/etc/relay/config.toml:6:2: error: [server] unknown key `lisen`, expected one of `listen`, `max_body`, \
+`header_timeout`, `body_timeout`, `max_header_bytes`, `max_connections`, `max_inflight_bytes`, `dedupe_max`, \
+`drain`, `trusted_proxies`
 6 |  lisen = 'ab' # é
   |  ^^^^^
   help: did you mean `listen`?"

@@ -12,7 +12,8 @@ macro_rules! rules {
 pub(super) const BAD: &[Bad] = &[
     // a table for a list, and a list for a table
     Bad(
-        "[sinks.archive]\nkind = \"stdout\"\n[routes]\nmatch = \"*\"\nto = \"archive\"\n[routes]\nmatch = \"x\"\nto = \"archive\"\nname = \"b\"\n",
+        "[sinks.archive]\nkind = \"stdout\"\n[routes]\nmatch = \"*\"\nto = \"archive\"\n[routes]\nmatch = \"x\"\n\
+         to = \"archive\"\nname = \"b\"\n",
         &["4:1: error: `routes` is a table, expected tables [[routes]]", "help: write [[routes]] with two brackets"],
     ),
     Bad(
@@ -31,7 +32,8 @@ pub(super) const BAD: &[Bad] = &[
         ],
     ),
     Bad(
-        "[sinks]\nkind = \"file\"\npath = \"x/{type}\"\nbatch = { max_events = 1 }\n[[routes]]\nmatch = \"*\"\nto = \"file\"\n",
+        "[sinks]\nkind = \"file\"\npath = \"x/{type}\"\nbatch = { max_events = 1 }\n[[routes]]\nmatch = \"*\"\n\
+         to = \"file\"\n",
         &["2:1: error: [sinks] is the table of all sinks", "help: give it a name: write [sinks.file]"],
     ),
     Bad(
@@ -126,10 +128,9 @@ pub(super) const BAD: &[Bad] = &[
     // networks
     Bad(
         "[server]\ntrusted_proxies = [\"172.16.0.1/12\"]\n",
-        &[
-            "3:20: error: [server] `trusted_proxies`: `172.16.0.1/12` has bits set behind its prefix, expected the network \
-             itself: \"172.16.0.0/12\"",
-        ],
+        &["3:20: error: [server] `trusted_proxies`: `172.16.0.1/12` has bits set behind its prefix, expected the \
+             network \
+             itself: \"172.16.0.0/12\""],
     ),
     Bad(
         "[server]\ntrusted_proxies = [\"10.0.0.0/33\"]\n",

@@ -7,7 +7,8 @@ pub(super) const BAD: &[Bad] = &[
     Bad(
         "[sources.b]\nkind = \"github\"\npath = \"/b\"\nsecret = \"s\"\nprefix = \"sha1=\"\nquery = \"t\"\n",
         &[
-            "6:10: error: [sources.b] key `prefix` does not belong to kind `github`, expected `secret`, `previous_secret`",
+            "6:10: error: [sources.b] key `prefix` does not belong to kind `github`, expected `secret`, \
+             `previous_secret`",
             "help: kind = \"hmac\" takes it, with all of the scheme spelled out",
             "7:9: error: [sources.b] key `query` does not belong to kind `github`",
             "help: it belongs to kind token",
@@ -64,7 +65,8 @@ pub(super) const BAD: &[Bad] = &[
         &["5:10: error: [sources.b] secret does not begin with `whsec_`, expected `whsec_` and the key in base64"],
     ),
     Bad(
-        "[sources.b]\nkind = \"standard_webhooks\"\npath = \"/b\"\nsecret = \"whsec_AAAA\"\nprevious_secret = \"whsec_?\"\n",
+        "[sources.b]\nkind = \"standard_webhooks\"\npath = \"/b\"\nsecret = \"whsec_AAAA\"\n\
+         previous_secret = \"whsec_?\"\n",
         &["6:19: error: [sources.b] previous_secret is not base64"],
     ),
     Bad(
@@ -83,7 +85,8 @@ pub(super) const BAD: &[Bad] = &[
         ],
     ),
     Bad(
-        "[sources.b]\nkind = \"hmac\"\npath = \"/b\"\nsecret = \"s\"\nheader = \"x\"\nalgorithm = \"md5\"\nencoding = \"base46\"\n",
+        "[sources.b]\nkind = \"hmac\"\npath = \"/b\"\nsecret = \"s\"\nheader = \"x\"\nalgorithm = \"md5\"\n\
+         encoding = \"base46\"\n",
         &[
             "7:13: error: [sources.b] `algorithm`: unknown value `md5`, expected one of `sha1`, `sha256`, `sha512`",
             "8:12: error: [sources.b] `encoding`: unknown value `base46`, expected `hex` or `base64`",
@@ -110,15 +113,18 @@ pub(super) const BAD: &[Bad] = &[
         &["7:13: error: [sources.b] tolerance needs a time, expected the key `time`"],
     ),
     Bad(
-        "[sources.b]\nkind = \"hmac\"\npath = \"/b\"\nsecret = \"s\"\nheader = \"x\"\ntolerance = \"5m\"\ntime = { header = \"x-time\" }\n",
+        "[sources.b]\nkind = \"hmac\"\npath = \"/b\"\nsecret = \"s\"\nheader = \"x\"\ntolerance = \"5m\"\n\
+         time = { header = \"x-time\" }\n",
         &["7:13: error: [sources.b] tolerance has no use: the time is not signed", "signed = \"{time}.{body}\""],
     ),
     Bad(
-        "[sources.b]\nkind = \"hmac\"\npath = \"/b\"\nsecret = \"s\"\nheader = \"x\"\ntolerance = \"5m\"\npairs = { signature = \"v1\", time = \"t\" }\n",
+        "[sources.b]\nkind = \"hmac\"\npath = \"/b\"\nsecret = \"s\"\nheader = \"x\"\ntolerance = \"5m\"\n\
+         pairs = { signature = \"v1\", time = \"t\" }\n",
         &["7:13: error: [sources.b] tolerance has no use: the time is not signed"],
     ),
     Bad(
-        "[sources.b]\nkind = \"hmac\"\npath = \"/b\"\nsecret = \"s\"\nheader = \"x\"\nsigned = \"{id}{body}\"\nid = { header = \"x-id\" }\n",
+        "[sources.b]\nkind = \"hmac\"\npath = \"/b\"\nsecret = \"s\"\nheader = \"x\"\nsigned = \"{id}{body}\"\n\
+         id = { header = \"x-id\" }\n",
         &["7:10: error: [sources.b] signed `{id}{body}` has nothing between two of its parts"],
     ),
     Bad(
@@ -126,7 +132,8 @@ pub(super) const BAD: &[Bad] = &[
         &["7:8: error: [sources.b] time cannot be a `value`"],
     ),
     Bad(
-        "[sources.b]\nkind = \"hmac\"\npath = \"/b\"\nsecret = \"s\"\nheader = \"x\"\npairs = { signature = \"v1\" }\nprefix = \"v0=\"\n",
+        "[sources.b]\nkind = \"hmac\"\npath = \"/b\"\nsecret = \"s\"\nheader = \"x\"\npairs = { signature = \"v1\" }\n\
+         prefix = \"v0=\"\n",
         &["8:10: error: [sources.b] prefix has no place beside `pairs`"],
     ),
     Bad(
@@ -139,11 +146,13 @@ pub(super) const BAD: &[Bad] = &[
         &[
             "6:10: error: [sources.b] `type`: unknown key `hedder`",
             "did you mean `header`?",
-            "7:11: error: [sources.b] `subject`: invalid type: string \".a\", expected { header = \"…\" }, { body = \".path\" }",
+            "7:11: error: [sources.b] `subject`: invalid type: string \".a\", expected { header = \"…\" }, { body = \
+             \".path\" }",
         ],
     ),
     Bad(
-        "[sources.b]\nkind = \"github\"\npath = \"/b\"\nsecret = \"s\"\ntype = { header = \"x\", body = \".t\" }\nsubject = {}\nid = []\n",
+        "[sources.b]\nkind = \"github\"\npath = \"/b\"\nsecret = \"s\"\ntype = { header = \"x\", body = \".t\" }\n\
+         subject = {}\nid = []\n",
         &[
             "6:8: error: [sources.b] type: a place is exactly one of `header`, `body` and `value`",
             "7:11: error: [sources.b] subject: a place is exactly one of",
@@ -151,9 +160,11 @@ pub(super) const BAD: &[Bad] = &[
         ],
     ),
     Bad(
-        "[sources.b]\nkind = \"none\"\npath = \"/b\"\ntype = { body = \"data.type\" }\nsubject = [{ body = \".a[x]\" }]\nid = { header = \"a b\" }\n",
+        "[sources.b]\nkind = \"none\"\npath = \"/b\"\ntype = { body = \"data.type\" }\n\
+         subject = [{ body = \".a[x]\" }]\nid = { header = \"a b\" }\n",
         &[
-            "5:8: error: [sources.b] type: `data.type` is not a path into the body: it begins with a full stop; expected such as `.data.id`",
+            "5:8: error: [sources.b] type: `data.type` is not a path into the body: it begins with a full stop; \
+             expected such as `.data.id`",
             "6:11: error: [sources.b] subject: `.a[x]` is not a path into the body: an index is a number from 0",
             "7:6: error: [sources.b] id: `a b` is not a header name",
         ],

@@ -1,5 +1,5 @@
-//! Upper bounds of every time span and size that a config can hold, by the schema, so that none is forgotten; and of the
-//! work that a config makes.
+//! Upper bounds of every time span and size that a config can hold, by the schema, so that none is forgotten; and of
+//! the work that a config makes.
 
 use std::path::Path;
 

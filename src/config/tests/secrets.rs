@@ -72,7 +72,8 @@ fn a_secret_written_out_in_the_file_is_not_shown_either() {
 #[test]
 fn nothing_that_is_printed_of_a_good_config_shows_a_secret() {
     let text = format!(
-        "{}[sinks.s]\nkind = \"http\"\nurl = \"http://u:${{V}}@x/${{V}}?t=${{V}}\"\nbearer = \"${{V}}\"\n[admin]\ntoken = \"${{V}}\"\n",
+        "{}[sinks.s]\nkind = \"http\"\nurl = \"http://u:${{V}}@x/${{V}}?t=${{V}}\"\nbearer = \"${{V}}\"\n[admin]\n\
+         token = \"${{V}}\"\n",
         SOURCE.replace("a-long-secret", "${V}")
     );
     let text = text.replace("u:${V}@", "");
@@ -113,8 +114,10 @@ fn a_secret_that_was_never_filled_in_is_a_warning_with_the_mend() {
         assert!(!warnings.contains("OTHER_SECRET"), "{warnings}");
     }
     // Every key that holds a secret is looked at, and no other.
-    let others = "[sources.m]\nkind = \"meta\"\npath = \"/m\"\nsecret = \"s\"\nprevious_secret = \"$OLD\"\nverify_token = \"$TOKEN\"\n\
-                  [sinks.s]\nkind = \"http\"\nurl = \"http://x/\"\nbearer = \"$BEARER\"\nheaders = { x-a = \"{{type}}\" }\n\
+    let others = "[sources.m]\nkind = \"meta\"\npath = \"/m\"\nsecret = \"s\"\nprevious_secret = \"$OLD\"\n\
+                  verify_token = \"$TOKEN\"\n\
+                  [sinks.s]\nkind = \"http\"\nurl = \"http://x/\"\nbearer = \"$BEARER\"\n\
+                                      headers = { x-a = \"{{type}}\" }\n\
                   [admin]\ntoken = \"$ADMIN\"\n";
     let warnings = warned(&format!("{SOURCE}{others}"), &FakeEnv::default());
     for key in ["previous_secret", "verify_token", "bearer", "token"] {
@@ -126,7 +129,8 @@ fn a_secret_that_was_never_filled_in_is_a_warning_with_the_mend() {
 
 #[test]
 fn a_standard_webhooks_secret_may_be_written_as_the_dashboard_shows_it() {
-    let text = "[sources.s]\nkind = \"standard_webhooks\"\npath = \"/s\"\nsecret = \"v1,whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n\
+    let text = "[sources.s]\nkind = \"standard_webhooks\"\npath = \"/s\"\n\
+                secret = \"v1,whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n\
                 [sinks.s]\nkind = \"http\"\nurl = \"http://x/\"\n\
                 sign = { standard_webhooks = \"v1,whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\" }\n";
     read(text, &FakeEnv::default()).unwrap_or_else(|faults| panic!("{faults}"));

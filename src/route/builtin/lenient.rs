@@ -1,5 +1,5 @@
-//! Reads JSON that keeps few promises: members are picked by name out of raw values, and texts are taken from strings and
-//! numbers alike. Nothing here fails: a value of an unexpected type counts as absent.
+//! Reads JSON that keeps few promises: members are picked by name out of raw values, and texts are taken from strings
+//! and numbers alike. Nothing here fails: a value of an unexpected type counts as absent.
 //!
 //! Values are found by skipping over the others, so lone surrogates, deep nesting and giant members elsewhere in the
 //! body cost nothing and break nothing.
@@ -84,8 +84,8 @@ impl<'de> Visitor<'de> for All {
     }
 }
 
-/// Finds which of the names a key is. It asks for the key as bytes, because as text a key with a lone surrogate would be an
-/// error.
+/// Finds which of the names a key is. It asks for the key as bytes, because as text a key with a lone surrogate would
+/// be an error.
 struct NameOf<'n>(&'n [&'n str]);
 
 impl<'de> DeserializeSeed<'de> for NameOf<'_> {

@@ -1,6 +1,6 @@
-//! The daemon's side of a worker process: starts the process when it is first needed, and asks it about a batch of events
-//! at once. After a death it asks again, one by one, until it is known which event's fault the death was. Only that
-//! event's rules fail.
+//! The daemon's side of a worker process: starts the process when it is first needed, and asks it about a batch of
+//! events at once. After a death it asks again, one by one, until it is known which event's fault the death was. Only
+//! that event's rules fail.
 //!
 //! A process says that it is ready before it is asked anything. If it ends before that, it lacked threads, memory or
 //! something else, and no event is at fault. A process that is silent for long cannot be busy with an event, as its CPU
@@ -26,8 +26,8 @@ use crate::route::builtin;
 use crate::route::eval::{Answers, BuiltinEval, Program};
 use crate::route::rules::{Question, RuleSet};
 
-/// Longest time that a worker process may be silent. It is far longer than the CPU time a process may take, for machines
-/// that have no processor to spare. After each silence it doubles.
+/// Longest time that a worker process may be silent. It is far longer than the CPU time a process may take, for
+/// machines that have no processor to spare. After each silence it doubles.
 const SILENCE: Duration = Duration::from_secs(30);
 /// How often the time doubles at most.
 const DOUBLINGS: u32 = 4;

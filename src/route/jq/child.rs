@@ -1,6 +1,6 @@
 //! The worker process: one thread reads requests, runs programs and answers; a second thread ends the process when a
-//! program takes more than its share. The process holds nothing but the rules' texts: no environment except for a setting
-//! of its allocator, no files, no sockets.
+//! program takes more than its share. The process holds nothing but the rules' texts: no environment except for a
+//! setting of its allocator, no files, no sockets.
 
 use std::cell::OnceCell;
 use std::fs::File;
@@ -51,8 +51,8 @@ fn say(output: &mut impl Write, content: &[u8]) -> io::Result<()> {
     output.flush()
 }
 
-/// Reads and runs a program whose result nobody needs, so that the memory and stack for that are there before the process is
-/// asked about any event.
+/// Reads and runs a program whose result nobody needs, so that the memory and stack for that are there before the
+/// process is asked about any event.
 fn rehearse() {
     let steps = vec![Step { condition: None, transform: Some(0), is_final: true }];
     let nothing = Bytes::from_static(b"{}");
@@ -60,8 +60,8 @@ fn rehearse() {
     drop(answer(&[Known::new(".".to_owned())], &request));
 }
 
-/// Limits the address space, against one giant allocation that the watcher would see too late, and forbids core dumps, which
-/// would hold a body. If the system refuses, or has lower limits already, there is only the watcher.
+/// Limits the address space, against one giant allocation that the watcher would see too late, and forbids core dumps,
+/// which would hold a body. If the system refuses, or has lower limits already, there is only the watcher.
 fn limit() {
     for (what, most) in [(Resource::As, MEMORY * 2), (Resource::Core, 0)] {
         let _ = setrlimit(what, Rlimit { current: Some(most), maximum: Some(most) });

@@ -1,15 +1,15 @@
-//! Words the message of a program that failed. jq's own messages hold values, perhaps a whole body, so none of their words
-//! is passed on. A message of a known shape is written anew from the shape, with the types of the values in place of the
-//! values; for any other the message only says that jq failed. What a rule passed to `error(…)` itself is shown as it is.
-//! Pure.
+//! Words the message of a program that failed. jq's own messages hold values, perhaps a whole body, so none of their
+//! words is passed on. A message of a known shape is written anew from the shape, with the types of the values in place
+//! of the values; for any other the message only says that jq failed. What a rule passed to `error(…)` itself is shown
+//! as it is. Pure.
 
 use jaq_core::Error;
 use jaq_json::Val;
 
 /// Longest message, in bytes.
 const MAX_MESSAGE: usize = 1_000;
-/// The shapes of jq's messages. `{}` is a value, replaced by its type; `{key}` is a value that is shown if the program itself
-/// names it; `*` is the rest of the message, which is left out.
+/// The shapes of jq's messages. `{}` is a value, replaced by its type; `{key}` is a value that is shown if the program
+/// itself names it; `*` is the rest of the message, which is left out.
 const SHAPES: &[&str] = &[
     "cannot use {} as integer",
     "cannot use {} as number",
@@ -43,8 +43,8 @@ const SHAPES: &[&str] = &[
     "split input and separator must be strings",
 ];
 
-/// The message of a failure. `input` is the type of the program's input, `raised` what `error` was last called with in this
-/// run, `program` the rule's text.
+/// The message of a failure. `input` is the type of the program's input, `raised` what `error` was last called with in
+/// this run, `program` the rule's text.
 pub fn message(error: Error<Val>, input: &'static str, raised: Option<&Val>, program: &str) -> String {
     let shown = error.to_string();
     let value = error.into_val();
@@ -79,8 +79,8 @@ fn cut(mut text: String) -> String {
     text
 }
 
-/// The message that a shape makes of a text; `None` if the text does not have that shape. It takes nothing from the text
-/// but names that the program holds, too.
+/// The message that a shape makes of a text; `None` if the text does not have that shape. It takes nothing from the
+/// text but names that the program holds, too.
 fn anew(shape: &str, text: &str, program: &str) -> Option<String> {
     let (mut out, mut shape, mut rest) = (String::new(), shape, text);
     while let Some(at) = shape.find(['{', '*']) {
@@ -130,7 +130,8 @@ fn own_key<'v>(value: &'v str, program: &str) -> Option<&'v str> {
     (is_name && (program.contains(value) || behind_dot())).then_some(value)
 }
 
-/// The length in bytes of the value that a text begins with, as jq writes values; the whole text if the value does not end.
+/// The length in bytes of the value that a text begins with, as jq writes values; the whole text if the value does not
+/// end.
 fn length(text: &str) -> usize {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     let start = usize::from(text.starts_with("b\""));

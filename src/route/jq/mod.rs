@@ -1,12 +1,13 @@
 //! Runs `where` and `transform` as jq programs (the `jaq` crates), behind the seam of [`eval`](super::eval).
 //!
-//! Rooms: `program` compiles a text, or finds its fault and where that is; `question` recognises conditions that are the
-//! same for all events; `failure` words the message of a program that fails, without values; `value` converts JSON; `frame`
-//! is the protocol between the two processes; `child` is the worker process, which runs programs and watches itself;
-//! `asker` is the daemon's side, which starts the worker process, asks it, and finds out whose fault a death was.
+//! Rooms: `program` compiles a text, or finds its fault and where that is; `question` recognises conditions that are
+//! the same for all events; `failure` words the message of a program that fails, without values; `value` converts JSON;
+//! `frame` is the protocol between the two processes; `child` is the worker process, which runs programs and watches
+//! itself; `asker` is the daemon's side, which starts the worker process, asks it, and finds out whose fault a death
+//! was.
 //!
-//! Programs run in a process of their own because nothing else can stop them: a jq program cannot be interrupted, and one
-//! that eats memory takes its process along. Each sink has one process, started when the first event needs it.
+//! Programs run in a process of their own because nothing else can stop them: a jq program cannot be interrupted, and
+//! one that eats memory takes its process along. Each sink has one process, started when the first event needs it.
 
 pub mod asker;
 pub mod child;

@@ -1,8 +1,8 @@
 //! Compiles a program's text, or finds its fault and where in the text that is. Pure.
 //!
 //! Programs have jq's standard library, without the functions that read more than the event or write anything: `env`,
-//! `$ENV`, `input`, `debug`, `stderr`, `halt`. `now` is the event's time. `error` notes what it was called with, so that a
-//! failure that a rule raised itself can be recognised.
+//! `$ENV`, `input`, `debug`, `stderr`, `halt`. `now` is the event's time. `error` notes what it was called with, so
+//! that a failure that a rule raised itself can be recognised.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -23,8 +23,8 @@ use super::failure;
 
 /// Longest text of a program, in bytes.
 const MAX_TEXT: usize = 64 << 10;
-/// Most operators and brackets of a program. Each may be one level of the recursion that reads it and runs it, and running
-/// out of stack ends the process.
+/// Most operators and brackets of a program. Each may be one level of the recursion that reads it and runs it, and
+/// running out of stack ends the process.
 const MAX_LEVELS: usize = 4_000;
 /// The stack, in bytes, that reading and running a program takes at most. A level was seen to take 2 to 4 KiB.
 pub const STACK: usize = 64 << 20;
@@ -79,8 +79,8 @@ impl<'a> jaq_core::data::HasLut<'a, Data> for Beside<'a> {
 pub struct Filter(jaq_core::Filter<Data>, String);
 
 impl Filter {
-    /// Everything that the program yields for an input, one after the other. The message of a failure holds no value of input
-    /// or event, except for what the program itself puts into an `error(…)`.
+    /// Everything that the program yields for an input, one after the other. The message of a failure holds no value of
+    /// input or event, except for what the program itself puts into an `error(…)`.
     pub fn run<'a>(&'a self, input: Val, event: Val, now: f64) -> impl Iterator<Item = Result<Val, String>> + 'a {
         let raised = Rc::default();
         let beside = Beside { lut: &self.0.lut, now, raised: Rc::clone(&raised) };
@@ -311,8 +311,8 @@ fn undefined(key: &str, code: &str, name: &str, what: &jaq_core::compile::Undefi
     }
 }
 
-/// The path into the body that is probably meant by a word that names no function: `data.x`, `data[0]`, or a single word
-/// that is compared or has a default.
+/// The path into the body that is probably meant by a word that names no function: `data.x`, `data[0]`, or a single
+/// word that is compared or has a default.
 fn path_without_stop<'c>(code: &'c str, name: &str) -> Option<&'c str> {
     let span = load::span(code, name);
     let rest = code.get(span.end..)?;

@@ -1,5 +1,5 @@
-//! Recognises conditions that are valid programs but ask nothing about the event: an assignment, which yields the changed
-//! input and so always holds, and a constant. It looks at the parsed term, never at the text. Pure.
+//! Recognises conditions that are valid programs but ask nothing about the event: an assignment, which yields the
+//! changed input and so always holds, and a constant. It looks at the parsed term, never at the text. Pure.
 //!
 //! Nothing is run. A condition that holds for some input and not for another is a question, however odd it is.
 
@@ -20,8 +20,8 @@ pub enum NoQuestion {
     Side,
 }
 
-/// Why a condition, which was read without a fault, asks nothing; `None` if it asks something. The work is done on a thread
-/// with as large a stack as reading needs.
+/// Why a condition, which was read without a fault, asks nothing; `None` if it asks something. The work is done on a
+/// thread with as large a stack as reading needs.
 pub fn no_question(text: &str) -> Option<NoQuestion> {
     std::thread::scope(|scope| {
         let reader = std::thread::Builder::new().name("jq-question".to_owned()).stack_size(STACK);

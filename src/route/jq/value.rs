@@ -29,8 +29,8 @@ pub fn read(body: &[u8]) -> Result<Val, String> {
     Ok(value)
 }
 
-/// Appends a value as compact JSON, until `out` has [`MAX_OUTPUT`] bytes. Numbers that JSON does not have are written as jq
-/// writes them: NaN as null, an infinity as the largest number.
+/// Appends a value as compact JSON, until `out` has [`MAX_OUTPUT`] bytes. Numbers that JSON does not have are written
+/// as jq writes them: NaN as null, an infinity as the largest number.
 ///
 /// # Errors
 /// The value is not JSON, is nested too deep, or is too long.
@@ -89,8 +89,8 @@ fn string(text: &[u8], out: &mut Vec<u8>) {
     let _ = serde_json::to_writer(out, &String::from_utf8_lossy(text));
 }
 
-/// The mark for an integer `-0`, which jaq would read as `0`: a decimal number, whose text jaq keeps, in a form that JSON
-/// does not have.
+/// The mark for an integer `-0`, which jaq would read as `0`: a decimal number, whose text jaq keeps, in a form that
+/// JSON does not have.
 const MARKED_ZERO: &str = "+0.0";
 
 /// Valid JSON with every integer `-0` marked; `None` if there is no `-0`.

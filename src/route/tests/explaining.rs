@@ -100,7 +100,8 @@ fn an_internal_event_says_which_routes_it_goes_by() {
 #[test]
 fn what_fails_and_what_comes_to_nothing_stands_under_its_route() {
     let rules = rules(
-        "[[routes]]\nmatch = '*'\ntransform = 'error'\nto = 'a'\n[[routes]]\nmatch = '*'\ntransform = '-'\nto = ['a', 'b']\n\
+        "[[routes]]\nmatch = '*'\ntransform = 'error'\nto = 'a'\n[[routes]]\nmatch = '*'\ntransform = '-'\n\
+         to = ['a', 'b']\n\
          [[routes]]\nmatch = '*'\nto = ['a', 'c']\n[[routes]]\nmatch = '*'\ntransform = 'body'\nto = 'a'",
     );
     let sinks = [sink("a"), sink("b"), sink_without_target("c")];

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use sink_api::{Event, Payload, Template};
+use sink_api::{Delivery, Event, Payload, Template};
 
 use super::{ID, SINKS, event, rules, shared, sink, sink_without_target};
 use crate::route::table::MAX_TYPES;
@@ -261,7 +261,8 @@ proptest! {
         let rules = rules(&text);
         for name in SINKS {
             let routed = route(&rules, name, &shared(kind));
-            let got: Vec<String> = routed.deliveries.iter().map(|d| String::from_utf8_lossy(d.bytes()).into()).collect();
+            let text_of = |delivery: &Delivery| String::from_utf8_lossy(delivery.bytes()).into_owned();
+            let got: Vec<String> = routed.deliveries.iter().map(text_of).collect();
             prop_assert_eq!(got, plain_reading(&text, name, kind));
         }
     }
