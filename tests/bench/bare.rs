@@ -1,5 +1,5 @@
-//! The bare server: hyper on a multi-threaded runtime, reads the body, answers 200 with as many bytes as the daemon.
-//! It ends when its standard input does, so that none outlives the bench.
+//! The bare server: hyper on a multi-threaded runtime. It reads the body and answers 200 with as many bytes as the
+//! daemon. It ends when its standard input ends, so that it cannot outlive the bench.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -37,7 +37,7 @@ pub fn serve() -> Result<(), Box<dyn Error>> {
 }
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    // A body that breaks off shows at the client.
+    // If a body breaks off, the client notices it.
     let _ = request.into_body().collect().await;
     let mut response = Response::new(Full::new(Bytes::from_static(ANSWER)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -1,5 +1,5 @@
-//! The load: one request made beforehand, sent over and over on each connection as soon as its answer is there. Little
-//! more than write and read, so that the client does not measure itself. Anything but 200 ends the bench.
+//! The load: one request, made beforehand, is sent over and over on each connection as soon as its answer is there. The
+//! client does little more than write and read, so that it does not measure itself. Any answer but 200 ends the bench.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,15 +13,15 @@ use tokio::task::JoinSet;
 
 /// Size of every body.
 pub const BODY_BYTES: usize = 900;
-/// The daemon's source is configured with the same.
+/// The path that the daemon's source is configured with.
 pub const PATH: &str = "/webhooks/interakt";
 pub const SECRET: &str = "bench-secret";
-/// Longest an answer is waited for.
+/// Longest time that an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// An answer is smaller than this, or something is wrong.
 const MAX_ANSWER: usize = 4096;
 
-/// How hard to press, and how long.
+/// How many connections to load a server with, and for how long.
 pub struct Load {
     /// Connections, all busy all the time.
     pub connections: u16,
@@ -42,7 +42,7 @@ pub struct Answers {
     pub latencies: Vec<Duration>,
 }
 
-/// Presses a server for the load's time and waits for the last answers.
+/// Loads a server for the load's time and waits for the last answers.
 pub fn press(address: SocketAddr, load: &Load) -> io::Result<Answers> {
     let request: Arc<[u8]> = request()?.into();
     let counted = Instant::now() + load.warm_up;

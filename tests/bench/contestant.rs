@@ -1,5 +1,6 @@
-//! A server under measurement: started in a process of its own, pressed, its processor time read from `/proc`, and
-//! stopped. For the daemon also its config, and the check that its file sink holds whatever was acknowledged.
+//! A server under measurement: starts it in a process of its own, measures it under load, reads its processor time from
+//! `/proc`, and stops it. For the daemon it also writes the config, and checks that the file sink holds whatever was
+//! acknowledged.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -12,19 +13,19 @@ use std::time::{Duration, Instant};
 use crate::client::{self, Load, PATH, SECRET};
 use crate::figures::{self, Cell};
 
-/// Longest a server may take to start, to stop, or to bring its sink up to date.
+/// Longest time that a server may take to start, to stop, or to bring its sink up to date.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a condition is looked at while waiting for it.
 const LOOK: Duration = Duration::from_millis(10);
 /// `statfs` says this of a file system in memory.
 const TMPFS: i64 = 0x0102_1994;
 
-/// Whom to start.
+/// Which server to start, and how.
 #[derive(Clone)]
 pub struct Recipe {
-    /// How it is called in the table.
+    /// The server's name in the table.
     pub name: String,
-    /// More environment for the daemon; `None` for the bare server.
+    /// Further environment variables of the daemon; `None` for the bare server.
     env: Option<Vec<(String, String)>>,
     /// The daemon's program.
     program: PathBuf,
@@ -36,12 +37,12 @@ impl Recipe {
         Self { name: "bare".to_owned(), env: None, program: PathBuf::new() }
     }
 
-    /// The daemon as it is.
+    /// The daemon of this build.
     pub fn relay() -> Self {
         Self { name: "relay".to_owned(), env: Some(vec![]), program: env!("CARGO_BIN_EXE_hookrelay").into() }
     }
 
-    /// `NAME:KEY=VALUE,KEY=VALUE`.
+    /// Reads a variant: `NAME:KEY=VALUE,KEY=VALUE`.
     pub fn parse(text: &str) -> Result<Self, String> {
         let usage = || format!("{text:?} is not NAME:KEY=VALUE,KEY=VALUE");
         let (name, pairs) = text.split_once(':').ok_or_else(usage)?;
@@ -53,7 +54,7 @@ impl Recipe {
         Ok(Self { name: name.to_owned(), env: Some(env), ..Self::relay() })
     }
 
-    /// Another build of the daemon, under the name of its file.
+    /// Another build of the daemon, named after its file.
     pub fn other(program: &str) -> Result<Self, String> {
         let program = PathBuf::from(program);
         let name = program.file_name().and_then(|name| name.to_str()).filter(|name| !["bare", "relay"].contains(name));
@@ -62,19 +63,19 @@ impl Recipe {
     }
 }
 
-/// A server that runs; killed when dropped.
+/// A running server; killed when dropped.
 pub struct Contestant {
     name: String,
     process: Child,
     address: SocketAddr,
     /// The daemon's file sink.
     sink: Option<SinkFile>,
-    /// All its answers so far.
+    /// How many answers it has given so far.
     acknowledged: u64,
 }
 
 impl Contestant {
-    /// Starts it in a folder of its own and waits until it listens.
+    /// Starts the server in a folder of its own and waits until it listens.
     pub fn start(recipe: &Recipe, folder: &Path) -> Result<Self, Box<dyn Error>> {
         let (process, address, sink) = match &recipe.env {
             None => {
@@ -89,8 +90,8 @@ impl Contestant {
         Ok(Self { name: recipe.name.clone(), process, address, sink, acknowledged: 0 })
     }
 
-    /// One cell. The sink's work belongs to a request's cost, so processor time is read when it has caught up; and
-    /// nobody's turn begins while another is still at work.
+    /// Measures one cell. The sink's work belongs to a request's cost, so processor time is read when the sink has
+    /// caught up; and no other server is measured while this one is still at work.
     pub fn measure(&mut self, load: &Load, round: u32) -> Result<Cell, Box<dyn Error>> {
         let before = cpu_time(self.process.id())?;
         let answers = client::press(self.address, load).map_err(|error| format!("{}: {error}", self.name))?;
@@ -109,7 +110,7 @@ impl Contestant {
         })
     }
 
-    /// Ends it as an operator would.
+    /// Stops the server as an operator would.
     pub fn stop(mut self) -> Result<(), Box<dyn Error>> {
         drop(self.process.stdin.take());
         if self.sink.is_some() {
@@ -123,7 +124,7 @@ impl Contestant {
 
 impl Drop for Contestant {
     fn drop(&mut self) {
-        // Gone already after a proper stop; then neither has anything to do.
+        // After a proper stop the process is gone already, and neither call does anything.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -214,12 +215,12 @@ impl SinkFile {
 
     /// Waits until the file holds as many events as were acknowledged.
     fn wait_for(&mut self, acknowledged: u64) -> Result<(), Box<dyn Error>> {
-        let until = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         while self.lines < acknowledged {
             let before = self.lines;
             self.count_on()?;
             if self.lines == before {
-                if Instant::now() > until {
+                if Instant::now() > deadline {
                     return Err(format!("LOST: {acknowledged} acknowledged, {before} in the file sink").into());
                 }
                 std::thread::sleep(LOOK);
@@ -249,12 +250,12 @@ fn wait_until<T>(
     mut look: impl FnMut() -> Result<Option<T>, Box<dyn Error>>,
     complaint: impl Fn() -> String,
 ) -> Result<T, Box<dyn Error>> {
-    let until = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look()? {
             return Ok(found);
         }
-        if Instant::now() > until {
+        if Instant::now() > deadline {
             return Err(complaint().into());
         }
         std::thread::sleep(LOOK);
@@ -271,7 +272,7 @@ fn cpu_time(pid: u32) -> Result<Duration, Box<dyn Error>> {
     Ok(Duration::from_secs_f64((user + system) as f64 / rustix::param::clock_ticks_per_second() as f64))
 }
 
-/// Says so where the data would lie in memory, as a flush costs nothing there.
+/// Warns if the folder's data is kept in memory, where a flush costs nothing.
 pub fn warn_where_a_flush_costs_nothing(folder: &Path) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(folder)?;
     if rustix::fs::statfs(folder)?.f_type == TMPFS {

@@ -1,4 +1,4 @@
-//! From cells to a table: percentiles, medians, ratios to the bare server. Pure.
+//! Makes a table of the measured cells: percentiles, medians, ratios to the bare server. Pure.
 
 use std::fmt;
 use std::time::Duration;
@@ -36,8 +36,8 @@ const PER_SECOND: Figure = |cell| cell.per_second;
 const P99: Figure = |cell| millis(cell.p99);
 const CPU: Figure = |cell| micros(cell.cpu_per_request);
 
-/// The table: for each number of connections a row per server, the first server being what the others are held against.
-/// A ratio is that of two medians; behind requests/s stands the range of the ratios of the single rounds.
+/// The table: for each number of connections one row per server, with ratios to the first server. A ratio is that of
+/// two medians; behind requests/s stands the range of the ratios of the single rounds.
 pub fn table(cells: &[Cell], recipes: &[Recipe], connections: &[u16]) -> String {
     let mut out = "| connections | server | requests/s | ratio (range) | p99 ms | ratio | CPU µs/request | ratio |\n\
                    | ---: | --- | ---: | --- | ---: | ---: | ---: | ---: |\n"
@@ -65,7 +65,7 @@ pub fn table(cells: &[Cell], recipes: &[Recipe], connections: &[u16]) -> String 
     out
 }
 
-/// The value below which `percent` of all lie.
+/// The value below which `percent` of all values lie.
 pub fn percentile(mut values: Vec<Duration>, percent: f64) -> Duration {
     values.sort_unstable();
     let rank = (values.len() as f64 * percent / 100.0).ceil() as usize;

@@ -1,5 +1,6 @@
-//! `make bench`: the daemon beside a bare hyper server that reads the body and answers 200, on the same machine, in
-//! turns. The figures of a machine mean little; their ratios travel. Only loopback is used, and every loop is bounded.
+//! `make bench`: compares the daemon with a bare hyper server that reads the body and answers 200. Both run on the same
+//! machine, in turns. The figures of one machine mean little, but their ratios can be compared between machines. Only
+//! loopback is used, and every loop is bounded.
 //!
 //! Rooms: `client` makes the load; `bare` is the server compared with; `contestant` starts, measures and stops either;
 //! `figures` turns cells into a table. The daemon runs as shipped: journal on disk, one file sink following, dedupe
@@ -61,7 +62,7 @@ struct Options {
     serve_bare: bool,
 }
 
-/// What connects and warms up before anything is counted.
+/// Time in which connections are made and warmed up before anything is counted.
 const WARM_UP: Duration = Duration::from_millis(300);
 
 fn main() -> ExitCode {

@@ -1,12 +1,13 @@
 //! The soak: the real daemon with real sinks (file, HTTP, SQLite, and PostgreSQL and Kafka where they are there) under
-//! load, killed again and again, while one evil at a time, and then several, are done to what is around it. What was
-//! answered 200 is written down outside. Strangers hold on to connections, heads and bodies all the while. At the end
-//! every sink holds all of it, unchanged, nothing else, and no more duplicates than the kills explain.
+//! load. It is killed again and again, while first one evil at a time, and then several, are done to what is around it;
+//! strangers hold on to connections, heads and bodies all the while. A record outside the daemon keeps what was
+//! answered 200. At the end every sink must hold all of that, unchanged, nothing else, and no more duplicates than the
+//! kills explain.
 //!
-//! `make soak` runs it as long as asked (REPORT.md has what came of it); `make test` a share of it. Without a C
-//! compiler the disk and the clock stay well.
+//! `make soak` runs it for as long as asked (REPORT.md has its results); `make test` runs a short one. Without a C
+//! compiler there are no evils of disk and clock.
 //!
-//! - `plan`: how long, the dice, the evils
+//! - `plan`: how long it runs, the random numbers, the evils
 //! - `target`: the HTTP sink's server; `servers`: PostgreSQL and Kafka; `shim.c`: disk and clock
 //! - `verdict`: what arrived against what was answered
 
@@ -52,11 +53,11 @@ use shim::Shim;
 use target::{Mood, Target};
 
 const SENDERS: usize = 16;
-/// Strangers who do all sorts of things in turns: more than there are places for connections.
+/// How many strangers there are, of all sorts in turn: more than `max_connections`.
 const STRANGERS: usize = 600;
 const PLACES: usize = 512;
 
-/// What was answered 200, and with which id: the record kept outside.
+/// The record that is kept outside the daemon: what was answered 200, and with which id.
 #[derive(Default)]
 pub struct Record {
     answered: Mutex<BTreeMap<u64, String>>,
@@ -80,7 +81,7 @@ impl Record {
                     }
                     self.answered.lock().unwrap().insert(n, answer["id"].as_str().unwrap().to_owned());
                 }
-                // A full queue on a broken disk: it says no, and does not lie.
+                // On a broken disk the queue is full, and the daemon refuses.
                 Ok((503, _)) => {
                     self.refused.fetch_add(1, SeqCst);
                 }
@@ -90,7 +91,7 @@ impl Record {
         }
     }
 
-    /// The 99th percentile of the times, milliseconds.
+    /// The 99th percentile of the answers' times, in milliseconds.
     fn p99(&self) -> u32 {
         let mut times = self.times.lock().unwrap().clone();
         times.sort_unstable();
@@ -170,7 +171,7 @@ batch = {{ max_events = 100, linger = "50ms" }}
         House::start_as(command)
     }
 
-    /// A daemon that is killed while it comes up, or recovers.
+    /// Starts a daemon and kills it while it starts or recovers.
     fn start_and_kill(&self, after: Duration) {
         let mut command = self.house.command(&["run"]);
         let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
@@ -182,8 +183,8 @@ batch = {{ max_events = 100, linger = "50ms" }}
     fn begin(&self, evil: Evil) {
         match (evil, &self.shim) {
             (Evil::Http(mood), _) => self.target.be(mood),
-            (Evil::Postgres, _) => self.postgres.iter().for_each(|server| server.tell("kill")),
-            (Evil::Kafka, _) => self.kafka.iter().for_each(|server| server.tell("kill")),
+            (Evil::Postgres, _) => self.postgres.iter().for_each(|server| server.run("kill")),
+            (Evil::Kafka, _) => self.kafka.iter().for_each(|server| server.run("kill")),
             (Evil::DiskFails, Some(shim)) => shim.disk(1),
             (Evil::DiskFull, Some(shim)) => shim.disk(2),
             (Evil::DiskHangs, Some(shim)) => shim.disk(3),
@@ -195,22 +196,22 @@ batch = {{ max_events = 100, linger = "50ms" }}
     fn end(&self, evil: Evil) {
         match evil {
             Evil::Http(_) => self.target.be(Mood::Good),
-            Evil::Postgres => self.postgres.iter().for_each(|server| server.tell("start")),
-            Evil::Kafka => self.kafka.iter().for_each(|server| server.tell("start")),
+            Evil::Postgres => self.postgres.iter().for_each(|server| server.run("start")),
+            Evil::Kafka => self.kafka.iter().for_each(|server| server.run("start")),
             Evil::DiskFails | Evil::DiskFull | Evil::DiskHangs => self.shim.iter().for_each(|shim| shim.disk(0)),
-            // It jumps back.
+            // The clock jumps back.
             Evil::Clock(_) => self.shim.iter().for_each(|shim| shim.clock(0)),
         }
     }
 
-    /// What the daemon says of itself; `None` where it does not answer.
+    /// The daemon's status; `None` if it does not answer.
     pub fn status(&self) -> Option<serde_json::Value> {
         let out = self.house.command(&["status", "--json"]).output().unwrap();
         serde_json::from_slice(&out.stdout).ok()
     }
 }
 
-/// One life: load, evils, at least so many answers, then the kill.
+/// One life of the daemon: load, evils, at least so many answers, then the kill.
 async fn live(world: &World, record: &Arc<Record>, evils: &[Evil], enough: u64, dice: &mut Dice) {
     let daemon = world.start();
     let _crowd = can_open(4 * STRANGERS as u64).then(|| Crowd::of(&SORTS, STRANGERS, daemon.address));
@@ -225,7 +226,8 @@ async fn live(world: &World, record: &Arc<Record>, evils: &[Evil], enough: u64, 
     evils.iter().for_each(|evil| world.begin(*evil));
     let is_disk = |evil: &&Evil| matches!(evil, Evil::DiskFails | Evil::DiskFull | Evil::DiskHangs);
     if let Some(evil) = evils.iter().find(is_disk) {
-        // While the disk is broken 200 means "in memory" (`on_journal_failure`): no kill before it is mended.
+        // While the disk is broken, 200 means "in memory" (`on_journal_failure`). So the disk is mended before the
+        // kill.
         tokio::time::sleep(Duration::from_millis(100 + dice.roll(600))).await;
         world.end(*evil);
         wait_until("the journal works again", || {
@@ -280,7 +282,7 @@ async fn soak(plan: Plan) -> bool {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    // What `cargo test` may hand over: a list of tests, or the name of one.
+    // `cargo test` may ask for the list of tests, or name one of them.
     let names = arguments.iter().filter(|argument| !argument.starts_with('-')).collect::<Vec<_>>();
     if arguments.iter().any(|argument| argument == "--list") {
         println!("soak: test");

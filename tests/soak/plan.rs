@@ -1,9 +1,9 @@
-//! What a soak does, from its environment, and its dice.
+//! What a soak does, as its environment says, and its random numbers.
 
-/// Acknowledged in each life before a kill counts.
+/// How many events are acknowledged in each life before the kill.
 pub const PER_LIFE: u64 = 500;
 
-/// How long, and from which seed.
+/// How long a soak runs, and from which seed.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub kills: u64,
@@ -18,7 +18,7 @@ pub struct Plan {
 const P99: u32 = 1000;
 
 impl Plan {
-    /// `HOOKRELAY_SOAK_KILLS`, `…_EVENTS` and `…_SEED`; without them what CI has time for.
+    /// Reads `HOOKRELAY_SOAK_KILLS`, `…_EVENTS` and `…_SEED`; without them the soak is as long as CI has time for.
     pub fn from_env() -> Self {
         let number = |name: &str| std::env::var(format!("HOOKRELAY_SOAK_{name}")).ok()?.parse::<u64>().ok();
         let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
@@ -29,7 +29,7 @@ impl Plan {
     }
 }
 
-/// SplitMix64 (Steele, Lea, Flood, 2014): the same evils from the same seed.
+/// Random numbers by SplitMix64 (Steele, Lea, Flood, 2014), so that the same seed gives the same evils.
 pub struct Dice(u64);
 
 impl Dice {
@@ -37,7 +37,7 @@ impl Dice {
         Self(seed)
     }
 
-    /// Below `n`.
+    /// A number below `n`.
     pub fn roll(&mut self, n: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -47,27 +47,27 @@ impl Dice {
     }
 }
 
-/// What may go wrong in a life beside its end.
+/// What may go wrong in a life besides the kill at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Evil {
     /// The HTTP sink's target hangs, resets, answers garbage, 500, 429.
     Http(crate::target::Mood),
     /// PostgreSQL is killed (-9), and starts again in the next life.
     Postgres,
-    /// Kafka, likewise.
+    /// Kafka is killed likewise.
     Kafka,
     /// Writes and flushes of journal and ledger fail.
     DiskFails,
-    /// They find the disk full.
+    /// Writes of journal and ledger find the disk full.
     DiskFull,
-    /// Flushes hang.
+    /// Flushes of journal and ledger hang.
     DiskHangs,
-    /// The wall clock jumps, by so many hours.
+    /// The wall clock jumps by so many hours.
     Clock(i64),
 }
 
 impl Evil {
-    /// One at a time at first, then several.
+    /// Draws the evils of a life: one in the first lives, then several.
     pub fn draw(dice: &mut Dice, life: u64, kills: u64, servers: (bool, bool)) -> Vec<Self> {
         let count = if life * 2 < kills { 1 } else { 1 + dice.roll(3) };
         (0..count).filter_map(|_| Self::one(dice, servers)).collect()

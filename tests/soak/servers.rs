@@ -1,5 +1,5 @@
-//! PostgreSQL and Kafka, where they are there: a server of its own of the one, a topic of its own of the other, killed
-//! and started again.
+//! PostgreSQL and Kafka, if the tests have them: the soak has a PostgreSQL server and a Kafka topic of its own, and
+//! kills and starts the servers.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::bodies::{number_in, numbered};
 
 const PARTITIONS: i32 = 3;
 
-/// A cluster of this soak's own.
+/// A PostgreSQL cluster of this soak's own.
 pub struct Postgres(PostgresServer);
 
 impl Postgres {
@@ -18,7 +18,7 @@ impl Postgres {
         Some(Self(PostgresServer::own("soak, PostgreSQL", &[])?))
     }
 
-    pub fn tell(&self, verb: &str) {
+    pub fn run(&self, verb: &str) {
         self.0.order(verb);
     }
 
@@ -52,7 +52,7 @@ impl Kafka {
         Some(Self { cluster, topic })
     }
 
-    pub fn tell(&self, verb: &str) {
+    pub fn run(&self, verb: &str) {
         self.cluster.order(1, verb);
     }
 
@@ -64,7 +64,7 @@ impl Kafka {
         )
     }
 
-    /// How often each number is there; what is not as it was sent.
+    /// How often each number is in the topic, and the messages that are not as they were sent.
     pub fn messages(&self) -> (BTreeMap<u64, u32>, Vec<String>) {
         let (mut all, mut spoiled) = (BTreeMap::new(), Vec::new());
         for message in self.cluster.read(&self.topic) {

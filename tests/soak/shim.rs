@@ -1,4 +1,4 @@
-//! The library that is preloaded into the daemon (`shim.c`), and what it is told.
+//! The library that is preloaded into the daemon (`shim.c`), and the file by which it is controlled.
 
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -6,14 +6,14 @@ use std::process::Command;
 
 use sink_testkit::skip;
 
-/// The library that is preloaded, and the file that tells it what to do.
+/// The library that is preloaded, and the file that controls it.
 pub struct Shim {
     library: PathBuf,
     control: PathBuf,
 }
 
 impl Shim {
-    /// Built into the folder; `None`, and `test` skipped by name, without a C compiler.
+    /// Builds the library into the folder. `None` without a C compiler; then `test` is named as skipped.
     pub fn build(test: &str, folder: &Path) -> Option<Self> {
         let (library, control) = (folder.join("shim.so"), folder.join("shim.control"));
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/soak/shim.c");
@@ -35,7 +35,7 @@ impl Shim {
         None
     }
 
-    /// The command's daemon runs with it.
+    /// Makes the command's daemon run with it.
     pub fn preload(&self, command: &mut Command) {
         command.env("LD_PRELOAD", &self.library).env("HOOKRELAY_SHIM", &self.control);
     }
@@ -46,12 +46,12 @@ impl Shim {
         file.write_all(bytes).unwrap();
     }
 
-    /// See `shim.c`.
+    /// Sets how the disk behaves; `shim.c` lists the modes.
     pub fn disk(&self, mode: u8) {
         self.set(0, &[mode]);
     }
 
-    /// Hours that the wall clock is ahead.
+    /// Sets how many hours the wall clock is ahead.
     pub fn clock(&self, hours: i64) {
         self.set(8, &(hours * 3600).to_le_bytes());
     }

@@ -1,4 +1,5 @@
-//! The HTTP sink's target: a bare TCP server that does as its mood is, and remembers what it has answered 200.
+//! The HTTP sink's target: a bare TCP server that behaves well or badly, as its mood is set, and remembers what it has
+//! answered 200.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -43,7 +44,7 @@ impl Mood {
 struct State {
     /// How often each number was taken.
     got: HashMap<u64, u32>,
-    /// Bodies that are not as they were sent.
+    /// The bodies that are not as they were sent.
     spoiled: Vec<String>,
 }
 
@@ -73,7 +74,7 @@ impl Target {
         *self.mood.lock().unwrap() = mood;
     }
 
-    /// How many numbers were taken, how often all together, and what was spoiled.
+    /// How often each number was taken, and the bodies that are not as they were sent.
     pub fn figures(&self) -> (HashMap<u64, u32>, Vec<String>) {
         let state = self.state.lock().unwrap();
         (state.got.clone(), state.spoiled.clone())
@@ -93,7 +94,7 @@ impl Target {
                     tokio::time::sleep(Duration::from_secs(30)).await;
                     return None;
                 }
-                // Dropped with what it sent unread, or not: the peer sees a connection that is gone.
+                // The connection is dropped, with the request read or unread: the client sees it gone.
                 Mood::Resets => return None,
                 Mood::Garbage => "\u{1}\u{2}HTTP is what this is not\r\n\r\n",
                 Mood::Fails => "HTTP/1.1 500 Broken\r\ncontent-length: 0\r\n\r\n",
@@ -115,7 +116,7 @@ impl Target {
     }
 }
 
-/// Reads one request: its body.
+/// Reads one request; gives its body.
 async fn request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
     loop {
         if let Some(head) = buffer.windows(4).position(|part| part == b"\r\n\r\n") {

@@ -1,4 +1,4 @@
-//! What arrived against what was answered.
+//! Compares what arrived with what was answered 200.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,10 +9,10 @@ use crate::harness::{Daemon, column, lines_under, post_all};
 use crate::plan::Plan;
 use crate::{Record, STRANGERS, World};
 
-/// `deliver::settler::EVENTS`: what may be settled and not yet in the ledger when a kill comes, twice: the step being
-/// gathered and the one being written.
+/// Deliveries that may be settled but not yet in the ledger when a kill comes: twice `deliver::settler::EVENTS`, for
+/// the step being gathered and the one being written.
 const UNSETTLED: u64 = 2 * 1000;
-/// How long sinks may take to catch up at the end, without any of them coming further.
+/// How long to wait at the end while no sink comes any further.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One sink's outcome.
@@ -40,7 +40,7 @@ pub struct Report {
     answered: u64,
     sent: u64,
     refused: u64,
-    /// Of the answers beside the strangers, milliseconds.
+    /// The 99th percentile of the answers' times beside the strangers, in milliseconds.
     p99: u32,
     sinks: BTreeMap<&'static str, Outcome>,
 }
@@ -82,7 +82,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Waits until the daemon owes nobody anything, a fresh event included, and compares.
+/// Waits until the daemon owes no sink anything, a fresh event included, and compares.
 pub async fn judge(
     world: &World,
     record: &Record,
@@ -101,7 +101,7 @@ pub async fn judge(
         let missing = answered.keys().filter(|n| !counts.contains_key(*n)).count() as u64;
         let spurious = counts.keys().filter(|n| **n >= sent).count() as u64;
         let duplicates = counts.values().map(|n| u64::from(*n) - 1).sum();
-        // A parked delivery may come once more, too: it is among those under way.
+        // A parked delivery may come once more, too; it counts among those under way.
         let bound = kills * (2 * under_way + UNSETTLED);
         let conserved = drained && adds_up(&status["sinks"][sink]);
         sinks.insert(sink, Outcome { missing, spurious, changed, duplicates, bound, conserved });
@@ -120,7 +120,7 @@ pub async fn judge(
         add("kafka", messages, spoiled.len() as u64, 200);
     }
     for (sink, outcome) in &mut sinks {
-        // A key of its own stands in a table's way.
+        // A table with a unique key cannot hold a duplicate.
         if matches!(*sink, "sqlite" | "postgres") {
             outcome.bound = 0;
         }
@@ -129,7 +129,8 @@ pub async fn judge(
     Report { plan, early, evils, answered: answered.len() as u64, sent, refused, p99: record.p99(), sinks }
 }
 
-/// Waits until nothing is pending, for as long as something moves; the last status, and whether it came to that.
+/// Waits until nothing is pending, for as long as something moves. Gives the last status, and whether nothing is
+/// pending.
 async fn drained(world: &World) -> (serde_json::Value, bool) {
     let (mut moved, mut last) = (Instant::now(), (0, 0));
     loop {
@@ -153,7 +154,7 @@ async fn drained(world: &World) -> (serde_json::Value, bool) {
     }
 }
 
-/// All was accepted and delivered: nothing dead, dropped or filtered, as nothing here deserves it.
+/// Whether all that was accepted was delivered, with nothing dead, dropped or filtered.
 fn adds_up(sink: &serde_json::Value) -> bool {
     let n = |key: &str| sink[key].as_u64().unwrap_or(u64::MAX);
     n("accepted") == n("delivered") && n("dead") + n("pending") + n("filtered") + n("dropped") == 0
@@ -165,7 +166,7 @@ fn counted(numbers: impl Iterator<Item = u64>) -> BTreeMap<u64, u32> {
     counts
 }
 
-/// The file sink's lines: each is a CloudEvent whose data is the body, without the whitespace between.
+/// Reads the file sink's lines. Each is a CloudEvent whose data is the body, without the whitespace between tokens.
 fn file(world: &World) -> (BTreeMap<u64, u32>, u64) {
     let (mut counts, mut changed) = (BTreeMap::new(), 0);
     for line in lines_under(&world.house.path("out"), ".jsonl") {
