@@ -12,6 +12,9 @@ enum Looks {
     Padded,
 }
 
+/// The mend for a placeholder without a name of its own.
+const ELSEWHERE: &str = "write `${NAME}`, and set NAME to the secret in the environment or in .env";
+
 /// A warning's message and its mend.
 pub(super) type Warning = (String, String);
 
@@ -84,16 +87,30 @@ fn placeholder(text: &str) -> Option<(String, String)> {
     if let Some(name) = named.into_iter().flatten().next() {
         return Some((text.to_owned(), variable(name)));
     }
+    if is_stopgap(text) {
+        return Some((text.to_owned(), ELSEWHERE.into()));
+    }
     if let Some(path) = text.strip_prefix("file:").filter(|path| !path.is_empty()) {
         return Some((text.to_owned(), format!("write `${{file:{path}}}`")));
     }
     if between("{{", "}}").is_some() || between("<", ">").is_some_and(|inside| !inside.is_empty()) {
-        return Some((
-            text.to_owned(),
-            "write `${NAME}`, and set NAME to the secret in the environment or in .env".into(),
-        ));
+        return Some((text.to_owned(), ELSEWHERE.into()));
     }
     between("$(", ")").map(|_| (text.to_owned(), "no command is run here: write `${file:PATH}` or `${NAME}`".into()))
+}
+
+/// Whether a text is one that examples have in a secret's place: `changeme`, `your-secret-here`, `xxxx`.
+fn is_stopgap(text: &str) -> bool {
+    const FIRST: [&str; 8] = ["change", "replace", "your", "put", "insert", "enter", "fill", "add"];
+    const LAST: [&str; 11] =
+        ["me", "this", "it", "in", "here", "secret", "key", "token", "password", "value", "changeme"];
+    let words: String = text.chars().filter(|c| !matches!(c, '-' | '_' | ' ' | '.')).collect();
+    let lower = words.to_ascii_lowercase();
+    let is_phrase = FIRST.iter().any(|first| lower.starts_with(first)) && LAST.iter().any(|last| lower.ends_with(last));
+    // A secret that was made by chance has digits, or is longer than such a phrase.
+    let is_words = lower.len() <= 30 && lower.bytes().all(|byte| byte.is_ascii_lowercase());
+    let is_one_letter = lower.len() > 2 && lower.bytes().all(|byte| byte == b'x' || byte == b'*');
+    (is_phrase && is_words) || is_one_letter || matches!(lower.as_str(), "todo" | "tbd" | "placeholder")
 }
 
 /// The name in `{{ secrets.NAME }}` and `{{ .NAME }}`.
@@ -128,6 +145,12 @@ mod tests {
             ("file:/run/secrets/key", "write `${file:/run/secrets/key}`"),
             ("<your secret>", "write `${NAME}`"),
             ("$(cat key)", "no command is run here"),
+            ("changeme", "write `${NAME}`, and set NAME"),
+            ("CHANGE_ME", "write `${NAME}`"),
+            ("your-secret-here", "write `${NAME}`"),
+            ("YOUR_WEBHOOK_SECRET", "write `${NAME}`"),
+            ("replace-this", "write `${NAME}`"),
+            ("xxxxxxxx", "write `${NAME}`"),
         ] {
             let (message, help) = written(text).unwrap();
             assert!(message.contains(text) && help.starts_with(mend), "{text}: {message}; {help}");
@@ -173,6 +196,12 @@ mod tests {
             "<>",
             "v1,whsec_AAAA",
             "environment",
+            "change4me",
+            "your",
+            "a-long-secret",
+            "yourself7secret",
+            "additional",
+            "xx",
             "$5",
         ] {
             assert_eq!(looks(text), None, "{text:?}");
