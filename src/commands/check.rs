@@ -12,6 +12,8 @@ use sink_api::{DiskFloor, SinkContext};
 use super::test::{self, Outcome};
 use super::{Failure, block_on, count};
 use crate::config::{self, Config, Faults, Located, SinkEntry};
+use crate::daemon::DaemonError;
+use crate::journal::folder::{self, FolderError};
 use crate::registry::KINDS;
 
 /// `check`.
@@ -58,6 +60,9 @@ struct Verdict<'c> {
     failed_tests: &'c [Outcome],
     #[serde(skip_serializing_if = "Option::is_none")]
     sinks: Option<Vec<Probed>>,
+    /// Why the daemon would refuse its data folder or the journal's, with `--connect`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    folder: Option<String>,
 }
 
 /// What a sink answered.
@@ -92,7 +97,10 @@ pub fn run(file: &Path, args: &CheckArgs, out: &mut dyn Write) -> Result<(), Fai
     match config::read(file, KINDS) {
         Ok(config) => passed(&config, args, out),
         Err(Faults(faults)) if args.json => {
-            write_json(&Verdict { ok: false, faults: &faults, warnings: &[], failed_tests: &[], sinks: None }, out)?;
+            write_json(
+                &Verdict { ok: false, faults: &faults, warnings: &[], failed_tests: &[], sinks: None, folder: None },
+                out,
+            )?;
             Err(Failure::ConfigTold)
         }
         Err(faults) => Err(faults.into()),
@@ -123,12 +131,12 @@ fn passed(config: &Config, args: &CheckArgs, out: &mut dyn Write) -> Result<(), 
     }
     let probed = if args.connect { Some(block_on(probe_all(config))?) } else { None };
     let failed = probed.iter().flatten().filter(|p| !p.ok).count();
+    let folder = if args.connect { inspect_folders(config).err() } else { None };
     if args.json {
-        let ok = failed == 0 && failed_tests.is_empty();
-        write_json(
-            &Verdict { ok, faults: &[], warnings: &config.warnings, failed_tests: &failed_tests, sinks: probed },
-            out,
-        )?;
+        let (ok, faults) = (failed == 0 && failed_tests.is_empty() && folder.is_none(), &[]);
+        let (warnings, failed_tests) = (&config.warnings, &failed_tests);
+        let folder = folder.as_ref().map(ToString::to_string);
+        write_json(&Verdict { ok, faults, warnings, failed_tests, sinks: probed, folder }, out)?;
     } else {
         let width = config.sinks.iter().map(|s| s.name.len()).max().unwrap_or_default();
         for probed in probed.iter().flatten() {
@@ -136,12 +144,21 @@ fn passed(config: &Config, args: &CheckArgs, out: &mut dyn Write) -> Result<(), 
         }
     }
     test::verdict(ran, failed_tests.len())?;
+    if let Some(error) = folder {
+        return Err(DaemonError::from(error).into());
+    }
     if failed == 0 { Ok(()) } else { Err(Failure::Unavailable(format!("{} did not answer", count(failed, "sink")))) }
 }
 
 fn write_json(verdict: &Verdict<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let json = serde_json::to_string(verdict).map_err(std::io::Error::from)?;
     Ok(writeln!(out, "{json}")?)
+}
+
+/// Looks at the folders that the daemon would use, and changes nothing.
+fn inspect_folders(config: &Config) -> Result<(), FolderError> {
+    folder::inspect(&config.data_dir)?;
+    config.journal.dir.as_deref().map_or(Ok(()), folder::inspect)
 }
 
 /// Asks the sinks one after the other, in the order of the file.

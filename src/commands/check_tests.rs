@@ -83,6 +83,40 @@ fn connect_says_what_run_would_create_and_creates_nothing() {
 }
 
 #[test]
+fn connect_says_that_a_folder_others_may_write_to_would_be_refused() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let dir = tempfile::tempdir().unwrap();
+    let (file, data) = (dir.path().join("config.toml"), dir.path().join("data"));
+    std::fs::write(&file, with_sinks(STDOUT)).unwrap();
+    std::fs::create_dir_all(data.join("journal")).unwrap();
+    let chmod = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    let checked = |connect: bool, json: bool| {
+        let mut out = Vec::new();
+        let outcome = run(&file, &CheckArgs { connect, no_tests: false, json }, &mut out);
+        (outcome, String::from_utf8(out).unwrap())
+    };
+    for (journal, own) in [(0o755, 0o777), (0o770, 0o755)] {
+        chmod(&data, own);
+        chmod(&data.join("journal"), journal);
+        checked(false, false).0.unwrap();
+        let (outcome, _) = checked(true, false);
+        let Err(Failure::Daemon(error)) = outcome else { panic!("{outcome:?}") };
+        assert!(error.is_not_ours() && error.to_string().contains("others may write to it"), "{error}");
+        let (outcome, printed) = checked(true, true);
+        let json: Value = serde_json::from_str(&printed).unwrap();
+        assert!(outcome.is_err() && json["ok"] == false, "{json}");
+        assert!(json["folder"].as_str().unwrap().contains("help: look at what lies in it"), "{json}");
+        assert_eq!(std::fs::metadata(&data).unwrap().mode() & 0o777, own, "nothing was changed");
+    }
+    // What others may only read is closed at a start, and refused by nobody.
+    chmod(&data, 0o755);
+    chmod(&data.join("journal"), 0o755);
+    let (outcome, printed) = checked(true, true);
+    assert!(outcome.is_ok() && !printed.contains("folder"), "{printed}");
+    assert_eq!(std::fs::metadata(&data).unwrap().mode() & 0o777, 0o755, "nothing was changed");
+}
+
+#[test]
 fn the_folder_a_probe_is_given_goes_away_with_all_it_holds() {
     let scratch = Scratch::new("archive").unwrap();
     let path = scratch.0.clone();

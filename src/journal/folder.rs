@@ -75,6 +75,22 @@ pub fn check(dir: &Path) -> Result<(), FolderError> {
     Ok(())
 }
 
+/// Says what [`check`] would refuse, and changes nothing. A folder that is not there yet is no fault: it will be made.
+///
+/// # Errors
+/// [`FolderError::Refused`] where it is not ours alone.
+pub fn inspect(dir: &Path) -> Result<(), FolderError> {
+    let meta = match fs::metadata(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(|error| FolderError::Io { path: dir.to_owned(), error })?,
+    };
+    let users = (meta.uid(), rustix::process::geteuid().as_raw());
+    match objection(users, meta.mode() & 0o7777, dir) {
+        Some((why, help)) => Err(FolderError::Refused { path: dir.to_owned(), why, help }),
+        None => Ok(()),
+    }
+}
+
 /// What is wrong with a folder of that owner and mode for somebody else, and the mend.
 fn objection((owner, we): (u32, u32), mode: u32, dir: &Path) -> Option<(String, String)> {
     let path = dir.display();
