@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sink_api::files::{self, Patience};
-use sink_api::{Event, Uuid};
+use sink_api::{Event, Uuid, json};
 
 use super::trial::{self, Trial, masked};
 use super::{Failure, block_on, source};
@@ -76,6 +76,9 @@ pub fn run(config: &Config, args: &ExplainArgs, out: &mut dyn Write) -> Result<(
     let event = Arc::new(event);
     let mut explanation = block_on(async { Trial::new(config).explain(&event).await })?;
     explanation.event.notes = notes;
+    if json::compact(&event.body).is_none() {
+        explanation.event.notes.insert(0, "its body is not JSON: `where` and `transform` see null".to_owned());
+    }
     let explanation = masked(explanation, &config.masks);
     if args.json {
         let json = serde_json::to_string(&explanation).map_err(io::Error::from)?;
@@ -197,6 +200,15 @@ mod tests {
             let text = explain_text(b"not json", json);
             assert!(text.contains("${DIR}/unparsable.jsonl") && !text.contains("very-secret"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_body_that_is_not_json_is_named_as_such() {
+        let note = "its body is not JSON: `where` and `transform` see null";
+        assert!(explain_text(b"type=a", false).contains(note));
+        let shown: Value = serde_json::from_str(&explain_text(b"type=a", true)).unwrap();
+        assert_eq!(shown["event"]["notes"], serde_json::json!([note]));
+        assert!(!explain_text(br#"{"type":"\ud83d"}"#, false).contains("not JSON"));
     }
 
     #[test]
