@@ -9,7 +9,7 @@ use globset::GlobMatcher;
 use serde_json::{Value, json};
 use sink_api::{Event, Timestamp, Uuid};
 
-use super::{Failure, dead, progress};
+use super::{Failure, count, dead, progress};
 use crate::config::{self, Dirs};
 use crate::daemon::DaemonError;
 use crate::event;
@@ -122,13 +122,15 @@ fn verify(dirs: &Dirs, plain: Plain, out: &mut impl Write) -> Result<(), Failure
         for one in findings {
             writeln!(out, "{}", described(one))?;
         }
-        writeln!(out, "{segments} segments, {records} good records, {bytes} bytes")?;
+        let (segments, records) = (count(*segments, "segment"), count(*records, "good record"));
+        writeln!(out, "{segments}, {records}, {}", count(*bytes, "byte"))?;
     }
     match findings.iter().filter(|one| one.sort.is_rot()).count() {
         0 => Ok(()),
         n => Err(Failure::Refused(format!(
-            "the journal is damaged in {n} places; good records are delivered all the same, and \
-             `hookrelay journal repair` keeps the damage aside"
+            "the journal is damaged in {}; good records are delivered all the same, and \
+             `hookrelay journal repair` keeps the damage aside",
+            count(n, "place")
         ))),
     }
 }
@@ -216,9 +218,9 @@ fn stat(dirs: &Dirs, plain: Plain, out: &mut impl Write) -> Result<(), Failure> 
                 "events": one.records, "oldest": one.times.map(|(oldest, _)| time(oldest)),
                 "newest": one.times.map(|(_, newest)| time(newest)), "sealed": one.sealed})
         };
-        let count = |((source, kind), n): (&(&str, &str), &u64)| json!({"source": source, "type": kind, "events": n});
+        let of_type = |((source, kind), n): (&(&str, &str), &u64)| json!({"source": source, "type": kind, "events": n});
         let (segments, counts): (Vec<Value>, Vec<Value>) =
-            (all.iter().map(segment).collect(), counts.iter().map(count).collect());
+            (all.iter().map(segment).collect(), counts.iter().map(of_type).collect());
         writeln!(out, "{}", json!({"events": events, "bytes": bytes, "segments": segments, "counts": counts}))?;
         return Ok(());
     }
@@ -226,12 +228,12 @@ fn stat(dirs: &Dirs, plain: Plain, out: &mut impl Write) -> Result<(), Failure> 
         let SegmentStat { file, bytes, records, times, sealed, .. } = one;
         let span = times.map(|(oldest, newest)| format!(", {} to {}", time(oldest), time(newest))).unwrap_or_default();
         let state = if *sealed { "" } else { ", not sealed" };
-        writeln!(out, "{file}: {records} events, {bytes} bytes{span}{state}")?;
+        writeln!(out, "{file}: {}, {}{span}{state}", count(*records, "event"), count(*bytes, "byte"))?;
     }
     for ((source, kind), n) in &counts {
-        writeln!(out, "{} {}: {n} events", printable(source), printable(kind))?;
+        writeln!(out, "{} {}: {}", printable(source), printable(kind), count(*n, "event"))?;
     }
-    writeln!(out, "{} segments, {events} events, {bytes} bytes", all.len())?;
+    writeln!(out, "{}, {}, {}", count(all.len(), "segment"), count(events, "event"), count(bytes, "byte"))?;
     Ok(())
 }
 
@@ -261,7 +263,7 @@ fn repair(dirs: &Dirs, plain: Plain, out: &mut impl Write) -> Result<(), Failure
         writeln!(out, "moved aside: {name}")?;
     }
     if recovered.cut_bytes > 0 {
-        writeln!(out, "{} bytes of an unfinished write cut off", recovered.cut_bytes)?;
+        writeln!(out, "{} of an unfinished write cut off", count(recovered.cut_bytes, "byte"))?;
     }
     writeln!(out, "{} segments are whole", recovered.segments)?;
     Ok(())

@@ -15,6 +15,21 @@ fn json(house: &House, exit: i32, verb: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_event_is_counted_in_the_singular() {
+    let house = House::new(TABLES);
+    let daemon = house.start();
+    post_all(&daemon.url(), [numbered(1)]).await;
+    daemon.kill();
+    let stat = verb_without_secret(&house, 0, &["journal", "stat"]);
+    let lines: Vec<&str> = stat.lines().collect();
+    assert!(lines[0].contains(".segment: 1 event, "), "{stat}");
+    assert_eq!(lines[1], "interakt message_api_delivered: 1 event");
+    assert!(lines[2].starts_with("1 segment, 1 event, "), "{stat}");
+    let verified = verb_without_secret(&house, 0, &["journal", "verify"]);
+    assert!(verified.contains("1 segment, 1 good record, "), "{verified}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_journal_is_looked_at_beside_a_daemon_and_mended_without_one() {
     let house = House::new(TABLES);
     let daemon = house.start();
