@@ -4,6 +4,9 @@ import json
 import os
 import sys
 
+if "OUT" not in os.environ:
+    sys.exit('OUT is not set: the table of the sink needs env.OUT = "mine.jsonl"')
+
 with open(os.environ["OUT"], "a", encoding="utf-8") as out:
     for line in sys.stdin:  # ends when hookrelay closes our input; then we end, too
         event = json.loads(line)

@@ -59,3 +59,13 @@ async fn the_shell_program_delivers_any_id_and_retries() {
     assert_eq!(verdicts(&*sink, &batch([one("four")])).await, ["retry io"]);
     sink.close().await;
 }
+
+#[test]
+fn without_the_file_s_name_both_programs_end_and_say_what_is_missing() {
+    for (interpreter, name) in [("python3", "sink.py"), ("sh", "sink.sh")] {
+        let path = format!("{}/examples/{name}", env!("CARGO_MANIFEST_DIR"));
+        let ended = std::process::Command::new(interpreter).arg(path).env_remove("OUT").output().unwrap();
+        let text = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(!ended.status.success() && text.contains("needs env.OUT = \"mine.jsonl\""), "{name}: {text}");
+    }
+}
