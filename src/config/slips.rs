@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use super::faults::Report;
 use super::location::{Lines, line_around};
@@ -61,11 +61,22 @@ pub(super) fn singulars(root: &mut DeTable<'_>, report: &mut Report<'_>) {
         let name = name.map(|name| format!(".{name}")).unwrap_or_default();
         let help = format!("write {open}{right}{name}{close}");
         report.error("", key.span(), format!("unknown key `{wrong}`, expected `{right}`"), Some(help));
+        let value = if LISTS.contains(right) { as_list(value) } else { value };
         match root.entry(Spanned::new(key.span(), (*right).into())) {
             toml::map::Entry::Vacant(entry) => _ = entry.insert(value),
             toml::map::Entry::Occupied(mut entry) => merge(entry.get_mut().get_mut(), value.into_inner()),
         }
     }
+}
+
+/// A single table as a list of one, as which it was meant.
+fn as_list<'t>(value: Spanned<DeValue<'t>>) -> Spanned<DeValue<'t>> {
+    if value.get_ref().as_table().is_none() {
+        return value;
+    }
+    let (span, mut list) = (value.span(), DeArray::new());
+    list.push(value);
+    Spanned::new(span, DeValue::Array(list))
 }
 
 /// Adds to the first value what only the second has.

@@ -55,6 +55,14 @@ pub(super) const BAD: &[Bad] = &[
         &["2:2: error: unknown key `source`, expected `sources`", "help: write [sources.b]"],
     ),
     Bad(
+        "[sinks.a]\nkind = \"stdout\"\n[route]\nmatch = \"*\"\nto = \"a\"\n",
+        &["4:2: error: unknown key `route`, expected `routes`", "help: write [[routes]]"],
+    ),
+    Bad(
+        "[test]\nname = \"t\"\nsinks = []\nbody = \"{}\"\n",
+        &["2:2: error: unknown key `test`, expected `tests`", "help: write [[tests]]"],
+    ),
+    Bad(
         "[sinks.a]\nkind = \"stdout\"\n[[route]]\nmatch = \"*\"\nto = \"a\"\n",
         &["4:3: error: unknown key `route`, expected `routes`", "help: write [[routes]]"],
     ),
