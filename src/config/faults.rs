@@ -208,12 +208,25 @@ impl<'t> Report<'t> {
         }
     }
 
-    /// Adds the faults of a table that was read, whose header is at these bytes.
+    /// Adds the faults of a table that was read, whose header is at these bytes. A key that is there and misspelt is
+    /// not also reported as missing.
     pub fn faults(&mut self, name: &str, faults: Vec<Fault>, table: &DeTable<'_>, header: &Range<usize>) {
-        for fault in faults {
+        let worded = faults.into_iter().map(|fault| {
             let (span, message) = self.in_file(&fault, table, header);
             let (message, help) = slips::below_a_table(name, &message).unwrap_or((message, fault.help));
-            self.error(name, span, message, help);
+            (span, message, help)
+        });
+        let worded: Vec<_> = worded.collect();
+        let misspelt = |key: (&str, &str), of: (&str, Option<&str>)| slips::misspelt(of.0, of.1) == Some(key);
+        for (span, message, help) in &worded {
+            let is_misspelt = slips::missing(message).is_some_and(|key| {
+                let mut earlier = self.raw.iter().filter(|raw| raw.table.as_deref() == Some(name));
+                worded.iter().any(|(_, message, help)| misspelt(key, (message, help.as_deref())))
+                    || earlier.any(|raw| misspelt(key, (&raw.message, raw.help.as_deref())))
+            });
+            if !is_misspelt {
+                self.error(name, span.clone(), message.clone(), help.clone());
+            }
         }
     }
 

@@ -79,6 +79,18 @@ fn as_list<'t>(value: Spanned<DeValue<'t>>) -> Spanned<DeValue<'t>> {
     Spanned::new(span, DeValue::Array(list))
 }
 
+/// The words before `unknown key`, which name the table, and the key that the help says is meant.
+pub(super) fn misspelt<'m>(message: &'m str, help: Option<&'m str>) -> Option<(&'m str, &'m str)> {
+    let (before, _) = message.split_once("unknown key `")?;
+    Some((before, help?.strip_prefix("did you mean `")?.strip_suffix("`?")?))
+}
+
+/// The words before `missing key`, which name the table, and that key.
+pub(super) fn missing(message: &str) -> Option<(&str, &str)> {
+    let (before, rest) = message.split_once("missing key `")?;
+    Some((before, rest.split('`').next()?))
+}
+
 /// Adds to the first value what only the second has.
 fn merge<'t>(first: &mut DeValue<'t>, second: DeValue<'t>) {
     match (first, second) {

@@ -276,7 +276,6 @@ const BAD: &[Bad] = &[
         "[sources.b]\npth = \"/b\"\nack_deadline = 1\nkeep_headers = [\"a\", 1, 2]\n",
         &[
             "2:1: error: [sources.b] missing key `kind`",
-            "2:1: error: [sources.b] missing key `path`",
             "3:1: error: [sources.b] unknown key `pth`",
             "4:16: error: [sources.b] `ack_deadline`: invalid type",
             "5:22: error: [sources.b] `keep_headers`: invalid type",
@@ -323,7 +322,6 @@ const BAD: &[Bad] = &[
             "2:1: error: [routes] missing key `to`",
             "3:8: error: [routes] `name`: invalid type",
             "4:9: error: [routes] `final`: invalid type",
-            "5:1: error: [routes] missing key `match`",
             "5:1: error: [routes] missing key `to`",
             "6:1: error: [routes] unknown key `mtch`",
         ],

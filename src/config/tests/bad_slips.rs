@@ -187,3 +187,25 @@ fn where_the_sources_are_a_list_only_that_is_told() {
     assert_eq!(faults.0.len(), 1, "{faults}");
     assert!(faults.to_string().contains("help: give it a name: write [sources.interakt]"), "{faults}");
 }
+
+#[test]
+fn a_misspelt_key_is_told_once_with_the_name_that_is_meant() {
+    for (text, typo, meant) in [
+        ("[sources.b]\nkind = \"github\"\npth = \"/b\"\nsecret = \"s\"\n", "pth", "path"),
+        ("[sources.b]\nkind = \"github\"\npath = \"/b\"\nsecrt = \"s\"\n", "secrt", "secret"),
+        ("[sinks.a]\nkind = \"file\"\npth = \"x\"\n", "pth", "path"),
+        ("[sinks.a]\nkind = \"http\"\nurl = \"http://h/\"\nbasic = { usr = \"u\", password = \"p\" }\n", "usr", "user"),
+        ("[sinks.a]\nkind = \"stdout\"\n[[routes]]\nmtch = \"*\"\nto = \"a\"\n", "mtch", "match"),
+        ("[[tests]]\nnme = \"t\"\nsinks = []\nbody = \"{}\"\n", "nme", "name"),
+    ] {
+        let faults = read(&format!("{SOURCE}{text}"), &FakeEnv::default()).unwrap_err();
+        let [fault] = faults.0.as_slice() else { panic!("{text}\n{faults}") };
+        assert!(fault.message.contains(&format!("unknown key `{typo}`")), "{faults}");
+        assert_eq!(fault.help.as_deref(), Some(format!("did you mean `{meant}`?").as_str()), "{faults}");
+    }
+    // The key of an inner table does not stand for one of the table itself, and neither for one that is not like it.
+    let inner = "[sinks.a]\nkind = \"http\"\nbasic = { ur = \"u\", user = \"u\", password = \"p\" }\n";
+    assert!(faults(&format!("{SOURCE}{inner}"), &FakeEnv::default()).contains("missing key `url`"));
+    let other = "[[routes]]\nmatch = \"*\"\nsinks = [\"a\"]\n";
+    assert!(faults(&format!("{SOURCE}{other}"), &FakeEnv::default()).contains("missing key `to`"));
+}
