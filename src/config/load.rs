@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use sink_api::fault::nearest;
-use sink_api::{Settings, SinkKind, Size};
+use sink_api::{Fault, Settings, SinkKind, Size};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -115,24 +115,15 @@ impl<'t> Loader<'t> {
 
     /// `[admin]`.
     fn admin(&mut self, data_dir: &Path) -> AdminConfig {
-        let mut keys = AdminKeys::default();
-        if let Some((table, header)) = self.take("admin")
-            && let Some((read, kept)) = self.read::<AdminKeys>("admin", (table, header.clone()))
-        {
-            self.report.faults("admin", read.check(), &kept, &header);
-            keys = read;
-        }
-        keys.resolve(&self.base_dir, data_dir)
+        let read = self.take("admin").and_then(|table| self.read_on::<AdminKeys>("admin", table, AdminKeys::check));
+        read.map(|(keys, _)| keys).unwrap_or_default().resolve(&self.base_dir, data_dir)
     }
 
     /// `[dead_letters]`.
     fn dead_letters(&mut self) -> DeadLetterKeys {
-        let Some((table, header)) = self.take("dead_letters") else { return DeadLetterKeys::default() };
-        let Some((keys, kept)) = self.read::<DeadLetterKeys>("dead_letters", (table, header.clone())) else {
-            return DeadLetterKeys::default();
-        };
-        self.report.faults("dead_letters", keys.check(), &kept, &header);
-        keys
+        let table = self.take("dead_letters");
+        let read = table.and_then(|table| self.read_on("dead_letters", table, DeadLetterKeys::check));
+        read.map(|(keys, _)| keys).unwrap_or_default()
     }
 
     fn load(mut self, file: &Path) -> Result<Config, Faults> {
@@ -236,6 +227,31 @@ impl<'t> Loader<'t> {
         }
     }
 
+    /// Reads a table as `T` and checks it. Keys at fault are mended or left out, so that the others are still checked:
+    /// one bad key does not hide further faults. The table is given back as it was read.
+    fn read_on<T: DeserializeOwned>(
+        &mut self,
+        name: &str,
+        (table, header): Table<'t>,
+        check: impl Fn(&T) -> Vec<Fault>,
+    ) -> Option<(T, DeTable<'t>)> {
+        let (span, kept) = (table.span(), table.get_ref().clone());
+        let (value, kept, left_out) = match Settings::new(table).read::<T>() {
+            Ok(value) => (value, kept, vec![]),
+            Err(faults) => {
+                let (mended, left_out) = slips::mended(&kept, &faults);
+                self.report.faults(name, faults, &kept, &header);
+                let from = toml::de::Deserializer::from(Spanned::new(span, mended.clone()));
+                (T::deserialize(from).ok()?, mended, left_out)
+            }
+        };
+        // A fault that speaks of a key that was left out may follow from that.
+        let follows = |fault: &Fault| left_out.iter().any(|key| fault.message.contains(key.as_str()));
+        let faults = check(&value).into_iter().filter(|fault| !follows(fault)).collect();
+        self.report.faults(name, faults, &kept, &header);
+        Some((value, kept))
+    }
+
     /// Reads `[server]`; gives the bytes of its `max_body`, too.
     fn server(&mut self) -> (ServerConfig, Range<usize>) {
         let nothing = (ServerConfig::default(), 0..0);
@@ -244,20 +260,23 @@ impl<'t> Loader<'t> {
             let help = "put a proxy that speaks TLS in front and name it in `trusted_proxies`";
             self.report.error("server", tls.span(), "`tls` is not in this version", Some(help.into()));
         }
-        let Some((server, kept)) = self.read::<ServerConfig>("server", (table, header.clone())) else {
+        let has_max_body = table.get_ref().contains_key("max_body");
+        let Some((mut server, kept)) = self.read_on("server", (table, header.clone()), check_server) else {
             return nothing;
         };
-        self.report.faults("server", check_server(&server), &kept, &header);
+        if has_max_body && !kept.contains_key("max_body") {
+            // It was at fault, so that nothing can be compared with it.
+            server.max_body = Size(0);
+        }
         let max_body = kept.get("max_body").map_or(header, Spanned::span);
         (server, max_body)
     }
 
     fn journal(&mut self, max_body: Size, max_body_at: Range<usize>) -> JournalConfig {
         let (table, header) = self.take("journal").unwrap_or((Spanned::new(0..0, DeTable::new()), 0..0));
-        let Some((journal, kept)) = self.read::<JournalConfig>("journal", (table, header.clone())) else {
+        let Some((journal, kept)) = self.read_on("journal", (table, header), limits::journal) else {
             return JournalConfig::default();
         };
-        self.report.faults("journal", limits::journal(&journal), &kept, &header);
         if journal.overflow_max < max_body {
             let message = "`overflow_max` of [journal] is smaller than `max_body` of [server]: the largest body could \
                            never be queued";
@@ -367,7 +386,7 @@ impl<'t> Loader<'t> {
         let (mut routes, mut tables, mut complete) = (Vec::new(), Vec::new(), true);
         for table in self.list("routes") {
             let header = table.1.clone();
-            match self.read::<RouteConfig>("routes", table) {
+            match self.read_on::<RouteConfig>("routes", table, |_| vec![]) {
                 Some((route, kept)) => {
                     routes.push(route);
                     tables.push((kept, header));
@@ -411,13 +430,9 @@ impl<'t> Loader<'t> {
         let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
         let mut tests = Vec::new();
         for table in self.list("tests") {
-            let header = table.1.clone();
-            if let Some((case, kept)) = self.read::<Case>("tests", table) {
-                let is_judged = self.unread.is_empty();
-                let faults = case.check(&sinks, &sources).err().filter(|_| is_judged).unwrap_or_default();
-                self.report.faults("tests", faults, &kept, &header);
-                tests.push(case);
-            }
+            let is_judged = self.unread.is_empty();
+            let check = |case: &Case| case.check(&sinks, &sources).err().filter(|_| is_judged).unwrap_or_default();
+            tests.extend(self.read_on::<Case>("tests", table, check).map(|(case, _)| case));
         }
         tests
     }

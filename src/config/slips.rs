@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use sink_api::{At, Fault};
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
@@ -77,6 +78,24 @@ fn as_list<'t>(value: Spanned<DeValue<'t>>) -> Spanned<DeValue<'t>> {
     let (span, mut list) = (value.span(), DeArray::new());
     list.push(value);
     Spanned::new(span, DeValue::Array(list))
+}
+
+/// A table that has these faults, without the keys that are at fault, and those keys. A key that is misspelt is not
+/// left out: it gets the name that is meant.
+pub(super) fn mended<'t>(table: &DeTable<'t>, faults: &[Fault]) -> (DeTable<'t>, Vec<String>) {
+    let (mut out, mut left_out) = (table.clone(), Vec::new());
+    for fault in faults {
+        let At::Span(span) = &fault.at else { continue };
+        let covers = |own: Range<usize>| own.start <= span.start && span.end <= own.end;
+        let found = table.iter().find(|(key, value)| covers(key.span()) || covers(value.span()));
+        let Some((key, value)) = found.and_then(|(key, _)| out.remove_entry(key.get_ref().as_ref())) else { continue };
+        let meant = misspelt(&fault.message, fault.help.as_deref()).filter(|_| covers(key.span()));
+        match meant.map(|(_, name)| name).filter(|name| !table.contains_key(*name)) {
+            Some(name) => _ = out.insert(Spanned::new(key.span(), name.to_owned().into()), value),
+            None => left_out.push(key.get_ref().to_string()),
+        }
+    }
+    (out, left_out)
 }
 
 /// The words before `unknown key`, which name the table, and the key that the help says is meant.

@@ -412,7 +412,7 @@ fn every_bad_config_has_its_golden_message() {
 
 #[test]
 fn a_fault_is_printed_with_its_line_a_caret_and_the_way_out() {
-    let text = format!("{SOURCE}[sinks.crm]\nkind = 'x' # \u{e9}\n\turl = 1\n[server]\n\tlisen = 'ab' # \u{e9}\n");
+    let text = format!("{SOURCE}[sinks.crm]\nkind = 'x' # \u{e9}\n\turl = 1\n[server]\n\tlisen = '[::]:1' # \u{e9}\n");
     let kinds = kinds();
     let expected = format!(
         "\
@@ -422,7 +422,7 @@ fn a_fault_is_printed_with_its_line_a_caret_and_the_way_out() {
 /etc/relay/config.toml:6:2: error: [server] unknown key `lisen`, expected one of `listen`, `max_body`, \
 `header_timeout`, `body_timeout`, `max_header_bytes`, `max_connections`, `max_inflight_bytes`, `dedupe_max`, \
 `drain`, `trusted_proxies`
-6 |  lisen = 'ab' # é
+6 |  lisen = '[::]:1' # é
   |  ^^^^^
   help: did you mean `listen`?"
     );

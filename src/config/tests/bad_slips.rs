@@ -209,3 +209,53 @@ fn a_misspelt_key_is_told_once_with_the_name_that_is_meant() {
     let other = "[[routes]]\nmatch = \"*\"\nsinks = [\"a\"]\n";
     assert!(faults(&format!("{SOURCE}{other}"), &FakeEnv::default()).contains("missing key `to`"));
 }
+
+#[test]
+fn a_bad_key_hides_no_other_fault_of_its_table_and_makes_none() {
+    for (text, found) in [
+        ("[server]\nlisen = \"[::]:1\"\nmax_body = 0\n", &["3:1", "4:12: error: [server] max_body must be"][..]),
+        (
+            "[server]\nmax_body = true\nlisten = \"nowhere\"\n",
+            &[
+                "3:12",
+                "4:10: error: [server] listen address \
+            `nowhere`",
+            ],
+        ),
+        (
+            "[journal]\nretention = 1\nsegment_size = \"1KiB\"\n",
+            &["3:13", "4:16: error: [journal] `segment_size` is out"],
+        ),
+        ("[dead_letters]\nmax_age = 1\nmax_size = \"1KiB\"\n", &["3:11", "4:12: error: [dead_letters] `max_size`"]),
+        ("[admin]\ntokn = \"x\"\nlisten = \"nowhere\"\n", &["3:1", "4:10: error: [admin] `listen` is `nowhere`"]),
+        (
+            "[sinks.a]\nkind = \"stdout\"\n[[routes]]\nmtch = \"[\"\nto = \"b\"\nwhere = \"foo\"\nfinal = 1\n",
+            &[
+                "5:1",
+                "5:8: error: [routes] key `match`: `[` is not a glob",
+                "6:6: error: [routes] key `to`: unknown sink",
+                "7:10",
+                "8:9",
+            ],
+        ),
+        (
+            "[[tests]]\nname = \"t\"\nsinks = [\"b\"]\nbdy = \"{}\"\n",
+            &["4:10: error: [tests] `sinks`: unknown sink `b`", "5:1"],
+        ),
+        // What would follow from the bad key alone.
+        ("[admin]\nlisten = \"127.0.0.1:1\"\ntoken = 1\n", &["4:9"]),
+        (
+            "[server]\nmax_body = true\nmax_inflight_bytes = \"512KiB\"\n[journal]\n\
+          overflow_max = \"700KiB\"\n",
+            &["3:12"],
+        ),
+        ("[[tests]]\nname = \"t\"\nsinks = []\nbody = 1\n", &["5:8"]),
+    ] {
+        let faults = read(&format!("{SOURCE}{text}"), &FakeEnv::default()).unwrap_err();
+        let message = faults.to_string();
+        assert_eq!(faults.0.len(), found.len(), "{text}\n{message}");
+        for part in found {
+            assert!(message.contains(&format!("config.toml:{part}")), "{part} for\n{text}\n{message}");
+        }
+    }
+}
