@@ -126,7 +126,7 @@ fn passed(config: &Config, args: &CheckArgs, out: &mut dyn Write) -> Result<(), 
     let failed_tests: Vec<Outcome> = tests.into_iter().filter(|outcome| !outcome.ok).collect();
     if !args.json {
         for outcome in &failed_tests {
-            write!(out, "{}", test::told(outcome))?;
+            write!(out, "{}", test::as_text(outcome))?;
         }
     }
     let probed = if args.connect { Some(block_on(probe_all(config))?) } else { None };

@@ -68,7 +68,7 @@ fn loader(file: &Path) -> Load {
         // Only tests with an inline body are run: a file with an event may be older or newer than the config.
         let inline: Vec<Case> = config.tests.iter().filter(|case| case.event.is_none()).cloned().collect();
         let outcomes = test::outcomes(&config, &inline, &config.base_dir).map_err(|error| error.to_string())?;
-        let failed: Vec<String> = outcomes.iter().filter(|outcome| !outcome.ok).map(test::told).collect();
+        let failed: Vec<String> = outcomes.iter().filter(|outcome| !outcome.ok).map(test::as_text).collect();
         if failed.is_empty() { Ok(config) } else { Err(failed.concat()) }
     })
 }

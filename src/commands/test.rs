@@ -84,7 +84,7 @@ pub fn run(config: &Config, args: &TestArgs, out: &mut dyn Write) -> Result<(), 
         writeln!(out, "{}", printable_json(&json.map_err(std::io::Error::from)?))?;
     } else {
         for outcome in &outcomes {
-            write!(out, "{}", told(outcome))?;
+            write!(out, "{}", as_text(outcome))?;
         }
         let passed = outcomes.len() - failed;
         writeln!(out, "{}: {passed} passed, {failed} failed", count(outcomes.len(), "test"))?;
@@ -101,7 +101,7 @@ pub fn verdict(all: usize, failed: usize) -> Result<(), Failure> {
 }
 
 /// A test's lines for people.
-pub fn told(outcome: &Outcome) -> String {
+pub fn as_text(outcome: &Outcome) -> String {
     let mark = if outcome.ok { "ok  " } else { "FAIL" };
     let mut text = format!("{mark}  {}\n", printable(&outcome.name));
     for line in &outcome.differences {

@@ -67,7 +67,7 @@ async fn a_sink_that_is_not_there_holds_up_nothing_not_even_the_stop() {
     let daemon = house.start();
     post_all(&daemon.url(), (0..50).map(numbered)).await;
     wait_until("the file has all", || (lines_under(&house.path("out"), ".jsonl").len() == 50).then_some(())).await;
-    daemon.log.wait_for(|l| l.contains("does not take deliveries")).expect("the breaker is told");
+    daemon.log.wait_for(|l| l.contains("does not take deliveries")).expect("the breaker has opened");
     assert_eq!(daemon.terminate(), 0);
 }
 

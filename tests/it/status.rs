@@ -25,7 +25,8 @@ async fn the_figures_add_up_after_kill_9_and_nothing_owed_is_forgotten() {
         daemon.kill();
     }
     let daemon = house.start();
-    wait_until("the breaker is told", || (status(&house)["sinks"]["crm"]["breaker"] != "closed").then_some(())).await;
+    wait_until("the breaker has opened", || (status(&house)["sinks"]["crm"]["breaker"] != "closed").then_some(()))
+        .await;
     callback.answer_with(200);
     let settled = wait_until("all is settled", || {
         let status = status(&house);

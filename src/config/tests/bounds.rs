@@ -62,8 +62,8 @@ fn no_time_span_may_be_longer_than_a_clock_can_bear() {
             let text = format!("{SOURCE}{header}{key} = \"{span}\"\n");
             let message = faults(&text, &FakeEnv::default());
             let leaf = key.rsplit('.').next().unwrap();
-            let told = message.lines().find(|line| line.contains(&format!("{leaf}`")) && line.contains("at most"));
-            assert!(told.is_some(), "{header}{key} = {span}:\n{message}");
+            let found = message.lines().find(|line| line.contains(&format!("{leaf}`")) && line.contains("at most"));
+            assert!(found.is_some(), "{header}{key} = {span}:\n{message}");
         }
     }
 }
@@ -103,9 +103,9 @@ fn where_a_sink_s_table_is_meant_a_list_and_a_date_are_faults() {
                 for bad in if takes_lists { &["[[3]]", "2026-01-01"][..] } else { &["[3]", "[]", "2026-01-01"] } {
                     let text = format!("{SOURCE}[{room}.x]\nkind = \"{kind}\"\n{key} = {bad}\n");
                     let message = faults(&text, &FakeEnv::default());
-                    let told =
+                    let found =
                         message.lines().any(|line| line.contains(&format!("`{key}`")) && line.contains("invalid type"));
-                    assert!(told, "{text}\n{message}");
+                    assert!(found, "{text}\n{message}");
                 }
             }
         }

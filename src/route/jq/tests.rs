@@ -94,7 +94,7 @@ fn a_condition_holds_where_any_output_is_neither_false_nor_null() {
 #[test]
 fn run_time_errors_carry_the_program_s_message() {
     assert_eq!(failure(r#"error("no number: \(.a)")"#, r#"{"a":[1]}"#), "no number: [1]");
-    // What jq says itself is told without what the body holds.
+    // The message of a failure of jq itself holds nothing of the body.
     assert_eq!(failure(".a.b", r#"{"a":1}"#), "cannot index a number with \"b\"");
     assert_eq!(failure(".a.b", r#"{"a":["+91 {98",{"x":"]"}]}"#), "cannot index an array with \"b\"");
     assert_eq!(failure(".a[.b]", r#"{"a":1,"b":"+91"}"#), "cannot index a number with a string");
@@ -111,7 +111,7 @@ fn run_time_errors_carry_the_program_s_message() {
 
 /// Functions that take no end, or no end of memory, for some of the values below.
 const ENDLESS: &[&str] = &["until", "combinations", "error", "error_empty"];
-/// What must not be told, as a text and as a number.
+/// What no message may show, as a text and as a number.
 const MARKERS: [&str; 2] = ["mrk", "86753"];
 
 /// Programs that call everything there is in the library, and every operator.
