@@ -91,6 +91,11 @@ fn every_shipped_file_is_short_enough_to_read_at_once() {
 }
 
 #[test]
+fn no_line_is_too_long_to_read() {
+    assert_clean(rust(&tree()).flat_map(rules::lines_are_short));
+}
+
+#[test]
 fn imports_point_one_way() {
     assert_clean(rust(&tree()).flat_map(rules::imports_point_one_way));
 }

@@ -55,6 +55,9 @@ pub const SIBLINGS: &[(&str, &str)] = &[("deliver", "ingress")];
 const MOST_LINES: usize = 500;
 const MOST_LINES_OF: &[(&str, usize)] = &[("src/main.rs", 60), ("src/daemon.rs", 200), ("src/ARCHITECTURE.md", 200)];
 
+/// Most characters of a line.
+const MOST_COLUMNS: usize = 120;
+
 /// The sections of every sink's README, in order.
 const README_SECTIONS: &[&str] = &["What", "Config", "Verdicts", "Ordering and duplicates", "Limits"];
 
@@ -88,6 +91,13 @@ pub fn is_short_enough(file: &File) -> Vec<String> {
         }
         _ => vec![],
     }
+}
+
+/// No line of a Rust file is longer than a screen is wide; comments and strings, which no formatter breaks, included.
+pub fn lines_are_short(file: &File) -> Vec<String> {
+    let lines = file.text.lines().enumerate().map(|(n, line)| (n + 1, line.chars().count()));
+    let long = lines.filter(|(_, length)| *length > MOST_COLUMNS);
+    long.map(|(n, length)| format!("{}:{n}: {length} characters, at most {MOST_COLUMNS}", file.path)).collect()
 }
 
 /// Imports point one way (see [`TIERS`] and [`SIBLINGS`]). Unit tests may import from anywhere.

@@ -35,6 +35,14 @@ fn a_file_that_is_too_long_is_found() {
 }
 
 #[test]
+fn a_line_that_is_too_long_is_found() {
+    let text = format!("//! A room.\n// {}\n// {}é\n", "x".repeat(118), "x".repeat(116));
+    let fault = one(lines_are_short(&File::of("tests/it/a.rs", &text)));
+    assert_eq!(fault, "tests/it/a.rs:2: 121 characters, at most 120");
+    assert!(lines_are_short(&File::of("src/a.rs", &"é".repeat(120))).is_empty(), "characters count, not bytes");
+}
+
+#[test]
 fn an_import_from_above_is_found_in_every_way_of_writing_it() {
     let at = |path: &str, text: &str| imports_point_one_way(&File::of(path, text));
     let upward = |text: &str| one(at("src/journal/mod.rs", text));
