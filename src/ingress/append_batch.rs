@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
 
 use super::dedupe::Outcome;
-use crate::journal::{Append, Bell, Journal};
+use crate::journal::{Append, Journal, NotifyBatch};
 
 /// A request waits for the journal with a timer, and setting a timer that is due before all others makes the runtime
 /// wake itself up, by a system call. While there is work one timer is kept that is due sooner than any request's.
@@ -28,7 +28,7 @@ pub(super) struct AppendBatch {
     appends: Mutex<Vec<Append>>,
     answers: Mutex<Vec<Answer>>,
     work: Arc<Notify>,
-    notify: Bell,
+    notify: NotifyBatch,
 }
 
 impl Default for AppendBatch {
@@ -61,7 +61,7 @@ impl AppendBatch {
     }
 
     /// What the journal calls when it has told all there is to tell.
-    pub fn notify(&self) -> Bell {
+    pub fn notify(&self) -> NotifyBatch {
         Arc::clone(&self.notify)
     }
 

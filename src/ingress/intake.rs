@@ -185,7 +185,7 @@ fn hand_over(
     let record = event::encode(&event, identity.as_ref().map(|known| &known.digest), plan.dedupes());
     let on_progress = Box::new(move |progress| ticket.follow(progress));
     let notify = Some(intake.batch.notify());
-    intake.batch.append(Append { record, on_failure: plan.on_failure, told: on_progress, bell: notify });
+    intake.batch.append(Append { record, on_failure: plan.on_failure, on_progress, notify });
     Ok(outcome)
 }
 

@@ -284,13 +284,13 @@ impl Deleted {
     }
 }
 
-/// What became of an append, told on the journal's own thread: keep it short.
+/// What became of an append, reported on the journal's own thread: keep it short.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// On disk, flushed. Final.
     Durable(Position),
     /// A write failed or the journal is known to be failing; the record stays queued in memory and will be written as
-    /// soon as that works. Told at most once; `Durable` follows, unless the process ends first.
+    /// soon as that works. Reported at most once; `Durable` follows, unless the process ends first.
     AtRisk,
     /// It will not be written. Final.
     Failed(AppendError),
@@ -326,11 +326,11 @@ pub enum OnFailure {
 }
 
 /// Called with the progress of one append; the last call is `Durable` or `Failed`.
-pub type Told = Box<dyn FnMut(Progress) + Send>;
+pub type OnProgress = Box<dyn FnMut(Progress) + Send>;
 
-/// Called after records were told something in a row, once for all of them that have it: to wake whoever waits. On the
-/// journal's own thread, too.
-pub type Bell = Arc<dyn Fn() + Send + Sync>;
+/// Called once after the progress of several records was reported in a row, for all of them that carry it: to wake
+/// whoever waits for them. Called on the journal's own thread, too.
+pub type NotifyBatch = Arc<dyn Fn() + Send + Sync>;
 
 /// A record on its way to the disk.
 pub struct Append {
@@ -339,9 +339,9 @@ pub struct Append {
     /// What to do with it when a write fails.
     pub on_failure: OnFailure,
     /// Learns what becomes of it.
-    pub told: Told,
-    /// Rung after `told`, where there is one.
-    pub bell: Option<Bell>,
+    pub on_progress: OnProgress,
+    /// Called after `on_progress`, where there is one.
+    pub notify: Option<NotifyBatch>,
 }
 
 /// How many events of one source and type.
@@ -451,11 +451,11 @@ pub trait Cursors: Send + Sync {
 /// The journal as the rest of the daemon sees it.
 #[async_trait]
 pub trait Journal: Send + Sync {
-    /// Queues records, in order; each one's `told` learns what becomes of it. Never blocks on I/O.
+    /// Queues records, in order; each one's `on_progress` learns what becomes of it. Never blocks on I/O.
     fn append_all(&self, records: Vec<Append>);
     /// Queues one record.
-    fn append(&self, record: Record, on_failure: OnFailure, told: Told) {
-        self.append_all(vec![Append { record, on_failure, told, bell: None }]);
+    fn append(&self, record: Record, on_failure: OnFailure, on_progress: OnProgress) {
+        self.append_all(vec![Append { record, on_failure, on_progress, notify: None }]);
     }
     /// Durable records from a position on, at most about `max_bytes` of them (at least one, where there is one).
     async fn read(&self, from: Position, max_bytes: u64) -> Result<Chunk, JournalError>;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::view::lock;
-use super::{Append, AppendError, Bell, OnFailure, Progress, Record, Told, format};
+use super::{Append, AppendError, NotifyBatch, OnFailure, OnProgress, Progress, Record, format};
 
 /// Why nothing can be written just now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
-    /// What a record that is not to be kept is told.
+    /// What is reported of a record that is not to be kept.
     pub fn error(&self) -> AppendError {
         match self {
             Self::Unwritable(why) => AppendError::Unwritable(why.clone()),
@@ -43,53 +43,54 @@ pub(super) struct Item {
     /// Its bytes on disk.
     pub size: u64,
     pub keep: bool,
-    /// Whether `AtRisk` was told.
+    /// Whether `AtRisk` was reported.
     pub at_risk: bool,
-    told: Told,
-    bell: Option<Bell>,
+    on_progress: OnProgress,
+    notify: Option<NotifyBatch>,
 }
 
 impl Item {
     /// And why it cannot be kept, where it is too large for the format.
-    fn new(Append { record, on_failure, told, bell }: Append) -> (Self, Option<AppendError>) {
+    fn new(Append { record, on_failure, on_progress, notify }: Append) -> (Self, Option<AppendError>) {
         let size = format::record_len(&record);
         let keep = on_failure == OnFailure::Keep;
-        let item = Self { record: Arc::new(record), size: size.unwrap_or(0), keep, at_risk: false, told, bell };
+        let (record, size_or_zero) = (Arc::new(record), size.unwrap_or(0));
+        let item = Self { record, size: size_or_zero, keep, at_risk: false, on_progress, notify };
         (item, size.err().map(AppendError::TooLarge))
     }
 
-    /// Tells the caller. A caller that panics must not take the journal with it.
-    pub fn tell(&mut self, progress: Progress) {
-        tell(&mut self.told, progress);
+    /// Reports to the caller. A caller that panics must not take the journal with it.
+    pub fn report(&mut self, progress: Progress) {
+        report(&mut self.on_progress, progress);
     }
 }
 
-/// The bells of records that were told something: each is rung once, at the end.
+/// Who is to be notified of records whose progress was reported: each one once, at the end.
 #[derive(Default)]
-pub(super) struct Bells(Vec<Bell>);
+pub(super) struct Notifications(Vec<NotifyBatch>);
 
-impl Bells {
-    /// Takes note of a record's bell.
+impl Notifications {
+    /// Takes note of whom a record notifies.
     pub fn note(&mut self, item: &Item) {
-        if let Some(bell) = &item.bell
-            && !self.0.iter().any(|known| Arc::ptr_eq(known, bell))
+        if let Some(notify) = &item.notify
+            && !self.0.iter().any(|known| Arc::ptr_eq(known, notify))
         {
-            self.0.push(Arc::clone(bell));
+            self.0.push(Arc::clone(notify));
         }
     }
 
-    /// Rings. What panics here must not take the journal with it.
-    pub fn ring(self) {
-        for bell in self.0 {
-            if catch_unwind(AssertUnwindSafe(|| bell())).is_err() {
+    /// Notifies them. A caller that panics here must not take the journal with it.
+    pub fn send(self) {
+        for notify in self.0 {
+            if catch_unwind(AssertUnwindSafe(|| notify())).is_err() {
                 tracing::error!("a caller of the journal panicked while it was woken");
             }
         }
     }
 }
 
-fn tell(told: &mut Told, progress: Progress) {
-    if catch_unwind(AssertUnwindSafe(|| told(progress))).is_err() {
+fn report(on_progress: &mut OnProgress, progress: Progress) {
+    if catch_unwind(AssertUnwindSafe(|| on_progress(progress))).is_err() {
         tracing::error!("a caller of the journal panicked while it was told about its record");
     }
 }
@@ -99,9 +100,9 @@ struct State {
     items: Vec<Item>,
     /// Bytes of all that is not settled yet, with the commit thread or here.
     waiting: u64,
-    /// Of these: told `AtRisk`.
+    /// Of these: reported `AtRisk`.
     at_risk: u64,
-    /// Records that are being told `AtRisk` and will be pushed right after.
+    /// Records that are being reported `AtRisk` and will be pushed right after.
     reserved: usize,
     trouble: Option<Trouble>,
     /// Whether the last record that came found no room.
@@ -134,10 +135,10 @@ impl Queue {
         Self { state: Mutex::default(), wake: Condvar::new(), limit }
     }
 
-    /// Queues records, in order. Where one is refused, or at risk from the start, its `told` is called before this
-    /// returns.
+    /// Queues records, in order. Where one is refused, or at risk from the start, its `on_progress` is called before
+    /// this returns.
     pub fn push(&self, records: Vec<Append>) {
-        let mut bells = Bells::default();
+        let mut notifications = Notifications::default();
         let made: Vec<_> = records.into_iter().map(Item::new).collect();
         let mut state = lock(&self.state);
         for (mut item, too_large) in made {
@@ -145,20 +146,20 @@ impl Queue {
             state.full = refused == Some(AppendError::QueueFull);
             if let Some(error) = refused {
                 drop(state);
-                bells.note(&item);
-                item.tell(Progress::Failed(error));
+                notifications.note(&item);
+                item.report(Progress::Failed(error));
                 state = lock(&self.state);
                 continue;
             }
             state.waiting += item.size;
             if state.trouble.is_some() {
-                // Told outside the lock, yet before the commit thread can have it: `Durable` must not come first.
+                // Reported outside the lock, yet before the commit thread can have it: `Durable` must not come first.
                 state.at_risk += item.size;
                 state.reserved += 1;
                 drop(state);
-                bells.note(&item);
+                notifications.note(&item);
                 item.at_risk = true;
-                item.tell(Progress::AtRisk);
+                item.report(Progress::AtRisk);
                 state = lock(&self.state);
                 state.reserved -= 1;
             }
@@ -166,7 +167,7 @@ impl Queue {
         }
         let idle = std::mem::take(&mut state.idle);
         drop(state);
-        bells.ring();
+        notifications.send();
         if idle {
             self.wake.notify_all();
         }
@@ -240,17 +241,17 @@ impl Queue {
         state.at_risk += at_risk;
         state.waiting = state.waiting.saturating_sub(given_back);
         drop(state);
-        let mut bells = Bells::default();
+        let mut notifications = Notifications::default();
         pending.retain_mut(|item| {
-            bells.note(item);
+            notifications.note(item);
             if !item.keep {
-                item.tell(Progress::Failed(trouble.error()));
+                item.report(Progress::Failed(trouble.error()));
             } else if !std::mem::replace(&mut item.at_risk, true) {
-                item.tell(Progress::AtRisk);
+                item.report(Progress::AtRisk);
             }
             item.keep
         });
-        bells.ring();
+        notifications.send();
     }
 
     /// The journal writes again.
@@ -289,7 +290,7 @@ impl Queue {
         (state.trouble.is_some(), state.full || state.waiting >= self.limit)
     }
 
-    /// Bytes told `AtRisk` and not on disk yet.
+    /// Bytes reported `AtRisk` and not on disk yet.
     pub fn at_risk(&self) -> u64 {
         lock(&self.state).at_risk
     }
@@ -307,15 +308,15 @@ mod tests {
         queue.push(vec![append(log, bytes, on_failure, None)]);
     }
 
-    fn append(log: &Log, bytes: usize, on_failure: OnFailure, bell: Option<Bell>) -> Append {
+    fn append(log: &Log, bytes: usize, on_failure: OnFailure, notify: Option<NotifyBatch>) -> Append {
         let (source, kind, key, payload) = ("s".into(), "t".into(), "k".into(), Bytes::from(vec![0; bytes]));
         let record = Record { id: [0; 16], time: 0, source, kind, key, fingerprint: None, payload };
         let log = Arc::clone(log);
-        let told = Box::new(move |progress| lock(&log).push(progress));
-        Append { record, on_failure, told, bell }
+        let on_progress = Box::new(move |progress| lock(&log).push(progress));
+        Append { record, on_failure, on_progress, notify }
     }
 
-    fn told(log: &Log) -> Vec<Progress> {
+    fn reported(log: &Log) -> Vec<Progress> {
         std::mem::take(&mut *lock(log))
     }
 
@@ -323,30 +324,30 @@ mod tests {
     fn the_queue_is_bounded_by_bytes_but_takes_one_record_of_any_size() {
         let (queue, log) = (Queue::new(1000), Log::default());
         push(&queue, &log, 5000, OnFailure::Keep);
-        assert_eq!(told(&log), []);
+        assert_eq!(reported(&log), []);
         push(&queue, &log, 1, OnFailure::Keep);
-        assert_eq!(told(&log), [Progress::Failed(AppendError::QueueFull)]);
+        assert_eq!(reported(&log), [Progress::Failed(AppendError::QueueFull)]);
         let mut pending = VecDeque::new();
         queue.take(&mut pending, None, Instant::now());
         push(&queue, &log, 1, OnFailure::Keep);
-        assert_eq!(told(&log), [Progress::Failed(AppendError::QueueFull)], "what is being written still counts");
+        assert_eq!(reported(&log), [Progress::Failed(AppendError::QueueFull)], "what is being written still counts");
         queue.settled(pending[0].size, 0);
         push(&queue, &log, 1, OnFailure::Keep);
-        assert_eq!(told(&log), []);
+        assert_eq!(reported(&log), []);
     }
 
     #[test]
-    fn a_bell_is_rung_once_when_all_its_records_have_been_told() {
+    fn whoever_is_to_be_notified_is_so_once_when_all_its_records_have_been_reported() {
         let (queue, log, rung) = (Queue::new(10_000), Log::default(), Arc::new(Mutex::new(vec![])));
-        let bell: Bell = Arc::new({
+        let notify: NotifyBatch = Arc::new({
             let (log, rung) = (Arc::clone(&log), Arc::clone(&rung));
             move || lock(&rung).push(lock(&log).len())
         });
-        let some = |n, how| (0..n).map(|_| append(&log, 1, how, Some(Arc::clone(&bell)))).collect();
+        let some = |n, how| (0..n).map(|_| append(&log, 1, how, Some(Arc::clone(&notify)))).collect();
         queue.push(some(3, OnFailure::Keep));
         assert!(lock(&rung).is_empty());
         queue.failing(&Trouble::Full, &mut VecDeque::new());
-        assert_eq!(*lock(&rung), [3], "told at risk by the journal");
+        assert_eq!(*lock(&rung), [3], "reported at risk by the journal");
         queue.push(some(2, OnFailure::GiveBack));
         assert_eq!(*lock(&rung), [3, 5], "refused at once");
     }
@@ -355,7 +356,7 @@ mod tests {
     fn a_record_too_large_for_the_format_is_refused() {
         let (queue, log) = (Queue::new(u64::MAX), Log::default());
         push(&queue, &log, format::MAX_RECORD as usize, OnFailure::Keep);
-        assert!(matches!(told(&log)[..], [Progress::Failed(AppendError::TooLarge(_))]));
+        assert!(matches!(reported(&log)[..], [Progress::Failed(AppendError::TooLarge(_))]));
     }
 
     #[test]
@@ -367,21 +368,21 @@ mod tests {
         let mut pending = VecDeque::new();
         queue.failing(&trouble, &mut pending);
         let failed = Progress::Failed(trouble.error());
-        assert_eq!(told(&log), [Progress::AtRisk, failed.clone()]);
+        assert_eq!(reported(&log), [Progress::AtRisk, failed.clone()]);
         assert_eq!(pending.len(), 1);
         let one = pending[0].size;
         assert_eq!(queue.at_risk(), one);
         push(&queue, &log, 1, OnFailure::GiveBack);
-        assert_eq!(told(&log), [failed]);
+        assert_eq!(reported(&log), [failed]);
         push(&queue, &log, 1, OnFailure::Keep);
-        assert_eq!(told(&log), [Progress::AtRisk]);
+        assert_eq!(reported(&log), [Progress::AtRisk]);
         assert_eq!(queue.at_risk(), 2 * one);
         queue.failing(&trouble, &mut pending);
-        assert_eq!(told(&log), [], "at risk is told once");
+        assert_eq!(reported(&log), [], "at risk is reported once");
         queue.settled(2 * one, 2 * one);
         queue.well();
         push(&queue, &log, 1, OnFailure::GiveBack);
-        assert_eq!((told(&log), queue.at_risk()), (vec![], 0));
+        assert_eq!((reported(&log), queue.at_risk()), (vec![], 0));
     }
 
     #[test]
@@ -389,7 +390,7 @@ mod tests {
         let (queue, log) = (Queue::new(10_000), Log::default());
         queue.close(Closing::Flush);
         push(&queue, &log, 1, OnFailure::Keep);
-        assert_eq!(told(&log), [Progress::Failed(AppendError::Closed)]);
-        tell(&mut (Box::new(|_| -> () { panic!("caller") }) as Told), Progress::AtRisk);
+        assert_eq!(reported(&log), [Progress::Failed(AppendError::Closed)]);
+        report(&mut (Box::new(|_| -> () { panic!("caller") }) as OnProgress), Progress::AtRisk);
     }
 }

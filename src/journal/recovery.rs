@@ -202,7 +202,7 @@ impl Work<'_> {
         }
         for damage in summary.damage.clone() {
             let report = self.keep_aside(found, damage);
-            told_as_rot(&report);
+            report_rot(&report);
             self.recovered.rot.push(report);
         }
         summary
@@ -225,7 +225,7 @@ impl Work<'_> {
                 );
                 self.recovered.torn.push(report);
             } else {
-                told_as_rot(&report);
+                report_rot(&report);
                 self.recovered.rot.push(report);
             }
         }
@@ -311,7 +311,7 @@ pub(super) fn written_end(file: &dyn DiskFile, from: u64, to: u64) -> u64 {
     end
 }
 
-fn told_as_rot(report: &DamageReport) {
+fn report_rot(report: &DamageReport) {
     let DamageReport { file, from, to, lost, copy } = report;
     tracing::error!(file, from, to, lost, copy, "damaged records; those after them are still delivered");
 }

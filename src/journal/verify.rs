@@ -38,7 +38,7 @@ pub enum Sort {
 }
 
 impl Sort {
-    /// Whether acknowledged events are lost, or the file is not what it was, and nobody has been told yet.
+    /// Whether acknowledged events are lost, or the file is not what it was, and nobody has been told of it yet.
     pub fn is_rot(self) -> bool {
         matches!(self, Self::Footer | Self::Gone | Self::Rot | Self::Header)
     }
@@ -161,8 +161,8 @@ pub fn verify(dir: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Verified
     Ok(verified)
 }
 
-/// What a segment's predecessor held, where that is not there although an older one is: retention takes the oldest first.
-/// Known is what lies in `quarantine/`, whole or as a note.
+/// What a segment's predecessor held, where that is not there although an older one is: retention takes the oldest
+/// first. Known is what lies in `quarantine/`, whole or as a note.
 fn missing(store: &Store, lying: &[Lying], at: usize) -> Option<Finding> {
     let before = lying.get(at)?.header.as_ref()?.before;
     let older = lying.get(..at).unwrap_or_default();
@@ -223,7 +223,7 @@ fn judge(one: &Lying, header: &Header, stated: Option<Before>) -> io::Result<Jud
     let end = core.as_ref().map(|(summary, _)| (summary.next, summary.end));
     let end = end.or(stated.map(|after| (after.end, after.bytes)));
     let known: Vec<Damage> = core.iter().flat_map(|(summary, _)| summary.damage.clone()).collect();
-    let was_told = |damage: &Damage| known.iter().any(|known| known.from <= damage.from && damage.to <= known.to);
+    let is_known = |damage: &Damage| known.iter().any(|known| known.from <= damage.from && damage.to <= known.to);
     let found = scan(&*one.file, header, end.map_or(one.size, |(_, bytes)| bytes))?;
     let mut summary = found.summary;
     let mut all = Vec::new();
@@ -235,7 +235,7 @@ fn judge(one: &Lying, header: &Header, stated: Option<Before>) -> io::Result<Jud
             (summary.next, summary.end) = (next, bytes);
         }
         for damage in &summary.damage {
-            all.push((if was_told(damage) { Sort::Known } else { Sort::Rot }, *damage));
+            all.push((if is_known(damage) { Sort::Known } else { Sort::Rot }, *damage));
         }
     } else {
         for damage in &summary.damage {
@@ -326,8 +326,8 @@ pub struct SegmentStat {
     pub counts: Vec<(String, String, u64)>,
 }
 
-/// What every segment holds, from its footer where it has one. Segments that cannot be read are left out; [`verify`] has
-/// them.
+/// What every segment holds, from its footer where it has one. Segments that cannot be read are left out; [`verify`]
+/// has them.
 ///
 /// # Errors
 /// As [`verify`].

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::disk::DiskFile;
 use super::footer::Summary;
 use super::format::{self, Before, Fields, Header, RECORDS_AT};
-use super::queue::{Bells, Closing, Item, Trouble};
+use super::queue::{Closing, Item, Notifications, Trouble};
 use super::retention::Seal;
 use super::state::Core;
 use super::view::{SHARD, Segment, Shared, lock};
@@ -183,8 +183,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether there is room, on the disk and within `max_size`. Both keep something back for a bad hour; the last one is
-    /// when the journal closes: what is not written then is lost.
+    /// Whether there is room, on the disk and within `max_size`. Both keep something back for a bad hour; the last one
+    /// is when the journal closes: what is not written then is lost.
     fn room(&mut self) -> Result<(), Trouble> {
         if self.closing_since.is_some() {
             return Ok(());
@@ -242,7 +242,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes a batch and flushes it. `false` where its file has no name any more: what it holds goes when it is closed.
+    /// Writes a batch and flushes it. `false` where its file has no name any more: what it holds goes when it is
+    /// closed.
     fn write_out(&mut self, count: usize) -> Result<bool, Trouble> {
         let written = self.write(count);
         if !matches!(written, Ok(true)) {
@@ -312,12 +313,12 @@ impl Writer {
         let _old = self.core.view_mut().publish(segment, entries);
         let at_risk = batch().filter(|(item, _)| item.at_risk).map(|(item, _)| item.size).sum();
         self.core.queue.settled(bytes, at_risk);
-        let mut bells = Bells::default();
+        let mut notifications = Notifications::default();
         for (mut item, sequence) in self.pending.drain(..count).zip(first..) {
-            item.tell(Progress::Durable(position(sequence)));
-            bells.note(&item);
+            item.report(Progress::Durable(position(sequence)));
+            notifications.note(&item);
         }
-        bells.ring();
+        notifications.send();
         self.core.mark.send_replace(self.next);
         self.written_since = self.written_since.saturating_add(grown);
         let grown = i64::try_from(grown).unwrap_or(i64::MAX);

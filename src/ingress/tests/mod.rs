@@ -30,8 +30,8 @@ use super::source::{OnJournalFailure, Window};
 use super::*;
 use crate::event;
 use crate::journal::{
-    Append, AppendError, Bell, Chunk, JournalError, OnFailure, Position, Progress, Record, Settlement, SinkState, Told,
-    TypeCount,
+    Append, AppendError, Chunk, JournalError, NotifyBatch, OnFailure, OnProgress, Position, Progress, Record,
+    Settlement, SinkState, TypeCount,
 };
 use crate::verify::Hmac;
 
@@ -64,7 +64,7 @@ enum Does {
 struct FakeJournal {
     does: Mutex<Does>,
     records: Mutex<Vec<(Record, OnFailure)>>,
-    hanging: Mutex<Vec<(Told, Option<Bell>)>>,
+    hanging: Mutex<Vec<(OnProgress, Option<NotifyBatch>)>>,
 }
 
 impl FakeJournal {
@@ -86,9 +86,9 @@ impl FakeJournal {
 
     /// Tells all who wait this outcome.
     fn tell(&self, progress: Progress) {
-        for (mut told, bell) in std::mem::take(&mut *self.hanging.lock().unwrap()) {
-            told(progress.clone());
-            bell.iter().for_each(|bell| bell());
+        for (mut on_progress, notify) in std::mem::take(&mut *self.hanging.lock().unwrap()) {
+            on_progress(progress.clone());
+            notify.iter().for_each(|notify| notify());
         }
     }
 }
@@ -99,19 +99,19 @@ const FAILED: Progress = Progress::Failed(AppendError::QueueFull);
 #[async_trait]
 impl Journal for FakeJournal {
     fn append_all(&self, records: Vec<Append>) {
-        for Append { record, on_failure, mut told, bell } in records {
+        for Append { record, on_failure, mut on_progress, notify } in records {
             self.records.lock().unwrap().push((record, on_failure));
             match &*self.does.lock().unwrap() {
-                Does::Flush => told(DURABLE),
-                Does::Hang => self.hanging.lock().unwrap().push((told, bell.clone())),
+                Does::Flush => on_progress(DURABLE),
+                Does::Hang => self.hanging.lock().unwrap().push((on_progress, notify.clone())),
                 Does::Risk => {
-                    told(Progress::AtRisk);
-                    self.hanging.lock().unwrap().push((told, bell.clone()));
+                    on_progress(Progress::AtRisk);
+                    self.hanging.lock().unwrap().push((on_progress, notify.clone()));
                 }
-                Does::Fail => told(FAILED),
-                Does::Forget => drop(told),
+                Does::Fail => on_progress(FAILED),
+                Does::Forget => drop(on_progress),
             }
-            bell.iter().for_each(|bell| bell());
+            notify.iter().for_each(|notify| notify());
         }
     }
     async fn read(&self, from: Position, _: u64) -> Result<Chunk, JournalError> {

@@ -36,9 +36,9 @@ fn only_the_batch_that_needs_it_makes_room_and_the_next_ones_leave_the_file_as_l
     fill(&journal, 1..20);
     assert_eq!(writes(&world).len(), 19, "a write for each batch");
     assert_eq!((length(&file), journal.stat().bytes), (size, size));
-    let told = Told::default();
-    journal.append(sized(20, AHEAD as usize), OnFailure::Keep, told.of(20));
-    told.until_final(1);
+    let reports = Reports::default();
+    journal.append(sized(20, AHEAD as usize), OnFailure::Keep, reports.of(20));
+    reports.until_final(1);
     assert!(length(&file) >= size + AHEAD, "and on");
     run(journal.close()).unwrap();
     let (journal, recovered) = world.open();
@@ -125,10 +125,10 @@ fn a_batch_that_could_not_be_flushed_into_its_room_is_never_read() {
     let (journal, _) = world.open();
     fill(&journal, 0..3);
     world.disk.on(1, Act::Fail(EIO), |op| matches!(op, Op::Sync(_)));
-    let told = Told::default();
-    journal.append(record(3), OnFailure::GiveBack, told.of(3));
-    told.until_final(1);
-    assert!(matches!(told.about(3)[..], [Progress::Failed(_)]));
+    let reports = Reports::default();
+    journal.append(record(3), OnFailure::GiveBack, reports.of(3));
+    reports.until_final(1);
+    assert!(matches!(reports.about(3)[..], [Progress::Failed(_)]));
     fill(&journal, 4..6);
     journal.crash();
     let (journal, recovered) = world.open();

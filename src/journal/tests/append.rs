@@ -4,25 +4,29 @@ use super::faulty::{Act, Op, segments};
 use super::*;
 
 #[test]
-fn the_bell_of_a_batch_is_rung_once_when_it_is_durable() {
+fn whoever_waits_for_a_batch_is_notified_once_when_it_is_durable() {
     let world = World::new();
     let (journal, _) = world.open();
-    let (told, rung) = (Told::default(), Arc::new(AtomicU64::new(0)));
-    let bell: Bell = Arc::new({
-        let rung = Arc::clone(&rung);
-        move || _ = rung.fetch_add(1, Ordering::Relaxed)
+    let (reports, notified) = (Reports::default(), Arc::new(AtomicU64::new(0)));
+    let notify: NotifyBatch = Arc::new({
+        let notified = Arc::clone(&notified);
+        move || _ = notified.fetch_add(1, Ordering::Relaxed)
     });
     world.disk.on(1, Act::Hang, |op| matches!(op, Op::Sync(_)));
-    journal.append(record(0), OnFailure::Keep, told.of(0));
+    journal.append(record(0), OnFailure::Keep, reports.of(0));
     world.disk.until_hanging();
-    let append =
-        |n| Append { record: record(n), on_failure: OnFailure::Keep, told: told.of(n), bell: Some(Arc::clone(&bell)) };
+    let append = |n| Append {
+        record: record(n),
+        on_failure: OnFailure::Keep,
+        on_progress: reports.of(n),
+        notify: Some(Arc::clone(&notify)),
+    };
     journal.append_all((1..10).map(append).collect());
-    assert_eq!(rung.load(Ordering::Relaxed), 0);
+    assert_eq!(notified.load(Ordering::Relaxed), 0);
     world.disk.release();
-    told.until_final(10);
+    reports.until_final(10);
     run(journal.close()).unwrap();
-    assert_eq!(rung.load(Ordering::Relaxed), 1);
+    assert_eq!(notified.load(Ordering::Relaxed), 1);
 }
 
 #[test]
@@ -54,18 +58,18 @@ fn concurrent_appends_share_a_flush() {
     fill(&journal, 0..1);
     world.disk.log();
     world.disk.on(1, Act::Hang, |op| matches!(op, Op::Sync(_)));
-    let told = Told::default();
-    journal.append(record(1), OnFailure::Keep, told.of(1));
+    let reports = Reports::default();
+    journal.append(record(1), OnFailure::Keep, reports.of(1));
     world.disk.until_hanging();
     for n in 2..1002 {
-        journal.append(record(n), OnFailure::Keep, told.of(n));
+        journal.append(record(n), OnFailure::Keep, reports.of(n));
     }
     world.disk.release();
-    told.until_final(1001);
+    reports.until_final(1001);
     let log = world.disk.log();
     assert_eq!(log.iter().filter(|op| matches!(op, Op::Sync(_))).count(), 2, "{log:?}");
     assert_eq!(log.iter().filter(|op| matches!(op, Op::Write(..))).count(), 2);
-    let order: Vec<u64> = told.durable().into_iter().map(|(n, _)| n).collect();
+    let order: Vec<u64> = reports.durable().into_iter().map(|(n, _)| n).collect();
     assert_eq!(order, (1..1002).collect::<Vec<_>>(), "told in order");
 }
 
@@ -75,12 +79,12 @@ fn readers_and_callers_never_learn_of_what_is_not_flushed() {
     let (journal, _) = world.open();
     let offsets = fill(&journal, 0..1);
     world.disk.on(1, Act::Hang, |op| matches!(op, Op::Sync(_)));
-    let told = Told::default();
-    journal.append(record(1), OnFailure::Keep, told.of(1));
+    let reports = Reports::default();
+    journal.append(record(1), OnFailure::Keep, reports.of(1));
     world.disk.until_hanging();
     assert_eq!(read_from(&journal, 0, 1 << 20), [(0, offsets[0])], "from disk");
     assert_eq!(read_from(&journal, offsets[0], 1 << 20), [(0, offsets[0])], "from memory");
-    assert_eq!((told.all(), journal.end().offset), (vec![], offsets[0] + 1));
+    assert_eq!((reports.all(), journal.end().offset), (vec![], offsets[0] + 1));
     let waited = run(async { tokio::time::timeout(Duration::from_millis(20), journal.wait(journal.end())).await });
     assert!(waited.is_err(), "woken by something not durable");
     world.disk.release();
@@ -141,11 +145,11 @@ fn permissions(mode: u32) -> std::fs::Permissions {
 fn a_record_larger_than_a_segment_gets_one_of_its_own() {
     let world = World::with_segments(4096);
     let (journal, _) = world.open();
-    let told = Told::default();
+    let reports = Reports::default();
     for (n, bytes) in [(0, 100), (1, 50_000), (2, 100), (3, 3_000_000)] {
-        journal.append(sized(n, bytes), OnFailure::Keep, told.of(n));
+        journal.append(sized(n, bytes), OnFailure::Keep, reports.of(n));
     }
-    told.until_final(4);
+    reports.until_final(4);
     assert_eq!(segments(&world.dir).len(), 4);
     assert_eq!(numbers(&journal), [0, 1, 2, 3]);
     run(journal.close()).unwrap();
@@ -156,12 +160,12 @@ fn a_record_larger_than_a_segment_gets_one_of_its_own() {
 fn sinks_left_behind_by_memory_read_from_disk_without_a_seam() {
     let world = World::with_segments(4 << 20);
     let (journal, _) = world.open();
-    let told = Told::default();
+    let reports = Reports::default();
     for n in 0..120 {
-        journal.append(sized(n, 500_000), OnFailure::Keep, told.of(n));
-        told.until_final(n as usize + 1);
+        journal.append(sized(n, 500_000), OnFailure::Keep, reports.of(n));
+        reports.until_final(n as usize + 1);
     }
-    let first = told.durable()[0].1;
+    let first = reports.durable()[0].1;
     assert!(journal.core().view().read_tail(first, 1).is_none(), "memory holds less than all");
     let found: Vec<u64> = read_from(&journal, first, 1 << 20).into_iter().map(|(n, _)| n).collect();
     assert_eq!(found, (0..120).collect::<Vec<_>>());
@@ -171,12 +175,12 @@ fn sinks_left_behind_by_memory_read_from_disk_without_a_seam() {
 fn closing_flushes_what_is_queued_and_takes_no_more() {
     let world = World::new();
     let (journal, _) = world.open();
-    let told = Told::default();
-    (0..5000).for_each(|n| journal.append(record(n), OnFailure::Keep, told.of(n)));
+    let reports = Reports::default();
+    (0..5000).for_each(|n| journal.append(record(n), OnFailure::Keep, reports.of(n)));
     run(journal.close()).unwrap();
-    assert_eq!(told.durable().len(), 5000);
-    journal.append(record(5000), OnFailure::Keep, told.of(5000));
-    assert_eq!(told.about(5000), [Progress::Failed(AppendError::Closed)]);
+    assert_eq!(reports.durable().len(), 5000);
+    journal.append(record(5000), OnFailure::Keep, reports.of(5000));
+    assert_eq!(reports.about(5000), [Progress::Failed(AppendError::Closed)]);
     run(journal.close()).unwrap();
     assert_eq!(numbers(&world.open().0).len(), 5000);
 }

@@ -119,14 +119,14 @@ fn a_hole_that_reaches_into_an_earlier_batch_is_rot() {
 fn a_record_inside_a_damaged_records_body_is_not_taken_for_one() {
     let world = World::new();
     let (journal, _) = world.open();
-    let told = Told::default();
+    let reports = Reports::default();
     // A body that holds the very bytes of a record, except that its maker cannot know the segment's salt.
     let mut forged = Vec::new();
     let next = 1 + journal.end().offset;
     format::encode_record(&mut forged, 0, next, 0, &record(666));
     let body = Record { payload: Bytes::from(forged), ..record(0) };
-    journal.append(body, OnFailure::Keep, told.of(0));
-    told.until_final(1);
+    journal.append(body, OnFailure::Keep, reports.of(0));
+    reports.until_final(1);
     fill(&journal, 1..3);
     journal.crash();
     edit(&only_segment(&world), |bytes| bytes[1024 + 4] ^= 1);
@@ -151,18 +151,18 @@ fn a_reader_is_told_once_how_many_damaged_records_it_has_passed() {
         let lost: Vec<u64> = (0..30).filter(|n| !found.contains(n)).map(|n| given[n as usize]).collect();
         assert!(!lost.is_empty());
         for max_bytes in [1, 400, 1 << 20] {
-            let (mut from, mut told, mut read) = (at(given[0]), Vec::new(), 0);
+            let (mut from, mut gaps, mut read) = (at(given[0]), Vec::new(), 0);
             while read < found.len() {
                 let chunk = run(journal.read(from, max_bytes)).unwrap();
                 read += chunk.entries.len();
-                told.extend(chunk.gap);
+                gaps.extend(chunk.gap);
                 from = chunk.next;
             }
             let within = |gap: &Gap| (gap.from.offset, gap.to.offset) == (lost[0], lost[lost.len() - 1] + 1);
-            assert!(told.iter().all(within), "{told:?} {lost:?}");
-            let records: Vec<u64> = told.iter().map(|gap| gap.lost).collect();
+            assert!(gaps.iter().all(within), "{gaps:?} {lost:?}");
+            let records: Vec<u64> = gaps.iter().map(|gap| gap.lost).collect();
             assert_eq!(records, [lost.len() as u64], "{max_bytes} bytes at once");
-            assert!(told.iter().all(|gap| gap.deleted.is_empty()));
+            assert!(gaps.iter().all(|gap| gap.deleted.is_empty()));
         }
     }
 }
@@ -291,10 +291,10 @@ fn a_crash_between_any_two_steps_of_a_roll_loses_nothing() {
     for step in 0..4 {
         let world = World::with_segments(2048);
         let (journal, _) = world.open();
-        let mut told = fill(&journal, 0..1);
+        let mut given = fill(&journal, 0..1);
         let mut n = 1;
         while segments(&world.dir).len() < 2 {
-            told.extend(fill(&journal, n..n + 1));
+            given.extend(fill(&journal, n..n + 1));
             n += 1;
         }
         journal.crash();
@@ -307,7 +307,7 @@ fn a_crash_between_any_two_steps_of_a_roll_loses_nothing() {
             2 => edit(&files[1], |bytes| bytes.truncate(40)),
             _ => edit(&files[1], |bytes| bytes.truncate(1024)),
         }
-        let recovered = goes_on(&world, &(0..n - 1).collect::<Vec<_>>(), told[n as usize - 1]);
+        let recovered = goes_on(&world, &(0..n - 1).collect::<Vec<_>>(), given[n as usize - 1]);
         assert_eq!((recovered.rot.len(), recovered.cut_bytes, recovered.set_aside.len()), (0, 0, 0), "step {step}");
     }
 }
@@ -316,10 +316,10 @@ fn a_crash_between_any_two_steps_of_a_roll_loses_nothing() {
 fn blocks_that_cannot_be_read_at_the_start_are_damage_and_no_reason_to_stay_down() {
     let world = World::new();
     let (journal, _) = world.open();
-    let told = Told::default();
+    let reports = Reports::default();
     for n in 0..20 {
-        journal.append(sized(n, 3000), OnFailure::Keep, told.of(n));
-        told.until_final(n as usize + 1);
+        journal.append(sized(n, 3000), OnFailure::Keep, reports.of(n));
+        reports.until_final(n as usize + 1);
     }
     journal.crash();
     let bad = 20_000;

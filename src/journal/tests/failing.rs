@@ -16,15 +16,15 @@ fn batch_of(op: &Op) -> bool {
 }
 
 /// Three records in a first segment; then the next operation that matches fails `times` times while ten more wait.
-fn fail_once(world: &World, act: Act, matches: fn(&Op) -> bool) -> (LocalJournal, Told, Vec<u64>) {
+fn fail_once(world: &World, act: Act, matches: fn(&Op) -> bool) -> (LocalJournal, Reports, Vec<u64>) {
     let (journal, _) = world.open();
-    let told = Told::default();
+    let reports = Reports::default();
     let first = fill(&journal, 0..3);
     world.disk.log();
     world.disk.on(1, act, matches);
-    (3..13).for_each(|n| journal.append(record(n), OnFailure::Keep, told.of(n)));
-    told.until_final(10);
-    (journal, told, first)
+    (3..13).for_each(|n| journal.append(record(n), OnFailure::Keep, reports.of(n)));
+    reports.until_final(10);
+    (journal, reports, first)
 }
 
 #[test]
@@ -33,18 +33,18 @@ fn after_a_failed_flush_or_write_all_is_written_to_a_new_segment_in_order_and_th
         [(Act::Fail(EIO), is_sync as fn(&Op) -> bool), (Act::Fail(EIO), is_write), (Act::Half(ENOSPC), is_write)]
     {
         let world = World::new();
-        let (journal, told, first) = fail_once(&world, act, matches);
+        let (journal, reports, first) = fail_once(&world, act, matches);
         let files = segments(&world.dir);
         let old = files[0].file_name().unwrap().to_string_lossy().into_owned();
         let flushes = world.disk.log().iter().filter(|op| **op == Op::Sync(old.clone())).count();
         assert_eq!(flushes, usize::from(matches(&Op::Sync(String::new()))), "the poisoned file was flushed again");
         assert_eq!((files.len(), numbers(&journal)), (2, (0..13).collect()));
-        assert_eq!(told.about(3)[0], Progress::AtRisk);
-        assert!((3..13).all(|n| told.about(n).len() <= 2), "at risk is told once");
-        let given: Vec<u64> = told.durable().into_iter().map(|(_, at)| at).collect();
+        assert_eq!(reports.about(3)[0], Progress::AtRisk);
+        assert!((3..13).all(|n| reports.about(n).len() <= 2), "at risk is told once");
+        let given: Vec<u64> = reports.durable().into_iter().map(|(_, at)| at).collect();
         assert!(given.is_sorted() && given[0] > first[2] + 1, "the burned positions are not given again");
         assert_eq!(journal.at_risk(), 0);
-        until("cut", || std::fs::metadata(&files[0]).unwrap().len() == 1024 + sizes(0..3));
+        wait_until("cut", || std::fs::metadata(&files[0]).unwrap().len() == 1024 + sizes(0..3));
         journal.crash();
         let (journal, recovered) = world.open();
         assert_eq!((numbers(&journal), recovered.rot.len()), ((0..13).collect(), 0));
@@ -57,9 +57,9 @@ fn of_a_segment_whose_first_batch_failed_nothing_is_left() {
     let world = World::new();
     world.disk.on(3, Act::Fail(EIO), batch_of);
     let (journal, _) = world.open();
-    let told = Told::default();
-    journal.append(record(0), OnFailure::Keep, told.of(0));
-    told.until_final(1);
+    let reports = Reports::default();
+    journal.append(record(0), OnFailure::Keep, reports.of(0));
+    reports.until_final(1);
     assert_eq!((segments(&world.dir).len(), numbers(&journal)), (1, vec![0]));
     journal.crash();
     assert_eq!(numbers(&world.open().0), [0]);
@@ -74,11 +74,11 @@ fn a_burned_batch_that_did_reach_the_disk_is_not_delivered_twice() {
     let world = World::new();
     // The flush fails after the write went through, and the cut afterwards fails too: the batch stands in both files.
     world.disk.on(usize::MAX, Act::Fail(EIO), |op| matches!(op, Op::Truncate(..)));
-    let (journal, told, first) = fail_once(&world, Act::Fail(EIO), is_sync);
+    let (journal, reports, first) = fail_once(&world, Act::Fail(EIO), is_sync);
     let old = &segments(&world.dir)[0];
     assert!(std::fs::metadata(old).unwrap().len() > 1024 + sizes(0..3));
     assert_eq!(numbers(&journal), (0..13).collect::<Vec<_>>());
-    let last = told.durable().last().unwrap().1;
+    let last = reports.durable().last().unwrap().1;
     journal.crash();
     let (journal, recovered) = world.open();
     assert_eq!((numbers(&journal), recovered.rot.len()), ((0..13).collect(), 0));
@@ -90,11 +90,11 @@ fn a_burned_batch_on_disk_without_a_successor_is_kept_for_its_records_may_have_b
     let world = World::new();
     let (journal, _) = world.open();
     let first = fill(&journal, 0..3);
-    let told = Told::default();
+    let reports = Reports::default();
     world.disk.on(1, Act::Fail(EIO), is_sync);
     world.disk.on(usize::MAX, Act::Fail(EIO), |op| matches!(op, Op::Create(_)));
-    journal.append(record(3), OnFailure::Keep, told.of(3));
-    told.until_at_risk(3);
+    journal.append(record(3), OnFailure::Keep, reports.of(3));
+    reports.until_at_risk(3);
     assert_eq!(numbers(&journal), [0, 1, 2], "not durable, so not read");
     journal.crash();
     let disk = FaultyDisk::new();
@@ -109,18 +109,18 @@ fn a_successor_that_never_held_anything_does_not_hide_what_its_predecessor_holds
     let world = World::new();
     let (journal, _) = world.open();
     fill(&journal, 0..3);
-    let told = Told::default();
+    let reports = Reports::default();
     // The flush fails, the new segment is made, then the process dies in its first write.
     world.disk.on(1, Act::Fail(EIO), is_sync);
     world.disk.on(1, Act::Hang, |op| matches!(op, Op::Write(name, at, _) if *at == 1024 && !name.is_empty()));
-    journal.append(record(3), OnFailure::Keep, told.of(3));
+    journal.append(record(3), OnFailure::Keep, reports.of(3));
     world.disk.until_hanging();
     let copy = tempfile::tempdir().unwrap();
     for file in segments(&world.dir) {
         std::fs::copy(&file, copy.path().join(file.file_name().unwrap())).unwrap();
     }
     world.disk.release();
-    told.until_final(1);
+    reports.until_final(1);
     journal.crash();
     let after = World { dir: copy.path().to_owned(), ..World::new() };
     assert_eq!(segments(&after.dir).len(), 2);
@@ -133,28 +133,28 @@ fn records_to_be_given_back_are_failed_and_kept_ones_told_at_risk_while_the_disk
     let world = World::new();
     let (journal, _) = world.open();
     fill(&journal, 0..1);
-    let told = Told::default();
+    let reports = Reports::default();
     world.disk.on(1, Act::Hang, batch_of);
-    journal.append(record(1), OnFailure::Keep, told.of(1));
+    journal.append(record(1), OnFailure::Keep, reports.of(1));
     world.disk.until_hanging();
-    journal.append(record(2), OnFailure::GiveBack, told.of(2));
-    journal.append(record(3), OnFailure::Keep, told.of(3));
+    journal.append(record(2), OnFailure::GiveBack, reports.of(2));
+    journal.append(record(3), OnFailure::Keep, reports.of(3));
     world.disk.on(1, Act::Fail(EIO), is_sync);
     world.disk.on(2, Act::Fail(ENOSPC), |op| matches!(op, Op::Create(_)));
     world.disk.release();
-    told.until_at_risk(3);
-    assert!(matches!(told.about(2)[..], [Progress::Failed(AppendError::Unwritable(_))]));
-    journal.append(record(4), OnFailure::GiveBack, told.of(4));
-    assert!(matches!(told.about(4)[..], [Progress::Failed(AppendError::Unwritable(_))]), "known to fail: at once");
-    journal.append(record(5), OnFailure::Keep, told.of(5));
-    assert_eq!(told.about(5)[0], Progress::AtRisk, "at once");
-    told.until_final(5);
+    reports.until_at_risk(3);
+    assert!(matches!(reports.about(2)[..], [Progress::Failed(AppendError::Unwritable(_))]));
+    journal.append(record(4), OnFailure::GiveBack, reports.of(4));
+    assert!(matches!(reports.about(4)[..], [Progress::Failed(AppendError::Unwritable(_))]), "known to fail: at once");
+    journal.append(record(5), OnFailure::Keep, reports.of(5));
+    assert_eq!(reports.about(5)[0], Progress::AtRisk, "at once");
+    reports.until_final(5);
     assert_eq!((numbers(&journal), journal.at_risk()), (vec![0, 1, 3, 5], 0));
-    until("well again", || {
-        let told = Told::default();
-        journal.append(record(6), OnFailure::GiveBack, told.of(6));
-        told.until_final(1);
-        matches!(told.about(6)[..], [Progress::Durable(_)])
+    wait_until("well again", || {
+        let reports = Reports::default();
+        journal.append(record(6), OnFailure::GiveBack, reports.of(6));
+        reports.until_final(1);
+        matches!(reports.about(6)[..], [Progress::Durable(_)])
     });
 }
 
@@ -164,12 +164,12 @@ fn bytes_at_risk_are_counted_and_the_queue_is_bounded() {
     world.config.overflow_max = Size(sizes(10..20));
     let (journal, _) = world.open();
     world.disk.on(usize::MAX, Act::Fail(EIO), is_write);
-    let told = Told::default();
-    (10..20).for_each(|n| journal.append(record(n), OnFailure::Keep, told.of(n)));
-    (10..20).for_each(|n| told.until_at_risk(n));
+    let reports = Reports::default();
+    (10..20).for_each(|n| journal.append(record(n), OnFailure::Keep, reports.of(n)));
+    (10..20).for_each(|n| reports.until_at_risk(n));
     assert_eq!(journal.at_risk(), sizes(10..20));
-    journal.append(record(20), OnFailure::Keep, told.of(20));
-    assert_eq!(told.about(20), [Progress::Failed(AppendError::QueueFull)]);
+    journal.append(record(20), OnFailure::Keep, reports.of(20));
+    assert_eq!(reports.about(20), [Progress::Failed(AppendError::QueueFull)]);
     // Not while it tries again: a segment's file is there for a moment.
     journal.crash();
     assert!(segments(&world.dir).is_empty(), "no files are left of segments that could not be begun");
@@ -182,19 +182,19 @@ fn a_disk_with_too_little_free_space_counts_as_failing_and_no_segment_is_given_u
     let (journal, _) = world.open();
     fill(&journal, 0..1);
     world.disk.free.store(999, Ordering::Relaxed);
-    let told = Told::default();
-    until("noticed", || {
-        let told = Told::default();
-        journal.append(record(1), OnFailure::GiveBack, told.of(1));
-        told.until_final(1);
-        matches!(told.about(1)[..], [Progress::Failed(AppendError::Unwritable(_))])
+    let reports = Reports::default();
+    wait_until("noticed", || {
+        let reports = Reports::default();
+        journal.append(record(1), OnFailure::GiveBack, reports.of(1));
+        reports.until_final(1);
+        matches!(reports.about(1)[..], [Progress::Failed(AppendError::Unwritable(_))])
     });
     let before = numbers(&journal).len();
-    journal.append(record(2), OnFailure::Keep, told.of(2));
-    told.until_at_risk(2);
+    journal.append(record(2), OnFailure::Keep, reports.of(2));
+    reports.until_at_risk(2);
     assert_eq!(numbers(&journal).len(), before);
     world.disk.free.store(1000, Ordering::Relaxed);
-    told.until_final(1);
+    reports.until_final(1);
     assert_eq!((segments(&world.dir).len(), *numbers(&journal).last().unwrap()), (1, 2));
 }
 
@@ -207,9 +207,9 @@ fn a_disk_that_fails_at_the_start_does_not_keep_the_journal_from_opening() {
     let (journal, recovered) = world.open();
     assert!(recovered.cut_bytes > 0);
     assert_eq!(numbers(&journal), [0, 1]);
-    let told = Told::default();
-    journal.append(record(3), OnFailure::Keep, told.of(3));
-    told.until_final(1);
+    let reports = Reports::default();
+    journal.append(record(3), OnFailure::Keep, reports.of(3));
+    reports.until_final(1);
     assert_eq!(numbers(&journal), [0, 1, 3]);
     run(journal.close()).unwrap();
     let (journal, recovered) = world.open();
@@ -229,9 +229,9 @@ fn a_segment_whose_beginning_failed_and_whose_file_stayed_is_set_aside_later() {
         Op::Write(name, 1024, _) => *file.lock().unwrap().get_or_insert_with(|| name.clone()) == *name,
         _ => false,
     });
-    let told = Told::default();
-    journal.append(record(1), OnFailure::Keep, told.of(1));
-    told.until_final(1);
+    let reports = Reports::default();
+    journal.append(record(1), OnFailure::Keep, reports.of(1));
+    reports.until_final(1);
     assert_eq!(segments(&world.dir).len(), 3);
     journal.crash();
     let (journal, recovered) = world.open();
@@ -246,11 +246,11 @@ fn closing_writes_past_min_free_and_max_size_for_what_is_not_written_then_is_los
     fill(&journal, 0..1);
     world.disk.free.store(999, Ordering::Relaxed);
     journal.core().full.store(true, Ordering::Relaxed);
-    let told = Told::default();
-    journal.append(record(1), OnFailure::Keep, told.of(1));
-    told.until_at_risk(1);
+    let reports = Reports::default();
+    journal.append(record(1), OnFailure::Keep, reports.of(1));
+    reports.until_at_risk(1);
     run(journal.close()).unwrap();
-    assert!(matches!(told.about(1)[..], [Progress::AtRisk, Progress::Durable(_)]));
+    assert!(matches!(reports.about(1)[..], [Progress::AtRisk, Progress::Durable(_)]));
     assert_eq!(numbers(&world.open().0), [0, 1]);
 }
 
@@ -259,9 +259,9 @@ fn closing_tries_again_and_says_how_many_records_are_lost() {
     let world = World::new();
     let (journal, _) = world.open();
     world.disk.on(usize::MAX, Act::Fail(ENOSPC), |op| matches!(op, Op::Create(_)));
-    let told = Told::default();
-    (0..3).for_each(|n| journal.append(record(n), OnFailure::Keep, told.of(n)));
-    (0..3).for_each(|n| told.until_at_risk(n));
+    let reports = Reports::default();
+    (0..3).for_each(|n| journal.append(record(n), OnFailure::Keep, reports.of(n)));
+    (0..3).for_each(|n| reports.until_at_risk(n));
     world.disk.log();
     let error = run(journal.close()).unwrap_err();
     assert!(matches!(&error, JournalError::Lost(what) if what == "3 accepted events"), "{error}");

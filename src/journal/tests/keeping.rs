@@ -21,7 +21,7 @@ fn old(records: u64) -> (World, LocalJournal, Vec<u64>) {
 fn after_a_pass(journal: &LocalJournal) {
     let looks = || journal.core().looks.load(Ordering::Relaxed);
     let start = looks();
-    until("retention looked", || {
+    wait_until("retention looked", || {
         journal.core().chores.kick();
         looks() > start + 1
     });
@@ -33,7 +33,7 @@ fn nothing_is_deleted_before_the_sinks_have_said_what_they_hold() {
     after_a_pass(&journal);
     assert_eq!(numbers(&journal).len(), 30);
     journal.begin_retention();
-    until("deleted", || segments(&world.dir).len() == 1);
+    wait_until("deleted", || segments(&world.dir).len() == 1);
     assert_eq!(*numbers(&journal).last().unwrap(), 29, "the newest segment stays");
 }
 
@@ -54,20 +54,20 @@ fn a_segment_goes_only_when_the_durable_cursors_of_all_sinks_are_past_it() {
 
     world.cursors.fail.store(false, Ordering::Relaxed);
     run(journal.settle(vec![settlement("b", offsets[20])])).unwrap();
-    until("deleted", || journal.oldest().offset > offsets[0]);
+    wait_until("deleted", || journal.oldest().offset > offsets[0]);
     after_a_pass(&journal);
     let found = numbers(&journal);
     assert!(found[0] > 0 && found[0] <= 20 && found.len() as u64 == 30 - found[0], "{found:?}");
     assert_eq!(run(journal.load("b")).unwrap().unwrap().cursor, at(offsets[20]));
     journal.release("b");
-    until("deleted", || segments(&world.dir).len() == 1);
+    wait_until("deleted", || segments(&world.dir).len() == 1);
 }
 
 #[test]
 fn a_sink_that_asks_for_what_is_deleted_is_told_where_to_go_on() {
     let (world, journal, offsets) = old(30);
     journal.begin_retention();
-    until("deleted", || segments(&world.dir).len() == 1);
+    wait_until("deleted", || segments(&world.dir).len() == 1);
     let journal = {
         journal.crash();
         world.open().0
@@ -90,7 +90,7 @@ fn a_cursor_at_the_end_of_a_deleted_segment_sees_no_gap() {
     let (journal, _) = world.open();
     fill(&journal, 30..31);
     journal.begin_retention();
-    until("deleted", || segments(&world.dir).len() == 1);
+    wait_until("deleted", || segments(&world.dir).len() == 1);
     // Opened again, so that it is read from the file: memory would not have to think about gaps.
     journal.crash();
     let (journal, _) = world.open();
@@ -109,12 +109,12 @@ fn past_max_size_settled_segments_go_before_their_time_and_then_the_oldest_owed_
     let offsets = fill(&journal, 0..40);
     journal.hold("a", at(offsets[20]));
     journal.begin_retention();
-    until("down to size", || journal.stat().bytes <= 16_384);
+    wait_until("down to size", || journal.stat().bytes <= 16_384);
     let settled = numbers(&journal);
     assert!(settled[0] > 0, "settled ones went first");
     assert!(settled.contains(&20), "{settled:?}");
     fill(&journal, 40..120);
-    until("down to size", || journal.stat().bytes <= 16_384 + 2048);
+    wait_until("down to size", || journal.stat().bytes <= 16_384 + 2048);
     after_a_pass(&journal);
     run(journal.close()).unwrap();
     let (journal, _) = world.open();
@@ -144,7 +144,7 @@ fn laggard(records: u64) -> (World, LocalJournal, Vec<u64>) {
 fn what_was_deleted_though_owed_is_told_to_the_record_from_any_cursor_and_after_a_crash() {
     let (world, journal, offsets) = laggard(120);
     journal.begin_retention();
-    until("down to size", || journal.stat().bytes <= 16_384);
+    wait_until("down to size", || journal.stat().bytes <= 16_384);
     journal.crash();
     let (journal, _) = world.open();
     let first = numbers(&journal)[0];
@@ -160,7 +160,7 @@ fn what_was_deleted_though_owed_is_told_to_the_record_from_any_cursor_and_after_
 fn what_memory_still_gives_is_not_told_as_deleted() {
     let (_world, journal, offsets) = laggard(120);
     journal.begin_retention();
-    until("down to size", || journal.stat().bytes <= 16_384);
+    wait_until("down to size", || journal.stat().bytes <= 16_384);
     assert!(journal.oldest() > at(offsets[20]));
     let chunk = run(journal.read(at(offsets[3]), 1 << 20)).unwrap();
     assert_eq!((chunk.gap, chunk.entries.len()), (None, 117));
@@ -174,7 +174,7 @@ fn an_owed_segment_stays_until_it_is_noted_what_goes_with_it() {
     after_a_pass(&journal);
     assert_eq!(journal.oldest(), at(offsets[0]));
     world.cursors.fail.store(false, Ordering::Relaxed);
-    until("down to size", || journal.stat().bytes <= 16_384);
+    wait_until("down to size", || journal.stat().bytes <= 16_384);
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn what_was_noted_but_not_deleted_before_a_crash_is_read_and_not_told_as_deleted
     let (world, journal, offsets) = laggard(120);
     world.disk.on(usize::MAX, Act::Fail(EIO), |op| matches!(op, Op::Unlink(_)));
     journal.begin_retention();
-    until("noted", || !world.cursors.deleted.lock().unwrap().is_empty());
+    wait_until("noted", || !world.cursors.deleted.lock().unwrap().is_empty());
     journal.crash();
     let (journal, _) = world.open();
     assert_eq!(deleted_from(&journal, offsets[0]), (0, 0, 0));
@@ -197,15 +197,15 @@ fn with_refuse_a_journal_full_of_owed_events_takes_no_more_until_a_sink_moves_on
     let (journal, _) = world.open();
     journal.hold("a", journal.end());
     journal.begin_retention();
-    let (told, mut n) = (Told::default(), 0);
-    until("full", || {
-        journal.append(record(n), OnFailure::GiveBack, told.of(n));
+    let (reports, mut n) = (Reports::default(), 0);
+    wait_until("full", || {
+        journal.append(record(n), OnFailure::GiveBack, reports.of(n));
         n += 1;
-        told.until_final(n as usize);
-        told.about(n - 1) == [Progress::Failed(AppendError::Full)]
+        reports.until_final(n as usize);
+        reports.about(n - 1) == [Progress::Failed(AppendError::Full)]
     });
     assert!(journal.stat().bytes > 16_384);
-    let kept = Told::default();
+    let kept = Reports::default();
     journal.append(record(n), OnFailure::Keep, kept.of(n));
     kept.until_at_risk(n);
     let held = numbers(&journal);
@@ -225,7 +225,7 @@ fn the_ledgers_size_counts_towards_max_size() {
     after_a_pass(&journal);
     assert_eq!(numbers(&journal).len(), 40);
     world.extra.store(95_000, Ordering::Relaxed);
-    until("made room", || journal.stat().bytes <= 5_000);
+    wait_until("made room", || journal.stat().bytes <= 5_000);
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn an_active_segment_that_has_grown_old_is_ended_so_that_it_can_go_one_day() {
     after_a_pass(&journal);
     assert_eq!(segments(&world.dir).len(), 1);
     world.clock.store(START + 101 * SECOND, Ordering::Relaxed);
-    until("ended", || {
+    wait_until("ended", || {
         journal.core().chores.kick();
         journal.core().view().segments[0].summary.is_none()
     });
@@ -290,7 +290,7 @@ fn what_goes_while_a_sink_is_away_is_noted_from_its_cursor_on_and_what_it_had_is
     let first = journal.oldest().offset;
     assert!(first <= offsets[8], "what it has not had stays until that is noted");
     world.cursors.fail.store(false, Ordering::Relaxed);
-    until("deleted", || {
+    wait_until("deleted", || {
         journal.core().chores.kick();
         segments(&world.dir).len() == 1
     });

@@ -36,7 +36,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Waits for a condition, with a deadline.
-fn until(what: &str, mut met: impl FnMut() -> bool) {
+fn wait_until(what: &str, mut met: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;
     while !met() {
         assert!(Instant::now() < end, "never happened: {what}");
@@ -87,14 +87,14 @@ impl Cursors for MemoryCursors {
 
 type Log = Vec<(u64, Progress)>;
 
-/// What was told, by the number of the record.
+/// What was reported, by the number of the record.
 #[derive(Clone, Default)]
-struct Told {
+struct Reports {
     log: Arc<(Mutex<Log>, Condvar)>,
 }
 
-impl Told {
-    fn of(&self, n: u64) -> super::Told {
+impl Reports {
+    fn of(&self, n: u64) -> OnProgress {
         let log = Arc::clone(&self.log);
         Box::new(move |progress| {
             log.0.lock().unwrap().push((n, progress));
@@ -119,7 +119,7 @@ impl Told {
     }
 
     fn until_at_risk(&self, n: u64) {
-        until("told at risk", || self.about(n).contains(&Progress::AtRisk));
+        wait_until("told at risk", || self.about(n).contains(&Progress::AtRisk));
     }
 
     /// Positions of what is durable, by number.
@@ -222,27 +222,27 @@ fn number(record: &Record) -> u64 {
 
 /// Appends records one flush after the other; their positions.
 fn fill(journal: &LocalJournal, numbers: std::ops::Range<u64>) -> Vec<u64> {
-    let told = Told::default();
+    let reports = Reports::default();
     for (done, n) in numbers.enumerate() {
-        journal.append(record(n), OnFailure::Keep, told.of(n));
-        told.until_final(done + 1);
+        journal.append(record(n), OnFailure::Keep, reports.of(n));
+        reports.until_final(done + 1);
     }
-    told.durable().into_iter().map(|(_, at)| at).collect()
+    reports.durable().into_iter().map(|(_, at)| at).collect()
 }
 
 /// Appends records: the first alone, the others as one batch; their positions.
 fn fill_batch(world: &World, journal: &LocalJournal, numbers: std::ops::Range<u64>) -> Vec<u64> {
-    let told = Told::default();
+    let reports = Reports::default();
     world.disk.on(1, Act::Hang, |op| matches!(op, Op::Sync(_)));
     for (done, n) in numbers.clone().enumerate() {
-        journal.append(record(n), OnFailure::Keep, told.of(n));
+        journal.append(record(n), OnFailure::Keep, reports.of(n));
         if done == 0 {
             world.disk.until_hanging();
         }
     }
     world.disk.release();
-    told.until_final(numbers.count());
-    told.durable().into_iter().map(|(_, at)| at).collect()
+    reports.until_final(numbers.count());
+    reports.durable().into_iter().map(|(_, at)| at).collect()
 }
 
 fn at(offset: u64) -> Position {

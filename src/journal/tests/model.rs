@@ -41,13 +41,13 @@ struct Run {
 
 impl Run {
     fn append(&mut self, count: u64, bytes: usize) {
-        let told = Told::default();
+        let reports = Reports::default();
         for n in self.next..self.next + count {
-            self.journal.append(sized(n, bytes), OnFailure::Keep, told.of(n));
+            self.journal.append(sized(n, bytes), OnFailure::Keep, reports.of(n));
         }
         self.next += count;
-        told.until_final(count as usize);
-        let new = told.durable();
+        reports.until_final(count as usize);
+        let new = reports.durable();
         assert_eq!(new.len() as u64, count, "all were kept");
         let last = self.model.last().map_or(0, |(_, at)| *at);
         assert!(new[0].1 > last, "a position was given twice");

@@ -66,7 +66,7 @@ struct Run {
     ahead: u64,
     journal: Option<LocalJournal>,
     /// What this life was told.
-    told: Told,
+    reports: Reports,
     given: u64,
     /// What was told durable in earlier lives, or found after a crash and flushed: number, position.
     model: Vec<(u64, u64)>,
@@ -91,7 +91,7 @@ impl Run {
             config,
             ahead,
             journal: None,
-            told: Told::default(),
+            reports: Reports::default(),
             given: 0,
             model: Vec::new(),
             sizes: Vec::new(),
@@ -109,7 +109,7 @@ impl Run {
 
     /// All that was told durable, in order.
     fn durable(&self) -> Vec<(u64, u64)> {
-        [self.model.clone(), self.told.durable()].concat()
+        [self.model.clone(), self.reports.durable()].concat()
     }
 
     fn try_open(&self) -> Result<(LocalJournal, Recovered), JournalError> {
@@ -171,7 +171,7 @@ impl Run {
             journal.crash();
         }
         self.model = self.durable();
-        (self.told, self.given) = (Told::default(), 0);
+        (self.reports, self.given) = (Reports::default(), 0);
     }
 
     fn reopen(&mut self, power_lost: bool) {
@@ -191,10 +191,10 @@ impl Run {
 
     /// Waits until every record of this life has had its last word, or the power is gone.
     fn until_final(&self) {
-        let told = || self.told.all().iter().filter(|(_, p)| *p != Progress::AtRisk).count() as u64;
+        let reports = || self.reports.all().iter().filter(|(_, p)| *p != Progress::AtRisk).count() as u64;
         let end = Instant::now() + DEADLINE;
-        while told() < self.given && !self.disk.is_dead() {
-            assert!(Instant::now() < end, "only told {:?} of {}", self.told.all(), self.given);
+        while reports() < self.given && !self.disk.is_dead() {
+            assert!(Instant::now() < end, "only told {:?} of {}", self.reports.all(), self.given);
             std::thread::sleep(Duration::from_micros(50));
         }
     }
@@ -204,9 +204,9 @@ impl Run {
         let first = self.sizes.len() as u64;
         let mut batch = Vec::new();
         for n in first..first + count {
-            let (record, told) = (sized(n, bytes), self.told.of(n));
+            let (record, on_progress) = (sized(n, bytes), self.reports.of(n));
             self.sizes.push(record.payload.len());
-            batch.push(Append { record, on_failure: OnFailure::Keep, told, bell: None });
+            batch.push(Append { record, on_failure: OnFailure::Keep, on_progress, notify: None });
         }
         self.given += count;
         self.journal().append_all(batch);
@@ -264,7 +264,7 @@ impl Run {
         let core = self.journal().core();
         self.journal().begin_retention();
         let start = core.looks.load(Ordering::Relaxed);
-        until("retention looks", || {
+        wait_until("retention looks", || {
             core.chores.kick();
             core.looks.load(Ordering::Relaxed) > start + 1
         });

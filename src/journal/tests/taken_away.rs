@@ -9,7 +9,7 @@ use crate::journal::verify::verify;
 
 /// Waits until the segments in the folder hold so many records, and all are sound.
 fn until_on_disk(world: &World, records: u64) {
-    until("on disk again", || {
+    wait_until("on disk again", || {
         world.dir.is_dir()
             && verify(&world.dir, |_, _| {}).is_ok_and(|found| found.records == records && found.is_sound())
     });
@@ -42,10 +42,10 @@ fn what_is_appended_after_the_folder_was_deleted_is_durable_in_the_next_one() {
     let (journal, _) = world.open();
     let before = fill(&journal, 0..3);
     fs::remove_dir_all(&world.dir).unwrap();
-    let told = Told::default();
-    journal.append(record(3), OnFailure::GiveBack, told.of(3));
-    told.until_final(1);
-    assert!(matches!(told.about(3)[..], [Progress::Durable(at)] if at.offset > before[2]), "{:?}", told.all());
+    let reports = Reports::default();
+    journal.append(record(3), OnFailure::GiveBack, reports.of(3));
+    reports.until_final(1);
+    assert!(matches!(reports.about(3)[..], [Progress::Durable(at)] if at.offset > before[2]), "{:?}", reports.all());
     let there: Vec<_> = segments(&world.dir);
     assert!(!there.is_empty(), "told durable with no file");
     until_on_disk(&world, 4);
@@ -58,13 +58,13 @@ fn a_batch_whose_file_is_deleted_under_it_is_told_durable_only_where_it_stays() 
     let (journal, _) = world.open();
     fill(&journal, 0..3);
     world.disk.on(1, Act::Hang, |op| matches!(op, Op::Sync(_)));
-    let told = Told::default();
-    journal.append(record(3), OnFailure::GiveBack, told.of(3));
+    let reports = Reports::default();
+    journal.append(record(3), OnFailure::GiveBack, reports.of(3));
     world.disk.until_hanging();
     fs::remove_dir_all(&world.dir).unwrap();
     world.disk.release();
-    told.until_final(1);
-    assert!(matches!(told.about(3)[..], [Progress::Durable(_)]), "{:?}", told.all());
+    reports.until_final(1);
+    assert!(matches!(reports.about(3)[..], [Progress::Durable(_)]), "{:?}", reports.all());
     // At once: whatever else is to be put back.
     assert!(after_a_crash(&world, &journal).contains(&3));
 }
@@ -109,17 +109,17 @@ fn where_no_folder_can_be_had_the_journal_cannot_write_until_one_can() {
     let elsewhere = world.dir.with_file_name("elsewhere");
     fs::rename(&world.dir, &elsewhere).unwrap();
     fs::write(&world.dir, "no folder").unwrap();
-    until("it cannot write", || {
-        let told = Told::default();
-        journal.append(record(100), OnFailure::GiveBack, told.of(100));
-        told.until_final(1);
-        matches!(told.about(100)[..], [Progress::Failed(AppendError::Unwritable(_))])
+    wait_until("it cannot write", || {
+        let reports = Reports::default();
+        journal.append(record(100), OnFailure::GiveBack, reports.of(100));
+        reports.until_final(1);
+        matches!(reports.about(100)[..], [Progress::Failed(AppendError::Unwritable(_))])
     });
-    let told = Told::default();
-    journal.append(record(3), OnFailure::Keep, told.of(3));
-    told.until_at_risk(3);
+    let reports = Reports::default();
+    journal.append(record(3), OnFailure::Keep, reports.of(3));
+    reports.until_at_risk(3);
     fs::remove_file(&world.dir).unwrap();
-    told.until_final(1);
+    reports.until_final(1);
     let wanted = numbers(&journal);
     assert!(wanted.starts_with(&[0, 1, 2]) && wanted.ends_with(&[3]), "{wanted:?}");
     until_on_disk(&world, wanted.len() as u64);
@@ -135,19 +135,19 @@ fn a_folder_that_somebody_else_holds_is_not_written_to() {
     fs::create_dir(&world.dir).unwrap();
     fs::set_permissions(&world.dir, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let other = crate::journal::lock::Lock::take(&world.dir).unwrap();
-    until("it cannot write", || {
-        let told = Told::default();
-        journal.append(record(100), OnFailure::GiveBack, told.of(100));
-        told.until_final(1);
-        matches!(told.about(100)[..], [Progress::Failed(AppendError::Unwritable(_))])
+    wait_until("it cannot write", || {
+        let reports = Reports::default();
+        journal.append(record(100), OnFailure::GiveBack, reports.of(100));
+        reports.until_final(1);
+        matches!(reports.about(100)[..], [Progress::Failed(AppendError::Unwritable(_))])
     });
     assert!(segments(&world.dir).is_empty());
     drop(other);
-    until("it can again", || {
-        let told = Told::default();
-        journal.append(record(1), OnFailure::GiveBack, told.of(1));
-        told.until_final(1);
-        matches!(told.about(1)[..], [Progress::Durable(_)])
+    wait_until("it can again", || {
+        let reports = Reports::default();
+        journal.append(record(1), OnFailure::GiveBack, reports.of(1));
+        reports.until_final(1);
+        matches!(reports.about(1)[..], [Progress::Durable(_)])
     });
 }
 
@@ -160,7 +160,7 @@ fn a_segment_that_cannot_be_put_back_is_read_on_and_leaves_no_half_of_it() {
     world.disk.on(1, Act::Half(EIO), |op| matches!(op, Op::Write(name, 0, _) if name.ends_with(".new")));
     fs::remove_file(world.dir.join(&name)).unwrap();
     world.disk.log();
-    until("tried", || world.disk.log().iter().any(|op| matches!(op, Op::Unlink(name) if name.ends_with(".new"))));
+    wait_until("tried", || world.disk.log().iter().any(|op| matches!(op, Op::Unlink(name) if name.ends_with(".new"))));
     assert_eq!(numbers(&journal), [0, 1, 2]);
     assert_eq!(segments(&world.dir).len(), 0);
     until_on_disk(&world, 3);
@@ -174,9 +174,9 @@ fn what_retention_deletes_stays_deleted() {
     fill(&journal, 0..9);
     world.clock.store(START + 100 * SECOND, Ordering::Relaxed);
     journal.begin_retention();
-    until("deleted", || segments(&world.dir).len() == 1);
+    wait_until("deleted", || segments(&world.dir).len() == 1);
     let looks = journal.core().looks.load(Ordering::Relaxed);
-    until("looked again", || journal.core().looks.load(Ordering::Relaxed) > looks + 1);
+    wait_until("looked again", || journal.core().looks.load(Ordering::Relaxed) > looks + 1);
     assert_eq!(segments(&world.dir).len(), 1);
 }
 
