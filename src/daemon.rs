@@ -41,8 +41,8 @@ use tracing::{error, info};
 use crate::config::Config;
 use crate::ingress::threads::Threads;
 use crate::ingress::{self, Bound};
+use crate::journal::folder;
 use crate::journal::lock::Lock;
-use crate::journal::{Journal, folder};
 use crate::route::Unmatched;
 use crate::shutdown::Signals;
 use admin_listener::AdminListener;
@@ -82,7 +82,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     let bound = ingress::bind(&config.server)?;
     let mut store = Store::open(&config, cursors_now)?;
     let unmatched = Arc::new(Unmatched::default());
-    let books = Arc::new(Books::new(&config.rules, config.sink_names().collect(), store.begun));
+    let books = Arc::new(Books::new(&config.rules, config.sink_names().collect(), &store.begun));
     let ingress = open_ingress(&config, &server, &store, &unmatched, &books);
     let mut sinks = Sinks::new(&config.rules);
     sinks.start_if_possible(&config, &mut store, &books).await?;
@@ -95,11 +95,11 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     }
 
     let max_age = config.dead_letters.max_age.0;
-    let forgetting = tokio::spawn(dead_letters::forget_old(Arc::clone(&store.ledger), max_age));
+    let forgetting = tokio::spawn(dead_letters::forget_old(store.storage.clone(), max_age));
     let (requests, inbox) = Requests::new();
     let control = Arc::new(DaemonControl::new(&store, &ingress, &books, requests.clone()));
     let admin = AdminListener::start(config.admin.clone(), &control);
-    let looking = data_folder::look_after(lock, Arc::clone(&store.ledger), admin.clone(), requests);
+    let looking = data_folder::look_after(lock, Arc::clone(&store.storage.ledger), admin.clone(), requests);
     let looking = tokio::spawn(looking);
 
     let mut world = World { config, store, sinks, replays: RunningReplays::default(), books, ingress };
@@ -112,14 +112,14 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     forgetting.abort();
     replays.halt().await;
     sinks.stop().await;
-    store.ledger.close();
+    store.storage.ledger.close();
     control.stopping();
     stop_ingress.send_replace(true);
     // Joining cannot fail but by a panic, which was reported already.
     let _ = tokio::task::spawn_blocking(|| threads.join()).await;
     // The admin listener stops last but for the journal, so that it can be asked how the stop goes.
     let _ = tokio::task::spawn_blocking(move || admin.stop()).await;
-    let closed = store.journal.close().await;
+    let closed = store.storage.journal.close().await;
     for (source, kind, events) in unmatched.counts() {
         info!(source, kind, events, "matched no route since the start");
     }

@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::deliver::{Book, Counting, Figures, OwedSnapshot};
 use crate::ingress::Tally;
-use crate::journal::local::LocalJournal;
-use crate::journal::{Journal, Position};
+use crate::journal::{Journal, Marks};
+use crate::ledger::Storage;
 use crate::route::RuleSet;
 
 /// One sink's book.
@@ -37,7 +37,7 @@ pub(super) struct Books {
 
 impl Books {
     /// New books, which count what is appended from that position on.
-    pub fn new(rules: &Arc<RuleSet>, names: Vec<String>, from: Position) -> Self {
+    pub fn new(rules: &Arc<RuleSet>, names: Vec<String>, from: &Marks) -> Self {
         let counting = Counting::new(rules, names.clone(), from);
         let sinks: Vec<SinkBook> = names.into_iter().map(|name| SinkBook { name, book: Arc::default() }).collect();
         for (at, sink) in sinks.iter().enumerate() {
@@ -59,19 +59,19 @@ impl Books {
 
     /// From the journal's end on, events are counted by these rules, for these sinks. Gives that position, and the
     /// books to [`Self::replace`] the ones in use with, once the new books among them have begun.
-    pub fn switch(&self, rules: &Arc<RuleSet>, names: Vec<String>, journal: &LocalJournal) -> (BookSet, Position) {
+    pub fn switch(&self, rules: &Arc<RuleSet>, names: Vec<String>, journal: &dyn Journal) -> (BookSet, Marks) {
         let before = self.now();
         let sink = |name: String| SinkBook {
             book: before.of(&name).map(|old| Arc::clone(&old.book)).unwrap_or_default(),
             name,
         };
         let sinks: Vec<SinkBook> = names.iter().cloned().map(sink).collect();
-        let tell = |from, table: &Arc<_>, counted_to| {
+        let tell = |from: &Marks, table: &Arc<_>, counted_to: &Marks| {
             for (column, sink) in sinks.iter().enumerate() {
                 sink.book.counted_by(from, table, column, counted_to);
             }
         };
-        let from = self.counting.switch((rules, names), tell, || journal.end());
+        let from = self.counting.switch((rules, names), tell, || journal.known_ends());
         (BookSet { rules: Arc::clone(rules), sinks }, from)
     }
 
@@ -81,16 +81,16 @@ impl Books {
     }
 
     /// The figures of a sink now.
-    pub async fn figures(&self, journal: &LocalJournal, sink: &SinkBook) -> Figures {
-        let look = || -> (Position, OwedSnapshot) { (self.counting.reached(), sink.book.snapshot()) };
+    pub async fn figures(&self, storage: &Storage, sink: &SinkBook) -> Figures {
+        let look = || -> (Marks, OwedSnapshot) { (self.counting.reached(), sink.book.snapshot()) };
         let (reached, first) = look();
         // The ledger may not be open yet, or not be readable: then the book goes by what the ledger said last.
-        let state = journal.load(&sink.name).await.ok().flatten();
+        let state = storage.settle.load(&sink.name).await.ok().flatten();
         // The order of these reads matters: all that is counted is in the sum, and nothing stands behind it that a
         // worker could have booked.
         let second = sink.book.snapshot();
-        let is_still = || self.counting.reached() == reached && journal.end() == reached;
-        if let Some(state) = state.filter(|state| state.cursor == reached && is_still()) {
+        let is_still = || self.counting.reached() == reached && storage.journal.known_ends() == reached;
+        if let Some(state) = state.as_ref().filter(|state| state.cursors == reached && is_still()) {
             sink.book.reconcile([first, second], state);
         }
         sink.book.figures(state)

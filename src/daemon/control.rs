@@ -20,16 +20,13 @@ use crate::admin::sink::{SinkAct, SinkAsk, SinkDone};
 use crate::admin::status::{FRONT_PRESSED, JournalStatus, Reason, SourceStatus, TooLongStatus};
 use crate::admin::{Control, Readiness, Refusal, Status};
 use crate::ingress::{Ingress, Pressed, SourceCounts};
-use crate::journal::Journal;
-use crate::journal::local::LocalJournal;
-use crate::ledger::Ledger;
+use crate::ledger::Storage;
 use crate::ledger::replays::Replay;
 
 /// The admin listener's way to the daemon. What only reads is answered here; what changes something is sent to the main
 /// loop.
 pub(super) struct DaemonControl {
-    journal: Arc<LocalJournal>,
-    ledger: Arc<Ledger>,
+    storage: Storage,
     ingress: Arc<Ingress>,
     books: Arc<Books>,
     figures: Figures,
@@ -40,15 +37,16 @@ pub(super) struct DaemonControl {
 #[async_trait]
 impl Control for DaemonControl {
     fn readiness(&self) -> Readiness {
-        let at_risk = self.journal.at_risk();
-        let refuses = self.ingress.refuses(self.journal.refuses());
+        let at_risk = self.storage.journal.at_risk();
+        let refuses = self.ingress.refuses(self.storage.journal.refuses());
         let ready = !self.stopping.load(Ordering::Acquire) && !refuses;
         Readiness { ready, at_risk, is_pressed: self.ingress.is_pressed() }
     }
 
     async fn status(&self) -> Status {
         let Readiness { ready, at_risk, is_pressed } = self.readiness();
-        let stat = self.journal.stat();
+        // A journal that cannot be read shows nothing of itself.
+        let stat = self.storage.journal.stat().await.unwrap_or_default();
         let oldest_time = stat.oldest_time.and_then(|time| Timestamp::from_microsecond(time).ok());
         let source = |(name, counts): (String, Arc<SourceCounts>)| {
             let (accepted, duplicate) = (counts.accepted.get(), counts.duplicate.get());
@@ -70,13 +68,13 @@ impl Control for DaemonControl {
     }
 
     async fn dead(&self, ask: DeadAsk) -> Result<DeadPage, Refusal> {
-        dead_letters::list(&self.ledger, ask).await
+        dead_letters::list(&self.storage.ledger, ask).await
     }
 
     async fn change_dead(&self, ask: DeadAsk, act: DeadAct) -> Result<DeadDone, Refusal> {
         let books = self.books.now();
         let sinks: Vec<String> = books.sinks.iter().map(|book| book.name.clone()).collect();
-        let done = dead_letters::change(&self.ledger, ask, act, &sinks).await;
+        let done = dead_letters::change(&self.storage, ask, act, &sinks).await;
         // The sinks' workers look for what is due now.
         books.sinks.iter().for_each(|book| book.book.notify());
         done
@@ -88,7 +86,7 @@ impl Control for DaemonControl {
 
     async fn replays(&self) -> Result<Vec<ReplayView>, Refusal> {
         let replays = self.figures.replays().await.map_err(unable)?;
-        let view = |(Replay { id, sink, fed, .. }, done)| ReplayView { id, sink, done, deliveries: fed };
+        let view = |(Replay { id, sink, deliveries, .. }, done)| ReplayView { id, sink, done, deliveries };
         Ok(replays.into_iter().map(view).collect())
     }
 
@@ -108,8 +106,7 @@ impl Control for DaemonControl {
 impl DaemonControl {
     pub fn new(store: &Store, ingress: &Arc<Ingress>, books: &Arc<Books>, requests: Requests) -> Self {
         Self {
-            journal: Arc::clone(&store.journal),
-            ledger: Arc::clone(&store.ledger),
+            storage: store.storage.clone(),
             ingress: Arc::clone(ingress),
             books: Arc::clone(books),
             figures: Figures::new(store, books),

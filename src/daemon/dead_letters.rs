@@ -1,6 +1,5 @@
 //! Lists dead letters for the admin listener, changes them, and forgets those that are too old.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::{RawValue, to_raw_value};
@@ -11,8 +10,8 @@ use super::refusals::{nobody_delivers, optional_time, unable};
 use crate::admin::Refusal;
 use crate::admin::dead::{DeadAct, DeadAsk, DeadDone, DeadPage, DeadView, ReasonView};
 use crate::event;
-use crate::ledger::Ledger;
 use crate::ledger::held::{Change, Content, Filter, Letter, MAX_PAGE, Page};
+use crate::ledger::{Ledger, Settle, Storage};
 use crate::route::PayloadView;
 
 /// How often the daemon looks for letters that are too old.
@@ -27,7 +26,12 @@ pub(super) async fn list(ledger: &Ledger, ask: DeadAsk) -> Result<DeadPage, Refu
 }
 
 /// Changes one page of the letters that match. `sinks` are those of the config: nobody else could deliver.
-pub(super) async fn change(ledger: &Ledger, ask: DeadAsk, act: DeadAct, sinks: &[String]) -> Result<DeadDone, Refusal> {
+pub(super) async fn change(
+    storage: &Storage,
+    ask: DeadAsk,
+    act: DeadAct,
+    sinks: &[String],
+) -> Result<DeadDone, Refusal> {
     let change = match act {
         DeadAct::Drop => Change::Drop,
         DeadAct::Retry => Change::Retry { due: Timestamp::now().as_microsecond(), as_was: ask.as_was },
@@ -38,14 +42,14 @@ pub(super) async fn change(ledger: &Ledger, ask: DeadAsk, act: DeadAct, sinks: &
         return Err(nobody_delivers(sink));
     }
     let (filter, page) = read(DeadAsk { whole: false, ..ask })?;
-    let (letters, more) = ledger.dead(filter, page).await.map_err(unable)?;
+    let (letters, more) = storage.ledger.dead(filter, page).await.map_err(unable)?;
     let next = letters.last().filter(|_| more).map(|last| (last.sink.clone(), last.id.clone()));
     let letters = letters.into_iter().filter(|letter| act == DeadAct::Drop || sinks.contains(&letter.sink));
-    Ok(DeadDone { letters: apply(ledger, letters, change).await?, next })
+    Ok(DeadDone { letters: apply(&*storage.settle, letters, change).await?, next })
 }
 
 /// Changes these letters, which come in the order of their sinks; gives how many were changed.
-async fn apply(ledger: &Ledger, letters: impl Iterator<Item = Letter>, change: Change) -> Result<u64, Refusal> {
+async fn apply(settle: &dyn Settle, letters: impl Iterator<Item = Letter>, change: Change) -> Result<u64, Refusal> {
     let mut changed = 0;
     let mut by_sink: Vec<(String, Vec<String>)> = Vec::new();
     for letter in letters {
@@ -55,13 +59,13 @@ async fn apply(ledger: &Ledger, letters: impl Iterator<Item = Letter>, change: C
         }
     }
     for (sink, ids) in by_sink {
-        changed += ledger.change_dead(&sink, ids, change).await.map_err(unable)?.letters;
+        changed += settle.change_dead(&sink, ids, change).await.map_err(unable)?.letters;
     }
     Ok(changed)
 }
 
 /// Forgets letters that were given up longer ago than `max_age`, over and over until the task is ended.
-pub(super) async fn forget_old(ledger: Arc<Ledger>, max_age: Duration) {
+pub(super) async fn forget_old(storage: Storage, max_age: Duration) {
     let age = i64::try_from(max_age.as_micros()).unwrap_or(i64::MAX);
     loop {
         let before = Timestamp::now().as_microsecond().saturating_sub(age);
@@ -69,10 +73,10 @@ pub(super) async fn forget_old(ledger: Arc<Ledger>, max_age: Duration) {
         let (mut after, mut dropped) = (None, 0);
         // A ledger that is not open, or cannot be read now, may be at the next look.
         while let Ok((letters, more)) =
-            ledger.dead(filter.clone(), Page { after: after.take(), limit: MAX_PAGE, whole: false }).await
+            storage.ledger.dead(filter.clone(), Page { after: after.take(), limit: MAX_PAGE, whole: false }).await
         {
             after = letters.last().map(|last| (last.sink.clone(), last.id.clone()));
-            match apply(&ledger, letters.into_iter(), Change::Drop).await {
+            match apply(&*storage.settle, letters.into_iter(), Change::Drop).await {
                 Ok(letters) => dropped += letters,
                 Err(_) => break,
             }

@@ -5,7 +5,7 @@ use std::io;
 use crate::ingress;
 use crate::journal::JournalError;
 use crate::journal::folder::FolderError;
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, SettleError};
 
 /// Why the daemon did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,9 @@ pub enum DaemonError {
     /// The journal, or its lock.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The ledger is open, and does not do what it is asked for.
+    #[error(transparent)]
+    Settle(#[from] SettleError),
     /// A listen address cannot be taken.
     #[error(transparent)]
     Bind(#[from] ingress::BindError),
@@ -57,7 +60,7 @@ impl DaemonError {
         match self {
             Self::Runtime(_) | Self::Threads { .. } => true,
             Self::Ledger(error) => matches!(error, LedgerError::Io { .. } | LedgerError::Sqlite { .. }),
-            Self::Folder(_) | Self::Journal(_) | Self::Bind(_) => false,
+            Self::Folder(_) | Self::Journal(_) | Self::Settle(_) | Self::Bind(_) => false,
         }
     }
 
@@ -66,7 +69,7 @@ impl DaemonError {
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Ledger(error) => error.is_disk_trouble(),
-            Self::Journal(JournalError::Cursors(_)) => true,
+            Self::Settle(_) | Self::Journal(JournalError::Cursors(_)) => true,
             Self::Runtime(_) | Self::Threads { .. } | Self::Folder(_) | Self::Journal(_) => false,
             Self::Bind(_) => false,
         }

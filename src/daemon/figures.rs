@@ -9,24 +9,22 @@ use super::books::{BookSet, Books, SinkBook};
 use super::store::Store;
 use crate::admin::status::SinkStatus;
 use crate::deliver;
-use crate::journal::local::LocalJournal;
-use crate::journal::{Journal, JournalError, Position};
-use crate::ledger::Ledger;
+use crate::journal::{Chunk, Marks, News, Of};
 use crate::ledger::replays::Replay;
+use crate::ledger::{SettleError, Storage};
 
 /// How many bytes past a sink's cursor are searched for the oldest event that the sink is owed.
 const LOOK_AHEAD: u64 = 1 << 20;
 
 /// Where the figures are read.
 pub(super) struct Figures {
-    journal: Arc<LocalJournal>,
-    ledger: Arc<Ledger>,
+    storage: Storage,
     books: Arc<Books>,
 }
 
 impl Figures {
     pub fn new(store: &Store, books: &Arc<Books>) -> Self {
-        Self { journal: Arc::clone(&store.journal), ledger: Arc::clone(&store.ledger), books: Arc::clone(books) }
+        Self { storage: store.storage.clone(), books: Arc::clone(books) }
     }
 
     /// The figures of every sink in the config, by name.
@@ -40,9 +38,9 @@ impl Figures {
     }
 
     async fn sink(&self, books: &BookSet, book: &SinkBook) -> SinkStatus {
-        let deliver::Figures { counters, pending } = self.books.figures(&self.journal, book).await;
+        let deliver::Figures { counters, pending } = self.books.figures(&self.storage, book).await;
         let (name, book) = (&book.name, &book.book);
-        let oldest = if pending > 0 { self.oldest_pending(books, name, book.cursor()).await } else { None };
+        let oldest = if pending > 0 { self.oldest_pending(books, name, book.cursors()).await } else { None };
         let age = oldest.map_or(0, |time| Timestamp::now().as_microsecond().saturating_sub(time).max(0));
         SinkStatus {
             accepted: counters.accepted,
@@ -53,7 +51,7 @@ impl Figures {
             dropped: counters.dropped,
             breaker: book.breaker().name().to_owned(),
             // A ledger that cannot be read says nothing: then the sink is shown as not paused.
-            paused: self.ledger.is_paused(name).await.unwrap_or_default(),
+            paused: self.storage.ledger.is_paused(name).await.unwrap_or_default(),
             // Milliseconds are exact enough, and readable.
             oldest_pending_s: (age / 1000) as f64 / 1000.0,
         }
@@ -61,33 +59,55 @@ impl Figures {
 
     /// When the oldest event was accepted of which something is pending. What is parked stands before the cursor, so
     /// the ledger is asked for it.
-    async fn oldest_pending(&self, books: &BookSet, sink: &str, cursor: Option<Position>) -> Option<i64> {
+    async fn oldest_pending(&self, books: &BookSet, sink: &str, cursors: Option<Marks>) -> Option<i64> {
         // A ledger that cannot be read says nothing: then only the journal is looked at.
-        let parked = self.ledger.oldest_parked(sink).await.ok().flatten();
-        let owed = match cursor {
-            Some(cursor) => self.oldest_owed(books, sink, cursor).await,
+        let parked = self.storage.ledger.oldest_parked(sink).await.ok().flatten();
+        let owed = match cursors {
+            Some(cursors) => self.oldest_owed(books, sink, &cursors).await,
             None => None,
         };
         parked.into_iter().chain(owed).min()
     }
 
-    /// When the oldest event behind the cursor that is owed to the sink was accepted. Where none of the events that
-    /// were searched is owed, the time of the last of them: what is owed came later.
-    async fn oldest_owed(&self, books: &BookSet, sink: &str, cursor: Position) -> Option<i64> {
-        let chunk = self.journal.read(cursor, LOOK_AHEAD).await.ok()?;
-        let mut records = chunk.entries.iter().map(|entry| &entry.record);
-        let owed = records.find(|record| books.rules.wants(sink, &record.source, &record.kind));
-        owed.or_else(|| chunk.entries.last().map(|entry| &entry.record)).map(|record| record.time)
+    /// When the oldest event behind the cursors that is owed to the sink was accepted. Where none of the events of a
+    /// shard that were searched is owed, the time of the last of them: what is owed came later.
+    async fn oldest_owed(&self, books: &BookSet, sink: &str, cursors: &Marks) -> Option<i64> {
+        let mut oldest = None;
+        for chunk in self.look(cursors, LOOK_AHEAD).await {
+            let mut records = chunk.entries.iter().map(|entry| &entry.record);
+            let owed = records.find(|record| books.rules.wants(sink, &record.source, &record.kind));
+            let owed = owed.or_else(|| chunk.entries.last().map(|entry| &entry.record));
+            oldest = oldest.into_iter().chain(owed.map(|record| record.time)).min();
+        }
+        oldest
+    }
+
+    /// What stands next at these marks, a chunk of each shard; nothing of a shard that has no more, or cannot be read.
+    async fn look(&self, marks: &Marks, max_bytes: u64) -> Vec<Chunk> {
+        let ends = self.storage.journal.known_ends();
+        let mut chunks = Vec::new();
+        for end in ends.iter().filter(|end| !marks.reaches(&(*end).into())) {
+            let span = Of::Span { from: marks.at(end.shard).into(), until: end.into() };
+            let Ok(mut reader) = self.storage.journal.reader(span).await else { continue };
+            // First the reader says where it begins.
+            while let Ok(news) = reader.next(max_bytes).await {
+                if let News::Chunk(chunk) = news {
+                    chunks.push(chunk);
+                    break;
+                }
+            }
+        }
+        chunks
     }
 
     /// Every replay under way, and how far it has come, of 1.
     ///
     /// # Errors
     /// The ledger cannot be read.
-    pub async fn replays(&self) -> Result<Vec<(Replay, f64)>, JournalError> {
+    pub async fn replays(&self) -> Result<Vec<(Replay, f64)>, SettleError> {
         let mut replays = Vec::new();
-        for replay in self.ledger.replays().await? {
-            let done = self.progress(replay.span).await;
+        for replay in self.storage.ledger.replays().await? {
+            let done = self.progress([&replay.first, &replay.at, &replay.until]).await;
             replays.push((replay, done));
         }
         Ok(replays)
@@ -95,12 +115,13 @@ impl Figures {
 
     /// How far a replay of that span has come, of 1: by the events' times, as positions have gaps where the daemon was
     /// started again.
-    async fn progress(&self, [first, at, until]: [Position; 3]) -> f64 {
+    async fn progress(&self, [first, at, until]: [&Marks; 3]) -> f64 {
         let now = Timestamp::now().as_microsecond();
         let mut times = [now; 3];
         for (time, from) in times.iter_mut().zip([first, at, until]) {
-            let chunk = self.journal.read(from, 1).await.ok();
-            *time = chunk.and_then(|chunk| chunk.entries.first().map(|entry| entry.record.time)).unwrap_or(now);
+            let next = self.look(from, 1).await;
+            let next = next.iter().filter_map(|chunk| chunk.entries.first()).map(|entry| entry.record.time).min();
+            *time = next.unwrap_or(now);
         }
         let [first, at, until] = times;
         (at.saturating_sub(first) as f64 / until.saturating_sub(first).max(1) as f64).clamp(0.0, 1.0)

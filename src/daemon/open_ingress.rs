@@ -24,8 +24,9 @@ pub(super) fn open_ingress(
     unmatched: &Arc<Unmatched>,
     books: &Arc<Books>,
 ) -> Arc<Ingress> {
-    let known = store.journal.fingerprints(dedupe_since(config), MAX_KNOWN);
-    let ingress = Ingress::new(server, config.sources.clone(), store.journal.clone(), known);
+    let journal = &store.storage.journal;
+    let known = journal.fingerprints(dedupe_since(config), MAX_KNOWN);
+    let ingress = Ingress::new(server, config.sources.clone(), Arc::clone(journal), known);
     let (books, counted) = (Arc::clone(books), Arc::clone(unmatched));
     ingress.on_append(Box::new(move |source, kind| {
         let (tally, wanted) = books.tally(source, kind);

@@ -5,8 +5,6 @@
 //! cannot fail: books, rules, sinks. A sink whose table is the same goes on untouched, with the new rules for what it
 //! has yet to read; a sink whose table changed is stopped, and started anew at its cursor.
 
-use std::sync::Arc;
-
 use tracing::{error, info, warn};
 
 use super::books::BookSet;
@@ -19,13 +17,13 @@ use crate::admin::{AdminConfig, Refusal};
 use crate::config::Config;
 use crate::deliver;
 use crate::ingress::ServerConfig;
-use crate::journal::{Journal, JournalConfig, JournalError, Position};
-use crate::ledger::DeadLetterKeys;
+use crate::journal::{JournalConfig, Marks};
+use crate::ledger::{DeadLetterKeys, Storage};
 
 /// Where a sink that is added begins, and how many deliveries it is owed of the events from there up to `until`.
 struct FirstCursor {
-    cursor: Position,
-    until: Position,
+    cursors: Marks,
+    until: Marks,
     owed: u64,
 }
 
@@ -71,12 +69,13 @@ impl World {
         }
         let mut done = compared(&self.config, &next);
         // What may fail comes first.
-        let journal = Arc::clone(&self.store.journal);
-        done.added.iter().for_each(|name| journal.hold(name, journal.oldest()));
+        let storage = self.store.storage.clone();
+        let oldest = storage.journal.oldest().await.map_err(unable)?;
+        done.added.iter().for_each(|name| storage.retention.hold(name, &oldest));
         let prepared = match self.prepare(&next, &done.added).await {
             Ok(prepared) => prepared,
             Err(error) => {
-                done.added.iter().for_each(|name| journal.leave(name, journal.oldest()));
+                done.added.iter().for_each(|name| storage.retention.leave(name, &oldest));
                 return Err(unable(error));
             }
         };
@@ -87,18 +86,18 @@ impl World {
         self.sinks.halt(done.removed.iter().map(|removed| removed.sink.as_str())).await;
         let before = self.books.now();
         // Events before `from` are counted from the journal, events from there on by these books.
-        let (books, from) = self.books.switch(&next.rules, next.sink_names().collect(), &journal);
+        let (books, from) = self.books.switch(&next.rules, next.sink_names().collect(), &*storage.journal);
         self.sinks.set_rules(&next.rules);
         self.config = next;
         for (name, first) in done.added.iter().zip(prepared) {
-            journal.hold(name, first.cursor);
-            self.begin_book(&books, name, first, from).await;
+            storage.retention.hold(name, &first.cursors);
+            self.begin_book(&books, name, first, &from).await;
         }
         self.books.replace(books);
         self.sinks.halt(done.changed.iter().map(String::as_str)).await;
         for removed in &mut done.removed {
             if let Some(book) = before.of(&removed.sink) {
-                removed.pending = self.books.figures(&journal, book).await.pending;
+                removed.pending = self.books.figures(&storage, book).await.pending;
             }
         }
         self.let_go(&done.removed).await;
@@ -116,17 +115,18 @@ impl World {
     /// Does what may fail: makes durable where added sinks begin, counts what they are owed by now, and puts the new
     /// sources in force. Where it fails, nothing of the next config is in force.
     async fn prepare(&self, next: &Config, added: &[String]) -> Result<Vec<FirstCursor>, DaemonError> {
-        let journal = &self.store.journal;
+        let Storage { journal, settle, ledger, .. } = &self.store.storage;
         // From here on the ledger notes what is deleted before a sink that comes back, so that the sink reads of it.
-        self.store.ledger.present(self.config.sink_names().chain(next.sink_names()).collect()).await?;
+        ledger.present(self.config.sink_names().chain(next.sink_names()).collect()).await?;
         let sinks = next.sinks.iter().filter(|sink| added.contains(&sink.name));
         let named: Vec<_> = sinks.map(|sink| (sink.name.as_str(), sink.keys.start)).collect();
-        let cursors = deliver::first_cursors(&**journal, named, journal.end(), false).await?;
+        let (oldest, now) = (journal.oldest().await?, journal.ends().await?);
+        let cursors = deliver::first_cursors(&**settle, named, [&oldest, &now], false).await?;
         let mut prepared = Vec::with_capacity(added.len());
-        for (name, cursor) in added.iter().zip(cursors) {
-            let until = journal.end().max(cursor);
-            let events = journal.owed(cursor, until).await?;
-            prepared.push(FirstCursor { cursor, until, owed: deliver::owed(&next.rules, name, &events) });
+        for (name, cursors) in added.iter().zip(cursors) {
+            let until = journal.ends().await?.later(&cursors);
+            let events = journal.owed(&cursors, &until).await?;
+            prepared.push(FirstCursor { cursors, until, owed: deliver::owed(&next.rules, name, &events.known) });
         }
         self.ingress.replace_sources(next.sources.clone());
         Ok(prepared)
@@ -134,30 +134,32 @@ impl World {
 
     /// Begins the book of a sink that is added. The sink is owed what `prepare` counted, and what came between that
     /// count and `from`.
-    async fn begin_book(&self, books: &BookSet, name: &str, first: FirstCursor, from: Position) {
-        let journal = &self.store.journal;
-        let inexact = |error: JournalError| {
+    async fn begin_book(&self, books: &BookSet, name: &str, first: FirstCursor, from: &Marks) {
+        let Storage { journal, settle, .. } = &self.store.storage;
+        let inexact = |error: DaemonError| {
             error!(sink = name, %error, "what the sink is owed cannot be told exactly until it has caught up");
         };
-        book_missed(&self.store, &books.rules, name).await.unwrap_or_else(inexact);
-        let since = journal.owed(first.until, from).await.map_err(inexact).unwrap_or_default();
-        let state = journal.load(name).await.map_err(inexact).ok().flatten();
+        book_missed(&self.store, &books.rules, name).await.unwrap_or_else(|error| inexact(error.into()));
+        let since = journal.owed(&first.until, from).await.map_err(|error| inexact(error.into())).unwrap_or_default();
+        let state = settle.load(name).await.map_err(|error| inexact(error.into())).ok().flatten();
         if let Some(book) = books.of(name) {
-            book.book.begin(state, first.owed + deliver::owed(&books.rules, name, &since));
+            book.book.begin(state, first.owed + deliver::owed(&books.rules, name, &since.known));
         }
     }
 
     /// From now on removed sinks hold nothing in the journal: what is deleted before they are back is counted for them.
     async fn let_go(&self, removed: &[Removed]) {
-        let away = self.store.ledger.present(self.config.sink_names().collect()).await.unwrap_or_else(|error| {
+        let Storage { journal, retention, ledger, .. } = &self.store.storage;
+        let away = ledger.present(self.config.sink_names().collect()).await.unwrap_or_else(|error| {
             // Until the next reload or start, what is deleted is noted in full: as exact as a count, and larger.
             error!(%error, "the ledger cannot note that sinks are gone");
             vec![]
         });
+        // Where it cannot be read, the beginning: then more is noted than need be.
+        let oldest = journal.oldest().await.unwrap_or_default();
         for Removed { sink, .. } in removed {
-            let oldest = self.store.journal.oldest();
-            let cursor = away.iter().find(|(name, _)| name == sink).map_or(oldest, |(_, cursor)| *cursor);
-            self.store.journal.leave(sink, cursor);
+            let cursors = away.iter().find(|(name, _)| name == sink).map_or(&oldest, |(_, cursors)| cursors);
+            retention.leave(sink, cursors);
         }
     }
 }

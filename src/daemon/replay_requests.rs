@@ -9,8 +9,7 @@ use super::refusals::{known_sink, rate, sinks_not_started, time, type_pattern, u
 use super::world::World;
 use crate::admin::Refusal;
 use crate::admin::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled};
-use crate::deliver::{Feed, Rate, feed, holder};
-use crate::journal::Journal;
+use crate::deliver::{Feed, Rate, feed};
 use crate::ledger::replays::Replay;
 use crate::route::Destination;
 
@@ -24,40 +23,42 @@ impl World {
             return Err(sinks_not_started());
         }
         let sinks = self.sinks_of(&ask)?;
-        let journal = &self.store.journal;
+        let journal = &self.store.storage.journal;
         let from = journal.seek(time("since", &ask.since)?).await.map_err(unable)?;
         let until = match &ask.until {
             Some(until) => journal.seek(time("until", until)?).await.map_err(unable)?,
-            None => journal.end(),
+            None => journal.ends().await.map_err(unable)?,
         };
         type_pattern(ask.kind.as_deref())?;
         rate(ask.rate.as_deref())?;
         let replay = |sink: &String| Replay {
             id: 0,
             sink: sink.clone(),
-            span: [from, from, until],
+            first: from.clone(),
+            at: from.clone(),
+            until: until.clone(),
             kind: ask.kind.clone(),
             subject: ask.subject.clone(),
             rate: ask.rate.clone(),
-            fed: 0,
+            deliveries: 0,
         };
-        if from >= until {
+        if from.reaches(&until) {
             return Ok(ReplayBegun { id: 0, sinks: vec![], events: 0 });
         }
         // Held before the replay is written down: what it will read must not be deleted in between.
         for sink in &sinks {
-            journal.hold(&holder(0, sink), from);
+            self.store.storage.hold_replay(0, sink, &from);
         }
-        let id = self.store.ledger.begin_replay(sinks.iter().map(replay).collect()).await;
+        let id = self.store.storage.settle.begin_replay(sinks.iter().map(replay).collect()).await;
         let resumed = self.resume_replays().await;
         for sink in &sinks {
-            self.store.journal.release(&holder(0, sink));
+            self.store.storage.release_replay(0, sink);
         }
         let id = id.map_err(unable)?;
         resumed?;
-        info!(replay = id, ?sinks, from = from.offset, until = until.offset, "a replay begins");
-        let counted = self.store.journal.owed(from, until).await.unwrap_or_default();
-        let events = counted.iter().map(|count| count.events).sum();
+        info!(replay = id, ?sinks, %from, %until, "a replay begins");
+        let counted = self.store.storage.journal.owed(&from, &until).await.unwrap_or_default();
+        let events = counted.known.iter().map(|count| count.events).sum::<u64>() + counted.unknown;
         Ok(ReplayBegun { id, sinks, events })
     }
 
@@ -74,15 +75,15 @@ impl World {
     /// The ledger cannot be read.
     pub async fn resume_replays(&mut self) -> Result<(), Refusal> {
         let books = self.books.now();
-        for replay in self.store.ledger.replays().await.map_err(unable)? {
+        for replay in self.store.storage.ledger.replays().await.map_err(unable)? {
             let key = (replay.id, replay.sink.clone());
-            let [_, at, until] = replay.span;
-            self.store.journal.hold(&holder(replay.id, &replay.sink), at);
+            self.store.storage.hold_replay(replay.id, &replay.sink, &replay.at);
             if self.replays.is_running(&key) {
                 continue;
             }
             let sink = self.config.sinks.iter().find(|sink| sink.name == replay.sink);
             let Some((sink, book)) = sink.zip(books.of(&replay.sink)) else { continue };
+            let storage = self.store.storage.of(&replay.sink);
             let to = Destination { name: replay.sink, config: Arc::clone(&sink.config), key: sink.keys.key.clone() };
             let feeding = Feed {
                 id: replay.id,
@@ -90,13 +91,12 @@ impl World {
                 kind: type_pattern(replay.kind.as_deref())?,
                 subject: replay.subject,
                 rate: replay.rate.as_deref().and_then(Rate::parse),
-                until,
+                until: replay.until,
                 book: Arc::clone(&book.book),
-                ledger: Arc::clone(&self.store.ledger),
+                storage,
             };
             let (stop, stopped) = watch::channel(false);
-            let journal: Arc<dyn Journal> = self.store.journal.clone();
-            let task = tokio::spawn(feed(feeding, at, self.sinks.rules(), journal, stopped));
+            let task = tokio::spawn(feed(feeding, replay.at, self.sinks.rules(), stopped));
             self.replays.insert(key, stop, task);
         }
         self.replays.forget_finished();
@@ -109,10 +109,10 @@ impl World {
     /// There is no replay of that number, or the ledger cannot be written.
     pub async fn cancel_replay(&mut self, ask: ReplayCancel) -> Result<ReplayCancelled, Refusal> {
         self.replays.halt().await;
-        let replays = self.store.ledger.replays().await.map_err(unable)?;
-        let sinks = self.store.ledger.cancel_replay(ask.id).await.map_err(unable)?;
+        let replays = self.store.storage.ledger.replays().await.map_err(unable)?;
+        let sinks = self.store.storage.settle.cancel_replay(ask.id).await.map_err(unable)?;
         for replay in replays.iter().filter(|replay| replay.id == ask.id) {
-            self.store.journal.release(&holder(replay.id, &replay.sink));
+            self.store.storage.release_replay(replay.id, &replay.sink);
         }
         self.resume_replays().await?;
         if sinks == 0 {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
+use super::error::DaemonError;
 use super::refusals::{known_sink, optional_time, sinks_not_started, unable};
 use super::world::World;
 use crate::admin::Refusal;
 use crate::admin::sink::{SinkAct, SinkAsk, SinkDone};
-use crate::journal::{Counters, Journal, JournalError, Settlement};
+use crate::ledger::{Counters, Settlement};
 
 impl World {
     /// Does to the sink what is asked; durable when this returns.
@@ -24,12 +25,12 @@ impl World {
         }
         match act {
             SinkAct::Pause => {
-                self.store.ledger.pause(name, true).await.map_err(unable)?;
+                self.store.storage.settle.pause(name, true).await.map_err(unable)?;
                 self.sinks.halt([name].into_iter()).await;
                 info!(sink = name, "paused: its cursor stays, and what it is owed is kept");
             }
             SinkAct::Resume => {
-                self.store.ledger.pause(name, false).await.map_err(unable)?;
+                self.store.storage.settle.pause(name, false).await.map_err(unable)?;
                 self.launch(name).await.map_err(unable)?;
                 info!(sink = name, "resumed");
             }
@@ -49,23 +50,32 @@ impl World {
         }
         let dropped = dropped.map_err(unable)?;
         warn!(sink = name, dropped, "skipped by hand: what it was owed up to there counts as dropped");
-        Ok(SinkDone { paused: self.store.ledger.is_paused(name).await.map_err(unable)?, dropped })
+        Ok(SinkDone { paused: self.store.storage.ledger.is_paused(name).await.map_err(unable)?, dropped })
     }
 
-    async fn move_on(&self, name: &str, time: Option<i64>) -> Result<u64, JournalError> {
-        let journal = &self.store.journal;
+    async fn move_on(&self, name: &str, time: Option<i64>) -> Result<u64, DaemonError> {
+        let storage = &self.store.storage;
         let target = match time {
-            Some(time) => journal.seek(time).await?,
-            None => journal.end(),
+            Some(time) => storage.journal.seek(time).await?,
+            None => storage.journal.ends().await?,
         };
-        let Some(state) = journal.load(name).await?.filter(|state| state.cursor < target) else { return Ok(0) };
+        let Some(state) = storage.settle.load(name).await? else { return Ok(0) };
+        if state.cursors.reaches(&target) {
+            return Ok(0);
+        }
+        // A shard in which the sink is further on already stays where it is.
+        let target = state.cursors.later(&target);
         let Some(book) = self.books.now().of(name).map(|book| Arc::clone(&book.book)) else { return Ok(0) };
         // What the sink was owed is what was counted for it, by the rules that were in force when it was counted.
-        let span = [state.cursor, target];
-        let dropped = book.counted().between(name, span, &self.config.rules, &**journal).await?;
-        let delta = Counters { accepted: dropped, dropped, ..Counters::default() };
-        let step = Settlement { sink: name.to_owned(), cursor: Some(target), delta, ..Settlement::default() };
-        journal.settle(vec![step]).await?;
-        Ok(dropped)
+        let (counted, mut steps, mut all) = (book.counted(), Vec::new(), 0);
+        for cursor in target.iter() {
+            let span = [&state.cursors, &cursor.into()];
+            let dropped = counted.between(name, span, &self.config.rules, &storage.of(name)).await?;
+            let delta = Counters { accepted: dropped, dropped, ..Counters::default() };
+            steps.push(Settlement { delta, ..Settlement::to(name, cursor) });
+            all += dropped;
+        }
+        storage.settle.settle(steps).await?;
+        Ok(all)
     }
 }

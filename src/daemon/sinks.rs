@@ -16,7 +16,7 @@ use super::store::{Store, UNKNOWN};
 use crate::config::{Config, SinkEntry};
 use crate::deliver::config::StartAt;
 use crate::deliver::{self, Book, Spec};
-use crate::journal::{Journal, JournalError, Position};
+use crate::ledger::{SettleError, Storage};
 use crate::route::RuleSet;
 
 /// How long a sink that is stopped may take to finish the deliveries under way.
@@ -58,8 +58,7 @@ impl Sinks {
         match self.start(config, store, books).await {
             Err(reason) if reason.may_pass() => {
                 error!(%reason, "no sink can start: webhooks are taken meanwhile, and it is tried again");
-                store.hold_everything(config);
-                Ok(())
+                Ok(store.hold_everything(config).await?)
             }
             done => done,
         }
@@ -89,38 +88,41 @@ impl Sinks {
         store.open_ledger().await?;
         let start = |sink: &SinkEntry| if store.all_now { StartAt::Now } else { sink.keys.start };
         let named = config.sinks.iter().map(|sink| (sink.name.as_str(), start(sink)));
-        for (name, cursor) in store.ledger.present(config.sink_names().collect()).await? {
-            store.journal.leave(&name, cursor);
+        let storage = &store.storage;
+        let Storage { journal, retention, settle, ledger } = storage;
+        for (name, cursors) in ledger.present(config.sink_names().collect()).await? {
+            retention.leave(&name, &cursors);
         }
-        let cursors = deliver::first_cursors(&*store.journal, named, store.begun, store.lost == Some(true)).await?;
+        let begins = [&journal.oldest().await?, &store.begun];
+        let cursors = deliver::first_cursors(&**settle, named, begins, store.lost == Some(true)).await?;
         let books = books.now();
         let (mut ready, mut begins) = (Vec::with_capacity(config.sinks.len()), Vec::new());
-        for ((sink, cursor), book) in config.sinks.iter().zip(cursors).zip(&books.sinks) {
+        for ((sink, cursors), book) in config.sinks.iter().zip(cursors).zip(&books.sinks) {
             let book = &book.book;
             book_missed(store, &config.rules, &sink.name).await?;
-            let state = store.journal.load(&sink.name).await?;
-            let stood = store.journal.owed(cursor, store.begun).await?;
-            let owed = deliver::owed(&config.rules, &sink.name, &stood);
-            info!(sink = %sink.name, from = cursor.offset, owed, "goes on");
+            let state = settle.load(&sink.name).await?;
+            let stood = journal.owed(&cursors, &store.begun).await?;
+            let owed = deliver::owed(&config.rules, &sink.name, &stood.known);
+            info!(sink = %sink.name, from = %cursors, owed, "goes on");
             begins.push((book, state, owed));
-            let runs = sink.keys.enabled && !store.ledger.is_paused(&sink.name).await?;
-            ready.push((sink, cursor, runs.then(|| spec(config, sink, book, store))));
+            let runs = sink.keys.enabled && !ledger.is_paused(&sink.name).await?;
+            ready.push((sink, cursors, runs.then(|| spec(config, sink, book, store))));
         }
-        for replay in store.ledger.replays().await? {
-            store.journal.hold(&deliver::holder(replay.id, &replay.sink), replay.span[1]);
+        for replay in ledger.replays().await? {
+            storage.hold_replay(replay.id, &replay.sink, &replay.at);
         }
         // From here on nothing fails and nothing waits.
         begins.into_iter().for_each(|(book, state, owed)| book.begin(state, owed));
-        for (sink, cursor, spec) in ready {
-            store.journal.hold(&sink.name, cursor);
+        for (sink, cursors, spec) in ready {
+            retention.hold(&sink.name, &cursors);
             match spec {
-                Some(spec) => self.spawn(spec, cursor, store),
+                Some(spec) => self.spawn(spec),
                 None => info!(sink = %sink.name, "not enabled, or paused: its cursor stays"),
             }
         }
         // Every sink holds what it is owed: only now may anything be deleted.
-        store.journal.release(UNKNOWN);
-        store.journal.begin_retention();
+        retention.release(UNKNOWN);
+        retention.begin();
         self.started = true;
         Ok(())
     }
@@ -162,20 +164,20 @@ impl Sinks {
         store: &Store,
     ) -> Result<(), DaemonError> {
         let name = &sink.name;
-        if self.is_running(name) || !sink.keys.enabled || store.ledger.is_paused(name).await? {
+        if self.is_running(name) || !sink.keys.enabled || store.storage.ledger.is_paused(name).await? {
             return Ok(());
         }
-        let Some(state) = store.journal.load(name).await? else {
-            return Err(JournalError::Cursors(format!("the ledger knows no cursor of {name}")).into());
-        };
-        self.spawn(spec(config, sink, book, store), state.cursor, store);
+        if store.storage.settle.load(name).await?.is_none() {
+            return Err(SettleError::NoCursor(name.clone()).into());
+        }
+        self.spawn(spec(config, sink, book, store));
         Ok(())
     }
 
-    fn spawn(&mut self, spec: Spec, cursor: Position, store: &Store) {
+    fn spawn(&mut self, spec: Spec) {
         let (stop, stopped) = watch::channel(false);
-        let (name, journal): (_, Arc<dyn Journal>) = (spec.name.clone(), store.journal.clone());
-        let task = tokio::spawn(deliver::run(spec, cursor, self.rules.subscribe(), journal, stopped, DRAIN));
+        let name = spec.name.clone();
+        let task = tokio::spawn(deliver::run(spec, self.rules.subscribe(), stopped, DRAIN));
         self.running.insert(name, Running { stop, task });
     }
 
@@ -200,13 +202,13 @@ impl Sinks {
 
 /// Books, for a sink that is back in the config, what was deleted while it was not: as far as the rules in force now
 /// would have owed those events to the sink, they count as dropped.
-pub(super) async fn book_missed(store: &Store, rules: &RuleSet, sink: &str) -> Result<(), JournalError> {
-    let missed = store.ledger.missed(sink).await?;
+pub(super) async fn book_missed(store: &Store, rules: &RuleSet, sink: &str) -> Result<(), SettleError> {
+    let missed = store.storage.ledger.missed(sink).await?;
     if missed.is_empty() {
         return Ok(());
     }
     let dropped = deliver::owed(rules, sink, &missed);
-    store.ledger.book_missed(sink, dropped).await?;
+    store.storage.ledger.book_missed(sink, dropped).await?;
     if dropped > 0 {
         warn!(
             sink,
@@ -233,7 +235,6 @@ fn spec(config: &Config, sink: &SinkEntry, book: &Arc<Book>, store: &Store) -> S
         limits: sink.limits,
         context,
         book: Arc::clone(book),
-        room: Arc::clone(store.ledger.room()),
-        ledger: Arc::clone(&store.ledger),
+        storage: store.storage.of(&sink.name),
     }
 }

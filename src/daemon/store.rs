@@ -8,17 +8,16 @@ use tracing::{error, info, warn};
 
 use super::error::DaemonError;
 use crate::config::Config;
-use crate::journal::local::LocalJournal;
-use crate::journal::{Journal, Position, folder};
-use crate::ledger::Ledger;
+use crate::journal::{Journal, JournalError, LocalJournal, Marks, folder};
+use crate::ledger::{Ledger, LocalSettle, Storage};
 
 /// Holds the journal for every sink that the ledger may know of while it is not open. No sink can have such a name.
 pub const UNKNOWN: &str = "@";
 
 /// The journal and the ledger.
 pub struct Store {
-    pub journal: Arc<LocalJournal>,
-    pub ledger: Arc<Ledger>,
+    /// The way to both of them.
+    pub storage: Storage,
     path: PathBuf,
     /// Whether the journal held events when it was opened.
     had_records: bool,
@@ -28,7 +27,7 @@ pub struct Store {
     pub all_now: bool,
     /// The journal's end when it was opened. Events accepted since then change neither whether a ledger that is opened
     /// later counts as lost nor where a new sink begins.
-    pub begun: Position,
+    pub begun: Marks,
     /// Whether the ledger is new although the journal is not, so that every sink starts at the oldest record. Known
     /// once the ledger is open.
     pub lost: Option<bool>,
@@ -47,10 +46,11 @@ impl Store {
         folder::make(&folder)?;
         let (journal, found) = LocalJournal::open(&folder, &config.journal, ledger.clone(), Box::new(size))?;
         info!(segments = found.segments, scanned = found.scanned, cut_bytes = found.cut_bytes, "journal opened");
-        let begun = journal.end();
+        let begun = journal.known_ends();
+        let journal = Arc::new(journal);
+        let settle = Arc::new(LocalSettle::new(Arc::clone(&ledger), journal.clone()));
         Ok(Self {
-            journal: Arc::new(journal),
-            ledger,
+            storage: Storage { retention: journal.clone(), journal, settle, ledger },
             path,
             had_records: found.had_records,
             cursors_now,
@@ -65,7 +65,7 @@ impl Store {
         if self.lost.is_some() {
             return Ok(());
         }
-        let (ledger, path) = (Arc::clone(&self.ledger), self.path.clone());
+        let (ledger, path) = (Arc::clone(&self.storage.ledger), self.path.clone());
         let opened = tokio::task::spawn_blocking(move || ledger.attach(&path)).await;
         let opened = opened.map_err(|panicked| DaemonError::Runtime(std::io::Error::other(panicked)))??;
         let lost = opened.fresh && self.had_records;
@@ -90,12 +90,16 @@ impl Store {
 
     /// Lets retention begin while nobody knows what the sinks have settled: until the ledger is open, every sink holds
     /// the whole journal, sinks that are not in the config included.
-    pub fn hold_everything(&self, config: &Config) {
-        self.journal.hold(UNKNOWN, self.journal.oldest());
-        for sink in &config.sinks {
-            self.journal.hold(&sink.name, self.journal.oldest());
-        }
-        self.journal.begin_retention();
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub async fn hold_everything(&self, config: &Config) -> Result<(), JournalError> {
+        let Storage { journal, retention, .. } = &self.storage;
+        let oldest = journal.oldest().await?;
+        retention.hold(UNKNOWN, &oldest);
+        config.sinks.iter().for_each(|sink| retention.hold(&sink.name, &oldest));
+        retention.begin();
+        Ok(())
     }
 }
 

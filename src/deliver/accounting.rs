@@ -7,7 +7,8 @@ use sink_api::{Delivery, Event, Reason, Uuid};
 
 use super::rows::{self, Kept};
 use crate::event::CodecError;
-use crate::journal::{Counters, Entry, Held, Position, Record};
+use crate::journal::{Entry, Position, Record};
+use crate::ledger::{Counters, HeldDelivery};
 use crate::route::jq::Said;
 use crate::route::{Destination, Failed, Routed, RuleSet};
 
@@ -35,7 +36,7 @@ pub struct Accounted {
     /// The deliveries to be made.
     pub deliveries: Vec<Delivery>,
     /// The dead letters of what never became a delivery; `counts` has them.
-    pub letters: Vec<Held>,
+    pub letters: Vec<HeldDelivery>,
 }
 
 /// Routes an event to one sink by the rules, with jq's answers about the event where jq was asked.
@@ -75,19 +76,19 @@ impl Accounted {
     }
 
     /// The counts, and everything else as rows for the ledger: the deliveries parked, due at once, then the letters.
-    pub fn into_rows(self, position: Position) -> (Counters, Vec<Held>) {
+    pub fn into_rows(self, position: Position) -> (Counters, Vec<HeldDelivery>) {
         let due = Some(rows::wall_after(std::time::Duration::ZERO));
         let parked = |delivery: &Delivery| {
             let kept = Kept { due, ..Kept::new(position, Reason::new("", "")) };
             rows::delivery(delivery, kept)
         };
-        let mut rows: Vec<Held> = self.deliveries.iter().map(parked).collect();
+        let mut rows: Vec<HeldDelivery> = self.deliveries.iter().map(parked).collect();
         rows.extend(self.letters);
         (self.counts, rows)
     }
 }
 
-fn letter(origin: Origin<'_>, failed: Failed) -> Held {
+fn letter(origin: Origin<'_>, failed: Failed) -> HeldDelivery {
     let texts = (origin.subject.to_owned(), origin.key.to_owned());
     rows::unrouted(origin.position, origin.record, texts, failed)
 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use crate::ingress::Tally;
 use crate::ingress::counts::Counter;
-use crate::journal::Position;
+use crate::journal::{Marks, Position};
 use crate::route::RuleSet;
 
 /// Most (source, type) pairs remembered.
@@ -101,18 +101,18 @@ pub struct Counting {
 
 #[derive(Debug)]
 struct Now {
-    /// From which position on each table counts. Never empty; a table that can get no more events is let go.
-    tables: Vec<(Position, Arc<Appended>)>,
-    /// Every event before this position is counted.
-    to: Position,
+    /// From which marks on each table counts. Never empty; a table that can get no more events is let go.
+    tables: Vec<(Marks, Arc<Appended>)>,
+    /// Every event before these marks is counted.
+    to: Marks,
 }
 
 impl Counting {
-    /// Counts by these rules for these sinks, from that position on.
-    pub fn new(rules: &Arc<RuleSet>, sinks: Vec<String>, from: Position) -> Arc<Self> {
+    /// Counts by these rules for these sinks, from these marks on.
+    pub fn new(rules: &Arc<RuleSet>, sinks: Vec<String>, from: &Marks) -> Arc<Self> {
         Arc::new_cyclic(|counting| {
             let table = Appended::new(rules, sinks, counting, 0);
-            let now = Now { tables: vec![(from, Arc::clone(&table))], to: from };
+            let now = Now { tables: vec![(from.clone(), Arc::clone(&table))], to: from.clone() };
             Self { latest: RwLock::new(table), now: Mutex::new(now) }
         })
     }
@@ -130,27 +130,27 @@ impl Counting {
         (kind, wanted)
     }
 
-    /// Counts events from `end` on by these rules for these sinks, and gives that position. While nothing is counted,
-    /// `end` is asked for, which must be past every event that was told durable, and `tell` is told where the new table
-    /// begins, the table, and the position before which everything is counted.
+    /// Counts events from `ends` on by these rules for these sinks, and gives those marks. While nothing is counted,
+    /// `ends` is asked for, which must be past every event that was told durable, and `tell` is told where the new
+    /// table begins, the table, and the marks before which everything is counted.
     pub fn switch(
         self: &Arc<Self>,
         (rules, sinks): (&Arc<RuleSet>, Vec<String>),
-        tell: impl FnOnce(Position, &Arc<Appended>, Position),
-        end: impl FnOnce() -> Position,
-    ) -> Position {
+        tell: impl FnOnce(&Marks, &Arc<Appended>, &Marks),
+        ends: impl FnOnce() -> Marks,
+    ) -> Marks {
         let table = Appended::new(rules, sinks, &Arc::downgrade(self), self.latest().number + 1);
         let mut now = self.now();
-        let from = end();
-        now.tables.push((from, Arc::clone(&table)));
-        tell(from, &table, now.to);
+        let from = ends();
+        now.tables.push((from.clone(), Arc::clone(&table)));
+        tell(&from, &table, &now.to);
         *self.latest.write().unwrap_or_else(PoisonError::into_inner) = table;
         from
     }
 
-    /// The position before which every event is counted, and from which on none is.
-    pub fn reached(&self) -> Position {
-        self.now().to
+    /// The marks before which every event is counted, and from which on none is.
+    pub fn reached(&self) -> Marks {
+        self.now().to.clone()
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {
@@ -163,13 +163,14 @@ impl Tally for Kind {
     fn durable(&self, at: Position) {
         let Some(counting) = self.counting.upgrade() else { return };
         let mut now = counting.now();
-        now.to = at.behind();
-        while now.tables.get(1).is_some_and(|(from, _)| *from <= at) {
-            now.tables.remove(0);
-        }
-        match now.tables.first() {
+        let Now { tables, to } = &mut *now;
+        match tables.iter().rev().find(|(from, _)| !from.is_past(at)).or_else(|| tables.first()) {
             Some((_, table)) if table.number != self.table => table.kind(&self.source, &self.kind).counter.add(),
             _ => self.counter.add(),
+        }
+        to.set(at.behind());
+        while tables.get(1).is_some_and(|(from, _)| to.reaches(from)) {
+            tables.remove(0);
         }
     }
 }
@@ -197,7 +198,7 @@ mod tests {
         let rules = rules(
             "[[routes]]\nmatch = \"x*\"\nto = [\"a\", \"b\"]\n[[routes]]\nname = \"two\"\nmatch = \"xy\"\nto = \"a\"\n",
         );
-        let counting = Counting::new(&rules, sinks(), at(0));
+        let counting = Counting::new(&rules, sinks(), &at(0).into());
         let appended = counting.latest();
         let mut offset = 0;
         let mut add = |kind: &str| {
@@ -215,7 +216,7 @@ mod tests {
         let more = 2 * MAX_TYPES as u64;
         assert_eq!(owed(), [5 + more, 3 + more]);
         assert!(appended.known.read().unwrap().len <= MAX_TYPES);
-        assert_eq!(counting.reached(), at(4 + more));
+        assert_eq!(counting.reached(), at(4 + more).into());
     }
 
     /// An event that is told durable late stands before the switch; one that is told after a second switch may stand
@@ -223,18 +224,37 @@ mod tests {
     #[test]
     fn an_event_under_way_at_a_switch_is_counted_by_the_rules_of_the_position_it_gets() {
         let to = |sink: &str| rules(&format!("[[routes]]\nmatch = \"*\"\nto = \"{sink}\"\n"));
-        let counting = Counting::new(&to("a"), sinks(), at(0));
+        let counting = Counting::new(&to("a"), sinks(), &at(0).into());
         let first = counting.latest();
         let under_way: Vec<_> = (0..4).map(|_| counting.tally("s", "t").0).collect();
         under_way[0].durable(at(5));
-        assert_eq!(counting.switch((&to("b"), sinks()), |_, _, _| {}, || at(7)), at(7));
+        assert_eq!(counting.switch((&to("b"), sinks()), |_, _, _| {}, || at(7).into()), at(7).into());
         let second = counting.latest();
         under_way[1].durable(at(6));
-        assert_eq!(counting.switch((&to("a"), sinks()), |_, _, _| {}, || at(9)), at(9));
+        assert_eq!(counting.switch((&to("a"), sinks()), |_, _, _| {}, || at(9).into()), at(9).into());
         let third = counting.latest();
         under_way[2].durable(at(8));
         under_way[3].durable(at(9));
         let owed = |table: &Appended| [0, 1].map(|sink| table.owed(sink));
         assert_eq!([&first, &second, &third].map(|table| owed(table)), [[2, 0], [0, 1], [1, 0]]);
+    }
+
+    #[test]
+    fn a_table_is_let_go_when_no_shard_can_bring_it_an_event_any_more() {
+        let to = |sink: &str| rules(&format!("[[routes]]\nmatch = \"*\"\nto = \"{sink}\"\n"));
+        let place = |shard, offset| Position { shard, offset };
+        let marks = |offsets: [u64; 2]| -> Marks { (0..).zip(offsets).map(|(shard, n)| place(shard, n)).collect() };
+        let counting = Counting::new(&to("a"), sinks(), &marks([0, 0]));
+        let first = counting.latest();
+        let under_way: Vec<_> = (0..4).map(|_| counting.tally("s", "t").0).collect();
+        counting.switch((&to("b"), sinks()), |_, _, _| {}, || marks([5, 5]));
+        let second = counting.latest();
+        under_way[0].durable(place(1, 9));
+        under_way[1].durable(place(0, 3));
+        under_way[2].durable(place(0, 4));
+        under_way[3].durable(place(0, 5));
+        let owed = |table: &Appended| [0, 1].map(|sink| table.owed(sink));
+        assert_eq!([&first, &second].map(|table| owed(table)), [[2, 0], [0, 2]]);
+        assert_eq!((counting.reached(), counting.now().tables.len()), (marks([6, 10]), 1));
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use crate::event;
-use crate::journal::{Chunk, Entry};
+use crate::journal::Entry;
 use crate::route::RuleSet;
 use crate::route::jq::{Ask, Asker, Said};
 
@@ -39,12 +39,13 @@ impl Questions {
         Self { sink: sink.into(), rules: Arc::clone(rules), asker }
     }
 
-    /// Asks about a chunk: gives the chunk, cut short where jq made much of it, and an answer for each of its entries.
-    pub async fn ask(&self, mut chunk: Chunk) -> (Chunk, Vec<Option<Said>>) {
-        let Some(asker) = &self.asker else { return (chunk, vec![]) };
+    /// About how many of these entries there are answers, which is not about all where jq makes much of them, and the
+    /// answers about each; none where no rule asks.
+    pub async fn ask(&self, entries: &[Entry]) -> (usize, Vec<Option<Said>>) {
+        let Some(asker) = &self.asker else { return (entries.len(), vec![]) };
         let mut asker = asker.lock().await;
         let (mut said, mut size): (Vec<Option<Said>>, usize) = (Vec::new(), 0);
-        while let Some(rest) = chunk.entries.get(said.len()..).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) = entries.get(said.len()..).filter(|rest| !rest.is_empty()) {
             if size > MAX_SAID {
                 break;
             }
@@ -54,11 +55,7 @@ impl Questions {
             size += answers.as_slice().iter().map(Said::size).sum::<usize>();
             said.extend(asks.iter().map(|ask| ask.as_ref().and_then(|_| answers.next())));
         }
-        if let Some(first) = chunk.entries.get(said.len()) {
-            chunk.next = first.position;
-            chunk.entries.truncate(said.len());
-        }
-        (chunk, said)
+        (said.len(), said)
     }
 
     /// What to ask about the next entries, at least one; nothing about an entry that concerns no program.

@@ -7,16 +7,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::appended::Appended;
 use super::breaker::BreakerState;
 use super::counted::Counted;
-use crate::journal::{Counters, Position, SinkState};
+use crate::journal::Marks;
+use crate::ledger::{Counters, SinkState};
 
 /// Most tables whose rules are remembered although the sink may not have read all that they counted. Beyond that the
 /// second oldest stands in for the oldest, until the sink has caught up.
 const MAX_TABLES: usize = 64;
 
-/// What was appended for the sink from a position on, under one set of rules.
+/// What was appended for the sink from these marks on, under one set of rules.
 #[derive(Clone, Debug)]
 struct Table {
-    from: Position,
+    from: Marks,
     table: Arc<Appended>,
     /// The sink's column in the table.
     column: usize,
@@ -53,11 +54,12 @@ impl Sums {
     }
 
     /// Lets go of the tables that are complete and that the sink is past, and of the oldest of too many.
-    fn fold(&mut self, counted_to: Position) {
-        let cursor = self.last.map(|state| state.cursor);
+    fn fold(&mut self, counted_to: &Marks) {
+        let cursors = self.last.as_ref().map(|state| &state.cursors);
         while let [first, second, ..] = self.tables.as_slice() {
-            let is_past = cursor.is_some_and(|cursor| second.from <= cursor) || self.tables.len() > MAX_TABLES;
-            if second.from > counted_to || !is_past {
+            let is_past =
+                cursors.is_some_and(|cursors| cursors.reaches(&second.from)) || self.tables.len() > MAX_TABLES;
+            if !counted_to.reaches(&second.from) || !is_past {
                 return;
             }
             self.owed += first.owed();
@@ -97,24 +99,24 @@ impl Book {
     /// events before its first table, by the rules of that table.
     pub fn begin(&self, state: Option<SinkState>, owed: u64) {
         let mut sums = self.sums();
-        sums.totals = state.map_or_else(Counters::default, |state| state.counters);
+        sums.totals = state.as_ref().map_or_else(Counters::default, |state| state.counters);
         sums.owed += owed;
         sums.last = state;
         sums.version += 1;
     }
 
-    /// Events from that position on are counted for the sink in that column of the table. All events before
+    /// Events from these marks on are counted for the sink in that column of the table. All events before
     /// `counted_to` are counted.
-    pub fn counted_by(&self, from: Position, table: &Arc<Appended>, column: usize, counted_to: Position) {
+    pub fn counted_by(&self, from: &Marks, table: &Arc<Appended>, column: usize, counted_to: &Marks) {
         let mut sums = self.sums();
-        sums.tables.push(Table { from, table: Arc::clone(table), column });
+        sums.tables.push(Table { from: from.clone(), table: Arc::clone(table), column });
         sums.fold(counted_to);
         sums.version += 1;
     }
 
     /// By which rules events were counted for the sink. Holds for every event that was read before the call.
     pub fn counted(&self) -> Counted {
-        Counted::new(self.sums().tables.iter().map(|t| (t.from, Arc::clone(&t.table.rules))).collect())
+        Counted::new(self.sums().tables.iter().map(|t| (t.from.clone(), Arc::clone(&t.table.rules))).collect())
     }
 
     /// An event came to so many more deliveries than were counted when it was appended; to fewer where negative.
@@ -152,9 +154,9 @@ impl Book {
     }
 
     /// Sets the sums right by a state of the sink that has settled all there is. The caller read the state between the
-    /// two snapshots, and knows that every counted event stands before its cursor. Whatever the sums say beyond was
+    /// two snapshots, and knows that every counted event stands before its cursors. Whatever the sums say beyond was
     /// damaged, or counted by rules that are forgotten.
-    pub fn reconcile(&self, snapshots: [OwedSnapshot; 2], state: SinkState) {
+    pub fn reconcile(&self, snapshots: [OwedSnapshot; 2], state: &SinkState) {
         let mut sums = self.sums();
         if snapshots.iter().any(|snapshot| snapshot.version != sums.version) || sums.steps_under_way > 0 {
             return;
@@ -202,8 +204,10 @@ impl Book {
     /// The sink's figures by the ledger's state of it now; by the last one known where the ledger cannot say.
     pub fn figures(&self, state: Option<SinkState>) -> Figures {
         let mut sums = self.sums();
-        sums.last = state.or(sums.last);
-        let now = sums.last.map_or(sums.totals, |state| state.counters);
+        if state.is_some() {
+            sums.last = state;
+        }
+        let now = sums.last.as_ref().map_or(sums.totals, |state| state.counters);
         // Appended on the one side, settled on the other; an event may be settled a moment before it is counted.
         let owed = sums.owed().saturating_add_signed(sums.adjustment);
         let behind = owed.saturating_sub(now.accepted.saturating_sub(sums.totals.accepted));
@@ -213,8 +217,8 @@ impl Book {
     }
 
     /// The sink's cursor as last seen.
-    pub fn cursor(&self) -> Option<Position> {
-        self.sums().last.map(|state| state.cursor)
+    pub fn cursors(&self) -> Option<Marks> {
+        self.sums().last.as_ref().map(|state| state.cursors.clone())
     }
 
     fn sums(&self) -> MutexGuard<'_, Sums> {
@@ -226,10 +230,11 @@ impl Book {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::Position;
 
     fn state(accepted: u64, delivered: u64) -> Option<SinkState> {
         let counters = Counters { accepted, delivered, filtered: accepted - delivered, ..Counters::default() };
-        Some(SinkState { cursor: Position { shard: 0, offset: accepted }, counters })
+        Some(SinkState { cursors: Position { shard: 0, offset: accepted }.into(), counters })
     }
 
     #[test]
@@ -260,7 +265,7 @@ mod tests {
         let book = Book::default();
         book.begin(state(10, 9), 5);
         let counters = Counters { accepted: 12, delivered: 9, dead: 1, ..Counters::default() };
-        let figures = book.figures(Some(SinkState { cursor: Position { shard: 0, offset: 9 }, counters }));
+        let figures = book.figures(Some(SinkState { cursors: Position { shard: 0, offset: 9 }.into(), counters }));
         assert_eq!((figures.pending, figures.counters.accepted), (3 + 2, 15));
     }
 
@@ -271,13 +276,13 @@ mod tests {
         let now = state(13, 13).unwrap();
         let snapshots = [book.snapshot(), book.snapshot()];
         book.adjust(1);
-        book.reconcile(snapshots, now);
-        assert_eq!(book.figures(Some(now)).pending, 3, "it was booked on meanwhile");
+        book.reconcile(snapshots, &now);
+        assert_eq!(book.figures(Some(now.clone())).pending, 3, "it was booked on meanwhile");
         book.step_begins(1);
-        book.reconcile([book.snapshot(), book.snapshot()], now);
-        assert_eq!(book.figures(Some(now)).pending, 4, "a step is under way");
+        book.reconcile([book.snapshot(), book.snapshot()], &now);
+        assert_eq!(book.figures(Some(now.clone())).pending, 4, "a step is under way");
         book.steps_end(1, 0);
-        book.reconcile([book.snapshot(), book.snapshot()], now);
-        assert_eq!(book.figures(Some(now)).pending, 0);
+        book.reconcile([book.snapshot(), book.snapshot()], &now);
+        assert_eq!(book.figures(Some(now.clone())).pending, 0);
     }
 }

@@ -5,16 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use super::*;
 use crate::deliver::BreakerState;
 
-#[tokio::test]
-async fn a_poison_event_among_good_ones_never_opens_the_breaker_and_ends_as_a_dead_letter() {
-    let (sink, journal) = (Scripted::new(), Memory::new());
+async fn a_poison_event_among_good_ones_never_opens_the_breaker_and_ends_as_a_dead_letter(shards: u32) {
+    let (sink, journal) = (Scripted::new(), Memory::new(shards));
     let sent = fill(&journal, 200, 50);
     let poison = sent[7].clone();
     let bad = poison.clone();
     let opened = Arc::new(AtomicBool::new(false));
     let mut keys = keys();
     keys.retry.attempts = NonZeroU32::new(8);
-    let spec = spec(&sink, keys, 5, 2);
+    let spec = spec(&sink, &journal, keys, 5, 2);
     let (book, seen) = (Arc::clone(&spec.book), Arc::clone(&opened));
     sink.judge(move |d| {
         if book.breaker() != BreakerState::Closed {
@@ -30,11 +29,10 @@ async fn a_poison_event_among_good_ones_never_opens_the_breaker_and_ends_as_a_de
     assert_eq!(journal.dead(), HashMap::from([(poison, "http_5xx".to_owned())]));
 }
 
-#[tokio::test]
-async fn a_poison_event_alone_uses_up_its_attempts_and_ends_as_a_dead_letter() {
+async fn a_poison_event_alone_uses_up_its_attempts_and_ends_as_a_dead_letter(shards: u32) {
     // The second speaks of the sink: then each attempt is a probe.
     for code in ["http_5xx", code::TIMEOUT] {
-        let (sink, journal) = (Scripted::new(), Memory::new());
+        let (sink, journal) = (Scripted::new(), Memory::new(shards));
         let sent = fill(&journal, 1, 1);
         sink.judge(move |_| Outcome::retry(code, "no"));
         let mut keys = keys();
@@ -46,9 +44,8 @@ async fn a_poison_event_alone_uses_up_its_attempts_and_ends_as_a_dead_letter() {
     }
 }
 
-#[tokio::test]
-async fn a_slip_that_rejects_everything_makes_few_dead_letters_and_the_rest_arrives_when_it_is_mended() {
-    let (sink, journal) = (Scripted::new(), Memory::new());
+async fn a_slip_that_rejects_everything_makes_few_dead_letters_and_the_rest_arrives_when_it_is_mended(shards: u32) {
+    let (sink, journal) = (Scripted::new(), Memory::new(shards));
     fill(&journal, 1000, 1000);
     let mended = Arc::new(AtomicBool::new(false));
     let ok = Arc::clone(&mended);
@@ -56,7 +53,7 @@ async fn a_slip_that_rejects_everything_makes_few_dead_letters_and_the_rest_arri
         true => Outcome::Delivered,
         false => Outcome::reject("constraint", "no column `x`"),
     });
-    let spec = spec(&sink, keys(), 10, 2);
+    let spec = spec(&sink, &journal, keys(), 10, 2);
     let book = Arc::clone(&spec.book);
     let running = launch(spec, &journal);
     journal.wait_until("rejects go on as probes", |j| j.totals().dead >= 75).await;
@@ -64,7 +61,7 @@ async fn a_slip_that_rejects_everything_makes_few_dead_letters_and_the_rest_arri
     let probes = sink.batches().iter().filter(|batch| batch.len() == 1).count();
     assert!(probes >= 5, "{probes}");
     mended.store(true, SeqCst);
-    journal.wait_until("the rest arrives", |j| j.cursor() == 1000).await;
+    journal.wait_until("the rest arrives", |j| j.passed() == 1000).await;
     running.stop().await;
     let totals = journal.totals();
     assert_eq!((totals.accepted, totals.delivered + totals.dead), (1000, 1000));
@@ -72,3 +69,9 @@ async fn a_slip_that_rejects_everything_makes_few_dead_letters_and_the_rest_arri
     assert!(totals.dead <= 50 + 20 + sink.batches().iter().filter(|batch| batch.len() == 1).count() as u64);
     assert_eq!(book.breaker(), BreakerState::Closed);
 }
+
+on_one_shard_and_on_two!(
+    a_poison_event_among_good_ones_never_opens_the_breaker_and_ends_as_a_dead_letter,
+    a_poison_event_alone_uses_up_its_attempts_and_ends_as_a_dead_letter,
+    a_slip_that_rejects_everything_makes_few_dead_letters_and_the_rest_arrives_when_it_is_mended,
+);

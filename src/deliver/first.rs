@@ -3,35 +3,36 @@
 //! start a sink that was owed events meanwhile would be taken for a new one.
 
 use super::config::StartAt;
-use crate::journal::{Journal, JournalError, Position, Settlement};
+use crate::journal::Marks;
+use crate::ledger::{Settle, SettleError, Settlement};
 
-/// The cursor of each sink, in the order given. A sink that had none has a durable one when this returns. `now` is
-/// where a new sink begins: the journal's end before the first webhook of this life was answered. `lost` says that the
-/// ledger is gone although the journal is not, so that no sink is new.
+/// The cursors of each sink, in the order given; sinks that had none have durable ones when this returns. `oldest` is
+/// where the journal begins, `now` where a new sink begins: the journal's end before the first webhook of this life was
+/// answered. `lost`: the ledger is gone although the journal is not, so nobody is new.
 ///
 /// # Errors
-/// The cursors cannot be read or written. Then no sink was given one.
+/// Where cursors cannot be read or written. Then no sink was given any.
 pub async fn first_cursors(
-    journal: &dyn Journal,
+    settle: &dyn Settle,
     sinks: impl IntoIterator<Item = (&str, StartAt)>,
-    now: Position,
+    [oldest, now]: [&Marks; 2],
     lost: bool,
-) -> Result<Vec<Position>, JournalError> {
-    let (mut cursors, mut firsts) = (Vec::new(), Vec::new());
+) -> Result<Vec<Marks>, SettleError> {
+    let (mut all, mut firsts) = (Vec::new(), Vec::new());
     for (name, start) in sinks {
-        if let Some(state) = journal.load(name).await? {
-            cursors.push(state.cursor);
+        if let Some(state) = settle.load(name).await? {
+            all.push(state.cursors);
             continue;
         }
-        let cursor = match start {
+        let cursors = match start {
             StartAt::Now if !lost => now,
-            StartAt::Now | StartAt::Beginning => journal.oldest(),
+            StartAt::Now | StartAt::Beginning => oldest,
         };
-        firsts.push(Settlement { sink: name.to_owned(), cursor: Some(cursor), ..Settlement::default() });
-        cursors.push(cursor);
+        firsts.extend(cursors.iter().map(|cursor| Settlement::to(name, cursor)));
+        all.push(cursors.clone());
     }
     if !firsts.is_empty() {
-        journal.settle(firsts).await?;
+        settle.settle(firsts).await?;
     }
-    Ok(cursors)
+    Ok(all)
 }

@@ -1,19 +1,19 @@
 //! What holds a sink back, and what goes into the ledger when: dead letters without room, a rate.
 
 use super::*;
-use crate::ledger::{Dead, Room};
+use crate::ledger::Dead;
 
-#[tokio::test]
-async fn without_room_for_its_dead_letters_a_sink_waits_and_goes_on_when_there_is_some() {
-    let (sink, journal) = (Scripted::new(), Memory::new());
-    let room = Arc::new(Room::new(1000));
-    let take = |bytes| room.set(HashMap::from([("crm".to_owned(), Dead { letters: 1, bytes })]));
+async fn without_room_for_its_dead_letters_a_sink_waits_and_goes_on_when_there_is_some(shards: u32) {
+    let (sink, journal) = (Scripted::new(), Memory::bounded(shards, 1000));
+    journal.begin().await;
+    let budget = journal.ledger.held_budget();
+    let take = |bytes| budget.set(HashMap::from([("crm".to_owned(), Dead { letters: 1, bytes })]));
     take(1000);
     let sent = fill(&journal, 40, 40);
-    let bad = sent[3].clone();
+    // The fourth that is tried.
+    let bad = sent[4 * shards as usize - 1].clone();
     sink.judge(move |d| if d.id == bad { Outcome::reject("constraint", "no") } else { Outcome::Delivered });
-    let mut spec = spec(&sink, keys(), 2, 1);
-    spec.room = Arc::clone(&room);
+    let spec = spec(&sink, &journal, keys(), 2, 1);
     let book = Arc::clone(&spec.book);
     let running = launch(spec, &journal);
     let waits = async {
@@ -23,19 +23,19 @@ async fn without_room_for_its_dead_letters_a_sink_waits_and_goes_on_when_there_i
     };
     tokio::time::timeout(PATIENCE, waits).await.expect("it waits");
     assert_eq!((sink.delivered().len(), journal.dead().len()), (3, 0), "nothing is tried meanwhile");
-    assert!(journal.cursor() <= 3, "the cursor waits before the letter");
+    assert!(journal.passed() <= 3, "the cursor waits before the letter");
     take(500);
-    journal.wait_until("all settled", |j| j.cursor() == 40).await;
+    journal.wait_until("all settled", |j| j.passed() == 40).await;
     running.stop().await;
     assert_eq!(journal.totals(), Counters { accepted: 40, delivered: 39, dead: 1, ..Counters::default() });
     assert!(!book.is_stuck());
 }
 
-#[tokio::test]
-async fn a_dead_letter_goes_into_the_ledger_with_the_cursor_that_passes_it() {
-    let (sink, journal) = (Scripted::new(), Memory::new());
+async fn a_dead_letter_goes_into_the_ledger_with_the_cursor_that_passes_it(shards: u32) {
+    let (sink, journal) = (Scripted::new(), Memory::new(shards));
     let sent = fill(&journal, 10, 10);
-    let (first, bad) = (sent[0].clone(), sent[5].clone());
+    // Of one shard: a cursor passes only what is in its own.
+    let (first, bad) = (sent[0].clone(), sent[4].clone());
     let healed = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let ok = Arc::clone(&healed);
     sink.judge(move |d| match () {
@@ -45,17 +45,17 @@ async fn a_dead_letter_goes_into_the_ledger_with_the_cursor_that_passes_it() {
     });
     let running = start(&sink, &journal, keys(), 1, 1);
     tokio::time::timeout(PATIENCE, sink.wait_until(|s| s.delivered().len() == 8)).await.expect("the others arrive");
-    assert!(journal.settlements().is_empty(), "a crash now would deliver it again");
+    assert!(journal.dead().is_empty(), "a crash now would deliver it again");
+    assert!(shards > 1 || journal.settlements().is_empty(), "and the others");
     healed.store(true, std::sync::atomic::Ordering::SeqCst);
-    journal.wait_until("all settled", |j| j.cursor() == 10).await;
+    journal.wait_until("all settled", |j| j.passed() == 10).await;
     let journal = running.stop().await;
     assert_eq!(journal.totals(), Counters { accepted: 10, delivered: 9, dead: 1, ..Counters::default() });
     assert_eq!(journal.dead().len(), 1);
 }
 
-#[tokio::test]
-async fn a_rate_spreads_deliveries_retries_included_and_all_arrive() {
-    let (sink, journal) = (Scripted::new(), Memory::new());
+async fn a_rate_spreads_deliveries_retries_included_and_all_arrive(shards: u32) {
+    let (sink, journal) = (Scripted::new(), Memory::new(shards));
     fill(&journal, 12, 12);
     let failed = std::sync::atomic::AtomicU32::new(0);
     sink.judge(move |_| match failed.fetch_add(1, std::sync::atomic::Ordering::SeqCst) % 2 {
@@ -65,7 +65,7 @@ async fn a_rate_spreads_deliveries_retries_included_and_all_arrive() {
     let began = std::time::Instant::now();
     let keys = DeliveryKeys { rate: Some("50/s".into()), ..keys() };
     let running = start(&sink, &journal, keys, 10, 4);
-    journal.wait_until("all settled", |j| j.cursor() == 12).await;
+    journal.wait_until("all settled", |j| j.passed() == 12).await;
     let took = began.elapsed();
     running.stop().await;
     let handed: usize = sink.batches().iter().map(|batch| batch.len()).sum();
@@ -74,3 +74,9 @@ async fn a_rate_spreads_deliveries_retries_included_and_all_arrive() {
     assert!(handed >= 24 && handed <= most, "{handed} in {took:?}");
     assert_eq!(journal.totals(), Counters { accepted: 12, delivered: 12, ..Counters::default() });
 }
+
+on_one_shard_and_on_two!(
+    without_room_for_its_dead_letters_a_sink_waits_and_goes_on_when_there_is_some,
+    a_dead_letter_goes_into_the_ledger_with_the_cursor_that_passes_it,
+    a_rate_spreads_deliveries_retries_included_and_all_arrive,
+);

@@ -7,21 +7,18 @@ use sink_api::Delivery;
 
 use crate::journal::Position;
 
-/// Where a delivery stands in the sequence of a sink's deliveries.
+/// The number of a delivery in the order in which deliveries came into memory: positions of different shards have no
+/// order, and a delivery that waits must not be overtaken for ever by those of another shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ordinal {
-    /// Where its event stands in the journal.
-    pub position: Position,
-    /// Its number among the event's deliveries to this sink; for a delivery that comes from the ledger, a number that
-    /// tells it from others of the same event.
-    pub number: u32,
-}
+pub struct Ordinal(pub u64);
 
 /// A delivery that waits or is under way.
 #[derive(Clone, Debug)]
 pub struct Item {
-    /// Where it stands.
+    /// Where it stands among the others.
     pub ordinal: Ordinal,
+    /// Where its event stands in the journal.
+    pub position: Position,
     /// What the sink is handed.
     pub delivery: Arc<Delivery>,
     /// Attempts so far, those of earlier lives of the daemon included.
@@ -62,9 +59,10 @@ pub struct FirstTry {
 
 impl Item {
     /// A delivery that was not tried yet.
-    pub fn new(ordinal: Ordinal, delivery: Delivery) -> Self {
+    pub fn new(ordinal: Ordinal, position: Position, delivery: Delivery) -> Self {
         Self {
             ordinal,
+            position,
             delivery: Arc::new(delivery),
             attempts: 0,
             failures: 0,

@@ -280,10 +280,7 @@ mod tests {
     use crate::journal::Position;
 
     fn item(offset: u64, key: &str) -> Item {
-        Item::new(
-            Ordinal { position: Position { shard: 0, offset }, number: 0 },
-            event("t").subject(key).body("0123456789").delivery(),
-        )
+        Item::new(Ordinal(offset), Position { shard: 0, offset }, event("t").subject(key).body("0123456789").delivery())
     }
 
     fn lanes(ordered: bool, items: &[(u64, &str)]) -> Lanes {
@@ -293,7 +290,7 @@ mod tests {
     }
 
     fn offsets(items: &[Item]) -> Vec<u64> {
-        items.iter().map(|i| i.ordinal.position.offset).collect()
+        items.iter().map(|i| i.position.offset).collect()
     }
 
     #[test]
@@ -345,7 +342,7 @@ mod tests {
         for _ in 0..3 {
             let probe = l.take_probe(after, Instant::now()).unwrap();
             after = Some(probe.ordinal);
-            seen.push(probe.ordinal.position.offset);
+            seen.push(probe.position.offset);
             l.put_back(vec![(probe, Some(Instant::now() + Duration::from_secs(60)))], &[]);
         }
         assert_eq!(seen, [1, 2, 1], "3 stands behind 1");
@@ -360,15 +357,11 @@ mod tests {
         let wish = |(item, not_before)| (Item { not_before, ..item }, not_before);
         l.put_back(asked.map(wish).collect(), &[]);
         let second = l.take_probe(None, now).unwrap();
-        assert_eq!(second.ordinal.position.offset, 2);
-        assert_eq!(
-            l.take_probe(None, now).unwrap().ordinal.position.offset,
-            3,
-            "all were: the one that has to wait least"
-        );
+        assert_eq!(second.position.offset, 2);
+        assert_eq!(l.take_probe(None, now).unwrap().position.offset, 3, "all were: the one that has to wait least");
         l.put_back(vec![(second, None)], &[]);
         let over = now + Duration::from_secs(60);
-        assert_eq!(l.take_probe(None, over).unwrap().ordinal.position.offset, 1, "its time is over");
+        assert_eq!(l.take_probe(None, over).unwrap().position.offset, 1, "its time is over");
     }
 }
 

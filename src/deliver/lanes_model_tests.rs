@@ -89,7 +89,7 @@ impl Model {
                 self.pending = left;
                 key.map(|key| self.behind.remove(&key));
                 let got = lanes.take_behind_parked().unwrap_or_default();
-                let offsets: Vec<u64> = got.iter().map(|item| item.ordinal.position.offset).collect();
+                let offsets: Vec<u64> = got.iter().map(|item| item.position.offset).collect();
                 prop_assert_eq!(offsets, taken.iter().map(|p| p.offset).collect::<Vec<_>>());
             }
         }
@@ -106,7 +106,7 @@ impl Model {
         let mut stopped: Vec<Known> = Vec::new();
         for (i, item) in batch.into_iter().enumerate() {
             let bit = |bits: u32| bits >> (i % 32) & 1 == 1;
-            let known = all[item.ordinal.position.offset as usize].clone();
+            let known = all[item.position.offset as usize].clone();
             let follows = self.ordered && stopped.iter().any(|s| s.key == known.key);
             if !follows && !bit(back) {
                 done.push(item);
@@ -149,7 +149,7 @@ fn drain(lanes: &mut Lanes) -> Vec<u64> {
             out.sort_unstable();
             return out;
         }
-        out.extend(batch.iter().map(|i| i.ordinal.position.offset));
+        out.extend(batch.iter().map(|i| i.position.offset));
         lanes.put_back(vec![], &batch);
     }
 }
@@ -184,20 +184,20 @@ proptest! {
         let due = now + Duration::from_secs(60);
         for step in steps {
             let flying: Vec<Known> =
-                model.flying.iter().flatten().map(|i| all[i.ordinal.position.offset as usize].clone()).collect();
+                model.flying.iter().flatten().map(|i| all[i.position.offset as usize].clone()).collect();
             match step {
                 Step::Push(key, size) => {
                     let known = Known { offset: all.len() as u64, key, size: u64::from(size), waits: false };
                     let delivery = event("t").subject(&key.to_string()).body("x".repeat(size.into())).delivery();
                     let position = Position { shard: 0, offset: known.offset };
-                    lanes.push(Item::new(Ordinal { position, number: 0 }, delivery));
+                    lanes.push(Item::new(Ordinal(known.offset), position, delivery));
                     all.push(known.clone());
                     model.pending.push(known);
                 }
                 Step::Take(events, bytes) => {
                     let expected = model.take(events, bytes, &flying);
                     let got = lanes.take(events, bytes);
-                    let offsets: Vec<u64> = got.iter().map(|i| i.ordinal.position.offset).collect();
+                    let offsets: Vec<u64> = got.iter().map(|i| i.position.offset).collect();
                     prop_assert_eq!(&offsets, &expected);
                     model.pending.retain(|p| !offsets.contains(&p.offset));
                     if !got.is_empty() { model.flying.push(got); }
@@ -208,7 +208,7 @@ proptest! {
                     let got = lanes.take_probe(None, now);
                     prop_assert_eq!(got.is_some(), any);
                     if let Some(item) = got {
-                        let offset = item.ordinal.position.offset;
+                        let offset = item.position.offset;
                         let first = model.pending.iter().find(|p| model.same_lane(p, &all[offset as usize]));
                         prop_assert_eq!(first.map(|p| p.offset), Some(offset), "not the first of its lane");
                         model.pending.retain(|p| p.offset != offset);

@@ -1,6 +1,8 @@
-//! For tests of the worker: a journal in memory with a real ledger, and a look at what was settled.
+//! For tests of the worker: an engine in memory with one shard or more and a real ledger, and a look at what was
+//! settled.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use sink_api::Event;
@@ -9,47 +11,117 @@ use tokio::sync::watch;
 use super::PATIENCE;
 use crate::event::encode;
 use crate::journal::{
-    Append, Chunk, Counters, Cursors, Entry, Fate, Gap, Journal, JournalError, Position, Settlement, SinkState,
-    TypeCount,
+    Append, AppendError, Chunk, Entry, Fingerprint, Gap, Journal, JournalError, JournalStat, Marks, News, Of, Owed,
+    Position, Progress, Reader, Record, Retention, TypeCount,
 };
-use crate::ledger::Ledger;
+use crate::ledger::conformance::{self, Engine};
+use crate::ledger::held::Change;
+use crate::ledger::replays::Replay;
+use crate::ledger::{Counters, Dead, Fate, Ledger, Settle, SettleError, Settlement, SinkState, SinkStorage, Storage};
+
+/// The events, which readers share with the journal.
+struct Log {
+    shards: Mutex<Vec<Vec<Entry>>>,
+    /// Events appended.
+    appended: watch::Sender<u64>,
+    /// Events read of each shard.
+    read: Mutex<Vec<u64>>,
+    furthest: watch::Sender<u64>,
+    hole: Mutex<Option<Gap>>,
+}
 
 /// A journal in memory: what was settled can be looked at, and settling can be made to fail.
 pub struct Memory {
-    pub entries: Mutex<Vec<Entry>>,
-    pub end: watch::Sender<u64>,
+    log: Arc<Log>,
+    is_closed: AtomicBool,
     pub settled: watch::Sender<Vec<Settlement>>,
     pub failing: watch::Sender<bool>,
     pub refused: watch::Sender<u64>,
-    pub furthest: watch::Sender<u64>,
-    pub hole: Mutex<Option<Gap>>,
     /// A real one, told of every step.
     pub ledger: Arc<Ledger>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Memory {
-    pub fn new() -> Arc<Self> {
+    pub fn new(shards: u32) -> Arc<Self> {
+        Self::with(shards, Ledger::default())
+    }
+
+    /// Its dead letters may take so many bytes.
+    pub fn bounded(shards: u32, dead_bytes: u64) -> Arc<Self> {
+        Self::with(shards, Ledger::bounded(dead_bytes))
+    }
+
+    fn with(shards: u32, ledger: Ledger) -> Arc<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let (ledger, _) = Ledger::open(&folder.path().join("ledger.db")).unwrap();
+        ledger.attach(&folder.path().join("ledger.db")).unwrap();
+        let log = Log {
+            shards: Mutex::new(vec![vec![]; shards as usize]),
+            appended: watch::Sender::new(0),
+            read: Mutex::new(vec![0; shards as usize]),
+            furthest: watch::Sender::new(0),
+            hole: Mutex::default(),
+        };
         Arc::new(Self {
-            entries: Mutex::default(),
-            end: watch::Sender::new(0),
+            log: Arc::new(log),
+            is_closed: AtomicBool::new(false),
             settled: watch::Sender::new(vec![]),
             failing: watch::Sender::new(false),
             refused: watch::Sender::new(0),
-            furthest: watch::Sender::new(0),
-            hole: Mutex::default(),
             ledger: Arc::new(ledger),
-            _folder: folder,
+            folder,
         })
     }
 
+    /// The door to it.
+    pub fn storage(self: &Arc<Self>) -> Storage {
+        let (journal, ledger) = (self.clone(), Arc::clone(&self.ledger));
+        Storage { journal, retention: self.clone(), settle: self.clone(), ledger }
+    }
+
+    /// The door for the sink.
+    pub fn of_sink(self: &Arc<Self>) -> SinkStorage {
+        self.storage().of("crm")
+    }
+
+    /// The sink begins at the beginning, unless it has begun.
+    pub async fn begin(&self) {
+        if self.ledger.load("crm").await.unwrap().is_none() {
+            let first = self.marks(|_| 0).iter().map(|cursor| Settlement::to("crm", cursor)).collect();
+            self.ledger.settle(first).await.unwrap();
+        }
+    }
+
     pub fn put(&self, event: &Event) {
-        let mut entries = self.entries.lock().unwrap();
-        let position = at(entries.len() as u64);
-        entries.push(Entry { position, record: Arc::new(encode(event, None, false)) });
-        self.end.send_replace(entries.len() as u64);
+        self.add(encode(event, None, false));
+    }
+
+    /// Of a key all events go to the same shard.
+    fn add(&self, record: Record) -> Position {
+        let mut shards = self.log.shards.lock().unwrap();
+        let sum = record.key.bytes().map(u32::from).sum::<u32>();
+        let shard = sum % shards.len() as u32;
+        let entries = &mut shards[shard as usize];
+        let position = Position { shard, offset: entries.len() as u64 };
+        entries.push(Entry { position, record: Arc::new(record) });
+        drop(shards);
+        self.log.appended.send_modify(|appended| *appended += 1);
+        position
+    }
+
+    fn marks(&self, mark: impl Fn(&[Entry]) -> usize) -> Marks {
+        let shards = self.log.shards.lock().unwrap();
+        (0..).zip(&*shards).map(|(shard, entries)| Position { shard, offset: mark(entries) as u64 }).collect()
+    }
+
+    /// What is gone of the first shard.
+    pub fn lose(&self, gap: Gap) {
+        *self.log.hole.lock().unwrap() = Some(gap);
+    }
+
+    /// How many events were read.
+    pub fn furthest(&self) -> watch::Receiver<u64> {
+        self.log.furthest.subscribe()
     }
 
     pub fn settlements(&self) -> Vec<Settlement> {
@@ -62,17 +134,20 @@ impl Memory {
         sum
     }
 
-    pub fn cursor(&self) -> u64 {
-        self.settlements().iter().filter_map(|s| s.cursor).next_back().map_or(0, |c| c.offset)
+    /// How many events the cursors have passed, all shards together.
+    pub fn passed(&self) -> u64 {
+        let mut cursors = Marks::default();
+        self.settlements().iter().filter_map(|step| step.cursor).for_each(|cursor| cursors.set(cursor));
+        cursors.iter().map(|cursor| cursor.offset).sum()
     }
 
     pub fn dead(&self) -> HashMap<String, String> {
         let mut dead = HashMap::new();
         for step in self.settlements() {
             dead.extend(step.held.into_iter().filter(|held| held.due.is_none()).map(|held| (held.id, held.code)));
-            for turn in step.turns {
-                if let Fate::Dead(tried) = turn.fate {
-                    dead.insert(turn.id, tried.code);
+            for parked in step.fates {
+                if let Fate::Dead(tried) = parked.fate {
+                    dead.insert(parked.id, tried.code);
                 }
             }
         }
@@ -96,64 +171,203 @@ pub fn at(offset: u64) -> Position {
 
 #[sink_api::async_trait]
 impl Journal for Memory {
-    fn append_all(&self, _: Vec<Append>) {
-        unreachable!("a worker appends nothing")
+    fn append_all(&self, records: Vec<Append>) {
+        for mut append in records {
+            (append.on_progress)(match self.is_closed.load(Ordering::SeqCst) {
+                true => Progress::Failed(AppendError::Closed),
+                false => Progress::Durable(self.add(append.record)),
+            });
+            append.notify.iter().for_each(|notify| notify());
+        }
     }
-    async fn read(&self, from: Position, max_bytes: u64) -> Result<Chunk, JournalError> {
-        let gap = self.hole.lock().unwrap().clone().filter(|gap| from < gap.to);
-        let from = gap.as_ref().map_or(from, |gap| gap.to);
-        let start = usize::try_from(from.offset).unwrap();
-        let mut bytes = 0;
-        let entries = self.entries.lock().unwrap();
-        let took: Vec<Entry> = entries[start..]
-            .iter()
-            .take_while(|e| {
-                bytes += e.record.payload.len() as u64;
-                bytes <= max_bytes
-            })
-            .cloned()
-            .collect();
-        let next = at(from.offset + took.len() as u64);
-        self.furthest.send_modify(|f| *f = (*f).max(next.offset));
-        Ok(Chunk { entries: took, next, gap })
+    fn at_risk(&self) -> u64 {
+        0
     }
-    async fn wait(&self, from: Position) {
-        let mut end = self.end.subscribe();
-        end.wait_for(|end| *end > from.offset).await.unwrap();
+    fn refuses(&self) -> (bool, bool) {
+        (false, false)
     }
-    fn end(&self) -> Position {
-        at(*self.end.borrow())
+    async fn reader(&self, of: Of) -> Result<Box<dyn Reader>, JournalError> {
+        use crate::journal::Cursors as _;
+        let (from, until) = match of {
+            Of::Cursors(name) => (self.ledger.cursors(&name).await.map_err(JournalError::Cursors)?, None),
+            Of::Span { from, until } => (from, Some(until)),
+        };
+        let appended = self.log.appended.subscribe();
+        let next = self.marks(|_| 0).later(&from);
+        Ok(Box::new(MemoryReader { log: Arc::clone(&self.log), appended, is_given: false, next, until, turn: 0 }))
     }
-    fn oldest(&self) -> Position {
-        at(0)
+    async fn oldest(&self) -> Result<Marks, JournalError> {
+        Ok(self.marks(|_| 0))
     }
-    async fn seek(&self, _: i64) -> Result<Position, JournalError> {
-        Ok(at(0))
+    async fn ends(&self) -> Result<Marks, JournalError> {
+        Ok(self.known_ends())
     }
-    async fn counts(&self, _: Position) -> Result<Vec<TypeCount>, JournalError> {
-        Ok(vec![])
+    fn known_ends(&self) -> Marks {
+        self.marks(<[Entry]>::len)
     }
-    async fn owed(&self, _: Position, _: Position) -> Result<Vec<TypeCount>, JournalError> {
-        Ok(vec![])
+    async fn seek(&self, time: i64) -> Result<Marks, JournalError> {
+        Ok(self.marks(|entries| entries.partition_point(|entry| entry.record.time < time)))
     }
-    async fn load(&self, _: &str) -> Result<Option<SinkState>, JournalError> {
-        Ok(None)
+    async fn owed(&self, from: &Marks, to: &Marks) -> Result<Owed, JournalError> {
+        let mut known: Vec<TypeCount> = Vec::new();
+        for Entry { position, record } in self.log.shards.lock().unwrap().iter().flatten() {
+            if from.is_past(*position) || !to.is_past(*position) {
+                continue;
+            }
+            match known.iter_mut().find(|count| (&count.source, &count.kind) == (&record.source, &record.kind)) {
+                Some(count) => count.events += 1,
+                None => {
+                    let (source, kind) = (Arc::clone(&record.source), Arc::clone(&record.kind));
+                    known.push(TypeCount { source, kind, events: 1 });
+                }
+            }
+        }
+        known.sort_by(|a, b| (&a.source, &a.kind).cmp(&(&b.source, &b.kind)));
+        Ok(Owed { known, unknown: 0 })
     }
-    async fn settle(&self, steps: Vec<Settlement>) -> Result<(), JournalError> {
+    async fn stat(&self) -> Result<JournalStat, JournalError> {
+        let shards = self.log.shards.lock().unwrap();
+        let entries = || shards.iter().flatten();
+        let oldest_time = entries().map(|entry| entry.record.time).min();
+        Ok(JournalStat { events: entries().count() as u64, oldest_time, ..JournalStat::default() })
+    }
+    fn fingerprints(&self, since: i64, max: usize) -> Vec<Fingerprint> {
+        let shards = self.log.shards.lock().unwrap();
+        let of = |record: &Record| {
+            let (source, id, time) = (Arc::clone(&record.source), record.id, record.time);
+            Some(Fingerprint { source, fingerprint: record.fingerprint?, id, time })
+        };
+        let mut all: Vec<_> = shards.iter().flatten().filter_map(|entry| of(&entry.record)).collect();
+        all.retain(|known| known.time >= since);
+        all.sort_by_key(|known| known.time);
+        all.split_off(all.len().saturating_sub(max))
+    }
+    async fn close(&self) -> Result<(), JournalError> {
+        self.is_closed.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// Reads the shards in turn.
+struct MemoryReader {
+    log: Arc<Log>,
+    appended: watch::Receiver<u64>,
+    is_given: bool,
+    next: Marks,
+    until: Option<Marks>,
+    turn: usize,
+}
+
+impl MemoryReader {
+    fn chunk(&self, max_bytes: u64) -> Option<Chunk> {
+        let shards = self.log.shards.lock().unwrap();
+        let in_turn = (0..shards.len()).map(|n| (self.turn + n) % shards.len());
+        for (shard, from) in in_turn.map(|shard| (shard, self.next.at(shard as u32))) {
+            let end = self.until.as_ref().map_or(u64::MAX, |until| until.at(shard as u32).offset);
+            let gap = self.log.hole.lock().unwrap().clone();
+            let gap = gap.filter(|gap| gap.from.shard as usize == shard && from.offset < gap.to.offset);
+            let first = gap.as_ref().map_or(from.offset, |gap| gap.to.offset) as usize;
+            let mut bytes = 0;
+            let entries = shards[shard].iter().skip(first).take_while(|entry| {
+                bytes += entry.record.payload.len() as u64;
+                entry.position.offset < end && (bytes <= max_bytes || entry.position.offset == first as u64)
+            });
+            let entries: Vec<Entry> = entries.cloned().collect();
+            if entries.is_empty() && gap.is_none() {
+                continue;
+            }
+            let next = Position { offset: (first + entries.len()) as u64, ..from };
+            return Some(Chunk { entries, next, gap });
+        }
+        None
+    }
+}
+
+#[sink_api::async_trait]
+impl Reader for MemoryReader {
+    async fn ready(&mut self) {
+        while self.is_given {
+            self.appended.borrow_and_update();
+            if self.chunk(1).is_some() {
+                return;
+            }
+            self.appended.changed().await.unwrap();
+        }
+    }
+    async fn next(&mut self, max_bytes: u64) -> Result<News, JournalError> {
+        if !std::mem::replace(&mut self.is_given, true) {
+            return Ok(News::Given(self.next.clone()));
+        }
+        loop {
+            self.appended.borrow_and_update();
+            if let Some(chunk) = self.chunk(max_bytes) {
+                self.next.set(chunk.next);
+                let shard = chunk.next.shard as usize;
+                self.turn = shard + 1;
+                let mut read = self.log.read.lock().unwrap();
+                read[shard] = read[shard].max(chunk.next.offset);
+                self.log.furthest.send_replace(read.iter().sum());
+                return Ok(News::Chunk(chunk));
+            }
+            self.appended.changed().await.unwrap();
+        }
+    }
+}
+
+#[sink_api::async_trait]
+impl Settle for Memory {
+    async fn load(&self, sink: &str) -> Result<Option<SinkState>, SettleError> {
+        self.ledger.load(sink).await
+    }
+    async fn settle(&self, steps: Vec<Settlement>) -> Result<(), SettleError> {
         if *self.failing.borrow() {
             self.refused.send_modify(|n| *n += 1);
-            return Err(JournalError::Cursors("no".into()));
+            return Err(SettleError::Closed);
         }
         self.ledger.settle(steps.clone()).await?;
         self.settled.send_modify(|all| all.extend(steps));
         Ok(())
     }
-    fn hold(&self, _: &str, _: Position) {}
+    async fn change_dead(&self, sink: &str, ids: Vec<String>, change: Change) -> Result<Dead, SettleError> {
+        self.ledger.change_dead(sink, ids, change).await
+    }
+    async fn pause(&self, sink: &str, paused: bool) -> Result<(), SettleError> {
+        self.ledger.pause(sink, paused).await
+    }
+    async fn begin_replay(&self, replays: Vec<Replay>) -> Result<i64, SettleError> {
+        self.ledger.begin_replay(replays).await
+    }
+    async fn cancel_replay(&self, id: i64) -> Result<usize, SettleError> {
+        self.ledger.cancel_replay(id).await
+    }
+}
+
+/// It deletes nothing.
+impl Retention for Memory {
+    fn hold(&self, _: &str, _: &Marks) {}
+    fn passed(&self, _: &str, _: Position) {}
+    fn leave(&self, _: &str, _: &Marks) {}
     fn release(&self, _: &str) {}
-    fn at_risk(&self) -> u64 {
-        0
-    }
-    async fn close(&self) -> Result<(), JournalError> {
-        Ok(())
-    }
+    fn begin(&self) {}
+}
+
+async fn conforms(shards: u32) {
+    let all = Mutex::new(Vec::new());
+    let engine = || {
+        let memory = Memory::new(shards);
+        all.lock().unwrap().push(Arc::clone(&memory));
+        assert!(memory.folder.path().is_dir());
+        Engine { storage: memory.storage(), shards }
+    };
+    conformance::conforms(engine).await;
+}
+
+#[tokio::test]
+async fn the_engine_in_memory_conforms_with_one_shard() {
+    conforms(1).await;
+}
+
+#[tokio::test]
+async fn the_engine_in_memory_conforms_with_two_shards() {
+    conforms(2).await;
 }

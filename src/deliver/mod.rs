@@ -1,16 +1,16 @@
 //! The delivery core: one worker per sink reads the journal from the sink's cursor, routes, batches, delivers, retries,
 //! gives up, and moves the cursor. It owns time; sinks do not.
 //!
-//! It knows the journal's trait, the rules and the sinks' contract; it knows neither HTTP nor which kinds of sink there
-//! are.
+//! It knows the seam of journal and ledger, the rules and the sinks' contract; it knows neither HTTP nor which kinds of
+//! sink there are.
 //!
-//! Files, in the order of an event's way: `first` says where a sink begins, `asking` what jq is asked about events that
-//! were read, `accounting` what an event comes to at the sink. `worker` is the loop and its parts. `item` is a delivery
-//! in memory, `lanes` what waits per key, `parked` when the deliveries that the ledger keeps are due, `flight` the
-//! batches under way, `verdict` what an outcome leads to. `window` says how far the cursor may move, `rows` how
-//! deliveries look in the ledger, and `settler` takes all of it there. `replay` routes a span of the journal once more.
-//! `appended` counts what sinks are owed, `counted` knows by which rules that was counted, and `book` is what `status`
-//! reads. Pure helpers: `backoff`, `breaker`, `rate_limit`.
+//! Files, in the order of an event's way: `first` says where a sink begins, `source` gives what is read, `asking` what
+//! jq is asked about events that were read, `accounting` what an event comes to at the sink. `worker` is the loop and
+//! its parts. `item` is a delivery in memory, `lanes` what waits per key, `parked` when the deliveries that the ledger
+//! keeps are due, `flight` the batches under way, `verdict` what an outcome leads to. `window` says how far the cursor
+//! may move, `rows` how deliveries look in the ledger, and `settler` takes all of it there. `replay` routes a span of
+//! the journal once more. `appended` counts what sinks are owed, `counted` knows by which rules that was counted, and
+//! `book` is what `status` reads. Pure helpers: `backoff`, `breaker`, `rate_limit`.
 //!
 //! Imports go one way: `worker` and `replay` know the others, and none of those knows them.
 
@@ -31,6 +31,7 @@ mod rate_limit;
 mod replay;
 mod rows;
 mod settler;
+mod source;
 mod spec;
 mod verdict;
 mod window;
@@ -43,7 +44,7 @@ pub use config::DeliveryKeys;
 pub use counted::owed;
 pub use first::first_cursors;
 pub use rate_limit::Rate;
-pub use replay::{Feed, feed, holder};
+pub use replay::{Feed, feed};
 pub use spec::Spec;
 pub use worker::run;
 

@@ -40,16 +40,15 @@ fn assert_in_order(sink: &Scripted, sent: &[String], keys: usize) {
     assert_eq!(sink.overlaps(), Vec::<Arc<str>>::new(), "a key was in two batches at once");
 }
 
-#[tokio::test]
-async fn the_cursor_passes_what_is_parked_and_its_key_waits_behind_it_in_order() {
-    let (sink, journal) = (Scripted::new(), Memory::new());
+async fn the_cursor_passes_what_is_parked_and_its_key_waits_behind_it_in_order(shards: u32) {
+    let (sink, journal) = (Scripted::new(), Memory::new(shards));
     let mut sent = fill(&journal, 60, 3);
     let bad = sent[4].clone();
     let healed = failing(&sink, move |id| id == bad);
     let running = start(&sink, &journal, keys(), 10, 2);
-    journal.wait_until("the cursor is past it", |j| j.cursor() == 60).await;
+    journal.wait_until("the cursor is past it", |j| j.passed() == 60).await;
     sent.extend(fill(&journal, 30, 3));
-    journal.wait_until("and past what came later", |j| j.cursor() == 90).await;
+    journal.wait_until("and past what came later", |j| j.passed() == 90).await;
     assert_eq!(sink.delivered().len(), 61, "two keys, and the first of the third");
     let parked = schedule(&journal).await;
     assert_eq!((parked.rows, parked.lanes.len()), (29, 1));
@@ -61,18 +60,17 @@ async fn the_cursor_passes_what_is_parked_and_its_key_waits_behind_it_in_order()
     assert_eq!((sink.delivered().len(), schedule(&journal).await), (90, Schedule::default()));
 }
 
-#[tokio::test]
-async fn what_is_parked_outlives_a_restart_and_keeps_its_place_in_line() {
-    let (sink, journal) = (Scripted::new(), Memory::new());
+async fn what_is_parked_outlives_a_restart_and_keeps_its_place_in_line(shards: u32) {
+    let (sink, journal) = (Scripted::new(), Memory::new(shards));
     let mut sent = fill(&journal, 20, 2);
     let bad = sent[1].clone();
     let healed = failing(&sink, move |id| id == bad);
     let running = start(&sink, &journal, keys(), 4, 2);
-    journal.wait_until("parked", |j| j.cursor() == 20).await;
+    journal.wait_until("parked", |j| j.passed() == 20).await;
     let journal = running.stop().await;
     sent.extend(fill(&journal, 20, 2));
     let running = start(&sink, &journal, keys(), 4, 2);
-    journal.wait_until("parked behind", |j| j.cursor() == 40).await;
+    journal.wait_until("parked behind", |j| j.passed() == 40).await;
     assert_eq!(sink.delivered().len(), 20);
     healed.store(true, SeqCst);
     journal.wait_until("all delivered", |j| j.totals() == counted(40, 40)).await;
@@ -80,9 +78,8 @@ async fn what_is_parked_outlives_a_restart_and_keeps_its_place_in_line() {
     assert_in_order(&sink, &sent, 2);
 }
 
-#[tokio::test]
-async fn what_is_parked_ends_as_a_dead_letter_with_all_its_attempts_and_lets_its_key_go_on() {
-    let (sink, journal) = (Scripted::new(), Memory::new());
+async fn what_is_parked_ends_as_a_dead_letter_with_all_its_attempts_and_lets_its_key_go_on(shards: u32) {
+    let (sink, journal) = (Scripted::new(), Memory::new(shards));
     let sent = fill(&journal, 20, 2);
     let poison = sent[0].clone();
     let bad = poison.clone();
@@ -102,9 +99,8 @@ async fn what_is_parked_ends_as_a_dead_letter_with_all_its_attempts_and_lets_its
     assert_eq!(schedule(&journal).await, Schedule::default());
 }
 
-#[tokio::test]
-async fn where_there_is_no_room_to_park_the_cursor_waits_and_other_keys_go_on() {
-    let (sink, journal) = (Scripted::new(), Memory::new());
+async fn where_there_is_no_room_to_park_the_cursor_waits_and_other_keys_go_on(shards: u32) {
+    let (sink, journal) = (Scripted::new(), Memory::new(shards));
     let sent = fill(&journal, 40, 4);
     let bad: HashSet<String> = sent.iter().take(2).cloned().collect();
     let healed = failing(&sink, move |id| bad.contains(id));
@@ -112,17 +108,17 @@ async fn where_there_is_no_room_to_park_the_cursor_waits_and_other_keys_go_on() 
     keys.parked_max = Size(1);
     let running = start(&sink, &journal, keys, 4, 2);
     tokio::time::timeout(PATIENCE, sink.wait_until(|s| s.delivered().len() == 20)).await.expect("two keys go on");
-    // Whichever failed for the third time first is parked, and no other.
-    assert!(journal.cursor() <= 1 && schedule(&journal).await.rows <= 1);
+    // Whichever failed for the third time first is parked, and no other: a shard passes that one, and what came before
+    // the next of its key.
+    assert!(journal.passed() <= u64::from(shards) && schedule(&journal).await.rows <= 1);
     healed.store(true, SeqCst);
-    journal.wait_until("all delivered", |j| j.cursor() == 40 && j.totals() == counted(40, 40)).await;
+    journal.wait_until("all delivered", |j| j.passed() == 40 && j.totals() == counted(40, 40)).await;
     running.stop().await;
     assert_in_order(&sink, &sent, 4);
 }
 
-#[tokio::test]
-async fn forty_events_that_always_fail_do_not_keep_fresh_ones_from_arriving() {
-    let (sink, journal) = (Scripted::new(), Memory::new());
+async fn forty_events_that_always_fail_do_not_keep_fresh_ones_from_arriving(shards: u32) {
+    let (sink, journal) = (Scripted::new(), Memory::new(shards));
     let sent = fill(&journal, 40, 40);
     let bad: Arc<HashSet<String>> = Arc::new(sent.iter().cloned().collect());
     let healed = failing(&sink, {
@@ -141,26 +137,24 @@ async fn forty_events_that_always_fail_do_not_keep_fresh_ones_from_arriving() {
     running.stop().await;
 }
 
-#[tokio::test]
-async fn without_order_only_what_fails_is_parked() {
-    let (sink, journal) = (Scripted::new(), Memory::new());
+async fn without_order_only_what_fails_is_parked(shards: u32) {
+    let (sink, journal) = (Scripted::new(), Memory::new(shards));
     let sent = fill(&journal, 30, 1);
     let bad = sent[0].clone();
     let healed = failing(&sink, move |id| id == bad);
     let keys = DeliveryKeys { ordering: Ordering::None, ..keys() };
     let running = start(&sink, &journal, keys, 3, 2);
-    journal.wait_until("the others are delivered", |j| j.cursor() == 30 && j.totals() == counted(30, 29)).await;
+    journal.wait_until("the others are delivered", |j| j.passed() == 30 && j.totals() == counted(30, 29)).await;
     assert_eq!(journal.ledger.schedule("crm", false).await.unwrap().rows, 1);
     healed.store(true, SeqCst);
     journal.wait_until("all delivered", |j| j.totals() == counted(30, 30)).await;
     running.stop().await;
 }
 
-#[tokio::test]
-async fn a_dead_letter_that_is_retried_is_delivered_at_once_or_after_a_restart() {
+async fn a_dead_letter_that_is_retried_is_delivered_at_once_or_after_a_restart(shards: u32) {
     for restart in [false, true] {
         for as_was in [false, true] {
-            let (sink, journal) = (Scripted::new(), Memory::new());
+            let (sink, journal) = (Scripted::new(), Memory::new(shards));
             let sent = fill(&journal, 6, 3);
             let (bad, healed) = (sent[1].clone(), Arc::new(AtomicBool::new(false)));
             let ok = Arc::clone(&healed);
@@ -168,10 +162,10 @@ async fn a_dead_letter_that_is_retried_is_delivered_at_once_or_after_a_restart()
                 true => Outcome::reject("constraint", "no"),
                 false => Outcome::Delivered,
             });
-            let spec = spec(&sink, keys(), 3, 1);
+            let spec = spec(&sink, &journal, keys(), 3, 1);
             let book = Arc::clone(&spec.book);
             let mut running = Some(launch(spec, &journal));
-            journal.wait_until("given up", |j| j.cursor() == 6).await;
+            journal.wait_until("given up", |j| j.passed() == 6).await;
             assert_eq!(journal.totals(), Counters { accepted: 6, delivered: 5, dead: 1, ..Counters::default() });
             if restart {
                 running.take().unwrap().stop().await;
@@ -192,9 +186,8 @@ async fn a_dead_letter_that_is_retried_is_delivered_at_once_or_after_a_restart()
     }
 }
 
-#[tokio::test]
-async fn three_hundred_keys_with_something_parked_each_are_all_delivered_when_the_sink_heals() {
-    let (sink, journal) = (Scripted::new(), Memory::new());
+async fn three_hundred_keys_with_something_parked_each_are_all_delivered_when_the_sink_heals(shards: u32) {
+    let (sink, journal) = (Scripted::new(), Memory::new(shards));
     let sent = fill(&journal, 3000, 600);
     let bad: HashSet<String> = sent.iter().take(600).step_by(2).cloned().collect();
     let healed = failing(&sink, move |id| bad.contains(id));
@@ -206,7 +199,7 @@ async fn three_hundred_keys_with_something_parked_each_are_all_delivered_when_th
         more += 10;
         journal.wait_until("others arrive", |j| j.totals().delivered >= more).await;
     }
-    journal.wait_until("the cursor is past all", |j| j.cursor() == 3000 + more).await;
+    journal.wait_until("the cursor is past all", |j| j.passed() == 3000 + more).await;
     healed.store(true, SeqCst);
     journal.wait_until("all delivered", |j| j.totals() == counted(3000 + more, 3000 + more)).await;
     let journal = running.stop().await;
@@ -217,3 +210,14 @@ async fn three_hundred_keys_with_something_parked_each_are_all_delivered_when_th
     }
     assert_eq!(schedule(&journal).await, Schedule::default());
 }
+
+on_one_shard_and_on_two!(
+    the_cursor_passes_what_is_parked_and_its_key_waits_behind_it_in_order,
+    what_is_parked_outlives_a_restart_and_keeps_its_place_in_line,
+    what_is_parked_ends_as_a_dead_letter_with_all_its_attempts_and_lets_its_key_go_on,
+    where_there_is_no_room_to_park_the_cursor_waits_and_other_keys_go_on,
+    forty_events_that_always_fail_do_not_keep_fresh_ones_from_arriving,
+    without_order_only_what_fails_is_parked,
+    a_dead_letter_that_is_retried_is_delivered_at_once_or_after_a_restart,
+    three_hundred_keys_with_something_parked_each_are_all_delivered_when_the_sink_heals,
+);

@@ -16,9 +16,10 @@ use super::accounting::{self, Accounted, Origin};
 use super::asking::Questions;
 use super::book::Book;
 use super::rate_limit::Rate;
+use super::source::Source;
 use crate::event;
-use crate::journal::{Chunk, Entry, Journal, Position, Settlement};
-use crate::ledger::Ledger;
+use crate::journal::{Chunk, Entry, JournalError, Marks};
+use crate::ledger::{Settlement, SinkStorage};
 use crate::route::jq::Said;
 use crate::route::{Destination, RuleSet};
 
@@ -44,44 +45,31 @@ pub struct Feed {
     pub subject: Option<String>,
     /// Most deliveries in a span of time.
     pub rate: Option<Rate>,
-    /// The position where the replay ends.
-    pub until: Position,
+    /// Where the replay ends in each shard.
+    pub until: Marks,
     /// The sink's book.
     pub book: Arc<Book>,
-    /// Where deliveries are parked.
-    pub ledger: Arc<Ledger>,
-}
-
-/// The name by which a replay holds the journal.
-pub fn holder(id: i64, sink: &str) -> String {
-    // No sink has such a name.
-    format!("{sink}@replay-{id}")
+    /// What it reads from and writes to.
+    pub storage: SinkStorage,
 }
 
 /// Parks what the journal holds from `at` on, until the end of the span or `stop`.
-pub async fn feed(
-    feed: Feed,
-    mut at: Position,
-    rules: watch::Receiver<Arc<RuleSet>>,
-    journal: Arc<dyn Journal>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let holder = holder(feed.id, &feed.to.name);
-    while at < feed.until {
+pub async fn feed(feed: Feed, mut at: Marks, rules: watch::Receiver<Arc<RuleSet>>, mut stop: watch::Receiver<bool>) {
+    let mut source = Source::of_span(feed.storage.clone(), at.clone(), feed.until.clone());
+    while !at.reaches(&feed.until) {
         // What was not settled is routed again.
-        let (next, step) = tokio::select! {
-            made = feed.make(at, &rules, &*journal) => made,
+        let step = tokio::select! {
+            made = feed.make(&mut source, &rules) => made,
             () = stopped(&mut stop) => return,
         };
-        let accepted = step.delta.accepted;
+        let (accepted, cursor) = (step.delta.accepted, step.cursor);
         feed.book.step_begins(accepted);
-        let settled = feed.settle(&*journal, step, &mut stop).await;
+        let settled = feed.settle(step, &mut stop).await;
         feed.book.steps_end(1, if settled { 0 } else { accepted });
         if !settled {
             return;
         }
-        at = next;
-        journal.hold(&holder, at);
+        cursor.into_iter().for_each(|cursor| at.set(cursor));
         if accepted > 0 {
             feed.book.notify();
         }
@@ -92,7 +80,7 @@ pub async fn feed(
             }
         }
     }
-    journal.release(&holder);
+    feed.storage.release_replay(feed.id);
     info!(sink = %feed.to.name, replay = feed.id, "the replay is complete: what it came to is delivered or on its way");
 }
 
@@ -102,37 +90,36 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 impl Feed {
-    /// Reads the next stretch: where it ends, and the step that parks what it comes to.
-    async fn make(
-        &self,
-        at: Position,
-        rules: &watch::Receiver<Arc<RuleSet>>,
-        journal: &dyn Journal,
-    ) -> (Position, Settlement) {
+    /// Reads the next stretch, and makes the step that parks what it comes to.
+    async fn make(&self, source: &mut Source, rules: &watch::Receiver<Arc<RuleSet>>) -> Settlement {
         let bytes = if self.rate.is_some() { READ_BYTES_SLOWLY } else { READ_BYTES };
         loop {
             self.wait_for_room().await;
-            let chunk = match journal.read(at, bytes).await {
-                Ok(chunk) => chunk,
+            // Where the span begins is known.
+            match source.read(bytes).await {
+                Ok(None) => {}
+                Ok(Some(_)) => continue,
                 Err(error) => {
-                    error!(sink = %self.to.name, %error, "a replay cannot read the journal; trying again");
+                    self.say_unreadable(&error);
                     tokio::time::sleep(PAUSE * 10).await;
                     continue;
                 }
-            };
-            if let Some(gap) = &chunk.gap {
-                warn!(sink = %self.to.name, from = gap.from.offset, to = gap.to.offset, "a part of the span is gone");
             }
             let rules = Arc::clone(&rules.borrow());
-            return self.step(chunk, &rules).await;
+            if let Some(step) = self.step(source, &rules).await {
+                return step;
+            }
         }
+    }
+
+    fn say_unreadable(&self, error: &JournalError) {
+        error!(sink = %self.to.name, %error, "a replay cannot read the journal; trying again");
     }
 
     async fn wait_for_room(&self) {
         loop {
-            let sink = &self.to.name;
-            match self.ledger.parked_rows(sink).await {
-                Ok(rows) if rows < MAX_WAITING && self.ledger.room().takes(sink) => return,
+            match self.storage.parked_rows().await {
+                Ok(rows) if rows < MAX_WAITING && self.storage.has_room() => return,
                 _ => tokio::time::sleep(PAUSE).await,
             }
         }
@@ -140,9 +127,9 @@ impl Feed {
 
     /// Writes a step until it is durable, and says whether it is: a replay that is stopped gives up. A write under way
     /// is waited for a while even then, or nobody would know whether it was done.
-    async fn settle(&self, journal: &dyn Journal, step: Settlement, stop: &mut watch::Receiver<bool>) -> bool {
+    async fn settle(&self, step: Settlement, stop: &mut watch::Receiver<bool>) -> bool {
         loop {
-            let mut settling = std::pin::pin!(journal.settle(vec![step.clone()]));
+            let mut settling = std::pin::pin!(self.storage.settle(vec![step.clone()]));
             let settled = tokio::select! {
                 settled = &mut settling => Some(settled),
                 () = stopped(stop) => None,
@@ -162,25 +149,28 @@ impl Feed {
         }
     }
 
-    /// Where a stretch ends, and the step that parks what it comes to.
-    async fn step(&self, chunk: Chunk, rules: &Arc<RuleSet>) -> (Position, Settlement) {
-        let next = chunk.next;
-        let wanted = |entry: &Entry| {
+    /// The step that parks what the stretch that was read comes to, or as much of it as jq was asked about.
+    async fn step(&self, source: &mut Source, rules: &Arc<RuleSet>) -> Option<Settlement> {
+        let chunk = source.chunk()?;
+        let is_wanted = |entry: &&Entry| {
             let record = &entry.record;
-            entry.position < self.until
-                && self.kind.as_ref().is_none_or(|kind| kind.is_match(&*record.kind))
+            self.kind.as_ref().is_none_or(|kind| kind.is_match(&*record.kind))
                 && rules.wants(&self.to.name, &record.source, &record.kind)
         };
-        let entries = chunk.entries.into_iter().filter(wanted).collect();
-        let questions = Questions::new(&self.to.name, rules);
-        let (chunk, said) = questions.ask(Chunk { entries, next, gap: None }).await;
-        let cursor = chunk.next.min(self.until);
-        let id = self.to.name.clone();
-        let mut step = Settlement { sink: id, reader: Some(self.id), cursor: Some(cursor), ..Settlement::default() };
-        for (index, entry) in chunk.entries.iter().enumerate() {
+        let wanted: Vec<Entry> = chunk.entries.iter().filter(is_wanted).cloned().collect();
+        let (answered, said) = Questions::new(&self.to.name, rules).ask(&wanted).await;
+        // Up to the first that was not asked about.
+        let rest = wanted.get(answered).map(|first| first.position);
+        let end = rest.and_then(|first| chunk.entries.iter().position(|entry| entry.position == first));
+        let Chunk { next, gap, .. } = source.take(end.unwrap_or(usize::MAX))?;
+        if let Some(gap) = gap {
+            warn!(sink = %self.to.name, from = gap.from.offset, to = gap.to.offset, "a part of the span is gone");
+        }
+        let mut step = Settlement { replay: Some(self.id), ..Settlement::to(&self.to.name, next) };
+        for (index, entry) in wanted.iter().take(answered).enumerate() {
             self.account(entry, rules, said.get(index).and_then(Option::as_ref), &mut step);
         }
-        (cursor, step)
+        Some(step)
     }
 
     /// Adds to the step what one event comes to.

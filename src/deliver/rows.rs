@@ -8,7 +8,8 @@ use sink_api::{Delivery, Payload, Reason, Timestamp};
 use super::breaker::Moment;
 use super::item::Item;
 use crate::event;
-use crate::journal::{Held, Position, Record, Spent, Try};
+use crate::journal::{Position, Record};
+use crate::ledger::{HeldDelivery, Spent, Try};
 use crate::route::Failed;
 
 /// What the ledger is to know of a delivery, besides the delivery itself.
@@ -35,10 +36,10 @@ impl Kept {
 }
 
 /// The row of a delivery.
-pub fn delivery(delivery: &Delivery, kept: Kept) -> Held {
+pub fn delivery(delivery: &Delivery, kept: Kept) -> HeldDelivery {
     let event = &delivery.event;
     let now = Timestamp::now().as_microsecond();
-    Held {
+    HeldDelivery {
         id: delivery.id.clone(),
         position: kept.position,
         kind: event.kind.to_string(),
@@ -61,15 +62,20 @@ pub fn delivery(delivery: &Delivery, kept: Kept) -> Held {
 }
 
 /// The row of a delivery that the worker has tried: parked, or a dead letter where `due` is `None`.
-pub fn item(item: &Item, why: Reason, due: Option<i64>, spent: Spent) -> Held {
-    let (position, attempts, first) = (item.ordinal.position, item.attempts, item.first_wall());
+pub fn item(item: &Item, why: Reason, due: Option<i64>, spent: Spent) -> HeldDelivery {
+    let (position, attempts, first) = (item.position, item.attempts, item.first_wall());
     delivery(&item.delivery, Kept { position, why, attempts, first, due, spent })
 }
 
 /// The dead letter of what never became a delivery.
-pub fn unrouted(position: Position, record: &Arc<Record>, (subject, key): (String, String), failed: Failed) -> Held {
+pub fn unrouted(
+    position: Position,
+    record: &Arc<Record>,
+    (subject, key): (String, String),
+    failed: Failed,
+) -> HeldDelivery {
     let now = Timestamp::now().as_microsecond();
-    Held {
+    HeldDelivery {
         id: failed.id,
         position,
         kind: record.kind.to_string(),

@@ -1,6 +1,7 @@
-//! Carries what a sink has settled into the ledger: gathered into a step, written at intervals, kept until the step is
-//! durable. The settler owns the sink's window, from which its steps get cursor, counts and rows.
+//! Carries what a sink has settled into the ledger: gathered into a step for each shard, written at intervals, kept
+//! until the steps are durable. The settler owns the sink's windows, from which its steps get cursor, counts and rows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,10 +11,10 @@ use tracing::{error, info, warn};
 
 use super::accounting::Accounted;
 use super::book::Book;
-use super::window::{End, Passed, Window};
-use crate::journal::{Counters, Fate, Journal, JournalError, Position, Settlement, Turn};
-use crate::ledger::Room;
+use super::window::{self, End, Passed, Window};
+use crate::journal::{Marks, Position};
 use crate::ledger::held::size_of;
+use crate::ledger::{Counters, Fate, ParkedFate, SettleError, Settlement, SinkStorage};
 
 /// How often a sink's steps are made durable while the sink is busy. What was delivered since the last one is delivered
 /// again after a kill.
@@ -30,9 +31,9 @@ const FATES: usize = 64;
 /// How often the settler looks for room for dead letters where there was none.
 const ROOM_PAUSE: Duration = Duration::from_millis(250);
 
-type Written = (Settlement, Result<(), JournalError>);
+type Written = (Vec<Settlement>, Result<(), SettleError>);
 
-/// What the book was told already of a step that is not durable yet: to be taken back where the step is not written.
+/// What the book was told already of steps that are not durable yet: to be taken back where they are not written.
 #[derive(Clone, Copy, Debug, Default)]
 struct Booked {
     /// By how much the book was adjusted.
@@ -51,38 +52,59 @@ impl Booked {
     }
 }
 
+/// What is on its way into the ledger of one shard.
+#[derive(Debug, Default)]
+struct Shard {
+    /// What was read of it; `None` until the shard is given.
+    window: Option<Window>,
+    /// The cursor that the ledger has.
+    durable: Option<Position>,
+    /// The step that is gathered; its `sink` is set when it goes.
+    next: Settlement,
+}
+
+impl Shard {
+    fn is_something(&self) -> bool {
+        self.next.cursor.is_some() || !self.next.held.is_empty() || !self.next.fates.is_empty()
+    }
+
+    /// Gathers what the cursor has passed.
+    fn gather(&mut self) -> (i64, u64) {
+        let Some(window) = &mut self.window else { return (0, 0) };
+        let passed = window.take_passed();
+        self.next.delta.add(&passed.tally);
+        let bytes = passed.held.iter().map(size_of).sum();
+        self.next.held.extend(passed.held);
+        let cursor = window.cursor();
+        self.next.cursor = (self.durable != Some(cursor)).then_some(cursor);
+        (passed.adjustment, bytes)
+    }
+}
+
 /// One sink's steps on their way into the ledger.
 pub struct Settler {
-    journal: Arc<dyn Journal>,
+    storage: SinkStorage,
     sink: String,
-    room: Arc<Room>,
     book: Arc<Book>,
-    window: Window,
-    /// The cursor that the ledger has.
-    durable: Position,
-    /// The step that is gathered.
-    next: Settlement,
-    /// Bytes that the rows in `next` take.
+    shards: BTreeMap<u32, Shard>,
+    /// Bytes that the rows take which are gathered.
     bytes: u64,
     writing: Option<JoinHandle<Written>>,
-    /// What the book was told of the step that is gathered, and of the one that is being written.
+    /// What the book was told of the steps that are gathered, and of those that are being written.
     booked: [Booked; 2],
-    /// When a step was written last.
+    /// When steps were written last.
     last: Option<Instant>,
     failing: bool,
 }
 
 impl Settler {
-    /// Starts from the sink's durable cursor.
-    pub fn new(journal: Arc<dyn Journal>, sink: &str, room: &Arc<Room>, book: &Arc<Book>, durable: Position) -> Self {
+    /// Nothing is read yet, and of no shard is known where it goes on.
+    pub fn new(storage: SinkStorage, sink: &str, book: &Arc<Book>) -> Self {
         Self {
-            journal,
+            storage,
             sink: sink.to_owned(),
-            room: Arc::clone(room),
             book: Arc::clone(book),
-            window: Window::new(durable),
-            durable,
-            next: Settlement { sink: sink.to_owned(), ..Settlement::default() },
+            shards: BTreeMap::new(),
             bytes: 0,
             writing: None,
             booked: Default::default(),
@@ -91,11 +113,33 @@ impl Settler {
         }
     }
 
+    fn shard(&mut self, number: u32) -> &mut Shard {
+        self.shards.entry(number).or_insert_with(|| Shard {
+            next: Settlement { shard: number, ..Settlement::default() },
+            ..Shard::default()
+        })
+    }
+
+    fn window(&mut self, shard: u32) -> Option<&mut Window> {
+        self.shards.get_mut(&shard)?.window.as_mut()
+    }
+
     // ── what is read and delivered ─────────────────────────────────────────────────────────────────────────────────
 
-    /// From where to read on, where more may be read.
-    pub fn read_position(&self) -> Option<Position> {
-        (!self.window.is_full() && !self.is_full()).then(|| self.window.read_position())
+    /// These shards are read from now on, each from its durable cursor.
+    pub fn given(&mut self, cursors: &Marks) {
+        for cursor in cursors.iter() {
+            let shard = self.shard(cursor.shard);
+            (shard.window, shard.durable) = (Some(Window::new(cursor)), Some(cursor));
+        }
+    }
+
+    /// Whether more may be read.
+    pub fn has_room(&self) -> bool {
+        let add = |(events, bytes): (usize, u64), (more, size): (usize, u64)| (events + more, bytes + size);
+        let windows = self.shards.values().filter_map(|shard| shard.window.as_ref());
+        let (events, bytes) = windows.map(Window::size).fold((0, 0), add);
+        events < window::MAX_EVENTS && bytes < window::MAX_BYTES && !self.is_full()
     }
 
     /// Opens an event that was counted as `counted` deliveries when it was appended, and gives the deliveries to be
@@ -107,58 +151,68 @@ impl Settler {
         self.book.adjust(adjustment);
         let count = u32::try_from(deliveries.len()).unwrap_or(u32::MAX);
         let bytes = deliveries.iter().map(|delivery| delivery.bytes().len() as u64).sum();
-        self.window.opened(at, count, bytes, Passed { tally: counts, held: letters, adjustment });
+        if let Some(window) = self.window(at.shard) {
+            window.opened(at, count, bytes, Passed { tally: counts, held: letters, adjustment });
+        }
         deliveries
     }
 
-    /// Books what the sink was owed of a gap in the journal and will never get. It travels with the cursor: the step
+    /// Books what the sink was owed of a gap in that shard and will never get. It travels with the cursor: the step
     /// that moves the cursor over the gap counts it, once.
-    pub fn drop_owed(&mut self, dropped: u64) {
+    pub fn drop_owed(&mut self, shard: u32, dropped: u64) {
         let tally = Counters { accepted: dropped, dropped, ..Counters::default() };
-        self.window.opened(self.window.read_position(), 0, 0, Passed { tally, ..Passed::default() });
+        if let Some(window) = self.window(shard) {
+            window.opened(window.read_position(), 0, 0, Passed { tally, ..Passed::default() });
+        }
     }
 
-    /// Every event before `next` was read.
+    /// Every event of that shard before `next` was read.
     pub fn read_to(&mut self, next: Position) {
-        self.window.read_to(next);
+        if let Some(window) = self.window(next.shard) {
+            window.read_to(next);
+        }
     }
 
     /// Takes note that a delivery of the event at that position ended.
     pub fn ended(&mut self, at: Position, end: End) {
-        self.window.ended(at, end);
+        if let Some(window) = self.window(at.shard) {
+            window.ended(at, end);
+        }
     }
 
-    /// Takes note of what became of a parked delivery, and of what that adds to the totals.
-    pub fn decided(&mut self, turn: Turn, counts: &Counters) {
-        self.next.delta.add(counts);
+    /// Takes note of what became of a parked delivery of that shard, and of what that adds to the totals.
+    pub fn decided(&mut self, shard: u32, parked: ParkedFate, counts: &Counters) {
         if counts.accepted > 0 {
             self.book.step_begins(counts.accepted);
             self.booked[0].add(Booked { adjustment: 0, steps: 1, deliveries: counts.accepted });
         }
-        if let Fate::Replaced(by) = &turn.fate {
+        if let Fate::Replaced(by) = &parked.fate {
             self.bytes += by.iter().map(size_of).sum::<u64>();
         }
-        self.next.turns.push(turn);
+        let next = &mut self.shard(shard).next;
+        next.delta.add(counts);
+        next.fates.push(parked);
     }
 
     // ── room ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Whether so much waits for the ledger that nothing more may be tried.
     pub fn is_full(&self) -> bool {
-        self.next.held.len() + self.next.turns.len() >= MAX_ROWS || self.bytes >= MAX_BYTES || self.is_stuck()
+        let rows = self.steps().map(|step| step.held.len() + step.fates.len()).sum::<usize>();
+        rows >= MAX_ROWS || self.bytes >= MAX_BYTES || self.is_stuck()
     }
 
     /// Whether dead letters wait for room (`[dead_letters] max_size`). Until there is some nothing is settled, as the
     /// cursor must not pass them.
     pub fn is_stuck(&self) -> bool {
-        self.next.buries() && !self.room.takes(&self.sink)
+        self.steps().any(Settlement::buries) && !self.storage.has_room()
     }
 
     /// Says when dead letters find no room, and when they do again.
     pub fn tell_room(&self) {
         let (sink, stuck) = (&self.sink, self.is_stuck());
         match (self.book.set_stuck(stuck), stuck) {
-            (false, true) => error!(%sink, max_size = self.room.max(),
+            (false, true) => error!(%sink, max_size = self.storage.held_budget().max(),
                 "[dead_letters] has no room for what this sink gives up: it waits; see `hookrelay dead list`"),
             (true, false) => info!(%sink, "there is room for dead letters again"),
             _ => {}
@@ -167,21 +221,28 @@ impl Settler {
 
     // ── into the ledger ────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// Gathers what the cursor has passed; says whether there is anything to write.
+    /// The steps that are gathered.
+    fn steps(&self) -> impl Iterator<Item = &Settlement> {
+        self.shards.values().map(|shard| &shard.next)
+    }
+
+    /// Gathers what the cursors have passed; says whether there is anything to write.
     fn gather(&mut self) -> bool {
-        let passed = self.window.take_passed();
-        self.next.delta.add(&passed.tally);
-        self.booked[0].adjustment += passed.adjustment;
-        self.bytes += passed.held.iter().map(size_of).sum::<u64>();
-        self.next.held.extend(passed.held);
-        let cursor = self.window.cursor();
-        self.next.cursor = (cursor != self.durable).then_some(cursor);
-        self.next.cursor.is_some() || !self.next.held.is_empty() || !self.next.turns.is_empty()
+        let mut is_something = false;
+        for shard in self.shards.values_mut() {
+            let (adjustment, bytes) = shard.gather();
+            self.booked[0].adjustment += adjustment;
+            self.bytes += bytes;
+            is_something |= shard.is_something();
+        }
+        is_something
     }
 
     /// When the next step is due, where there is one and none is being written.
     pub fn due(&mut self, now: Instant) -> Option<Instant> {
-        let many = (self.next.delta.accepted >= EVENTS || self.next.turns.len() >= FATES) && !self.failing;
+        let events = self.steps().map(|step| step.delta.accepted).sum::<u64>();
+        let fates = self.steps().map(|step| step.fates.len()).sum::<usize>();
+        let many = (events >= EVENTS || fates >= FATES) && !self.failing;
         let regular = self.last.map_or(now, |last| last + INTERVAL);
         let is_something = self.gather();
         if self.writing.is_some() || !is_something {
@@ -199,39 +260,49 @@ impl Settler {
         self.last = Some(now);
         self.bytes = 0;
         self.booked = [Booked::default(), self.booked[0]];
-        let step = std::mem::replace(&mut self.next, Settlement { sink: self.sink.clone(), ..Settlement::default() });
-        let journal = Arc::clone(&self.journal);
+        let mut steps = Vec::with_capacity(self.shards.len());
+        for (number, shard) in self.shards.iter_mut().filter(|(_, shard)| shard.is_something()) {
+            let empty = Settlement { shard: *number, ..Settlement::default() };
+            steps.push(Settlement { sink: self.sink.clone(), ..std::mem::replace(&mut shard.next, empty) });
+        }
+        let storage = self.storage.clone();
         self.writing = Some(tokio::spawn(async move {
-            let result = journal.settle(vec![step.clone()]).await;
-            (step, result)
+            let result = storage.settle(steps.clone()).await;
+            (steps, result)
         }));
     }
 
-    /// Waits for the step that is being written, for ever where there is none, and gives the step where it is durable
-    /// now. Cancel-safe.
-    pub async fn written(&mut self) -> Option<Settlement> {
+    /// Waits for the steps that are being written, for ever where there are none, and gives those that are durable now.
+    /// Cancel-safe.
+    pub async fn written(&mut self) -> Vec<Settlement> {
         let Some(writing) = &mut self.writing else { return std::future::pending().await };
         let outcome = writing.await;
         self.writing = None;
         let booked = std::mem::take(&mut self.booked[1]);
         match outcome {
-            Ok((step, Ok(()))) => {
+            Ok((steps, Ok(()))) => {
                 self.book.steps_end(booked.steps, 0);
-                self.durable = step.cursor.unwrap_or(self.durable);
+                for step in &steps {
+                    let shard = self.shard(step.shard);
+                    shard.durable = step.cursor.or(shard.durable);
+                }
                 if std::mem::take(&mut self.failing) {
                     warn!(sink = %self.sink, "the ledger can be written again");
                 }
-                return Some(step);
+                return steps;
             }
-            Ok((step, Err(error))) => {
+            Ok((steps, Err(error))) => {
                 if !std::mem::replace(&mut self.failing, true) {
                     warn!(sink = %self.sink, %error, "the ledger cannot be written; the cursor waits");
                 }
                 self.booked[0].add(booked);
-                self.next.delta.add(&step.delta);
-                self.bytes += step.held.iter().map(size_of).sum::<u64>();
-                self.next.held.splice(0..0, step.held);
-                self.next.turns.splice(0..0, step.turns);
+                for step in steps {
+                    self.bytes += step.held.iter().map(size_of).sum::<u64>();
+                    let next = &mut self.shard(step.shard).next;
+                    next.delta.add(&step.delta);
+                    next.held.splice(0..0, step.held);
+                    next.fates.splice(0..0, step.fates);
+                }
             }
             // The task does not panic by itself. Where the runtime is going down, what it carried is delivered again.
             Err(error) => {
@@ -239,7 +310,7 @@ impl Settler {
                 warn!(sink = %self.sink, %error, "a step was not settled");
             }
         }
-        None
+        vec![]
     }
 
     /// Writes everything that is left, once.
@@ -254,7 +325,8 @@ impl Settler {
         }
         // What was not written is done again in the next life.
         let Booked { adjustment, steps, deliveries } = std::mem::take(&mut self.booked[0]);
-        self.book.adjust(-adjustment - self.window.open_adjustment());
+        let windows = self.shards.values().filter_map(|shard| shard.window.as_ref());
+        self.book.adjust(-adjustment - windows.map(Window::open_adjustment).sum::<i64>());
         self.book.steps_end(steps, deliveries);
     }
 }

@@ -6,7 +6,7 @@ use sink_api::{Defaults, SinkConfig, SinkContext};
 
 use super::book::Book;
 use super::config::{DeliveryKeys, Ordering};
-use crate::ledger::{Ledger, Room};
+use crate::ledger::SinkStorage;
 use crate::route::Destination;
 
 /// What a worker is made from.
@@ -23,10 +23,8 @@ pub struct Spec {
     pub context: SinkContext,
     /// Where the worker shows what it does.
     pub book: Arc<Book>,
-    /// Room for dead letters.
-    pub room: Arc<Room>,
-    /// Where deliveries are parked.
-    pub ledger: Arc<Ledger>,
+    /// What it reads from and writes to.
+    pub storage: SinkStorage,
 }
 
 impl Spec {

@@ -112,7 +112,7 @@ mod tests {
     fn items(keys: &[&str]) -> Vec<Item> {
         let item = |(n, key): (u64, &&str)| {
             let position = Position { shard: 0, offset: n };
-            Item::new(Ordinal { position, number: 0 }, event("t").subject(key).delivery())
+            Item::new(Ordinal(n), position, event("t").subject(key).delivery())
         };
         (0..).zip(keys).map(item).collect()
     }
@@ -120,8 +120,8 @@ mod tests {
     /// Offset, attempts, and whether it waits, of each delivery that is tried again.
     fn again(verdicts: &[Verdict]) -> Vec<(u64, u32, bool)> {
         let one = |v: &Verdict| match v {
-            Verdict::Again(item, due) => Some((item.ordinal.position.offset, item.attempts, due.is_some())),
-            Verdict::Failed(item, ..) => Some((item.ordinal.position.offset, item.attempts, true)),
+            Verdict::Again(item, due) => Some((item.position.offset, item.attempts, due.is_some())),
+            Verdict::Failed(item, ..) => Some((item.position.offset, item.attempts, true)),
             Verdict::Delivered(_) | Verdict::Dead(..) => None,
         };
         verdicts.iter().filter_map(one).collect()

@@ -1,16 +1,17 @@
-//! Which events of a sink are read but not settled, and so how far its cursor may move. Pure.
+//! Which events of a sink are read but not settled, and so how far its cursor may move; a window for each shard. Pure.
 //!
-//! The window holds at most [`MAX_EVENTS`] events and [`MAX_BYTES`] of payloads, and what one read brings beyond;
-//! after a kill at most these are delivered again.
+//! The windows of a sink hold at most [`MAX_EVENTS`] events and [`MAX_BYTES`] of payloads together, and what one read
+//! brings beyond; after a kill at most these are delivered again.
 //!
 //! An event's counts travel with the cursor, and so do its dead letters and what is parked of it: they are added when
 //! the cursor passes the event, so that an event delivered again after a crash is neither counted nor kept twice.
 
 use std::collections::BTreeMap;
 
-use crate::journal::{Counters, Held, Position};
+use crate::journal::Position;
+use crate::ledger::{Counters, HeldDelivery};
 
-/// Most events between a sink's cursor and the position from which the worker reads on.
+/// Most events between a sink's cursors and the positions from which the worker reads on.
 pub const MAX_EVENTS: usize = 20_000;
 /// Most payload bytes of these events.
 pub const MAX_BYTES: u64 = 64 << 20;
@@ -28,7 +29,7 @@ pub enum End {
     /// It arrived.
     Delivered,
     /// The ledger is to keep it: given up, or parked.
-    Held(Box<Held>),
+    Held(Box<HeldDelivery>),
 }
 
 /// What goes into the ledger with the cursor when it passes an event.
@@ -37,15 +38,16 @@ pub struct Passed {
     /// What the event adds to the totals.
     pub tally: Counters,
     /// Rows of what was parked or given up; `tally` counts the latter.
-    pub held: Vec<Held>,
+    pub held: Vec<HeldDelivery>,
     /// By how much the book was adjusted for the event: to be taken back where the event is not passed.
     pub adjustment: i64,
 }
 
-/// The events between a sink's cursor and the position from which the worker reads on.
+/// The events of one shard between a sink's cursor and the position from which the worker reads on.
 #[derive(Debug)]
 pub struct Window {
-    open: BTreeMap<Position, Open>,
+    /// By offset.
+    open: BTreeMap<u64, Open>,
     bytes: u64,
     /// Every event before this position was read.
     read: Position,
@@ -63,9 +65,9 @@ impl Window {
         self.read
     }
 
-    /// Whether no more may be read.
-    pub fn is_full(&self) -> bool {
-        self.open.len() >= MAX_EVENTS || self.bytes >= MAX_BYTES
+    /// How many events are open, and the bytes of their payloads.
+    pub fn size(&self) -> (usize, u64) {
+        (self.open.len(), self.bytes)
     }
 
     /// Every event before `next` was read.
@@ -77,13 +79,13 @@ impl Window {
     /// (accepted, filtered, dead by rule).
     pub fn opened(&mut self, at: Position, deliveries: u32, bytes: u64, passed: Passed) {
         self.bytes += bytes;
-        self.open.insert(at, Open { remaining: deliveries, bytes, passed });
+        self.open.insert(at.offset, Open { remaining: deliveries, bytes, passed });
         self.pass();
     }
 
     /// Takes note that a delivery of the event at that position ended.
     pub fn ended(&mut self, at: Position, end: End) {
-        if let Some(event) = self.open.get_mut(&at) {
+        if let Some(event) = self.open.get_mut(&at.offset) {
             event.remaining = event.remaining.saturating_sub(1);
             match end {
                 End::Delivered => event.passed.tally.delivered += 1,
@@ -111,7 +113,7 @@ impl Window {
 
     /// The first position that is not settled.
     pub fn cursor(&self) -> Position {
-        self.open.first_key_value().map_or(self.read, |(position, _)| *position)
+        self.open.first_key_value().map_or(self.read, |(offset, _)| Position { offset: *offset, ..self.read })
     }
 
     /// By how much the book was adjusted for events that the cursor has not passed.
@@ -125,17 +127,6 @@ impl Window {
     }
 }
 
-impl Counters {
-    /// Adds another.
-    pub fn add(&mut self, other: &Self) {
-        self.accepted += other.accepted;
-        self.delivered += other.delivered;
-        self.dead += other.dead;
-        self.filtered += other.filtered;
-        self.dropped += other.dropped;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -143,7 +134,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::journal::{Record, Spent};
+    use crate::journal::Record;
+    use crate::ledger::Spent;
 
     fn at(offset: u64) -> Position {
         Position { shard: 0, offset }
@@ -153,11 +145,11 @@ mod tests {
         Passed { tally: Counters { accepted: n, ..Counters::default() }, ..Passed::default() }
     }
 
-    fn letter(id: &str) -> Held {
+    fn letter(id: &str) -> HeldDelivery {
         let (source, kind, key) = ("s".into(), "t".into(), "k".into());
         let record = Record { id: [0; 16], time: 0, source, kind, key, fingerprint: None, payload: Bytes::new() };
         let text = String::new;
-        Held {
+        HeldDelivery {
             id: id.into(),
             position: at(5),
             kind: text(),
@@ -189,7 +181,7 @@ mod tests {
         let passed = w.take_passed();
         assert_eq!(passed.tally, Counters { accepted: 3, delivered: 2, dead: 1, ..Counters::default() });
         assert_eq!(passed.held, [letter("later")]);
-        assert_eq!((w.open.len(), w.bytes, w.take_passed()), (0, 0, Passed::default()));
+        assert_eq!((w.size(), w.take_passed()), ((0, 0), Passed::default()));
     }
 
     #[test]

@@ -15,8 +15,8 @@ use super::walk::{Step, Walker};
 /// How far a record's time may lie from what its id says, in microseconds: a clock may have been set in between.
 const SLACK: i64 = 3_600_000_000;
 
-/// The record of this event, newest segments first. `about` is when it was accepted (microseconds since 1970), where that is
-/// known: sealed segments of other times are not read.
+/// The record of this event, newest segments first. `about` is when it was accepted (microseconds since 1970), where
+/// that is known: sealed segments of other times are not read.
 ///
 /// # Errors
 /// Where the folder or a segment cannot be read.

@@ -1,5 +1,5 @@
-//! Folders that are the daemon's own: made for it alone, refused where somebody else could change what lies in them. And
-//! how files in them are opened: links are not followed, as one could lead anywhere.
+//! Folders that are the daemon's own: made for it alone, refused where somebody else could change what lies in them.
+//! And how files in them are opened: links are not followed, as one could lead anywhere.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -55,8 +55,8 @@ pub fn make(dir: &Path) -> Result<(), FolderError> {
     check(dir)
 }
 
-/// Sees that a folder belongs to the user this runs as, and that nobody else may write to it. Where others may only read,
-/// it is closed to them, which is said.
+/// Sees that a folder belongs to the user this runs as, and that nobody else may write to it. Where others may only
+/// read, it is closed to them, which is said.
 ///
 /// # Errors
 /// [`FolderError::Refused`] where it is not ours alone.

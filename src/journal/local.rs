@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
+use super::follow::{LocalReader, blocking};
 use super::home::Home;
 use super::queue::Closing;
 use super::recovery::{self, Recovered};
-use super::retention;
 use super::segment::Store;
 use super::state::{Core, Env, Limits, Parts};
 use super::tally::{Counted, Tally};
-use super::view::{SHARD, View, lock};
+use super::view::{SHARD, View, lock, position};
 use super::writer::Writer;
 use super::{
-    Append, Chunk, Cursors, Fingerprint, Gap, Journal, JournalConfig, JournalError, Position, Settlement, SinkState,
-    TypeCount, reader,
+    Append, Cursors, Fingerprint, Journal, JournalConfig, JournalError, JournalStat, Marks, Of, Owed, Position, Reader,
+    Retention, reader, retention,
 };
 
 /// Longest wait for a thread when the journal is closed.
@@ -28,11 +28,10 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
 /// The journal in a folder. One a folder; the lock sees to it.
 ///
-/// Call [`Self::begin_retention`] once every sink holds what it needs, and [`Journal::close`] at the end: dropping it
-/// lets go of what is still queued, as a crash would.
+/// Call [`Retention::begin`] once every holder has said what it needs, and [`Journal::close`] at the end: a journal
+/// that is dropped lets go of what is still queued, as a crash would.
 pub struct LocalJournal {
     core: Arc<Core>,
-    cursors: Arc<dyn Cursors>,
     running: Mutex<Option<Running>>,
 }
 
@@ -43,34 +42,21 @@ struct Running {
     janitor: JoinHandle<()>,
 }
 
-/// A journal at a glance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct JournalStat {
-    /// Events in it.
-    pub events: u64,
-    /// Bytes of its segments.
-    pub bytes: u64,
-    /// Segments.
-    pub segments: usize,
-    /// Time of the oldest event, microseconds.
-    pub oldest_time: Option<i64>,
-}
-
 impl LocalJournal {
     /// Opens (or begins) the journal in `dir`, which is made where it is missing. Blocks: the newest segment is read.
-    /// `extra_size` gives the bytes that count towards `max_size` beside the segments: the ledger's.
+    /// `other_bytes` gives the bytes that count towards `max_size` beside the segments: the ledger's.
     ///
     /// # Errors
     /// [`JournalError::Locked`] where another process has it, [`JournalError::Format`] where a later version wrote it,
-    /// [`JournalError::Folder`] where the folder is not ours alone, [`JournalError::Io`] where it or a file in it cannot be
-    /// opened. Damage is no error: it is reported.
+    /// [`JournalError::Folder`] where the folder is not ours alone, [`JournalError::Io`] where it or a file in it
+    /// cannot be opened. Damage is no error: it is reported.
     pub fn open(
         dir: &Path,
         config: &JournalConfig,
         cursors: Arc<dyn Cursors>,
-        extra_size: Box<dyn Fn() -> u64 + Send + Sync>,
+        other_bytes: Box<dyn Fn() -> u64 + Send + Sync>,
     ) -> Result<(Self, Recovered), JournalError> {
-        Self::open_with(Env::real(), dir, config, cursors, extra_size)
+        Self::open_with(Env::real(), dir, config, cursors, other_bytes)
     }
 
     /// [`Self::open`] with another disk, clock or salt.
@@ -82,14 +68,14 @@ impl LocalJournal {
         dir: &Path,
         config: &JournalConfig,
         cursors: Arc<dyn Cursors>,
-        extra_size: Box<dyn Fn() -> u64 + Send + Sync>,
+        other_bytes: Box<dyn Fn() -> u64 + Send + Sync>,
     ) -> Result<(Self, Recovered), JournalError> {
         let store = Store { disk: Arc::clone(&env.disk), dir: dir.to_owned() };
         let home = Home::take(&store)?;
         let opened = recovery::open(&store, (env.clock)())?;
         let (limits, overflow_max) = (Limits::of(config), config.overflow_max.0);
         let view = View::new(opened.segments, opened.last.end);
-        let parts = Parts { env, store, home, limits, overflow_max, extra_size, view, cursors: Arc::clone(&cursors) };
+        let parts = Parts { env, store, home, limits, overflow_max, other_bytes, view, cursors };
         let core = Arc::new(Core::new(parts));
         let writer = Writer::new(Arc::clone(&core), opened.last, opened.next);
         let running = Running {
@@ -99,44 +85,7 @@ impl LocalJournal {
                 spawn("journal-keep", move || retention::run(&core))?
             },
         };
-        Ok((Self { core, cursors, running: Mutex::new(Some(running)) }, opened.recovered))
-    }
-
-    /// Lets retention delete from now on. Before this call nothing is deleted, as no sink may have said yet
-    /// ([`Journal::hold`]) what it still needs.
-    pub fn begin_retention(&self) {
-        self.core.retaining.store(true, Ordering::Release);
-        self.core.chores.kick();
-    }
-
-    /// Fingerprints of events accepted since a time (microseconds), at most `max` of them: the newest, oldest first.
-    /// Reads footers only, and blocks; what cannot be read is left out.
-    pub fn fingerprints(&self, since: i64, max: usize) -> Vec<Fingerprint> {
-        reader::fingerprints(&self.core, since, max)
-    }
-
-    /// The sink is away: it holds nothing any more, but what goes before it is back is noted for it. Its cursor is given.
-    pub fn leave(&self, sink: &str, cursor: Position) {
-        let mut holds = lock(&self.core.holds);
-        holds.held.remove(sink);
-        holds.away.insert(sink.to_owned(), cursor.offset);
-    }
-
-    /// Whether a record appended now would be refused: one that is to be given back where it cannot be written, and any.
-    pub fn refuses(&self) -> (bool, bool) {
-        let (trouble, full) = self.core.queue.refusing();
-        (trouble || full || self.core.full.load(Ordering::Relaxed), full)
-    }
-
-    /// Figures for `status`.
-    pub fn stat(&self) -> JournalStat {
-        let view = self.core.view();
-        JournalStat {
-            events: view.segments.iter().map(|s| s.records).sum(),
-            bytes: view.size(),
-            segments: view.segments.len(),
-            oldest_time: view.segments.first().and_then(|s| s.times).map(|(oldest, _)| oldest),
-        }
+        Ok((Self { core, running: Mutex::new(Some(running)) }, opened.recovered))
     }
 
     /// Ends the threads as they are, nothing flushed, nothing sealed: what a crash leaves behind.
@@ -169,94 +118,69 @@ impl Journal for LocalJournal {
         self.core.queue.push(records);
     }
 
-    async fn read(&self, from: Position, max_bytes: u64) -> Result<Chunk, JournalError> {
-        let from = from.offset;
-        {
-            let view = self.core.view();
-            if let Some(chunk) = view.read_tail(from, max_bytes) {
-                return Ok(chunk);
-            }
-        }
-        let read = self.blocking(move |core| reader::read(core, from, max_bytes)).await?;
-        let gap = self.gap(&read).await?;
-        Ok(Chunk { entries: read.entries, next: position(read.next), gap })
+    fn at_risk(&self) -> u64 {
+        self.core.queue.at_risk()
     }
 
-    async fn wait(&self, from: Position) {
-        let mut mark = self.core.mark.subscribe();
-        if mark.wait_for(|end| *end > from.offset).await.is_err() {
-            std::future::pending().await
-        }
+    fn refuses(&self) -> (bool, bool) {
+        let (trouble, full) = self.core.queue.refusing();
+        (trouble || full || self.core.full.load(Ordering::Relaxed), full)
     }
 
-    fn end(&self) -> Position {
-        position(self.core.view().end)
+    async fn reader(&self, of: Of) -> Result<Box<dyn Reader>, JournalError> {
+        let (from, until) = match of {
+            Of::Cursors(name) => (self.core.cursors.cursors(&name).await.map_err(JournalError::Cursors)?, None),
+            Of::Span { from, until } => (from, Some(until.at(SHARD).offset)),
+        };
+        Ok(Box::new(LocalReader::new(&self.core, from.at(SHARD).offset, until)))
     }
 
-    fn oldest(&self) -> Position {
-        position(self.core.view().oldest())
+    async fn oldest(&self) -> Result<Marks, JournalError> {
+        Ok(Marks::from(self.oldest_position()))
     }
 
-    async fn seek(&self, time: i64) -> Result<Position, JournalError> {
-        self.blocking(move |core| reader::seek(core, time)).await.map(position)
+    async fn ends(&self) -> Result<Marks, JournalError> {
+        Ok(self.known_ends())
     }
 
-    async fn counts(&self, from: Position) -> Result<Vec<TypeCount>, JournalError> {
-        let counts = self.blocking(move |core| reader::counts(core, from.offset, u64::MAX)).await?;
-        Ok(reader::in_order(counts))
+    fn known_ends(&self) -> Marks {
+        Marks::from(position(self.core.view().end))
     }
 
-    async fn owed(&self, from: Position, to: Position) -> Result<Vec<TypeCount>, JournalError> {
+    async fn seek(&self, time: i64) -> Result<Marks, JournalError> {
+        let found = blocking(&self.core, move |core| reader::seek(core, time)).await?;
+        Ok(Marks::from(position(found)))
+    }
+
+    async fn owed(&self, from: &Marks, to: &Marks) -> Result<Owed, JournalError> {
+        let (from, to) = (from.at(SHARD).offset, to.at(SHARD).offset);
         loop {
             // What is noted of a segment and not deleted yet still stands; and what is deleted meanwhile is looked for
             // again.
-            let oldest = self.oldest();
+            let oldest = self.oldest_position().offset;
+            let gone = to.min(oldest);
             let mut counted = Counted::default();
-            for stretch in self.cursors.deleted(from, to.min(oldest)).await? {
+            let deleted = self.core.cursors.deleted(position(from), position(gone)).await;
+            for stretch in deleted.map_err(JournalError::Cursors)? {
                 if let Some(tally) = Tally::decode(stretch.from.offset, &stretch.tally) {
-                    tally.count(from.offset, to.min(oldest).offset, &mut counted);
+                    tally.count(from, gone, &mut counted);
                 }
             }
-            let first = from.max(oldest).offset;
-            let there = self.blocking(move |core| reader::counts(core, first, to.offset)).await?;
-            if self.oldest() == oldest {
+            let first = from.max(oldest);
+            let there = blocking(&self.core, move |core| reader::counts(core, first, to)).await?;
+            if self.oldest_position().offset == oldest {
                 there.into_iter().for_each(|(name, events)| *counted.known.entry(name).or_default() += events);
-                return Ok(reader::in_order(counted.known));
+                return Ok(Owed { known: reader::in_order(counted.known), unknown: 0 });
             }
         }
     }
 
-    async fn load(&self, sink: &str) -> Result<Option<SinkState>, JournalError> {
-        self.cursors.load(sink).await
+    async fn stat(&self) -> Result<JournalStat, JournalError> {
+        Ok(self.core.view().stat())
     }
 
-    async fn settle(&self, steps: Vec<Settlement>) -> Result<(), JournalError> {
-        // A replay's hold is moved by who reads for it.
-        let own = steps.iter().filter(|step| step.reader.is_none());
-        let moved: Vec<_> = own.filter_map(|step| Some((step.sink.clone(), step.cursor?))).collect();
-        self.cursors.settle(steps).await?;
-        // Only now: a segment must not go before the cursor that released it is flushed.
-        let mut holds = lock(&self.core.holds);
-        for (sink, cursor) in moved {
-            if let Some(held) = holds.held.get_mut(&sink) {
-                *held = cursor.offset;
-            }
-        }
-        Ok(())
-    }
-
-    fn hold(&self, sink: &str, cursor: Position) {
-        let mut holds = lock(&self.core.holds);
-        holds.away.remove(sink);
-        holds.held.insert(sink.to_owned(), cursor.offset);
-    }
-
-    fn release(&self, sink: &str) {
-        lock(&self.core.holds).held.remove(sink);
-    }
-
-    fn at_risk(&self) -> u64 {
-        self.core.queue.at_risk()
+    fn fingerprints(&self, since: i64, max: usize) -> Vec<Fingerprint> {
+        reader::fingerprints(&self.core, since, max)
     }
 
     async fn close(&self) -> Result<(), JournalError> {
@@ -269,35 +193,40 @@ impl Journal for LocalJournal {
     }
 }
 
-impl LocalJournal {
-    /// What a read has passed over.
-    async fn gap(&self, read: &reader::Read) -> Result<Option<Gap>, JournalError> {
-        let mut counted = Counted::default();
-        if let Some((from, to)) = read.gone {
-            for stretch in self.cursors.deleted(position(from), position(to)).await? {
-                match Tally::decode(stretch.from.offset, &stretch.tally) {
-                    Some(tally) => tally.count(from, to, &mut counted),
-                    None => counted.unknown += stretch.to.offset.min(to).saturating_sub(stretch.from.offset.max(from)),
-                }
-            }
-        }
-        let damaged = read.lost.map(|(from, to, _)| (from, to));
-        let stretches = || read.gone.into_iter().chain(damaged);
-        let Some((from, to)) = stretches().map(|s| s.0).min().zip(stretches().map(|s| s.1).max()) else {
-            return Ok(None);
-        };
-        let lost = counted.unknown + read.lost.map_or(0, |(_, _, lost)| lost);
-        let deleted = reader::in_order(counted.known);
-        Ok(Some(Gap { from: position(from), to: position(to), deleted, lost }))
+impl Retention for LocalJournal {
+    fn hold(&self, holder: &str, from: &Marks) {
+        let mut holds = lock(&self.core.holds);
+        holds.away.remove(holder);
+        holds.held.insert(holder.to_owned(), from.at(SHARD).offset);
     }
 
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Core) -> Result<T, JournalError> + Send + 'static,
-    ) -> Result<T, JournalError> {
-        let core = Arc::clone(&self.core);
-        let lost = |error| JournalError::Io { what: "a read was cut short".into(), error: io::Error::other(error) };
-        tokio::task::spawn_blocking(move || work(&core)).await.map_err(lost)?
+    fn passed(&self, holder: &str, to: Position) {
+        if to.shard == SHARD
+            && let Some(held) = lock(&self.core.holds).held.get_mut(holder)
+        {
+            *held = to.offset;
+        }
+    }
+
+    fn leave(&self, holder: &str, cursors: &Marks) {
+        let mut holds = lock(&self.core.holds);
+        holds.held.remove(holder);
+        holds.away.insert(holder.to_owned(), cursors.at(SHARD).offset);
+    }
+
+    fn release(&self, holder: &str) {
+        lock(&self.core.holds).held.remove(holder);
+    }
+
+    fn begin(&self) {
+        self.core.retaining.store(true, Ordering::Release);
+        self.core.chores.kick();
+    }
+}
+
+impl LocalJournal {
+    fn oldest_position(&self) -> Position {
+        position(self.core.view().oldest())
     }
 }
 
@@ -344,10 +273,6 @@ fn ends<T>(thread: &JoinHandle<T>) -> bool {
         std::thread::sleep(Duration::from_millis(1));
     }
     thread.is_finished()
-}
-
-fn position(offset: u64) -> Position {
-    Position { shard: SHARD, offset }
 }
 
 fn spawn<T: Send + 'static>(

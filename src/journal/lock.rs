@@ -1,5 +1,5 @@
-//! The exclusive lock on a folder: the folder itself, held by flock, which nobody can take away but with the folder; and
-//! `LOCK` inside it, held too, with the holder's pid written in for the loser to name. (Builds before this one hold
+//! The exclusive lock on a folder: the folder itself, held by flock, which nobody can take away but with the folder;
+//! and `LOCK` inside it, held too, with the holder's pid written in for the loser to name. (Builds before this one hold
 //! `LOCK` alone.) The system lets go of both when the process ends, however it ends.
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
@@ -34,8 +34,8 @@ impl Lock {
     ///
     /// # Errors
     /// [`JournalError::Locked`] where another process (or another journal of this one) holds it;
-    /// [`JournalError::Folder`] where it is not ours alone, or `LOCK` is a link; [`JournalError::Io`] where it cannot be
-    /// opened.
+    /// [`JournalError::Folder`] where it is not ours alone, or `LOCK` is a link; [`JournalError::Io`] where it cannot
+    /// be opened.
     pub fn take(dir: &Path) -> Result<Self, JournalError> {
         folder::check(dir)?;
         let path = dir.join("LOCK");
@@ -55,7 +55,8 @@ impl Lock {
     /// Looks whether what is locked is still what stands at its path, and takes what stands there now.
     ///
     /// # Errors
-    /// As [`Self::take`]; also where the folder cannot be made. Then what was held is held on, and it may be tried again.
+    /// As [`Self::take`]; also where the folder cannot be made. Then what was held is held on, and it may be tried
+    /// again.
     pub fn keep(&mut self) -> Result<Kept, JournalError> {
         let is_same = |there: io::Result<Metadata>, held: &File| {
             let there = there.map(|meta| (meta.dev(), meta.ino())).ok();

@@ -136,8 +136,8 @@ pub(super) fn read(core: &Core, from: u64, max_bytes: u64) -> Result<Read, Journ
     }
 }
 
-/// Source and type of each record of a segment; `whole`: how many of each, in no order, which the footer says. What cannot
-/// be read is not known.
+/// Source and type of each record of a segment; `whole`: how many of each, in no order, which the footer says. What
+/// cannot be read is not known.
 pub(super) fn tally(core: &Core, segment: &Segment, whole: bool) -> Tally {
     let mut tally = Tally::new(segment.base);
     if whole && let Ok(Some(summary)) = counted(core, segment) {

@@ -98,8 +98,8 @@ impl Rescue {
                         from,
                         to,
                         %error,
-                        "a deleted segment cannot be written again: it is read from the file still open, is lost when the \
-                         daemon ends, and is tried again until then"
+                        "a deleted segment cannot be written again: it is read from the file still open, is lost when \
+                         the daemon ends, and is tried again until then"
                     );
                     self.failed = Some(Instant::now());
                 }
@@ -112,7 +112,8 @@ impl Rescue {
                 files,
                 events,
                 bytes,
-                "segments were deleted while they were in use: written again from the files still open, nothing of them is lost"
+                "segments were deleted while they were in use: written again from the files still open, nothing of \
+                 them is lost"
             );
         }
     }
@@ -124,8 +125,8 @@ fn is_at_its_place(core: &Core, segment: &Segment) -> bool {
     there.is_some() && own.is_none_or(|own| own == there)
 }
 
-/// Writes a segment to its place again, whole before it gets its name. Gives the size of the file; `None` where the file
-/// that was there before has come back.
+/// Writes a segment to its place again, whole before it gets its name. Gives the size of the file; `None` where the
+/// file that was there before has come back.
 fn restore(core: &Core, segment: &Segment, file: &Arc<dyn DiskFile>) -> io::Result<Option<u64>> {
     let (store, name, path) = (&core.store, file_name(segment), core.store.path(segment.base));
     let footer = segment.summary.as_ref().map(|summary| lock(summary).encode(segment.salt));

@@ -9,8 +9,8 @@ use super::config::WhenFull;
 use super::disk::DiskFile;
 use super::rescue::Rescue;
 use super::state::{Core, Limits};
-use super::view::{SHARD, Segment, Shared, file_name, lock};
-use super::{Deleted, Position, format, reader, segment};
+use super::view::{Segment, Shared, file_name, lock, position};
+use super::{Deleted, format, reader, segment};
 
 /// How often retention looks, unless it is called.
 const EVERY: Duration = Duration::from_secs(1);
@@ -91,8 +91,8 @@ impl Chores {
 struct Alarms {
     /// Owed events fill the journal.
     owed: bool,
-    /// When the tally of an owed segment could last not be kept; none is tried again sooner than a look later.
-    untold: Option<Instant>,
+    /// When the tally of an owed segment could last not be kept; no tally is tried again sooner than a look later.
+    not_kept: Option<Instant>,
 }
 
 /// Runs until stopped.
@@ -153,10 +153,10 @@ pub(super) struct Plan {
     allowance: u64,
 }
 
-/// Decides. `floor` is the first sequence any sink still needs, `extra` the bytes beside the segments.
-pub(super) fn plan(segments: &[Segment], floor: u64, now: i64, extra: u64, limits: &Limits) -> Plan {
+/// Decides. `floor` is the first sequence any sink still needs, `other_bytes` those beside the segments.
+pub(super) fn plan(segments: &[Segment], floor: u64, now: i64, other_bytes: u64, limits: &Limits) -> Plan {
     let mut plan = Plan::default();
-    let mut total = extra + segments.iter().map(|s| s.size).sum::<u64>();
+    let mut total = other_bytes + segments.iter().map(|s| s.size).sum::<u64>();
     let is_settled = |s: &Segment| s.next <= floor;
     plan.owed_bytes = segments.iter().filter(|s| !is_settled(s)).map(|s| s.size).sum();
     let age = |time: i64| Duration::from_micros(u64::try_from(now.saturating_sub(time)).unwrap_or(0));
@@ -191,7 +191,7 @@ pub(super) fn plan(segments: &[Segment], floor: u64, now: i64, extra: u64, limit
 }
 
 fn pass(core: &Core, alarms: &mut Alarms) {
-    let extra = (core.extra_size)();
+    let other_bytes = (core.other_bytes)();
     let (floor, away) = {
         let holds = lock(&core.holds);
         (holds.held.values().copied().min().unwrap_or(u64::MAX), holds.away.values().copied().collect::<Vec<_>>())
@@ -202,18 +202,18 @@ fn pass(core: &Core, alarms: &mut Alarms) {
     }
     let (plan, going) = {
         let view = core.view();
-        let plan = plan(&view.segments, floor, now, extra, &core.limits);
+        let plan = plan(&view.segments, floor, now, other_bytes, &core.limits);
         let going: Vec<Segment> = view.segments.iter().take(plan.settled + plan.owed).cloned().collect();
         (plan, going)
     };
     // Only this thread takes segments away, so the oldest are still the ones that were looked at.
-    let mut may_go = |(n, segment): &(usize, &Segment)| {
+    let mut is_free = |(n, segment): &(usize, &Segment)| {
         let settled = *n < plan.settled;
         (settled && away.iter().all(|cursor| *cursor >= segment.next))
             || keep_tally(core, segment, settled && away.iter().all(|at| !segment.has_within(*at)), alarms)
     };
-    let told = going.iter().enumerate().take_while(|one| may_go(one)).count();
-    let gone: Vec<Segment> = core.view_mut().segments.drain(..told).collect();
+    let may_go = going.iter().enumerate().take_while(|one| is_free(one)).count();
+    let gone: Vec<Segment> = core.view_mut().segments.drain(..may_go).collect();
     let full = plan.full;
     if core.full.swap(full, Ordering::Relaxed) != full && full {
         tracing::error!("the journal is full of events still owed to sinks; new ones are refused");
@@ -230,21 +230,20 @@ fn pass(core: &Core, alarms: &mut Alarms) {
     alarms.owed = percent >= if alarms.owed { ALARM.1 } else { ALARM.0 };
 }
 
-/// Keeps what stands in a segment that sinks are owed, or that one that is away has not had, so that each can book it as
-/// dropped; `whole`: no cursor stands within it. `false` where that cannot be had: then it must stay.
+/// Keeps what stands in a segment that sinks are owed, or that one that is away has not had, so that each can book it
+/// as dropped; `whole`: no cursor stands within it. `false` where that cannot be had: then it must stay.
 fn keep_tally(core: &Core, segment: &Segment, whole: bool, alarms: &mut Alarms) -> bool {
-    if alarms.untold.is_some_and(|last| last.elapsed() < EVERY) {
+    if alarms.not_kept.is_some_and(|last| last.elapsed() < EVERY) {
         return false;
     }
-    let at = |offset| Position { shard: SHARD, offset };
     let tally = reader::tally(core, segment, whole).encode();
-    let kept = core.cursors.keep_deleted(Deleted { from: at(segment.base), to: at(segment.next), tally });
+    let kept = core.cursors.keep_deleted(Deleted { from: position(segment.base), to: position(segment.next), tally });
     if let Err(error) = &kept
-        && alarms.untold.is_none()
+        && alarms.not_kept.is_none()
     {
         tracing::error!(%error, "a segment should go, but what sinks would lose with it cannot be noted; it stays");
     }
-    alarms.untold = kept.is_err().then(Instant::now);
+    alarms.not_kept = kept.is_err().then(Instant::now);
     kept.is_ok()
 }
 
@@ -300,8 +299,8 @@ mod tests {
         Limits { segment_size: 100, retention, max_size, when_full, min_free: 0 }
     }
 
-    fn planned(floor: u64, extra: u64, limits: &Limits) -> (usize, usize, bool, bool) {
-        let plan = plan(&segments(5), floor, 6 * 60 * SECOND, extra, limits);
+    fn planned(floor: u64, other_bytes: u64, limits: &Limits) -> (usize, usize, bool, bool) {
+        let plan = plan(&segments(5), floor, 6 * 60 * SECOND, other_bytes, limits);
         (plan.settled, plan.owed, plan.full, plan.roll)
     }
 

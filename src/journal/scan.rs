@@ -1,5 +1,5 @@
-//! Every record of a span of time, in order, out of a journal that may be in use: nothing is locked or written, and a tail
-//! that is being written reads as its end. Segments that lie outside the span are not read.
+//! Every record of a span of time, in order, out of a journal that may be in use: nothing is locked or written, and a
+//! tail that is being written reads as its end. Segments that lie outside the span are not read.
 
 use std::fs;
 use std::io;

@@ -102,7 +102,7 @@ pub(super) struct Core {
     /// Where cursors are kept, and what was deleted before them.
     pub cursors: Arc<dyn Cursors>,
     /// Bytes on disk beside the segments that count towards `max_size`.
-    pub extra_size: Box<dyn Fn() -> u64 + Send + Sync>,
+    pub other_bytes: Box<dyn Fn() -> u64 + Send + Sync>,
     /// The durable end, for those who wait for it.
     pub mark: watch::Sender<u64>,
     /// What sinks still need.
@@ -126,7 +126,7 @@ pub(super) struct Parts {
     pub home: Home,
     pub limits: Limits,
     pub overflow_max: u64,
-    pub extra_size: Box<dyn Fn() -> u64 + Send + Sync>,
+    pub other_bytes: Box<dyn Fn() -> u64 + Send + Sync>,
     pub view: View,
     pub cursors: Arc<dyn Cursors>,
 }
@@ -149,7 +149,7 @@ impl Core {
             store: parts.store,
             home: parts.home,
             limits: parts.limits,
-            extra_size: parts.extra_size,
+            other_bytes: parts.other_bytes,
             cursors: parts.cursors,
         }
     }

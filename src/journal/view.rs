@@ -8,7 +8,7 @@ use super::disk::DiskFile;
 use super::footer::Summary;
 use super::format::{self, Before, Header};
 use super::rescue::kept_open;
-use super::{Chunk, Entry, Position};
+use super::{Chunk, Entry, JournalStat, Position};
 
 /// Bytes of newest records kept in memory for sinks that keep up.
 pub(super) const TAIL_BYTES: u64 = 32 << 20;
@@ -18,6 +18,11 @@ const GUESS: usize = 512;
 
 /// The local journal's one shard.
 pub(super) const SHARD: u32 = 0;
+
+/// A sequence as a position of the one shard.
+pub(super) fn position(offset: u64) -> Position {
+    Position { shard: SHARD, offset }
+}
 
 /// A summary that still grows, or that could not be written into a footer.
 pub(super) type Shared = Arc<Mutex<Summary>>;
@@ -111,7 +116,7 @@ impl Tail {
 
 /// Where to read on after these entries.
 pub(super) fn after(entries: &[Entry], from: u64) -> Position {
-    Position { shard: SHARD, offset: entries.last().map_or(from, |e| e.position.offset + 1) }
+    position(entries.last().map_or(from, |e| e.position.offset + 1))
 }
 
 /// What readers see.
@@ -184,6 +189,16 @@ impl View {
     /// Bytes of all segments.
     pub fn size(&self) -> u64 {
         self.segments.iter().map(|s| s.size).sum()
+    }
+
+    /// All of them at a glance.
+    pub fn stat(&self) -> JournalStat {
+        JournalStat {
+            events: self.segments.iter().map(|s| s.records).sum(),
+            bytes: self.size(),
+            segments: self.segments.len(),
+            oldest_time: self.segments.first().and_then(|s| s.times).map(|(oldest, _)| oldest),
+        }
     }
 }
 

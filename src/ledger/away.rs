@@ -1,12 +1,13 @@
-//! Sinks that are not in the config: their cursors stay, but hold nothing. What the journal deletes meanwhile is counted for
-//! each by source and type, and its cursor moved on; when it is back, the rules say how much of that it was owed. So what is
-//! kept for a sink that never comes back does not grow.
+//! Sinks that are not in the config: their cursors stay, but hold nothing. What the journal deletes meanwhile is
+//! counted for each by source and type, and its cursor moved on; when it is back, the rules say how much of that it was
+//! owed. So what is kept for a sink that never comes back does not grow.
 
 use std::collections::BTreeSet;
 
 use rusqlite::{Connection, params};
 
-use crate::journal::{Deleted, Position, TypeCount};
+use super::cursors;
+use crate::journal::{Deleted, Marks, Position, TypeCount};
 
 /// Most types told apart for a sink; further ones are counted under an empty one.
 const MAX_TYPES: i64 = 4096;
@@ -26,14 +27,9 @@ CREATE TABLE IF NOT EXISTS missed (
 pub(super) fn present(
     connection: &mut Connection,
     sinks: &BTreeSet<String>,
-) -> Result<Vec<(String, Position)>, rusqlite::Error> {
+) -> Result<Vec<(String, Marks)>, rusqlite::Error> {
     let transaction = connection.transaction()?;
-    let all: Vec<(String, Position)> = transaction
-        .prepare("SELECT name, shard, place FROM sinks")?
-        .query_map([], |row| {
-            Ok((row.get(0)?, Position { shard: row.get(1)?, offset: row.get::<_, i64>(2)?.cast_unsigned() }))
-        })?
-        .collect::<Result<_, _>>()?;
+    let all = cursors::all(&transaction)?;
     for (name, _) in &all {
         transaction.execute("UPDATE sinks SET away = ?2 WHERE name = ?1", params![name, !sinks.contains(name)])?;
     }
@@ -69,7 +65,11 @@ pub(super) fn pass(
     kept: impl Fn(Position) -> Result<Vec<Deleted>, rusqlite::Error>,
 ) -> Result<(), rusqlite::Error> {
     let behind: Vec<(String, Position)> = connection
-        .prepare_cached("SELECT name, place FROM sinks WHERE away <> 0 AND shard = ?1 AND place < ?2")?
+        .prepare_cached(&format!(
+            "SELECT sink, c.place FROM {} AS c JOIN sinks ON name = sink
+             WHERE away <> 0 AND c.shard = ?1 AND c.place < ?2",
+            cursors::ALL
+        ))?
         .query_map(params![to.shard, to.offset.cast_signed()], |row| {
             Ok((row.get(0)?, Position { shard: to.shard, offset: row.get::<_, i64>(1)?.cast_unsigned() }))
         })?
@@ -80,9 +80,7 @@ pub(super) fn pass(
                 add(connection, &sink, (&source, &kind), events)?;
             }
         }
-        connection
-            .prepare_cached("UPDATE sinks SET place = ?2 WHERE name = ?1")?
-            .execute(params![sink, to.offset.cast_signed()])?;
+        cursors::move_to(connection, &sink, to)?;
     }
     Ok(())
 }

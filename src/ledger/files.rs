@@ -18,7 +18,7 @@ const ENDINGS: [&str; 3] = ["", "-wal", "-shm"];
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Which files stand there: device and inode.
-type Marks = [Option<(u64, u64)>; 3];
+type Stamps = [Option<(u64, u64)>; 3];
 
 /// The path with its folder's links resolved: SQLite, told to follow none, wants it so.
 pub(super) fn resolved(path: &Path) -> Result<PathBuf, LedgerError> {
@@ -68,22 +68,22 @@ pub(super) fn set_aside(path: &Path) -> Result<PathBuf, LedgerError> {
 /// The files of an open ledger.
 pub(super) struct Files {
     path: PathBuf,
-    marks: Marks,
+    stamps: Stamps,
     failed: Option<Instant>,
 }
 
 impl Files {
     /// Those that stand there now, just opened.
     pub fn of(path: &Path) -> Self {
-        Self { path: path.to_owned(), marks: marks(path), failed: None }
+        Self { path: path.to_owned(), stamps: stamps(path), failed: None }
     }
 
     /// Looks whether they still stand there. Where they do not, all that the ledger holds is written to new ones, which
     /// it goes on with. Says whether all is well now.
     pub fn look(&mut self, connection: &mut Connection) -> bool {
-        let now = marks(&self.path);
-        if !self.marks.iter().zip(&now).any(|(was, is)| was.is_some() && was != is) {
-            self.marks = now;
+        let now = stamps(&self.path);
+        if !self.stamps.iter().zip(&now).any(|(was, is)| was.is_some() && was != is) {
+            self.stamps = now;
             return true;
         }
         if self.failed.is_some_and(|at| at.elapsed() < PAUSE) {
@@ -93,13 +93,19 @@ impl Files {
         match self.write_anew(connection) {
             Ok(anew) => {
                 *connection = anew;
-                (self.marks, self.failed) = (marks(&self.path), None);
-                tracing::error!(%path, "the ledger's files were deleted or replaced while it was in use: written anew, with all it held");
+                (self.stamps, self.failed) = (stamps(&self.path), None);
+                tracing::error!(
+                    %path,
+                    "the ledger's files were deleted or replaced while it was in use: written anew, with all it held"
+                );
             }
             Err(error) => {
                 self.failed = Some(Instant::now());
-                tracing::error!(%error, "the ledger's files were deleted or replaced while it was in use, and it cannot be written \
-                    anew: it is tried again; where it is lost, sinks start over from the oldest event");
+                tracing::error!(
+                    %error,
+                    "the ledger's files were deleted or replaced while it was in use, and it cannot be written anew: \
+                     it is tried again; where it is lost, sinks start over from the oldest event"
+                );
             }
         }
         self.failed.is_none()
@@ -115,12 +121,12 @@ impl Files {
         copied.map_err(|error| LedgerError::Sqlite { path: new.clone(), error })?;
         File::open(&new).and_then(|file| file.sync_all()).map_err(io)?;
         // Its own that are left hold less. What is not its own is kept.
-        for (ending, mark) in ENDINGS.iter().zip(&self.marks) {
-            if mark.is_some() && mark_of(&named(path, ending)) == *mark {
+        for (ending, stamp) in ENDINGS.iter().zip(&self.stamps) {
+            if stamp.is_some() && stamp_of(&named(path, ending)) == *stamp {
                 remove(&named(path, ending)).map_err(io)?;
             }
         }
-        if marks(path) != Marks::default() {
+        if stamps(path) != Stamps::default() {
             let aside = set_aside(path)?;
             tracing::warn!(aside = %aside.display(), "another ledger stood in the place of the one in use: set aside");
         }
@@ -135,11 +141,11 @@ fn named(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn marks(path: &Path) -> Marks {
-    ENDINGS.map(|ending| mark_of(&named(path, ending)))
+fn stamps(path: &Path) -> Stamps {
+    ENDINGS.map(|ending| stamp_of(&named(path, ending)))
 }
 
-fn mark_of(path: &Path) -> Option<(u64, u64)> {
+fn stamp_of(path: &Path) -> Option<(u64, u64)> {
     fs::symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 

@@ -1,6 +1,6 @@
-//! Dead letters as they lie in the ledger. They are looked through on a connection of its own, so that a long list keeps
-//! no settlement waiting, and changed on the ledger's thread, a few at a time, each time in one transaction with the
-//! counts: a crash in between leaves some of them changed, whole.
+//! Dead letters as they lie in the ledger. They are looked through on a connection of its own, so that a long list
+//! keeps no settlement waiting, and changed on the ledger's thread, a few at a time, each time in one transaction with
+//! the counts: a crash in between leaves some of them changed, whole.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,8 +10,8 @@ use bytes::Bytes;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
 
-use super::room::Dead;
-use crate::journal::{Held, Record};
+use super::{Dead, HeldDelivery};
+use crate::journal::Record;
 
 /// Most letters one look gives, and most that one change takes.
 pub const MAX_PAGE: usize = 500;
@@ -24,7 +24,7 @@ pub const OVERHEAD: u64 = 256;
 pub(super) const SIZE: &str = "256 + length(event) + ifnull(length(payload), 0)";
 
 /// Room a letter takes, bytes.
-pub fn size_of(letter: &Held) -> u64 {
+pub fn size_of(letter: &HeldDelivery) -> u64 {
     OVERHEAD + letter.event.payload.len() as u64 + letter.payload.as_ref().map_or(0, |payload| payload.len() as u64)
 }
 
@@ -269,7 +269,7 @@ pub(super) fn taken(connection: &Connection) -> Result<HashMap<String, Dead>, ru
 
 /// Keeps a delivery of a sink, dead or parked. One with the same id that was there (a replay ended as the first time)
 /// makes way and counts as dropped.
-pub(super) fn keep(connection: &Connection, sink: &str, held: &Held) -> Result<(), rusqlite::Error> {
+pub(super) fn keep(connection: &Connection, sink: &str, held: &HeldDelivery) -> Result<(), rusqlite::Error> {
     let old = format!("SELECT due IS NULL, {SIZE} FROM held WHERE sink = ?1 AND id = ?2");
     let old: Option<(bool, i64)> = connection
         .prepare_cached(&old)?
@@ -287,7 +287,7 @@ pub(super) fn keep(connection: &Connection, sink: &str, held: &Held) -> Result<(
     Ok(())
 }
 
-fn insert(connection: &Connection, sink: &str, held: &Held) -> Result<(), rusqlite::Error> {
+fn insert(connection: &Connection, sink: &str, held: &HeldDelivery) -> Result<(), rusqlite::Error> {
     let [accepted, first, last] = held.times;
     connection
         .prepare_cached(

@@ -3,9 +3,8 @@
 use super::held::{OVERHEAD, size_of};
 use super::tests::{letter, step};
 use super::*;
-use crate::journal::{Counters, Held};
 
-async fn ledger(folder: &tempfile::TempDir, letters: Vec<(&str, Held)>) -> Ledger {
+async fn ledger(folder: &tempfile::TempDir, letters: Vec<(&str, HeldDelivery)>) -> Ledger {
     let (ledger, _) = Ledger::open(&folder.path().join("ledger.db")).unwrap();
     for (sink, letter) in letters {
         ledger.settle(vec![step(sink, 1, vec![letter])]).await.unwrap();
@@ -28,7 +27,7 @@ async fn counters(ledger: &Ledger, sink: &str) -> Counters {
 #[tokio::test]
 async fn letters_are_found_by_sink_type_code_time_and_id() {
     let folder = tempfile::tempdir().unwrap();
-    let with = |id: &str, kind: &str, code: &str, accepted| Held {
+    let with = |id: &str, kind: &str, code: &str, accepted| HeldDelivery {
         kind: kind.into(),
         code: code.into(),
         times: [accepted, accepted + 1, accepted + 2],
@@ -94,7 +93,7 @@ async fn a_retried_letter_is_due_and_no_longer_dead_and_a_dropped_one_is_gone() 
     let retry = |as_was| Change::Retry { due: 77, as_was };
     let one = |id: &str| vec![id.to_owned(), "nothing".to_owned()];
     let size = size_of(&letter("a"));
-    assert_eq!(ledger.room().total(), Dead { letters: 3, bytes: 3 * size });
+    assert_eq!(ledger.held_budget().total(), Dead { letters: 3, bytes: 3 * size });
     let done = ledger.change_dead("crm", one("a"), retry(true)).await.unwrap();
     assert_eq!(done, Dead { letters: 1, bytes: size });
     assert_eq!(ledger.change_dead("crm", one("a"), retry(false)).await.unwrap().letters, 0, "it is not dead any more");
@@ -104,7 +103,7 @@ async fn a_retried_letter_is_due_and_no_longer_dead_and_a_dropped_one_is_gone() 
     ledger.change_dead("crm", one("c"), retry(false)).await.unwrap();
     let c = counters(&ledger, "crm").await;
     assert_eq!((c.dead, c.dropped), (0, 1), "two are pending");
-    assert_eq!(ledger.room().total(), Dead::default());
+    assert_eq!(ledger.held_budget().total(), Dead::default());
     assert!(ids(&ledger, Filter::default()).await.is_empty());
     ledger.close();
     let file = rusqlite::Connection::open(folder.path().join("ledger.db")).unwrap();
@@ -122,18 +121,18 @@ async fn a_change_and_its_counts_are_written_together_or_not_at_all() {
     other.execute_batch("CREATE TRIGGER fails BEFORE UPDATE ON sinks BEGIN SELECT raise(ABORT, 'disk'); END").unwrap();
     ledger.change_dead("crm", vec!["a".into()], Change::Drop).await.unwrap_err();
     assert_eq!(ids(&ledger, Filter::default()).await, ["a"]);
-    assert_eq!(ledger.room().total().letters, 1);
+    assert_eq!(ledger.held_budget().total().letters, 1);
     ledger.close();
 }
 
 #[tokio::test]
 async fn a_letter_that_takes_the_place_of_another_leaves_as_many_dead_as_there_are() {
     let folder = tempfile::tempdir().unwrap();
-    let larger = Held { payload: Some(bytes::Bytes::from(vec![b' '; 1000])), ..letter("a") };
+    let larger = HeldDelivery { payload: Some(bytes::Bytes::from(vec![b' '; 1000])), ..letter("a") };
     let ledger = ledger(&folder, vec![("crm", letter("a")), ("crm", larger.clone())]).await;
     let c = counters(&ledger, "crm").await;
     assert_eq!((c.dead, c.dropped), (1, 1));
-    assert_eq!(ledger.room().total(), Dead { letters: 1, bytes: size_of(&larger) });
+    assert_eq!(ledger.held_budget().total(), Dead { letters: 1, bytes: size_of(&larger) });
     ledger.close();
 }
 
@@ -154,7 +153,7 @@ async fn a_ledger_of_an_earlier_build_is_completed_and_its_letters_measured() {
     let size = size_of(&letter("a"));
     // The thread reads it before it answers.
     ledger.load("crm").await.unwrap();
-    assert_eq!(ledger.room().total(), Dead { letters: 2, bytes: 2 * size });
+    assert_eq!(ledger.held_budget().total(), Dead { letters: 2, bytes: 2 * size });
     assert_eq!(size, OVERHEAD + b"event bytes".len() as u64 + 2, "the same in SQL");
     assert_eq!(ledger.change_dead("crm", vec!["a".into()], Change::Drop).await.unwrap().bytes, size);
     ledger.close();

@@ -2,17 +2,23 @@
 //! held deliveries (dead letters and parked ones), and what the journal deleted before sinks had it.
 //!
 //! One thread owns the connection; settlements that arrive together share one transaction and one flush
-//! (`synchronous = FULL`), so that what [`Cursors::settle`] returned is on disk. Off the journal's commit path.
-//! Knows the journal's plain data; knows neither sinks nor HTTP.
+//! (`synchronous = FULL`), so that what [`Settle::settle`] returned is on disk. Off the journal's commit path.
+//!
+//! Others reach it through `storage`: what changes goes through [`Settle`], what is only shown through [`Ledger`].
+//! Knows the journal's seam and its plain data; knows neither sinks nor HTTP.
 
 mod away;
+mod budget;
 mod config;
+mod cursors;
 mod files;
 pub mod held;
 pub mod parked;
 pub mod replays;
-mod room;
 mod schema;
+mod settle;
+mod settlement;
+mod storage;
 mod thread;
 
 use std::collections::BTreeSet;
@@ -23,10 +29,15 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use crate::journal::folder::FolderError;
-use crate::journal::{Cursors, Deleted, JournalError, Position, Settlement, SinkState, TypeCount, disk};
+use crate::journal::{Cursors, CursorsError, Deleted, Marks, Position, TypeCount, disk};
+pub use budget::{Dead, HeldBudget};
 pub use config::DeadLetterKeys;
 use held::{Change, Filter, Letter, Page};
-pub use room::{Dead, Room};
+use parked::Schedule;
+use replays::Replay;
+pub use settle::{LocalSettle, Settle, SettleError};
+pub use settlement::{Counters, Fate, HeldDelivery, ParkedFate, Settlement, SinkState, Spent, Try};
+pub use storage::{SinkStorage, Storage};
 use thread::Request;
 
 /// Requests that may wait for the ledger's thread; each caller has one under way.
@@ -92,18 +103,18 @@ pub struct Ledger {
     requests: std::sync::Mutex<Option<tokio::sync::mpsc::Sender<Request>>>,
     thread: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
     path: std::sync::OnceLock<PathBuf>,
-    room: Arc<Room>,
+    budget: Arc<HeldBudget>,
 }
 
 impl Ledger {
     /// Not open yet; its dead letters may take so many bytes.
     pub fn bounded(dead_bytes: u64) -> Self {
-        Self { room: Arc::new(Room::new(dead_bytes)), ..Self::default() }
+        Self { budget: Arc::new(HeldBudget::new(dead_bytes)), ..Self::default() }
     }
 
-    /// How much room dead letters take.
-    pub fn room(&self) -> &Arc<Room> {
-        &self.room
+    /// How much room dead letters take, and may take.
+    pub fn held_budget(&self) -> &HeldBudget {
+        &self.budget
     }
 
     /// Opens or makes it; one that cannot be read is set aside beside itself, never deleted.
@@ -125,10 +136,10 @@ impl Ledger {
         let (connection, opened) = schema::open(path)?;
         let files = files::Files::of(path);
         let (requests, inbox) = tokio::sync::mpsc::channel(QUEUE);
-        let room = Arc::clone(&self.room);
+        let budget = Arc::clone(&self.budget);
         let thread = std::thread::Builder::new()
             .name("ledger".into())
-            .spawn(move || thread::serve(connection, files, inbox, &room))
+            .spawn(move || thread::serve(connection, files, inbox, &budget))
             .map_err(|error| LedgerError::Io { path: path.to_owned(), error })?;
         *self.requests.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(requests);
         *self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(thread);
@@ -141,15 +152,16 @@ impl Ledger {
     ///
     /// # Errors
     /// It is not open, or cannot be read.
-    pub async fn dead(&self, filter: Filter, page: Page) -> Result<(Vec<Letter>, bool), JournalError> {
+    pub async fn dead(&self, filter: Filter, page: Page) -> Result<(Vec<Letter>, bool), SettleError> {
         self.look(move |connection| held::look(connection, &filter, &page)).await
     }
 
-    /// What a sink has parked: how much, and when each lane's first is due. Lanes are keys where `ordered`, else deliveries.
+    /// What a sink has parked: how much, and when each lane's first is due. Lanes are keys where `ordered`, else
+    /// deliveries.
     ///
     /// # Errors
     /// It is not open, or cannot be read.
-    pub async fn schedule(&self, sink: &str, ordered: bool) -> Result<parked::Schedule, JournalError> {
+    pub async fn schedule(&self, sink: &str, ordered: bool) -> Result<Schedule, SettleError> {
         let sink = sink.to_owned();
         self.look(move |connection| parked::schedule(connection, &sink, ordered)).await
     }
@@ -163,7 +175,7 @@ impl Ledger {
         sink: &str,
         ordered: bool,
         lanes: Vec<Arc<str>>,
-    ) -> Result<Vec<parked::Row>, JournalError> {
+    ) -> Result<Vec<parked::Row>, SettleError> {
         let sink = sink.to_owned();
         self.look(move |connection| parked::first(connection, &sink, ordered, &lanes)).await
     }
@@ -172,7 +184,7 @@ impl Ledger {
     ///
     /// # Errors
     /// It is not open, or cannot be read.
-    pub async fn parked_rows(&self, sink: &str) -> Result<u64, JournalError> {
+    pub async fn parked_rows(&self, sink: &str) -> Result<u64, SettleError> {
         let sink = sink.to_owned();
         let sql = "SELECT count(*) FROM held WHERE sink = ?1 AND due IS NOT NULL";
         self.look(move |connection| connection.query_row(sql, [sink], |row| row.get(0)).map(i64::cast_unsigned)).await
@@ -182,7 +194,7 @@ impl Ledger {
     ///
     /// # Errors
     /// It is not open, or cannot be read.
-    pub async fn oldest_parked(&self, sink: &str) -> Result<Option<i64>, JournalError> {
+    pub async fn oldest_parked(&self, sink: &str) -> Result<Option<i64>, SettleError> {
         let sink = sink.to_owned();
         let sql = "SELECT min(accepted) FROM held WHERE sink = ?1 AND due IS NOT NULL";
         self.look(move |connection| connection.query_row(sql, [sink], |row| row.get(0))).await
@@ -192,40 +204,15 @@ impl Ledger {
     ///
     /// # Errors
     /// It is not open, or cannot be read.
-    pub async fn replays(&self) -> Result<Vec<replays::Replay>, JournalError> {
+    pub async fn replays(&self) -> Result<Vec<Replay>, SettleError> {
         self.look(replays::list).await
-    }
-
-    /// Begins a replay for these sinks, under one new number; durable when this returns.
-    ///
-    /// # Errors
-    /// It is not open, or cannot be written; then nothing has begun.
-    pub async fn begin_replay(&self, replays: Vec<replays::Replay>) -> Result<i64, JournalError> {
-        self.ask(|reply| Request::Replay { replays, reply }).await
-    }
-
-    /// Ends a replay where it stands; says for how many sinks it was under way.
-    ///
-    /// # Errors
-    /// It is not open, or cannot be written.
-    pub async fn cancel_replay(&self, id: i64) -> Result<usize, JournalError> {
-        self.ask(|reply| Request::Cancel { id, reply }).await
-    }
-
-    /// Holds a sink over restarts, or lets it go; durable when this returns.
-    ///
-    /// # Errors
-    /// It is not open, cannot be written, or does not know the sink.
-    pub async fn pause(&self, sink: &str, paused: bool) -> Result<(), JournalError> {
-        let sink = sink.to_owned();
-        self.ask(|reply| Request::Pause { sink, paused, reply }).await
     }
 
     /// Whether a sink is held.
     ///
     /// # Errors
     /// It is not open, or cannot be read.
-    pub async fn is_paused(&self, sink: &str) -> Result<bool, JournalError> {
+    pub async fn is_paused(&self, sink: &str) -> Result<bool, SettleError> {
         let sink = sink.to_owned();
         let sql = "SELECT count(*) FROM sinks WHERE name = ?1 AND paused <> 0";
         self.look(move |connection| connection.query_row(sql, [sink], |row| row.get(0)).map(|n: i64| n > 0)).await
@@ -236,7 +223,7 @@ impl Ledger {
     ///
     /// # Errors
     /// It is not open, or cannot be written; then nothing has changed.
-    pub async fn present(&self, sinks: BTreeSet<String>) -> Result<Vec<(String, Position)>, JournalError> {
+    pub async fn present(&self, sinks: BTreeSet<String>) -> Result<Vec<(String, Marks)>, SettleError> {
         self.ask(|reply| Request::Present { sinks, reply }).await
     }
 
@@ -244,17 +231,17 @@ impl Ledger {
     ///
     /// # Errors
     /// It is not open, or cannot be read.
-    pub async fn missed(&self, sink: &str) -> Result<Vec<TypeCount>, JournalError> {
+    pub async fn missed(&self, sink: &str) -> Result<Vec<TypeCount>, SettleError> {
         let sink = sink.to_owned();
         self.ask(|reply| Request::Missed { sink, reply }).await
     }
 
-    /// Of that, so many deliveries were owed to the sink: they count as dropped, and what was missed is booked. Durable when
-    /// this returns.
+    /// Of that, so many deliveries were owed to the sink: they count as dropped, and what was missed is booked. Durable
+    /// when this returns.
     ///
     /// # Errors
     /// It is not open, or cannot be written; then nothing has changed.
-    pub async fn book_missed(&self, sink: &str, dropped: u64) -> Result<(), JournalError> {
+    pub async fn book_missed(&self, sink: &str, dropped: u64) -> Result<(), SettleError> {
         let sink = sink.to_owned();
         self.ask(|reply| Request::Book { sink, dropped, reply }).await
     }
@@ -262,38 +249,27 @@ impl Ledger {
     async fn look<T: Send + 'static>(
         &self,
         look: impl FnOnce(&rusqlite::Connection) -> Result<T, rusqlite::Error> + Send + 'static,
-    ) -> Result<T, JournalError> {
-        let path = self.path.get().cloned().ok_or_else(gone)?;
-        let looked = tokio::task::spawn_blocking(move || look(&held::reader(&path)?)).await;
-        let looked = looked.map_err(|error| JournalError::Cursors(error.to_string()))?;
-        looked.map_err(|error| JournalError::Cursors(error.to_string()))
+    ) -> Result<T, SettleError> {
+        let path = self.path.get().cloned().ok_or(SettleError::Closed)?;
+        Ok(tokio::task::spawn_blocking(move || look(&held::reader(&path)?)).await??)
     }
 
-    /// Changes those of a sink's letters that are dead still; durable when this returns.
-    ///
-    /// # Errors
-    /// It is not open, or cannot be written; then nothing has changed.
-    pub async fn change_dead(&self, sink: &str, ids: Vec<String>, change: Change) -> Result<Dead, JournalError> {
-        let sink = sink.to_owned();
-        self.ask(|reply| Request::Change { sink, ids, change, reply }).await
-    }
-
-    async fn ask<T>(&self, make: impl FnOnce(thread::Reply<T>) -> Request) -> Result<T, JournalError> {
+    async fn ask<T>(&self, make: impl FnOnce(thread::Reply<T>) -> Request) -> Result<T, SettleError> {
         let (reply, answer) = oneshot::channel();
-        self.sender()?.send(make(reply)).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?.map_err(|error| JournalError::Cursors(error.to_string()))
+        self.sender()?.send(make(reply)).await.map_err(|_| SettleError::Closed)?;
+        Ok(answer.await.map_err(|_| SettleError::Closed)??)
     }
 
-    fn sender(&self) -> Result<tokio::sync::mpsc::Sender<Request>, JournalError> {
+    fn sender(&self) -> Result<tokio::sync::mpsc::Sender<Request>, SettleError> {
         let requests = self.requests.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        requests.ok_or_else(gone)
+        requests.ok_or(SettleError::Closed)
     }
 
     /// Sees that its files are still there, and writes them anew where they are not; whether they are there now.
     ///
     /// # Errors
     /// It is not open.
-    pub async fn look_after(&self) -> Result<bool, JournalError> {
+    pub async fn look_after(&self) -> Result<bool, SettleError> {
         self.ask(|reply| Request::Look { reply }).await
     }
 
@@ -308,33 +284,60 @@ impl Ledger {
     }
 }
 
-fn gone() -> JournalError {
-    JournalError::Cursors("the ledger is not open".into())
-}
-
 #[async_trait]
-impl Cursors for Ledger {
-    async fn load(&self, sink: &str) -> Result<Option<SinkState>, JournalError> {
+impl Settle for Ledger {
+    async fn load(&self, sink: &str) -> Result<Option<SinkState>, SettleError> {
         let sink = sink.to_owned();
         self.ask(|reply| Request::Load { sink, reply }).await
     }
 
-    async fn settle(&self, steps: Vec<Settlement>) -> Result<(), JournalError> {
+    async fn settle(&self, steps: Vec<Settlement>) -> Result<(), SettleError> {
         self.ask(|reply| Request::Settle { steps, reply }).await
     }
 
-    fn keep_deleted(&self, deleted: Deleted) -> Result<(), JournalError> {
-        let (reply, answer) = oneshot::channel();
-        self.sender()?.blocking_send(Request::Keep { deleted, reply }).map_err(|_| gone())?;
-        answer.blocking_recv().map_err(|_| gone())?.map_err(|error| JournalError::Cursors(error.to_string()))
+    async fn change_dead(&self, sink: &str, ids: Vec<String>, change: Change) -> Result<Dead, SettleError> {
+        let sink = sink.to_owned();
+        self.ask(|reply| Request::Change { sink, ids, change, reply }).await
     }
 
-    async fn deleted(&self, from: Position, to: Position) -> Result<Vec<Deleted>, JournalError> {
-        self.ask(|reply| Request::Deleted { from, to, reply }).await
+    async fn pause(&self, sink: &str, paused: bool) -> Result<(), SettleError> {
+        let sink = sink.to_owned();
+        self.ask(|reply| Request::Pause { sink, paused, reply }).await
+    }
+
+    async fn begin_replay(&self, replays: Vec<Replay>) -> Result<i64, SettleError> {
+        self.ask(|reply| Request::Replay { replays, reply }).await
+    }
+
+    async fn cancel_replay(&self, id: i64) -> Result<usize, SettleError> {
+        self.ask(|reply| Request::Cancel { id, reply }).await
+    }
+}
+
+#[async_trait]
+impl Cursors for Ledger {
+    async fn cursors(&self, name: &str) -> Result<Marks, CursorsError> {
+        let state = self.load(name).await?;
+        Ok(state.ok_or_else(|| SettleError::NoCursor(name.to_owned()))?.cursors)
+    }
+
+    fn keep_deleted(&self, deleted: Deleted) -> Result<(), CursorsError> {
+        let (reply, answer) = oneshot::channel();
+        let asked = self.sender()?.blocking_send(Request::Keep { deleted, reply });
+        asked.map_err(|_| SettleError::Closed)?;
+        Ok(answer.blocking_recv().map_err(|_| SettleError::Closed)?.map_err(SettleError::from)?)
+    }
+
+    async fn deleted(&self, from: Position, to: Position) -> Result<Vec<Deleted>, CursorsError> {
+        Ok(self.ask(|reply| Request::Deleted { from, to, reply }).await?)
     }
 }
 
 #[cfg(test)]
+pub(crate) mod conformance;
+#[cfg(test)]
 mod held_tests;
+#[cfg(test)]
+mod shards_tests;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use rusqlite::{Connection, Row as SqlRow, params};
 
 use super::held::{self, AS_WAS, BY_RULES, SIZE};
-use crate::journal::{Fate, Held, Position, Record, Spent, Turn};
+use super::{Fate, HeldDelivery, ParkedFate, Spent};
+use crate::journal::{Position, Record};
 
 /// Most rows of a lane given at once.
 pub const MAX_RUN: usize = 32;
@@ -30,7 +31,7 @@ pub struct Row {
     /// The lane it was asked for by.
     pub lane: Arc<str>,
     /// What was kept.
-    pub held: Held,
+    pub held: HeldDelivery,
     /// What is to be done with it.
     pub how: How,
     /// Room it takes, bytes.
@@ -112,7 +113,7 @@ fn read(row: &SqlRow<'_>, lane: &Arc<str>) -> Result<Row, rusqlite::Error> {
         fingerprint: None,
         payload: row.get::<_, Vec<u8>>(15)?.into(),
     };
-    let held = Held {
+    let held = HeldDelivery {
         id: row.get(0)?,
         position: Position { shard: row.get(1)?, offset: row.get::<_, i64>(2)?.cast_unsigned() },
         kind,
@@ -137,12 +138,12 @@ fn read(row: &SqlRow<'_>, lane: &Arc<str>) -> Result<Row, rusqlite::Error> {
 }
 
 /// Notes what became of a parked delivery.
-pub(super) fn turned(connection: &Connection, sink: &str, turn: &Turn) -> Result<(), rusqlite::Error> {
+pub(super) fn end(connection: &Connection, sink: &str, parked: &ParkedFate) -> Result<(), rusqlite::Error> {
     const FORGET: &str = "DELETE FROM held WHERE sink = ?1 AND id = ?2 AND due IS NOT NULL";
-    let (due, tried) = match &turn.fate {
-        Fate::Over => return connection.prepare_cached(FORGET)?.execute(params![sink, turn.id]).map(drop),
+    let (due, tried) = match &parked.fate {
+        Fate::Over => return connection.prepare_cached(FORGET)?.execute(params![sink, parked.id]).map(drop),
         Fate::Replaced(by) => {
-            connection.prepare_cached(FORGET)?.execute(params![sink, turn.id])?;
+            connection.prepare_cached(FORGET)?.execute(params![sink, parked.id])?;
             return by.iter().try_for_each(|held| held::keep(connection, sink, held));
         }
         Fate::Again(due, tried) => (Some(due), tried),
@@ -156,7 +157,7 @@ pub(super) fn turned(connection: &Connection, sink: &str, turn: &Turn) -> Result
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params![
         sink,
-        turn.id,
+        parked.id,
         due,
         tried.attempts,
         tried.spent.attempts,
@@ -168,7 +169,7 @@ pub(super) fn turned(connection: &Connection, sink: &str, turn: &Turn) -> Result
     ])?;
     let size: Option<i64> = rows.next()?.map(|row| row.get(0)).transpose()?;
     drop(rows);
-    if let (Fate::Dead(_), Some(size)) = (&turn.fate, size) {
+    if let (Fate::Dead(_), Some(size)) = (&parked.fate, size) {
         connection
             .prepare_cached("UPDATE sinks SET dead_bytes = dead_bytes + ?2 WHERE name = ?1")?
             .execute(params![sink, size])?;

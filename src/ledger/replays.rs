@@ -1,19 +1,24 @@
-//! Replays under way: which span of the journal is given to which sink once more, and how far that has come. A row goes
-//! when its replay has come to its end.
+//! Replays under way: which span of the journal is given to which sink once more, and how far that has come. A row for
+//! each shard; they go when the replay has come to its end in all of them.
 
 use rusqlite::{Connection, Row, params};
 
-use crate::journal::{Position, Settlement};
+use super::Settlement;
+use crate::journal::{Marks, Position};
 
 /// One sink's share of a replay.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replay {
     /// Number of the replay.
     pub id: i64,
     /// The sink.
     pub sink: String,
-    /// Where it began, where it goes on, and where it ends.
-    pub span: [Position; 3],
+    /// Where it began.
+    pub first: Marks,
+    /// Where it goes on.
+    pub at: Marks,
+    /// Where it ends; names every shard that it reads.
+    pub until: Marks,
     /// A pattern over the type; all where unset.
     pub kind: Option<String>,
     /// The subject; all where unset.
@@ -21,11 +26,11 @@ pub struct Replay {
     /// `300/min`.
     pub rate: Option<String>,
     /// Deliveries it came to so far.
-    pub fed: u64,
+    pub deliveries: u64,
 }
 
 /// Came later than version 1; a build that does not know it leaves it alone.
-pub(super) const TABLE: &str = "
+const TABLE: &str = "
 CREATE TABLE IF NOT EXISTS replays (
   id      INTEGER NOT NULL,
   sink    TEXT NOT NULL,
@@ -37,10 +42,24 @@ CREATE TABLE IF NOT EXISTS replays (
   subject TEXT,
   rate    TEXT,
   fed     INTEGER NOT NULL DEFAULT 0,
-  PRIMARY KEY (id, sink)
+  PRIMARY KEY (id, sink, shard)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS numbers (name TEXT PRIMARY KEY, last INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 ";
+
+/// Makes the tables, or makes them anew where an earlier build had one row for all shards.
+pub(super) fn complete(connection: &Connection) -> Result<(), rusqlite::Error> {
+    let old = "SELECT count(*) FROM pragma_table_info('replays') WHERE name = 'shard' AND pk = 0";
+    if connection.query_row(old, [], |row| row.get::<_, i64>(0))? == 0 {
+        return connection.execute_batch(TABLE);
+    }
+    connection.execute_batch("ALTER TABLE replays RENAME TO replays_before;")?;
+    connection.execute_batch(TABLE)?;
+    connection.execute_batch(
+        "INSERT INTO replays SELECT id, sink, shard, first, place, until, type, subject, rate, fed FROM replays_before;
+         DROP TABLE replays_before;",
+    )
+}
 
 /// Makes these, under one new number, which is given back; what they say of it is not looked at.
 pub(super) fn begin(connection: &mut Connection, replays: &[Replay]) -> Result<i64, rusqlite::Error> {
@@ -52,22 +71,17 @@ pub(super) fn begin(connection: &mut Connection, replays: &[Replay]) -> Result<i
         |row| row.get(0),
     )?;
     for replay in replays {
-        let [first, place, until] = replay.span.map(|position| position.offset.cast_signed());
-        transaction.execute(
-            "INSERT INTO replays (id, sink, shard, first, place, until, type, subject, rate)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            params![
-                id,
-                replay.sink,
-                replay.span[0].shard,
-                first,
-                place,
-                until,
-                replay.kind,
-                replay.subject,
-                replay.rate
-            ],
-        )?;
+        for until in replay.until.iter() {
+            let shard = until.shard;
+            let span = [replay.first.at(shard), replay.at.at(shard), until];
+            let [first, place, until] = span.map(|position| position.offset.cast_signed());
+            let Replay { sink, kind, subject, rate, .. } = replay;
+            transaction.execute(
+                "INSERT INTO replays (id, sink, shard, first, place, until, type, subject, rate)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                params![id, sink, shard, first, place, until, kind, subject, rate],
+            )?;
+        }
     }
     transaction.commit()?;
     Ok(id)
@@ -75,36 +89,54 @@ pub(super) fn begin(connection: &mut Connection, replays: &[Replay]) -> Result<i
 
 /// All under way.
 pub(super) fn list(connection: &Connection) -> Result<Vec<Replay>, rusqlite::Error> {
-    let row = |row: &Row<'_>| {
-        let shard = row.get(2)?;
-        let at = |n: usize| Ok::<_, rusqlite::Error>(Position { shard, offset: row.get::<_, i64>(n)?.cast_unsigned() });
-        Ok(Replay {
-            id: row.get(0)?,
-            sink: row.get(1)?,
-            span: [at(3)?, at(4)?, at(5)?],
-            kind: row.get(6)?,
-            subject: row.get(7)?,
-            rate: row.get(8)?,
-            fed: row.get::<_, i64>(9)?.cast_unsigned(),
-        })
-    };
-    let sql = "SELECT id, sink, shard, first, place, until, type, subject, rate, fed FROM replays ORDER BY id, sink";
-    connection.prepare_cached(sql)?.query_map([], row)?.collect()
+    let sql = "SELECT id, sink, shard, first, place, until, type, subject, rate, fed FROM replays
+               ORDER BY id, sink, shard";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let mut replays: Vec<Replay> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (id, sink): (i64, String) = (row.get(0)?, row.get(1)?);
+        if replays.last().is_none_or(|last| (last.id, &last.sink) != (id, &sink)) {
+            let (kind, subject, rate) = (row.get(6)?, row.get(7)?, row.get(8)?);
+            replays.push(Replay { id, sink, kind, subject, rate, ..Replay::default() });
+        }
+        if let Some(replay) = replays.last_mut() {
+            add_shard(replay, row)?;
+        }
+    }
+    Ok(replays)
+}
+
+fn add_shard(replay: &mut Replay, row: &Row<'_>) -> Result<(), rusqlite::Error> {
+    let shard = row.get(2)?;
+    let at = |n: usize| Ok::<_, rusqlite::Error>(Position { shard, offset: row.get::<_, i64>(n)?.cast_unsigned() });
+    replay.first.set(at(3)?);
+    replay.at.set(at(4)?);
+    replay.until.set(at(5)?);
+    replay.deliveries += row.get::<_, i64>(9)?.cast_unsigned();
+    Ok(())
 }
 
 /// Ends a replay where it stands; says for how many sinks.
 pub(super) fn cancel(connection: &Connection, id: i64) -> Result<usize, rusqlite::Error> {
-    connection.execute("DELETE FROM replays WHERE id = ?1", [id])
+    let sinks = "SELECT count(DISTINCT sink) FROM replays WHERE id = ?1";
+    let sinks = connection.query_row(sinks, [id], |row| row.get::<_, i64>(0))?;
+    connection.execute("DELETE FROM replays WHERE id = ?1", [id])?;
+    Ok(usize::try_from(sinks).unwrap_or_default())
 }
 
-/// Notes how far one has come.
-pub(super) fn moved(connection: &Connection, id: i64, step: &Settlement) -> Result<(), rusqlite::Error> {
+/// Notes how far one has come in a shard.
+pub(super) fn passed(connection: &Connection, id: i64, step: &Settlement) -> Result<(), rusqlite::Error> {
     let Some(cursor) = step.cursor else { return Ok(()) };
+    let place = cursor.offset.cast_signed();
     connection
-        .prepare_cached("UPDATE replays SET place = ?3, fed = fed + ?4 WHERE id = ?1 AND sink = ?2")?
-        .execute(params![id, step.sink, cursor.offset.cast_signed(), step.delta.accepted.cast_signed()])?;
+        .prepare_cached("UPDATE replays SET place = ?4, fed = fed + ?5 WHERE id = ?1 AND sink = ?2 AND shard = ?3")?
+        .execute(params![id, step.sink, cursor.shard, place, step.delta.accepted.cast_signed()])?;
     connection
-        .prepare_cached("DELETE FROM replays WHERE id = ?1 AND sink = ?2 AND place >= until")?
+        .prepare_cached(
+            "DELETE FROM replays WHERE id = ?1 AND sink = ?2
+               AND NOT EXISTS (SELECT 1 FROM replays WHERE id = ?1 AND sink = ?2 AND place < until)",
+        )?
         .execute(params![id, step.sink])?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{LedgerError, Opened, away, files, held, replays};
+use super::{LedgerError, Opened, away, cursors, files, held, replays};
 use crate::journal::disk;
 
 /// Version of the tables, in `user_version`.
@@ -109,7 +109,8 @@ pub fn open(path: &Path) -> Result<(Connection, Opened), LedgerError> {
 fn is_damage(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
     matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
-        || matches!(error, rusqlite::Error::SqliteFailure(_, Some(text)) if text == DAMAGED || text.starts_with("no such"))
+        || matches!(error, rusqlite::Error::SqliteFailure(_, Some(text))
+            if text == DAMAGED || text.starts_with("no such"))
 }
 
 /// Whether SQLite failed because the disk is full or failing.
@@ -183,7 +184,8 @@ fn complete(connection: &mut Connection) -> Result<(), rusqlite::Error> {
     transaction.execute_batch(GIVEN_UP)?;
     transaction.execute_batch(IN_LINE)?;
     transaction.execute_batch(OLDEST)?;
-    transaction.execute_batch(replays::TABLE)?;
+    transaction.execute_batch(cursors::TABLE)?;
+    replays::complete(&transaction)?;
     transaction.execute_batch(away::TABLE)?;
     transaction.commit()
 }

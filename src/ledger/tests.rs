@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::*;
-use crate::journal::{Counters, Held, Position, Record, Spent};
+use crate::journal::{Position, Record};
 
 fn at(offset: u64) -> Position {
     Position { shard: 0, offset }
 }
 
-pub(super) fn letter(id: &str) -> Held {
+pub(super) fn letter(id: &str) -> HeldDelivery {
     let record = Record {
         id: [1; 16],
         time: 5,
@@ -21,7 +21,7 @@ pub(super) fn letter(id: &str) -> Held {
         fingerprint: None,
         payload: Bytes::from_static(b"event bytes"),
     };
-    Held {
+    HeldDelivery {
         id: id.into(),
         position: at(7),
         kind: "message_api_sent".into(),
@@ -39,9 +39,9 @@ pub(super) fn letter(id: &str) -> Held {
     }
 }
 
-pub(super) fn step(sink: &str, cursor: u64, dead: Vec<Held>) -> Settlement {
+pub(super) fn step(sink: &str, cursor: u64, dead: Vec<HeldDelivery>) -> Settlement {
     let delta = Counters { accepted: 2, delivered: 1, dead: 1, ..Counters::default() };
-    Settlement { sink: sink.into(), reader: None, cursor: Some(at(cursor)), delta, held: dead, turns: vec![] }
+    Settlement { delta, held: dead, ..Settlement::to(sink, at(cursor)) }
 }
 
 #[tokio::test]
@@ -63,7 +63,7 @@ async fn cursors_totals_and_dead_letters_outlive_a_reopening() {
     assert_eq!(opened, Opened { fresh: false, set_aside: None });
     let state = ledger.load("crm").await.unwrap().unwrap();
     assert_eq!(state.counters, Counters { accepted: 40, delivered: 20, dead: 2, dropped: 18, ..Counters::default() });
-    assert_eq!(ledger.load("other").await.unwrap().unwrap().cursor, at(u64::MAX));
+    assert_eq!(ledger.load("other").await.unwrap().unwrap().cursors, at(u64::MAX).into());
     ledger.close();
     let connection = rusqlite::Connection::open(&path).unwrap();
     let (rows, code): (i64, String) =
@@ -92,7 +92,7 @@ async fn steps_given_together_are_written_together_or_not_at_all() {
              BEGIN SELECT raise(ABORT, 'disk'); END",
         )
         .unwrap();
-    let first = |sink: &str| Settlement { sink: sink.into(), cursor: Some(at(9)), ..Settlement::default() };
+    let first = |sink: &str| Settlement::to(sink, at(9));
     ledger.settle(vec![first("first"), first("second")]).await.unwrap_err();
     assert_eq!(ledger.load("first").await.unwrap(), None, "no first cursor without the others");
     ledger.close();
@@ -100,7 +100,7 @@ async fn steps_given_together_are_written_together_or_not_at_all() {
     assert!(opened.fresh, "the next start sees that no sink has begun");
     other.execute_batch("DROP TRIGGER fails").unwrap();
     ledger.settle(vec![first("first"), first("second")]).await.unwrap();
-    assert_eq!(ledger.load("second").await.unwrap().unwrap().cursor, at(9));
+    assert_eq!(ledger.load("second").await.unwrap().unwrap().cursors, at(9).into());
     ledger.close();
 }
 
@@ -204,7 +204,7 @@ async fn what_goes_while_a_sink_is_away_is_counted_for_it_and_does_not_pile_up()
     };
     ledger.settle(vec![step("there", 100, vec![]), step("gone", 13, vec![])]).await.unwrap();
     let away = ledger.present(["there".to_owned()].into()).await.unwrap();
-    assert_eq!(away, [("gone".to_owned(), at(13))]);
+    assert_eq!(away, [("gone".to_owned(), at(13).into())]);
     keep(10);
     keep(20);
     assert!(ledger.deleted(at(0), at(1000)).await.unwrap().is_empty());
@@ -220,7 +220,7 @@ async fn what_goes_while_a_sink_is_away_is_counted_for_it_and_does_not_pile_up()
     ledger.book_missed("gone", 17).await.unwrap();
     assert!(ledger.missed("gone").await.unwrap().is_empty());
     let state = ledger.load("gone").await.unwrap().unwrap();
-    assert_eq!((state.cursor, state.counters.accepted, state.counters.dropped), (at(30), 2 + 17, 17));
+    assert_eq!((state.cursors, state.counters.accepted, state.counters.dropped), (at(30).into(), 2 + 17, 17));
     ledger.close();
 }
 

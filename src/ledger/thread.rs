@@ -2,15 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::files::Files;
 use super::held::{self, Change};
 use super::replays::{self, Replay};
-use super::room::{Dead, Room};
-use super::{away, parked};
-use crate::journal::{Counters, Deleted, Position, Settlement, SinkState, TypeCount};
+use super::{Dead, HeldBudget, Settlement, SinkState, away, cursors, parked};
+use crate::journal::{Deleted, Marks, Position, TypeCount};
 
 /// Most requests in one transaction.
 const BATCH: usize = 256;
@@ -83,7 +82,7 @@ pub enum Request {
         /// All of them.
         sinks: BTreeSet<String>,
         /// Answer, after the flush: the others, and their cursors.
-        reply: Reply<Vec<(String, Position)>>,
+        reply: Reply<Vec<(String, Marks)>>,
     },
     /// What was deleted while a sink was away.
     Missed {
@@ -115,15 +114,20 @@ pub enum Request {
 }
 
 /// Serves until every sender is gone.
-pub(super) fn serve(mut connection: Connection, mut files: Files, mut inbox: mpsc::Receiver<Request>, room: &Room) {
+pub(super) fn serve(
+    mut connection: Connection,
+    mut files: Files,
+    mut inbox: mpsc::Receiver<Request>,
+    budget: &HeldBudget,
+) {
     let mut requests = Vec::with_capacity(BATCH);
-    note(&connection, room);
+    note(&connection, budget);
     while inbox.blocking_recv_many(&mut requests, BATCH) > 0 {
         let (mut asked, mut changes) = (Vec::new(), Vec::new());
         for request in requests.drain(..) {
             match request {
                 // The asker may be gone; that is its affair.
-                Request::Load { sink, reply } => drop(reply.send(load(&connection, &sink))),
+                Request::Load { sink, reply } => drop(reply.send(cursors::load(&connection, &sink))),
                 Request::Settle { steps, reply } => asked.push((steps, reply)),
                 Request::Change { sink, ids, change, reply } => changes.push((sink, ids, change, reply)),
                 Request::Replay { replays, reply } => drop(reply.send(replays::begin(&mut connection, &replays))),
@@ -138,62 +142,43 @@ pub(super) fn serve(mut connection: Connection, mut files: Files, mut inbox: mps
             }
         }
         if !asked.is_empty() {
-            settle_all(&mut connection, asked, room);
+            settle_all(&mut connection, asked, budget);
         }
         for (sink, ids, change, reply) in changes {
             let changed = held::change(&mut connection, &sink, &ids, change);
-            note(&connection, room);
+            note(&connection, budget);
             drop(reply.send(changed));
         }
     }
 }
 
-/// Tells how much room dead letters take now. What cannot be read stays as it was known.
-fn note(connection: &Connection, room: &Room) {
+/// Notes how much room dead letters take now. What cannot be read stays as it was known.
+fn note(connection: &Connection, budget: &HeldBudget) {
     if let Ok(taken) = held::taken(connection) {
-        room.set(taken);
+        budget.set(taken);
     }
 }
 
-fn settle_all(connection: &mut Connection, asked: Vec<(Vec<Settlement>, Reply<()>)>, room: &Room) {
+fn settle_all(connection: &mut Connection, asked: Vec<(Vec<Settlement>, Reply<()>)>, budget: &HeldBudget) {
     let together = asked.len() > 1;
     if together && settle(connection, asked.iter().flat_map(|(steps, _)| steps)).is_ok() {
-        note_buried(connection, asked.iter().flat_map(|(steps, _)| steps), room);
+        note_buried(connection, asked.iter().flat_map(|(steps, _)| steps), budget);
         asked.into_iter().for_each(|(_, reply)| drop(reply.send(Ok(()))));
         return;
     }
     // Alone, or one of them failed them all: each by itself.
     for (steps, reply) in asked {
         let settled = settle(connection, steps.iter());
-        note_buried(connection, steps.iter(), room);
+        note_buried(connection, steps.iter(), budget);
         drop(reply.send(settled));
     }
 }
 
 /// Before those who settled learn of it: what they do next depends on it.
-fn note_buried<'s>(connection: &Connection, mut steps: impl Iterator<Item = &'s Settlement>, room: &Room) {
+fn note_buried<'s>(connection: &Connection, mut steps: impl Iterator<Item = &'s Settlement>, budget: &HeldBudget) {
     if steps.any(Settlement::buries) {
-        note(connection, room);
+        note(connection, budget);
     }
-}
-
-fn load(connection: &Connection, sink: &str) -> Result<Option<SinkState>, rusqlite::Error> {
-    let sql = "SELECT shard, place, accepted, delivered, dead, filtered, dropped FROM sinks WHERE name = ?1";
-    connection
-        .prepare_cached(sql)?
-        .query_row([sink], |row| {
-            Ok(SinkState {
-                cursor: Position { shard: row.get(0)?, offset: row.get::<_, i64>(1)?.cast_unsigned() },
-                counters: Counters {
-                    accepted: row.get::<_, i64>(2)?.cast_unsigned(),
-                    delivered: row.get::<_, i64>(3)?.cast_unsigned(),
-                    dead: row.get::<_, i64>(4)?.cast_unsigned(),
-                    filtered: row.get::<_, i64>(5)?.cast_unsigned(),
-                    dropped: row.get::<_, i64>(6)?.cast_unsigned(),
-                },
-            })
-        })
-        .optional()
 }
 
 fn pause(connection: &Connection, sink: &str, paused: bool) -> Result<(), rusqlite::Error> {
@@ -205,51 +190,18 @@ fn settle<'s>(connection: &mut Connection, steps: impl Iterator<Item = &'s Settl
     let transaction = connection.transaction()?;
     for step in steps {
         // First the cursor: a sink has a row by then.
-        move_cursor(&transaction, step)?;
+        if let Some(id) = step.replay {
+            replays::passed(&transaction, id, step)?;
+        }
+        cursors::step(&transaction, step)?;
         for held in &step.held {
             held::keep(&transaction, &step.sink, held)?;
         }
-        for turn in &step.turns {
-            parked::turned(&transaction, &step.sink, turn)?;
+        for fate in &step.fates {
+            parked::end(&transaction, &step.sink, fate)?;
         }
     }
     transaction.commit()
-}
-
-fn move_cursor(connection: &Connection, step: &Settlement) -> Result<(), rusqlite::Error> {
-    let d = &step.delta;
-    let counts = [d.accepted, d.delivered, d.dead, d.filtered, d.dropped].map(u64::cast_signed);
-    let [accepted, delivered, dead, filtered, dropped] = counts;
-    if let Some(id) = step.reader {
-        replays::moved(connection, id, step)?;
-    }
-    if let (Some(cursor), None) = (step.cursor, step.reader) {
-        connection
-            .prepare_cached(
-                "INSERT INTO sinks (name, shard, place, accepted, delivered, dead, filtered, dropped)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-                 ON CONFLICT (name) DO UPDATE SET shard = ?2, place = ?3, accepted = accepted + ?4,
-                   delivered = delivered + ?5, dead = dead + ?6, filtered = filtered + ?7, dropped = dropped + ?8",
-            )?
-            .execute(params![
-                step.sink,
-                cursor.shard,
-                cursor.offset.cast_signed(),
-                accepted,
-                delivered,
-                dead,
-                filtered,
-                dropped
-            ])?;
-    } else if *d != Counters::default() {
-        connection
-            .prepare_cached(
-                "UPDATE sinks SET accepted = accepted + ?2, delivered = delivered + ?3, dead = dead + ?4,
-                   filtered = filtered + ?5, dropped = dropped + ?6 WHERE name = ?1",
-            )?
-            .execute(params![step.sink, accepted, delivered, dead, filtered, dropped])?;
-    }
-    Ok(())
 }
 
 /// Keeps a stretch, for those that are away as counts; and lets go of those that every sink is past.
@@ -261,10 +213,11 @@ fn keep(connection: &mut Connection, deleted: &Deleted) -> Result<(), rusqlite::
         params![from.shard, from.offset.cast_signed(), to.offset.cast_signed(), tally],
     )?;
     away::pass(&transaction, *to, |cursor| kept(&transaction, cursor, *to))?;
-    transaction.execute(
-        "DELETE FROM deleted WHERE shard = ?1 AND next <= (SELECT min(place) FROM sinks WHERE shard = ?1)",
-        [from.shard],
-    )?;
+    let passed = format!(
+        "DELETE FROM deleted WHERE shard = ?1 AND next <= (SELECT min(place) FROM {} WHERE shard = ?1)",
+        cursors::ALL
+    );
+    transaction.execute(&passed, [from.shard])?;
     transaction.commit()
 }
 

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use sink_api::{Delivery, Timestamp};
 
-use crate::deliver::item::{Item, Ordinal};
+use crate::deliver::item::{History, Item, Ordinal};
 use crate::deliver::lanes::Lanes;
 use crate::deliver::parked::Parked;
-use crate::journal::{Fate, Held, Settlement};
+use crate::journal::Position;
 use crate::ledger::held::size_of;
 use crate::ledger::parked::Schedule;
+use crate::ledger::{Fate, HeldDelivery, Settlement};
 
 /// Most lanes fetched from the ledger at once.
 const FETCH_LANES: usize = 64;
@@ -33,6 +34,8 @@ pub(super) struct Backlog {
     retries: Lanes,
     last_probe: Option<Ordinal>,
     last_retry_probe: Option<Ordinal>,
+    /// Deliveries taken in so far.
+    arrived: u64,
 }
 
 impl Backlog {
@@ -45,6 +48,7 @@ impl Backlog {
             retries: Lanes::new(ordered),
             last_probe: None,
             last_retry_probe: None,
+            arrived: 0,
         }
     }
 
@@ -54,7 +58,7 @@ impl Backlog {
     }
 
     /// The lane of such a row.
-    pub fn lane_of_row<'h>(&self, held: &'h Held) -> &'h str {
+    pub fn lane_of_row<'h>(&self, held: &'h HeldDelivery) -> &'h str {
         if self.ordered { &held.key } else { &held.id }
     }
 
@@ -76,8 +80,15 @@ impl Backlog {
 
     // ── to the sink and back ───────────────────────────────────────────────────────────────────────────────────────
 
-    /// Takes in a delivery that was just routed.
-    pub fn push(&mut self, item: Item) {
+    /// A delivery of the event at that position, which arrives now.
+    fn item(&mut self, position: Position, delivery: Delivery) -> Item {
+        self.arrived += 1;
+        Item::new(Ordinal(self.arrived), position, delivery)
+    }
+
+    /// Takes in a delivery that was just routed, of the event at that position.
+    pub fn push(&mut self, position: Position, delivery: Delivery) {
+        let item = self.item(position, delivery);
         let behind = self.stands_behind_parked(&item).then(|| Arc::clone(&item.delivery.key));
         self.fresh.push(item);
         if let Some(key) = behind {
@@ -189,9 +200,10 @@ impl Backlog {
         }
     }
 
-    /// Takes in a parked delivery that was fetched, to be tried again.
-    pub fn push_parked(&mut self, item: Item) {
-        self.retries.push(item);
+    /// Takes in a parked delivery that was fetched, to be tried again after so many attempts.
+    pub fn push_parked(&mut self, position: Position, delivery: Delivery, attempts: u32, history: History) {
+        let item = self.item(position, delivery);
+        self.retries.push(Item { attempts, parked: Some(history), ..item });
     }
 
     /// Leaves so many fetched rows of a lane to the ledger, as they were; they are looked for again at once.
@@ -217,7 +229,7 @@ impl Backlog {
 
     /// Takes note of what lies in the ledger now.
     pub fn settled(&mut self, step: &Settlement) {
-        let replaced = step.turns.iter().filter_map(|turn| match &turn.fate {
+        let replaced = step.fates.iter().filter_map(|parked| match &parked.fate {
             Fate::Replaced(by) => Some(by),
             Fate::Over | Fate::Again(..) | Fate::Dead(_) => None,
         });
@@ -226,6 +238,6 @@ impl Backlog {
             let lane = self.lane_of_row(held);
             self.parked.written(lane, size_of(held));
         }
-        step.turns.iter().for_each(|turn| self.parked.settled(&turn.lane));
+        step.fates.iter().for_each(|parked| self.parked.settled(&parked.lane));
     }
 }

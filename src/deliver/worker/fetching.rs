@@ -13,11 +13,11 @@ use super::retrying::ParkedRow;
 use super::under_way::UnderWay;
 use crate::deliver::accounting::{self, Accounted, Origin, UNDECODABLE};
 use crate::deliver::asking::Questions;
-use crate::deliver::item::{History, Item, Ordinal};
+use crate::deliver::item::History;
 use crate::event::{self, CodecError};
-use crate::journal::{Chunk, Counters, Entry, Fate, JournalError, Position, Try};
-use crate::ledger::Ledger;
+use crate::journal::Entry;
 use crate::ledger::parked::{How, Row, Schedule};
+use crate::ledger::{Counters, Fate, SettleError, SinkStorage, Try};
 use crate::route::jq::Said;
 use crate::route::{Destination, Routed, RuleSet};
 
@@ -27,33 +27,31 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The lanes that were asked for and their rows, with what jq says of those that are routed anew.
 pub(super) struct Fetched {
     lanes: Vec<Arc<str>>,
-    rows: Result<Vec<(Row, Option<Said>)>, JournalError>,
+    rows: Result<Vec<(Row, Option<Said>)>, SettleError>,
     rules: Arc<RuleSet>,
 }
 
 /// Fetches for one sink.
 pub(super) struct Fetcher {
     to: Destination,
-    ledger: Arc<Ledger>,
+    storage: SinkStorage,
     ordered: bool,
     under_way: UnderWay<Fetched>,
     /// Texts that events share.
     texts: event::Texts,
-    /// Deliveries fetched so far: tells those of the same event from each other.
-    count: u32,
 }
 
 impl Fetcher {
-    pub fn new(to: Destination, ledger: Arc<Ledger>, ordered: bool) -> Self {
+    pub fn new(to: Destination, storage: SinkStorage, ordered: bool) -> Self {
         let (under_way, texts) = (UnderWay::default(), event::Texts::default());
-        Self { to, ledger, ordered, under_way, texts, count: 0 }
+        Self { to, storage, ordered, under_way, texts }
     }
 
     /// What the ledger has parked. Asks until the ledger answers.
     pub async fn schedule(&mut self) -> Schedule {
         let mut is_logged = false;
         loop {
-            match self.ledger.schedule(&self.to.name, self.ordered).await {
+            match self.storage.schedule(self.ordered).await {
                 Ok(schedule) => return schedule,
                 Err(error) if !is_logged => {
                     error!(sink = %self.to.name, %error, "what is parked cannot be read; trying again");
@@ -72,9 +70,9 @@ impl Fetcher {
 
     /// Starts to fetch these lanes; rows that are routed anew are routed by these rules.
     pub fn start(&mut self, lanes: Vec<Arc<str>>, (rules, questions): (Arc<RuleSet>, Questions)) {
-        let (ledger, sink, ordered) = (Arc::clone(&self.ledger), self.to.name.clone(), self.ordered);
+        let (storage, ordered) = (self.storage.clone(), self.ordered);
         self.under_way.start(async move {
-            let rows = match ledger.parked(&sink, ordered, lanes.clone()).await {
+            let rows = match storage.parked(ordered, lanes.clone()).await {
                 Ok(rows) => Ok(asked(&questions, rows).await),
                 Err(error) => Err(error),
             };
@@ -122,9 +120,10 @@ impl Fetcher {
         while let Some((row, said)) = run.next() {
             let mut left = run.len();
             if !is_anew(&row) {
-                match self.item(&row) {
-                    Ok(item) => {
-                        outcomes.backlog.push_parked(item);
+                match self.delivery(&row) {
+                    Ok((delivery, history)) => {
+                        let held = &row.held;
+                        outcomes.backlog.push_parked(held.position, delivery, held.attempts, history);
                         is_first = false;
                         continue;
                     }
@@ -140,14 +139,14 @@ impl Fetcher {
         }
     }
 
-    fn item(&mut self, row: &Row) -> Result<Item, CodecError> {
+    /// The delivery as it stands in the ledger, and what the ledger knows of it.
+    fn delivery(&mut self, row: &Row) -> Result<(Delivery, History), CodecError> {
         let held = &row.held;
         let event = event::decode_shared(&held.event, &mut self.texts)?;
         let payload = held.payload.clone().map_or(Payload::Body, Payload::Json);
         let target: BTreeMap<String, String> = serde_json::from_str(&held.target).unwrap_or_default();
         let target: Target = target.into_iter().collect();
         let delivery = Delivery { id: held.id.clone(), event, payload, key: held.key.as_str().into(), target };
-        self.count = self.count.wrapping_add(1);
         let micros = u64::try_from(held.spent.micros).unwrap_or_default();
         let history = History {
             size: row.size,
@@ -155,8 +154,7 @@ impl Fetcher {
             spent: Duration::from_micros(micros),
             first: (held.attempts > 0).then_some(held.times[1]),
         };
-        let item = Item::new(Ordinal { position: held.position, number: self.count }, delivery);
-        Ok(Item { attempts: held.attempts, parked: Some(history), ..item })
+        Ok((delivery, history))
     }
 
     /// Routes a row by the rules in force: they say anew what is delivered, and where to.
@@ -231,12 +229,11 @@ async fn asked(questions: &Questions, rows: Vec<Row>) -> Vec<(Row, Option<Said>)
     let may_be_anew = |row: &Row| row.how != How::AsItStands;
     let entry = |row: &Row| Entry { position: row.held.position, record: Arc::clone(&row.held.event) };
     let entries: Vec<Entry> = rows.iter().filter(|row| may_be_anew(row)).map(entry).collect();
-    let next = entries.last().map_or(Position { shard: 0, offset: 0 }, |entry| entry.position);
     if entries.is_empty() {
         return rows.into_iter().map(|row| (row, None)).collect();
     }
-    let (chunk, said) = questions.ask(Chunk { entries, next, gap: None }).await;
-    let (mut left, mut said) = (chunk.entries.len(), said.into_iter());
+    let (mut left, said) = questions.ask(&entries).await;
+    let mut said = said.into_iter();
     let mut out = Vec::new();
     for row in rows {
         let answer = match may_be_anew(&row) {

@@ -32,7 +32,8 @@ use super::item::Item;
 use super::settler::Settler;
 use super::spec::Spec;
 use super::verdict::Verdict;
-use crate::journal::{Journal, JournalError, Position, Settlement};
+use crate::journal::JournalError;
+use crate::ledger::Settlement;
 use crate::route::RuleSet;
 
 /// The worker looks again after this time where nothing else wakes it.
@@ -48,16 +49,15 @@ struct Worker {
     log: Log,
 }
 
-/// Runs a sink from `cursor` on until `stop` turns true, then finishes or abandons what is under way within `drain`.
+/// Runs a sink from its durable cursors on until `stop` turns true, then finishes or abandons what is under way within
+/// `drain`.
 pub async fn run(
     spec: Spec,
-    cursor: Position,
     mut rules: watch::Receiver<Arc<RuleSet>>,
-    journal: Arc<dyn Journal>,
     mut stop: watch::Receiver<bool>,
     drain: Duration,
 ) {
-    let mut worker = Worker::new(spec, cursor, rules.borrow_and_update().clone(), journal);
+    let mut worker = Worker::new(spec, rules.borrow_and_update().clone());
     // What is parked stands before what comes: nothing is read until it is known.
     tokio::select! {
         () = worker.load_parked() => worker.sender.open(),
@@ -70,7 +70,7 @@ pub async fn run(
         worker.read();
         tokio::select! {
             landed = worker.sender.landed() => worker.on_landed(landed),
-            written = worker.settler.written() => worker.on_settled(written),
+            written = worker.settler.written() => worker.on_settled(&written),
             read = worker.reader.read() => worker.on_read(read),
             fetched = worker.fetcher.fetched() => worker.on_fetched(fetched),
             () = book.notified() => tokio::select! {
@@ -86,13 +86,13 @@ pub async fn run(
 }
 
 impl Worker {
-    fn new(spec: Spec, cursor: Position, rules: Arc<RuleSet>, journal: Arc<dyn Journal>) -> Self {
+    fn new(spec: Spec, rules: Arc<RuleSet>) -> Self {
         let spec = Arc::new(spec);
-        let (ledger, book) = (Arc::clone(&spec.ledger), Arc::clone(&spec.book));
+        let (storage, book) = (spec.storage.clone(), Arc::clone(&spec.book));
         Self {
-            settler: Settler::new(Arc::clone(&journal), &spec.name, &spec.room, &spec.book, cursor),
-            reader: Reader::new(spec.destination(), journal, book, rules),
-            fetcher: Fetcher::new(spec.destination(), ledger, spec.is_ordered()),
+            settler: Settler::new(storage.clone(), &spec.name, &book),
+            reader: Reader::new(spec.destination(), storage.clone(), book, rules),
+            fetcher: Fetcher::new(spec.destination(), storage, spec.is_ordered()),
             backlog: Backlog::new(spec.is_ordered(), spec.keys.parked_max.0),
             sender: Sender::new(Arc::clone(&spec)),
             log: Log::new(&spec.name),
@@ -182,10 +182,8 @@ impl Worker {
 
     /// Reads on where there is room for what that brings.
     fn read(&mut self) {
-        if !self.reader.is_reading()
-            && let Some(from) = self.settler.read_position()
-        {
-            self.reader.start(from);
+        if !self.reader.is_reading() && self.settler.has_room() {
+            self.reader.start();
         }
     }
 
@@ -229,10 +227,8 @@ impl Worker {
         self.fetcher.take_in(fetched, &mut outcomes);
     }
 
-    fn on_settled(&mut self, step: Option<Settlement>) {
-        if let Some(step) = step {
-            self.backlog.settled(&step);
-        }
+    fn on_settled(&mut self, steps: &[Settlement]) {
+        steps.iter().for_each(|step| self.backlog.settled(step));
     }
 
     /// Learns from the ledger what is parked.

@@ -3,7 +3,6 @@
 use super::backlog::Backlog;
 use super::log::Log;
 use crate::deliver::accounting::Accounted;
-use crate::deliver::item::{Item, Ordinal};
 use crate::deliver::settler::Settler;
 use crate::journal::Position;
 
@@ -21,8 +20,6 @@ impl Outcomes<'_> {
             self.log.dead(&letter.id, &letter.code, &letter.detail);
         }
         let deliveries = self.settler.open(position, u64::from(counted), event);
-        for (number, delivery) in (0_u32..).zip(deliveries) {
-            self.backlog.push(Item::new(Ordinal { position, number }, delivery));
-        }
+        deliveries.into_iter().for_each(|delivery| self.backlog.push(position, delivery));
     }
 }

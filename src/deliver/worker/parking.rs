@@ -14,7 +14,7 @@ use crate::deliver::item::Item;
 use crate::deliver::rows;
 use crate::deliver::verdict::Verdict;
 use crate::deliver::window::End;
-use crate::journal::Spent;
+use crate::ledger::Spent;
 use crate::ledger::held::size_of;
 
 /// A delivery is parked after so many tries…
@@ -37,13 +37,13 @@ impl Outcomes<'_> {
                     done.push(item);
                 }
                 Verdict::Delivered(item) => {
-                    self.settler.ended(item.ordinal.position, End::Delivered);
+                    self.settler.ended(item.position, End::Delivered);
                     done.push(item);
                 }
                 Verdict::Dead(item, why) => {
                     self.log.dead(&item.delivery.id, why.code, &why.detail);
                     let letter = rows::item(&item, why, None, Spent::default());
-                    self.settler.ended(item.ordinal.position, End::Held(Box::new(letter)));
+                    self.settler.ended(item.position, End::Held(Box::new(letter)));
                     done.push(item);
                 }
             }
@@ -63,7 +63,7 @@ impl Outcomes<'_> {
         let row = rows::item(item, why, Some(rows::wall_after(wait)), rows::spent(item, wait, at));
         let lane = self.backlog.lane_of(&item.delivery);
         self.backlog.park(&lane, due, size_of(&row));
-        self.settler.ended(item.ordinal.position, End::Held(Box::new(row)));
+        self.settler.ended(item.position, End::Held(Box::new(row)));
     }
 
     /// Parks those of a batch that have failed again and again although the sink is well: the sink has taken something

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sink_api::Yielder;
+use tokio::sync::Mutex;
 use tracing::{error, warn};
 
 use super::outcomes::Outcomes;
@@ -12,8 +13,10 @@ use crate::deliver::accounting::{self, Accounted, Origin};
 use crate::deliver::asking::Questions;
 use crate::deliver::book::Book;
 use crate::deliver::settler::Settler;
+use crate::deliver::source::Source;
 use crate::event;
-use crate::journal::{Chunk, Entry, Gap, Journal, JournalError, Position};
+use crate::journal::{Chunk, Entry, Gap, JournalError, Marks};
+use crate::ledger::SinkStorage;
 use crate::route::jq::Said;
 use crate::route::{Destination, RuleSet};
 
@@ -24,8 +27,16 @@ const READ_PAUSE: Duration = Duration::from_millis(4);
 /// The pause after a failed read.
 const READ_RETRY: Duration = Duration::from_secs(1);
 
-/// What was read.
+/// What came of reading on.
+#[derive(Default)]
 pub(super) struct Read {
+    /// These shards are read from now on, each from its mark.
+    given: Option<Marks>,
+    events: Option<Events>,
+}
+
+/// Events that were read.
+struct Events {
     chunk: Chunk,
     /// What jq says about each event of the chunk; nothing where no rule asks.
     said: Vec<Option<Said>>,
@@ -38,7 +49,9 @@ pub(super) struct Read {
 /// Reads for one sink.
 pub(super) struct Reader {
     to: Destination,
-    journal: Arc<dyn Journal>,
+    storage: SinkStorage,
+    /// Locked by the read under way.
+    source: Arc<Mutex<Source>>,
     book: Arc<Book>,
     rules: Arc<RuleSet>,
     questions: Questions,
@@ -49,11 +62,12 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub fn new(to: Destination, journal: Arc<dyn Journal>, book: Arc<Book>, rules: Arc<RuleSet>) -> Self {
+    pub fn new(to: Destination, storage: SinkStorage, book: Arc<Book>, rules: Arc<RuleSet>) -> Self {
         Self {
             questions: Questions::new(&to.name, &rules),
             to,
-            journal,
+            source: Arc::new(Mutex::new(Source::new(storage.clone()))),
+            storage,
             book,
             rules,
             under_way: UnderWay::default(),
@@ -66,7 +80,7 @@ impl Reader {
     pub fn follow(&mut self, rules: Arc<RuleSet>) {
         self.questions = Questions::new(&self.to.name, &rules);
         self.rules = rules;
-        // What is being read would be routed by the old rules: it is read again.
+        // What is being read would be routed by the old rules: jq is asked again.
         self.under_way.cancel();
     }
 
@@ -80,33 +94,38 @@ impl Reader {
         self.under_way.is_some()
     }
 
-    /// Starts a read from that position on.
-    pub fn start(&mut self, from: Position) {
+    /// Starts to read on.
+    pub fn start(&mut self) {
         let pause = std::mem::take(&mut self.caught_up);
         let (rules, questions) = self.rules();
-        let (journal, book, sink) = (Arc::clone(&self.journal), Arc::clone(&self.book), self.to.name.clone());
+        let (source, storage) = (Arc::clone(&self.source), self.storage.clone());
+        let (book, sink) = (Arc::clone(&self.book), self.to.name.clone());
         self.under_way.start(async move {
-            journal.wait(from).await;
-            if pause {
-                tokio::time::sleep(READ_PAUSE).await;
-            }
-            let chunk = journal.read(from, READ_BYTES).await;
-            if chunk.is_err() {
-                tokio::time::sleep(READ_RETRY).await;
-            }
-            let chunk = chunk?;
-            let dropped = match &chunk.gap {
-                Some(Gap { from, to, deleted, .. }) => {
-                    book.counted().of_hole(&sink, [*from, *to], deleted, &rules, &*journal).await
+            let mut source = source.lock().await;
+            let read = async {
+                source.ready().await?;
+                if pause {
+                    tokio::time::sleep(READ_PAUSE).await;
                 }
-                None => Ok(0),
+                if let Some(marks) = source.read(READ_BYTES).await? {
+                    return Ok(Read { given: Some(marks), events: None });
+                }
+                let (mut dropped, mut answered, mut said) = (0, 0, vec![]);
+                if let Some(chunk) = source.chunk() {
+                    if let Some(Gap { from, to, deleted, .. }) = &chunk.gap {
+                        dropped = book.counted().of_hole(&sink, [*from, *to], deleted, &rules, &storage).await?;
+                    }
+                    (answered, said) = questions.ask(&chunk.entries).await;
+                }
+                // Nothing is waited for from here on: what is taken is handed over.
+                let events = source.take(answered).map(|chunk| Events { chunk, said, rules, dropped });
+                Ok(Read { given: None, events })
             };
-            if dropped.is_err() {
+            let read: Result<Read, JournalError> = read.await;
+            if read.is_err() {
                 tokio::time::sleep(READ_RETRY).await;
             }
-            let dropped = dropped?;
-            let (chunk, said) = questions.ask(chunk).await;
-            Ok(Read { chunk, said, rules, dropped })
+            read
         });
     }
 
@@ -117,13 +136,18 @@ impl Reader {
 
     /// Routes what was read.
     pub fn take_in(&mut self, read: Result<Read, JournalError>, outcomes: &mut Outcomes<'_>) {
-        let Read { chunk, said, rules, dropped } = match read {
-            Ok(read) => read,
-            Err(error) => {
-                error!(sink = %self.to.name, %error, "the journal cannot be read; trying again");
-                return;
-            }
-        };
+        let Read { given, events } = read.unwrap_or_else(|error| {
+            error!(sink = %self.to.name, %error, "the journal cannot be read; trying again");
+            Read::default()
+        });
+        given.iter().for_each(|cursors| outcomes.settler.given(cursors));
+        if let Some(events) = events {
+            self.take_in_events(events, outcomes);
+        }
+    }
+
+    fn take_in_events(&mut self, events: Events, outcomes: &mut Outcomes<'_>) {
+        let Events { chunk, said, rules, dropped } = events;
         if let Some(gap) = &chunk.gap {
             self.pass_gap(gap, dropped, outcomes.settler);
         }
@@ -168,7 +192,7 @@ impl Reader {
         let sink = &self.to.name;
         let (from, to) = (gap.from.offset, gap.to.offset);
         if dropped > 0 {
-            settler.drop_owed(dropped);
+            settler.drop_owed(gap.to.shard, dropped);
             error!(%sink, dropped, from, to,
                 "deliveries this sink was owed are dropped: the journal reached max_size, or the sink was out of the \
                 config");

@@ -11,15 +11,17 @@ use crate::deliver::breaker::Moment;
 use crate::deliver::item::Item;
 use crate::deliver::rows;
 use crate::deliver::verdict::Verdict;
-use crate::journal::{Counters, Fate, Held, Spent, Turn};
 use crate::ledger::held::size_of;
 use crate::ledger::parked::Row;
+use crate::ledger::{Counters, Fate, HeldDelivery, ParkedFate, Spent};
 
 /// A row of the ledger that meets its fate.
 pub(super) struct ParkedRow<'r> {
     pub lane: &'r Arc<str>,
     /// The delivery's id.
     pub id: &'r str,
+    /// The shard of its event.
+    pub shard: u32,
     /// Bytes it takes in the ledger.
     pub size: u64,
 }
@@ -27,7 +29,7 @@ pub(super) struct ParkedRow<'r> {
 impl<'r> ParkedRow<'r> {
     /// This row of that lane.
     pub fn of(lane: &'r Arc<str>, row: &'r Row) -> Self {
-        Self { lane, id: &row.held.id, size: row.size }
+        Self { lane, id: &row.held.id, shard: row.held.position.shard, size: row.size }
     }
 }
 
@@ -64,23 +66,26 @@ impl Outcomes<'_> {
         let lane = self.backlog.lane_of(&item.delivery);
         self.backlog.failed_again(&lane, due);
         let fate = Fate::Again(rows::wall_after(wait), tried);
-        self.settler.decided(Turn { id: item.delivery.id.clone(), lane, fate }, &Counters::default());
+        let parked = ParkedFate { id: item.delivery.id.clone(), lane, fate };
+        self.settler.decided(item.position.shard, parked, &Counters::default());
     }
 
     fn item_over(&mut self, item: &Item, fate: Fate, counts: &Counters) {
         let lane = self.backlog.lane_of(&item.delivery);
         let size = item.parked.map_or(0, |history| history.size);
-        self.over(&ParkedRow { lane: &lane, id: &item.delivery.id, size }, fate, counts);
+        let row = ParkedRow { lane: &lane, id: &item.delivery.id, shard: item.position.shard, size };
+        self.over(&row, fate, counts);
     }
 
     /// A row is over, with that fate and counts.
     pub fn over(&mut self, row: &ParkedRow<'_>, fate: Fate, counts: &Counters) {
         self.backlog.over(row.lane, row.size);
-        self.settler.decided(Turn { id: row.id.to_owned(), lane: Arc::clone(row.lane), fate }, counts);
+        let parked = ParkedFate { id: row.id.to_owned(), lane: Arc::clone(row.lane), fate };
+        self.settler.decided(row.shard, parked, counts);
     }
 
     /// A row was routed anew: these rows take its place, each parked in its own lane as if it were new.
-    pub fn replaced(&mut self, row: &ParkedRow<'_>, by: Vec<Held>, counts: &Counters) {
+    pub fn replaced(&mut self, row: &ParkedRow<'_>, by: Vec<HeldDelivery>, counts: &Counters) {
         for held in by.iter().filter(|held| held.due.is_some()) {
             let lane = self.backlog.lane_of_row(held).into();
             self.backlog.park(&lane, Instant::now(), size_of(held));

@@ -30,8 +30,8 @@ use super::source::{OnJournalFailure, Window};
 use super::*;
 use crate::event;
 use crate::journal::{
-    Append, AppendError, Chunk, JournalError, NotifyBatch, OnFailure, OnProgress, Position, Progress, Record,
-    Settlement, SinkState, TypeCount,
+    Append, AppendError, JournalError, JournalStat, Marks, NotifyBatch, Of, OnFailure, OnProgress, Owed, Position,
+    Progress, Reader, Record,
 };
 use crate::verify::Hmac;
 
@@ -114,35 +114,35 @@ impl Journal for FakeJournal {
             notify.iter().for_each(|notify| notify());
         }
     }
-    async fn read(&self, from: Position, _: u64) -> Result<Chunk, JournalError> {
-        Ok(Chunk { entries: vec![], next: from, gap: None })
-    }
-    async fn wait(&self, _: Position) {}
-    fn end(&self) -> Position {
-        Position { shard: 0, offset: 0 }
-    }
-    fn oldest(&self) -> Position {
-        self.end()
-    }
-    async fn seek(&self, _: i64) -> Result<Position, JournalError> {
-        Ok(self.end())
-    }
-    async fn counts(&self, _: Position) -> Result<Vec<TypeCount>, JournalError> {
-        Ok(vec![])
-    }
-    async fn owed(&self, _: Position, _: Position) -> Result<Vec<TypeCount>, JournalError> {
-        Ok(vec![])
-    }
-    async fn load(&self, _: &str) -> Result<Option<SinkState>, JournalError> {
-        Ok(None)
-    }
-    async fn settle(&self, _: Vec<Settlement>) -> Result<(), JournalError> {
-        Ok(())
-    }
-    fn hold(&self, _: &str, _: Position) {}
-    fn release(&self, _: &str) {}
     fn at_risk(&self) -> u64 {
         0
+    }
+    fn refuses(&self) -> (bool, bool) {
+        (false, false)
+    }
+    async fn reader(&self, _: Of) -> Result<Box<dyn Reader>, JournalError> {
+        unreachable!("ingress reads nothing")
+    }
+    async fn oldest(&self) -> Result<Marks, JournalError> {
+        Ok(Marks::default())
+    }
+    async fn ends(&self) -> Result<Marks, JournalError> {
+        Ok(Marks::default())
+    }
+    fn known_ends(&self) -> Marks {
+        Marks::default()
+    }
+    async fn seek(&self, _: i64) -> Result<Marks, JournalError> {
+        Ok(Marks::default())
+    }
+    async fn owed(&self, _: &Marks, _: &Marks) -> Result<Owed, JournalError> {
+        Ok(Owed::default())
+    }
+    async fn stat(&self) -> Result<JournalStat, JournalError> {
+        unreachable!("ingress shows nothing of the journal")
+    }
+    fn fingerprints(&self, _: i64, _: usize) -> Vec<Fingerprint> {
+        vec![]
     }
     async fn close(&self) -> Result<(), JournalError> {
         Ok(())

@@ -23,11 +23,11 @@ fn seek_finds_the_first_record_at_or_after_a_time() {
         for (n, offset) in offsets.iter().enumerate() {
             let time = START + n as i64 * SECOND;
             for asked in [time - 1, time] {
-                assert_eq!(run(journal.seek(asked)).unwrap().offset, *offset, "record {n}");
+                assert_eq!(run(journal.seek(asked)).unwrap().at(0).offset, *offset, "record {n}");
             }
         }
-        assert_eq!(run(journal.seek(0)).unwrap(), journal.oldest());
-        assert_eq!(run(journal.seek(START + 40 * SECOND)).unwrap(), journal.end());
+        assert_eq!(run(journal.seek(0)).unwrap().at(0), journal.oldest());
+        assert_eq!(run(journal.seek(START + 40 * SECOND)).unwrap().at(0), journal.end());
     });
 }
 

@@ -60,5 +60,5 @@ fn a_journal_of_version_1_is_read_whole() {
     let counts: Vec<(String, u64)> =
         run(journal.counts(at(0))).unwrap().into_iter().map(|c| (c.kind.to_string(), c.events)).collect();
     assert_eq!(counts, [("message_api_read".to_owned(), 3), ("message_api_sent".to_owned(), 2)]);
-    assert_eq!(run(journal.seek(START + 3 * SECOND)).unwrap().offset, first + 3 + 65_536);
+    assert_eq!(run(journal.seek(START + 3 * SECOND)).unwrap().at(0).offset, first + 3 + 65_536);
 }

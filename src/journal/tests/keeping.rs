@@ -3,10 +3,6 @@
 use super::faulty::{Act, EIO, Op, segments};
 use super::*;
 
-fn settlement(sink: &str, offset: u64) -> Settlement {
-    Settlement { sink: sink.into(), cursor: Some(at(offset)), ..Settlement::default() }
-}
-
 /// Segments of about six records each, all much older than `retention`.
 fn old(records: u64) -> (World, LocalJournal, Vec<u64>) {
     let mut world = World::with_segments(2048);
@@ -32,7 +28,7 @@ fn nothing_is_deleted_before_the_sinks_have_said_what_they_hold() {
     let (world, journal, _) = old(30);
     after_a_pass(&journal);
     assert_eq!(numbers(&journal).len(), 30);
-    journal.begin_retention();
+    journal.begin();
     wait_until("deleted", || segments(&world.dir).len() == 1);
     assert_eq!(*numbers(&journal).last().unwrap(), 29, "the newest segment stays");
 }
@@ -40,25 +36,25 @@ fn nothing_is_deleted_before_the_sinks_have_said_what_they_hold() {
 #[test]
 fn a_segment_goes_only_when_the_durable_cursors_of_all_sinks_are_past_it() {
     let (world, journal, offsets) = old(30);
-    journal.hold("a", at(offsets[0]));
-    journal.hold("b", at(offsets[0]));
-    journal.begin_retention();
-    run(journal.settle(vec![settlement("a", offsets[29] + 1)])).unwrap();
+    journal.hold("a", &at(offsets[0]).into());
+    journal.hold("b", &at(offsets[0]).into());
+    journal.begin();
+    world.cursors.settle(&journal, "a", offsets[29] + 1).unwrap();
     after_a_pass(&journal);
     assert_eq!(numbers(&journal).len(), 30, "b needs them all");
 
     world.cursors.fail.store(true, Ordering::Relaxed);
-    run(journal.settle(vec![settlement("b", offsets[29] + 1)])).unwrap_err();
+    world.cursors.settle(&journal, "b", offsets[29] + 1).unwrap_err();
     after_a_pass(&journal);
     assert_eq!(numbers(&journal).len(), 30, "a cursor that is not durable releases nothing");
 
     world.cursors.fail.store(false, Ordering::Relaxed);
-    run(journal.settle(vec![settlement("b", offsets[20])])).unwrap();
+    world.cursors.settle(&journal, "b", offsets[20]).unwrap();
     wait_until("deleted", || journal.oldest().offset > offsets[0]);
     after_a_pass(&journal);
     let found = numbers(&journal);
     assert!(found[0] > 0 && found[0] <= 20 && found.len() as u64 == 30 - found[0], "{found:?}");
-    assert_eq!(run(journal.load("b")).unwrap().unwrap().cursor, at(offsets[20]));
+    assert_eq!(run(world.cursors.cursors("b")).unwrap(), at(offsets[20]).into());
     journal.release("b");
     wait_until("deleted", || segments(&world.dir).len() == 1);
 }
@@ -66,7 +62,7 @@ fn a_segment_goes_only_when_the_durable_cursors_of_all_sinks_are_past_it() {
 #[test]
 fn a_sink_that_asks_for_what_is_deleted_is_told_where_to_go_on() {
     let (world, journal, offsets) = old(30);
-    journal.begin_retention();
+    journal.begin();
     wait_until("deleted", || segments(&world.dir).len() == 1);
     let journal = {
         journal.crash();
@@ -89,7 +85,7 @@ fn a_cursor_at_the_end_of_a_deleted_segment_sees_no_gap() {
     journal.crash();
     let (journal, _) = world.open();
     fill(&journal, 30..31);
-    journal.begin_retention();
+    journal.begin();
     wait_until("deleted", || segments(&world.dir).len() == 1);
     // Opened again, so that it is read from the file: memory would not have to think about gaps.
     journal.crash();
@@ -107,8 +103,8 @@ fn past_max_size_settled_segments_go_before_their_time_and_then_the_oldest_owed_
     world.config.max_size = Size(16_384);
     let (journal, _) = world.open();
     let offsets = fill(&journal, 0..40);
-    journal.hold("a", at(offsets[20]));
-    journal.begin_retention();
+    journal.hold("a", &at(offsets[20]).into());
+    journal.begin();
     wait_until("down to size", || journal.stat().bytes <= 16_384);
     let settled = numbers(&journal);
     assert!(settled[0] > 0, "settled ones went first");
@@ -135,7 +131,7 @@ fn laggard(records: u64) -> (World, LocalJournal, Vec<u64>) {
     let mut world = World::with_segments(2048);
     world.config.max_size = Size(16_384);
     let (journal, _) = world.open();
-    journal.hold("a", journal.end());
+    journal.hold("a", &journal.end().into());
     let offsets = fill(&journal, 0..records);
     (world, journal, offsets)
 }
@@ -143,7 +139,7 @@ fn laggard(records: u64) -> (World, LocalJournal, Vec<u64>) {
 #[test]
 fn what_was_deleted_though_owed_is_told_to_the_record_from_any_cursor_and_after_a_crash() {
     let (world, journal, offsets) = laggard(120);
-    journal.begin_retention();
+    journal.begin();
     wait_until("down to size", || journal.stat().bytes <= 16_384);
     journal.crash();
     let (journal, _) = world.open();
@@ -159,9 +155,9 @@ fn what_was_deleted_though_owed_is_told_to_the_record_from_any_cursor_and_after_
 #[test]
 fn what_memory_still_gives_is_not_told_as_deleted() {
     let (_world, journal, offsets) = laggard(120);
-    journal.begin_retention();
+    journal.begin();
     wait_until("down to size", || journal.stat().bytes <= 16_384);
-    assert!(journal.oldest() > at(offsets[20]));
+    assert!(journal.oldest().offset > offsets[20]);
     let chunk = run(journal.read(at(offsets[3]), 1 << 20)).unwrap();
     assert_eq!((chunk.gap, chunk.entries.len()), (None, 117));
 }
@@ -170,7 +166,7 @@ fn what_memory_still_gives_is_not_told_as_deleted() {
 fn an_owed_segment_stays_until_it_is_noted_what_goes_with_it() {
     let (world, journal, offsets) = laggard(120);
     world.cursors.fail.store(true, Ordering::Relaxed);
-    journal.begin_retention();
+    journal.begin();
     after_a_pass(&journal);
     assert_eq!(journal.oldest(), at(offsets[0]));
     world.cursors.fail.store(false, Ordering::Relaxed);
@@ -181,7 +177,7 @@ fn an_owed_segment_stays_until_it_is_noted_what_goes_with_it() {
 fn what_was_noted_but_not_deleted_before_a_crash_is_read_and_not_told_as_deleted() {
     let (world, journal, offsets) = laggard(120);
     world.disk.on(usize::MAX, Act::Fail(EIO), |op| matches!(op, Op::Unlink(_)));
-    journal.begin_retention();
+    journal.begin();
     wait_until("noted", || !world.cursors.deleted.lock().unwrap().is_empty());
     journal.crash();
     let (journal, _) = world.open();
@@ -195,8 +191,8 @@ fn with_refuse_a_journal_full_of_owed_events_takes_no_more_until_a_sink_moves_on
     world.config.max_size = Size(16_384);
     world.config.when_full = WhenFull::Refuse;
     let (journal, _) = world.open();
-    journal.hold("a", journal.end());
-    journal.begin_retention();
+    journal.hold("a", &journal.end().into());
+    journal.begin();
     let (reports, mut n) = (Reports::default(), 0);
     wait_until("full", || {
         journal.append(record(n), OnFailure::GiveBack, reports.of(n));
@@ -210,7 +206,7 @@ fn with_refuse_a_journal_full_of_owed_events_takes_no_more_until_a_sink_moves_on
     kept.until_at_risk(n);
     let held = numbers(&journal);
     assert_eq!(held[0], 0, "nothing owed was dropped");
-    run(journal.settle(vec![settlement("a", journal.end().offset)])).unwrap();
+    world.cursors.settle(&journal, "a", journal.end().offset).unwrap();
     kept.until_final(1);
     assert_eq!(*numbers(&journal).last().unwrap(), n);
 }
@@ -221,10 +217,10 @@ fn the_ledgers_size_counts_towards_max_size() {
     world.config.max_size = Size(100_000);
     let (journal, _) = world.open();
     fill(&journal, 0..40);
-    journal.begin_retention();
+    journal.begin();
     after_a_pass(&journal);
     assert_eq!(numbers(&journal).len(), 40);
-    world.extra.store(95_000, Ordering::Relaxed);
+    world.other_bytes.store(95_000, Ordering::Relaxed);
     wait_until("made room", || journal.stat().bytes <= 5_000);
 }
 
@@ -234,7 +230,7 @@ fn an_active_segment_that_has_grown_old_is_ended_so_that_it_can_go_one_day() {
     world.config.retention = Period::secs(800);
     let (journal, _) = world.open();
     fill(&journal, 0..1);
-    journal.begin_retention();
+    journal.begin();
     after_a_pass(&journal);
     assert_eq!(segments(&world.dir).len(), 1);
     world.clock.store(START + 101 * SECOND, Ordering::Relaxed);
@@ -282,10 +278,10 @@ fn what_is_owed_is_counted_to_the_record_from_any_place_to_any_other_while_the_l
 #[test]
 fn what_goes_while_a_sink_is_away_is_noted_from_its_cursor_on_and_what_it_had_is_not() {
     let (world, journal, offsets) = old(30);
-    journal.hold("a", at(offsets[29] + 1));
-    journal.leave("b", at(offsets[8]));
+    journal.hold("a", &at(offsets[29] + 1).into());
+    journal.leave("b", &at(offsets[8]).into());
     world.cursors.fail.store(true, Ordering::Relaxed);
-    journal.begin_retention();
+    journal.begin();
     after_a_pass(&journal);
     let first = journal.oldest().offset;
     assert!(first <= offsets[8], "what it has not had stays until that is noted");
@@ -297,7 +293,7 @@ fn what_goes_while_a_sink_is_away_is_noted_from_its_cursor_on_and_what_it_had_is
     let oldest = journal.oldest().offset;
     let gone = offsets.iter().filter(|offset| **offset < oldest).count() as u64;
     assert_eq!(owed(&journal, offsets[8], oldest), gone - 8);
-    assert!(world.cursors.deleted.lock().unwrap().iter().all(|noted| noted.to > at(offsets[8])));
+    assert!(world.cursors.deleted.lock().unwrap().iter().all(|noted| noted.to.offset > offsets[8]));
     journal.crash();
     let (sent, read, lost) = deleted_from(&world.open().0, offsets[8]);
     assert_eq!((sent + read, lost), (gone - 8, 0), "back, and no longer in memory, it is told so");

@@ -47,41 +47,73 @@ fn wait_until(what: &str, mut met: impl FnMut() -> bool) {
 /// Cursors in memory; what was settled is as durable as it gets.
 #[derive(Default)]
 struct MemoryCursors {
-    states: Mutex<HashMap<String, SinkState>>,
+    cursors: Mutex<HashMap<String, Marks>>,
     deleted: Mutex<Vec<Deleted>>,
     fail: std::sync::atomic::AtomicBool,
 }
 
-#[async_trait]
-impl Cursors for MemoryCursors {
-    async fn load(&self, sink: &str) -> Result<Option<SinkState>, JournalError> {
-        Ok(self.states.lock().unwrap().get(sink).copied())
+impl MemoryCursors {
+    fn check(&self) -> Result<(), CursorsError> {
+        if self.fail.load(Ordering::Relaxed) { Err("no".into()) } else { Ok(()) }
     }
 
-    async fn settle(&self, steps: Vec<Settlement>) -> Result<(), JournalError> {
-        if self.fail.load(Ordering::Relaxed) {
-            return Err(JournalError::Cursors("no".into()));
-        }
-        for step in steps {
-            if let Some(cursor) = step.cursor {
-                let state = SinkState { cursor, counters: Counters::default() };
-                self.states.lock().unwrap().insert(step.sink, state);
-            }
-        }
+    /// Moves a holder's cursor; the journal learns of it once that is durable.
+    fn settle(&self, journal: &LocalJournal, holder: &str, offset: u64) -> Result<(), CursorsError> {
+        self.check()?;
+        self.cursors.lock().unwrap().insert(holder.to_owned(), at(offset).into());
+        journal.passed(holder, at(offset));
         Ok(())
     }
+}
 
-    fn keep_deleted(&self, deleted: Deleted) -> Result<(), JournalError> {
-        if self.fail.load(Ordering::Relaxed) {
-            return Err(JournalError::Cursors("no".into()));
-        }
+#[async_trait]
+impl Cursors for MemoryCursors {
+    async fn cursors(&self, name: &str) -> Result<Marks, CursorsError> {
+        self.cursors.lock().unwrap().get(name).cloned().ok_or_else(|| "it never began".into())
+    }
+
+    fn keep_deleted(&self, deleted: Deleted) -> Result<(), CursorsError> {
+        self.check()?;
         self.deleted.lock().unwrap().push(deleted);
         Ok(())
     }
 
-    async fn deleted(&self, from: Position, to: Position) -> Result<Vec<Deleted>, JournalError> {
+    async fn deleted(&self, from: Position, to: Position) -> Result<Vec<Deleted>, CursorsError> {
         let all = self.deleted.lock().unwrap().clone();
-        Ok(all.into_iter().filter(|d| d.to > from && d.from < to).collect())
+        Ok(all.into_iter().filter(|d| d.to.offset > from.offset && d.from.offset < to.offset).collect())
+    }
+}
+
+/// What its seam says, for a test that knows of its one shard.
+impl LocalJournal {
+    fn end(&self) -> Position {
+        self.known_ends().at(0)
+    }
+
+    fn oldest(&self) -> Position {
+        run(Journal::oldest(self)).unwrap().at(0)
+    }
+
+    async fn read(&self, from: Position, max_bytes: u64) -> Result<Chunk, JournalError> {
+        follow::read(self.core(), from.offset, max_bytes).await
+    }
+
+    async fn wait(&self, from: Position) {
+        let mut reader = follow::LocalReader::new(self.core(), from.offset, None);
+        assert!(matches!(reader.next(1).await, Ok(News::Given(marks)) if marks == from.into()));
+        reader.ready().await;
+    }
+
+    async fn counts(&self, from: Position) -> Result<Vec<TypeCount>, JournalError> {
+        self.owed(from, at(u64::MAX)).await
+    }
+
+    async fn owed(&self, from: Position, to: Position) -> Result<Vec<TypeCount>, JournalError> {
+        Ok(Journal::owed(self, &from.into(), &to.into()).await?.known)
+    }
+
+    fn stat(&self) -> JournalStat {
+        run(Journal::stat(self)).unwrap()
     }
 }
 
@@ -137,7 +169,7 @@ struct World {
     dir: PathBuf,
     disk: Arc<FaultyDisk>,
     clock: Arc<AtomicI64>,
-    extra: Arc<AtomicU64>,
+    other_bytes: Arc<AtomicU64>,
     cursors: Arc<MemoryCursors>,
     config: JournalConfig,
     /// Bytes of zeros written ahead.
@@ -156,7 +188,7 @@ impl World {
             _home: home,
             disk: FaultyDisk::new(),
             clock: Arc::new(AtomicI64::new(START)),
-            extra: Arc::default(),
+            other_bytes: Arc::default(),
             cursors: Arc::default(),
             config,
             ahead: 0,
@@ -171,7 +203,7 @@ impl World {
     }
 
     fn try_open(&self) -> Result<(LocalJournal, Recovered), JournalError> {
-        let (clock, extra) = (Arc::clone(&self.clock), Arc::clone(&self.extra));
+        let (clock, other_bytes) = (Arc::clone(&self.clock), Arc::clone(&self.other_bytes));
         let env = Env {
             disk: Arc::new(Handle(Arc::clone(&self.disk))),
             clock: Arc::new(move || clock.load(Ordering::Relaxed)),
@@ -179,8 +211,14 @@ impl World {
             pauses: (Duration::from_millis(1), Duration::from_millis(20)),
             ahead: self.ahead,
         };
-        let extra = Box::new(move || extra.load(Ordering::Relaxed));
-        LocalJournal::open_with(env, &self.dir, &self.config, Arc::clone(&self.cursors) as Arc<dyn Cursors>, extra)
+        let other_bytes = Box::new(move || other_bytes.load(Ordering::Relaxed));
+        LocalJournal::open_with(
+            env,
+            &self.dir,
+            &self.config,
+            Arc::clone(&self.cursors) as Arc<dyn Cursors>,
+            other_bytes,
+        )
     }
 
     fn open(&self) -> (LocalJournal, Recovered) {
@@ -263,7 +301,7 @@ fn read_from(journal: &LocalJournal, from: u64, max_bytes: u64) -> Vec<(u64, u64
             assert!(*entry.record == sized(n, entry.record.payload.len()), "record {n} was changed");
             found.push((n, entry.position.offset));
         }
-        assert!(chunk.next > from);
+        assert!(chunk.next.offset > from.offset);
         from = chunk.next;
     }
 }

@@ -132,7 +132,7 @@ impl Run {
             let failed = self.disk.failed_syncs();
             match self.try_open() {
                 Ok((journal, recovered)) if !self.disk.is_dead() => {
-                    journal.hold(SINK, at(self.floor));
+                    journal.hold(SINK, &at(self.floor).into());
                     self.journal = Some(journal);
                     let clean = self.disk.failed_syncs() == failed;
                     return self.found(&recovered, clean);
@@ -253,8 +253,7 @@ impl Run {
     fn settle(&mut self, place: usize) {
         let known = self.durable();
         let Some((_, to)) = known.get(place % known.len().max(1)).filter(|(_, at)| *at > self.floor) else { return };
-        let step = Settlement { sink: SINK.into(), cursor: Some(at(*to)), ..Settlement::default() };
-        run(self.journal().settle(vec![step])).unwrap();
+        self.cursors.settle(self.journal(), SINK, *to).unwrap();
         self.floor = *to;
     }
 
@@ -262,7 +261,7 @@ impl Run {
     fn retain(&self) {
         self.clock.fetch_add(8 * 86_400 * SECOND, Ordering::Relaxed);
         let core = self.journal().core();
-        self.journal().begin_retention();
+        self.journal().begin();
         let start = core.looks.load(Ordering::Relaxed);
         wait_until("retention looks", || {
             core.chores.kick();

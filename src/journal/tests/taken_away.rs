@@ -173,7 +173,7 @@ fn what_retention_deletes_stays_deleted() {
     let (journal, _) = world.open();
     fill(&journal, 0..9);
     world.clock.store(START + 100 * SECOND, Ordering::Relaxed);
-    journal.begin_retention();
+    journal.begin();
     wait_until("deleted", || segments(&world.dir).len() == 1);
     let looks = journal.core().looks.load(Ordering::Relaxed);
     wait_until("looked again", || journal.core().looks.load(Ordering::Relaxed) > looks + 1);

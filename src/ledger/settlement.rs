@@ -1,14 +1,49 @@
-//! What a sink's step carries into the ledger: texts, bytes and numbers. Nobody here knows what they mean.
+//! What a sink's step carries into the ledger: where the sink stands, what it counted, what is held of it. Plain data.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Counters, Position, Record};
+use crate::journal::{Marks, Position, Record};
+
+/// Running totals of one sink. The transaction that moves its cursor carries the deltas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Deliveries owed by the events behind the cursor.
+    pub accepted: u64,
+    /// Of these: delivered.
+    pub delivered: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// Filtered by a condition or an empty transform.
+    pub filtered: u64,
+    /// Dropped, by retention or by hand.
+    pub dropped: u64,
+}
+
+impl Counters {
+    /// Adds another.
+    pub fn add(&mut self, other: &Self) {
+        self.accepted += other.accepted;
+        self.delivered += other.delivered;
+        self.dead += other.dead;
+        self.filtered += other.filtered;
+        self.dropped += other.dropped;
+    }
+}
+
+/// Where a sink stands, durably.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkState {
+    /// The first position in each shard that it has not settled.
+    pub cursors: Marks,
+    /// Its totals, over all shards.
+    pub counters: Counters,
+}
 
 /// A delivery on its way into the ledger, to be kept there: given up (a dead letter), or to be tried again (parked).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct HeldDelivery {
     /// Delivery id.
     pub id: String,
     /// Where its event stands.
@@ -50,7 +85,7 @@ pub struct Spent {
 
 /// What became of a delivery that the ledger kept to be tried again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Turn {
+pub struct ParkedFate {
     /// Delivery id.
     pub id: String,
     /// What it stands in line with at its sink.
@@ -59,7 +94,7 @@ pub struct Turn {
     pub fate: Fate,
 }
 
-/// See [`Turn`].
+/// See [`ParkedFate`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It is over, delivered or filtered, as the step's counts say.
@@ -69,7 +104,7 @@ pub enum Fate {
     /// Given up.
     Dead(Try),
     /// Routed anew: these take its place.
-    Replaced(Vec<Held>),
+    Replaced(Vec<HeldDelivery>),
 }
 
 /// How the last try went.
@@ -87,32 +122,39 @@ pub struct Try {
     pub detail: String,
 }
 
-/// One step of one sink: its cursor, what it counted on the way, what the ledger is to keep, and what became of what it
-/// kept. All or nothing.
+/// One step of one sink in one shard: its cursor, what it counted on the way, what the ledger is to hold, and what
+/// became of what the ledger held. All or nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Settlement {
     /// The sink.
     pub sink: String,
+    /// The shard that the step belongs to: that of its cursor, where it moves one.
+    pub shard: u32,
     /// The replay whose cursor it is, where it is not the sink's own.
-    pub reader: Option<i64>,
-    /// Its new cursor; `None` leaves it.
+    pub replay: Option<i64>,
+    /// The new cursor; `None` leaves it where it is.
     pub cursor: Option<Position>,
     /// What to add to its totals.
     pub delta: Counters,
     /// What it gave up, or tries again later.
-    pub held: Vec<Held>,
-    /// What became of what it had kept.
-    pub turns: Vec<Turn>,
+    pub held: Vec<HeldDelivery>,
+    /// What became of deliveries that were parked.
+    pub fates: Vec<ParkedFate>,
 }
 
 impl Settlement {
+    /// A step of that sink which moves its cursor.
+    pub fn to(sink: &str, cursor: Position) -> Self {
+        Self { sink: sink.to_owned(), shard: cursor.shard, cursor: Some(cursor), ..Self::default() }
+    }
+
     /// Whether it makes dead letters.
     pub fn buries(&self) -> bool {
-        let replaced = |turn: &Turn| match &turn.fate {
+        let buries = |parked: &ParkedFate| match &parked.fate {
             Fate::Dead(_) => true,
             Fate::Replaced(by) => by.iter().any(|held| held.due.is_none()),
             Fate::Over | Fate::Again(..) => false,
         };
-        self.held.iter().any(|held| held.due.is_none()) || self.turns.iter().any(replaced)
+        self.held.iter().any(|held| held.due.is_none()) || self.fates.iter().any(buries)
     }
 }

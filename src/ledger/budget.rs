@@ -17,19 +17,19 @@ pub struct Dead {
 
 /// The room there is and the room that is taken.
 #[derive(Debug)]
-pub struct Room {
+pub struct HeldBudget {
     max: u64,
     taken: Mutex<HashMap<String, Dead>>,
 }
 
 /// Without a bound.
-impl Default for Room {
+impl Default for HeldBudget {
     fn default() -> Self {
         Self::new(u64::MAX)
     }
 }
 
-impl Room {
+impl HeldBudget {
     /// Nothing taken of `max` bytes yet.
     pub fn new(max: u64) -> Self {
         Self { max, taken: Mutex::default() }
@@ -56,7 +56,7 @@ impl Room {
 
     /// Whether this sink may add dead letters. Asked before a step is written, which may then pass the bound by what it
     /// carries.
-    pub fn takes(&self, sink: &str) -> bool {
+    pub fn has_room(&self, sink: &str) -> bool {
         let taken = self.taken();
         let share = self.max / 2 / (taken.len() as u64).max(1);
         let own = taken.get(sink).map_or(0, |dead| dead.bytes);
@@ -74,29 +74,29 @@ impl Room {
 mod tests {
     use super::*;
 
-    fn taken(bytes: &[(&str, u64)]) -> Room {
-        let room = Room::new(1000);
+    fn taken(bytes: &[(&str, u64)]) -> HeldBudget {
+        let budget = HeldBudget::new(1000);
         let dead = |(sink, bytes): &(&str, u64)| (sink.to_string(), Dead { letters: 1, bytes: *bytes });
-        room.set(bytes.iter().map(dead).collect());
-        room
+        budget.set(bytes.iter().map(dead).collect());
+        budget
     }
 
     #[test]
     fn one_sink_alone_may_fill_it_and_no_more() {
-        assert!(taken(&[]).takes("a"));
-        assert!(taken(&[("a", 999)]).takes("a"));
-        assert!(!taken(&[("a", 1000)]).takes("a"));
-        assert!(Room::default().takes("a"));
+        assert!(taken(&[]).has_room("a"));
+        assert!(taken(&[("a", 999)]).has_room("a"));
+        assert!(!taken(&[("a", 1000)]).has_room("a"));
+        assert!(HeldBudget::default().has_room("a"));
     }
 
     #[test]
     fn a_sink_that_fills_it_leaves_the_others_their_share() {
-        let room = taken(&[("sick", 750), ("well", 0)]);
-        assert!(!room.takes("sick") && room.takes("well"));
-        let room = taken(&[("sick", 750), ("well", 250)]);
-        assert!(!room.takes("sick") && !room.takes("well"));
-        assert_eq!(room.total(), Dead { letters: 2, bytes: 1000 });
-        let room = taken(&[("sick", 700), ("well", 250)]);
-        assert!(room.takes("sick") && room.takes("well"));
+        let budget = taken(&[("sick", 750), ("well", 0)]);
+        assert!(!budget.has_room("sick") && budget.has_room("well"));
+        let budget = taken(&[("sick", 750), ("well", 250)]);
+        assert!(!budget.has_room("sick") && !budget.has_room("well"));
+        assert_eq!(budget.total(), Dead { letters: 2, bytes: 1000 });
+        let budget = taken(&[("sick", 700), ("well", 250)]);
+        assert!(budget.has_room("sick") && budget.has_room("well"));
     }
 }

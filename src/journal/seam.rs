@@ -1,0 +1,104 @@
+//! What the rest of the daemon asks of a journal, whichever engine keeps it, and what the local engine asks of the
+//! ledger.
+
+use async_trait::async_trait;
+
+use super::{
+    Append, CursorsError, Deleted, Fingerprint, JournalError, JournalStat, Marks, News, OnFailure, OnProgress, Owed,
+    Position, Record,
+};
+
+/// What a reader is to give.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// Everything behind the durable cursors of that name, for as long as it is asked.
+    Cursors(String),
+    /// A span, from one mark to another in each shard. The last chunk of a shard ends at the second mark; once all is
+    /// given the reader waits for ever.
+    Span {
+        /// Where it begins.
+        from: Marks,
+        /// Where it ends.
+        until: Marks,
+    },
+}
+
+/// The journal as the rest of the daemon sees it.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Queues records, in order; each one's `on_progress` learns what becomes of it. Never blocks on I/O.
+    fn append_all(&self, records: Vec<Append>);
+    /// Queues one record.
+    fn append(&self, record: Record, on_failure: OnFailure, on_progress: OnProgress) {
+        self.append_all(vec![Append { record, on_failure, on_progress, notify: None }]);
+    }
+    /// Bytes waiting in memory since a write failed; 0 where all is well.
+    fn at_risk(&self) -> u64;
+    /// Whether a record appended now would be refused: one that is to be given back where it cannot be written, and
+    /// any.
+    fn refuses(&self) -> (bool, bool);
+    /// Begins to read.
+    async fn reader(&self, of: Of) -> Result<Box<dyn Reader>, JournalError>;
+    /// The oldest position still there in each shard.
+    async fn oldest(&self) -> Result<Marks, JournalError>;
+    /// The position in each shard that the next record will not come before.
+    async fn ends(&self) -> Result<Marks, JournalError>;
+    /// The ends as far as this process knows them without asking anybody: past every event that it was told durable,
+    /// and past every one that a reader of its own has given.
+    fn known_ends(&self) -> Marks;
+    /// The first position in each shard whose event was accepted at or after that time (microseconds); the end where
+    /// there is none.
+    async fn seek(&self, time: i64) -> Result<Marks, JournalError>;
+    /// How many events of each source and type stood, or still stand, from one mark up to another in each shard. Those
+    /// that were deleted although they were owed count: their readers have yet to hear of it.
+    async fn owed(&self, from: &Marks, to: &Marks) -> Result<Owed, JournalError>;
+    /// Figures for `status`.
+    async fn stat(&self) -> Result<JournalStat, JournalError>;
+    /// Fingerprints of events accepted since a time (microseconds), at most `max` of them: the newest, oldest first.
+    /// May block; what cannot be read is left out.
+    fn fingerprints(&self, since: i64, max: usize) -> Vec<Fingerprint>;
+    /// Takes no more records, flushes what is queued, lets go of the lock.
+    ///
+    /// # Errors
+    /// [`JournalError::Lost`] where queued records could not be written in the time there is; it is closed all the
+    /// same.
+    async fn close(&self) -> Result<(), JournalError>;
+}
+
+/// Reads a journal in order, shard by shard.
+#[async_trait]
+pub trait Reader: Send {
+    /// Waits until [`Self::next`] gives something without waiting. Cancel-safe.
+    async fn ready(&mut self);
+    /// What comes next: durable records only, at most about `max_bytes` of them (at least one). Waits until there is
+    /// something. Cancel-safe: what a call that was given up would have given comes with the next one.
+    async fn next(&mut self, max_bytes: u64) -> Result<News, JournalError>;
+}
+
+/// Who still needs what of a journal that deletes by itself. What a holder has not passed stays, but for `max_size`.
+pub trait Retention: Send + Sync {
+    /// From now on the holder needs what is at or after these marks.
+    fn hold(&self, holder: &str, from: &Marks);
+    /// The holder, where it is one, has passed what stands before this position, durably.
+    fn passed(&self, holder: &str, to: Position);
+    /// The holder is away: it needs nothing any more, but what goes before it is back is noted for it from its cursors
+    /// on.
+    fn leave(&self, holder: &str, cursors: &Marks);
+    /// The holder needs nothing any more.
+    fn release(&self, holder: &str);
+    /// Lets retention delete from now on. Before this call nothing is deleted, as no holder may have said yet what it
+    /// still needs.
+    fn begin(&self);
+}
+
+/// What is kept for the local journal beside it. Implemented by the ledger.
+#[async_trait]
+pub trait Cursors: Send + Sync {
+    /// Where the reader of that name goes on, durably; an error where it never began.
+    async fn cursors(&self, name: &str) -> Result<Marks, CursorsError>;
+    /// Keeps, flushed, what stood in a stretch that is about to be deleted, for as long as any cursor is not past it.
+    /// Blocks; called from the journal's own thread.
+    fn keep_deleted(&self, deleted: Deleted) -> Result<(), CursorsError>;
+    /// What was kept of stretches that reach into the one from `from` to `to`.
+    async fn deleted(&self, from: Position, to: Position) -> Result<Vec<Deleted>, CursorsError>;
+}

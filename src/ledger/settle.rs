@@ -1,0 +1,89 @@
+//! Making durable how far sinks have come and what became of their deliveries, whichever engine keeps the journal.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::held::Change;
+use super::replays::Replay;
+use super::{Dead, Ledger, Settlement, SinkState};
+use crate::journal::{Position, Retention};
+
+/// Why the ledger did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum SettleError {
+    /// It is not open yet, or closed by now.
+    #[error("ledger: the ledger is not open")]
+    Closed,
+    /// SQLite failed; nothing of what was asked for is written.
+    #[error("ledger: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// A look into it was cut short.
+    #[error("ledger: {0}")]
+    CutShort(#[from] tokio::task::JoinError),
+    /// The sink never began.
+    #[error("ledger: the ledger knows no cursor of {0}")]
+    NoCursor(String),
+}
+
+/// Everything that changes a sink's durable state goes through here. What these return without an error is flushed.
+#[async_trait]
+pub trait Settle: Send + Sync {
+    /// A sink's state, `None` where it never had one.
+    async fn load(&self, sink: &str) -> Result<Option<SinkState>, SettleError>;
+    /// Makes these steps durable, all of them or none, and lets retention have what nobody needs any more.
+    async fn settle(&self, steps: Vec<Settlement>) -> Result<(), SettleError>;
+    /// Changes those of a sink's letters that are dead still.
+    async fn change_dead(&self, sink: &str, ids: Vec<String>, change: Change) -> Result<Dead, SettleError>;
+    /// Holds a sink over restarts, or lets it go; an error where the ledger does not know the sink.
+    async fn pause(&self, sink: &str, paused: bool) -> Result<(), SettleError>;
+    /// Begins a replay for these sinks, under one new number.
+    async fn begin_replay(&self, replays: Vec<Replay>) -> Result<i64, SettleError>;
+    /// Ends a replay where it stands; says for how many sinks it was under way.
+    async fn cancel_replay(&self, id: i64) -> Result<usize, SettleError>;
+}
+
+/// The local engine's: the ledger, and retention, which learns of cursors once they are flushed.
+pub struct LocalSettle {
+    ledger: Arc<Ledger>,
+    retention: Arc<dyn Retention>,
+}
+
+impl LocalSettle {
+    /// Settles in this ledger, for a journal with that retention.
+    pub fn new(ledger: Arc<Ledger>, retention: Arc<dyn Retention>) -> Self {
+        Self { ledger, retention }
+    }
+}
+
+#[async_trait]
+impl Settle for LocalSettle {
+    async fn load(&self, sink: &str) -> Result<Option<SinkState>, SettleError> {
+        self.ledger.load(sink).await
+    }
+
+    async fn settle(&self, steps: Vec<Settlement>) -> Result<(), SettleError> {
+        let passed: Vec<(String, Position)> =
+            steps.iter().filter_map(|step| Some((step.holder(), step.cursor?))).collect();
+        self.ledger.settle(steps).await?;
+        // Only now: a segment must not go before the cursor that released it is flushed.
+        passed.iter().for_each(|(holder, cursor)| self.retention.passed(holder, *cursor));
+        Ok(())
+    }
+
+    async fn change_dead(&self, sink: &str, ids: Vec<String>, change: Change) -> Result<Dead, SettleError> {
+        self.ledger.change_dead(sink, ids, change).await
+    }
+
+    async fn pause(&self, sink: &str, paused: bool) -> Result<(), SettleError> {
+        self.ledger.pause(sink, paused).await
+    }
+
+    async fn begin_replay(&self, replays: Vec<Replay>) -> Result<i64, SettleError> {
+        self.ledger.begin_replay(replays).await
+    }
+
+    async fn cancel_replay(&self, id: i64) -> Result<usize, SettleError> {
+        self.ledger.cancel_replay(id).await
+    }
+}
