@@ -1,12 +1,12 @@
 //! For tests of the worker: an engine in memory with one shard or more and a real ledger, and a look at what was
 //! settled.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use sink_api::Event;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::PATIENCE;
 use crate::event::encode;
@@ -28,6 +28,9 @@ struct Log {
     read: Mutex<Vec<u64>>,
     furthest: watch::Sender<u64>,
     hole: Mutex<Option<Gap>>,
+    /// The shards that the sink has, and what its reader is to learn of them.
+    owned: Mutex<BTreeSet<u32>>,
+    news: Mutex<VecDeque<News>>,
 }
 
 /// A journal in memory: what was settled can be looked at, and settling can be made to fail.
@@ -61,6 +64,8 @@ impl Memory {
             read: Mutex::new(vec![0; shards as usize]),
             furthest: watch::Sender::new(0),
             hole: Mutex::default(),
+            owned: Mutex::new((0..shards).collect()),
+            news: Mutex::default(),
         };
         Arc::new(Self {
             log: Arc::new(log),
@@ -117,6 +122,32 @@ impl Memory {
     /// What is gone of the first shard.
     pub fn lose(&self, gap: Gap) {
         *self.log.hole.lock().unwrap() = Some(gap);
+    }
+
+    /// Takes a shard from the sink; the sender is told once what was read of it is settled.
+    pub fn take(&self, shard: u32) -> oneshot::Receiver<()> {
+        let (settled, told) = oneshot::channel();
+        self.hand_over(shard, News::Taken(vec![shard], settled));
+        told
+    }
+
+    /// Lets the sink know that it has lost a shard.
+    pub fn take_at_once(&self, shard: u32) {
+        self.hand_over(shard, News::Lost(vec![shard]));
+    }
+
+    fn hand_over(&self, shard: u32, news: News) {
+        self.log.owned.lock().unwrap().remove(&shard);
+        self.log.news.lock().unwrap().push_back(news);
+        self.log.appended.send_modify(|_| {});
+    }
+
+    /// Gives a shard to the sink, where its cursor stands.
+    pub async fn give(&self, shard: u32) {
+        let cursors = self.ledger.load("crm").await.unwrap().unwrap().cursors;
+        self.log.owned.lock().unwrap().insert(shard);
+        self.log.news.lock().unwrap().push_back(News::Given(cursors.at(shard).into()));
+        self.log.appended.send_modify(|_| {});
     }
 
     /// How many events were read.
@@ -193,7 +224,11 @@ impl Journal for Memory {
             Of::Span { from, until } => (from, Some(until)),
         };
         let appended = self.log.appended.subscribe();
-        let next = self.marks(|_| 0).later(&from);
+        let mut next = self.marks(|_| 0).later(&from);
+        if until.is_none() {
+            let owned = self.log.owned.lock().unwrap().clone();
+            next.keep(|shard| owned.contains(&shard));
+        }
         Ok(Box::new(MemoryReader { log: Arc::clone(&self.log), appended, is_given: false, next, until, turn: 0 }))
     }
     async fn oldest(&self) -> Result<Marks, JournalError> {
@@ -262,6 +297,7 @@ impl MemoryReader {
     fn chunk(&self, max_bytes: u64) -> Option<Chunk> {
         let shards = self.log.shards.lock().unwrap();
         let in_turn = (0..shards.len()).map(|n| (self.turn + n) % shards.len());
+        let in_turn = in_turn.filter(|shard| self.next.iter().any(|next| next.shard as usize == *shard));
         for (shard, from) in in_turn.map(|shard| (shard, self.next.at(shard as u32))) {
             let end = self.until.as_ref().map_or(u64::MAX, |until| until.at(shard as u32).offset);
             let gap = self.log.hole.lock().unwrap().clone();
@@ -288,7 +324,7 @@ impl Reader for MemoryReader {
     async fn ready(&mut self) {
         while self.is_given {
             self.appended.borrow_and_update();
-            if self.chunk(1).is_some() {
+            if self.chunk(1).is_some() || (self.until.is_none() && !self.log.news.lock().unwrap().is_empty()) {
                 return;
             }
             self.appended.changed().await.unwrap();
@@ -300,7 +336,19 @@ impl Reader for MemoryReader {
         }
         loop {
             self.appended.borrow_and_update();
-            if let Some(chunk) = self.chunk(max_bytes) {
+            if self.until.is_none()
+                && let Some(news) = self.log.news.lock().unwrap().pop_front()
+            {
+                match &news {
+                    News::Given(marks) => self.next = self.next.later(marks),
+                    News::Taken(shards, _) | News::Lost(shards) => self.next.keep(|shard| !shards.contains(&shard)),
+                    News::Chunk(_) => {}
+                }
+                return Ok(news);
+            }
+            if max_bytes > 0
+                && let Some(chunk) = self.chunk(max_bytes)
+            {
                 self.next.set(chunk.next);
                 let shard = chunk.next.shard as usize;
                 self.turn = shard + 1;

@@ -61,6 +61,8 @@ struct Shard {
     durable: Option<Position>,
     /// The step that is gathered; its `sink` is set when it goes.
     next: Settlement,
+    /// What the book was told of the step that is gathered, and of the one that is being written.
+    booked: [Booked; 2],
 }
 
 impl Shard {
@@ -68,16 +70,25 @@ impl Shard {
         self.next.cursor.is_some() || !self.next.held.is_empty() || !self.next.fates.is_empty()
     }
 
-    /// Gathers what the cursor has passed.
-    fn gather(&mut self) -> (i64, u64) {
-        let Some(window) = &mut self.window else { return (0, 0) };
+    /// Gathers what the cursor has passed; says how many bytes that takes.
+    fn gather(&mut self) -> u64 {
+        let Some(window) = &mut self.window else { return 0 };
         let passed = window.take_passed();
         self.next.delta.add(&passed.tally);
+        self.booked[0].adjustment += passed.adjustment;
         let bytes = passed.held.iter().map(size_of).sum();
         self.next.held.extend(passed.held);
         let cursor = window.cursor();
         self.next.cursor = (self.durable != Some(cursor)).then_some(cursor);
-        (passed.adjustment, bytes)
+        bytes
+    }
+
+    /// Takes back from the book what was not written: it is done again, here or elsewhere.
+    fn take_back(&self, book: &Book) {
+        let Booked { adjustment, steps, deliveries } = self.booked[0];
+        let open = self.window.as_ref().map_or(0, Window::open_adjustment);
+        book.adjust(-adjustment - open);
+        book.steps_end(steps, deliveries);
     }
 }
 
@@ -87,11 +98,11 @@ pub struct Settler {
     sink: String,
     book: Arc<Book>,
     shards: BTreeMap<u32, Shard>,
+    /// Shards that are another's by now.
+    lost: Vec<u32>,
     /// Bytes that the rows take which are gathered.
     bytes: u64,
     writing: Option<JoinHandle<Written>>,
-    /// What the book was told of the steps that are gathered, and of those that are being written.
-    booked: [Booked; 2],
     /// When steps were written last.
     last: Option<Instant>,
     failing: bool,
@@ -105,9 +116,9 @@ impl Settler {
             sink: sink.to_owned(),
             book: Arc::clone(book),
             shards: BTreeMap::new(),
+            lost: vec![],
             bytes: 0,
             writing: None,
-            booked: Default::default(),
             last: None,
             failing: false,
         }
@@ -182,16 +193,20 @@ impl Settler {
 
     /// Takes note of what became of a parked delivery of that shard, and of what that adds to the totals.
     pub fn decided(&mut self, shard: u32, parked: ParkedFate, counts: &Counters) {
-        if counts.accepted > 0 {
-            self.book.step_begins(counts.accepted);
-            self.booked[0].add(Booked { adjustment: 0, steps: 1, deliveries: counts.accepted });
+        if self.lost.contains(&shard) {
+            return;
         }
         if let Fate::Replaced(by) = &parked.fate {
             self.bytes += by.iter().map(size_of).sum::<u64>();
         }
-        let next = &mut self.shard(shard).next;
-        next.delta.add(counts);
-        next.fates.push(parked);
+        let accepted = counts.accepted;
+        if accepted > 0 {
+            self.book.step_begins(accepted);
+        }
+        let shard = self.shard(shard);
+        shard.booked[0].add(Booked { adjustment: 0, steps: u32::from(accepted > 0), deliveries: accepted });
+        shard.next.delta.add(counts);
+        shard.next.fates.push(parked);
     }
 
     // ── room ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -230,9 +245,7 @@ impl Settler {
     fn gather(&mut self) -> bool {
         let mut is_something = false;
         for shard in self.shards.values_mut() {
-            let (adjustment, bytes) = shard.gather();
-            self.booked[0].adjustment += adjustment;
-            self.bytes += bytes;
+            self.bytes += shard.gather();
             is_something |= shard.is_something();
         }
         is_something
@@ -259,10 +272,10 @@ impl Settler {
     pub fn start(&mut self, now: Instant) {
         self.last = Some(now);
         self.bytes = 0;
-        self.booked = [Booked::default(), self.booked[0]];
         let mut steps = Vec::with_capacity(self.shards.len());
         for (number, shard) in self.shards.iter_mut().filter(|(_, shard)| shard.is_something()) {
             let empty = Settlement { shard: *number, ..Settlement::default() };
+            shard.booked = [Booked::default(), shard.booked[0]];
             steps.push(Settlement { sink: self.sink.clone(), ..std::mem::replace(&mut shard.next, empty) });
         }
         let storage = self.storage.clone();
@@ -278,13 +291,13 @@ impl Settler {
         let Some(writing) = &mut self.writing else { return std::future::pending().await };
         let outcome = writing.await;
         self.writing = None;
-        let booked = std::mem::take(&mut self.booked[1]);
         match outcome {
             Ok((steps, Ok(()))) => {
-                self.book.steps_end(booked.steps, 0);
                 for step in &steps {
                     let shard = self.shard(step.shard);
                     shard.durable = step.cursor.or(shard.durable);
+                    let booked = std::mem::take(&mut shard.booked[1]);
+                    self.book.steps_end(booked.steps, 0);
                 }
                 if std::mem::take(&mut self.failing) {
                     warn!(sink = %self.sink, "the ledger can be written again");
@@ -295,7 +308,6 @@ impl Settler {
                 if !std::mem::replace(&mut self.failing, true) {
                     warn!(sink = %self.sink, %error, "the ledger cannot be written; the cursor waits");
                 }
-                self.booked[0].add(booked);
                 for step in steps {
                     self.bytes += step.held.iter().map(size_of).sum::<u64>();
                     let next = &mut self.shard(step.shard).next;
@@ -305,10 +317,11 @@ impl Settler {
                 }
             }
             // The task does not panic by itself. Where the runtime is going down, what it carried is delivered again.
-            Err(error) => {
-                self.booked[0].add(booked);
-                warn!(sink = %self.sink, %error, "a step was not settled");
-            }
+            Err(error) => warn!(sink = %self.sink, %error, "a step was not settled"),
+        }
+        for shard in self.shards.values_mut() {
+            let booked = std::mem::take(&mut shard.booked[1]);
+            shard.booked[0].add(booked);
         }
         vec![]
     }
@@ -324,9 +337,18 @@ impl Settler {
             self.written().await;
         }
         // What was not written is done again in the next life.
-        let Booked { adjustment, steps, deliveries } = std::mem::take(&mut self.booked[0]);
-        let windows = self.shards.values().filter_map(|shard| shard.window.as_ref());
-        self.book.adjust(-adjustment - windows.map(Window::open_adjustment).sum::<i64>());
-        self.book.steps_end(steps, deliveries);
+        self.shards.values().for_each(|shard| shard.take_back(&self.book));
+        self.shards.clear();
+    }
+
+    /// These shards are another's: what was read of them is not settled any more.
+    pub async fn forget(&mut self, shards: &[u32]) {
+        if self.writing.is_some() {
+            self.written().await;
+        }
+        for shard in shards.iter().filter_map(|shard| self.shards.remove(shard)) {
+            shard.take_back(&self.book);
+        }
+        self.lost.extend(shards);
     }
 }

@@ -1,8 +1,20 @@
 //! Where a sink's events come from: a reader of the journal, and what the reader gave that nobody has taken yet. What
 //! is given up while it is worked on, or cut short, is still here afterwards.
 
+use tokio::sync::oneshot;
+
 use crate::journal::{Chunk, JournalError, Marks, News, Reader};
 use crate::ledger::SinkStorage;
+
+/// News of shards: see [`News`].
+pub enum Handover {
+    /// They are read from now on, each from its mark.
+    Given(Marks),
+    /// Some go to another reader, once they are settled.
+    Taken(oneshot::Sender<()>),
+    /// They are another reader's.
+    Lost(Vec<u32>),
+}
 
 /// The events of a sink, or of a span that is replayed for it.
 pub struct Source {
@@ -35,18 +47,35 @@ impl Source {
         Ok(())
     }
 
-    /// Sees that there is a chunk, unless shards are given first: they are told. Cancel-safe.
+    /// Sees that there is a chunk, unless there is news of shards first. Cancel-safe.
     ///
     /// # Errors
     /// As [`Self::ready`].
-    pub async fn read(&mut self, max_bytes: u64) -> Result<Option<Marks>, JournalError> {
+    pub async fn read(&mut self, max_bytes: u64) -> Result<Option<Handover>, JournalError> {
         if self.chunk.is_none() {
-            match self.reader().await?.next(max_bytes).await? {
-                News::Given(marks) => return Ok(Some(marks)),
-                News::Chunk(chunk) => self.chunk = Some(chunk),
-            }
+            let news = self.reader().await?.next(max_bytes).await?;
+            return Ok(self.take_in(news));
         }
         Ok(None)
+    }
+
+    /// Waits for news of shards alone, for as long as no more events may be read. Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`Self::ready`].
+    pub async fn handover(&mut self) -> Result<Option<Handover>, JournalError> {
+        let news = self.reader().await?.next(0).await?;
+        Ok(self.take_in(news))
+    }
+
+    fn take_in(&mut self, news: News) -> Option<Handover> {
+        match news {
+            News::Chunk(chunk) => self.chunk = Some(chunk),
+            News::Given(marks) => return Some(Handover::Given(marks)),
+            News::Taken(_, settled) => return Some(Handover::Taken(settled)),
+            News::Lost(shards) => return Some(Handover::Lost(shards)),
+        }
+        None
     }
 
     async fn reader(&mut self) -> Result<&mut Box<dyn Reader>, JournalError> {

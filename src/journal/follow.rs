@@ -59,6 +59,9 @@ impl Reader for LocalReader {
         if !std::mem::replace(&mut self.is_given, true) {
             return Ok(News::Given(Marks::from(position(self.next))));
         }
+        if max_bytes == 0 {
+            return std::future::pending().await;
+        }
         self.ready().await;
         let chunk = self.cut(read(&self.core, self.next, max_bytes).await?);
         self.next = chunk.next.offset;

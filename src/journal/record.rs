@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::{Marks, Position, reader, tally};
 
@@ -148,4 +149,9 @@ pub enum News {
     Given(Marks),
     /// A part of one of its shards, behind what was given of that shard before.
     Chunk(Chunk),
+    /// These shards go to another reader. What was given of them is to be settled first, as far as it has ended; then
+    /// the sender is told. (The local journal has one reader for each name: it takes nothing away.)
+    Taken(Vec<u32>, oneshot::Sender<()>),
+    /// These shards are another reader's already: what was given of them is not this reader's to settle any more.
+    Lost(Vec<u32>),
 }

@@ -70,8 +70,9 @@ pub trait Journal: Send + Sync {
 pub trait Reader: Send {
     /// Waits until [`Self::next`] gives something without waiting. Cancel-safe.
     async fn ready(&mut self);
-    /// What comes next: durable records only, at most about `max_bytes` of them (at least one). Waits until there is
-    /// something. Cancel-safe: what a call that was given up would have given comes with the next one.
+    /// What comes next: durable records only, at most about `max_bytes` of them (at least one; none where that is 0:
+    /// then only shards that are given, taken or lost). Waits until there is something. Cancel-safe: what a call that
+    /// was given up would have given comes with the next one.
     async fn next(&mut self, max_bytes: u64) -> Result<News, JournalError>;
 }
 

@@ -25,7 +25,7 @@ use self::backlog::Backlog;
 use self::fetching::{Fetched, Fetcher};
 use self::log::Log;
 use self::outcomes::Outcomes;
-use self::reading::{Read, Reader};
+use self::reading::{Leaving, Read, Reader};
 use self::sending::Sender;
 use super::flight::Landed;
 use super::item::Item;
@@ -50,44 +50,33 @@ struct Worker {
 }
 
 /// Runs a sink from its durable cursors on until `stop` turns true, then finishes or abandons what is under way within
-/// `drain`.
+/// `drain`. Where shards are taken away, the same is done, and the sink begins anew with those that are left.
 pub async fn run(
     spec: Spec,
     mut rules: watch::Receiver<Arc<RuleSet>>,
     mut stop: watch::Receiver<bool>,
     drain: Duration,
 ) {
-    let mut worker = Worker::new(spec, rules.borrow_and_update().clone());
-    // What is parked stands before what comes: nothing is read until it is known.
-    tokio::select! {
-        () = worker.load_parked() => worker.sender.open(),
-        _ = stop.wait_for(|stop| *stop) => {}
-    }
-    let book = Arc::clone(&worker.spec.book);
-    while !*stop.borrow_and_update() {
-        let wake = worker.advance(Instant::now());
-        worker.fetch(Instant::now());
-        worker.read();
-        tokio::select! {
-            landed = worker.sender.landed() => worker.on_landed(landed),
-            written = worker.settler.written() => worker.on_settled(&written),
-            read = worker.reader.read() => worker.on_read(read),
-            fetched = worker.fetcher.fetched() => worker.on_fetched(fetched),
-            () = book.notified() => tokio::select! {
-                () = worker.load_parked() => {}
-                _ = stop.wait_for(|stop| *stop) => {}
-            },
-            () = tokio::time::sleep_until(wake.into()) => {}
-            Ok(()) = rules.changed() => worker.reader.follow(rules.borrow_and_update().clone()),
-            changed = stop.changed() => if changed.is_err() { break },
+    let spec = Arc::new(spec);
+    loop {
+        let mut worker = Worker::new(Arc::clone(&spec), rules.borrow_and_update().clone());
+        match worker.work(&mut rules, &mut stop).await {
+            None => return worker.finish(drain).await,
+            Some(Leaving::Settled(settled)) => {
+                worker.finish(drain).await;
+                // A reader that waits no longer has taken the shards already.
+                let _ = settled.send(());
+            }
+            Some(Leaving::Lost(shards)) => {
+                worker.settler.forget(&shards).await;
+                worker.finish(drain).await;
+            }
         }
     }
-    worker.finish(drain).await;
 }
 
 impl Worker {
-    fn new(spec: Spec, rules: Arc<RuleSet>) -> Self {
-        let spec = Arc::new(spec);
+    fn new(spec: Arc<Spec>, rules: Arc<RuleSet>) -> Self {
         let (storage, book) = (spec.storage.clone(), Arc::clone(&spec.book));
         Self {
             settler: Settler::new(storage.clone(), &spec.name, &book),
@@ -98,6 +87,44 @@ impl Worker {
             log: Log::new(&spec.name),
             spec,
         }
+    }
+
+    /// Works until it is to stop, or until shards are taken away.
+    async fn work(
+        &mut self,
+        rules: &mut watch::Receiver<Arc<RuleSet>>,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Option<Leaving> {
+        // What is parked stands before what comes: nothing is read until it is known.
+        tokio::select! {
+            () = self.load_parked() => self.sender.open(),
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+        let book = Arc::clone(&self.spec.book);
+        while !*stop.borrow_and_update() {
+            let wake = self.advance(Instant::now());
+            self.fetch(Instant::now());
+            self.reader.start(self.settler.has_room());
+            tokio::select! {
+                landed = self.sender.landed() => self.on_landed(landed),
+                written = self.settler.written() => self.on_settled(&written),
+                read = self.reader.read() => {
+                    let leaving = self.on_read(read);
+                    if leaving.is_some() {
+                        return leaving;
+                    }
+                }
+                fetched = self.fetcher.fetched() => self.on_fetched(fetched),
+                () = book.notified() => tokio::select! {
+                    () = self.load_parked() => {}
+                    _ = stop.wait_for(|stop| *stop) => {}
+                },
+                () = tokio::time::sleep_until(wake.into()) => {}
+                Ok(()) = rules.changed() => self.reader.follow(rules.borrow_and_update().clone()),
+                changed = stop.changed() => if changed.is_err() { break },
+            }
+        }
+        None
     }
 
     /// Where what becomes of deliveries goes.
@@ -180,13 +207,6 @@ impl Worker {
         }
     }
 
-    /// Reads on where there is room for what that brings.
-    fn read(&mut self) {
-        if !self.reader.is_reading() && self.settler.has_room() {
-            self.reader.start();
-        }
-    }
-
     // ── what came back ─────────────────────────────────────────────────────────────────────────────────────────────
 
     fn on_landed(&mut self, landed: Landed) {
@@ -217,9 +237,9 @@ impl Worker {
         }
     }
 
-    fn on_read(&mut self, read: Result<Read, JournalError>) {
+    fn on_read(&mut self, read: Result<Read, JournalError>) -> Option<Leaving> {
         let mut outcomes = Outcomes { backlog: &mut self.backlog, settler: &mut self.settler, log: &mut self.log };
-        self.reader.take_in(read, &mut outcomes);
+        self.reader.take_in(read, &mut outcomes)
     }
 
     fn on_fetched(&mut self, fetched: Fetched) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sink_api::Yielder;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 use tracing::{error, warn};
 
 use super::outcomes::Outcomes;
@@ -13,9 +13,9 @@ use crate::deliver::accounting::{self, Accounted, Origin};
 use crate::deliver::asking::Questions;
 use crate::deliver::book::Book;
 use crate::deliver::settler::Settler;
-use crate::deliver::source::Source;
+use crate::deliver::source::{Handover, Source};
 use crate::event;
-use crate::journal::{Chunk, Entry, Gap, JournalError, Marks};
+use crate::journal::{Chunk, Entry, Gap, JournalError};
 use crate::ledger::SinkStorage;
 use crate::route::jq::Said;
 use crate::route::{Destination, RuleSet};
@@ -27,11 +27,18 @@ const READ_PAUSE: Duration = Duration::from_millis(4);
 /// The pause after a failed read.
 const READ_RETRY: Duration = Duration::from_secs(1);
 
+/// Shards are taken away.
+pub(super) enum Leaving {
+    /// What was read of them is settled first, then this is told.
+    Settled(oneshot::Sender<()>),
+    /// What was read of these is not to be settled any more.
+    Lost(Vec<u32>),
+}
+
 /// What came of reading on.
 #[derive(Default)]
 pub(super) struct Read {
-    /// These shards are read from now on, each from its mark.
-    given: Option<Marks>,
+    handover: Option<Handover>,
     events: Option<Events>,
 }
 
@@ -56,6 +63,8 @@ pub(super) struct Reader {
     rules: Arc<RuleSet>,
     questions: Questions,
     under_way: UnderWay<Result<Read, JournalError>>,
+    /// Whether the read under way is for events, too, not for news of shards alone.
+    for_events: bool,
     caught_up: bool,
     /// Texts that events share.
     texts: event::Texts,
@@ -71,6 +80,7 @@ impl Reader {
             book,
             rules,
             under_way: UnderWay::default(),
+            for_events: false,
             caught_up: false,
             texts: event::Texts::default(),
         }
@@ -89,13 +99,32 @@ impl Reader {
         (Arc::clone(&self.rules), self.questions.clone())
     }
 
-    /// Whether a read is under way.
-    pub fn is_reading(&self) -> bool {
-        self.under_way.is_some()
+    /// Reads on, unless that is under way: for events where there is room for them, and for news of shards.
+    pub fn start(&mut self, has_room: bool) {
+        let is_waiting = self.under_way.is_some() && (self.for_events || !has_room);
+        if is_waiting {
+            return;
+        }
+        self.for_events = has_room;
+        if has_room {
+            self.start_for_events();
+        } else {
+            self.start_for_news();
+        }
     }
 
-    /// Starts to read on.
-    pub fn start(&mut self) {
+    fn start_for_news(&mut self) {
+        let source = Arc::clone(&self.source);
+        self.under_way.start(async move {
+            let read = source.lock().await.handover().await;
+            if read.is_err() {
+                tokio::time::sleep(READ_RETRY).await;
+            }
+            Ok(Read { handover: read?, events: None })
+        });
+    }
+
+    fn start_for_events(&mut self) {
         let pause = std::mem::take(&mut self.caught_up);
         let (rules, questions) = self.rules();
         let (source, storage) = (Arc::clone(&self.source), self.storage.clone());
@@ -107,8 +136,9 @@ impl Reader {
                 if pause {
                     tokio::time::sleep(READ_PAUSE).await;
                 }
-                if let Some(marks) = source.read(READ_BYTES).await? {
-                    return Ok(Read { given: Some(marks), events: None });
+                let handover = source.read(READ_BYTES).await?;
+                if handover.is_some() {
+                    return Ok(Read { handover, events: None });
                 }
                 let (mut dropped, mut answered, mut said) = (0, 0, vec![]);
                 if let Some(chunk) = source.chunk() {
@@ -119,7 +149,7 @@ impl Reader {
                 }
                 // Nothing is waited for from here on: what is taken is handed over.
                 let events = source.take(answered).map(|chunk| Events { chunk, said, rules, dropped });
-                Ok(Read { given: None, events })
+                Ok(Read { handover: None, events })
             };
             let read: Result<Read, JournalError> = read.await;
             if read.is_err() {
@@ -134,15 +164,22 @@ impl Reader {
         self.under_way.done().await
     }
 
-    /// Routes what was read.
-    pub fn take_in(&mut self, read: Result<Read, JournalError>, outcomes: &mut Outcomes<'_>) {
-        let Read { given, events } = read.unwrap_or_else(|error| {
+    /// Routes what was read; says whether shards are taken away.
+    pub fn take_in(&mut self, read: Result<Read, JournalError>, outcomes: &mut Outcomes<'_>) -> Option<Leaving> {
+        let Read { handover, events } = read.unwrap_or_else(|error| {
             error!(sink = %self.to.name, %error, "the journal cannot be read; trying again");
             Read::default()
         });
-        given.iter().for_each(|cursors| outcomes.settler.given(cursors));
         if let Some(events) = events {
             self.take_in_events(events, outcomes);
+        }
+        match handover? {
+            Handover::Given(cursors) => {
+                outcomes.settler.given(&cursors);
+                None
+            }
+            Handover::Taken(settled) => Some(Leaving::Settled(settled)),
+            Handover::Lost(shards) => Some(Leaving::Lost(shards)),
         }
     }
 
