@@ -34,7 +34,7 @@ pub trait DiskFile: Send + Sync {
 }
 
 /// What is held while a folder is locked; dropping it lets go.
-pub type Held = Box<dyn Send + Sync>;
+pub type FolderLock = Box<dyn Send + Sync>;
 
 /// A file system.
 pub trait Disk: Send + Sync {
@@ -57,7 +57,7 @@ pub trait Disk: Send + Sync {
     /// Which file or folder stands at a path.
     fn identity(&self, path: &Path) -> io::Result<Identity>;
     /// Takes the folder for this process.
-    fn lock(&self, dir: &Path) -> Result<Held, JournalError>;
+    fn lock(&self, dir: &Path) -> Result<FolderLock, JournalError>;
 }
 
 /// The machine's own file system.
@@ -150,7 +150,7 @@ impl Disk for RealDisk {
         Ok((meta.dev(), meta.ino()))
     }
 
-    fn lock(&self, dir: &Path) -> Result<Held, JournalError> {
+    fn lock(&self, dir: &Path) -> Result<FolderLock, JournalError> {
         Ok(Box::new(Lock::take(dir)?))
     }
 }

@@ -1,28 +1,28 @@
 //! The journal's folder while it is in use: whether what stands at its path is still the folder that was taken, and the
-//! next one where it is not. Knows no segments.
+//! next one where it is not. This knows no segments.
 
 use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::JournalError;
-use super::disk::{Held, Identity};
+use super::disk::{FolderLock, Identity};
 use super::segment::Store;
 use super::view::lock;
 
 /// The folder.
 pub(super) struct Home {
     state: Mutex<State>,
-    /// How often it was found gone: what was begun before the last time lies elsewhere.
+    /// How often the folder was found gone: a segment that was begun before the last time lies elsewhere.
     moves: AtomicU64,
 }
 
 struct State {
     /// Of the folder that is locked.
     identity: Identity,
-    lock: Option<Held>,
-    /// Of the one before it: nobody else may have that until the commit thread has left it.
-    left: Option<Held>,
+    lock: Option<FolderLock>,
+    /// Of the folder before it, which nobody else may have until the commit thread has left it.
+    left: Option<FolderLock>,
     /// Whether something else stands at the path, or nothing.
     away: bool,
 }
@@ -61,7 +61,7 @@ impl Home {
             let now = if there.is_some() { "another one is in its place" } else { "nothing is in its place" };
             tracing::error!(%folder, now, "the journal's folder was taken away while it was in use");
         }
-        // It may be this one that has come back.
+        // What stands there may be the folder itself, which has come back.
         state.left = None;
         let (lock, identity) = taken(store)?;
         (state.left, state.identity, state.away) = (state.lock.replace(lock), identity, false);
@@ -76,7 +76,7 @@ impl Home {
     }
 }
 
-fn taken(store: &Store) -> Result<(Held, Identity), JournalError> {
+fn taken(store: &Store) -> Result<(FolderLock, Identity), JournalError> {
     store.disk.create_dir(&store.dir).map_err(|error| failed("cannot create", store, error))?;
     let lock = store.disk.lock(&store.dir)?;
     let identity = store.disk.identity(&store.dir).map_err(|error| failed("cannot look at", store, error))?;

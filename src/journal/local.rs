@@ -26,7 +26,7 @@ use super::{
 /// Longest wait for a thread when the journal is closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
-/// The journal in a folder. One a folder; the lock sees to it.
+/// The journal in a folder. A lock sees to it that a folder has one journal at a time.
 ///
 /// Call [`Retention::begin`] once every holder has said what it needs, and [`Journal::close`] at the end: a journal
 /// that is dropped lets go of what is still queued, as a crash would.
@@ -62,7 +62,7 @@ impl LocalJournal {
     /// [`Self::open`] with another disk, clock or salt.
     ///
     /// # Errors
-    /// The same.
+    /// As [`Self::open`].
     pub fn open_with(
         env: Env,
         dir: &Path,
@@ -88,7 +88,7 @@ impl LocalJournal {
         Ok((Self { core, running: Mutex::new(Some(running)) }, opened.recovered))
     }
 
-    /// Ends the threads as they are, nothing flushed, nothing sealed: what a crash leaves behind.
+    /// Ends the threads as a crash would: nothing is flushed, nothing sealed.
     #[cfg(test)]
     pub(super) fn crash(&self) {
         let running = lock(&self.running).take();
@@ -106,7 +106,7 @@ impl Drop for LocalJournal {
         self.core.queue.close(Closing::Abandon);
         self.core.chores.stop(false);
         if let Some(running) = lock(&self.running).take() {
-            // Not waited for here; the lock goes when the threads have ended.
+            // Nobody waits for the threads here; the lock is let go when they have ended.
             leave(&self.core, running);
         }
     }
@@ -257,7 +257,7 @@ fn stop(core: &Arc<Core>, running: Option<Running>, how: Closing) -> Result<(), 
     }
 }
 
-/// Lets go of the lock when the threads have ended, whenever that is.
+/// Lets go of the lock when the threads have ended, without waiting for them.
 fn leave(core: &Arc<Core>, running: Running) {
     let core = Arc::clone(core);
     let _ = spawn("journal-end", move || {

@@ -1,5 +1,5 @@
-//! The commit queue: what was appended and is not on disk yet. Callers put in, the commit thread takes out. Bounded
-//! by `overflow_max`; knows no files.
+//! The commit queue: records that were appended and are not on disk yet. Callers put records in, the commit thread
+//! takes them out. The queue is bounded by `overflow_max`, and knows no files.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -50,7 +50,7 @@ pub(super) struct Item {
 }
 
 impl Item {
-    /// And why it cannot be kept, where it is too large for the format.
+    /// The item, and why it cannot be kept where the record is too large for the format.
     fn new(Append { record, on_failure, on_progress, notify }: Append) -> (Self, Option<AppendError>) {
         let size = format::record_len(&record);
         let keep = on_failure == OnFailure::Keep;
@@ -98,9 +98,9 @@ fn report(on_progress: &mut OnProgress, progress: Progress) {
 #[derive(Default)]
 struct State {
     items: Vec<Item>,
-    /// Bytes of all that is not settled yet, with the commit thread or here.
+    /// Bytes of all records that are not written or given back yet, whether they are here or with the commit thread.
     waiting: u64,
-    /// Of these: reported `AtRisk`.
+    /// Bytes of those records that were reported `AtRisk`.
     at_risk: u64,
     /// Records that are being reported `AtRisk` and will be pushed right after.
     reserved: usize,
@@ -118,7 +118,7 @@ struct State {
 pub(super) struct Taken {
     pub closing: Option<Closing>,
     pub roll: bool,
-    /// Whether more is on its way that must be waited for before closing.
+    /// Whether records are on their way into the queue that must be waited for before closing.
     pub reserved: bool,
 }
 
@@ -130,7 +130,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// An empty one that takes `limit` bytes.
+    /// An empty queue that takes `limit` bytes.
     pub fn new(limit: u64) -> Self {
         Self { state: Mutex::default(), wake: Condvar::new(), limit }
     }
@@ -184,9 +184,9 @@ impl Queue {
         }
     }
 
-    /// Moves what is queued behind `pending`. Waits where there is nothing to do, and where nothing is pending not less
-    /// than to `not_before`; for `pause` where that is given (the journal is failing), whatever comes, unless it is
-    /// closed.
+    /// Moves what is queued behind `pending`. Waits while there is nothing to do, and where nothing is pending at least
+    /// until `not_before`. Where `pause` is given (the journal is failing), it waits so long whatever comes, unless the
+    /// queue is closed.
     pub fn take(&self, pending: &mut VecDeque<Item>, pause: Option<Duration>, not_before: Instant) -> Taken {
         let mut state = lock(&self.state);
         if let Some(pause) = pause {
@@ -216,7 +216,7 @@ impl Queue {
         Taken { closing: state.closing, roll: std::mem::take(&mut state.roll), reserved: state.reserved > 0 }
     }
 
-    /// Counts records out that were written or given back.
+    /// Takes records out of the counts that were written or given back.
     pub fn settled(&self, bytes: u64, at_risk: u64) {
         let mut state = lock(&self.state);
         state.waiting = state.waiting.saturating_sub(bytes);
@@ -224,8 +224,8 @@ impl Queue {
         state.full &= bytes == 0;
     }
 
-    /// From now on the journal is known to fail: keeps in `pending` (and moves there) what is to be kept, told
-    /// `AtRisk`; gives the rest back.
+    /// Notes that the journal fails from now on. Records that are to be kept are moved to `pending` and reported
+    /// `AtRisk`; the others are given back.
     pub fn failing(&self, trouble: &Trouble, pending: &mut VecDeque<Item>) {
         let mut state = lock(&self.state);
         state.trouble = Some(trouble.clone());
@@ -254,7 +254,7 @@ impl Queue {
         notifications.send();
     }
 
-    /// The journal writes again.
+    /// Notes that the journal writes again.
     pub fn well(&self) {
         lock(&self.state).trouble = None;
     }
@@ -268,7 +268,7 @@ impl Queue {
         self.wake.notify_all();
     }
 
-    /// Takes no more records. The first call decides how; only `Abandon` may follow.
+    /// Takes no more records. The first call decides how the queue closes; only `Abandon` may overrule it later.
     pub fn close(&self, how: Closing) {
         let mut state = lock(&self.state);
         if state.closing.is_none() || how == Closing::Abandon {
@@ -279,7 +279,7 @@ impl Queue {
         self.wake.notify_all();
     }
 
-    /// Bytes taken and not on disk yet.
+    /// Bytes that were taken and are not on disk yet.
     pub fn waiting(&self) -> u64 {
         lock(&self.state).waiting
     }
@@ -290,7 +290,7 @@ impl Queue {
         (state.trouble.is_some(), state.full || state.waiting >= self.limit)
     }
 
-    /// Bytes reported `AtRisk` and not on disk yet.
+    /// Bytes that were reported `AtRisk` and are not on disk yet.
     pub fn at_risk(&self) -> u64 {
         lock(&self.state).at_risk
     }

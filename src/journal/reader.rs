@@ -1,5 +1,5 @@
 //! Reading segments from disk: for sinks that memory does not reach back to, for seeking by time, for counts, and for
-//! the fingerprints at the start. Blocking; called off the runtime's threads. Never passes the durable end.
+//! the fingerprints at the start. It blocks, and is called off the runtime's threads. It never passes the durable end.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
@@ -55,7 +55,7 @@ impl Cache {
             }
         }
         drop(open);
-        // The file that is open, though its name may be gone.
+        // The open file is read even where its name is gone.
         let file = match &segment.file {
             Some(file) => Arc::clone(file),
             None => core.store.disk.open(&core.store.path(base), false)?,
@@ -92,7 +92,7 @@ impl Read {
         self.next = to;
     }
 
-    /// Takes note of damaged records, of those that were asked for and are passed by now.
+    /// Takes note of damaged records, as far as they were asked for and are passed by now.
     fn note(&mut self, damage: &Damage, asked: u64) {
         let (from, to) = (damage.first.max(asked), damage.first + damage.lost);
         if from < to && from < self.next {
@@ -136,8 +136,8 @@ pub(super) fn read(core: &Core, from: u64, max_bytes: u64) -> Result<Read, Journ
     }
 }
 
-/// Source and type of each record of a segment; `whole`: how many of each, in no order, which the footer says. What
-/// cannot be read is not known.
+/// Source and type of each record of a segment. Where `whole` is set they are counts in no order, which the footer has.
+/// Records that cannot be read count without a type.
 pub(super) fn tally(core: &Core, segment: &Segment, whole: bool) -> Tally {
     let mut tally = Tally::new(segment.base);
     if whole && let Ok(Some(summary)) = counted(core, segment) {
@@ -204,7 +204,8 @@ fn count(core: &Core, segment: &Segment, (from, to): (u64, u64), counts: &mut Co
     };
     add(counts, &whole);
     if to < whole.next {
-        // It goes on behind what was asked for, and may have grown since the list was looked at: that much too many.
+        // The segment goes on behind what was asked for, and may have grown since the list was looked at: so much is
+        // taken off again.
         let grown = Segment { next: whole.next, end: whole.end, ..segment.clone() };
         for (source, kind, n) in scan(core, &grown, to, u64::MAX)?.counts() {
             if let Some(events) = counts.get_mut(&(Arc::clone(source), Arc::clone(kind))) {
@@ -339,7 +340,7 @@ fn scan(core: &Core, segment: &Segment, from: u64, to: u64) -> io::Result<Summar
     Ok(summary)
 }
 
-/// Reports damage met by a reader, once a place, and keeps its bytes aside.
+/// Reports damage that a reader met, once for each place, and keeps its bytes aside.
 fn report(core: &Core, segment: &Segment, file: Option<&dyn DiskFile>, damage: Damage) {
     let mut reported = lock(&core.cache.reported);
     if reported.len() >= REPORTED || !reported.insert((segment.base, damage.from)) {
@@ -361,7 +362,7 @@ fn failed(segment: &Segment, error: io::Error) -> JournalError {
     JournalError::Io { what: format!("cannot read {}", file_name(segment)), error }
 }
 
-/// Sources and types repeat: one text for all records of a chunk.
+/// Sources and types repeat, so the records of a chunk share their texts.
 #[derive(Default)]
 struct Names(Vec<Arc<str>>);
 

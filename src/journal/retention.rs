@@ -19,7 +19,7 @@ const ALARM: (u64, u64) = (80, 70);
 /// A segment is ended when its oldest record has stood for this share of `retention`, so that little traffic does not
 /// keep events for much longer than they should be.
 const AGE_SHARE: u32 = 8;
-/// But not younger than this.
+/// A segment whose oldest record is younger than this is not ended for its age.
 const MIN_AGE: Duration = Duration::from_secs(60);
 
 /// A segment that has ended and wants its footer.
@@ -36,7 +36,7 @@ struct State {
     seals: Vec<Seal>,
     cuts: Vec<(Arc<dyn DiskFile>, u64)>,
     kicked: bool,
-    /// Ends the thread; `true` once what is queued here has been done.
+    /// Set where the thread is to end: at once, or where `true` when it has done what is queued here.
     stop: Option<bool>,
 }
 
@@ -153,7 +153,8 @@ pub(super) struct Plan {
     allowance: u64,
 }
 
-/// Decides. `floor` is the first sequence any sink still needs, `other_bytes` those beside the segments.
+/// Decides what goes. `floor` is the first sequence that any holder still needs, `other_bytes` count beside the
+/// segments.
 pub(super) fn plan(segments: &[Segment], floor: u64, now: i64, other_bytes: u64, limits: &Limits) -> Plan {
     let mut plan = Plan::default();
     let mut total = other_bytes + segments.iter().map(|s| s.size).sum::<u64>();
@@ -184,7 +185,7 @@ pub(super) fn plan(segments: &[Segment], floor: u64, now: i64, other_bytes: u64,
     let stale = newest.times.is_some_and(|(oldest, _)| age(oldest) > (limits.retention / AGE_SHARE).max(MIN_AGE));
     let in_the_way = total > limits.max_size && (is_settled(newest) || limits.when_full == WhenFull::DropOldest);
     plan.roll = stale || in_the_way;
-    // Settled: the next record will push it out. It must not keep that record from coming.
+    // A settled segment goes with the next record, so it must not keep that record from coming.
     plan.full &= !is_settled(newest);
     plan.allowance = limits.max_size.saturating_sub(total);
     plan
@@ -206,7 +207,7 @@ fn pass(core: &Core, alarms: &mut Alarms) {
         let going: Vec<Segment> = view.segments.iter().take(plan.settled + plan.owed).cloned().collect();
         (plan, going)
     };
-    // Only this thread takes segments away, so the oldest are still the ones that were looked at.
+    // Only this thread takes segments away, so the oldest are still those that were planned for.
     let mut is_free = |(n, segment): &(usize, &Segment)| {
         let settled = *n < plan.settled;
         (settled && away.iter().all(|cursor| *cursor >= segment.next))
@@ -230,8 +231,9 @@ fn pass(core: &Core, alarms: &mut Alarms) {
     alarms.owed = percent >= if alarms.owed { ALARM.1 } else { ALARM.0 };
 }
 
-/// Keeps what stands in a segment that sinks are owed, or that one that is away has not had, so that each can book it
-/// as dropped; `whole`: no cursor stands within it. `false` where that cannot be had: then it must stay.
+/// Has the types of a segment's records kept which sinks are owed, or which a sink that is away has not had, so that
+/// each sink can book them as dropped. `whole` says that no cursor stands within the segment. Gives `false` where the
+/// types could not be kept: then the segment must stay.
 fn keep_tally(core: &Core, segment: &Segment, whole: bool, alarms: &mut Alarms) -> bool {
     if alarms.not_kept.is_some_and(|last| last.elapsed() < EVERY) {
         return false;

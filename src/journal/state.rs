@@ -51,7 +51,7 @@ fn now() -> i64 {
 }
 
 fn salt() -> u32 {
-    // Seeded by the system for every process; enough against bodies made to look like records.
+    // The system seeds this for every process, which is enough against bodies made to look like records.
     RandomState::new().build_hasher().finish() as u32
 }
 
@@ -81,16 +81,16 @@ impl Limits {
     }
 }
 
-/// The first sequence each sink still needs.
+/// The first sequence that each holder still needs.
 #[derive(Default)]
 pub(super) struct Holds {
-    /// Of those that keep it from going.
+    /// Of holders that keep it from being deleted.
     pub held: HashMap<String, u64>,
-    /// Of those that are away: what goes before they are back is noted for them.
+    /// Of holders that are away: what is deleted before they are back is noted for them.
     pub away: HashMap<String, u64>,
 }
 
-/// What is shared.
+/// What both threads and the callers share.
 pub(super) struct Core {
     pub env: Env,
     pub store: Store,
@@ -105,9 +105,9 @@ pub(super) struct Core {
     pub other_bytes: Box<dyn Fn() -> u64 + Send + Sync>,
     /// The durable end, for those who wait for it.
     pub mark: watch::Sender<u64>,
-    /// What sinks still need.
+    /// What holders still need.
     pub holds: Mutex<Holds>,
-    /// Whether retention may delete: not before every sink has said what it holds.
+    /// Whether retention may delete, which it may not before every holder has said what it needs.
     pub retaining: AtomicBool,
     /// Whether `max_size` holds only owed events, and new ones are refused.
     pub full: AtomicBool,
@@ -154,12 +154,12 @@ impl Core {
         }
     }
 
-    /// What readers see; held for memory work only.
+    /// What readers see. The lock is to be held for memory work only.
     pub fn view(&self) -> RwLockReadGuard<'_, View> {
         self.view.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// To change what readers see.
+    /// What readers see, to be changed.
     pub fn view_mut(&self) -> RwLockWriteGuard<'_, View> {
         self.view.write().unwrap_or_else(PoisonError::into_inner)
     }

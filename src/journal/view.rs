@@ -1,5 +1,6 @@
-//! What readers see: the list of segments, the durable end, and the newest records in memory. Published by the commit
-//! thread after a flush, pruned by retention; all behind one lock that is held for memory work only.
+//! What readers see: the list of segments, the durable end, and the newest records in memory. The commit thread
+//! publishes here after a flush, retention removes what it deletes; one lock guards it, and is held for memory work
+//! only.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,14 +45,14 @@ pub(super) struct Segment {
     pub before: Before,
     /// Its summary, where that is not in a footer.
     pub summary: Option<Shared>,
-    /// Its file, open; of the newest segments ([`kept_open`]).
+    /// Its file, open, where it is one of the newest segments ([`kept_open`]).
     pub file: Option<Arc<dyn DiskFile>>,
     /// Whether nothing is written to it any more but a footer.
     pub ended: bool,
 }
 
 impl Segment {
-    /// As a summary and its header tell it; the caller adds the rest.
+    /// A segment as its summary and header describe it; the caller adds the rest.
     pub fn new(header: &Header, summary: &Summary) -> Self {
         Self {
             base: header.base,
@@ -121,17 +122,17 @@ pub(super) fn after(entries: &[Entry], from: u64) -> Position {
 
 /// What readers see.
 pub(super) struct View {
-    /// In order of base. Those with durable records only.
+    /// Segments with durable records, in order of base.
     pub segments: Vec<Segment>,
     /// The sequence after the last durable record.
     pub end: u64,
     tail: Tail,
-    /// Of so many segments the files stay open.
+    /// How many segments' files stay open.
     kept_open: usize,
 }
 
 impl View {
-    /// At the start: nothing in memory yet.
+    /// What readers see at the start: no record is in memory yet.
     pub fn new(mut segments: Vec<Segment>, end: u64) -> Self {
         let kept_open = kept_open();
         let old = segments.len().saturating_sub(kept_open);
@@ -191,7 +192,7 @@ impl View {
         self.segments.iter().map(|s| s.size).sum()
     }
 
-    /// All of them at a glance.
+    /// The journal at a glance.
     pub fn stat(&self) -> JournalStat {
         JournalStat {
             events: self.segments.iter().map(|s| s.records).sum(),
@@ -202,7 +203,8 @@ impl View {
     }
 }
 
-/// A lock that outlives a panic of its holder: all that is kept behind one is valid between any two statements.
+/// Takes a lock, even where a holder panicked: everything in this room that is behind a lock is valid between any two
+/// statements.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -50,7 +50,7 @@ struct Active {
     /// Whether room is made ahead; no longer where that failed.
     ahead: bool,
     summary: Shared,
-    /// As often as the folder had been found gone when it was begun: see [`super::home::Home`].
+    /// How often the folder had been found gone when the segment was begun: see [`super::home::Home`].
     moves: u64,
 }
 
@@ -72,7 +72,7 @@ impl Active {
         let room = limit.min((end + ahead) / BLOCK * BLOCK).saturating_sub(end);
         let zeros = usize::try_from(room).ok().and_then(|room| ZEROS.get(..room)).unwrap_or_default();
         if self.ahead && !zeros.is_empty() {
-            // A full disk: the batch itself may still be flushed, and what the flush says counts.
+            // The disk is full: the batch itself may still be flushed, and what the flush says counts.
             self.ahead = self.file.write_at(zeros, end).is_ok();
             self.size += if self.ahead { room } else { 0 };
         }
@@ -259,7 +259,7 @@ impl Writer {
             let sequence = self.next + place as u64;
             format::encode_record(&mut self.buf, active.header.salt, sequence, place as u16, &item.record);
         }
-        // Not when space is short, or the end near.
+        // No room is made when space is short, or the end near.
         let ahead = if self.failing || self.closing_since.is_some() { 0 } else { self.core.env.ahead };
         active.write(&self.buf, ahead, self.core.limits.segment_size)?;
         active.file.sync_data()?;
@@ -309,7 +309,7 @@ impl Writer {
         self.next = segment.next;
         let entries =
             batch().map(|(item, n)| (item.size, Entry { position: position(n), record: Arc::clone(&item.record) }));
-        // Dropped at the end, when nobody waits for it.
+        // These are dropped at the end, when nobody waits for that.
         let _old = self.core.view_mut().publish(segment, entries);
         let at_risk = batch().filter(|(item, _)| item.at_risk).map(|(item, _)| item.size).sum();
         self.core.queue.settled(bytes, at_risk);

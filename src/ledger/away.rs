@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS missed (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// These sinks are there and no others; gives the others, and where they stand.
+/// Notes that these sinks are in the config and no others; gives the others, and where they stand.
 pub(super) fn present(
     connection: &mut Connection,
     sinks: &BTreeSet<String>,
@@ -47,7 +47,7 @@ pub(super) fn missed(connection: &Connection, sink: &str) -> Result<Vec<TypeCoun
     connection.prepare_cached(sql)?.query_map([sink], row)?.collect()
 }
 
-/// It is back: so many deliveries of that count as dropped.
+/// Books, for a sink that is back, so many deliveries of what it missed as dropped.
 pub(super) fn book(connection: &mut Connection, sink: &str, dropped: u64) -> Result<(), rusqlite::Error> {
     let transaction = connection.transaction()?;
     transaction.execute(
@@ -58,7 +58,7 @@ pub(super) fn book(connection: &mut Connection, sink: &str, dropped: u64) -> Res
     transaction.commit()
 }
 
-/// Moves the cursors of those that are away over what goes up to `to`, and counts it for them.
+/// Moves the cursors of sinks that are away over what is deleted up to `to`, and counts that for them.
 pub(super) fn pass(
     connection: &Connection,
     to: Position,

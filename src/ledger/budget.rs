@@ -15,7 +15,7 @@ pub struct Dead {
     pub bytes: u64,
 }
 
-/// The room there is and the room that is taken.
+/// The room that there is, and the room that is taken.
 #[derive(Debug)]
 pub struct HeldBudget {
     max: u64,
@@ -40,7 +40,7 @@ impl HeldBudget {
         self.max
     }
 
-    /// Replaces what is known: every sink the ledger knows.
+    /// Replaces what is known of the room taken, of every sink that the ledger knows.
     pub fn set(&self, taken: HashMap<String, Dead>) {
         *self.taken() = taken;
     }

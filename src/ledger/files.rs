@@ -14,7 +14,7 @@ use crate::journal::folder::{self, NO_LINK};
 
 /// What the names of its files end in.
 const ENDINGS: [&str; 3] = ["", "-wal", "-shm"];
-/// How long it waits after it could not be written anew.
+/// Pause before the next try where the ledger could not be written anew.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Which files stand there: device and inode.
@@ -44,14 +44,14 @@ pub(super) fn is_obstructed(path: &Path) -> Result<bool, LedgerError> {
     Ok(obstructed)
 }
 
-/// Makes the file where it is missing, for us alone.
+/// Makes the file where it is missing, readable for this user alone.
 pub(super) fn make(path: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).write(true).mode(0o600).custom_flags(NO_LINK).open(path)?;
     sync_folder(path)
 }
 
-/// Renames the file and its companions; the first free number.
+/// Renames the file and its companions, to names with the first free number.
 pub(super) fn set_aside(path: &Path) -> Result<PathBuf, LedgerError> {
     let aside = |ending: &str, n: u32| PathBuf::from(format!("{}.damaged-{n}{ending}", path.display()));
     let is_free = |n: &u32| ENDINGS.iter().all(|ending| aside(ending, *n).symlink_metadata().is_err());
@@ -73,13 +73,13 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Those that stand there now, just opened.
+    /// The files that stand there now and were just opened.
     pub fn of(path: &Path) -> Self {
         Self { path: path.to_owned(), stamps: stamps(path), failed: None }
     }
 
-    /// Looks whether they still stand there. Where they do not, all that the ledger holds is written to new ones, which
-    /// it goes on with. Says whether all is well now.
+    /// Looks whether the files still stand there. Where they do not, all that the ledger holds is written to new files,
+    /// with which it goes on. Says whether the files are there now.
     pub fn look(&mut self, connection: &mut Connection) -> bool {
         let now = stamps(&self.path);
         if !self.stamps.iter().zip(&now).any(|(was, is)| was.is_some() && was != is) {
@@ -120,7 +120,7 @@ impl Files {
         let copied = connection.execute("VACUUM INTO ?1", [new.to_string_lossy()]);
         copied.map_err(|error| LedgerError::Sqlite { path: new.clone(), error })?;
         File::open(&new).and_then(|file| file.sync_all()).map_err(io)?;
-        // Its own that are left hold less. What is not its own is kept.
+        // What is left of the ledger's own files holds less, and goes. Files that are not its own are kept.
         for (ending, stamp) in ENDINGS.iter().zip(&self.stamps) {
             if stamp.is_some() && stamp_of(&named(path, ending)) == *stamp {
                 remove(&named(path, ending)).map_err(io)?;

@@ -1,6 +1,6 @@
-//! Dead letters as they lie in the ledger. They are looked through on a connection of its own, so that a long list
-//! keeps no settlement waiting, and changed on the ledger's thread, a few at a time, each time in one transaction with
-//! the counts: a crash in between leaves some of them changed, whole.
+//! Dead letters as they lie in the ledger. Lists are read on a connection of their own, so that a long list keeps no
+//! settlement waiting. Changes are made on the ledger's thread, a few letters at a time, each time in one transaction
+//! with the counts: a crash in between leaves some letters changed, and those completely.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,11 +13,11 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_fro
 use super::{Dead, HeldDelivery};
 use crate::journal::Record;
 
-/// Most letters one look gives, and most that one change takes.
+/// Most letters that one page holds, and that one change takes.
 pub const MAX_PAGE: usize = 500;
-/// A page of whole letters ends behind the one that passes this many bytes.
+/// A page of whole letters ends with the letter that passes this many bytes.
 pub const MAX_PAGE_BYTES: u64 = 4 << 20;
-/// What a letter is taken to need beside its event and payload, bytes.
+/// Bytes that a letter is taken to need besides its event and payload.
 pub const OVERHEAD: u64 = 256;
 
 /// A letter's size by the same measure as [`size_of`].
@@ -28,7 +28,7 @@ pub fn size_of(letter: &HeldDelivery) -> u64 {
     OVERHEAD + letter.event.payload.len() as u64 + letter.payload.as_ref().map_or(0, |payload| payload.len() as u64)
 }
 
-/// Which dead letters are meant. What is not set does not narrow.
+/// Which dead letters are meant. A field that is not set excludes none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Delivery ids, any of them.
@@ -47,14 +47,15 @@ pub struct Filter {
     pub given_up_before: Option<i64>,
 }
 
-/// Which part of them is asked for: they stand in order of sink and id, so as they were accepted within a sink.
+/// Which part of the letters is asked for. They stand in order of sink and id; within a sink that is the order in which
+/// their events were accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// Only behind this sink and id.
+    /// Only letters behind this sink and id.
     pub after: Option<(String, String)>,
-    /// At most so many; [`MAX_PAGE`] at most.
+    /// How many letters at most; never more than [`MAX_PAGE`].
     pub limit: usize,
-    /// With event, payload and target.
+    /// Whether event, payload and target are wanted, too.
     pub whole: bool,
 }
 
@@ -67,7 +68,7 @@ pub struct Letter {
     pub id: String,
     /// Type of the event.
     pub kind: String,
-    /// What it is about.
+    /// Subject of the event.
     pub subject: String,
     /// Ordering key at the sink.
     pub key: String,
@@ -79,11 +80,11 @@ pub struct Letter {
     pub times: [i64; 3],
     /// Room it takes, bytes.
     pub size: u64,
-    /// Where it was asked for.
+    /// Event, payload and target, where they were asked for.
     pub content: Option<Content>,
 }
 
-/// What a dead letter holds.
+/// What was to be delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Content {
     /// The event.
@@ -94,17 +95,17 @@ pub struct Content {
     pub target: String,
 }
 
-/// What to do with dead letters.
+/// What is to be done with dead letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Deliver again from that time on (microseconds), as pending.
+    /// They are delivered again from that time on (microseconds), and are pending until then.
     Retry {
         /// When.
         due: i64,
-        /// Payload, target and id as they were, and not by the rules in force then.
+        /// Whether payload, target and id stay as they were; else the rules in force then make them anew.
         as_was: bool,
     },
-    /// Forget; they count as dropped.
+    /// They are forgotten, and count as dropped.
     Drop,
 }
 
@@ -114,7 +115,7 @@ pub(super) const BY_RULES: &str = "by_rules";
 pub(super) const AS_WAS: &str = "as_was";
 
 impl Filter {
-    /// As SQL, and its parameters.
+    /// The filter as an SQL condition, and the condition's parameters.
     fn sql(&self) -> (String, Vec<Value>) {
         let mut sql = "due IS NULL".to_owned();
         let mut values: Vec<Value> = Vec::new();
@@ -137,7 +138,7 @@ impl Filter {
     }
 }
 
-/// Opens the ledger's file for looking.
+/// Opens the ledger's file for reading.
 pub(super) fn reader(path: &Path) -> Result<Connection, rusqlite::Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -208,7 +209,7 @@ fn content(row: &Row<'_>, kind: &str, [accepted, ..]: [i64; 3]) -> Result<Conten
     Ok(Content { event: Arc::new(record), payload, target: row.get(17)? })
 }
 
-/// Changes those of a sink's letters that are dead still; says how many, and the room they took.
+/// Changes the letters of a sink that are dead still; says how many there were, and the room they took.
 pub(super) fn change(
     connection: &mut Connection,
     sink: &str,
@@ -267,8 +268,8 @@ pub(super) fn taken(connection: &Connection) -> Result<HashMap<String, Dead>, ru
     connection.prepare_cached("SELECT name, max(dead, 0), max(dead_bytes, 0) FROM sinks")?.query_map([], row)?.collect()
 }
 
-/// Keeps a delivery of a sink, dead or parked. One with the same id that was there (a replay ended as the first time)
-/// makes way and counts as dropped.
+/// Holds a delivery of a sink, dead or parked. A row with the same id that is there already (a replay came to the same
+/// end as the first delivery) makes way and counts as dropped.
 pub(super) fn keep(connection: &Connection, sink: &str, held: &HeldDelivery) -> Result<(), rusqlite::Error> {
     let old = format!("SELECT due IS NULL, {SIZE} FROM held WHERE sink = ?1 AND id = ?2");
     let old: Option<(bool, i64)> = connection

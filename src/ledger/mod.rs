@@ -88,12 +88,12 @@ impl LedgerError {
     }
 }
 
-/// What opening found.
+/// What was found when the ledger was opened.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Opened {
-    /// There was none, or an unreadable one: it holds nothing yet.
+    /// There was no ledger, or an unreadable one: this one holds nothing yet.
     pub fresh: bool,
-    /// Where an unreadable one was set aside.
+    /// Where an unreadable ledger was set aside.
     pub set_aside: Option<PathBuf>,
 }
 
@@ -107,7 +107,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Not open yet; its dead letters may take so many bytes.
+    /// A ledger that is not open yet. Its dead letters may take so many bytes.
     pub fn bounded(dead_bytes: u64) -> Self {
         Self { budget: Arc::new(HeldBudget::new(dead_bytes)), ..Self::default() }
     }
@@ -117,7 +117,7 @@ impl Ledger {
         &self.budget
     }
 
-    /// Opens or makes it; one that cannot be read is set aside beside itself, never deleted.
+    /// Opens the ledger, or makes it. A file that cannot be read is renamed and stays where it is: it is never deleted.
     ///
     /// # Errors
     /// Where no ledger can be had at that path, or a later version wrote it.
@@ -127,7 +127,7 @@ impl Ledger {
         Ok((ledger, opened))
     }
 
-    /// The same for one that is in use already and could not be opened before. Blocks.
+    /// Opens a ledger that is in use already and could not be opened before. Blocks.
     ///
     /// # Errors
     /// As [`Ledger::open`]; then nothing has changed, and it may be called again.
@@ -143,7 +143,7 @@ impl Ledger {
             .map_err(|error| LedgerError::Io { path: path.to_owned(), error })?;
         *self.requests.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(requests);
         *self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(thread);
-        // Attached again after a failure, it is the same one.
+        // A ledger that is attached again after a failure has the same path.
         let _ = self.path.set(path.to_owned());
         Ok(opened)
     }
@@ -218,8 +218,8 @@ impl Ledger {
         self.look(move |connection| connection.query_row(sql, [sink], |row| row.get(0)).map(|n: i64| n > 0)).await
     }
 
-    /// Says which sinks are in the config; gives those that are not but were, and their cursors. From now on what the
-    /// journal deletes is counted for these, and their cursors move over it. Durable when this returns.
+    /// Notes which sinks are in the config; gives those that were and are not any more, and their cursors. From now on
+    /// what the journal deletes is counted for these, and their cursors move over it. Durable when this returns.
     ///
     /// # Errors
     /// It is not open, or cannot be written; then nothing has changed.
@@ -265,7 +265,8 @@ impl Ledger {
         requests.ok_or(SettleError::Closed)
     }
 
-    /// Sees that its files are still there, and writes them anew where they are not; whether they are there now.
+    /// Sees that the ledger's files are still there, and writes them anew where they are not. Says whether they are
+    /// there now.
     ///
     /// # Errors
     /// It is not open.
@@ -273,7 +274,7 @@ impl Ledger {
         self.ask(|reply| Request::Look { reply }).await
     }
 
-    /// Lets go: what was asked before is still done. Blocks until then.
+    /// Closes the ledger once it has done what it was asked for before. Blocks until then.
     pub fn close(&self) {
         self.requests.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();

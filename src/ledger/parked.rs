@@ -1,5 +1,5 @@
 //! Parked deliveries as they lie in the ledger: rows of `held` with a `due` time. A sink's worker keeps the schedule in
-//! memory and asks for the rows when their time has come; what became of them goes with its settlements.
+//! memory and asks for rows when they are due; what became of the deliveries comes back with the worker's settlements.
 
 use std::sync::Arc;
 
@@ -137,7 +137,7 @@ fn read(row: &SqlRow<'_>, lane: &Arc<str>) -> Result<Row, rusqlite::Error> {
     Ok(Row { lane: Arc::clone(lane), held, how, size: row.get::<_, i64>(22)?.cast_unsigned() })
 }
 
-/// Notes what became of a parked delivery.
+/// Writes down what became of a parked delivery.
 pub(super) fn end(connection: &Connection, sink: &str, parked: &ParkedFate) -> Result<(), rusqlite::Error> {
     const FORGET: &str = "DELETE FROM held WHERE sink = ?1 AND id = ?2 AND due IS NOT NULL";
     let (due, tried) = match &parked.fate {

@@ -1,4 +1,5 @@
-//! The thread that owns the ledger's connection: it gathers what was asked meanwhile into one transaction.
+//! The thread that owns the ledger's connection. Settlements that were asked for while it was busy share the next
+//! transaction.
 
 use std::collections::BTreeSet;
 
@@ -17,30 +18,30 @@ const BATCH: usize = 256;
 /// Where an answer goes.
 pub type Reply<T> = oneshot::Sender<Result<T, rusqlite::Error>>;
 
-/// What can be asked.
+/// What the thread can be asked for.
 pub enum Request {
-    /// A sink's state.
+    /// To read a sink's state.
     Load {
         /// Which sink.
         sink: String,
         /// Answer.
         reply: Reply<Option<SinkState>>,
     },
-    /// Steps of sinks, all of them or none.
+    /// To write steps of sinks, all of them or none.
     Settle {
         /// The steps.
         steps: Vec<Settlement>,
         /// Answer, after the flush.
         reply: Reply<()>,
     },
-    /// A stretch of the journal that is about to be deleted.
+    /// To keep what stood in a stretch of the journal that is about to be deleted.
     Keep {
         /// The stretch.
         deleted: Deleted,
         /// Answer, after the flush.
         reply: Reply<()>,
     },
-    /// What was kept of deleted stretches that reach into one.
+    /// To read what was kept of deleted stretches that reach into this one.
     Deleted {
         /// Its first position.
         from: Position,
@@ -49,49 +50,49 @@ pub enum Request {
         /// Answer.
         reply: Reply<Vec<Deleted>>,
     },
-    /// A replay begins.
+    /// To begin a replay.
     Replay {
         /// Each sink's share.
         replays: Vec<Replay>,
         /// Answer, after the flush: its number.
         reply: Reply<i64>,
     },
-    /// A replay ends before its time.
+    /// To end a replay before its time.
     Cancel {
         /// Its number.
         id: i64,
         /// Answer, after the flush: for how many sinks.
         reply: Reply<usize>,
     },
-    /// A sink is held, or let go.
+    /// To pause a sink, or to resume it.
     Pause {
         /// Which sink.
         sink: String,
-        /// Whether it is held.
+        /// Whether it is to be paused.
         paused: bool,
         /// Answer, after the flush.
         reply: Reply<()>,
     },
-    /// To see whether its files are still there.
+    /// To see whether the ledger's files are still there.
     Look {
         /// Answer: whether they are, now.
         reply: Reply<bool>,
     },
-    /// Which sinks are in the config.
+    /// To note which sinks are in the config.
     Present {
         /// All of them.
         sinks: BTreeSet<String>,
-        /// Answer, after the flush: the others, and their cursors.
+        /// Answer, after the flush: the sinks that are not, and their cursors.
         reply: Reply<Vec<(String, Marks)>>,
     },
-    /// What was deleted while a sink was away.
+    /// To read what was deleted while a sink was away.
     Missed {
         /// Which sink.
         sink: String,
         /// Answer.
         reply: Reply<Vec<TypeCount>>,
     },
-    /// That is booked.
+    /// To book that.
     Book {
         /// Which sink.
         sink: String,
@@ -100,7 +101,7 @@ pub enum Request {
         /// Answer, after the flush.
         reply: Reply<()>,
     },
-    /// Dead letters of one sink, to be changed.
+    /// To change dead letters of one sink.
     Change {
         /// Which sink.
         sink: String,
@@ -126,7 +127,7 @@ pub(super) fn serve(
         let (mut asked, mut changes) = (Vec::new(), Vec::new());
         for request in requests.drain(..) {
             match request {
-                // The asker may be gone; that is its affair.
+                // An asker that is gone waits for no answer.
                 Request::Load { sink, reply } => drop(reply.send(cursors::load(&connection, &sink))),
                 Request::Settle { steps, reply } => asked.push((steps, reply)),
                 Request::Change { sink, ids, change, reply } => changes.push((sink, ids, change, reply)),
@@ -152,7 +153,7 @@ pub(super) fn serve(
     }
 }
 
-/// Notes how much room dead letters take now. What cannot be read stays as it was known.
+/// Notes how much room dead letters take now. Where that cannot be read, the budget keeps what it knew.
 fn note(connection: &Connection, budget: &HeldBudget) {
     if let Ok(taken) = held::taken(connection) {
         budget.set(taken);
@@ -166,7 +167,7 @@ fn settle_all(connection: &mut Connection, asked: Vec<(Vec<Settlement>, Reply<()
         asked.into_iter().for_each(|(_, reply)| drop(reply.send(Ok(()))));
         return;
     }
-    // Alone, or one of them failed them all: each by itself.
+    // There is one alone, or one of them made the transaction fail: each is written by itself.
     for (steps, reply) in asked {
         let settled = settle(connection, steps.iter());
         note_buried(connection, steps.iter(), budget);
@@ -174,7 +175,7 @@ fn settle_all(connection: &mut Connection, asked: Vec<(Vec<Settlement>, Reply<()
     }
 }
 
-/// Before those who settled learn of it: what they do next depends on it.
+/// Called before those who settled get their answers, as what they do next depends on the room that is left.
 fn note_buried<'s>(connection: &Connection, mut steps: impl Iterator<Item = &'s Settlement>, budget: &HeldBudget) {
     if steps.any(Settlement::buries) {
         note(connection, budget);
@@ -189,7 +190,7 @@ fn pause(connection: &Connection, sink: &str, paused: bool) -> Result<(), rusqli
 fn settle<'s>(connection: &mut Connection, steps: impl Iterator<Item = &'s Settlement>) -> Result<(), rusqlite::Error> {
     let transaction = connection.transaction()?;
     for step in steps {
-        // First the cursor: a sink has a row by then.
+        // The cursor comes first, so that the sink has a row by the time its deliveries are held.
         if let Some(id) = step.replay {
             replays::passed(&transaction, id, step)?;
         }
@@ -204,7 +205,8 @@ fn settle<'s>(connection: &mut Connection, steps: impl Iterator<Item = &'s Settl
     transaction.commit()
 }
 
-/// Keeps a stretch, for those that are away as counts; and lets go of those that every sink is past.
+/// Keeps a stretch: as counts for sinks that are away, as it is for the others. Lets go of the stretches that every
+/// cursor is past.
 fn keep(connection: &mut Connection, deleted: &Deleted) -> Result<(), rusqlite::Error> {
     let transaction = connection.transaction()?;
     let Deleted { from, to, tally } = deleted;

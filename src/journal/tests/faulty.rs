@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use crate::journal::JournalError;
-use crate::journal::disk::{Disk, DiskFile, Held, Identity, RealDisk};
+use crate::journal::disk::{Disk, DiskFile, FolderLock, Identity, RealDisk};
 
 /// One operation; files by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -214,7 +214,7 @@ impl Disk for Handle {
         RealDisk.identity(path)
     }
 
-    fn lock(&self, dir: &Path) -> Result<Held, JournalError> {
+    fn lock(&self, dir: &Path) -> Result<FolderLock, JournalError> {
         RealDisk.lock(dir)
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::faulty::{EIO, ENOSPC};
 use crate::journal::JournalError;
-use crate::journal::disk::{Disk, DiskFile, Held, Identity};
+use crate::journal::disk::{Disk, DiskFile, FolderLock, Identity};
 
 /// What a disk writes whole or not at all, mostly.
 const SECTOR: usize = 512;
@@ -466,7 +466,7 @@ impl Disk for Plug {
         }
     }
 
-    fn lock(&self, _dir: &Path) -> Result<Held, JournalError> {
+    fn lock(&self, _dir: &Path) -> Result<FolderLock, JournalError> {
         Ok(Box::new(()))
     }
 }
