@@ -104,8 +104,10 @@ async fn idle_connections_and_half_heads_beyond_max_connections_delay_nobody() {
 async fn http2_streams_whose_bodies_never_come_delay_nobody_and_hold_little() {
     beside(&[Sort::Streams], 26, 0).await;
     beside(&[Sort::HeavyStreams], 40, 0).await;
-    // These are more connections than may speak HTTP/2 at once.
-    beside(&[Sort::Streams], MANY / 10, 0).await;
+    // More connections than may speak HTTP/2 at once.
+    for sort in [Sort::Streams, Sort::HeavyStreams] {
+        beside(&[sort], MANY, 0).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

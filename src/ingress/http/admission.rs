@@ -17,7 +17,8 @@ use super::budget::Budget;
 use super::connection_state::{Link, Standing};
 use super::pressure::Pressure;
 
-/// Most connections, beyond `max_connections`, that have lost their permits and are not closed yet.
+/// Most connections, beyond `max_connections` and beyond those that may speak HTTP/2, that have lost their permits and
+/// are not closed yet.
 pub const MOST_LEAVING: usize = 64;
 /// Most connections that one look for those that can be closed finds; a look covers all connections.
 const LOOK: usize = 32;
@@ -26,8 +27,11 @@ const LOOK: usize = 32;
 const FRESH: Duration = Duration::from_millis(150);
 /// A connection younger than this may have bytes on their way, or waiting to be read.
 const YOUNG: Duration = Duration::from_secs(1);
-/// Least time between two looks for slow bodies, as each covers all of them.
+/// Least time between two looks, as each covers all connections or all bodies.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
+/// Least time between two HTTP/2 connections that are closed for others: to begin and end one takes a millisecond of
+/// the processor.
+const HTTP2_CLOSE_PAUSE: Duration = Duration::from_millis(10);
 /// Most bytes of heads that come in pieces, over all connections; a head that comes in one piece does not count.
 const HEADS_MAX: usize = 32 << 20;
 /// One in so many of `max_connections` may speak HTTP/2, whose connections hold several times as much memory.
@@ -40,6 +44,7 @@ pub type Permit = OwnedSemaphorePermit;
 pub struct Admission {
     permits: Arc<Semaphore>,
     http2: Arc<Semaphore>,
+    http2_max: usize,
     register: Mutex<Register>,
     leaving: AtomicUsize,
     /// Bytes of heads that come in pieces, over all connections.
@@ -54,12 +59,16 @@ struct Register {
     next: u64,
     any: Candidates,
     http2: Candidates,
+    /// When the next HTTP/2 connection may be closed for another.
+    next_http2_close: Option<Instant>,
 }
 
 /// The connections that a look has found and that can be closed, in their order.
 #[derive(Default)]
 struct Candidates {
     idle: VecDeque<(Rank, u64)>,
+    /// When the next look for idle connections may be, after one that found none.
+    next_idle_look: Option<Instant>,
     bodies: VecDeque<u64>,
     /// When the next look for slow bodies may be, after one.
     next_look: Option<Instant>,
@@ -81,12 +90,13 @@ impl Register {
                     return Some((Arc::clone(link), rank));
                 }
             }
-            if found(self).next_look.is_some_and(|at| now < at) {
+            if found(self).next_idle_look.is_some_and(|at| now < at) {
                 return None;
             }
             let idle = self.all.iter().filter(|(_, link)| !link.cut.is_asked() && is_candidate(link));
             let mut idle: Vec<_> = idle.filter_map(|(id, link)| Some((link.standing().may_go(now)?, *id))).collect();
             if idle.is_empty() {
+                found(self).next_idle_look = Some(now + LOOK_PAUSE);
                 return None;
             }
             if idle.len() > LOOK {
@@ -113,7 +123,8 @@ impl Register {
         is_candidate: fn(&Link) -> bool,
     ) -> Option<Arc<Link>> {
         while let Some(id) = found(self).bodies.pop_front() {
-            let link = self.all.get(&id).filter(|link| !link.cut.is_asked() && is_candidate(link) && !link.is_answering());
+            let link =
+                self.all.get(&id).filter(|link| !link.cut.is_asked() && is_candidate(link) && !link.is_answering());
             if link.is_some() {
                 return link.map(Arc::clone);
             }
@@ -126,9 +137,11 @@ impl Admission {
     /// With so many permits.
     pub fn new(max_connections: usize, pressure: Arc<Pressure>) -> Self {
         let permits = |n: usize| Arc::new(Semaphore::new(n.clamp(1, Semaphore::MAX_PERMITS)));
+        let http2_max = (max_connections / HTTP2_SHARE).max(1);
         Self {
             permits: permits(max_connections),
-            http2: permits(max_connections / HTTP2_SHARE),
+            http2: permits(http2_max),
+            http2_max,
             register: Mutex::default(),
             leaving: AtomicUsize::new(0),
             heads: AtomicUsize::new(0),
@@ -160,9 +173,9 @@ impl Admission {
         }
     }
 
-    /// The permits for connections that speak HTTP/2, to wait for one.
-    pub fn http2_permits(&self) -> &Arc<Semaphore> {
-        &self.http2
+    /// How many connections speak HTTP/2 now.
+    pub fn http2_connections(&self) -> usize {
+        self.http2_max.saturating_sub(self.http2.available_permits())
     }
 
     /// A permit for a connection that speaks HTTP/2: a free one, or that of a connection which is closed for it. `None`
@@ -172,7 +185,12 @@ impl Admission {
             return Some(permit);
         }
         self.pressure.note();
+        let now = Instant::now();
+        if self.leaving.load(Relaxed) >= MOST_LEAVING || self.lock().next_http2_close.is_some_and(|at| now < at) {
+            return None;
+        }
         let link = self.next_to_go(budget, |register| &mut register.http2, |link| link.http2_permit.has_one())?;
+        self.lock().next_http2_close = Some(now + HTTP2_CLOSE_PAUSE);
         self.send_off(&link, |link| &link.http2_permit)
     }
 

@@ -9,8 +9,8 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -24,12 +24,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::task::yield_now;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::admission::Permit;
 use super::body::READ_MAX;
-use super::connection_state::{Link, Wire};
+use super::connection_state::Link;
+use super::wire::Wire;
 use super::{Handler, Server, reply};
 
 /// How every HTTP/2 connection begins.
@@ -49,8 +50,9 @@ const CONNECTION_WINDOW: u32 = 64 << 10;
 const STREAM_WINDOW: u32 = CONNECTION_WINDOW / 2;
 /// HTTP/2: most streams of a connection at once. Few, as each holds a head while its body comes.
 const STREAMS: u32 = 32;
-/// How often a connection that speaks HTTP/2 asks for a permit while there is none.
-const PERMIT_PAUSE: Duration = Duration::from_millis(200);
+/// How soon a connection that speaks HTTP/2 asks again where there is no permit for it: after twice as long each time.
+const PERMIT_PAUSE: Duration = Duration::from_millis(5);
+const PERMIT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// HTTP/1: how many headers a head may have. hyper's own bound of 100 refuses heads that are far from large. hyper sets
 /// aside 64 bytes a header at each parse, so the number follows `max_header_bytes`, one for each [`HEADER_LINE`] of it,
 /// and ends at [`MAX_HEADERS`]. HTTP/2 counts 32 bytes a header into the bytes and needs no number.
@@ -162,26 +164,27 @@ async fn read_some(stream: &mut TcpStream, into: &mut BytesMut) -> std::io::Resu
     }
 }
 
-/// Gets a permit among the connections that speak HTTP/2, and waits for it as long as for a head. During a stop none is
-/// needed.
+/// Gets a permit among the connections that speak HTTP/2. Where there is none, the connection asks again for as long as
+/// a head may take, less and less often: so a sender that has just come need not queue behind thousands that hold on.
+/// During a stop no permit is needed.
 async fn gets_http2_permit(link: &Link, stopping: &Stopping) -> bool {
     let Server { admission, budget, header_timeout, .. } = &*link.server;
-    let deadline = Instant::now() + *header_timeout;
-    let mut acquire = pin!(Arc::clone(admission.http2_permits()).acquire_owned());
-    let mut permit = admission.http2_permit(budget);
-    while permit.is_none() && !*stopping.borrow() {
-        let now = Instant::now();
-        permit = tokio::select! {
-            // The semaphore is never closed.
-            permit = &mut acquire => permit.ok(),
+    let until = Instant::now() + *header_timeout;
+    let mut pause = PERMIT_PAUSE;
+    while !*stopping.borrow() {
+        if let Some(permit) = admission.http2_permit(budget) {
+            link.http2_permit.put(permit);
+            break;
+        }
+        let again = Instant::now() + pause;
+        if again > until {
+            return false;
+        }
+        tokio::select! {
             () = link.cut.asked() => return false,
-            () = sleep_until(now + PERMIT_PAUSE) => match admission.http2_permit(budget) {
-                None if now > deadline => return false,
-                permit => permit,
-            },
-        };
+            () = sleep_until(again) => pause = (pause * 2).min(PERMIT_PAUSE_MAX),
+        }
     }
-    permit.into_iter().for_each(|permit| link.http2_permit.put(permit));
     true
 }
 
@@ -200,7 +203,7 @@ async fn http1(link: &Arc<Link>, handler: impl Handler, wire: Wire, stopping: &m
         .serve_connection(TokioIo::new(wire), service(link.clone(), handler));
     let end = drive(&mut conn, |conn| conn.graceful_shutdown(), link, stopping).await;
     let parts = conn.into_parts();
-    let stream = parts.io.into_inner().stream;
+    let stream = parts.io.into_inner().into_stream();
     match end {
         End::Late if link.awaits_head() || !parts.read_buf.is_empty() => {
             link.server.counts.slow_heads.add();
@@ -221,7 +224,8 @@ async fn http1(link: &Arc<Link>, handler: impl Handler, wire: Wire, stopping: &m
 }
 
 async fn http2(link: &Arc<Link>, handler: impl Handler, wire: Wire, stopping: &mut Stopping) {
-    let mut conn = http2::Builder::new(AtOnce)
+    let streams = Streams::default();
+    let mut conn = http2::Builder::new(streams.clone())
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(link.server.max_header_bytes).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)
@@ -236,15 +240,29 @@ async fn http2(link: &Arc<Link>, handler: impl Handler, wire: Wire, stopping: &m
         // A peer that does not take the GOAWAY is left anyway.
         let _ = timeout(GRACE, &mut conn).await;
     }
+    drop(conn);
+    streams.end();
 }
 
-/// Polls a stream's answer once where the stream comes in, and leaves it to the runtime only where it is not ready by
-/// then. So a head that is refused for want of room is gone before the next one is looked at; in the runtime's queue
-/// the heads of all connections would pile up.
-#[derive(Clone, Copy)]
-struct AtOnce;
+/// The answers of a connection's streams. Each answer is polled once where the stream comes in, and left to the runtime
+/// only where it is not ready by then. So a head that is refused for want of room is gone before the next one is looked
+/// at; in the runtime's queue the heads of all connections would pile up. Nobody waits for the answers of a connection
+/// that has ended: they end, too, and free what they hold.
+#[derive(Clone, Default)]
+struct Streams(Arc<Mutex<JoinSet<()>>>);
 
-impl<F> hyper::rt::Executor<F> for AtOnce
+impl Streams {
+    fn end(&self) {
+        self.lock().abort_all();
+    }
+
+    /// Valid between any two statements, whoever panicked.
+    fn lock(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<F> hyper::rt::Executor<F> for Streams
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -252,7 +270,9 @@ where
         let mut stream = Box::pin(stream);
         // A waker that does nothing will do: a spawned task is polled again in any case.
         if stream.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-            tokio::spawn(stream);
+            let mut streams = self.lock();
+            while streams.try_join_next().is_some() {}
+            streams.spawn(stream);
         }
     }
 }
@@ -361,5 +381,29 @@ async fn linger(link: &Link, mut stream: TcpStream) {
     tokio::select! {
         _ = timeout(LINGER, read_on) => {}
         () = link.cut.asked() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::rt::Executor;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn streams_of_a_connection_that_has_ended_let_go_of_what_they_hold() {
+        let (streams, held) = (Streams::default(), Arc::new(()));
+        for _ in 0..3 {
+            let held = Arc::clone(&held);
+            streams.execute(async move {
+                std::future::pending::<()>().await;
+                drop(held);
+            });
+        }
+        assert_eq!(Arc::strong_count(&held), 4);
+        streams.end();
+        while Arc::strong_count(&held) > 1 {
+            yield_now().await;
+        }
     }
 }

@@ -4,15 +4,10 @@
 //! asked to close so that another may have its permit.
 
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -149,9 +144,14 @@ impl Link {
         }
     }
 
+    /// Whether it has.
+    pub(super) fn is_proven(&self) -> bool {
+        self.is_proven.load(Relaxed)
+    }
+
     /// The connection as the sender of an upload.
     pub(in crate::ingress) fn sender(&self) -> Sender {
-        Sender { connection: self.id, is_proven: self.is_proven.load(Relaxed) }
+        Sender { connection: self.id, is_proven: self.is_proven() }
     }
 
     /// The body of a request is waited for until the guard is dropped.
@@ -166,6 +166,11 @@ impl Link {
         self.is_paused.store(is_paused, Relaxed);
     }
 
+    /// Whether nothing is to be read for now.
+    pub(super) fn is_paused(&self) -> bool {
+        self.is_paused.load(Relaxed)
+    }
+
     /// Whether a request that has come whole is being answered.
     pub(in crate::ingress) fn is_answering(&self) -> bool {
         self.active.load(Relaxed) > self.uploads.load(Relaxed)
@@ -173,7 +178,7 @@ impl Link {
 
     /// What the connection is doing.
     pub fn standing(&self) -> Standing {
-        let is_proven = self.is_proven.load(Relaxed);
+        let is_proven = self.is_proven();
         if self.active.load(Relaxed) > 0 {
             return Standing::Busy;
         }
@@ -207,7 +212,8 @@ impl Link {
         self.active.load(Relaxed) > 0 || self.awaits_head()
     }
 
-    fn bytes_came(&self, bytes: usize) {
+    /// Bytes came on HTTP/1: those of a head, where no request is being answered.
+    pub(super) fn bytes_came(&self, bytes: usize) {
         if self.active.load(Relaxed) > 0 {
             return;
         }
@@ -256,97 +262,5 @@ impl Drop for Busy<'_> {
     fn drop(&mut self) {
         self.0.rested.store(self.0.millis(), Relaxed);
         self.0.active.fetch_sub(1, Relaxed);
-    }
-}
-
-/// Most bytes of HTTP/2 that are read at a time from a connection that is not proven, before the next connection is
-/// served: about four heads of 950 references to one header, which take a hundred times as long to decode as their
-/// bytes to read.
-const UNPROVEN_READ: usize = 4 << 10;
-
-/// The connection's bytes: first those that told the protocol, then those of the stream.
-pub(in crate::ingress) struct Wire {
-    pub stream: TcpStream,
-    first: Bytes,
-    link: Arc<Link>,
-    /// Whether HTTP/1 is spoken, where bytes between requests are a head.
-    is_http1: bool,
-    /// Whether bytes were read since the connection was last woken.
-    has_read: bool,
-}
-
-impl Wire {
-    pub fn http1(stream: TcpStream, first: Bytes, link: Arc<Link>) -> Self {
-        Self { stream, first, link, is_http1: true, has_read: false }
-    }
-
-    pub fn http2(stream: TcpStream, first: Bytes, link: Arc<Link>) -> Self {
-        Self { stream, first, link, is_http1: false, has_read: false }
-    }
-
-    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        if self.is_http1 || self.link.is_proven.load(Relaxed) {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
-        }
-        if std::mem::take(&mut self.has_read) {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let mut bytes = [0; UNPROVEN_READ];
-        let mut part = ReadBuf::new(bytes.get_mut(..buf.remaining().min(UNPROVEN_READ)).unwrap_or_default());
-        let done = Pin::new(&mut self.stream).poll_read(cx, &mut part);
-        self.has_read = !part.filled().is_empty();
-        buf.put_slice(part.filled());
-        done
-    }
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        let this = self.get_mut();
-        if !this.first.is_empty() {
-            buf.put_slice(&this.first.split_to(this.first.len().min(buf.remaining())));
-            if this.first.is_empty() {
-                // An empty slice would keep the whole buffer in memory.
-                this.first = Bytes::new();
-            }
-            return Poll::Ready(Ok(()));
-        }
-        if this.is_http1 && this.link.is_paused.load(Relaxed) {
-            return Poll::Pending;
-        }
-        let before = buf.filled().len();
-        let done = this.read(cx, buf);
-        let came = buf.filled().len() - before;
-        if this.is_http1 && came > 0 {
-            this.link.bytes_came(came);
-        }
-        done
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -1,10 +1,11 @@
 //! What speaks HTTP: sockets and connections, how many of them there may be, their requests' bodies, and the answers.
 //!
 //! Rooms: `listener` binds and accepts, `balance` spreads connections over the serving threads, `admission` says who
-//! may be connected at once; `connection` is one connection, `connection_state` what it is doing and since when; `body`
-//! reads a request's body, within the memory that `budget` and `uploads` give; `pressure` tells when there is too
-//! little of all this; `remote` finds the client's address; `reply` is the only place where outcomes become HTTP
-//! statuses; `counts`, `config` and `check` are its counters and its table.
+//! may be connected at once; `connection` is one connection, `connection_state` what it is doing and since when, `wire`
+//! its bytes, `http2_share` what processor time HTTP/2 may take; `body` reads a request's body, within the memory that
+//! `budget` and `uploads` give; `pressure` tells when there is too little of all this; `remote` finds the client's
+//! address; `reply` is the only place where outcomes become HTTP statuses; `counts`, `config` and `check` are its
+//! counters and its table.
 //!
 //! Knows no sources, no journal and no events: whatever answers requests is its [`Handler`].
 
@@ -17,11 +18,13 @@ pub mod config;
 mod connection;
 pub(in crate::ingress) mod connection_state;
 pub mod counts;
+mod http2_share;
 pub mod listener;
 mod pressure;
 pub mod remote;
 pub(in crate::ingress) mod reply;
 mod uploads;
+mod wire;
 
 use std::future::Future;
 use std::sync::Arc;
