@@ -87,6 +87,17 @@ struct Loader<'t> {
 /// A table, and the bytes of its header.
 type Table<'t> = (Spanned<DeTable<'t>>, Range<usize>);
 
+/// The sources of a config, as far as they could be read.
+#[derive(Default)]
+struct SourcesRead {
+    /// Plans of the sources without faults.
+    plans: Vec<Arc<SourcePlan>>,
+    /// Tables of the sources without faults of shape.
+    tables: Vec<(String, SourceConfig)>,
+    /// Names of all sources.
+    names: Vec<String>,
+}
+
 impl<'t> Loader<'t> {
     /// Parses the file, drops all known keys but those of `wanted`, and fills in `${…}` in what is left.
     fn new(
@@ -132,7 +143,7 @@ impl<'t> Loader<'t> {
         let (server, max_body_at) = self.server();
         let mut journal = self.journal(server.max_body, max_body_at);
         let admin = self.admin(&data_dir);
-        let (sources, source_tables, source_names) = self.sources();
+        let SourcesRead { plans: sources, tables: source_tables, names: source_names } = self.sources();
         let (sinks, sink_names) = self.sinks();
         let known: Vec<Known<'_>> = source_tables.iter().map(|(name, own)| (name.as_str(), own.kind.types())).collect();
         let (rules, routes) = self.routes(&source_names, &known, &sink_names, &sinks);
@@ -319,17 +330,17 @@ impl<'t> Loader<'t> {
         out
     }
 
-    /// The plans of the sources without faults, the tables of those without faults of shape, and the names of all.
-    fn sources(&mut self) -> (Vec<Arc<SourcePlan>>, Vec<(String, SourceConfig)>, Vec<String>) {
+    /// Reads the sources.
+    fn sources(&mut self) -> SourcesRead {
         let span = self.root.get("sources").map_or(0..0, Spanned::span);
         let tables = self.named("sources");
         if tables.is_empty() && !self.unread.contains(&"sources") {
             let help = "add [sources.interakt] with kind = \"interakt\", path = \"/webhooks/interakt\" and a secret";
             self.report.error("", span, "no source is defined: nothing could be received", Some(help.into()));
         }
-        let (mut plans, mut sources, mut places, mut names) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut sources, mut places) = (SourcesRead::default(), Vec::new());
         for (name, _, table) in tables {
-            names.push(name.clone());
+            sources.names.push(name.clone());
             let Some((table, header)) = table else { continue };
             let place = format!("sources.{name}");
             if name == INTERNAL_SOURCE {
@@ -343,20 +354,20 @@ impl<'t> Loader<'t> {
             }
             if let Some((config, kept)) = read {
                 match SourcePlan::read(&name, &config) {
-                    Ok(plan) => plans.push(Arc::new(plan)),
+                    Ok(plan) => sources.plans.push(Arc::new(plan)),
                     Err(faults) => self.report.faults(&place, faults, &kept, &header),
                 }
-                sources.push((name, config));
+                sources.tables.push((name, config));
                 places.push((kept, header));
             }
         }
-        for (name, fault) in check_paths(&sources) {
-            let place = sources.iter().zip(&places).find(|((own, _), _)| *own == name);
+        for (name, fault) in check_paths(&sources.tables) {
+            let place = sources.tables.iter().zip(&places).find(|((own, _), _)| *own == name);
             if let Some((_, (kept, header))) = place {
                 self.report.faults(&format!("sources.{name}"), vec![fault], kept, header);
             }
         }
-        (plans, sources, names)
+        sources
     }
 
     /// Reads the sinks. Gives those without faults, and the names of all.
