@@ -190,7 +190,8 @@ impl Cluster {
             for (key, value) in settings {
                 topic = topic.set(key, value);
             }
-            let made = admin.create_topics(&[topic], &AdminOptions::new()).await;
+            let options = AdminOptions::new().request_timeout(Some(PATIENCE / 4));
+            let made = admin.create_topics(&[topic], &options).await;
             // One that was deleted may still be on its way out.
             match made.as_deref() {
                 Ok([Ok(_)]) => break,
