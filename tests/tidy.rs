@@ -8,10 +8,10 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-#[path = "tidy/daemon.rs"]
-mod daemon;
 #[path = "tidy/circles.rs"]
 mod circles;
+#[path = "tidy/daemon.rs"]
+mod daemon;
 #[path = "tidy/guides.rs"]
 mod guides;
 #[path = "tidy/rules.rs"]

@@ -43,10 +43,12 @@ connects to nothing.
 
 --connect connects to what each sink delivers to, and asks whether the sink could take deliveries now:
 servers are logged in to, folders and databases looked at, programs of `exec` sinks started without
-work. It delivers, creates and changes nothing (an empty temporary folder for each sink is removed
-again), and says what `run` would create.
+work, and the owner and mode of the data folders judged as a start would. It delivers, creates and
+changes nothing (an empty temporary folder for each sink is removed again), and says what `run` would
+create.
 
-Exit codes: 0 fine, 1 a test failed, 78 the config has faults, 69 a sink did not answer (--connect only).";
+Exit codes: 0 fine, 1 a test failed, 78 the config has faults or (--connect only) a start would refuse a data folder,
+69 a sink did not answer (--connect only).";
 
 /// Longest time that a sink is waited for.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(15);

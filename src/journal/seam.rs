@@ -34,8 +34,8 @@ pub trait Journal: Send + Sync {
     }
     /// Bytes waiting in memory since a write failed; 0 where all is well.
     fn at_risk(&self) -> u64;
-    /// Whether a record appended now would be refused: one that is to be given back where it cannot be written, and
-    /// any.
+    /// Whether a record appended now would be refused: first of all a record that is to be given back where it cannot
+    /// be written, then any record.
     fn refuses(&self) -> (bool, bool);
     /// Begins to read.
     async fn reader(&self, of: Of) -> Result<Box<dyn Reader>, JournalError>;

@@ -94,7 +94,7 @@ impl Conn {
     /// Does work with the connection while driving it, until the deadline.
     ///
     /// # Errors
-    /// [`Trouble`]. After [`Trouble::Late`], and when this future is dropped, the connection must not be used again.
+    /// `Trouble`. After `Trouble::Late`, and when this future is dropped, the connection must not be used again.
     pub async fn run<'c, T, W>(
         &'c mut self,
         deadline: Instant,

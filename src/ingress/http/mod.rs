@@ -7,7 +7,7 @@
 //! address; `reply` is the only place where outcomes become HTTP statuses; `counts`, `config` and `check` are its
 //! counters and its table.
 //!
-//! Knows no sources, no journal and no events: whatever answers requests is its [`Handler`].
+//! Knows no sources, no journal and no events: whatever answers requests is its `Handler`.
 
 pub(in crate::ingress) mod admission;
 pub mod balance;
