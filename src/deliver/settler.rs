@@ -135,7 +135,7 @@ impl Settler {
         self.shards.get_mut(&shard)?.window.as_mut()
     }
 
-    // ── what is read and delivered ─────────────────────────────────────────────────────────────────────────────────
+    // ── what is read and delivered ──
 
     /// These shards are read from now on, each from its durable cursor.
     pub fn given(&mut self, cursors: &Marks) {
@@ -209,7 +209,7 @@ impl Settler {
         shard.next.fates.push(parked);
     }
 
-    // ── room ───────────────────────────────────────────────────────────────────────────────────────────────────────
+    // ── room ──
 
     /// Whether so much waits for the ledger that nothing more may be tried.
     pub fn is_full(&self) -> bool {
@@ -234,7 +234,7 @@ impl Settler {
         }
     }
 
-    // ── into the ledger ────────────────────────────────────────────────────────────────────────────────────────────
+    // ── into the ledger ──
 
     /// The steps that are gathered.
     fn steps(&self) -> impl Iterator<Item = &Settlement> {

@@ -78,7 +78,7 @@ impl Backlog {
         (self.fresh.ready(), self.retries.ready())
     }
 
-    // ── to the sink and back ───────────────────────────────────────────────────────────────────────────────────────
+    // ── to the sink and back ──
 
     /// A delivery of the event at that position, which arrives now.
     fn item(&mut self, position: Position, delivery: Delivery) -> Item {
@@ -140,7 +140,7 @@ impl Backlog {
         }
     }
 
-    // ── parking ────────────────────────────────────────────────────────────────────────────────────────────────────
+    // ── parking ──
 
     /// Whether there is no room to park in.
     pub fn is_full(&self) -> bool {
@@ -165,7 +165,7 @@ impl Backlog {
         if self.parked.is_full() { None } else { self.fresh.take_behind_parked() }
     }
 
-    // ── from the ledger and back ───────────────────────────────────────────────────────────────────────────────────
+    // ── from the ledger and back ──
 
     /// Takes in what the ledger says is parked.
     pub fn load(&mut self, schedule: Schedule) {

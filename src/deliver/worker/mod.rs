@@ -132,7 +132,7 @@ impl Worker {
         Outcomes { backlog: &mut self.backlog, settler: &mut self.settler, log: &mut self.log }
     }
 
-    // ── what may start ─────────────────────────────────────────────────────────────────────────────────────────────
+    // ── what may start ──
 
     /// Sends and settles whatever may go now, and says when to look again.
     fn advance(&mut self, now: Instant) -> Instant {
@@ -207,7 +207,7 @@ impl Worker {
         }
     }
 
-    // ── what came back ─────────────────────────────────────────────────────────────────────────────────────────────
+    // ── what came back ──
 
     fn on_landed(&mut self, landed: Landed) {
         match landed {
@@ -257,7 +257,7 @@ impl Worker {
         self.backlog.load(schedule);
     }
 
-    // ── ending ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    // ── ending ──
 
     /// Finishes or abandons what is under way, settles, closes the sink.
     async fn finish(mut self, drain: Duration) {

@@ -61,7 +61,7 @@ impl Sender {
         self.breaker.state()
     }
 
-    // ── opening and closing ────────────────────────────────────────────────────────────────────────────────────────
+    // ── opening and closing ──
 
     /// Starts to open the sink, unless that is under way.
     pub fn open(&mut self) {
@@ -103,7 +103,7 @@ impl Sender {
         }
     }
 
-    // ── what may go ────────────────────────────────────────────────────────────────────────────────────────────────
+    // ── what may go ──
 
     /// Whether a slot is free for another batch.
     pub fn has_slot(&self) -> bool {
@@ -155,7 +155,7 @@ impl Sender {
         [self.breaker.probe_at(), self.linger_until, self.rate_limiter.next_at(now)]
     }
 
-    // ── under way ──────────────────────────────────────────────────────────────────────────────────────────────────
+    // ── under way ──
 
     /// Whether nothing is under way.
     pub fn is_idle(&self) -> bool {

@@ -27,7 +27,8 @@ const LOOK: usize = 32;
 const FRESH: Duration = Duration::from_millis(150);
 /// A connection younger than this may have bytes on their way, or waiting to be read.
 const YOUNG: Duration = Duration::from_secs(1);
-/// Least time between two looks, as each covers all connections or all bodies.
+/// Least time between two looks for slow bodies, and after a look for idle connections that found none: a look covers
+/// all of them.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// Least time between two HTTP/2 connections that are closed for others: to begin and end one takes a millisecond of
 /// the processor.
@@ -179,7 +180,7 @@ impl Admission {
     }
 
     /// A permit for a connection that speaks HTTP/2: a free one, or that of a connection which is closed for it. `None`
-    /// where none can be closed.
+    /// where none can be closed, or one was closed within the last `HTTP2_CLOSE_PAUSE`.
     pub fn http2_permit(&self, budget: &Budget) -> Option<Permit> {
         if let Ok(permit) = Arc::clone(&self.http2).try_acquire_owned() {
             return Some(permit);
