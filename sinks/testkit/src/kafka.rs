@@ -277,9 +277,22 @@ impl Cluster {
         let partitions = metadata.topics().first().map(|topic| topic.partitions()).unwrap_or_default();
         assert!(!partitions.is_empty(), "{topic} has no partition");
         let of = |partition: i32| {
-            let (low, high) = consumer.fetch_watermarks(topic, partition, ANSWER).must("a partition's bounds");
+            let (low, high) = Self::bounds(consumer, topic, partition);
             (partition, low, high)
         };
         partitions.iter().map(|partition| of(partition.id())).collect()
+    }
+
+    /// The first offset in a partition and the one behind the last. A client may know the topic and not yet its
+    /// partition's leader ("Local: Unknown partition"): the question is asked again, for [`PATIENCE`] at most.
+    fn bounds(consumer: &BaseConsumer, topic: &str, partition: i32) -> (i64, i64) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match consumer.fetch_watermarks(topic, partition, ANSWER) {
+                Ok(bounds) => return bounds,
+                Err(fault) => assert!(Instant::now() < deadline, "bounds of {topic} [{partition}]: {fault}"),
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 }
