@@ -1,4 +1,4 @@
-//! Yielder errors into exit codes, and prints them: the only place that does either.
+//! Turns errors into exit codes, and prints them: the only place that does either.
 //!
 //! | code | meaning |
 //! | --- | --- |
