@@ -181,7 +181,8 @@ impl Work<'_> {
         let mut segment = ended(Segment::new(&found.header, &summary));
         // What was found may stand in the page cache only: flushed, before a successor's header calls it durable.
         let footer = summary.encode(found.header.salt);
-        match found.file.sync_data().and_then(|()| segment::seal(&*found.file, summary.end, &footer)) {
+        let sealed = found.file.sync_data().and_then(|()| Ok(segment::seal(&*found.file, summary.end, &footer)?));
+        match sealed {
             Ok(size) => segment.size = size,
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "no footer could be written; the segment stays in use");

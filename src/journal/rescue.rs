@@ -148,7 +148,7 @@ fn restore(core: &Core, segment: &Segment, file: &Arc<dyn DiskFile>) -> io::Resu
     let _ = store.disk.unlink(&new);
     let copy = store.disk.create(&new)?;
     let written = copied(&**file, &*copy, size).and_then(|()| match &footer {
-        Some(footer) => segment::seal(&*copy, size, footer),
+        Some(footer) => Ok(segment::seal(&*copy, size, footer)?),
         None => copy.sync_data().map(|()| size),
     });
     let named = written.and_then(|size| store.disk.rename(&new, &path).map(|()| size));

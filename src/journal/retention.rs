@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::config::WhenFull;
 use super::disk::DiskFile;
 use super::rescue::Rescue;
+use super::segment::SealError;
 use super::state::{Core, Limits};
 use super::view::{Segment, Shared, file_name, lock, position};
 use super::{Deleted, format, reader, segment};
@@ -29,6 +30,13 @@ pub(super) struct Seal {
     pub file: Arc<dyn DiskFile>,
     pub end: u64,
     pub summary: Shared,
+}
+
+impl Seal {
+    /// Whether the segment is still there, and without a footer.
+    fn is_wanted(&self, core: &Core) -> bool {
+        core.view().segments.iter().any(|segment| segment.base == self.base && segment.summary.is_some())
+    }
 }
 
 #[derive(Default)]
@@ -98,14 +106,16 @@ struct Alarms {
 /// Runs until stopped.
 pub(super) fn run(core: &Core) {
     let (mut alarms, mut rescue) = (Alarms::default(), Rescue::default());
+    // Segments whose footer could not be written, on a full disk: tried again at every look.
+    let mut unsealed: Vec<Seal> = Vec::new();
     loop {
         let state = core.chores.wait();
         if state.stop == Some(false) {
             return;
         }
-        for seal in &state.seals {
-            write_footer(core, seal);
-        }
+        // A segment that was deleted meanwhile, or copied with its footer, needs none.
+        unsealed.retain(|seal| seal.is_wanted(core) && write_footer(core, seal, false));
+        unsealed.extend(state.seals.into_iter().filter(|seal| write_footer(core, seal, true)));
         for (file, end) in &state.cuts {
             // Only tidiness: the successor's header says already where this file ends.
             let _ = file.truncate(*end);
@@ -120,7 +130,9 @@ pub(super) fn run(core: &Core) {
     }
 }
 
-fn write_footer(core: &Core, seal: &Seal) {
+/// Gives an ended segment its footer; whether that is to be tried again. Until it is there, the segment's summary stays
+/// in memory; a start that finds no footer scans the segment. A failure is told where `first`.
+fn write_footer(core: &Core, seal: &Seal, first: bool) -> bool {
     let footer = lock(&seal.summary).encode(seal.salt);
     match segment::seal(&*seal.file, seal.end, &footer) {
         Ok(size) => {
@@ -128,10 +140,14 @@ fn write_footer(core: &Core, seal: &Seal) {
                 segment.size = size;
                 segment.summary = None;
             }
+            false
         }
-        // Its summary stays in memory; the next start finds no whole footer and scans the segment.
         Err(error) => {
-            tracing::warn!(file = format::segment_name(seal.base), %error, "a segment's footer could not be written");
+            if first {
+                let file = format::segment_name(seal.base);
+                tracing::warn!(file, %error, "a segment's footer could not be written");
+            }
+            matches!(error, SealError::Write(_))
         }
     }
 }

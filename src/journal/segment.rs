@@ -78,14 +78,37 @@ pub(super) fn read_fingerprints(file: &dyn DiskFile, summary: &mut Summary, trai
     Ok(whole && summary.add_fingerprints(&prints).is_some())
 }
 
-/// Cuts the file behind its last record, at `end`, and puts its footer there, flushed. Gives the file's new size.
-pub(super) fn seal(file: &dyn DiskFile, end: u64, footer: &[u8]) -> io::Result<u64> {
-    if file.size()? != end {
-        file.truncate(end)?;
+/// Why a footer is not there.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SealError {
+    /// It could not be written: the disk is full, perhaps. It may be tried again.
+    #[error("cannot write it: {0}")]
+    Write(io::Error),
+    /// It could not be flushed. Nobody knows what a second flush of the same file would say.
+    #[error("cannot flush it: {0}")]
+    Flush(io::Error),
+}
+
+impl From<SealError> for io::Error {
+    fn from(error: SealError) -> Self {
+        let (SealError::Write(error) | SealError::Flush(error)) = error;
+        error
     }
-    file.write_at(footer, end)?;
-    file.sync_data()?;
-    Ok(end + footer.len() as u64)
+}
+
+/// Cuts the file behind its last record, at `end`, and puts its footer there, flushed. Gives the file's new size. Where
+/// that fails, the file is cut at `end` again, as far as that can be had: half a footer would look like damage.
+///
+/// # Errors
+/// The footer cannot be written, or not be flushed.
+pub(super) fn seal(file: &dyn DiskFile, end: u64, footer: &[u8]) -> Result<u64, SealError> {
+    let written = file.size().and_then(|size| if size == end { Ok(()) } else { file.truncate(end) });
+    let written = written.and_then(|()| file.write_at(footer, end)).map_err(SealError::Write);
+    let sealed = written.and_then(|()| file.sync_data().map_err(SealError::Flush));
+    if sealed.is_err() {
+        let _ = file.truncate(end);
+    }
+    sealed.map(|()| end + footer.len() as u64)
 }
 
 fn read_trailer(file: &dyn DiskFile, size: u64) -> io::Result<Option<Trailer>> {

@@ -301,7 +301,7 @@ pub fn repair(dir: &Path, now: i64) -> Result<(Vec<Finding>, Recovered), Journal
             mended.push(Finding { file, sort: Sort::Footer, bytes, first, lost: 0 });
         }
         let footer = judged.summary.encode(header.salt);
-        segment::seal(&*one.file, judged.summary.end, &footer).map_err(unreadable)?;
+        segment::seal(&*one.file, judged.summary.end, &footer).map_err(|error| unreadable(error.into()))?;
     }
     let opened = recovery::open(&store, now)?;
     Ok((mended, opened.recovered))

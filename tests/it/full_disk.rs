@@ -1,17 +1,18 @@
-//! The daemon starts and stops on a full disk: webhooks are taken, and reach every sink once there is room.
+//! The daemon starts and stops on a disk that is full, or has no file left to give: webhooks are taken, and reach every
+//! sink once there is room; and nothing that looks like damage stays behind.
 //!
 //! The disk is a small tmpfs that only the daemon sees. It lives in a mount namespace of its own and goes with that,
 //! whatever becomes of the test. If the system gives no namespace, the test says so and stops.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use crate::bodies::numbered;
 use crate::harness::{Callback, Daemon, House, SECRET, lines_under, post, post_all, wait_until};
 use crate::tables::archive_and_crm;
 
-/// A file system of 1 MiB mounted on a folder, in a namespace that a child process keeps open.
+/// A file system of 1 MiB and 256 files mounted on a folder, in a namespace that a child process keeps open.
 struct SmallDisk {
     holder: Child,
     folder: PathBuf,
@@ -25,7 +26,7 @@ impl SmallDisk {
     fn mount(test: &str, folder: &Path) -> Option<Self> {
         std::fs::create_dir_all(folder).unwrap();
         let flags = if rustix::process::geteuid().is_root() { AS_ROOT } else { AS_USER };
-        let script = r#"mount -t tmpfs -o size=1m,mode=700 small "$1" && echo mounted && read -r _"#;
+        let script = r#"mount -t tmpfs -o size=1m,nr_inodes=256,mode=700 small "$1" && echo mounted && read -r _"#;
         let mut command = Command::new("unshare");
         command.args(flags).args(["sh", "-c", script, "sh"]).arg(folder);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -59,6 +60,20 @@ impl SmallDisk {
         for size in [4096, 1] {
             while filler.write_all(&vec![0; size]).is_ok() {}
         }
+    }
+
+    /// Makes empty files until there can be no more; all bytes stay free.
+    fn fill_with_empty_files(&self) {
+        std::fs::create_dir(self.path("empty")).unwrap();
+        let failed = (0..10_000).find_map(|n| std::fs::File::create(self.path(&format!("empty/{n}"))).err());
+        assert_eq!(failed.map(|error| error.kind()), Some(std::io::ErrorKind::StorageFull));
+    }
+
+    /// What `journal verify` says of the journal on it.
+    fn verify(&self, house: &House) -> Output {
+        let own = house.command(&["journal", "verify"]);
+        let mut command = self.inside();
+        command.arg(own.get_program()).args(own.get_args()).env("INTERAKT_WEBHOOK_SECRET", SECRET).output().unwrap()
     }
 
     /// Unmounts the disk although it is in use.
@@ -140,6 +155,35 @@ async fn a_first_start_on_a_full_disk_takes_webhooks_which_reach_every_new_sink_
     assert_eq!(text.matches("no sink can start").count(), 1, "once, not per try: {text}");
     assert!(!text.contains("set aside"), "a ledger that a full disk left unfinished is no damage: {text}");
     assert_eq!(daemon.terminate(), 0);
+    let verified = disk.verify(&house);
+    assert!(verified.status.success(), "{verified:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_with_no_file_left_to_give_is_as_good_as_full_and_leaves_no_damage_behind() {
+    let callback = Callback::start().await;
+    let house = House::new(&archive_and_crm(&callback.url(), ""));
+    let name = "a_disk_with_no_file_left_to_give_is_as_good_as_full_and_leaves_no_damage_behind";
+    let Some(disk) = SmallDisk::mount(name, &house.path("data")) else { return };
+    let daemon = disk.start(&house);
+    let mut ids = post_all(&daemon.url(), (0..5).map(numbered)).await;
+    wait_until("five", || (ids_of(&callback).len() == 5).then_some(())).await;
+    daemon.kill();
+    disk.fill_with_empty_files();
+    let daemon = disk.start(&house);
+    ids.extend(post_all(&daemon.url(), (5..10).map(numbered)).await);
+    assert!(says(&daemon, "the journal cannot write"), "{}", daemon.log.text());
+    std::fs::remove_dir_all(disk.path("empty")).unwrap();
+    ids.sort();
+    wait_until("all at the callback", || {
+        let mut got = ids_of(&callback);
+        got.dedup();
+        (got == ids).then_some(())
+    })
+    .await;
+    assert_eq!(daemon.terminate(), 0);
+    let verified = disk.verify(&house);
+    assert!(verified.status.success(), "{verified:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,8 @@
 //! Retention: what goes, what stays, and what readers are told of it.
 
-use super::faulty::{Act, EIO, Op, segments};
+use super::faulty::{Act, EIO, ENOSPC, Op, segments};
 use super::*;
+use crate::journal::verify::{Sort, verify};
 
 /// Segments of about six records each, all much older than `retention`.
 fn old(records: u64) -> (World, LocalJournal, Vec<u64>) {
@@ -254,6 +255,71 @@ fn a_footer_that_cannot_be_written_costs_nothing_but_a_scan_at_the_next_start() 
     let (journal, recovered) = world.open();
     assert!(recovered.scanned > 0 && recovered.rot.is_empty());
     assert_eq!(numbers(&journal), (0..30).collect::<Vec<_>>());
+}
+
+/// What `journal verify` finds, by sort.
+fn found(world: &World) -> Vec<Sort> {
+    verify(&world.dir, |_, _| {}).unwrap().findings.iter().map(|one| one.sort).collect()
+}
+
+/// A write of a footer: behind a header, and not by the thread that writes records.
+fn is_of_a_footer(op: &Op) -> bool {
+    matches!(op, Op::Write(_, at, _) if *at > 1024) && std::thread::current().name() != Some("journal-commit")
+}
+
+#[test]
+fn half_a_footer_that_a_full_disk_left_is_cut_off_at_once_while_it_runs_and_at_a_start() {
+    let world = World::with_segments(2048);
+    let (journal, _) = world.open();
+    fill(&journal, 0..3);
+    world.disk.on(usize::MAX, Act::Half(ENOSPC), is_of_a_footer);
+    fill(&journal, 3..8);
+    after_a_pass(&journal);
+    journal.crash();
+    assert_eq!(found(&world), []);
+    let (journal, recovered) = world.open();
+    assert!(recovered.scanned > 0, "the disk is full still");
+    journal.crash();
+    assert_eq!(found(&world), []);
+}
+
+#[test]
+fn a_footer_that_did_not_fit_is_written_when_there_is_room() {
+    let world = World::with_segments(2048);
+    let (journal, _) = world.open();
+    fill(&journal, 0..3);
+    world.disk.on(3, Act::Half(ENOSPC), is_of_a_footer);
+    fill(&journal, 3..8);
+    wait_until("every ended segment has its footer", || {
+        journal.core().chores.kick();
+        journal.core().view().segments.iter().filter(|one| one.ended).all(|one| one.summary.is_none())
+    });
+    run(journal.close()).unwrap();
+    let (_, recovered) = world.open();
+    assert_eq!((recovered.scanned, found(&world)), (0, vec![]), "no footer is missing");
+}
+
+#[test]
+fn a_footer_that_could_not_be_flushed_is_cut_off_and_not_tried_again() {
+    let world = World::with_segments(2048);
+    let (journal, _) = world.open();
+    fill(&journal, 0..3);
+    let written = Mutex::new(None);
+    world.disk.on(1, Act::Fail(EIO), move |op| match op {
+        Op::Write(file, ..) if is_of_a_footer(op) => {
+            *written.lock().unwrap() = Some(file.clone());
+            false
+        }
+        Op::Sync(file) => written.lock().unwrap().take_if(|one| one == file).is_some(),
+        _ => false,
+    });
+    fill(&journal, 3..8);
+    after_a_pass(&journal);
+    after_a_pass(&journal);
+    journal.crash();
+    assert_eq!(found(&world), []);
+    let (_, recovered) = world.open();
+    assert!(recovered.scanned > 0 && recovered.rot.is_empty());
 }
 
 /// How many events of any type were owed between two positions.
