@@ -2,6 +2,7 @@
 //!
 //! `src/ARCHITECTURE.md` describes the modules and the order in which they may import each other.
 
+pub mod access;
 pub mod admin;
 pub mod cli;
 pub mod commands;

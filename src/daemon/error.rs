@@ -79,10 +79,6 @@ impl DaemonError {
 /// Why the ledger cannot be opened, and the mend where it is known.
 fn no_ledger(error: &LedgerError) -> String {
     match error {
-        LedgerError::Io { error: reason, .. } if reason.kind() == io::ErrorKind::PermissionDenied => format!(
-            "the ledger cannot be opened: {error}\n  help: the user whom the daemon runs as must be able to read and \
-             write that file and its folder"
-        ),
         LedgerError::Io { .. } | LedgerError::Sqlite { .. } => format!("the ledger cannot be opened: {error}"),
         LedgerError::Folder(_) | LedgerError::Version { .. } => error.to_string(),
     }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
+use crate::access;
+
 /// Bits of a mode by which others than the owner may write; and all by which they may do anything.
 const OTHERS_WRITE: u32 = 0o022;
 const OTHERS: u32 = 0o077;
@@ -19,7 +21,7 @@ pub const NO_LINK: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_si
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     /// It cannot be made or looked at.
-    #[error("{path}: {error}", path = path.display())]
+    #[error("{}", access::told(path, error))]
     Io {
         /// Which.
         path: PathBuf,
@@ -95,7 +97,7 @@ pub fn inspect(dir: &Path) -> Result<(), FolderError> {
 fn objection((owner, we): (u32, u32), mode: u32, dir: &Path) -> Option<(String, String)> {
     let path = dir.display();
     if owner != we {
-        let why = format!("it belongs to the user of id {owner}, and this runs as {we}");
+        let why = format!("it belongs to {}, and this runs as {}", access::user(owner), access::user(we));
         let help = format!("run as that user, `chown -R {we} {path}`, or name a folder inside it: that is made anew");
         return Some((why, help));
     }

@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::JournalError;
-use super::folder::{self, NO_LINK};
+use super::folder::{self, FolderError, NO_LINK};
 
 /// A held lock; dropping it lets go.
 #[derive(Debug)]
@@ -120,7 +120,7 @@ fn holder(folder: &File) -> Option<u32> {
 }
 
 fn failed(path: &Path, error: io::Error) -> JournalError {
-    JournalError::Io { what: format!("cannot lock {}", path.display()), error }
+    FolderError::Io { path: path.to_owned(), error }.into()
 }
 
 #[cfg(test)]

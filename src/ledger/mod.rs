@@ -28,6 +28,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
+use crate::access;
 use crate::journal::folder::FolderError;
 use crate::journal::{Cursors, CursorsError, Deleted, Marks, Position, TypeCount, disk};
 pub use budget::{Dead, HeldBudget};
@@ -47,7 +48,7 @@ const QUEUE: usize = 256;
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The folder or file cannot be used.
-    #[error("{path}: {error}")]
+    #[error("{}", access::told(path, error))]
     Io {
         /// Which.
         path: PathBuf,

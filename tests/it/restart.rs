@@ -28,6 +28,21 @@ async fn after_a_stop_each_sink_goes_on_where_it_was() {
     assert_eq!(lines(&house).len(), 60, "something was delivered twice though nothing was killed");
 }
 
+#[test]
+fn an_address_in_use_is_refused_with_the_program_that_has_it() {
+    let (first, second) = (House::new(ARCHIVE), House::new(ARCHIVE));
+    let daemon = first.start();
+    let config = std::fs::read_to_string(second.config()).unwrap();
+    std::fs::write(second.config(), config.replace("127.0.0.1:0", &daemon.address.to_string())).unwrap();
+    let refused = ends(second.command(&["run"]));
+    let printed = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{printed}");
+    for part in [daemon.address.to_string(), format!("`hookrelay` (process {} of ", daemon.pid())] {
+        assert!(printed.contains(&part), "{part}: {printed}");
+    }
+    assert_eq!(daemon.terminate(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_daemon_on_the_folder_exits_75_and_names_the_first() {
     let house = House::new(ARCHIVE);

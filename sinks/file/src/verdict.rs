@@ -9,7 +9,7 @@ use sink_api::{Outcome, code};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
     /// The file's own name or sub-folder cannot be made or opened.
-    #[error("opening the file: {0}")]
+    #[error("opening the file: {source}{advice}", source = .0, advice = advice(.0))]
     Open(io::Error),
     /// The name leaves no room for the timestamp of rotation.
     #[error("the file name is longer than {0} bytes")]
@@ -52,6 +52,14 @@ impl FileError {
     }
 }
 
+/// The mend for a file system that is closed to us.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::ReadOnlyFilesystem => "; a service of systemd needs ReadWritePaths= for this folder",
+        _ => "",
+    }
+}
+
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
@@ -86,6 +94,8 @@ mod tests {
             retry(FileError::io("writing")(errno.into()), code::DISK_FULL);
             retry(FileError::Open(errno.into()), code::DISK_FULL);
         }
+        let text = FileError::Open(Errno::ROFS.into()).to_string();
+        assert!(text.contains("ReadWritePaths="), "{text}");
         for errno in [Errno::IO, Errno::ROFS, Errno::ACCESS, Errno::NOTDIR, Errno::NAMETOOLONG] {
             retry(FileError::io("writing")(errno.into()), code::IO);
         }

@@ -127,7 +127,10 @@ impl Spec {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
                 OpenError::Unavailable(Reason::new(code::DISK_FULL, error.to_string()))
             }
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => self.refused(code::AUTH, error),
+            ErrorKind::PermissionDenied => self.refused(code::AUTH, error),
+            ErrorKind::ReadOnlyFilesystem => {
+                self.refused(code::AUTH, format!("{error}; a service of systemd needs ReadWritePaths= for its folder"))
+            }
             _ => self.refused(code::CONNECT, error),
         }
     }

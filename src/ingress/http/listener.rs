@@ -16,6 +16,7 @@ use super::balance::{Accepted, Load, Member};
 use super::config::ServerConfig;
 use super::connection;
 use super::{Handler, Server};
+use crate::access;
 use crate::ingress::throttle::Throttle;
 
 /// Connections the kernel keeps for us while we are busy or being restarted (it may know a lower bound of its own).
@@ -41,7 +42,7 @@ pub enum BindError {
         why: String,
     },
     /// The system does not give it.
-    #[error("cannot listen on {address}: {error}")]
+    #[error("cannot listen on {address}: {}", access::not_bound(address, error))]
     Bind {
         /// As configured.
         address: String,
