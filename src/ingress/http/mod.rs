@@ -18,6 +18,7 @@ pub mod config;
 mod connection;
 pub(in crate::ingress) mod connection_state;
 pub mod counts;
+mod http2_frames;
 mod http2_share;
 pub mod listener;
 mod pressure;
