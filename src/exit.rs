@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use crate::commands::Failure;
 use crate::daemon::DaemonError;
 use crate::journal::JournalError;
+use crate::telemetry::journald;
 
 /// The table for `--help`.
 pub const CODES: &str = "\
@@ -54,8 +55,8 @@ pub fn finish(outcome: Result<(), Failure>) -> ExitCode {
     let _ = match &failure {
         _ if code == 0 => Ok(()),
         Failure::ConfigTold => Ok(()),
-        Failure::Config(faults) => writeln!(io::stderr(), "{faults}"),
-        other => writeln!(io::stderr(), "hookrelay: {other}"),
+        Failure::Config(faults) => writeln!(io::stderr(), "{}", journald::as_error(&faults.to_string())),
+        other => writeln!(io::stderr(), "{}", journald::as_error(&format!("hookrelay: {other}"))),
     };
     ExitCode::from(code)
 }

@@ -1,9 +1,12 @@
-//! Logs: written to standard error, as text on a terminal, as JSON lines otherwise. `RUST_LOG` narrows or widens them;
-//! what the daemon leaves out by itself (`HELD_BACK`) stays out, unless `RUST_LOG` names it.
+//! Logs: written to standard error, as text on a terminal, as text with syslog's priorities where systemd's journal
+//! reads it, as JSON lines otherwise. `RUST_LOG` narrows or widens them; what the daemon leaves out by itself
+//! (`HELD_BACK`) stays out, unless `RUST_LOG` names it.
 //!
 //! One event is one line, and never holds bodies, secrets, query strings or client headers. Whoever logs never waits
 //! and never fails: a thread of its own writes the lines, from a bounded queue. Where nobody reads standard error, or
 //! it cannot be written (the log's disk is full), lines are left out and the daemon goes on.
+
+pub mod journald;
 
 use std::io::IsTerminal;
 
@@ -51,7 +54,13 @@ pub fn init() -> Logging {
     let (writer, thread) = writer.finish(std::io::stderr());
     // Internal errors would be printed to standard error, with a panic where that cannot be written either.
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false).log_internal_errors(false);
-    let lines = if std::io::stderr().is_terminal() { lines.boxed() } else { lines.json().flatten_event(true).boxed() };
+    let lines = if journald::is_reading() {
+        lines.with_ansi(false).event_format(journald::Lines::new()).boxed()
+    } else if std::io::stderr().is_terminal() {
+        lines.boxed()
+    } else {
+        lines.json().flatten_event(true).boxed()
+    };
     // The error says that logging was started before: tests do that.
     let _ = tracing_subscriber::registry().with(filtered(lines, directives)).try_init();
     if let Some(why) = fault {

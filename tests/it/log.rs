@@ -1,9 +1,14 @@
 //! A log that nobody reads stops nothing: no sender, no sink, no reload, and not the end. `RUST_LOG` makes it say more,
-//! but never what is held back.
+//! but never what is held back. Where systemd's journal reads it, it is written for that.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
 
 use crate::bodies::numbered;
 use crate::harness::{ARCHIVE, House, Reader, column, lines_under, post_all, wait_until};
@@ -135,4 +140,47 @@ async fn an_event_with_many_keys_that_a_table_lacks_is_one_line() {
     let lines = daemon.log.text().lines().filter(|line| line.contains("no such column")).count();
     assert_eq!(lines, 1);
     assert_eq!(daemon.terminate(), 0);
+}
+
+/// What a command and its daemon, where it is one, write to standard error, with `JOURNAL_STREAM` naming that stream or
+/// another one. A daemon is stopped as soon as it is ready.
+fn logged_under_systemd(mut command: Command, is_named: bool) -> (Option<i32>, String) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let stream = std::fs::metadata(format!("/proc/self/fd/{}", writer.as_raw_fd())).unwrap();
+    let named = format!("{}:{}", stream.dev(), stream.ino() + u64::from(!is_named));
+    let mut child = command.env("JOURNAL_STREAM", named).stderr(writer).spawn().unwrap();
+    // It holds the pipe's other end, which would keep the pipe open.
+    drop(command);
+    let mut text = String::new();
+    for line in BufReader::new(reader).lines() {
+        let line = line.unwrap();
+        if line.contains("ready") {
+            rustix::process::kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        }
+        text.push_str(&format!("{line}\n"));
+    }
+    (child.wait().unwrap().code(), text)
+}
+
+#[test]
+fn under_systemd_lines_have_a_priority_and_no_time_and_elsewhere_they_are_json() {
+    let house = House::new(ARCHIVE);
+    let mut run = house.command(&["run"]);
+    run.env("RUST_LOG", "inof");
+    let (code, text) = logged_under_systemd(run, true);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!((code, lines.last()), (Some(0), Some(&"<6>stopped")), "{text}");
+    assert!(lines.iter().any(|line| line.starts_with("<4>RUST_LOG is not followed")), "{text}");
+    assert!(lines.iter().any(|line| line.starts_with("<6>listening address=127.0.0.1:")), "{text}");
+    let (code, text) = logged_under_systemd(house.command(&["run"]), false);
+    assert!(code == Some(0) && text.lines().all(|line| line.starts_with("{\"timestamp\":")), "{text}");
+}
+
+#[test]
+fn under_systemd_every_line_of_a_fault_is_an_error() {
+    let house = House::new(ARCHIVE);
+    std::fs::write(house.config(), "nonsense = 1\n").unwrap();
+    let (code, text) = logged_under_systemd(house.command(&["run"]), true);
+    assert_eq!(code, Some(78), "{text}");
+    assert!(text.lines().count() > 1 && text.lines().all(|line| line.starts_with("<3>")), "{text}");
 }
