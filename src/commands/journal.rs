@@ -14,7 +14,7 @@ use crate::config::{self, Dirs};
 use crate::daemon::DaemonError;
 use crate::event;
 use crate::journal::lock::Lock;
-use crate::journal::verify::{self, Finding, SegmentStat, Sort, Verified};
+use crate::journal::verify::{self, Finding, JournalCheck, SegmentStat, Sort};
 use crate::journal::{JournalError, Record, scan};
 use crate::route::{self, PayloadView};
 
@@ -111,7 +111,7 @@ fn verify(dirs: &Dirs, plain: Plain, out: &mut impl Write) -> Result<(), Failure
     });
     bar.finish_and_clear();
     let verified = verified.map_err(failed)?;
-    let Verified { segments, records, bytes, findings } = &verified;
+    let JournalCheck { segments, records, bytes, findings } = &verified;
     if plain.json {
         let findings: Vec<Value> = findings.iter().map(finding).collect();
         let sound = verified.is_sound();

@@ -356,7 +356,7 @@ async fn work(post: Arc<Post>, args: &SendArgs, success: u16, out: &mut dyn Writ
         rounds.spawn(Arc::clone(&post).rounds(answers.clone()));
     }
     drop(answers);
-    let mut tally = Tally::new(args, post.total(), success);
+    let mut tally = Answers::new(args, post.total(), success);
     while let Some(answer) = answered.recv().await {
         if answer.refused && tally.answered == 0 {
             return Err(Failure::Unavailable(not_there(&post.url, answer.error.as_deref(), args)));
@@ -378,7 +378,7 @@ fn not_there(url: &Url, error: Option<&str>, args: &SendArgs) -> String {
 }
 
 /// What was answered so far.
-struct Tally {
+struct Answers {
     json: bool,
     each: bool,
     total: u64,
@@ -392,7 +392,7 @@ struct Tally {
     bar: Option<ProgressBar>,
 }
 
-impl Tally {
+impl Answers {
     fn new(args: &SendArgs, total: u64, success: u16) -> Self {
         let (json, each) = (args.json, args.count == 1);
         Self {

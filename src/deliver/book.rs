@@ -10,8 +10,8 @@ use super::counted::Counted;
 use crate::journal::Marks;
 use crate::ledger::{Counters, SinkState};
 
-/// Most tables whose rules are remembered although the sink may not have read all that they counted. Beyond that the
-/// second oldest stands in for the oldest, until the sink has caught up.
+/// Most tables that a book keeps. A table is kept, with the rules it counted by, until the sink has read every event
+/// that it counted. Of more tables the oldest is let go, and only its sum is kept.
 const MAX_TABLES: usize = 64;
 
 /// What was appended for the sink from these marks on, under one set of rules.
@@ -33,12 +33,13 @@ impl Table {
 struct Sums {
     /// The sink's totals when this life of the daemon began.
     totals: Counters,
-    /// What the sink was owed then of events behind its cursor, what tables that are gone counted, what replays
-    /// brought.
+    /// Deliveries that are in no table: what the sink was owed when this life of the daemon began, what tables counted
+    /// that were dropped since, and what replays brought.
     owed: u64,
     /// What was appended since, by the rules of each time.
     tables: Vec<Table>,
-    /// Deliveries made of events beyond what the routes of their types promised; negative where it was less.
+    /// By how much reading the events corrected what was counted by their types: more deliveries or, where negative,
+    /// fewer.
     adjustment: i64,
     /// The sink's state as last seen in the ledger.
     last: Option<SinkState>,

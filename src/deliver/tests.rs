@@ -22,7 +22,7 @@ use crate::route::{JqEval, RouteConfig, RuleSet};
 mod memory;
 use memory::{Memory, at};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Makes two tests of each function: it is given the number of shards.
 macro_rules! on_one_shard_and_on_two {

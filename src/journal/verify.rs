@@ -75,7 +75,7 @@ pub struct Finding {
 
 /// What was looked at, and found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verified {
+pub struct JournalCheck {
     /// Segments.
     pub segments: u64,
     /// Good records.
@@ -86,7 +86,7 @@ pub struct Verified {
     pub findings: Vec<Finding>,
 }
 
-impl Verified {
+impl JournalCheck {
     /// Whether nothing is wrong that nobody was told of.
     pub fn is_sound(&self) -> bool {
         !self.findings.iter().any(|finding| finding.sort.is_rot())
@@ -140,11 +140,11 @@ fn gather(store: &Store, write: bool) -> Result<Vec<Lying>, JournalError> {
 ///
 /// # Errors
 /// The folder cannot be read, or a later version wrote a segment.
-pub fn verify(dir: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Verified, JournalError> {
+pub fn verify(dir: &Path, mut progress: impl FnMut(u64, u64)) -> Result<JournalCheck, JournalError> {
     let store = store(dir);
     let lying = gather(&store, false)?;
     let total = lying.iter().map(|one| one.size).sum();
-    let mut verified = Verified { segments: lying.len() as u64, bytes: total, ..Verified::default() };
+    let mut verified = JournalCheck { segments: lying.len() as u64, bytes: total, ..JournalCheck::default() };
     let mut done = 0;
     for (at, one) in lying.iter().enumerate() {
         progress(done, total);
