@@ -60,9 +60,12 @@ fn denied(path: &Path) -> Option<String> {
     Some(format!("{at} belongs to {} (mode {mode:04o}), and this runs as {}\n  help: {help}", user(owner), user(we)))
 }
 
-/// Says why an address (`HOST:PORT`) cannot be listened on, and who does where another program has it.
+/// Says why an address of `listen` cannot be listened on, and who does where another program has it.
 pub fn not_bound(address: &str, error: &io::Error) -> String {
-    let at = address.to_socket_addrs().ok().and_then(|mut all| all.next());
+    if let Some(path) = address.strip_prefix("unix:") {
+        return told(Path::new(path), error);
+    }
+    let at = address.trim_start_matches("tls://").to_socket_addrs().ok().and_then(|mut all| all.next());
     match (error.kind(), at) {
         (ErrorKind::AddrInUse, Some(at)) => format!("{error}\n  help: {}", listener(at)),
         (ErrorKind::AddrNotAvailable, _) => format!("{error}\n  help: `ip address` names those of this machine"),

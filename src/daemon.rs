@@ -6,7 +6,7 @@
 //! A disk that is full or failing does not keep ingress from starting: then the ledger and the sinks come later
 //! (`sinks`), and "ready" is logged when they have. The listen addresses are bound at the very beginning, when a fault
 //! costs nothing yet, but nobody listens on them before the end of the start: no client gets a connection that a start
-//! which fails would reset.
+//! which fails would reset. (On a socket that systemd has passed connections wait meanwhile.)
 //!
 //! Imports inside this folder point one way; `tests/tidy/daemon.rs` holds the order and enforces it.
 
@@ -45,6 +45,7 @@ use crate::journal::folder;
 use crate::journal::lock::Lock;
 use crate::route::Unmatched;
 use crate::shutdown::Signals;
+use crate::sockets::inherited::Inherited;
 use admin_listener::AdminListener;
 use books::Books;
 use config_reading::ConfigReader;
@@ -67,6 +68,8 @@ pub struct RunOptions {
     pub watch: Watch,
     /// Where the ledger is lost, sinks begin at what comes next, not at the oldest event.
     pub cursors_now: bool,
+    /// The sockets that systemd has passed.
+    pub inherited: Vec<Inherited>,
 }
 
 /// Runs until a signal ends it, then takes everything down again.
@@ -75,11 +78,11 @@ pub struct RunOptions {
 /// What kept the daemon from starting; [`JournalError::Lost`](crate::journal::JournalError::Lost) where it stopped
 /// without having written all that it had accepted.
 pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> Result<(), DaemonError> {
-    let RunOptions { load, watch, cursors_now } = options;
+    let RunOptions { load, watch, cursors_now, inherited } = options;
     let server = descriptors::fitting(&config, descriptors::raise());
     folder::make(&config.data_dir)?;
     let lock = Lock::take(&config.data_dir)?;
-    let bound = ingress::bind(&config.server)?;
+    let bound = ingress::bind(&config.server, inherited)?;
     let mut store = Store::open(&config, cursors_now)?;
     let unmatched = Arc::new(Unmatched::default());
     let books = Arc::new(Books::new(&config.rules, config.sink_names().collect(), &store.begun));
@@ -89,9 +92,10 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
 
     let listeners = bound.into_iter().map(Bound::listen).collect::<Result<Vec<_>, _>>()?;
     let (stop_ingress, ingress_stop) = watch::channel(false);
-    let threads = Threads::start(&ingress, &listeners, &ingress_stop).map_err(DaemonError::Runtime)?;
-    for listener in listeners {
-        info!(address = %listener.local_addr().map_err(DaemonError::Runtime)?, "listening");
+    let told: Vec<_> = listeners.iter().map(|own| (own.address(), own.is_tls, own.is_inherited)).collect();
+    let threads = Threads::start(&ingress, listeners, &ingress_stop).map_err(DaemonError::Runtime)?;
+    for (address, tls, inherited) in told {
+        info!(address, tls, inherited, "listening");
     }
 
     let max_age = config.dead_letters.max_age.0;

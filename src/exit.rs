@@ -9,7 +9,7 @@
 //! | 71 | the system refuses what the daemon cannot start without: threads, descriptors, the ledger (EX_OSERR) |
 //! | 74 | stopped while the disk could not be written: accepted events are lost, the log names them (EX_IOERR) |
 //! | 75 | another process holds the data folder (EX_TEMPFAIL) |
-//! | 78 | the config has faults, or there is none; or a folder it names is not ours alone (EX_CONFIG) |
+//! | 78 | the config has faults, or there is none; a folder is not ours alone; a socket is not named (EX_CONFIG) |
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -30,7 +30,7 @@ Exit codes:
   74  stopped while the disk could not be written: accepted events are lost, the log names them
   75  another process holds the data folder
   78  the config has faults (each with FILE:LINE:COL on standard error), or there is none; or others
-      may write to the data folder";
+      may write to the data folder; or systemd passes a socket that the config does not name";
 
 /// The exit code of a failure.
 pub fn code(failure: &Failure) -> u8 {
@@ -38,7 +38,7 @@ pub fn code(failure: &Failure) -> u8 {
         Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
         Failure::Daemon(DaemonError::Journal(JournalError::Lost(_))) => 74,
         Failure::Daemon(DaemonError::Journal(JournalError::Locked { .. })) => 75,
-        Failure::Daemon(error) if error.is_not_ours() => 78,
+        Failure::Daemon(error) if error.is_not_ours() || error.is_of_config() => 78,
         Failure::Daemon(error) if error.is_refused_by_system() => 71,
         Failure::Output(_) | Failure::Refused(_) | Failure::Daemon(_) => 1,
         Failure::Usage(_) => 2,
@@ -64,8 +64,10 @@ pub fn finish(outcome: Result<(), Failure>) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingress::BindError;
     use crate::journal::folder::FolderError;
     use crate::ledger::LedgerError;
+    use crate::sockets::inherited::InheritedError;
 
     #[test]
     fn each_failure_has_its_documented_code() {
@@ -73,7 +75,10 @@ mod tests {
         let not_ours = || FolderError::Refused { path: "data".into(), why: "x".into(), help: "y".into() };
         let unreadable =
             || LedgerError::Io { path: "data/ledger.db".into(), error: io::ErrorKind::PermissionDenied.into() };
+        let unnamed = BindError::Unnamed { passed: "a".into(), name: "b".into(), listen: "c".into() };
         let failures = [
+            (Failure::Daemon(DaemonError::Bind(unnamed)), 78),
+            (Failure::Daemon(DaemonError::Inherited(InheritedError::Count("x".into()))), 78),
             (Failure::Daemon(DaemonError::Folder(not_ours())), 78),
             (Failure::Daemon(DaemonError::Journal(JournalError::Folder(not_ours()))), 78),
             (Failure::Daemon(DaemonError::Ledger(LedgerError::Folder(not_ours()))), 78),

@@ -17,5 +17,6 @@ pub mod ledger;
 pub mod registry;
 pub mod route;
 pub mod shutdown;
+pub mod sockets;
 pub mod telemetry;
 pub mod verify;

@@ -6,7 +6,8 @@ use http::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::config::{AdminConfig, Listen, short_path};
+use super::config::{AdminConfig, Listen};
+use crate::sockets::unix::short_path;
 
 /// Longest wait for an answer: a little longer than the daemon takes to give up.
 const TIMEOUT: Duration = Duration::from_secs(32);

@@ -7,8 +7,6 @@ use sink_api::{Fault, Secret};
 
 /// The socket in the data folder that is used where the config names no other.
 const SOCKET: &str = "admin.sock";
-/// Longest path the system takes for a Unix socket.
-const MAX_PATH: usize = 107;
 
 /// The table as written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -77,22 +75,6 @@ impl AdminKeys {
         };
         AdminConfig { listen, token: self.token }
     }
-}
-
-/// A path to this socket that is short enough for the system: the path itself or, where that is too long, a path
-/// through the opened folder. That folder must stay open while the path is in use.
-///
-/// # Errors
-/// The folder cannot be opened.
-pub fn short_path(path: &Path) -> std::io::Result<(PathBuf, Option<std::fs::File>)> {
-    use std::os::fd::AsRawFd;
-    if path.as_os_str().len() <= MAX_PATH {
-        return Ok((path.to_owned(), None));
-    }
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok((path.to_owned(), None)) };
-    let folder = std::fs::File::open(folder)?;
-    let through = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
-    Ok((through, Some(folder)))
 }
 
 #[cfg(test)]

@@ -1,11 +1,7 @@
-//! The socket and the thread that serves it. A Unix socket is made under another name, given its mode and then renamed,
-//! so that nobody can reach it before it has its mode. A socket that is there already is stale, as the caller holds the
-//! data folder's lock: it is replaced.
+//! The socket and the thread that serves it. A Unix socket that is there already is stale, as the caller holds the data
+//! folder's lock: it is replaced.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -17,14 +13,19 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::config::{AdminConfig, Listen, short_path};
+use super::config::{AdminConfig, Listen};
 use super::connections::{Connections, Slot};
 use super::service::Service;
 use super::{Control, service};
+use crate::sockets::unix::{Bound, Placed};
 
 /// Connections over TCP that the kernel keeps while others are heard (it may have a lower bound of its own). So many
 /// that in a crowd of anonymous connections the one that matters is kept, too.
 const BACKLOG: i32 = 4096;
+/// The same over a Unix socket, which nobody else can open.
+const UNIX_BACKLOG: i32 = 128;
+/// Who may connect to the Unix socket: the daemon's user.
+const SOCKET_MODE: u32 = 0o600;
 /// Longest life of a connection, whatever it asks.
 const LIFETIME: Duration = Duration::from_secs(60);
 /// Longest wait for a request's head, be it the connection's first request or a later one.
@@ -41,7 +42,7 @@ pub struct AdminError {
 }
 
 enum Socket {
-    Unix(std::os::unix::net::UnixListener),
+    Unix(std::os::unix::net::UnixListener, Placed),
     Tcp(std::net::TcpListener),
 }
 
@@ -61,7 +62,6 @@ impl Drop for ListenerRuntime {
 pub struct Listener {
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
-    path: Option<PathBuf>,
 }
 
 impl Listener {
@@ -71,9 +71,9 @@ impl Listener {
     /// # Errors
     /// The system gives no socket, thread or runtime.
     pub fn start(config: &AdminConfig, control: Arc<dyn Control>) -> Result<Self, AdminError> {
-        let (at, path) = match &config.listen {
-            Listen::Unix(path) => (path.display().to_string(), Some(path.clone())),
-            Listen::Tcp(address) => (address.clone(), None),
+        let at = match &config.listen {
+            Listen::Unix(path) => path.display().to_string(),
+            Listen::Tcp(address) => address.clone(),
         };
         let failed = |error| AdminError { at: at.clone(), error };
         let socket = open(&config.listen).map_err(failed)?;
@@ -91,7 +91,7 @@ impl Listener {
         };
         let thread = std::thread::Builder::new().name("admin".into()).spawn(serve).map_err(failed)?;
         tracing::info!(at, "admin listener");
-        Ok(Self { stop, thread: Some(thread), path })
+        Ok(Self { stop, thread: Some(thread) })
     }
 
     /// Stops serving and removes the socket. Blocks, shortly, as requests under way are cut.
@@ -105,10 +105,6 @@ impl Listener {
             // A panic was reported on stderr by the thread itself.
             let _ = thread.join();
         }
-        if let Some(path) = self.path.take() {
-            // A socket that is gone already is as good as a removed one.
-            let _ = fs::remove_file(path);
-        }
     }
 }
 
@@ -119,44 +115,19 @@ impl Drop for Listener {
 }
 
 fn open(listen: &Listen) -> io::Result<Socket> {
-    let socket = match listen {
-        Listen::Unix(path) => Socket::Unix(open_unix(path)?),
+    Ok(match listen {
+        Listen::Unix(path) => {
+            let (listener, placed) = Bound::new(path)?.place(SOCKET_MODE, UNIX_BACKLOG)?;
+            listener.set_nonblocking(true)?;
+            Socket::Unix(listener, placed)
+        }
         Listen::Tcp(address) => {
             let listener = std::net::TcpListener::bind(address)?;
             rustix::net::listen(&listener, BACKLOG)?;
+            listener.set_nonblocking(true)?;
             Socket::Tcp(listener)
         }
-    };
-    match &socket {
-        Socket::Unix(listener) => listener.set_nonblocking(true)?,
-        Socket::Tcp(listener) => listener.set_nonblocking(true)?,
-    }
-    Ok(socket)
-}
-
-fn open_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
-    use std::os::unix::fs::FileTypeExt;
-    match fs::symlink_metadata(path) {
-        Ok(there) if !there.file_type().is_socket() => {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket is there"));
-        }
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let new = PathBuf::from(name);
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let (short, folder) = short_path(&new)?;
-    let listener = std::os::unix::net::UnixListener::bind(short)?;
-    drop(folder);
-    let placed = fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).and_then(|()| fs::rename(&new, path));
-    placed.inspect_err(|_| drop(fs::remove_file(&new)))?;
-    Ok(listener)
+    })
 }
 
 async fn serve(socket: Socket, service: Service, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
@@ -184,21 +155,28 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 enum Accepting {
-    Unix(tokio::net::UnixListener),
+    /// Its file is removed when the listener ends.
+    Unix {
+        listener: tokio::net::UnixListener,
+        _placed: Placed,
+    },
     Tcp(tokio::net::TcpListener),
 }
 
 impl Accepting {
     fn new(socket: Socket) -> io::Result<Self> {
-        match socket {
-            Socket::Unix(listener) => tokio::net::UnixListener::from_std(listener).map(Self::Unix),
-            Socket::Tcp(listener) => tokio::net::TcpListener::from_std(listener).map(Self::Tcp),
-        }
+        Ok(match socket {
+            Socket::Unix(listener, placed) => {
+                let listener = tokio::net::UnixListener::from_std(listener)?;
+                Self::Unix { listener, _placed: placed }
+            }
+            Socket::Tcp(listener) => Self::Tcp(tokio::net::TcpListener::from_std(listener)?),
+        })
     }
 
     async fn next(&self) -> io::Result<Box<dyn Stream>> {
         Ok(match self {
-            Self::Unix(listener) => Box::new(listener.accept().await?.0),
+            Self::Unix { listener, .. } => Box::new(listener.accept().await?.0),
             Self::Tcp(listener) => Box::new(listener.accept().await?.0),
         })
     }

@@ -18,6 +18,7 @@ pub mod schema;
 pub mod send;
 pub mod sink;
 pub mod status;
+mod target;
 pub mod test;
 mod trial;
 

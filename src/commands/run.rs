@@ -12,6 +12,7 @@ use crate::daemon::{self, DaemonError, Load, RunOptions, Watch};
 use crate::registry::KINDS;
 use crate::route::cases::Case;
 use crate::shutdown::Signals;
+use crate::sockets::inherited;
 use crate::telemetry;
 
 /// Where sinks continue if the ledger is lost.
@@ -41,6 +42,8 @@ pub struct RunArgs {
 /// # Errors
 /// The config's faults; what kept the daemon from starting.
 pub fn run(file: &Path, args: &RunArgs) -> Result<(), Failure> {
+    // This comes before anything that starts a thread.
+    let inherited = inherited::take().map_err(DaemonError::from)?;
     // Reading the config takes a thread. If there are too few, that is not to be shown as a fault of the config.
     let runtime = daemon::threads::runtime()?;
     let mut signals = runtime.block_on(async { Signals::listen() }).map_err(DaemonError::Runtime)?;
@@ -52,7 +55,8 @@ pub fn run(file: &Path, args: &RunArgs) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     let ended = runtime.block_on(async {
-        let options = RunOptions { load: loader(file), watch, cursors_now: args.cursors == Some(Cursors::Now) };
+        let cursors_now = args.cursors == Some(Cursors::Now);
+        let options = RunOptions { load: loader(file), watch, cursors_now, inherited };
         Ok(daemon::run(config, options, &mut signals).await?)
     });
     runtime.shutdown_timeout(LEFT_BEHIND);

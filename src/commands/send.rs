@@ -23,11 +23,11 @@ use tokio::task::JoinSet;
 
 use super::explain::headers;
 use super::samples::{Round, SAMPLES, Sample};
+use super::target::Target;
 use super::{Failure, block_on, progress, source};
 use crate::config::Config;
-use crate::ingress::http::listener;
+use crate::ingress::SourceKind;
 use crate::ingress::source::signer::Signer;
-use crate::ingress::{SourceKind, SourcePlan};
 
 /// `send`.
 #[derive(Debug, Args)]
@@ -148,15 +148,16 @@ struct Sum {
 pub fn run(config: &Config, args: &SendArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let source = source(config, args.source.as_deref())?;
     let signer = Signer::new(source);
+    let Target { url, socket } = Target::of(config, source, args.url.as_deref())?;
+    let client = Client::builder()
+        .timeout(TIMEOUT)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("hookrelay-send/", env!("CARGO_PKG_VERSION")));
+    let client = socket.into_iter().fold(client, reqwest::ClientBuilder::unix_socket);
     let post = Post {
-        url: url(config, source, args.url.as_deref())?,
-        client: Client::builder()
-            .timeout(TIMEOUT)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("hookrelay-send/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| Failure::Refused(format!("no HTTP client: {error}")))?,
+        url,
+        client: client.build().map_err(|error| Failure::Refused(format!("no HTTP client: {error}")))?,
         payloads: payloads(args, source.kind, &signer)?,
         headers: headers(&args.header)?,
         signer,
@@ -203,33 +204,6 @@ fn gap(rate: Option<f64>) -> Result<Option<Duration>, Failure> {
     let gap =
         Duration::try_from_secs_f64(1.0 / rate).ok().filter(|gap| rate > 0.0 && *gap < Duration::from_secs(86_400));
     gap.map(Some).ok_or_else(|| Failure::Usage(format!("--rate {rate}: expected a number of requests per second")))
-}
-
-/// Where to post: what is asked for, else the first address the daemon listens on, as seen from this machine.
-fn url(config: &Config, source: &SourcePlan, asked: Option<&str>) -> Result<Url, Failure> {
-    let text = match asked {
-        Some(url) => url.to_owned(),
-        None => {
-            let address = config.server.listen.first().map_or("", String::as_str);
-            let (host, port) = listener::split(address).map_err(|why| Failure::Usage(format!("`{address}`: {why}")))?;
-            let host = match host {
-                "" | "0.0.0.0" => "127.0.0.1".to_owned(),
-                "::" => "[::1]".to_owned(),
-                v6 if v6.contains(':') => format!("[{v6}]"),
-                host => host.to_owned(),
-            };
-            format!("http://{host}:{port}")
-        }
-    };
-    let shown = if text.contains('@') { "…: percent-encode `@`, `:` and `/` before its host" } else { &text };
-    let mut url = Url::parse(&text).map_err(|error| Failure::Usage(format!("--url {shown}: {error}")))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(Failure::Usage(format!("--url {shown}: expected http:// or https://")));
-    }
-    if matches!(url.path(), "" | "/") {
-        url.set_path(&source.path);
-    }
-    Ok(url)
 }
 
 /// Everything the rounds share.

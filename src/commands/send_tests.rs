@@ -136,19 +136,6 @@ fn where_nobody_listens_it_says_how_to_start_the_daemon() {
 }
 
 #[test]
-fn the_address_is_the_first_one_listened_on_or_the_one_asked_for() {
-    let of = |listen: &str, asked: Option<&str>| {
-        let config = config(&format!("{SOURCE}server.listen = [\"{listen}\", \"127.0.0.1:9\"]\n"));
-        url(&config, &config.sources[0], asked).unwrap().to_string()
-    };
-    assert_eq!(of("0.0.0.0:4000", None), "http://127.0.0.1:4000/webhooks/interakt");
-    assert_eq!(of("[::]:4000", None), "http://[::1]:4000/webhooks/interakt");
-    assert_eq!(of("localhost:80", None), "http://localhost/webhooks/interakt");
-    assert_eq!(of("127.0.0.1:4000", Some("https://x.example")), "https://x.example/webhooks/interakt");
-    assert_eq!(of("127.0.0.1:4000", Some("https://x.example/y")), "https://x.example/y");
-}
-
-#[test]
 fn what_cannot_be_meant_is_refused_with_the_nearest_that_can() {
     let usage = |args: SendArgs| match send("127.0.0.1:9", &args).0 {
         Err(Failure::Usage(text)) => text,

@@ -280,7 +280,7 @@ impl<'t> Loader<'t> {
             server.max_body = Size(0);
         }
         let max_body = kept.get("max_body").map_or(header, Spanned::span);
-        (server, max_body)
+        (server.resolved(&self.base_dir), max_body)
     }
 
     fn journal(&mut self, max_body: Size, max_body_at: Range<usize>) -> JournalConfig {

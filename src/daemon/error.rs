@@ -6,6 +6,7 @@ use crate::ingress;
 use crate::journal::JournalError;
 use crate::journal::folder::FolderError;
 use crate::ledger::{LedgerError, SettleError};
+use crate::sockets::inherited::InheritedError;
 
 /// Why the daemon did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,9 @@ pub enum DaemonError {
     /// A listen address cannot be taken.
     #[error(transparent)]
     Bind(#[from] ingress::BindError),
+    /// What systemd passes cannot be taken.
+    #[error(transparent)]
+    Inherited(#[from] InheritedError),
 }
 
 impl DaemonError {
@@ -55,12 +59,21 @@ impl DaemonError {
         matches!(error, FolderError::Refused { .. })
     }
 
+    /// Whether the config and what systemd passes do not fit together.
+    pub fn is_of_config(&self) -> bool {
+        match self {
+            Self::Bind(error) => error.is_of_config(),
+            Self::Inherited(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether the system refuses what the daemon cannot start without: threads, signals, the ledger's file.
     pub fn is_refused_by_system(&self) -> bool {
         match self {
             Self::Runtime(_) | Self::Threads { .. } => true,
             Self::Ledger(error) => matches!(error, LedgerError::Io { .. } | LedgerError::Sqlite { .. }),
-            Self::Folder(_) | Self::Journal(_) | Self::Settle(_) | Self::Bind(_) => false,
+            Self::Folder(_) | Self::Journal(_) | Self::Settle(_) | Self::Bind(_) | Self::Inherited(_) => false,
         }
     }
 
@@ -71,7 +84,7 @@ impl DaemonError {
             Self::Ledger(error) => error.is_disk_trouble(),
             Self::Settle(_) | Self::Journal(JournalError::Cursors(_)) => true,
             Self::Runtime(_) | Self::Threads { .. } | Self::Folder(_) | Self::Journal(_) => false,
-            Self::Bind(_) => false,
+            Self::Bind(_) | Self::Inherited(_) => false,
         }
     }
 }

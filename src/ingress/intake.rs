@@ -19,7 +19,7 @@ use super::dedupe::{Fingerprint, Known, Outcome};
 use super::http::body::{self, BodyFault, Bounds, Head};
 use super::http::connection_state::Link;
 use super::http::reply::Answer;
-use super::http::{Handler, remote};
+use super::http::{Handler, Peer, remote};
 use super::source::plan::Received;
 use super::sources::Source;
 use super::{Ingress, Tally};
@@ -176,9 +176,9 @@ fn hand_over(
     let envelope = envelope.unwrap_or_else(|| plan.envelope(&parts.headers, &body));
     source.counts.passed_over(envelope.too_long);
     let (kind, subject) = (envelope.kind.into(), envelope.subject.into());
-    let remote = match ingress.server.trusted_proxies.as_slice() {
-        [] => Arc::clone(&link.remote),
-        trusted => remote::client(link.peer, trusted, &parts.headers).to_string().into(),
+    let remote = match (link.peer, ingress.server.trusted_proxies.as_slice()) {
+        (Peer::Ip(_), []) => Arc::clone(&link.remote),
+        (peer, trusted) => remote::client(peer, trusted, &parts.headers).to_string().into(),
     };
     let event: Event = plan.event(Received { id, time, remote, headers: &parts.headers, kind, subject, body });
     ticket.tally = ingress.on_append.get().map(|tally_of| tally_of(&event.source, &event.kind));

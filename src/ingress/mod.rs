@@ -27,11 +27,10 @@ use sink_api::Timestamp;
 use tokio::task::JoinSet;
 
 pub use self::counts::{Counter, SourceCounts};
-pub use self::http::Pressed;
+pub use self::http::{BindError, Bound, Listener, Listening, Pressed, bind};
 pub use self::http::admission::MOST_LEAVING;
 pub use self::http::config::ServerConfig;
 pub use self::http::counts::ServerCounts;
-pub use self::http::listener::{BindError, Bound, bind};
 pub use self::source::{SourceConfig, SourceKind, SourcePlan};
 
 use self::append_batch::AppendBatch;
@@ -93,7 +92,7 @@ impl Ingress {
     /// one, each with one of their [`balance::members`], which spread its connections.
     pub async fn serve(
         self: &Arc<Self>,
-        listener: tokio::net::TcpListener,
+        listener: Listener,
         member: balance::Member,
         stop: impl Future<Output = ()>,
     ) {

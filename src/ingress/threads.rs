@@ -6,7 +6,6 @@
 //! one of several queues, and a second daemon cannot listen on the same port.
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -14,11 +13,12 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::Ingress;
 use super::http::balance::{self, Member};
+use super::{Ingress, Listener, Listening};
+use crate::sockets::unix::Placed;
 
 /// A duplicate of a listener, and a thread's membership in those that share it.
-type Share = (TcpListener, Member);
+type Share = (Listening, Member);
 
 /// A runtime that may be dropped on the threads of another one, too, as it is where the system gives no thread for it.
 struct Own(Option<Runtime>);
@@ -29,27 +29,29 @@ impl Drop for Own {
     }
 }
 
-/// The serving threads.
-pub struct Threads(Vec<JoinHandle<()>>);
+/// The serving threads, and what removes the Unix sockets that they listen on.
+pub struct Threads(Vec<JoinHandle<()>>, Vec<Placed>);
 
 impl Threads {
     /// Starts serving until `stop` turns true.
     ///
     /// # Errors
     /// Where the system gives no thread, runtime or duplicate.
-    pub fn start(ingress: &Arc<Ingress>, listeners: &[TcpListener], stop: &watch::Receiver<bool>) -> io::Result<Self> {
+    pub fn start(ingress: &Arc<Ingress>, listeners: Vec<Listening>, stop: &watch::Receiver<bool>) -> io::Result<Self> {
+        let mut placed = Vec::new();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let mut shares: Vec<Vec<Share>> = (0..cores).map(|_| Vec::with_capacity(listeners.len())).collect();
-        for listener in listeners {
+        for mut listener in listeners {
+            placed.extend(listener.take_placed());
             for (own, member) in shares.iter_mut().zip(balance::members(cores)) {
-                own.push((listener.try_clone()?, member));
+                own.push((listener.duplicate()?, member));
             }
         }
         let one = |(core, own): (usize, Vec<Share>)| {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let own = {
                 let _inside = runtime.enter();
-                let ready = |(listener, member)| Ok((tokio::net::TcpListener::from_std(listener)?, member));
+                let ready = |(listener, member): Share| Ok((listener.start()?, member));
                 own.into_iter().map(ready).collect::<io::Result<Vec<_>>>()?
             };
             let (ingress, stop, runtime) = (Arc::clone(ingress), stop.clone(), Own(Some(runtime)));
@@ -59,7 +61,8 @@ impl Threads {
                 }
             })
         };
-        shares.into_iter().enumerate().map(one).collect::<io::Result<Vec<_>>>().map(Self)
+        let threads = shares.into_iter().enumerate().map(one).collect::<io::Result<Vec<_>>>()?;
+        Ok(Self(threads, placed))
     }
 
     /// Waits until every thread has answered what had begun. Blocks.
@@ -68,15 +71,11 @@ impl Threads {
             // A panic was reported on stderr by the thread itself; the others still want their time.
             let _ = thread.join();
         }
+        drop(self.1);
     }
 }
 
-fn serve(
-    runtime: &Runtime,
-    ingress: &Arc<Ingress>,
-    listeners: Vec<(tokio::net::TcpListener, Member)>,
-    stop: &watch::Receiver<bool>,
-) {
+fn serve(runtime: &Runtime, ingress: &Arc<Ingress>, listeners: Vec<(Listener, Member)>, stop: &watch::Receiver<bool>) {
     runtime.block_on(async {
         let mut serving = JoinSet::new();
         for (listener, member) in listeners {

@@ -57,6 +57,13 @@ secret = "${{INTERAKT_WEBHOOK_SECRET}}"
         std::fs::write(self.config(), text).unwrap();
     }
 
+    /// Writes `config.toml` with these keys in its `[server]`, in the place of `listen`.
+    pub fn serve(&self, keys: &str, tables: &str) {
+        self.configure(tables);
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        std::fs::write(self.config(), text.replace("listen = \"127.0.0.1:0\"\n", keys)).unwrap();
+    }
+
     pub fn path(&self, inside: &str) -> PathBuf {
         self.folder.path().join(inside)
     }
@@ -107,7 +114,9 @@ secret = "${{INTERAKT_WEBHOOK_SECRET}}"
             return Err((child.wait().unwrap().code(), log.text()));
         };
         let line: serde_json::Value = serde_json::from_str(&line).expect("a JSON log line");
-        let address = line["address"].as_str().unwrap().parse().unwrap();
+        // A Unix socket has none.
+        let none = SocketAddr::from(([0, 0, 0, 0], 0));
+        let address = line["address"].as_str().unwrap().parse().unwrap_or(none);
         Ok(Daemon { child, address, log })
     }
 }
@@ -200,6 +209,7 @@ impl Log {
 /// A running daemon; killed when dropped.
 pub struct Daemon {
     child: Child,
+    /// The first that it listens on, over TCP.
     pub address: SocketAddr,
     pub log: Log,
 }

@@ -171,7 +171,7 @@ fn under_systemd_lines_have_a_priority_and_no_time_and_elsewhere_they_are_json()
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!((code, lines.last()), (Some(0), Some(&"<6>stopped")), "{text}");
     assert!(lines.iter().any(|line| line.starts_with("<4>RUST_LOG is not followed")), "{text}");
-    assert!(lines.iter().any(|line| line.starts_with("<6>listening address=127.0.0.1:")), "{text}");
+    assert!(lines.iter().any(|line| line.starts_with("<6>listening address=\"127.0.0.1:")), "{text}");
     let (code, text) = logged_under_systemd(house.command(&["run"]), false);
     assert!(code == Some(0) && text.lines().all(|line| line.starts_with("{\"timestamp\":")), "{text}");
 }

@@ -14,6 +14,7 @@
 //! - `failing_disk`: a disk that fails and hangs under the running binary; no 200 before its flush
 //! - `full_disk`: starting and stopping where nothing can be written
 //! - `sources`: a source of every kind, tokens that leave no trace, retries signed anew
+//! - `sockets`: those that systemd passes, and Unix sockets
 //! - `status`: the live figures, and that they add up after kill -9
 //! - `counts`: exact at any moment, whatever is reloaded under load; and whether a webhook would be taken
 //! - `dead`: dead letters by the verbs
@@ -79,6 +80,7 @@ mod secrets;
 mod shim;
 mod sick_sinks;
 mod signals;
+mod sockets;
 mod sources;
 mod status;
 mod strangers;

@@ -2,27 +2,27 @@
 //! thread is quicker, and of many that come at once nearly all to the same one; here each goes to the thread that has
 //! the fewest. Knows sockets and numbers, no HTTP.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::socket::{Detached, Peer, Stream};
 
 /// Most connections on their way to one thread. Further ones are served by the thread that accepted them.
 const IN_TRANSIT: usize = 256;
 
 /// A connection that was accepted, and its permit among `max_connections` (none during a stop).
 pub(super) struct Accepted {
-    pub stream: TcpStream,
-    pub peer: SocketAddr,
+    pub stream: Stream,
+    pub peer: Peer,
     pub permit: Option<OwnedSemaphorePermit>,
 }
 
 /// The same between two runtimes.
 struct Transfer {
-    stream: std::net::TcpStream,
-    peer: SocketAddr,
+    stream: Detached,
+    peer: Peer,
     permit: Option<OwnedSemaphorePermit>,
     load: Load,
 }
@@ -79,7 +79,7 @@ impl Member {
             return Some((accepted, Load::on(own)));
         }
         let Accepted { stream, peer, permit } = accepted;
-        let stream = stream.into_std().inspect_err(lost).ok()?;
+        let stream = stream.detach().inspect_err(lost).ok()?;
         match fewest.transfers.try_send(Transfer { stream, peer, permit, load: Load::on(fewest) }) {
             Ok(()) => None,
             // That thread stops, or has much to do: the connection stays here after all.
@@ -115,7 +115,7 @@ impl Member {
 
 /// Takes a connection into this thread's runtime.
 fn arrive(Transfer { stream, peer, permit, load }: Transfer) -> Option<(Accepted, Load)> {
-    let stream = TcpStream::from_std(stream).inspect_err(lost).ok()?;
+    let stream = stream.attach().inspect_err(lost).ok()?;
     Some((Accepted { stream, peer, permit }, load))
 }
 
@@ -126,14 +126,14 @@ fn lost(error: &std::io::Error) {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
     async fn accepted() -> Accepted {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let peer = listener.local_addr().unwrap();
-        Accepted { stream: TcpStream::connect(peer).await.unwrap(), peer, permit: None }
+        let at = listener.local_addr().unwrap();
+        Accepted { stream: Stream::Tcp(TcpStream::connect(at).await.unwrap()), peer: at.into(), permit: None }
     }
 
     #[tokio::test]

@@ -2,8 +2,8 @@
 
 use sink_api::{Fault, Period, Size};
 
+use super::address::Address;
 use super::config::{MAX_BODY_LIMIT, ServerConfig};
-use super::listener;
 
 /// Bounds of `max_header_bytes`: what any honest request needs, and what no honest one does.
 const HEADER_BYTES: std::ops::RangeInclusive<u64> = 1024..=1 << 20;
@@ -20,12 +20,16 @@ pub fn check_server(server: &ServerConfig) -> Vec<Fault> {
         }
     };
     demand(!server.listen.is_empty(), "listen", "listen names no address");
-    for (nth, address) in server.listen.iter().enumerate() {
-        // Of free ports there is more than one.
-        let is_new = address.ends_with(":0") || !server.listen.iter().take(nth).any(|earlier| earlier == address);
-        demand(is_new, "listen", &format!("listen address `{address}` stands there twice"));
-        if let Err(why) = listener::split(address) {
-            demand(false, "listen", &format!("listen address `{address}`: {why}"));
+    let listen: Vec<_> = server.listen.iter().map(|address| (address, Address::parse(address))).collect();
+    for (nth, (address, read)) in listen.iter().enumerate() {
+        let earlier = || listen.iter().take(nth).filter_map(|(_, earlier)| earlier.as_ref().ok());
+        match read {
+            Ok(at) if at.is_tls() => demand(false, "listen", "TLS is not part of this version: listen on HOST:PORT"),
+            Ok(at) => {
+                let is_new = !earlier().any(|earlier| earlier.is_same_place(at));
+                demand(is_new, "listen", &format!("listen address `{address}` stands there twice"));
+            }
+            Err(why) => demand(false, "listen", &format!("listen address `{address}`: {why}")),
         }
     }
     let body = server.max_body;

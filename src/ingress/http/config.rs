@@ -1,6 +1,7 @@
 //! `[server]` in `config.toml`.
 
 use std::fmt;
+use std::path::Path;
 
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Error, SeqAccess, Visitor};
@@ -9,13 +10,14 @@ use sink_api::fault::with_help;
 use sink_api::settings::one_or_many;
 use sink_api::{Period, Size};
 
+use super::address;
 use super::remote::Network;
 
 /// The listener's table.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerConfig {
-    /// Addresses, `HOST:PORT`; a string or a list.
+    /// Addresses, `HOST:PORT` or `unix:PATH`; a string or a list.
     #[serde(deserialize_with = "addresses")]
     pub listen: Vec<String>,
     /// Largest body; one of exactly this size is accepted. At most [`MAX_BODY_LIMIT`].
@@ -65,6 +67,15 @@ fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error
 
 /// Largest `max_body`: a body is held in memory whole.
 pub const MAX_BODY_LIMIT: Size = Size::mib(64);
+
+impl ServerConfig {
+    /// The table with absolute paths.
+    #[must_use]
+    pub fn resolved(self, base_dir: &Path) -> Self {
+        let listen = self.listen.iter().map(|address| address::resolved(address, base_dir)).collect();
+        Self { listen, ..self }
+    }
+}
 
 impl Default for ServerConfig {
     fn default() -> Self {

@@ -7,11 +7,10 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -21,8 +20,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -30,6 +28,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::admission::Permit;
 use super::body::READ_MAX;
 use super::connection_state::Link;
+use super::socket::{Peer, Stream};
 use super::wire::Wire;
 use super::{Handler, Server, reply};
 
@@ -69,14 +68,13 @@ pub(super) type Stopping = watch::Receiver<bool>;
 pub(super) async fn serve(
     server: Arc<Server>,
     handler: impl Handler,
-    mut stream: TcpStream,
-    (peer, permit): (SocketAddr, Option<Permit>),
+    mut stream: Stream,
+    (peer, permit): (Peer, Option<Permit>),
     mut stopping: Stopping,
 ) {
     let entered = server.admission.enter(|id| Link::new(id, permit, server.clone(), peer));
     let link = &entered.link;
-    // A socket that refuses this has been closed already.
-    let _ = stream.set_nodelay(true);
+    stream.set_nodelay();
     match opening(&mut stream, link, &mut stopping).await {
         Opening::Http1(first) => {
             let wire = Wire::http1(stream, first, link.clone());
@@ -105,8 +103,8 @@ enum Opening {
 }
 
 /// Reads until it is known which protocol is spoken: at the first byte that differs from HTTP/2's preface.
-async fn opening(stream: &mut TcpStream, link: &Link, stopping: &mut Stopping) -> Opening {
-    // No buffer before there are bytes for it: many connections may be idle.
+async fn opening(stream: &mut Stream, link: &Link, stopping: &mut Stopping) -> Opening {
+    // It has no memory before there are bytes for it: many connections may be idle.
     let mut first = BytesMut::new();
     let mut deadline = Instant::now() + link.server.header_timeout;
     if *stopping.borrow_and_update() {
@@ -116,7 +114,7 @@ async fn opening(stream: &mut TcpStream, link: &Link, stopping: &mut Stopping) -
     loop {
         tokio::select! {
             biased;
-            read = read_some(stream, &mut first) => match read {
+            read = poll_fn(|cx| poll_some(stream, &mut first, cx)) => match read {
                 Ok(0) | Err(_) => return Opening::Gone,
                 Ok(_) => {
                     link.speaks();
@@ -129,7 +127,8 @@ async fn opening(stream: &mut TcpStream, link: &Link, stopping: &mut Stopping) -
             () = link.cut.asked() => {
                 // The first bytes may be here, and only not read yet.
                 yield_now().await;
-                let read = stream.try_read_buf(&mut first).unwrap_or(0);
+                let read = poll_fn(|cx| Poll::Ready(poll_some(stream, &mut first, cx))).await;
+                let read = if let Poll::Ready(Ok(read)) = read { read } else { 0 };
                 link.speaks();
                 // The request in them is answered, and no further one.
                 link.cut.ask();
@@ -154,14 +153,13 @@ fn protocol(first: &mut BytesMut) -> Option<Opening> {
     (compared == PREFACE.len()).then(|| Opening::Http2(first.split().freeze()))
 }
 
-/// Reads the bytes that are there, into a buffer that is made when there are some. Cancel-safe.
-async fn read_some(stream: &mut TcpStream, into: &mut BytesMut) -> std::io::Result<usize> {
-    stream.readable().await?;
-    into.reserve(OPENING_BYTES.saturating_sub(into.len()).max(PREFACE.len()));
-    match stream.try_read_buf(into) {
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => stream.read_buf(into).await,
-        done => done,
-    }
+/// Reads the bytes that are there. Cancel-safe.
+fn poll_some(stream: &mut Stream, into: &mut BytesMut, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+    let mut bytes = [0; OPENING_BYTES];
+    let mut part = ReadBuf::new(&mut bytes);
+    ready!(Pin::new(stream).poll_read(cx, &mut part))?;
+    into.extend_from_slice(part.filled());
+    Poll::Ready(Ok(part.filled().len()))
 }
 
 /// Gets a permit among the connections that speak HTTP/2. Where there is none, the connection asks again for as long as
@@ -358,7 +356,7 @@ where
     }
 }
 
-async fn refuse_slow_head(link: &Link, mut stream: TcpStream) {
+async fn refuse_slow_head(link: &Link, mut stream: Stream) {
     if let Ok(Ok(())) = timeout(GRACE, stream.write_all(reply::SLOW_HEAD)).await {
         linger(link, stream).await;
     }
@@ -366,7 +364,7 @@ async fn refuse_slow_head(link: &Link, mut stream: TcpStream) {
 
 /// Closes our half and reads on for a while: a connection that is closed with unread bytes is reset, and the reset
 /// destroys the answer.
-async fn linger(link: &Link, mut stream: TcpStream) {
+async fn linger(link: &Link, mut stream: Stream) {
     let _ = stream.shutdown().await;
     let mut rest = vec![0; 8 << 10];
     let read_on = async {

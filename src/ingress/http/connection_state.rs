@@ -3,7 +3,6 @@
 //! that looks every now and then reads it: no timer is set or moved per request. Here is also whether the connection is
 //! asked to close so that another may have its permit.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use tokio::time::Instant;
 use super::Server;
 use super::admission::{Permit, PermitCell};
 use super::budget::Sender;
+use super::socket::Peer;
 
 /// How long a connection may rest between requests. Longer than the 60 s after which proxies in front close theirs, so
 /// that the proxy closes first: a connection closed under a POST on its way is a webhook lost.
@@ -80,8 +80,8 @@ pub struct Link {
     pub cut: CloseSignal,
     is_proven: AtomicBool,
     pub(super) server: Arc<Server>,
-    pub(in crate::ingress) peer: IpAddr,
-    /// The peer's address as text.
+    pub(in crate::ingress) peer: Peer,
+    /// The peer as text.
     pub(in crate::ingress) remote: Arc<str>,
     opened: Instant,
     /// How many requests are being answered.
@@ -102,8 +102,7 @@ pub struct Link {
 
 impl Link {
     /// A connection that is opened now and has not said anything yet.
-    pub(in crate::ingress) fn new(id: u64, permit: Option<Permit>, server: Arc<Server>, peer: SocketAddr) -> Self {
-        let peer = peer.ip().to_canonical();
+    pub(in crate::ingress) fn new(id: u64, permit: Option<Permit>, server: Arc<Server>, peer: Peer) -> Self {
         Self {
             id,
             permit: PermitCell::new(permit),

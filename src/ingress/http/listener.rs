@@ -1,26 +1,21 @@
-//! Sockets: binding the addresses of the config, accepting connections, and stopping without turning a sender away.
+//! Accepting connections, and stopping without turning a sender away.
 
 use std::future::Future;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::balance::{Accepted, Load, Member};
-use super::config::ServerConfig;
+use super::binding::BACKLOG;
 use super::connection;
+use super::socket::{Listener, Peer, Stream};
 use super::{Handler, Server};
-use crate::access;
 use crate::ingress::throttle::Throttle;
 
-/// Connections the kernel keeps for us while we are busy or being restarted (it may know a lower bound of its own).
-const BACKLOG: u16 = 4096;
 /// Pause after the system has no descriptor or memory for one more connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The same during a stop.
@@ -30,125 +25,10 @@ const PERMIT_PAUSE: Duration = Duration::from_millis(10);
 /// Time for closed connections to end.
 const CUT_TIME: Duration = Duration::from_millis(100);
 
-/// An address that cannot be listened on.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// Not an address.
-    #[error("listen address `{address}`: {why}")]
-    Address {
-        /// As configured.
-        address: String,
-        /// What is wrong.
-        why: String,
-    },
-    /// The system does not give it.
-    #[error("cannot listen on {address}: {}", access::not_bound(address, error))]
-    Bind {
-        /// As configured.
-        address: String,
-        /// What the system said.
-        error: std::io::Error,
-    },
-}
-
-/// Host and port of `HOST:PORT`.
-///
-/// # Errors
-/// What was expected instead.
-pub fn split(address: &str) -> Result<(&str, u16), String> {
-    if address.starts_with("tls://") {
-        return Err("TLS is not part of this version: terminate it in a proxy in front, and listen on HOST:PORT".into());
-    }
-    let expected = || "expected HOST:PORT, such as 127.0.0.1:4000".to_owned();
-    let (host, port) = address.rsplit_once(':').ok_or_else(expected)?;
-    let port = port.parse().map_err(|_| expected())?;
-    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-    let host = bare.unwrap_or(host);
-    let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | '[' | ']' | '?' | '#' | '@');
-    let is_v6 = host.parse::<std::net::Ipv6Addr>().is_ok();
-    if host.is_empty() || host.contains(odd) || bare.is_some() != is_v6 {
-        return Err(expected());
-    }
-    Ok((host, port))
-}
-
-/// An address that is bound, though the kernel takes no connection for it yet: a caller is refused, as if nothing
-/// listened there, and is not left with a connection that is reset when the start fails after all.
-#[derive(Debug)]
-pub struct Bound {
-    address: String,
-    socket: Socket,
-}
-
-/// Binds every configured address; [`Bound::listen`] opens them. A host name stands for all its addresses that this
-/// machine has.
-///
-/// # Errors
-/// [`BindError`], which names the address.
-pub fn bind(server: &ServerConfig) -> Result<Vec<Bound>, BindError> {
-    let mut all = Vec::with_capacity(server.listen.len());
-    let wildcards = wildcards(&server.listen);
-    for address in &server.listen {
-        let fault = |error| BindError::Bind { address: address.clone(), error };
-        let parts = split(address).map_err(|why| BindError::Address { address: address.clone(), why })?;
-        let mut bound = Vec::new();
-        let mut failed = None;
-        for at in parts.to_socket_addrs().map_err(fault)? {
-            match socket(at, &wildcards) {
-                Ok(socket) => bound.push(Bound { address: address.clone(), socket }),
-                Err(error) => failed = Some(error),
-            }
-        }
-        match failed {
-            // `localhost` is also ::1, which a machine without IPv6 does not have.
-            Some(error) if bound.is_empty() || error.kind() != std::io::ErrorKind::AddrNotAvailable => {
-                return Err(fault(error));
-            }
-            _ => all.append(&mut bound),
-        }
-    }
-    Ok(all)
-}
-
-impl Bound {
-    /// From now on the kernel takes connections, so call it when they will be answered. The listener is ready for
-    /// tokio.
-    ///
-    /// # Errors
-    /// [`BindError`], where another process was quicker to listen on the address.
-    pub fn listen(self) -> Result<std::net::TcpListener, BindError> {
-        let Self { address, socket } = self;
-        socket.listen(BACKLOG.into()).map_err(|error| BindError::Bind { address, error })?;
-        Ok(socket.into())
-    }
-}
-
-/// The wildcard addresses among those that are configured.
-fn wildcards(listen: &[String]) -> Vec<SocketAddr> {
-    let all = listen.iter().filter_map(|address| {
-        let (host, port) = split(address).ok()?;
-        Some(SocketAddr::new(host.parse().ok()?, port))
-    });
-    all.filter(|at| at.ip().is_unspecified()).collect()
-}
-
-fn socket(at: SocketAddr, wildcards: &[SocketAddr]) -> std::io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
-    // `[::]` takes IPv4, too, unless `0.0.0.0` with the same port is configured beside it.
-    if at.is_ipv6() && at.ip().is_unspecified() {
-        socket.set_only_v6(wildcards.iter().any(|other| other.is_ipv4() && other.port() == at.port()))?;
-    }
-    // A restart must not wait for the last connections to leave TIME_WAIT.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&at.into())?;
-    Ok(socket)
-}
-
 /// A connection that waits for a permit among `max_connections`, in the order in which they came.
 struct Waiting {
-    stream: TcpStream,
-    peer: SocketAddr,
+    stream: Stream,
+    peer: Peer,
     acquire: Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>,
     /// When it looks again for a connection whose permit it could take over.
     again: Instant,
@@ -182,7 +62,7 @@ impl Waiting {
 pub(in crate::ingress) async fn serve(
     server: &Arc<Server>,
     handler: &impl Handler,
-    listener: TcpListener,
+    listener: Listener,
     mut member: Member,
     stop: impl Future<Output = ()>,
 ) {
@@ -241,7 +121,10 @@ pub(in crate::ingress) async fn serve(
     if let Some(Waiting { stream, peer, .. }) = waiting {
         serve(stream, peer);
     }
-    serve_queue(listener, deadline, serve).await;
+    // In the queue of a socket that systemd keeps, connections wait for the next process.
+    if !listener.is_inherited {
+        serve_queue(listener, deadline, serve).await;
+    }
     drop(open);
     if timeout_at(deadline, all_done.recv()).await.is_err() {
         tracing::warn!("connections were still open when the time to drain was over");
@@ -252,16 +135,11 @@ pub(in crate::ingress) async fn serve(
 
 /// Connections in the kernel's queue were made before the stop, and are served, too; where there is no descriptor for
 /// one yet, when another has ended. Closes the listener.
-async fn serve_queue(listener: TcpListener, deadline: Instant, serve: impl Fn(TcpStream, SocketAddr)) {
-    // Asked directly: the runtime may not know yet that a connection has come.
-    let Ok(listener) = listener.into_std() else { return };
+async fn serve_queue(listener: Listener, deadline: Instant, serve: impl Fn(Stream, Peer)) {
+    let Ok(queue) = listener.into_queue() else { return };
     let mut left = BACKLOG;
     while left > 0 {
-        let accepted = listener.accept().and_then(|(stream, peer)| {
-            stream.set_nonblocking(true)?;
-            Ok((TcpStream::from_std(stream)?, peer))
-        });
-        match accepted {
+        match queue.accept() {
             Ok((stream, peer)) => serve(stream, peer),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return,
             Err(error) if is_of_one(&error) => {}
@@ -294,6 +172,7 @@ fn is_of_one(error: &std::io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::Semaphore;
 
     use super::*;
@@ -301,11 +180,12 @@ mod tests {
     #[tokio::test]
     async fn who_waits_for_a_permit_keeps_its_turn_whatever_comes_in_between() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let peer = listener.local_addr().unwrap();
+        let at = listener.local_addr().unwrap();
         let permits = Arc::new(Semaphore::new(0));
         let acquire = Box::pin(permits.clone().acquire_owned());
         let again = Instant::now() + Duration::from_secs(3600);
-        let mut waiting = Some(Waiting { stream: TcpStream::connect(peer).await.unwrap(), peer, acquire, again });
+        let stream = Stream::Tcp(TcpStream::connect(at).await.unwrap());
+        let mut waiting = Some(Waiting { stream, peer: at.into(), acquire, again });
         // As in the loop: something else is ready.
         let mut look = async || {
             tokio::select! {

@@ -1,16 +1,19 @@
 //! What speaks HTTP: sockets and connections, how many of them there may be, their requests' bodies, and the answers.
 //!
-//! Rooms: `listener` binds and accepts, `balance` spreads connections over the serving threads, `admission` says who
-//! may be connected at once; `connection` is one connection, `connection_state` what it is doing and since when, `wire`
-//! its bytes, `http2_share` what processor time HTTP/2 may take; `body` reads a request's body, within the memory that
-//! `budget` and `uploads` give; `pressure` tells when there is too little of all this; `remote` finds the client's
+//! Rooms: `address` reads what `listen` takes, `binding` finds a socket for each address, `socket` is what TCP and Unix
+//! sockets have in common; `listener` accepts, `balance` spreads connections over the serving threads, `admission` says
+//! who may be connected at once; `connection` is one connection, `connection_state` what it is doing and since when,
+//! `wire` its bytes, `http2_share` what processor time HTTP/2 may take; `body` reads a request's body, within the memory
+//! that `budget` and `uploads` give; `pressure` tells when there is too little of all this; `remote` finds the client's
 //! address; `reply` is the only place where outcomes become HTTP statuses; `counts`, `config` and `check` are its
 //! counters and its table.
 //!
 //! Knows no sources, no journal and no events: whatever answers requests is its `Handler`.
 
+pub mod address;
 pub(in crate::ingress) mod admission;
 pub mod balance;
+mod binding;
 pub(in crate::ingress) mod body;
 mod budget;
 pub mod check;
@@ -20,10 +23,11 @@ pub(in crate::ingress) mod connection_state;
 pub mod counts;
 mod http2_frames;
 mod http2_share;
-pub mod listener;
+pub(in crate::ingress) mod listener;
 mod pressure;
 pub mod remote;
 pub(in crate::ingress) mod reply;
+mod socket;
 mod uploads;
 mod wire;
 
@@ -33,6 +37,9 @@ use std::time::Duration;
 
 use hyper::Request;
 use hyper::body::Incoming;
+
+pub use self::binding::{BindError, Bound, bind};
+pub use self::socket::{Listener, Listening, Peer};
 
 use self::admission::Admission;
 use self::budget::Budget;

@@ -8,6 +8,8 @@ use http::HeaderMap;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::socket::Peer;
+
 /// An address, or a network of them: `10.0.0.1`, `172.16.0.0/12`, `fd00::/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -100,17 +102,21 @@ impl<'de> Deserialize<'de> for Network {
     }
 }
 
-/// The client's address: the peer's own, unless the peer is one of the trusted proxies; then the last address in
-/// `X-Forwarded-For` that is not one. What stands before it was written by somebody we do not trust.
-pub fn client(peer: IpAddr, trusted: &[Network], headers: &HeaderMap) -> IpAddr {
-    let is_trusted = |ip: &IpAddr| trusted.iter().any(|network| network.contains(*ip));
-    let mut client = peer.to_canonical();
+/// The client: the peer itself, unless the peer is one of the trusted proxies; then the last address in
+/// `X-Forwarded-For` that is not one. What stands before it was written by somebody we do not trust. Who comes by a
+/// Unix socket is trusted: the socket's mode and folder say who that may be, and only a proxy has a reason to.
+pub fn client(peer: Peer, trusted: &[Network], headers: &HeaderMap) -> Peer {
+    let is_trusted = |peer: &Peer| match peer {
+        Peer::Ip(ip) => trusted.iter().any(|network| network.contains(*ip)),
+        Peer::Local => true,
+    };
+    let mut client = peer;
     let lines = headers.get_all("x-forwarded-for").iter().rev();
     let mut hops = lines.flat_map(|line| line.as_bytes().rsplit(|b| *b == b','));
     while is_trusted(&client) {
         // Without a readable further hop, the last proxy that is known stands for the client.
         match hops.next().and_then(address) {
-            Some(hop) => client = hop,
+            Some(hop) => client = Peer::Ip(hop),
             None => break,
         }
     }
@@ -135,7 +141,16 @@ mod tests {
         for line in lines {
             headers.append("x-forwarded-for", line.parse().unwrap());
         }
-        client(peer.parse().unwrap(), &trusted, &headers).to_string()
+        let peer = peer.parse().map_or(Peer::Local, |ip: IpAddr| Peer::Ip(ip.to_canonical()));
+        client(peer, &trusted, &headers).to_string()
+    }
+
+    #[test]
+    fn behind_a_unix_socket_stands_a_proxy_that_is_trusted() {
+        assert_eq!(remote("unix", &["6.6.6.6, 1.2.3.4"]), "1.2.3.4");
+        assert_eq!(remote("unix", &["1.2.3.4, 10.0.0.2"]), "1.2.3.4");
+        assert_eq!(remote("unix", &[]), "unix");
+        assert_eq!(remote("unix", &["unknown"]), "unix");
     }
 
     #[test]

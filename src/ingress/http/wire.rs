@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::connection_state::Link;
 use super::http2_share::{Http2Share, thread_time};
+use super::socket::Stream;
 
 /// What hyper reads from and writes to.
 pub(super) struct Wire {
@@ -23,24 +23,24 @@ pub(super) struct Wire {
 /// What the peer sends: first the bytes that told the protocol, then those of the stream.
 struct Incoming {
     first: Bytes,
-    stream: TcpStream,
+    stream: Stream,
 }
 
 impl Wire {
-    pub fn http1(stream: TcpStream, first: Bytes, link: Arc<Link>) -> Self {
+    pub fn http1(stream: Stream, first: Bytes, link: Arc<Link>) -> Self {
         Self { bytes: Incoming { first, stream }, link, share: None }
     }
 
-    pub fn http2(stream: TcpStream, first: Bytes, link: Arc<Link>) -> Self {
+    pub fn http2(stream: Stream, first: Bytes, link: Arc<Link>) -> Self {
         Self { bytes: Incoming { first, stream }, link, share: Some(Http2Share::default()) }
     }
 
     /// The stream itself.
-    pub fn into_stream(self) -> TcpStream {
+    pub fn into_stream(self) -> Stream {
         self.bytes.stream
     }
 
-    fn stream(&mut self) -> Pin<&mut TcpStream> {
+    fn stream(&mut self) -> Pin<&mut Stream> {
         Pin::new(&mut self.bytes.stream)
     }
 }

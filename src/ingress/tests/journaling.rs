@@ -131,8 +131,9 @@ async fn an_earlier_lifes_webhooks_are_known_after_a_restart() {
     for (known, is_known) in [(known("interakt"), true), (known("removed"), false)] {
         let sources = vec![plan(&source())];
         let ingress = Ingress::new(&server(), sources, FakeJournal::new(Does::Flush), vec![known]);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut client = Client(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+        let listener = listening(&server());
+        let mut client = Client(TcpStream::connect(listener.tcp_address().unwrap()).await.unwrap());
+        let listener = listener.start().unwrap();
         tokio::spawn(async move { ingress.serve(listener, alone(), std::future::pending()).await });
         client.send(signed(BODY)).await;
         assert_eq!(client.reply().await.id() == first, is_known);

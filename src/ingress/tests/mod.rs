@@ -20,7 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sink_api::{Event, Period, Secret, Size};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -179,15 +179,16 @@ struct Served {
 }
 
 /// The first of the configured addresses, open.
-fn listening(server: &ServerConfig) -> std::net::TcpListener {
-    bind(server).unwrap().remove(0).listen().unwrap()
+fn listening(server: &ServerConfig) -> Listening {
+    bind(server, vec![]).unwrap().remove(0).listen().unwrap()
 }
 
 async fn serve(server: ServerConfig, source: SourceConfig, does: Does) -> Served {
     let journal = FakeJournal::new(does);
     let ingress = Ingress::new(&server, vec![plan(&source)], journal.clone(), vec![]);
-    let listener = TcpListener::from_std(listening(&server)).unwrap();
-    let at = listener.local_addr().unwrap();
+    let listener = listening(&server);
+    let at = listener.tcp_address().unwrap();
+    let listener = listener.start().unwrap();
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn({
         let ingress = ingress.clone();

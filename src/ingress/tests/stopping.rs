@@ -73,8 +73,9 @@ async fn a_stop_does_not_wait_long_for_connections_that_say_nothing() {
 
 #[tokio::test]
 async fn a_stop_serves_who_stands_in_the_kernels_queue() {
-    let listener = TcpListener::from_std(listening(&server())).unwrap();
-    let mut client = Client(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+    let listener = listening(&server());
+    let mut client = Client(TcpStream::connect(listener.tcp_address().unwrap()).await.unwrap());
+    let listener = listener.start().unwrap();
     client.send(signed(b"{}")).await;
     let journal = FakeJournal::new(Does::Flush);
     let ingress = Ingress::new(&server(), vec![plan(&source())], journal, vec![]);
@@ -100,17 +101,17 @@ async fn a_stop_ends_after_drain_whoever_is_left() {
 #[test]
 fn several_single_threaded_runtimes_share_one_socket() {
     let bound = listening(&server());
-    let at = bound.local_addr().unwrap();
+    let at = bound.tcp_address().unwrap();
     let ingress = Ingress::new(&server(), vec![plan(&source())], FakeJournal::new(Does::Flush), vec![]);
     let (stop, _) = tokio::sync::watch::channel(false);
     let threads: Vec<_> = balance::members(2)
         .into_iter()
         .map(|member| {
-            let (listener, ingress, mut stopped) = (bound.try_clone().unwrap(), ingress.clone(), stop.subscribe());
+            let (listener, ingress, mut stopped) = (bound.duplicate().unwrap(), ingress.clone(), stop.subscribe());
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(async move {
-                    let listener = TcpListener::from_std(listener).unwrap();
+                    let listener = listener.start().unwrap();
                     ingress.serve(listener, member, async move { drop(stopped.wait_for(|s| *s).await) }).await;
                 });
             })
@@ -132,26 +133,28 @@ fn several_single_threaded_runtimes_share_one_socket() {
 #[test]
 fn an_address_in_use_is_named() {
     let holder = listening(&server());
-    let taken = holder.local_addr().unwrap().to_string();
-    let error = bind(&ServerConfig { listen: vec!["127.0.0.1:0".into(), taken.clone()], ..server() }).unwrap_err();
+    let taken = holder.tcp_address().unwrap().to_string();
+    let config = ServerConfig { listen: vec!["127.0.0.1:0".into(), taken.clone()], ..server() };
+    let error = bind(&config, vec![]).unwrap_err();
     assert!(matches!(error, BindError::Bind { .. }));
     assert!(error.to_string().contains(&taken), "{error}");
 }
 
 #[test]
 fn a_name_is_bound_at_its_addresses() {
-    let bound = bind(&ServerConfig { listen: vec!["localhost:0".into()], ..server() }).unwrap();
+    let bound = bind(&ServerConfig { listen: vec!["localhost:0".into()], ..server() }, vec![]).unwrap();
     let bound: Vec<_> = bound.into_iter().map(|bound| bound.listen().unwrap()).collect();
-    assert!(!bound.is_empty() && bound.iter().all(|l| l.local_addr().unwrap().ip().is_loopback()));
-    let error = bind(&ServerConfig { listen: vec!["no.such.host.invalid:1".into()], ..server() }).unwrap_err();
+    assert!(!bound.is_empty() && bound.iter().all(|l| l.tcp_address().unwrap().ip().is_loopback()));
+    let unknown = ServerConfig { listen: vec!["no.such.host.invalid:1".into()], ..server() };
+    let error = bind(&unknown, vec![]).unwrap_err();
     assert!(error.to_string().contains("no.such.host.invalid:1"), "{error}");
 }
 
 #[tokio::test]
 async fn a_bound_address_turns_clients_away_until_it_listens_and_of_two_the_first_to_listen_has_it() {
-    let port = listening(&server()).local_addr().unwrap().port();
+    let port = listening(&server()).tcp_address().unwrap().port();
     let server = ServerConfig { listen: vec![format!("127.0.0.1:{port}")], ..server() };
-    let (first, second) = (bind(&server).unwrap().remove(0), bind(&server).unwrap().remove(0));
+    let (first, second) = (bind(&server, vec![]).unwrap().remove(0), bind(&server, vec![]).unwrap().remove(0));
     let refused = TcpStream::connect(("127.0.0.1", port)).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "never taken and reset");
     let _open = first.listen().unwrap();
@@ -162,15 +165,12 @@ async fn a_bound_address_turns_clients_away_until_it_listens_and_of_two_the_firs
 #[tokio::test]
 async fn the_wildcards_of_ipv4_and_ipv6_can_be_listened_on_side_by_side() {
     let listen = |addresses: &[String]| ServerConfig { listen: addresses.to_vec(), ..server() };
-    let port = bind(&listen(&["0.0.0.0:0".into()])).unwrap().remove(0).listen().unwrap().local_addr().unwrap().port();
+    let port = listening(&listen(&["0.0.0.0:0".into()])).tcp_address().unwrap().port();
     let config = listen(&[format!("0.0.0.0:{port}"), format!("[::]:{port}")]);
-    let both: Vec<_> = bind(&config).unwrap().into_iter().map(|bound| bound.listen().unwrap()).collect();
-    for (listener, address) in both.iter().zip([format!("127.0.0.1:{port}"), format!("[::1]:{port}")]) {
-        let client = std::net::TcpStream::connect(&address).unwrap();
-        let (_, peer) = {
-            listener.set_nonblocking(false).unwrap();
-            listener.accept().unwrap()
-        };
-        assert_eq!(peer, client.local_addr().unwrap(), "{address}");
+    let both: Vec<_> = bind(&config, vec![]).unwrap().into_iter().map(|bound| bound.listen().unwrap()).collect();
+    for (listener, at) in both.into_iter().zip([format!("127.0.0.1:{port}"), format!("[::1]:{port}")]) {
+        let client = std::net::TcpStream::connect(&at).unwrap();
+        let (_, peer) = within(listener.start().unwrap().accept()).await.unwrap();
+        assert_eq!(peer, client.local_addr().unwrap().into(), "{at}");
     }
 }
