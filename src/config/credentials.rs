@@ -38,6 +38,7 @@ pub(super) fn may_be_secret(path: &[String], text: &str) -> bool {
         || has_user
         || has_password
         || path.iter().any(|key| nearly_secret(&key.to_lowercase()))
+        || text.contains("PRIVATE KEY")
         || text.contains("://") && (text.contains('?') || has_odd_port(text))
 }
 

@@ -13,6 +13,8 @@ use super::dot_env;
 
 /// Largest secret file, and largest `.env`.
 const MAX_FILE: u64 = 64 << 10;
+/// Largest file of certificates: the authorities of a whole system are 250 KiB.
+const MAX_PUBLIC: u64 = 1 << 20;
 
 /// Something wrong with a source of values, not with the config.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +39,14 @@ pub trait Env {
     /// # Errors
     /// It cannot be read, is too large, or is not UTF-8.
     fn read_file(&self, path: &Path) -> io::Result<String>;
+
+    /// The text of a file that holds no secret.
+    ///
+    /// # Errors
+    /// As [`Self::read_file`]; certificates of many authorities may be larger.
+    fn read_public(&self, path: &Path) -> io::Result<String> {
+        self.read_file(path)
+    }
 
     /// What is wrong with the sources themselves: each is a fault of the config.
     fn problems(&self) -> Vec<Problem> {
@@ -87,6 +97,10 @@ impl Env for RealEnv {
         let text = files::read_text(path, MAX_FILE, &self.patience)?;
         self.files.borrow_mut().insert(path.to_owned());
         Ok(text)
+    }
+
+    fn read_public(&self, path: &Path) -> io::Result<String> {
+        files::read_text(path, MAX_PUBLIC, &self.patience)
     }
 
     fn problems(&self) -> Vec<Problem> {

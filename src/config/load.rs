@@ -14,6 +14,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::env::Env;
 use super::faults::{Faults, Report};
+use super::front::ServerRead;
 use super::interpolate::Filler;
 use super::location::{self, Lines};
 use super::sinks::{self, SinkEntry, with_article};
@@ -22,7 +23,7 @@ use super::{Config, limits};
 use crate::admin::{AdminConfig, AdminKeys};
 use crate::ingress::http::check::check_server;
 use crate::ingress::source::check::{check_paths, lacks_secret};
-use crate::ingress::{ServerConfig, SourceConfig, SourcePlan};
+use crate::ingress::{SourceConfig, SourcePlan};
 use crate::journal::JournalConfig;
 use crate::ledger::DeadLetterKeys;
 use crate::route::cases::Case;
@@ -38,7 +39,7 @@ const MAX_NAME: usize = 64;
 /// # Errors
 /// All faults, in the order of the file.
 pub fn load(text: &str, file: &Path, env: &dyn Env, kinds: &[SinkKind]) -> Result<Config, Faults> {
-    Loader::new(text, file, env, kinds, TOP)?.load(file)
+    Loader::new(text, file, env, kinds, TOP)?.load(file, env)
 }
 
 /// Reads only what is needed to reach a running daemon: `data_dir` and `[admin]`.
@@ -137,11 +138,12 @@ impl<'t> Loader<'t> {
         read.map(|(keys, _)| keys).unwrap_or_default()
     }
 
-    fn load(mut self, file: &Path) -> Result<Config, Faults> {
+    fn load(mut self, file: &Path, env: &dyn Env) -> Result<Config, Faults> {
         self.unknown_tables();
         let data_dir = self.data_dir();
-        let (server, max_body_at) = self.server();
-        let mut journal = self.journal(server.max_body, max_body_at);
+        let server = self.server();
+        let tls = server.tls(env, &mut self.report);
+        let mut journal = self.journal(server.config.max_body, server.max_body_at.clone());
         let admin = self.admin(&data_dir);
         let SourcesRead { plans: sources, tables: source_tables, names: source_names } = self.sources();
         let (sinks, sink_names) = self.sinks();
@@ -159,7 +161,8 @@ impl<'t> Loader<'t> {
             file: file.to_owned(),
             base_dir: self.base_dir,
             data_dir,
-            server,
+            server: server.config,
+            tls,
             journal,
             admin,
             dead_letters,
@@ -263,24 +266,19 @@ impl<'t> Loader<'t> {
         Some((value, kept))
     }
 
-    /// Reads `[server]`; gives the bytes of its `max_body`, too.
-    fn server(&mut self) -> (ServerConfig, Range<usize>) {
-        let nothing = (ServerConfig::default(), 0..0);
-        let Some((mut table, header)) = self.take("server") else { return nothing };
-        if let Some(tls) = table.get_mut().remove("tls") {
-            let help = "put a proxy that speaks TLS in front and name it in `trusted_proxies`";
-            self.report.error("server", tls.span(), "`tls` is not in this version", Some(help.into()));
-        }
+    /// Reads `[server]`.
+    fn server(&mut self) -> ServerRead<'t> {
+        let Some((table, header)) = self.take("server") else { return ServerRead::default() };
         let has_max_body = table.get_ref().contains_key("max_body");
-        let Some((mut server, kept)) = self.read_on("server", (table, header.clone()), check_server) else {
-            return nothing;
+        let Some((mut config, kept)) = self.read_on("server", (table, header.clone()), check_server) else {
+            return ServerRead::default();
         };
         if has_max_body && !kept.contains_key("max_body") {
             // It was at fault, so that nothing can be compared with it.
-            server.max_body = Size(0);
+            config.max_body = Size(0);
         }
-        let max_body = kept.get("max_body").map_or(header, Spanned::span);
-        (server.resolved(&self.base_dir), max_body)
+        let max_body_at = kept.get("max_body").map_or_else(|| header.clone(), Spanned::span);
+        ServerRead { config: config.resolved(&self.base_dir), max_body_at, table: (kept, header) }
     }
 
     fn journal(&mut self, max_body: Size, max_body_at: Range<usize>) -> JournalConfig {

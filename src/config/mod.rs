@@ -1,7 +1,8 @@
 //! `config.toml`: text in, a [`Config`] or all of its faults out. A config with a fault has no effect at all.
 //!
 //! Rooms: `load` reads table after table, with the type of the room that a table belongs to; `sinks` shares a sink's
-//! table between the core and the sink's kind; `interpolate` and `env` fill in `${…}`; `faults` prints what is wrong,
+//! table between the core and the sink's kind; `front` reads
+//! certificates; `interpolate` and `env` fill in `${…}`; `faults` prints what is wrong,
 //! `location` finds where, `mask` hides the secrets, which `credentials` knows; `exposed` warns where others may read
 //! them; `slips` and `unfilled` recognise what people often write by mistake; `limits` has bounds of numbers; `schema`
 //! makes a JSON Schema of the whole; `digest` tells whether a sink has changed. Pure but for [`read`] and [`RealEnv`];
@@ -13,6 +14,7 @@ mod dot_env;
 mod env;
 mod exposed;
 mod faults;
+mod front;
 mod interpolate;
 mod limits;
 mod load;
@@ -39,7 +41,7 @@ pub use mask::{Masker, Masks};
 pub use sinks::SinkEntry;
 
 use crate::admin::AdminConfig;
-use crate::ingress::{ServerConfig, SourcePlan};
+use crate::ingress::{ServerConfig, SourcePlan, Tls};
 use crate::journal::JournalConfig;
 use crate::ledger::DeadLetterKeys;
 use crate::route::cases::Case;
@@ -59,6 +61,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The listener.
     pub server: ServerConfig,
+    /// What its addresses with TLS need, read from the files that it names.
+    pub tls: Option<Tls>,
     /// The journal; `dir` is always set, and absolute.
     pub journal: JournalConfig,
     /// The admin listener.

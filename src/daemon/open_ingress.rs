@@ -27,6 +27,7 @@ pub(super) fn open_ingress(
     let journal = &store.storage.journal;
     let known = journal.fingerprints(dedupe_since(config), MAX_KNOWN);
     let ingress = Ingress::new(server, config.sources.clone(), Arc::clone(journal), known);
+    ingress.set_tls(config.tls.clone());
     let (books, counted) = (Arc::clone(books), Arc::clone(unmatched));
     ingress.on_append(Box::new(move |source, kind| {
         let (tally, wanted) = books.tally(source, kind);

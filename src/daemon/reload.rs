@@ -88,6 +88,7 @@ impl World {
         // Events before `from` are counted from the journal, events from there on by these books.
         let (books, from) = self.books.switch(&next.rules, next.sink_names().collect(), &*storage.journal);
         self.sinks.set_rules(&next.rules);
+        self.ingress.set_tls(next.tls.clone());
         self.config = next;
         for (name, first) in done.added.iter().zip(prepared) {
             storage.retention.hold(name, &first.cursors);
@@ -179,10 +180,11 @@ fn compared(old: &Config, next: &Config) -> ReloadDone {
     done
 }
 
-/// The keys whose values differ in two of the same table. All of the table's keys must be named.
+/// The keys whose values differ in two of the same table. All of the table's keys must be named, behind a semicolon
+/// those that a reload puts in force.
 macro_rules! changed_keys {
-    ($name:literal, $old:expr, $new:expr, $table:ident { $($key:ident),+ }) => {{
-        let $table { $($key),+ } = $old;
+    ($name:literal, $old:expr, $new:expr, $table:ident { $($key:ident),+ $(; $($free:ident),+)? }) => {{
+        let $table { $($key),+ $(, $($free: _),+)? } = $old;
         let keys = [$((stringify!($key), *$key != $new.$key)),+].into_iter().filter(|(_, changed)| *changed);
         keys.map(|(key, _)| format!(concat!("[", $name, "] {}"), key))
     }};
@@ -205,7 +207,8 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
             max_inflight_bytes,
             dedupe_max,
             drain,
-            trusted_proxies
+            trusted_proxies;
+            tls
         }
     );
     let journal = changed_keys!(

@@ -27,10 +27,11 @@ use sink_api::Timestamp;
 use tokio::task::JoinSet;
 
 pub use self::counts::{Counter, SourceCounts};
-pub use self::http::{BindError, Bound, Listener, Listening, Pressed, bind};
 pub use self::http::admission::MOST_LEAVING;
 pub use self::http::config::ServerConfig;
 pub use self::http::counts::ServerCounts;
+pub use self::http::tls::Tls;
+pub use self::http::{BindError, Bound, Listener, Listening, Pressed, bind};
 pub use self::source::{SourceConfig, SourceKind, SourcePlan};
 
 use self::append_batch::AppendBatch;
@@ -90,12 +91,7 @@ impl Ingress {
     /// requests under way, connections still in the kernel's queue, and for 200 ms those that have not said anything
     /// yet. May be called for several listeners on any number of runtimes of either flavour; for several duplicates of
     /// one, each with one of their [`balance::members`], which spread its connections.
-    pub async fn serve(
-        self: &Arc<Self>,
-        listener: Listener,
-        member: balance::Member,
-        stop: impl Future<Output = ()>,
-    ) {
+    pub async fn serve(self: &Arc<Self>, listener: Listener, member: balance::Member, stop: impl Future<Output = ()>) {
         let batch = Arc::new(AppendBatch::default());
         // Ends with this call: dropped, it is aborted.
         let mut carrier = JoinSet::new();
@@ -110,6 +106,11 @@ impl Ingress {
     /// From now on `on_append` hears of every event; a second call changes nothing.
     pub fn on_append(&self, on_append: OnAppend) {
         let _ = self.on_append.set(on_append);
+    }
+
+    /// From now on this is what handshakes at addresses with TLS need.
+    pub fn set_tls(&self, tls: Option<Tls>) {
+        self.server.tls.set(tls);
     }
 
     /// What the listeners counted.

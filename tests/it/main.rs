@@ -15,6 +15,7 @@
 //! - `full_disk`: starting and stopping where nothing can be written
 //! - `sources`: a source of every kind, tokens that leave no trace, retries signed anew
 //! - `sockets`: those that systemd passes, and Unix sockets
+//! - `tls`: webhooks over TLS, client certificates, certificates read again; `certificates`: an authority to make them
 //! - `status`: the live figures, and that they add up after kill -9
 //! - `counts`: exact at any moment, whatever is reloaded under load; and whether a webhook would be taken
 //! - `dead`: dead letters by the verbs
@@ -49,6 +50,8 @@
 mod admin_places;
 mod answers;
 mod bodies;
+#[allow(dead_code)]
+mod certificates;
 mod command_line;
 mod config;
 mod counts;
@@ -87,5 +90,6 @@ mod strangers;
 mod tables;
 mod taken_away;
 mod threads;
+mod tls;
 mod verbs;
 mod whose_folder;

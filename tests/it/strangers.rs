@@ -4,8 +4,9 @@
 use std::time::{Duration, Instant};
 
 use crate::bodies::numbered;
+use crate::certificates::Authority;
 use crate::harness::{Daemon, House, PATIENCE, ask_admin, can_open, post, wait_until};
-use crate::hostile::{Crowd, SORTS, Sort};
+use crate::hostile::{Crowd, SORTS, Sort, TLS_SORTS};
 
 /// Strangers at once: just below `max_connections` (4,096), and above it.
 const MANY: usize = 4000;
@@ -30,9 +31,24 @@ fn patient() -> (House, Daemon) {
     (house, daemon)
 }
 
+/// The same over TLS, and clients that trust it.
+fn patient_over_tls() -> (House, Daemon, To) {
+    let (house, authority) = (House::new(KEEP), Authority::new());
+    let (cert, key) = authority.leaf("localhost", 2090);
+    std::fs::write(house.path("cert.pem"), cert).unwrap();
+    std::fs::write(house.path("key.pem"), key).unwrap();
+    let keys = "listen = \"tls://127.0.0.1:0\"\ntls = { cert = \"cert.pem\", key = \"key.pem\" }\n\
+                header_timeout = \"1h\"\nbody_timeout = \"1h\"\n";
+    house.serve(keys, KEEP);
+    let daemon = house.start();
+    let root = reqwest::Certificate::from_pem(authority.pem().as_bytes()).unwrap();
+    let url = format!("https://localhost:{}/webhooks/interakt", daemon.address.port());
+    (house, daemon, To { url, root: Some(root) })
+}
+
 /// Several clients send webhooks of this size, on kept connections and on new ones; all must be answered 200.
-async fn send_all(daemon: &Daemon, pad: usize) -> Vec<Duration> {
-    let clients: Vec<_> = (0..CLIENTS).map(|client| tokio::spawn(send(client, daemon.url(), pad))).collect();
+async fn send_all(to: &To, pad: usize) -> Vec<Duration> {
+    let clients: Vec<_> = (0..CLIENTS).map(|client| tokio::spawn(send(client, to.clone(), pad))).collect();
     let mut times = Vec::new();
     for client in clients {
         times.extend(client.await.unwrap());
@@ -41,15 +57,29 @@ async fn send_all(daemon: &Daemon, pad: usize) -> Vec<Duration> {
     times
 }
 
-async fn send(client: u64, url: String, pad: usize) -> Vec<Duration> {
-    let kept = reqwest::Client::new();
+/// Where clients send to, and whom they trust.
+#[derive(Clone)]
+struct To {
+    url: String,
+    root: Option<reqwest::Certificate>,
+}
+
+impl To {
+    fn client(&self) -> reqwest::Client {
+        let roots = self.root.clone().into_iter();
+        reqwest::Client::builder().tls_certs_only(roots).build().unwrap()
+    }
+}
+
+async fn send(client: u64, to: To, pad: usize) -> Vec<Duration> {
+    let kept = to.client();
     let mut times = Vec::new();
     for nth in 0..EACH {
         let mut body = numbered(client * EACH + nth);
         body.splice(1..1, format!("\"pad\":\"{}\",", "x".repeat(pad)).into_bytes());
-        let fresh = reqwest::Client::new();
+        let fresh = to.client();
         let began = Instant::now();
-        let (status, answer) = post(if nth % 2 == 0 { &kept } else { &fresh }, &url, body).await.expect("an answer");
+        let (status, answer) = post(if nth % 2 == 0 { &kept } else { &fresh }, &to.url, body).await.expect("an answer");
         assert_eq!(status, 200, "{answer}");
         times.push(began.elapsed());
     }
@@ -63,15 +93,25 @@ fn resident(daemon: &Daemon) -> u64 {
 }
 
 async fn beside(sorts: &[Sort], connections: usize, pad: usize) {
+    let (_house, daemon) = patient();
+    let to = To { url: daemon.url(), root: None };
+    hold_on(&daemon, &to, sorts, connections, pad).await;
+}
+
+async fn beside_over_tls(sort: Sort, connections: usize) {
+    let (_house, daemon, to) = patient_over_tls();
+    hold_on(&daemon, &to, &[sort], connections, 0).await;
+}
+
+async fn hold_on(daemon: &Daemon, to: &To, sorts: &[Sort], connections: usize, pad: usize) {
     if !can_open(2 * TOO_MANY as u64) {
         println!("skipped: strangers: the limit of open files is too low for {TOO_MANY} connections");
         return;
     }
-    let (_house, daemon) = patient();
     let crowd = Crowd::of(sorts, connections, daemon.address);
     wait_until("all strangers are there", || (crowd.arrived() >= connections as u64).then_some(())).await;
-    let times = tokio::time::timeout(2 * PATIENCE, send_all(&daemon, pad)).await.expect("nobody waits for a stranger");
-    let resident = resident(&daemon);
+    let times = tokio::time::timeout(2 * PATIENCE, send_all(to, pad)).await.expect("nobody waits for a stranger");
+    let resident = resident(daemon);
     let p99 = times[times.len() * 99 / 100];
     println!(
         "{sorts:?} x {connections}: p99 {p99:?}, at most {:?}, {resident} MiB, {} sent away",
@@ -97,6 +137,13 @@ async fn a_larger_body_finds_room_beside_those_that_never_end() {
 async fn idle_connections_and_half_heads_beyond_max_connections_delay_nobody() {
     for sort in [Sort::Idle, Sort::HalfHead] {
         beside(&[sort], TOO_MANY, 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handshakes_that_never_end_delay_nobody_and_hold_little() {
+    for sort in TLS_SORTS {
+        beside_over_tls(sort, TOO_MANY).await;
     }
 }
 

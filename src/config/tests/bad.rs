@@ -41,9 +41,29 @@ const BAD: &[Bad] = &[
         "[server]\nlisten = 4000\n",
         &["3:10: error: [server] `listen`: invalid type: integer `4000`, expected a string or a list of strings"],
     ),
+    Bad("[server]\ntls = { cert = \"c\" }\n", &["3:7: error: [server] `tls`: missing key `key`"]),
     Bad(
-        "[server]\ntls = { cert = \"c\" }\n",
-        &["3:7: error: [server] `tls` is not in this version", "trusted_proxies"],
+        "[server]\nlisten = \"tls://127.0.0.1:4443\"\n",
+        &["3:10: error: [server] `listen`: an address begins with tls://, and there is no `tls`", "help: add tls = {"],
+    ),
+    Bad(
+        "[server]\nlisten = \"tls://0.0.0.0:4443\"\ntls = { cert = \"c.pem\", key = \"k.pem\", \
+         client_ca = \"a.pem\" }\n",
+        &[
+            "4:16: error: [server] `tls.cert`: /etc/relay/c.pem cannot be read",
+            "4:31: error: [server] `tls.key`: /etc/relay/k.pem cannot be read",
+            "4:52: error: [server] `tls.client_ca`: /etc/relay/a.pem cannot be read",
+            "help: the daemon's user has to be able to read it",
+        ],
+    ),
+    Bad(
+        "[server]\ntls = { cert = \"c.pem\", key = \"k.pem\" }\n",
+        &["3:7: error: [server] no address of `listen` begins with tls://", "nothing is encrypted"],
+    ),
+    Bad("[server]\nlisten = \"unix:\"\n", &["3:10: error: [server] listen address `unix:`: names no path"]),
+    Bad(
+        "[server]\nlisten = [\"tls://a:1\", \"a:1\", \"unix:a\", \"unix:a\"]\n",
+        &["listen address `a:1` stands there twice", "listen address `unix:a` stands there twice"],
     ),
     Bad("[server]\nheader_timeout = 10\n", &["3:18: error:", "expected a time span such as \"500ms\""]),
     Bad(
@@ -419,9 +439,9 @@ fn a_fault_is_printed_with_its_line_a_caret_and_the_way_out() {
 /etc/relay/config.toml:3:8: error: [sinks.crm] unknown kind `x`, expected one of {kinds}
 3 | kind = 'x' # é
   |        ^^^
-/etc/relay/config.toml:6:2: error: [server] unknown key `lisen`, expected one of `listen`, `max_body`, \
-`header_timeout`, `body_timeout`, `max_header_bytes`, `max_connections`, `max_inflight_bytes`, `dedupe_max`, \
-`drain`, `trusted_proxies`
+/etc/relay/config.toml:6:2: error: [server] unknown key `lisen`, expected one of `listen`, `tls`, \
+`max_body`, `header_timeout`, `body_timeout`, `max_header_bytes`, \
+`max_connections`, `max_inflight_bytes`, `dedupe_max`, `drain`, `trusted_proxies`
 6 |  lisen = '[::]:1' # é
   |  ^^^^^
   help: did you mean `listen`?"

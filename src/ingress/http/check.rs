@@ -24,7 +24,6 @@ pub fn check_server(server: &ServerConfig) -> Vec<Fault> {
     for (nth, (address, read)) in listen.iter().enumerate() {
         let earlier = || listen.iter().take(nth).filter_map(|(_, earlier)| earlier.as_ref().ok());
         match read {
-            Ok(at) if at.is_tls() => demand(false, "listen", "TLS is not part of this version: listen on HOST:PORT"),
             Ok(at) => {
                 let is_new = !earlier().any(|earlier| earlier.is_same_place(at));
                 demand(is_new, "listen", &format!("listen address `{address}` stands there twice"));
@@ -32,6 +31,13 @@ pub fn check_server(server: &ServerConfig) -> Vec<Fault> {
             Err(why) => demand(false, "listen", &format!("listen address `{address}`: {why}")),
         }
     }
+    let has_tls = listen.iter().any(|(_, read)| read.as_ref().is_ok_and(Address::is_tls));
+    faults.extend(tls_fault(has_tls, server.tls.is_some()));
+    let mut demand = |good: bool, key: &str, message: &str| {
+        if !good {
+            faults.push(Fault::at_key(key, message));
+        }
+    };
     let body = server.max_body;
     demand(body.0 > 0 && body <= MAX_BODY_LIMIT, "max_body", "max_body must be between 1 byte and 64MiB");
     demand(
@@ -50,4 +56,19 @@ pub fn check_server(server: &ServerConfig) -> Vec<Fault> {
     faults.extend(server.body_timeout.fault("body_timeout", Period::LEAST..=LONGEST_WAIT));
     faults.extend(server.drain.fault("drain", Period::ZERO..=LONGEST_WAIT));
     faults
+}
+
+/// `tls` and addresses that begin with `tls://` go together.
+fn tls_fault(is_wanted: bool, is_there: bool) -> Option<Fault> {
+    match (is_wanted, is_there) {
+        (true, false) => {
+            let help = "add tls = { cert = \"cert.pem\", key = \"key.pem\" } to [server]";
+            Some(Fault::at_key("listen", "an address begins with tls://, and there is no `tls`").help(help))
+        }
+        (false, true) => {
+            let help = "write \"tls://HOST:PORT\" into `listen`: without it, nothing is encrypted";
+            Some(Fault::at_key("tls", "no address of `listen` begins with tls://").help(help))
+        }
+        _ => None,
+    }
 }

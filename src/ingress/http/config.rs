@@ -12,14 +12,17 @@ use sink_api::{Period, Size};
 
 use super::address;
 use super::remote::Network;
+use super::tls::TlsKeys;
 
 /// The listener's table.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerConfig {
-    /// Addresses, `HOST:PORT` or `unix:PATH`; a string or a list.
+    /// Addresses, `HOST:PORT`, `tls://HOST:PORT` or `unix:PATH`; a string or a list.
     #[serde(deserialize_with = "addresses")]
     pub listen: Vec<String>,
+    /// Certificate and key for addresses over TLS.
+    pub tls: Option<TlsKeys>,
     /// Largest body; one of exactly this size is accepted. At most [`MAX_BODY_LIMIT`].
     pub max_body: Size,
     /// Time for a request's head.
@@ -73,7 +76,8 @@ impl ServerConfig {
     #[must_use]
     pub fn resolved(self, base_dir: &Path) -> Self {
         let listen = self.listen.iter().map(|address| address::resolved(address, base_dir)).collect();
-        Self { listen, ..self }
+        let tls = self.tls.as_ref().map(|tls| tls.resolved(base_dir));
+        Self { listen, tls, ..self }
     }
 }
 
@@ -81,6 +85,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             listen: vec!["127.0.0.1:4000".into()],
+            tls: None,
             max_body: Size::mib(1),
             header_timeout: Period::secs(10),
             body_timeout: Period::secs(30),

@@ -1,5 +1,5 @@
-//! One connection, HTTP/1.1 or HTTP/2 cleartext: hyper speaks the protocol, and this file sets bounds and sees the
-//! connection to its end.
+//! One connection, HTTP/1.1 or HTTP/2, over TLS or not: hyper speaks the protocol, and this file sets bounds and sees
+//! the connection to its end.
 //!
 //! hyper closes without an answer when a head is slow, and where unread bytes are left on closing, the kernel takes
 //! back the answer just given. So the time for heads is kept here (408), and after an answer given early the connection
@@ -21,23 +21,21 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::sync::watch;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::admission::Permit;
 use super::body::READ_MAX;
-use super::connection_state::Link;
+use super::connection_state::{GRACE, Link, Stopping};
 use super::socket::{Peer, Stream};
+use super::transport::Transport;
 use super::wire::Wire;
-use super::{Handler, Server, reply};
+use super::{Handler, Server, handshake, reply};
 
 /// How every HTTP/2 connection begins.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Most bytes read before it is known which protocol is spoken.
 const OPENING_BYTES: usize = 4 << 10;
-/// How long after the stop a connection without a request is kept: its bytes may be on their way.
-const GRACE: Duration = Duration::from_millis(200);
 /// How long, and how far, an early answered request is read on, so that its sender gets to see the answer.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 8 << 20;
@@ -60,27 +58,33 @@ const MAX_HEADERS: usize = 2048;
 /// Bytes of a header line below which the number of headers decides, not their bytes.
 const HEADER_LINE: usize = 64;
 
-/// Tells connections of a stop: `false` while the server serves, `true` when it answers only what has begun; the sender
-/// is dropped when the time to drain is over.
-pub(super) type Stopping = watch::Receiver<bool>;
-
 /// Serves one connection to its end.
 pub(super) async fn serve(
     server: Arc<Server>,
     handler: impl Handler,
-    mut stream: Stream,
+    (stream, is_tls): (Stream, bool),
     (peer, permit): (Peer, Option<Permit>),
     mut stopping: Stopping,
 ) {
     let entered = server.admission.enter(|id| Link::new(id, permit, server.clone(), peer));
     let link = &entered.link;
     stream.set_nodelay();
+    let mut stream = if is_tls {
+        // In a box, as its state is large, and other connections have none.
+        match Box::pin(handshake::shake(stream, link, &mut stopping)).await {
+            Some(transport) => transport,
+            None => return,
+        }
+    } else {
+        Transport::Plain(stream)
+    };
     match opening(&mut stream, link, &mut stopping).await {
         Opening::Http1(first) => {
             let wire = Wire::http1(stream, first, link.clone());
             http1(link, handler, wire, &mut stopping).await;
         }
         Opening::Http2(first) => {
+            stream.speaks_http2();
             if gets_http2_permit(link, &stopping).await {
                 http2(link, handler, Wire::http2(stream, first, link.clone()), &mut stopping).await;
             }
@@ -103,10 +107,10 @@ enum Opening {
 }
 
 /// Reads until it is known which protocol is spoken: at the first byte that differs from HTTP/2's preface.
-async fn opening(stream: &mut Stream, link: &Link, stopping: &mut Stopping) -> Opening {
+async fn opening(stream: &mut Transport, link: &Link, stopping: &mut Stopping) -> Opening {
     // It has no memory before there are bytes for it: many connections may be idle.
     let mut first = BytesMut::new();
-    let mut deadline = Instant::now() + link.server.header_timeout;
+    let mut deadline = link.first_head_due();
     if *stopping.borrow_and_update() {
         deadline = deadline.min(Instant::now() + GRACE);
     }
@@ -154,7 +158,7 @@ fn protocol(first: &mut BytesMut) -> Option<Opening> {
 }
 
 /// Reads the bytes that are there. Cancel-safe.
-fn poll_some(stream: &mut Stream, into: &mut BytesMut, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+fn poll_some(stream: &mut Transport, into: &mut BytesMut, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
     let mut bytes = [0; OPENING_BYTES];
     let mut part = ReadBuf::new(&mut bytes);
     ready!(Pin::new(stream).poll_read(cx, &mut part))?;
@@ -356,7 +360,7 @@ where
     }
 }
 
-async fn refuse_slow_head(link: &Link, mut stream: Stream) {
+async fn refuse_slow_head(link: &Link, mut stream: Transport) {
     if let Ok(Ok(())) = timeout(GRACE, stream.write_all(reply::SLOW_HEAD)).await {
         linger(link, stream).await;
     }
@@ -364,7 +368,7 @@ async fn refuse_slow_head(link: &Link, mut stream: Stream) {
 
 /// Closes our half and reads on for a while: a connection that is closed with unread bytes is reset, and the reset
 /// destroys the answer.
-async fn linger(link: &Link, mut stream: Stream) {
+async fn linger(link: &Link, mut stream: Transport) {
     let _ = stream.shutdown().await;
     let mut rest = vec![0; 8 << 10];
     let read_on = async {

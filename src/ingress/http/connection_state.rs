@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::Server;
@@ -18,6 +18,13 @@ use super::socket::Peer;
 /// How long a connection may rest between requests. Longer than the 60 s after which proxies in front close theirs, so
 /// that the proxy closes first: a connection closed under a POST on its way is a webhook lost.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// How long after the stop a connection without a request is kept: its bytes may be on their way.
+pub(super) const GRACE: Duration = Duration::from_millis(200);
+
+/// Tells connections of a stop: `false` while the server serves, `true` when it answers only what has begun; the sender
+/// is dropped when the time to drain is over.
+pub(super) type Stopping = watch::Receiver<bool>;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +138,11 @@ impl Link {
         self.opened + Duration::from_millis(millis)
     }
 
+    /// When the connection has to have brought a head, its handshake included.
+    pub(super) fn first_head_due(&self) -> Instant {
+        self.opened + self.server.header_timeout
+    }
+
     /// The first bytes came. They are of a head, which has been on its way since the connection was opened.
     pub(in crate::ingress) fn speaks(&self) {
         self.head.store(1, Relaxed);
@@ -140,6 +152,7 @@ impl Link {
     pub(in crate::ingress) fn prove(&self) {
         if !self.is_proven.load(Relaxed) {
             self.is_proven.store(true, Relaxed);
+            self.server.handshake_turns.know(self.peer);
         }
     }
 

@@ -15,6 +15,10 @@ pub struct ServerCounts {
     pub large_heads: Counter,
     /// 400: HTTP/1.1 without `Host`, or with several.
     pub hostless: Counter,
+    /// TLS handshakes that have failed.
+    pub failed_handshakes: Counter,
+    /// Connections to an address with TLS that did not speak TLS.
+    pub plain_on_tls: Counter,
     /// 404.
     pub not_found: Counter,
     /// 405.

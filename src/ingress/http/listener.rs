@@ -69,11 +69,12 @@ pub(in crate::ingress) async fn serve(
     let (stopping, _) = watch::channel(false);
     // Every connection holds a sender; when all are gone, so are they.
     let (open, mut all_done) = mpsc::channel::<()>(1);
+    let is_tls = listener.is_tls;
     let start = |(Accepted { stream, peer, permit }, load): (Accepted, Load)| {
         let (server, handler, stopping, open) = (server.clone(), handler.clone(), stopping.subscribe(), open.clone());
         server.counts.connections.add();
         tokio::spawn(async move {
-            connection::serve(server, handler, stream, (peer, permit), stopping).await;
+            connection::serve(server, handler, (stream, is_tls), (peer, permit), stopping).await;
             drop((load, open));
         });
     };

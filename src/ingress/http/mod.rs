@@ -3,10 +3,11 @@
 //! Rooms: `address` reads what `listen` takes, `binding` finds a socket for each address, `socket` is what TCP and Unix
 //! sockets have in common; `listener` accepts, `balance` spreads connections over the serving threads, `admission` says
 //! who may be connected at once; `connection` is one connection, `connection_state` what it is doing and since when,
-//! `wire` its bytes, `http2_share` what processor time HTTP/2 may take; `body` reads a request's body, within the memory
-//! that `budget` and `uploads` give; `pressure` tells when there is too little of all this; `remote` finds the client's
-//! address; `reply` is the only place where outcomes become HTTP statuses; `counts`, `config` and `check` are its
-//! counters and its table.
+//! `wire` its bytes, `http2_share` what processor time HTTP/2 may take; `tls` reads certificates, `handshake` speaks
+//! TLS at the beginning of a connection, `handshake_turns` says who may compute, `transport` is a connection with TLS
+//! or without; `body` reads a request's body, within the memory that `budget` and `uploads` give; `pressure` tells when
+//! there is too little of all this; `remote` finds the client's address; `reply` is the only place where outcomes
+//! become HTTP statuses; `counts`, `config` and `check` are its counters and its table.
 //!
 //! Knows no sources, no journal and no events: whatever answers requests is its `Handler`.
 
@@ -21,6 +22,8 @@ pub mod config;
 mod connection;
 pub(in crate::ingress) mod connection_state;
 pub mod counts;
+mod handshake;
+mod handshake_turns;
 mod http2_frames;
 mod http2_share;
 pub(in crate::ingress) mod listener;
@@ -28,6 +31,8 @@ mod pressure;
 pub mod remote;
 pub(in crate::ingress) mod reply;
 mod socket;
+pub mod tls;
+mod transport;
 mod uploads;
 mod wire;
 
@@ -46,8 +51,10 @@ use self::budget::Budget;
 use self::config::ServerConfig;
 use self::connection_state::Link;
 use self::counts::ServerCounts;
+use self::handshake_turns::HandshakeTurns;
 use self::pressure::Pressure;
 use self::reply::Answer;
+use self::tls::TlsState;
 
 /// Answers the requests of connections. Cloned for every request.
 pub(in crate::ingress) trait Handler: Clone + Send + Sync + 'static {
@@ -73,6 +80,8 @@ pub(in crate::ingress) struct Server {
     /// What the listeners counted.
     pub counts: ServerCounts,
     pressure: Arc<Pressure>,
+    pub(in crate::ingress) tls: TlsState,
+    handshake_turns: HandshakeTurns,
     /// Proxies whose word on the client's address is taken.
     pub trusted_proxies: Vec<remote::Network>,
     /// Largest body, in bytes.
@@ -93,6 +102,8 @@ impl Server {
             admission: Admission::new(config.max_connections, Arc::clone(&pressure)),
             pressure,
             counts: ServerCounts::default(),
+            tls: TlsState::default(),
+            handshake_turns: HandshakeTurns::default(),
             trusted_proxies: config.trusted_proxies.clone(),
             max_body: config.max_body.as_usize(),
             max_header_bytes: config.max_header_bytes.as_usize(),

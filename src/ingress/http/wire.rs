@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection_state::Link;
 use super::http2_share::{Http2Share, thread_time};
-use super::socket::Stream;
+use super::transport::Transport;
 
 /// What hyper reads from and writes to.
 pub(super) struct Wire {
@@ -23,24 +23,24 @@ pub(super) struct Wire {
 /// What the peer sends: first the bytes that told the protocol, then those of the stream.
 struct Incoming {
     first: Bytes,
-    stream: Stream,
+    stream: Transport,
 }
 
 impl Wire {
-    pub fn http1(stream: Stream, first: Bytes, link: Arc<Link>) -> Self {
+    pub fn http1(stream: Transport, first: Bytes, link: Arc<Link>) -> Self {
         Self { bytes: Incoming { first, stream }, link, share: None }
     }
 
-    pub fn http2(stream: Stream, first: Bytes, link: Arc<Link>) -> Self {
+    pub fn http2(stream: Transport, first: Bytes, link: Arc<Link>) -> Self {
         Self { bytes: Incoming { first, stream }, link, share: Some(Http2Share::default()) }
     }
 
     /// The stream itself.
-    pub fn into_stream(self) -> Stream {
+    pub fn into_stream(self) -> Transport {
         self.bytes.stream
     }
 
-    fn stream(&mut self) -> Pin<&mut Stream> {
+    fn stream(&mut self) -> Pin<&mut Transport> {
         Pin::new(&mut self.bytes.stream)
     }
 }
@@ -81,7 +81,7 @@ impl AsyncRead for Wire {
         let before = buf.filled().len();
         let done = bytes.poll_read(cx, buf);
         let came = buf.filled().len() - before;
-        if came > 0 {
+        if came > 0 && !this.bytes.stream.notes_bytes() {
             this.link.bytes_came(came);
         }
         done

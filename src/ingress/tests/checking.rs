@@ -22,9 +22,11 @@ fn the_defaults_are_without_fault() {
 }
 
 #[test]
-fn addresses_are_host_and_port_and_tls_is_sent_elsewhere() {
+fn addresses_are_host_and_port_or_a_path_and_tls_wants_a_certificate() {
     let check = |address: &str| check_server(&ServerConfig { listen: vec![address.into()], ..server() });
-    for good in ["127.0.0.1:4000", "[::]:4000", "[::1]:0", "localhost:80", "0.0.0.0:65535", "my-host.example:1"] {
+    for good in
+        ["127.0.0.1:4000", "[::]:4000", "[::1]:0", "localhost:80", "0.0.0.0:65535", "my-host.example:1", "unix:a"]
+    {
         assert_eq!(check(good), [], "{good}");
     }
     for bad in
@@ -33,7 +35,7 @@ fn addresses_are_host_and_port_and_tls_is_sent_elsewhere() {
         assert_eq!(keys(&check(bad)), ["listen"], "{bad}");
     }
     let tls = check("tls://0.0.0.0:4443");
-    assert!(tls[0].message.contains("TLS is not part of this version"), "{tls:?}");
+    assert!(tls[0].message.contains("there is no `tls`"), "{tls:?}");
     assert_eq!(keys(&check_server(&ServerConfig { listen: vec![], ..server() })), ["listen"]);
 }
 
