@@ -108,7 +108,8 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
 
     let mut world = World { config, store, sinks, replays: RunningReplays::default(), books, ingress };
     let ended = main_loop::run(&mut world, signals, watch, ConfigReader::new(load), inbox).await;
-    let World { store, mut sinks, mut replays, .. } = world;
+    let World { store, mut sinks, mut replays, ingress, .. } = world;
+    ingress.stopping();
     match &ended {
         Ok(signal) => info!(signal, "stopping: sinks first, webhooks are still taken"),
         Err(reason) => error!(%reason, "stopping: the sinks cannot be started"),

@@ -1,15 +1,16 @@
-//! What may be wrong with `[server]` beyond its own table: the files that `tls` names.
+//! What may be wrong with `[server]` beyond its own table: files that `tls` names, and a path of `health` that a source
+//! has.
 
 use std::ops::Range;
 use std::path::Path;
 
-use sink_api::Timestamp;
+use sink_api::{Fault, Timestamp};
 use toml::de::DeTable;
 
 use super::env::Env;
 use super::faults::Report;
 use crate::ingress::http::tls;
-use crate::ingress::{ServerConfig, Tls};
+use crate::ingress::{ServerConfig, SourceConfig, Tls};
 
 /// `[server]` as it was read.
 pub(super) struct ServerRead<'t> {
@@ -40,6 +41,16 @@ impl ServerRead<'_> {
                 report.faults("server", faults, kept, header);
                 None
             }
+        }
+    }
+
+    /// `health` has a path of its own.
+    pub fn health(&self, sources: &[(String, SourceConfig)], report: &mut Report<'_>) {
+        let (kept, header) = &self.table;
+        let Some(path) = &self.config.health else { return };
+        if let Some((name, _)) = sources.iter().find(|(_, source)| source.path == *path) {
+            let message = format!("health path `{path}` is source `{name}`'s already");
+            report.faults("server", vec![Fault::at_key("health", message)], kept, header);
         }
     }
 }

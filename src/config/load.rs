@@ -146,6 +146,7 @@ impl<'t> Loader<'t> {
         let mut journal = self.journal(server.config.max_body, server.max_body_at.clone());
         let admin = self.admin(&data_dir);
         let SourcesRead { plans: sources, tables: source_tables, names: source_names } = self.sources();
+        server.health(&source_tables, &mut self.report);
         let (sinks, sink_names) = self.sinks();
         let known: Vec<Known<'_>> = source_tables.iter().map(|(name, own)| (name.as_str(), own.kind.types())).collect();
         let (rules, routes) = self.routes(&source_names, &known, &sink_names, &sinks);

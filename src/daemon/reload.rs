@@ -207,7 +207,8 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
             max_inflight_bytes,
             dedupe_max,
             drain,
-            trusted_proxies;
+            trusted_proxies,
+            health;
             tls
         }
     );

@@ -49,6 +49,14 @@ impl Handler for Arc<Intake> {
                 ingress.server.counts.wrong_method.add();
                 Answer::WrongMethod
             }
+            (None, method) if ingress.server.health.as_deref() == Some(parts.uri.path()) => {
+                if matches!(*method, Method::GET | Method::HEAD) {
+                    Answer::Health(ingress.is_healthy())
+                } else {
+                    ingress.server.counts.wrong_method.add();
+                    Answer::WrongHealthMethod
+                }
+            }
             (None, _) => {
                 ingress.server.counts.not_found.add();
                 Answer::NotFound

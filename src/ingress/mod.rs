@@ -20,6 +20,7 @@ pub mod threads;
 mod throttle;
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -58,6 +59,7 @@ pub struct Ingress {
     journal: Arc<dyn Journal>,
     dedupe: Dedupe,
     on_append: OnceLock<OnAppend>,
+    is_stopping: AtomicBool,
 }
 
 impl Ingress {
@@ -84,6 +86,7 @@ impl Ingress {
             journal,
             dedupe,
             on_append: OnceLock::new(),
+            is_stopping: AtomicBool::new(false),
         })
     }
 
@@ -111,6 +114,16 @@ impl Ingress {
     /// From now on this is what handshakes at addresses with TLS need.
     pub fn set_tls(&self, tls: Option<Tls>) {
         self.server.tls.set(tls);
+    }
+
+    /// The daemon stops: whoever asks the health path is to send elsewhere, though webhooks are taken to the end.
+    pub fn stopping(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether the health path answers 200: a webhook sent now would be taken.
+    fn is_healthy(&self) -> bool {
+        !self.is_stopping.load(Ordering::Acquire) && !self.refuses(self.journal.refuses())
     }
 
     /// What the listeners counted.

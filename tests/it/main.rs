@@ -14,7 +14,7 @@
 //! - `failing_disk`: a disk that fails and hangs under the running binary; no 200 before its flush
 //! - `full_disk`: starting and stopping where nothing can be written
 //! - `sources`: a source of every kind, tokens that leave no trace, retries signed anew
-//! - `sockets`: those that systemd passes, and Unix sockets
+//! - `sockets`: those that systemd passes, and Unix sockets; `health`: the path that load balancers ask
 //! - `tls`: webhooks over TLS, client certificates, certificates read again; `certificates`: an authority to make them
 //! - `status`: the live figures, and that they add up after kill -9
 //! - `counts`: exact at any moment, whatever is reloaded under load; and whether a webhook would be taken
@@ -64,6 +64,7 @@ mod failing_disk;
 mod full_disk;
 mod guide;
 mod harness;
+mod health;
 #[allow(dead_code)]
 mod hostile;
 mod journal;

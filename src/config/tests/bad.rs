@@ -65,6 +65,14 @@ const BAD: &[Bad] = &[
         "[server]\nlisten = [\"tls://a:1\", \"a:1\", \"unix:a\", \"unix:a\"]\n",
         &["listen address `a:1` stands there twice", "listen address `unix:a` stands there twice"],
     ),
+    Bad(
+        "[server]\nhealth = \"healthz\"\n",
+        &["3:10: error: [server] health path `healthz` must start with `/`", "help: such as health = \"/healthz\""],
+    ),
+    Bad(
+        "[server]\nhealth = \"/webhooks/interakt\"\n",
+        &["3:10: error: [server] health path `/webhooks/interakt` is source `interakt`'s already"],
+    ),
     Bad("[server]\nheader_timeout = 10\n", &["3:18: error:", "expected a time span such as \"500ms\""]),
     Bad(
         "[server]\nmax_body = \"65MiB\"\n",
@@ -440,7 +448,7 @@ fn a_fault_is_printed_with_its_line_a_caret_and_the_way_out() {
 3 | kind = 'x' # é
   |        ^^^
 /etc/relay/config.toml:6:2: error: [server] unknown key `lisen`, expected one of `listen`, `tls`, \
-`max_body`, `header_timeout`, `body_timeout`, `max_header_bytes`, \
+`health`, `max_body`, `header_timeout`, `body_timeout`, `max_header_bytes`, \
 `max_connections`, `max_inflight_bytes`, `dedupe_max`, `drain`, `trusted_proxies`
 6 |  lisen = '[::]:1' # é
   |  ^^^^^

@@ -33,6 +33,7 @@ pub fn check_server(server: &ServerConfig) -> Vec<Fault> {
     }
     let has_tls = listen.iter().any(|(_, read)| read.as_ref().is_ok_and(Address::is_tls));
     faults.extend(tls_fault(has_tls, server.tls.is_some()));
+    faults.extend(server.health.as_deref().and_then(health_fault));
     let mut demand = |good: bool, key: &str, message: &str| {
         if !good {
             faults.push(Fault::at_key(key, message));
@@ -71,4 +72,12 @@ fn tls_fault(is_wanted: bool, is_there: bool) -> Option<Fault> {
         }
         _ => None,
     }
+}
+
+/// `health` is a path as sources have them.
+fn health_fault(path: &str) -> Option<Fault> {
+    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#');
+    let is_path = path.starts_with('/') && path.chars().all(plain);
+    let message = || format!("health path `{path}` must start with `/` and hold no query, fragment or blanks");
+    (!is_path).then(|| Fault::at_key("health", message()).help("such as health = \"/healthz\""))
 }

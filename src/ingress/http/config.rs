@@ -23,6 +23,8 @@ pub struct ServerConfig {
     pub listen: Vec<String>,
     /// Certificate and key for addresses over TLS.
     pub tls: Option<TlsKeys>,
+    /// A path that answers 200 while a webhook would be taken, else 503.
+    pub health: Option<String>,
     /// Largest body; one of exactly this size is accepted. At most [`MAX_BODY_LIMIT`].
     pub max_body: Size,
     /// Time for a request's head.
@@ -86,6 +88,7 @@ impl Default for ServerConfig {
         Self {
             listen: vec!["127.0.0.1:4000".into()],
             tls: None,
+            health: None,
             max_body: Size::mib(1),
             header_timeout: Period::secs(10),
             body_timeout: Period::secs(30),

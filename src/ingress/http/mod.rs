@@ -82,6 +82,8 @@ pub(in crate::ingress) struct Server {
     pressure: Arc<Pressure>,
     pub(in crate::ingress) tls: TlsState,
     handshake_turns: HandshakeTurns,
+    /// Where it is told whether a webhook would be taken.
+    pub health: Option<String>,
     /// Proxies whose word on the client's address is taken.
     pub trusted_proxies: Vec<remote::Network>,
     /// Largest body, in bytes.
@@ -104,6 +106,7 @@ impl Server {
             counts: ServerCounts::default(),
             tls: TlsState::default(),
             handshake_turns: HandshakeTurns::default(),
+            health: config.health.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
             max_body: config.max_body.as_usize(),
             max_header_bytes: config.max_header_bytes.as_usize(),

@@ -25,6 +25,10 @@ pub enum Answer {
     Duplicate(Uuid, StatusCode),
     /// GET or HEAD on a source's path.
     Probe,
+    /// GET or HEAD on the health path: whether a webhook would be taken.
+    Health(bool),
+    /// Neither GET nor HEAD on the health path.
+    WrongHealthMethod,
     /// The provider's question, sent back as it asks.
     Challenge(Bytes),
     /// The same question with a token that is not ours.
@@ -60,7 +64,9 @@ pub fn response(answer: Answer, version: Version) -> Response<Full<Bytes>> {
             (StatusCode::OK, text.clone())
         }
         Answer::WrongToken => (StatusCode::FORBIDDEN, error("the verify token does not match")),
-        Answer::Probe => (StatusCode::OK, Bytes::from_static(b"{\"ok\":true}")),
+        Answer::Probe | Answer::Health(true) => (StatusCode::OK, Bytes::from_static(b"{\"ok\":true}")),
+        Answer::Health(false) => (StatusCode::SERVICE_UNAVAILABLE, error("webhooks are not taken now")),
+        Answer::WrongHealthMethod => (StatusCode::METHOD_NOT_ALLOWED, error("the health path is asked by GET")),
         Answer::NotFound => (StatusCode::NOT_FOUND, error("nothing is received here")),
         Answer::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, error("webhooks are sent by POST")),
         Answer::Refused(why) => (StatusCode::UNAUTHORIZED, error(why)),
@@ -83,7 +89,10 @@ pub fn response(answer: Answer, version: Version) -> Response<Full<Bytes>> {
     }
     match answer {
         Answer::WrongMethod => drop(headers.insert(ALLOW, HeaderValue::from_static("POST, GET, HEAD"))),
-        Answer::Unavailable => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS))),
+        Answer::WrongHealthMethod => drop(headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"))),
+        Answer::Unavailable | Answer::Health(false) => {
+            drop(headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS)))
+        }
         // On HTTP/2 only the stream ends, and the connection stays.
         Answer::TooLarge | Answer::TooSlow | Answer::Broken | Answer::LargeHead | Answer::NoHost
             if version < Version::HTTP_2 =>
