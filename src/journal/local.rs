@@ -19,8 +19,8 @@ use super::tally::{Counted, Tally};
 use super::view::{SHARD, View, lock, position};
 use super::writer::Writer;
 use super::{
-    Append, Cursors, Fingerprint, Journal, JournalConfig, JournalError, JournalStat, Marks, Of, Owed, Position, Reader,
-    Retention, reader, retention,
+    Append, Cursors, Fingerprint, Journal, JournalConfig, JournalError, JournalStat, Marks, Of, Owed, Position, Pulse,
+    Reader, Retention, reader, retention,
 };
 
 /// Longest wait for a thread when the journal is closed.
@@ -221,6 +221,16 @@ impl Retention for LocalJournal {
     fn begin(&self) {
         self.core.retaining.store(true, Ordering::Release);
         self.core.chores.kick();
+    }
+}
+
+impl Pulse for LocalJournal {
+    fn ask(&self) {
+        self.core.queue.ask();
+    }
+
+    fn has_answered(&self) -> bool {
+        self.core.queue.has_answered() || self.core.is_on_disk()
     }
 }
 

@@ -191,5 +191,5 @@ pub use record::{Chunk, Deleted, Entry, Fingerprint, Gap, JournalStat, News, Owe
 pub use recovery::{DamageReport, Recovered};
 pub use rescue::kept_open;
 pub use scan::{Scanned, scan};
-pub use seam::{Cursors, Journal, Of, Reader, Retention};
+pub use seam::{Cursors, Journal, Of, Pulse, Reader, Retention};
 pub use state::Env;

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -100,8 +101,6 @@ struct State {
     items: Vec<Item>,
     /// Bytes of all records that are not written or given back yet, whether they are here or with the commit thread.
     waiting: u64,
-    /// Bytes of those records that were reported `AtRisk`.
-    at_risk: u64,
     /// Records that are being reported `AtRisk` and will be pushed right after.
     reserved: usize,
     trouble: Option<Trouble>,
@@ -127,12 +126,19 @@ pub(super) struct Queue {
     state: Mutex<State>,
     wake: Condvar,
     limit: u64,
+    /// Bytes of waiting records that were reported `AtRisk`. Changed under the lock, and read without: whoever watches
+    /// the commit thread must not wait for it.
+    at_risk: AtomicU64,
+    /// How often the commit thread was asked for a sign of life, and which of these questions it has seen.
+    asked: AtomicU64,
+    seen: AtomicU64,
 }
 
 impl Queue {
     /// An empty queue that takes `limit` bytes.
     pub fn new(limit: u64) -> Self {
-        Self { state: Mutex::default(), wake: Condvar::new(), limit }
+        let [at_risk, asked, seen] = [const { AtomicU64::new(0) }; 3];
+        Self { state: Mutex::default(), wake: Condvar::new(), limit, at_risk, asked, seen }
     }
 
     /// Queues records, in order. Where one is refused, or at risk from the start, its `on_progress` is called before
@@ -154,7 +160,7 @@ impl Queue {
             state.waiting += item.size;
             if state.trouble.is_some() {
                 // Reported outside the lock, yet before the commit thread can have it: `Durable` must not come first.
-                state.at_risk += item.size;
+                self.at_risk.fetch_add(item.size, Relaxed);
                 state.reserved += 1;
                 drop(state);
                 notifications.note(&item);
@@ -200,6 +206,7 @@ impl Queue {
             }
         } else {
             while pending.is_empty() && state.items.is_empty() && state.closing.is_none() && !state.roll {
+                self.seen.store(self.asked.load(Relaxed), Relaxed);
                 state.idle = true;
                 state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
@@ -213,6 +220,7 @@ impl Queue {
             }
         }
         pending.extend(state.items.drain(..));
+        self.seen.store(self.asked.load(Relaxed), Relaxed);
         Taken { closing: state.closing, roll: std::mem::take(&mut state.roll), reserved: state.reserved > 0 }
     }
 
@@ -220,7 +228,7 @@ impl Queue {
     pub fn settled(&self, bytes: u64, at_risk: u64) {
         let mut state = lock(&self.state);
         state.waiting = state.waiting.saturating_sub(bytes);
-        state.at_risk = state.at_risk.saturating_sub(at_risk);
+        self.at_risk.store(self.at_risk.load(Relaxed).saturating_sub(at_risk), Relaxed);
         state.full &= bytes == 0;
     }
 
@@ -238,7 +246,7 @@ impl Queue {
                 false => given_back += item.size,
             }
         }
-        state.at_risk += at_risk;
+        self.at_risk.fetch_add(at_risk, Relaxed);
         state.waiting = state.waiting.saturating_sub(given_back);
         drop(state);
         let mut notifications = Notifications::default();
@@ -268,6 +276,32 @@ impl Queue {
         self.wake.notify_all();
     }
 
+    /// Asks the commit thread for a sign of life: it gives one when it next looks at the queue.
+    pub fn ask(&self) {
+        self.asked.fetch_add(1, Relaxed);
+        self.nudge();
+    }
+
+    /// Whether the commit thread has looked at the queue since it was asked last.
+    pub fn has_answered(&self) -> bool {
+        let has = self.seen.load(Relaxed) == self.asked.load(Relaxed);
+        if !has {
+            self.nudge();
+        }
+        has
+    }
+
+    /// Has the commit thread look at the queue where it sleeps. Where the lock is taken the thread is awake, or is
+    /// nudged again at the next look.
+    fn nudge(&self) {
+        let Ok(mut state) = self.state.try_lock() else { return };
+        let idle = std::mem::take(&mut state.idle);
+        drop(state);
+        if idle {
+            self.wake.notify_all();
+        }
+    }
+
     /// Takes no more records. The first call decides how the queue closes; only `Abandon` may overrule it later.
     pub fn close(&self, how: Closing) {
         let mut state = lock(&self.state);
@@ -292,7 +326,7 @@ impl Queue {
 
     /// Bytes that were reported `AtRisk` and are not on disk yet.
     pub fn at_risk(&self) -> u64 {
-        lock(&self.state).at_risk
+        self.at_risk.load(Relaxed)
     }
 }
 

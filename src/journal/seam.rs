@@ -92,6 +92,14 @@ pub trait Retention: Send + Sync {
     fn begin(&self);
 }
 
+/// Whether what writes a journal goes on.
+pub trait Pulse: Send + Sync {
+    /// Asks it for a sign of life. Returns at once.
+    fn ask(&self);
+    /// Whether there was one since the last question, or it waits for the disk, which may take as long as it takes.
+    fn has_answered(&self) -> bool;
+}
+
 /// What is kept for the local journal beside it. Implemented by the ledger.
 #[async_trait]
 pub trait Cursors: Send + Sync {

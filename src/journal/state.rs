@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -113,6 +113,8 @@ pub(super) struct Core {
     pub full: AtomicBool,
     /// Bytes that may still be written until retention must look again.
     pub allowance: AtomicI64,
+    /// Whether the commit thread waits for the disk.
+    on_disk: AtomicBool,
     view: RwLock<View>,
     /// How often retention has looked.
     #[cfg(test)]
@@ -142,6 +144,7 @@ impl Core {
             retaining: AtomicBool::new(false),
             full: AtomicBool::new(false),
             allowance: AtomicI64::new(i64::MAX),
+            on_disk: AtomicBool::new(false),
             view: RwLock::new(parts.view),
             #[cfg(test)]
             looks: std::sync::atomic::AtomicU64::new(0),
@@ -152,6 +155,25 @@ impl Core {
             other_bytes: parts.other_bytes,
             cursors: parts.cursors,
         }
+    }
+
+    /// Makes a call of the disk on the commit thread. A disk may hang for as long as it likes: for that long the thread
+    /// owes nobody a sign of life.
+    pub fn on_disk<T>(&self, call: impl FnOnce() -> T) -> T {
+        struct Ended<'c>(&'c AtomicBool);
+        impl Drop for Ended<'_> {
+            fn drop(&mut self) {
+                self.0.store(false, Ordering::Relaxed);
+            }
+        }
+        self.on_disk.store(true, Ordering::Relaxed);
+        let _ended = Ended(&self.on_disk);
+        call()
+    }
+
+    /// Whether the commit thread waits for the disk.
+    pub fn is_on_disk(&self) -> bool {
+        self.on_disk.load(Ordering::Relaxed)
     }
 
     /// What readers see. The lock is to be held for memory work only.

@@ -197,7 +197,8 @@ impl Writer {
             self.written_since = 0;
             self.space_checked = Instant::now();
             // Where the file system does not say, the write itself will tell.
-            let free = self.core.store.disk.free_space(&self.core.store.dir).unwrap_or(u64::MAX);
+            let store = &self.core.store;
+            let free = self.core.on_disk(|| store.disk.free_space(&store.dir)).unwrap_or(u64::MAX);
             if free < self.core.limits.min_free {
                 self.written_since = u64::MAX;
                 return Err(Trouble::Unwritable(format!("only {free} bytes are free on the disk")));
@@ -230,12 +231,13 @@ impl Writer {
         if self.active.take_if(|active| active.moves != moves).is_none() && self.active.is_some() {
             return Ok(());
         }
-        self.core.home.look(&self.core.store).map_err(io::Error::other)?;
+        self.core.on_disk(|| self.core.home.look(&self.core.store)).map_err(io::Error::other)?;
         let moves = self.core.home.moves();
         let (created, salt) = ((self.core.env.clock)(), (self.core.env.salt)());
         let header = Header { base: self.next, created, salt, before: self.last };
         // A name that could not be made good is not tried again.
-        let file = self.core.store.create(&header).inspect_err(|_| self.next += 1)?;
+        let file = self.core.on_disk(|| self.core.store.create(&header));
+        let file = file.inspect_err(|_| self.next += 1)?;
         let summary = Arc::new(Mutex::new(Summary::new(header.base)));
         let end = RECORDS_AT;
         self.active = Some(Active { file, header, end, size: end, counted: end, ahead: true, summary, moves });
@@ -261,9 +263,12 @@ impl Writer {
         }
         // No room is made when space is short, or the end near.
         let ahead = if self.failing || self.closing_since.is_some() { 0 } else { self.core.env.ahead };
-        active.write(&self.buf, ahead, self.core.limits.segment_size)?;
-        active.file.sync_data()?;
-        active.file.is_linked()
+        let limit = self.core.limits.segment_size;
+        self.core.on_disk(|| {
+            active.write(&self.buf, ahead, limit)?;
+            active.file.sync_data()?;
+            active.file.is_linked()
+        })
     }
 
     /// After a failed write or flush nobody knows what of the batch is on disk, now or later: the segment ends before
@@ -272,7 +277,7 @@ impl Writer {
         self.next += count as u64;
         let Some(active) = self.active.take() else { return };
         if active.is_empty() {
-            let _ = self.core.store.remove(active.header.base);
+            let _ = self.core.on_disk(|| self.core.store.remove(active.header.base));
         } else {
             self.last = before(&active);
             self.ended(active.header.base);
@@ -362,7 +367,7 @@ impl Writer {
     fn finish(&mut self) {
         self.retire();
         if let Some(empty) = self.active.take() {
-            let _ = self.core.store.remove(empty.header.base);
+            let _ = self.core.on_disk(|| self.core.store.remove(empty.header.base));
         }
     }
 

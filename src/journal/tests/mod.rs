@@ -10,6 +10,7 @@ mod golden;
 mod keeping;
 mod model;
 mod power_loss;
+mod pulse;
 mod sim;
 mod taken_away;
 mod verifying;
