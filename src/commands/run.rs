@@ -23,8 +23,9 @@ pub enum Cursors {
 }
 
 /// How long a stop waits for calls of sinks that still block when all else is done, because a target hangs or a pipe's
-/// reader is gone. Their deliveries are made again.
-const LEFT_BEHIND: Duration = Duration::from_secs(1);
+/// reader is gone: they have had the sinks' own time to stop already, and webhooks are refused meanwhile. Their
+/// deliveries are made again.
+const LEFT_BEHIND: Duration = Duration::from_millis(50);
 
 /// `run`.
 #[derive(Debug, Args)]

@@ -90,10 +90,11 @@ impl Ingress {
         })
     }
 
-    /// Accepts from a listener until `stop`, then stops accepting and answers what has begun, for at most `drain`:
-    /// requests under way, connections still in the kernel's queue, and for 200 ms those that have not said anything
-    /// yet. May be called for several listeners on any number of runtimes of either flavour; for several duplicates of
-    /// one, each with one of their [`balance::members`], which spread its connections.
+    /// Accepts from a listener until `stop`, then brings what has begun to its end, for at most `drain`: requests under
+    /// way, and for 200 ms connections that have not said anything yet. Meanwhile new connections are let in, for one
+    /// request each, but for the last 250 ms of that time; then those in the kernel's queue are the last. May be called
+    /// for several listeners on any number of runtimes of either flavour; for several duplicates of one, each with one
+    /// of their [`balance::members`], which spread its connections.
     pub async fn serve(self: &Arc<Self>, listener: Listener, member: balance::Member, stop: impl Future<Output = ()>) {
         let batch = Arc::new(AppendBatch::default());
         // Ends with this call: dropped, it is aborted.

@@ -31,6 +31,7 @@
 //! - `config`: configs that are not what was meant, that hang, or that are far too much
 //! - `command_line`: what the verbs print and how they exit
 //! - `signals`: those that mean nothing, SIGQUIT, and the limit of file sizes
+//! - `restarts`: restarts under load refuse nobody with an inherited socket, and hardly anybody without
 //! - `descriptors`: idle connections take none that the journal, the ledger or the admin listener needs
 //! - `admin_places`: clients without the token do not occupy the admin listener
 //! - `threads`: where the system gives few threads or none
@@ -77,6 +78,7 @@ mod pipelines;
 mod reload;
 mod replay;
 mod restart;
+mod restarts;
 mod rules;
 mod secrets;
 #[allow(dead_code)]

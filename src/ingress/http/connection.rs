@@ -14,7 +14,8 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response};
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -297,7 +298,11 @@ fn service(
             if unread {
                 link.unread.store(true, Relaxed);
             }
-            Ok::<_, Infallible>(reply::response(answer, version))
+            let mut response = reply::response(answer, version);
+            if link.is_last() && version < Version::HTTP_2 {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
         }
     })
 }
@@ -317,8 +322,12 @@ where
     C: Future<Output = hyper::Result<()>> + Unpin,
 {
     let patience = link.server.header_timeout;
-    let mut is_last = *stopping.borrow_and_update();
-    let look = if is_last { Some(Instant::now() + GRACE) } else { link.next_look(patience) };
+    let look = if *stopping.borrow_and_update() {
+        link.answer_last();
+        Some(Instant::now() + GRACE)
+    } else {
+        link.next_look(patience)
+    };
     let mut timer = pin!(sleep_until(look.unwrap_or_else(Instant::now)));
     loop {
         tokio::select! {
@@ -339,17 +348,26 @@ where
                 if changed.is_err() {
                     return End::Cut;
                 }
-                is_last = true;
+                link.answer_last();
                 // A request that is being answered is the last; where there is none, one may be on its way.
-                if link.is_busy() {
+                if link.is_serving() {
                     wind_down(Pin::new(conn));
                 } else {
                     timer.as_mut().reset(Instant::now() + GRACE);
                 }
             }
             () = &mut timer => {
-                if is_last {
-                    wind_down(Pin::new(conn));
+                if link.is_last() {
+                    // Bytes of a request may be here, and only not read yet: nothing is closed under them.
+                    yield_now().await;
+                    if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(Pin::new(&mut *conn).poll(cx))).await {
+                        return End::Done(done);
+                    }
+                    // Of a head in part the answer will be the last. hyper would take such a connection for an idle
+                    // one, and close it.
+                    if !link.awaits_next_head() {
+                        wind_down(Pin::new(conn));
+                    }
                 }
                 match link.next_look(patience) {
                     Some(at) => timer.as_mut().reset(at),

@@ -99,12 +99,14 @@ pub struct Link {
     head: AtomicU64,
     /// Bytes of that head beyond its first piece.
     head_bytes: AtomicUsize,
-    /// When the last request ended, milliseconds after `opened`.
+    /// When the last request ended, milliseconds after `opened`; 0 where there was none yet.
     rested: AtomicU64,
     /// Whether nothing more is to be read for now, as it would only fill buffers.
     is_paused: AtomicBool,
     /// Whether a request was answered before all of it was read.
     pub(in crate::ingress) unread: AtomicBool,
+    /// Whether the next answer is the last, as the server stops.
+    is_last: AtomicBool,
 }
 
 impl Link {
@@ -127,6 +129,7 @@ impl Link {
             rested: AtomicU64::new(0),
             is_paused: AtomicBool::new(false),
             unread: AtomicBool::new(false),
+            is_last: AtomicBool::new(false),
         }
     }
 
@@ -219,9 +222,24 @@ impl Link {
         self.head.load(Relaxed) > 0
     }
 
-    /// Whether a request is being answered, or its head is coming.
-    pub(in crate::ingress) fn is_busy(&self) -> bool {
-        self.active.load(Relaxed) > 0 || self.awaits_head()
+    /// Whether the head of a further request is coming, as far as is known; that of the first is not counted.
+    pub(super) fn awaits_next_head(&self) -> bool {
+        self.rested.load(Relaxed) > 0 && self.awaits_head()
+    }
+
+    /// Whether a request is being answered.
+    pub(super) fn is_serving(&self) -> bool {
+        self.active.load(Relaxed) > 0
+    }
+
+    /// From now on each answer is the connection's last (on HTTP/1; HTTP/2 has a frame for that).
+    pub(super) fn answer_last(&self) {
+        self.is_last.store(true, Relaxed);
+    }
+
+    /// Whether the next answer is the last.
+    pub(super) fn is_last(&self) -> bool {
+        self.is_last.load(Relaxed)
     }
 
     /// Bytes came on HTTP/1: those of a head, where no request is being answered.
@@ -272,7 +290,8 @@ pub(in crate::ingress) struct Busy<'l>(&'l Link);
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.0.rested.store(self.0.millis(), Relaxed);
+        // Never 0, which says that there was no request yet.
+        self.0.rested.store(self.0.millis().max(1), Relaxed);
         self.0.active.fetch_sub(1, Relaxed);
     }
 }

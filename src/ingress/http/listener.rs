@@ -22,6 +22,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const QUEUE_PAUSE: Duration = Duration::from_millis(5);
 /// How often a connection that waits for a permit looks for one whose permit it could take over.
 const PERMIT_PAUSE: Duration = Duration::from_millis(10);
+/// The part of the time to drain in which nobody is let in any more: long enough for a connection that was made just
+/// before, and says nothing, to be waited for.
+const LAST: Duration = Duration::from_millis(250);
 /// Time for closed connections to end.
 const CUT_TIME: Duration = Duration::from_millis(100);
 
@@ -58,19 +61,20 @@ impl Waiting {
     }
 }
 
-/// Accepts until `stop`, then answers what has begun, for at most `drain`.
+/// Accepts until `stop`. Then the connections that are open are brought to their end, while new ones are still let in,
+/// each for one request: so a stop turns nobody away for longer than [`LAST`]. Once those are gone, or the time for all
+/// that is nearly over, nobody is let in any more, and what has begun is answered until that time is over.
 pub(in crate::ingress) async fn serve(
     server: &Arc<Server>,
     handler: &impl Handler,
     listener: Listener,
-    mut member: Member,
+    member: Member,
     stop: impl Future<Output = ()>,
 ) {
     let (stopping, _) = watch::channel(false);
-    // Every connection holds a sender; when all are gone, so are they.
-    let (open, mut all_done) = mpsc::channel::<()>(1);
     let is_tls = listener.is_tls;
-    let start = |(Accepted { stream, peer, permit }, load): (Accepted, Load)| {
+    // Every connection holds a sender; when all are gone, so are they.
+    let start = |open: &mpsc::Sender<()>, (Accepted { stream, peer, permit }, load): (Accepted, Load)| {
         let (server, handler, stopping, open) = (server.clone(), handler.clone(), stopping.subscribe(), open.clone());
         server.counts.connections.add();
         tokio::spawn(async move {
@@ -78,47 +82,21 @@ pub(in crate::ingress) async fn serve(
             drop((load, open));
         });
     };
-    let trouble = Throttle::default();
-    let mut stop = pin!(stop);
-    // A connection is accepted before there is a permit for it, not after: several listeners share the permits, and one
-    // that held a permit while no connection came would keep it from the others. A connection that waits keeps its
-    // position in the queue, whatever else happens here.
-    let mut waiting: Option<Waiting> = None;
-    let mut rest: Option<Instant> = None;
-    loop {
-        tokio::select! {
-            biased;
-            () = &mut stop => break,
-            assigned = member.next() => start(assigned),
-            permit = Waiting::permit(&mut waiting, || server.admission.take_over(&server.budget)) => {
-                if let Some(Waiting { stream, peer, .. }) = waiting.take() {
-                    member.assign(Accepted { stream, peer, permit }).into_iter().for_each(start);
-                }
-            }
-            () = sleep_until(rest.unwrap_or_else(Instant::now)), if rest.is_some() => rest = None,
-            accepted = listener.accept(), if waiting.is_none() && rest.is_none() => match accepted {
-                Ok((stream, peer)) => {
-                    match server.admission.permit(&server.budget) {
-                        Some(permit) => {
-                            member.assign(Accepted { stream, peer, permit: Some(permit) }).into_iter().for_each(start);
-                        }
-                        None => {
-                            let acquire = Box::pin(server.admission.permits().clone().acquire_owned());
-                            waiting = Some(Waiting { stream, peer, acquire, again: Instant::now() + PERMIT_PAUSE });
-                        }
-                    }
-                }
-                Err(error) => {
-                    server.counts.accept_errors.add();
-                    rest = rest_after(&error, &trouble);
-                }
-            },
-        }
-    }
+    let mut accepting = Accepting { server, listener, member, waiting: None, rest: None, trouble: Throttle::default() };
+    let (open, mut all_done) = mpsc::channel::<()>(1);
+    accepting.run(stop, |accepted| start(&open, accepted)).await;
     stopping.send_replace(true);
     let deadline = Instant::now() + server.drain;
-    member.close().await.into_iter().for_each(start);
-    let serve = |stream, peer| member.assign(Accepted { stream, peer, permit: None }).into_iter().for_each(start);
+    drop(open);
+    let (open, mut last_done) = mpsc::channel::<()>(1);
+    let first_are_gone = timeout_at(Instant::now() + server.drain.saturating_sub(LAST), all_done.recv());
+    accepting.run(first_are_gone, |accepted| start(&open, accepted)).await;
+    let Accepting { listener, mut member, waiting, .. } = accepting;
+    member.close().await.into_iter().for_each(|accepted| start(&open, accepted));
+    let serve = |stream, peer| {
+        let assigned = member.assign(Accepted { stream, peer, permit: None });
+        assigned.into_iter().for_each(|accepted| start(&open, accepted));
+    };
     if let Some(Waiting { stream, peer, .. }) = waiting {
         serve(stream, peer);
     }
@@ -127,10 +105,63 @@ pub(in crate::ingress) async fn serve(
         serve_queue(listener, deadline, serve).await;
     }
     drop(open);
-    if timeout_at(deadline, all_done.recv()).await.is_err() {
+    let done = async { (all_done.recv().await, last_done.recv().await) };
+    if timeout_at(deadline, done).await.is_err() {
         tracing::warn!("connections were still open when the time to drain was over");
         drop(stopping);
-        let _ = timeout(CUT_TIME, all_done.recv()).await;
+        let _ = timeout(CUT_TIME, async { (all_done.recv().await, last_done.recv().await) }).await;
+    }
+}
+
+/// A listener, and what waits between two connections of it.
+struct Accepting<'s> {
+    server: &'s Arc<Server>,
+    listener: Listener,
+    member: Member,
+    /// A connection is accepted before there is a permit for it, not after: several listeners share the permits, and
+    /// one that held a permit while no connection came would keep it from the others. A connection that waits keeps its
+    /// position in the queue, whatever else happens here.
+    waiting: Option<Waiting>,
+    /// When to accept again, where the system had no room for a connection.
+    rest: Option<Instant>,
+    trouble: Throttle,
+}
+
+impl Accepting<'_> {
+    /// Accepts until `end`, and starts what is to be served on this thread.
+    async fn run<T>(&mut self, end: impl Future<Output = T>, start: impl Fn((Accepted, Load))) {
+        let Self { server, listener, member, waiting, rest, trouble } = self;
+        let mut end = pin!(end);
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut end => return,
+                assigned = member.next() => start(assigned),
+                permit = Waiting::permit(waiting, || server.admission.take_over(&server.budget)) => {
+                    if let Some(Waiting { stream, peer, .. }) = waiting.take() {
+                        member.assign(Accepted { stream, peer, permit }).into_iter().for_each(&start);
+                    }
+                }
+                () = sleep_until(rest.unwrap_or_else(Instant::now)), if rest.is_some() => *rest = None,
+                accepted = listener.accept(), if waiting.is_none() && rest.is_none() => match accepted {
+                    Ok((stream, peer)) => match server.admission.permit(&server.budget) {
+                        Some(permit) => {
+                            let accepted = Accepted { stream, peer, permit: Some(permit) };
+                            member.assign(accepted).into_iter().for_each(&start);
+                        }
+                        None => {
+                            let acquire = Box::pin(server.admission.permits().clone().acquire_owned());
+                            let again = Instant::now() + PERMIT_PAUSE;
+                            *waiting = Some(Waiting { stream, peer, acquire, again });
+                        }
+                    },
+                    Err(error) => {
+                        server.counts.accept_errors.add();
+                        *rest = rest_after(&error, trouble);
+                    }
+                },
+            }
+        }
     }
 }
 

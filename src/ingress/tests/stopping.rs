@@ -2,17 +2,44 @@
 
 use super::*;
 
+/// Stops the server, and waits until it knows: from then on each answer is its connection's last. Gives the task.
+async fn stopped(served: Served) -> JoinHandle<()> {
+    let Served { at, stop, task, .. } = served;
+    stop.send(()).unwrap();
+    within(async {
+        loop {
+            let mut client = Client(TcpStream::connect(at).await.unwrap());
+            client.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+            if client.reply().await.header("connection") == Some("close") {
+                return;
+            }
+        }
+    })
+    .await;
+    task
+}
+
 #[tokio::test]
-async fn a_stop_answers_the_request_that_has_begun_and_closes_its_connection() {
-    let served = serve(server(), source(), Does::Hang).await;
+async fn a_stop_answers_the_request_that_has_begun_and_closes_its_connection_and_lets_others_in_meanwhile() {
+    let served = serve(ServerConfig { drain: Period::secs(3600), ..server() }, source(), Does::Hang).await;
     let mut client = served.connect().await;
     client.send(signed(b"{}")).await;
     wait_until(|| served.journal.hanging() == 1).await;
     served.stop.send(()).unwrap();
-    // Nobody is let in any more; the request goes on.
+    served.journal.does(Does::Flush);
+    // Others are not turned away because of it. Each of them is told to go after its answer.
     within(async {
-        while TcpStream::connect(served.at).await.is_ok() {
-            tokio::task::yield_now().await
+        let mut told_to_go = 0;
+        // The first of them may have stood in the kernel's queue at the stop.
+        while told_to_go < 3 {
+            let mut other = Client(TcpStream::connect(served.at).await.unwrap());
+            other.send(signed(b"1")).await;
+            let reply = other.reply().await;
+            assert_eq!(reply.status, 200);
+            if reply.header("connection") == Some("close") {
+                assert!(other.is_closed().await);
+                told_to_go += 1;
+            }
         }
     })
     .await;
@@ -22,6 +49,49 @@ async fn a_stop_answers_the_request_that_has_begun_and_closes_its_connection() {
     assert_eq!((reply.status, reply.header("connection")), (200, Some("close")));
     assert!(client.is_closed().await);
     within(served.task).await.unwrap();
+    assert!(TcpStream::connect(served.at).await.is_err());
+}
+
+#[tokio::test]
+async fn in_the_last_of_the_time_to_drain_nobody_is_let_in() {
+    let served = serve(ServerConfig { drain: Period::millis(100), ..server() }, source(), Does::Hang).await;
+    let mut client = served.connect().await;
+    client.send(signed(b"{}")).await;
+    wait_until(|| served.journal.hanging() == 1).await;
+    served.stop.send(()).unwrap();
+    within(async {
+        while TcpStream::connect(served.at).await.is_ok() {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    within(served.task).await.unwrap();
+    assert!(client.is_closed().await);
+}
+
+#[tokio::test]
+async fn a_kept_connection_is_not_closed_under_a_request_of_which_a_part_is_here() {
+    let request = signed(b"{\"second\":true}");
+    for cut in [1, 30, request.len() - 1] {
+        let served = serve(ServerConfig { drain: Period::secs(3600), ..server() }, source(), Does::Flush).await;
+        let mut kept = served.connect().await;
+        kept.send(signed(b"{\"first\":true}")).await;
+        assert_eq!(kept.reply().await.header("connection"), None, "it is kept");
+        let mut idle = served.connect().await;
+        idle.send(signed(b"{}")).await;
+        assert_eq!(idle.reply().await.status, 200);
+        kept.send(&request[..cut]).await;
+        let at = served.at;
+        served.stop.send(()).unwrap();
+        // By the time that an idle connection is closed, this one would be, too.
+        assert!(idle.is_closed().await);
+        TcpStream::connect(at).await.unwrap();
+        kept.send(&request[cut..]).await;
+        let reply = kept.reply().await;
+        assert_eq!((reply.status, reply.header("connection")), (200, Some("close")), "cut at {cut}");
+        assert!(kept.is_closed().await);
+        within(served.task).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -47,17 +117,11 @@ async fn a_stop_waits_a_moment_for_a_fresh_connection_and_for_one_at_rest() {
     resting.send(signed(b"1")).await;
     assert_eq!(resting.reply().await.status, 200);
     wait_until(|| served.ingress.counts().connections.get() == 2).await;
-    served.stop.send(()).unwrap();
-    within(async {
-        while TcpStream::connect(served.at).await.is_ok() {
-            tokio::task::yield_now().await
-        }
-    })
-    .await;
+    let task = stopped(served).await;
     fresh.send(signed(b"2")).await;
     resting.send(signed(b"3")).await;
     assert_eq!((fresh.reply().await.status, resting.reply().await.status), (200, 200));
-    within(served.task).await.unwrap();
+    within(task).await.unwrap();
 }
 
 #[tokio::test]
