@@ -1,7 +1,7 @@
 //! Builds the daemon in the order in which data flows, and takes it down in the order that refuses nobody for long.
 //!
 //! Start: journal, ledger, the sinks' first cursors, the sinks' workers, ingress. Stop: workers, ledger, ingress,
-//! journal.
+//! journal. The service manager is told when webhooks are taken, and when the stop begins.
 //!
 //! A disk that is full or failing does not keep ingress from starting: then the ledger and the sinks come later
 //! (`sinks`), and "ready" is logged when they have. The listen addresses are bound at the very beginning, when a fault
@@ -27,8 +27,10 @@ mod reload;
 mod replay_requests;
 mod requests;
 mod running_replays;
+mod service_manager;
 mod sink_requests;
 mod sinks;
+mod status_line;
 mod store;
 pub mod threads;
 mod world;
@@ -36,6 +38,7 @@ mod world;
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing::{error, info};
 
 use crate::config::Config;
@@ -46,6 +49,7 @@ use crate::journal::lock::Lock;
 use crate::route::Unmatched;
 use crate::shutdown::Signals;
 use crate::sockets::inherited::Inherited;
+use crate::systemd::Manager;
 use admin_listener::AdminListener;
 use books::Books;
 use config_reading::ConfigReader;
@@ -70,7 +74,12 @@ pub struct RunOptions {
     pub cursors_now: bool,
     /// The sockets that systemd has passed.
     pub inherited: Vec<Inherited>,
+    /// Who is told how the daemon is.
+    pub manager: Manager,
 }
+
+/// What the manager is told while the daemon stops.
+const STOPPING: &str = "stopping: sinks first, webhooks are still taken";
 
 /// Runs until a signal ends it, then takes everything down again.
 ///
@@ -78,7 +87,10 @@ pub struct RunOptions {
 /// What kept the daemon from starting; [`JournalError::Lost`](crate::journal::JournalError::Lost) where it stopped
 /// without having written all that it had accepted.
 pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> Result<(), DaemonError> {
-    let RunOptions { load, watch, cursors_now, inherited } = options;
+    let RunOptions { load, watch, cursors_now, inherited, manager } = options;
+    // What is told in here ends with it.
+    let mut telling = JoinSet::new();
+    telling.spawn(service_manager::extend_start(manager.clone()));
     let server = descriptors::fitting(&config, descriptors::raise());
     folder::make(&config.data_dir)?;
     let lock = Lock::take(&config.data_dir)?;
@@ -105,11 +117,18 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     let admin = AdminListener::start(config.admin.clone(), &control);
     let looking = data_folder::look_after(lock, Arc::clone(&store.storage.ledger), admin.clone(), requests);
     let looking = tokio::spawn(looking);
+    // Webhooks are taken. Sinks that wait for room on the disk keep nobody waiting for that.
+    let watchdog = service_manager::watch(&manager, &threads, Arc::clone(&store.pulse), &control);
+    telling.abort_all();
+    manager.ready();
+    telling.spawn(service_manager::tell_status(manager.clone(), Arc::clone(&control)));
 
     let mut world = World { config, store, sinks, replays: RunningReplays::default(), books, ingress };
-    let ended = main_loop::run(&mut world, signals, watch, ConfigReader::new(load), inbox).await;
+    let ended = main_loop::run(&mut world, signals, watch, ConfigReader::new(load), inbox, &manager).await;
     let World { store, mut sinks, mut replays, ingress, .. } = world;
     ingress.stopping();
+    telling.shutdown().await;
+    manager.stopping(STOPPING);
     match &ended {
         Ok(signal) => info!(signal, "stopping: sinks first, webhooks are still taken"),
         Err(reason) => error!(%reason, "stopping: the sinks cannot be started"),
@@ -131,6 +150,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     // The task owns the lock, and lets go of it as it ends.
     looking.abort();
     let _ = looking.await;
+    drop(watchdog);
     closed?;
     ended?;
     info!("stopped");

@@ -18,5 +18,6 @@ pub mod registry;
 pub mod route;
 pub mod shutdown;
 pub mod sockets;
+pub mod systemd;
 pub mod telemetry;
 pub mod verify;

@@ -13,6 +13,7 @@ use crate::registry::KINDS;
 use crate::route::cases::Case;
 use crate::shutdown::Signals;
 use crate::sockets::inherited;
+use crate::systemd::Manager;
 use crate::telemetry;
 
 /// Where sinks continue if the ledger is lost.
@@ -57,7 +58,8 @@ pub fn run(file: &Path, args: &RunArgs) -> Result<(), Failure> {
     }
     let ended = runtime.block_on(async {
         let cursors_now = args.cursors == Some(Cursors::Now);
-        let options = RunOptions { load: loader(file), watch, cursors_now, inherited };
+        let manager = Manager::of_environment();
+        let options = RunOptions { load: loader(file), watch, cursors_now, inherited, manager };
         Ok(daemon::run(config, options, &mut signals).await?)
     });
     runtime.shutdown_timeout(LEFT_BEHIND);

@@ -119,6 +119,12 @@ impl DaemonControl {
     pub fn stopping(&self) {
         self.stopping.store(true, Ordering::Release);
     }
+
+    /// Whether the watchdog is to spare a daemon that does not go on: what is at risk would be lost with it, and a stop
+    /// has a time limit of its own.
+    pub fn is_spared(&self) -> bool {
+        self.stopping.load(Ordering::Acquire) || self.storage.journal.at_risk() > 0
+    }
 }
 
 /// Why the status names [`FRONT_PRESSED`].

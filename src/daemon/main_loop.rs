@@ -10,6 +10,7 @@ use super::error::DaemonError;
 use super::requests::Request;
 use super::world::World;
 use crate::shutdown::{Meaning, Signals};
+use crate::systemd::Manager;
 
 /// Runs until a signal says to stop, and gives that signal's name. Sinks that have not started yet are tried again
 /// meanwhile.
@@ -22,14 +23,19 @@ pub(super) async fn run(
     mut watch: Watch,
     mut reader: ConfigReader,
     mut requests: mpsc::Receiver<Request>,
+    manager: &Manager,
 ) -> Result<&'static str, DaemonError> {
+    let ask = |reader: &mut ConfigReader, asker| {
+        manager.reloading();
+        reader.ask(asker);
+    };
     loop {
         let World { config, store, sinks, books, .. } = world;
         tokio::select! {
             biased;
             signal = signals.next() => match signal {
                 Meaning::Stop(name) => return Ok(name),
-                Meaning::Reload => reader.ask(None),
+                Meaning::Reload => ask(&mut reader, None),
             },
             started = sinks.keep_trying(config, store, books), if !sinks.is_ready() => {
                 started?;
@@ -38,18 +44,20 @@ pub(super) async fn run(
                     error!(%error, "replays wait for the next reload or start");
                 }
             }
-            () = watch.changed() => reader.ask(None),
+            () = watch.changed() => ask(&mut reader, None),
             // DaemonControl holds the other end for as long as this runs.
             Some(request) = requests.recv() => match request {
                 Request::Sink(ask, act, reply) => drop(reply.send(world.sink(ask, act).await)),
                 Request::Replay(ask, reply) => drop(reply.send(world.replay(ask).await)),
                 Request::CancelReplay(ask, reply) => drop(reply.send(world.cancel_replay(ask).await)),
                 Request::RestartSinks => world.restart_sinks().await,
-                Request::Reload(reply) => reader.ask(Some(reply)),
+                Request::Reload(reply) => ask(&mut reader, Some(reply)),
             },
             (config, askers) = reader.next() => {
                 // The log says, too, what came of the reload.
                 let done = world.reload(config).await;
+                // Whatever came of it: the old config is as good a one to run with.
+                manager.ready();
                 for asker in askers {
                     let _ = asker.send(done.clone());
                 }

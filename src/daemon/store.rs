@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 
 use super::error::DaemonError;
 use crate::config::Config;
-use crate::journal::{Journal, JournalError, LocalJournal, Marks, folder};
+use crate::journal::{Journal, JournalError, LocalJournal, Marks, Pulse, folder};
 use crate::ledger::{Ledger, LocalSettle, Storage};
 
 /// Holds the journal for every sink that the ledger may know of while it is not open. No sink can have such a name.
@@ -18,6 +18,8 @@ pub const UNKNOWN: &str = "@";
 pub struct Store {
     /// The way to both of them.
     pub storage: Storage,
+    /// Whether what writes the journal goes on.
+    pub pulse: Arc<dyn Pulse>,
     path: PathBuf,
     /// Whether the journal held events when it was opened.
     had_records: bool,
@@ -50,6 +52,7 @@ impl Store {
         let journal = Arc::new(journal);
         let settle = Arc::new(LocalSettle::new(Arc::clone(&ledger), journal.clone()));
         Ok(Self {
+            pulse: journal.clone(),
             storage: Storage { retention: journal.clone(), journal, settle, ledger },
             path,
             had_records: found.had_records,

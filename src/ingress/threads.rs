@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -29,8 +29,8 @@ impl Drop for Own {
     }
 }
 
-/// The serving threads, and what removes the Unix sockets that they listen on.
-pub struct Threads(Vec<JoinHandle<()>>, Vec<Placed>);
+/// The serving threads, each with its runtime, and what removes the Unix sockets that they listen on.
+pub struct Threads(Vec<(JoinHandle<()>, Handle)>, Vec<Placed>);
 
 impl Threads {
     /// Starts serving until `stop` turns true.
@@ -54,20 +54,27 @@ impl Threads {
                 let ready = |(listener, member): Share| Ok((listener.start()?, member));
                 own.into_iter().map(ready).collect::<io::Result<Vec<_>>>()?
             };
+            let handle = runtime.handle().clone();
             let (ingress, stop, runtime) = (Arc::clone(ingress), stop.clone(), Own(Some(runtime)));
-            std::thread::Builder::new().name(format!("ingress-{core}")).spawn(move || {
+            let thread = std::thread::Builder::new().name(format!("ingress-{core}")).spawn(move || {
                 if let Some(runtime) = &runtime.0 {
                     serve(runtime, &ingress, own, &stop);
                 }
-            })
+            });
+            Ok((thread?, handle))
         };
         let threads = shares.into_iter().enumerate().map(one).collect::<io::Result<Vec<_>>>()?;
         Ok(Self(threads, placed))
     }
 
+    /// Every thread's runtime.
+    pub fn runtimes(&self) -> impl Iterator<Item = &Handle> {
+        self.0.iter().map(|(_, runtime)| runtime)
+    }
+
     /// Waits until every thread has answered what had begun. Blocks.
     pub fn join(self) {
-        for thread in self.0 {
+        for (thread, _) in self.0 {
             // A panic was reported on stderr by the thread itself; the others still want their time.
             let _ = thread.join();
         }

@@ -31,6 +31,7 @@
 //! - `config`: configs that are not what was meant, that hang, or that are far too much
 //! - `command_line`: what the verbs print and how they exit
 //! - `signals`: those that mean nothing, SIGQUIT, and the limit of file sizes
+//! - `service_manager`: what systemd is told, and when the watchdog beats
 //! - `restarts`: restarts under load refuse nobody with an inherited socket, and hardly anybody without
 //! - `descriptors`: idle connections take none that the journal, the ledger or the admin listener needs
 //! - `admin_places`: clients without the token do not occupy the admin listener
@@ -81,6 +82,7 @@ mod restart;
 mod restarts;
 mod rules;
 mod secrets;
+mod service_manager;
 #[allow(dead_code)]
 #[path = "../soak/shim.rs"]
 mod shim;

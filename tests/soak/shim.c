@@ -1,7 +1,8 @@
 /* Preloaded into the daemon under test: makes its disk fail and its wall clock jump, as one byte and one number in a
  * shared file say. Only what lies in a folder called `data` is touched: the journal and the ledger, not the sinks' files.
  *
- *   byte 0   0 all is well, 1 writes and flushes fail (EIO), 2 writes find the disk full (ENOSPC), 3 flushes hang (10 s)
+ *   byte 0   0 all is well, 1 writes and flushes fail (EIO), 2 writes find the disk full (ENOSPC), 3 flushes hang (10 s),
+ *            4 threads of the name in HOOKRELAY_SHIM_THREAD stand still when they next look at the clock
  *   byte 8   seconds that the wall clock is ahead, a 64-bit integer
  *
  * Where HOOKRELAY_SHIM_LOG names a file, what is written to the journal (W) and to sockets (R) and when flushes of the
@@ -27,6 +28,7 @@
 struct control { volatile unsigned char mode; char pad[7]; volatile int64_t ahead; };
 static struct control *control;
 static int log_fd = -1;
+static const char *still;
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void put(char what, const void *bytes, uint32_t n) {
@@ -40,6 +42,7 @@ static void put(char what, const void *bytes, uint32_t n) {
 __attribute__((constructor)) static void begin(void) {
     const char *path = getenv("HOOKRELAY_SHIM");
     const char *order = getenv("HOOKRELAY_SHIM_LOG");
+    still = getenv("HOOKRELAY_SHIM_THREAD");
     if (order) log_fd = open(order, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
     int fd = path ? open(path, O_RDONLY) : -1;
     if (fd < 0) return;
@@ -98,9 +101,16 @@ static int flush(int fd, sync_t real) {
 int fdatasync(int fd) { REAL("fdatasync", sync_t); return flush(fd, real); }
 int fsync(int fd) { REAL("fsync", sync_t); return flush(fd, real); }
 
+static void stand_still(void) {
+    char name[16];
+    if (pthread_getname_np(pthread_self(), name, sizeof name) || strcmp(name, still)) return;
+    while (control->mode == 4) usleep(10000);
+}
+
 typedef int (*clock_t_)(clockid_t, struct timespec *);
 int clock_gettime(clockid_t id, struct timespec *now) {
     REAL("clock_gettime", clock_t_);
+    if (control && control->mode == 4 && still) stand_still();
     int done = real(id, now);
     if (!done && id == CLOCK_REALTIME && control) now->tv_sec += control->ahead;
     return done;

@@ -9,11 +9,11 @@ const ROWS: &[&[&str]] = &[
     &["reload"],
     &["replay_requests", "sink_requests"],
     &["data_folder", "world"],
-    &["admin_listener", "open_ingress", "running_replays", "sinks"],
+    &["admin_listener", "open_ingress", "running_replays", "service_manager", "sinks"],
     &["control"],
     &["dead_letters", "figures"],
     &["books", "config_reading", "store"],
-    &["config_watch", "descriptors", "refusals", "requests", "threads"],
+    &["config_watch", "descriptors", "refusals", "requests", "status_line", "threads"],
     &["error"],
 ];
 

@@ -1,0 +1,68 @@
+//! The daemon's state in one line, for `systemctl status`. Pure: figures in, text out.
+
+use crate::admin::Status;
+
+/// The line; `rate` is how many events were accepted a second since the line before.
+pub(super) fn status_line(status: &Status, rate: f64) -> String {
+    let pending: u64 = status.sinks.values().map(|sink| sink.pending).sum();
+    let sick = names(status, |breaker, _| breaker != "closed");
+    let paused = names(status, |_, is_paused| is_paused);
+    let mut parts = Vec::new();
+    if !status.ready {
+        parts.push("webhooks are REFUSED".to_owned());
+    }
+    // Below ten a second the tenths say something.
+    parts.push(if rate > 0.0 && rate < 10.0 { format!("{rate:.1} events/s") } else { format!("{rate:.0} events/s") });
+    parts.push(format!("{pending} pending"));
+    parts.push(if sick.is_empty() { "all sinks well".to_owned() } else { format!("sick: {sick}") });
+    if !paused.is_empty() {
+        parts.push(format!("paused: {paused}"));
+    }
+    if status.journal.at_risk > 0 {
+        parts.push(format!("AT RISK: {} bytes are not on disk", status.journal.at_risk));
+    }
+    parts.extend(status.reasons.iter().map(|reason| reason.code.clone()));
+    parts.join(", ")
+}
+
+/// The sinks of which that holds, given their breaker and whether they are paused.
+fn names(status: &Status, holds: impl Fn(&str, bool) -> bool) -> String {
+    let named = status.sinks.iter().filter(|(_, sink)| holds(&sink.breaker, sink.paused));
+    named.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::status::{FRONT_PRESSED, JournalStatus, Reason, SinkStatus};
+
+    fn status(at_risk: u64, sinks: &[(&str, &str, bool, u64)]) -> Status {
+        let sink = |&(name, breaker, paused, pending): &(&str, &str, bool, u64)| {
+            (name.to_owned(), SinkStatus { breaker: breaker.to_owned(), paused, pending, ..SinkStatus::default() })
+        };
+        Status {
+            ready: true,
+            reasons: vec![],
+            journal: JournalStatus { events: 1, bytes: 1, oldest_time: None, at_risk },
+            sources: std::collections::BTreeMap::new(),
+            sinks: sinks.iter().map(sink).collect(),
+        }
+    }
+
+    #[test]
+    fn the_line_has_the_rate_what_is_pending_and_whatever_is_not_well() {
+        let well = [("a", "closed", false, 2), ("b", "closed", false, 3)];
+        assert_eq!(status_line(&status(0, &well), 0.0), "0 events/s, 5 pending, all sinks well");
+        assert_eq!(status_line(&status(0, &[]), 1.25), "1.2 events/s, 0 pending, all sinks well");
+        assert_eq!(status_line(&status(0, &[]), 41.6), "42 events/s, 0 pending, all sinks well");
+        let sick = [("a", "open", false, 7), ("b", "half_open", false, 0), ("c", "closed", true, 1)];
+        let mut status = status(9, &sick);
+        status.ready = false;
+        status.reasons.push(Reason { code: FRONT_PRESSED.to_owned(), subject: String::new(), text: String::new() });
+        assert_eq!(
+            status_line(&status, 0.0),
+            "webhooks are REFUSED, 0 events/s, 8 pending, sick: a b, paused: c, AT RISK: 9 bytes are not on disk, \
+             front_pressed"
+        );
+    }
+}
