@@ -24,7 +24,7 @@ use rules::{File, NOT_SINKS, SinkFolder};
 /// Folders at the root that hold nothing of ours.
 const NOT_OURS: &[&str] = &["target", "data", ".git"];
 /// What is read as text.
-const TEXT: &[&str] = &["rs", "toml", "md", "sh", "service", "sysusers", "tmpfiles"];
+const TEXT: &[&str] = &["rs", "toml", "md", "sh", "service", "socket", "sysusers", "tmpfiles"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
