@@ -79,7 +79,10 @@ fn placeholder(text: &str) -> Option<(String, String)> {
     let variable = |name: &str| format!("write `${{{name}}}`, and set {name} in the environment or in the file .env");
     let named = [
         text.strip_prefix('$').filter(|name| is_constant(name)),
+        between("${", "}").filter(|name| is_name(name)),
+        between("#{", "}").or_else(|| between("#{", "}#")).filter(|name| is_name(name)),
         between("%", "%").filter(|name| is_name(name)),
+        between("__", "__").filter(|name| is_constant(name)),
         between("{{", "}}").map(last_word).filter(|name| is_name(name)),
         text.strip_prefix("env:").or_else(|| text.strip_prefix("env.")).filter(|name| is_name(name)),
         text.strip_prefix("process.env.").filter(|name| is_name(name)),
@@ -93,24 +96,57 @@ fn placeholder(text: &str) -> Option<(String, String)> {
     if let Some(path) = text.strip_prefix("file:").filter(|path| !path.is_empty()) {
         return Some((text.to_owned(), format!("write `${{file:{path}}}`")));
     }
-    if between("{{", "}}").is_some() || between("<", ">").is_some_and(|inside| !inside.is_empty()) {
+    let is_template = between("{{", "}}").is_some() || between("<", ">").is_some_and(|inside| !inside.is_empty());
+    if is_template || text.starts_with("op://") {
         return Some((text.to_owned(), ELSEWHERE.into()));
     }
     between("$(", ")").map(|_| (text.to_owned(), "no command is run here: write `${file:PATH}` or `${NAME}`".into()))
 }
 
-/// Whether a text is one that examples have in a secret's place: `changeme`, `your-secret-here`, `xxxx`.
+/// Whether a text is one that examples have in a secret's place: `changeme`, `your-secret-here`, `xxxx`, `…`.
 fn is_stopgap(text: &str) -> bool {
+    /// What such a phrase begins with, and what it ends with. In between stand words of these three lists alone: a
+    /// passphrase may begin with "your" and end in "key", too.
     const FIRST: [&str; 8] = ["change", "replace", "your", "put", "insert", "enter", "fill", "add"];
     const LAST: [&str; 11] =
         ["me", "this", "it", "in", "here", "secret", "key", "token", "password", "value", "changeme"];
+    const BETWEEN: [&str; 30] = [
+        "a", "access", "an", "api", "app", "auth", "by", "client", "own", "real", "shared", "signing", "the", "to",
+        "verify", "webhook", "with", "interakt", "meta", "whatsapp", "github", "stripe", "slack", "shopify", "hook",
+        "random", "long", "strong", "string", "before",
+    ];
+    let is_dots = text.len() > 2 && text.chars().all(|c| matches!(c, '.' | '…'));
     let words: String = text.chars().filter(|c| !matches!(c, '-' | '_' | ' ' | '.')).collect();
     let lower = words.to_ascii_lowercase();
-    let is_phrase = FIRST.iter().any(|first| lower.starts_with(first)) && LAST.iter().any(|last| lower.ends_with(last));
-    // A secret that was made by chance has digits, or is longer than such a phrase.
-    let is_words = lower.len() <= 30 && lower.bytes().all(|byte| byte.is_ascii_lowercase());
+    let all = || FIRST.iter().chain(&LAST).chain(&BETWEEN).copied();
+    let is_phrase = FIRST.iter().any(|first| {
+        let rest = lower.strip_prefix(first).unwrap_or_default();
+        LAST.iter().any(|last| rest.strip_suffix(last).is_some_and(|between| is_made_of(between, all())))
+    });
     let is_one_letter = lower.len() > 2 && lower.bytes().all(|byte| byte == b'x' || byte == b'*');
-    (is_phrase && is_words) || is_one_letter || matches!(lower.as_str(), "todo" | "tbd" | "placeholder")
+    let is_nothing = ["todo", "tbd", "placeholder", "undefined", "null"].contains(&lower.as_str());
+    is_dots || is_phrase || is_one_letter || is_nothing
+}
+
+/// Whether a text is nothing but these words, one behind the other.
+fn is_made_of(text: &str, words: impl Iterator<Item = &'static str> + Clone) -> bool {
+    /// No phrase is longer.
+    const MOST: usize = 64;
+    if text.len() > MOST {
+        return false;
+    }
+    // Which lengths of the text's beginning are made of the words.
+    let mut is_reached = [false; MOST + 1];
+    is_reached[0] = true;
+    for end in 1..=text.len() {
+        let head = text.get(..end).unwrap_or_default();
+        let ends_in = |word: &str| head.ends_with(word) && is_reached.get(end - word.len()) == Some(&true);
+        let is_end = words.clone().any(ends_in);
+        if let Some(slot) = is_reached.get_mut(end) {
+            *slot = is_end;
+        }
+    }
+    is_reached.get(text.len()) == Some(&true)
 }
 
 /// The name in `{{ secrets.NAME }}` and `{{ .NAME }}`.
@@ -151,6 +187,14 @@ mod tests {
             ("YOUR_WEBHOOK_SECRET", "write `${NAME}`"),
             ("replace-this", "write `${NAME}`"),
             ("xxxxxxxx", "write `${NAME}`"),
+            ("…", "write `${NAME}`"),
+            ("...", "write `${NAME}`"),
+            ("your_interakt_webhook_secret_here", "write `${NAME}`"),
+            ("replace-with-a-long-random-string-value", "write `${NAME}`"),
+            ("undefined", "write `${NAME}`"),
+            ("op://vault/interakt/secret", "write `${NAME}`"),
+            ("#{SECRET}#", "write `${SECRET}`"),
+            ("__SECRET__", "write `${SECRET}`"),
         ] {
             let (message, help) = written(text).unwrap();
             assert!(message.contains(text) && help.starts_with(mend), "{text}: {message}; {help}");
@@ -171,7 +215,8 @@ mod tests {
 
     #[test]
     fn nothing_of_a_value_from_outside_is_shown() {
-        for text in ["$OTHER_NAME", "{{OTHER_NAME}}", "env:OTHER_NAME", "%OTHER_NAME%", "<OTHER_NAME>"] {
+        for (open, close) in [("$", ""), ("${", "}"), ("{{", "}}"), ("env:", ""), ("%", "%"), ("<", ">")] {
+            let text = &format!("{open}OTHER_NAME{close}");
             let (message, help) = brought("`${X}`", text).unwrap();
             assert!(message.contains("`${X}`") && !format!("{message}{help}").contains("OTHER_NAME"), "{message}");
         }
@@ -200,6 +245,12 @@ mod tests {
             "your",
             "a-long-secret",
             "yourself7secret",
+            "yourgrandmotherlikesmonkey",
+            "your-blue-house-has-only-one-key",
+            "add-salt-and-stir-it",
+            ".",
+            "..",
+            "null-and-void",
             "additional",
             "xx",
             "$5",
