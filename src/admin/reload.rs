@@ -18,6 +18,18 @@ pub struct ReloadDone {
     /// What is written and does not do what it says, each as `check` tells it.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Keys whose values come from the daemon's own environment: no reload changes them.
+    #[serde(default)]
+    pub fixed: Vec<Fixed>,
+}
+
+/// A key whose value no reload changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fixed {
+    /// The key with its tables.
+    pub key: String,
+    /// The variable of the environment.
+    pub variable: String,
 }
 
 /// A sink that is gone. When it is back in the config it is given what it was owed, as far as retention has kept that.

@@ -37,9 +37,9 @@ came in by ${…} are shown as ${NAME}. Warnings tell what is taken and cannot b
 type that is spelled wrongly; they leave the exit code alone. The config's [[tests]] are run; those
 that fail are told as `test` tells them.
 
-What it touches: it reads the config, the .env beside it, and the files that ${file:…} and [[tests]]
-name. It runs the jq programs that the tests ask in processes of their own. It writes nothing and
-connects to nothing.
+What it touches: it reads the config, the .env beside it, and the files that env_file, ${file:…} and
+[[tests]] name. It runs the jq programs that the tests ask in processes of their own. It
+writes nothing and connects to nothing.
 
 --connect connects to what each sink delivers to, and asks whether the sink could take deliveries now:
 servers are logged in to, folders and databases looked at, programs of `exec` sinks started without

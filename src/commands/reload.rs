@@ -23,7 +23,9 @@ pub const HELP: &str = "\
 Asks the daemon that runs with the same config, at `[admin] listen`; SIGHUP does the same. The config
 is read and judged as at a start, and its [[tests]] with an inline body are run; a config that is
 refused changes nothing. Sinks whose table is the same go on untouched; data_dir, [server], [journal],
-[admin] and [dead_letters] take a restart.
+[admin] and [dead_letters] take a restart. What ${…} stands for is read again: .env, env_file,
+${file:…}. A variable of the daemon's own environment keeps its value until a restart; the answer
+names the keys that this concerns.
 
 Exit codes: 0 in force, 69 no daemon answers, 78 refused: the faults are on standard error.";
 
@@ -57,6 +59,10 @@ pub fn run(file: &Path, args: &ReloadArgs, out: &mut impl Write) -> Result<(), F
         for name in names {
             writeln!(out, "sink {name}: {what}")?;
         }
+    }
+    if !done.fixed.is_empty() {
+        let fixed: Vec<String> = done.fixed.iter().map(|one| format!("{} (${{{}}})", one.key, one.variable)).collect();
+        writeln!(out, "unchanged until a restart, as the daemon's own environment holds them: {}", fixed.join(", "))?;
     }
     for gone in &done.removed {
         writeln!(out, "sink {}: removed; it was owed {} deliveries", gone.sink, gone.pending)?;

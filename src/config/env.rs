@@ -1,4 +1,5 @@
-//! Where `${…}` gets its values: from the process's environment, from the `.env` beside the config, from secret files.
+//! Where `${…}` gets its values: from the process's environment, from `env_file`, from the `.env` beside the config,
+//! from secret files. All but the first are read each time the config is.
 //!
 //! The environment of the process is read, never changed.
 
@@ -11,7 +12,7 @@ use sink_api::files::{self, Patience};
 
 use super::dot_env;
 
-/// Largest secret file, and largest `.env`.
+/// Largest secret file, largest `env_file` and largest `.env`.
 const MAX_FILE: u64 = 64 << 10;
 /// Largest file of certificates: the authorities of a whole system are 250 KiB.
 const MAX_PUBLIC: u64 = 1 << 20;
@@ -48,38 +49,76 @@ pub trait Env {
         self.read_file(path)
     }
 
+    /// From now on the variables in that file count, too: before those of `.env`, after the process's own.
+    ///
+    /// # Errors
+    /// As [`Self::read_file`]. A line that is no assignment is one of the [`Self::problems`].
+    fn include(&self, _path: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Whether a variable is one of the process's own, which keep their values for as long as it runs.
+    fn is_fixed(&self, _name: &str) -> bool {
+        false
+    }
+
+    /// The file in which another value of that variable stands, which is not taken because the process has its own.
+    fn passed_over(&self, _name: &str) -> Option<PathBuf> {
+        None
+    }
+
     /// What is wrong with the sources themselves: each is a fault of the config.
     fn problems(&self) -> Vec<Problem> {
         Vec::new()
     }
 }
 
-/// The process's environment, then `.env` in the config's folder.
+/// The process's environment, then `env_file`, then `.env` in the config's folder.
 pub struct RealEnv {
-    file: PathBuf,
-    dot_env: HashMap<String, String>,
-    problems: Vec<Problem>,
+    /// Files with variables; the first that has a variable counts.
+    variables: RefCell<Vec<Variables>>,
+    problems: RefCell<Vec<Problem>>,
     /// Secret files that were read.
     files: RefCell<BTreeSet<PathBuf>>,
     patience: Patience,
+}
+
+/// A file with variables.
+struct Variables {
+    file: PathBuf,
+    values: HashMap<String, String>,
 }
 
 impl RealEnv {
     /// Reads the `.env` in that folder, if there is one. A file that is a pipe, here or later, is waited for as long as
     /// `patience` lasts.
     pub fn new(config_dir: &Path, patience: Patience) -> Self {
+        let (variables, problems, files) = Default::default();
+        let env = Self { variables, problems, files, patience };
         let file = config_dir.join(".env");
-        let (dot_env, problems) = match files::read_text(&file, MAX_FILE, &patience) {
-            Ok(text) => parse(&text, &file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (HashMap::new(), vec![]),
-            Err(error) => (HashMap::new(), vec![problem(&file, 1, format!("cannot be read: {error}"), None)]),
-        };
-        Self { file, dot_env, problems, files: RefCell::default(), patience }
+        match files::read_text(&file, MAX_FILE, &env.patience) {
+            Ok(text) => env.take(&file, &text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let help = (error.kind() == io::ErrorKind::InvalidData).then_some("save it as UTF-8");
+                let problem = problem(&file, 1, format!("cannot be read: {error}"), help);
+                env.problems.borrow_mut().push(problem);
+            }
+        }
+        env
     }
 
-    /// The path of the `.env`, if that sets anything.
-    pub fn dot_env(&self) -> Option<&Path> {
-        (!self.dot_env.is_empty()).then_some(&self.file)
+    /// Puts the variables of a file before those of the others.
+    fn take(&self, file: &Path, text: &str) {
+        let (values, problems) = parse(text, file);
+        self.variables.borrow_mut().insert(0, Variables { file: file.to_owned(), values });
+        self.problems.borrow_mut().extend(problems);
+    }
+
+    /// The files that set a variable.
+    pub fn variable_files(&self) -> Vec<PathBuf> {
+        let variables = self.variables.borrow();
+        variables.iter().filter(|file| !file.values.is_empty()).map(|file| file.file.clone()).collect()
     }
 
     /// The secret files that were read.
@@ -90,7 +129,8 @@ impl RealEnv {
 
 impl Env for RealEnv {
     fn get(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok().or_else(|| self.dot_env.get(name).cloned())
+        let in_files = || self.variables.borrow().iter().find_map(|file| file.values.get(name).cloned());
+        std::env::var(name).ok().or_else(in_files)
     }
 
     fn read_file(&self, path: &Path) -> io::Result<String> {
@@ -103,8 +143,25 @@ impl Env for RealEnv {
         files::read_text(path, MAX_PUBLIC, &self.patience)
     }
 
+    fn include(&self, path: &Path) -> io::Result<()> {
+        let text = files::read_text(path, MAX_FILE, &self.patience)?;
+        self.take(path, &text);
+        Ok(())
+    }
+
+    fn is_fixed(&self, name: &str) -> bool {
+        std::env::var(name).is_ok()
+    }
+
+    fn passed_over(&self, name: &str) -> Option<PathBuf> {
+        let own = std::env::var(name).ok()?;
+        let variables = self.variables.borrow();
+        let (file, value) = variables.iter().find_map(|file| Some((&file.file, file.values.get(name)?)))?;
+        (*value != own).then(|| file.clone())
+    }
+
     fn problems(&self) -> Vec<Problem> {
-        self.problems.clone()
+        self.problems.borrow().clone()
     }
 }
 
@@ -166,5 +223,23 @@ mod tests {
         let env = RealEnv::new(dir.path(), Patience::new());
         assert_eq!(env.get("CARGO_MANIFEST_DIR"), std::env::var("CARGO_MANIFEST_DIR").ok());
         assert_eq!(env.get("HOOKRELAY_ONLY_BESIDE").as_deref(), Some("yes"));
+        assert_eq!(env.passed_over("CARGO_MANIFEST_DIR"), Some(dir.path().join(".env")));
+        assert!(env.is_fixed("CARGO_MANIFEST_DIR") && !env.is_fixed("HOOKRELAY_ONLY_BESIDE"));
+        assert_eq!(env.passed_over("HOOKRELAY_ONLY_BESIDE"), None);
+    }
+
+    #[test]
+    fn an_included_file_wins_over_the_dot_env_and_its_bad_lines_are_problems() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("env");
+        std::fs::write(dir.path().join(".env"), "HOOKRELAY_BOTH=beside\nHOOKRELAY_ONLY_BESIDE=yes\n").unwrap();
+        std::fs::write(&file, "HOOKRELAY_BOTH=named\nno assignment\n").unwrap();
+        let env = RealEnv::new(dir.path(), Patience::new());
+        env.include(&file).unwrap();
+        assert_eq!(env.get("HOOKRELAY_BOTH").as_deref(), Some("named"));
+        assert_eq!(env.get("HOOKRELAY_ONLY_BESIDE").as_deref(), Some("yes"));
+        let lines: Vec<_> = env.problems().into_iter().map(|problem| (problem.file, problem.line)).collect();
+        assert_eq!(lines, [(file, 2)]);
+        assert!(env.include(&dir.path().join("none")).is_err());
     }
 }

@@ -1,4 +1,5 @@
-//! Warnings about files that hold secrets and that others may read: the config, the `.env` beside it, secret files.
+//! Warnings about files that hold secrets and that others may read: the config, the `.env` beside it, `env_file`,
+//! secret files.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -25,10 +26,10 @@ pub(super) fn warnings(file: &Path, text: &str, env: &RealEnv, masks: &Masks) ->
         Some(warning(file, at, message, mode_if_exposed(file)?, "best write it as \"${NAME}\" or "))
     });
     let whole = |file: &Path, what: &str| Some(warning(file, (1, 1), what, mode_if_exposed(file)?, ""));
-    let dot_env = env.dot_env().and_then(|file| whole(file, "variables stand here"));
-    let files = env.secret_files();
+    let (variables, files) = (env.variable_files(), env.secret_files());
+    let variables = variables.iter().filter_map(|file| whole(file, "variables stand here"));
     let files = files.iter().filter_map(|file| whole(file, "a secret stands here"));
-    config.into_iter().chain(dot_env).chain(files).collect()
+    config.into_iter().chain(variables).chain(files).collect()
 }
 
 fn warning(file: &Path, at: (usize, usize), what: &str, mode: u32, way_out: &str) -> Located {

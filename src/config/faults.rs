@@ -10,6 +10,7 @@ use serde::Serialize;
 use sink_api::{At, Fault};
 use toml::de::DeTable;
 
+use super::env::Problem;
 use super::location::{Lines, inside, key_at, line_around, resolve};
 use super::mask::{Masker, Masks};
 use super::slips;
@@ -199,12 +200,15 @@ impl<'t> Report<'t> {
         }
     }
 
-    /// Adds a fault of another file.
-    pub fn elsewhere(&mut self, file: &Path, line: usize, message: impl Into<String>, help: Option<String>) {
-        self.errors += 1;
-        if self.errors <= MAX_LISTED {
-            let faults = Faults::of_file(file, message).0.into_iter();
-            self.elsewhere.extend(faults.map(|fault| Located { line, help: help.clone(), ..fault }));
+    /// Adds what is wrong with another file: a fault, or a warning.
+    pub fn elsewhere(&mut self, problem: Problem, is_fault: bool) {
+        let Problem { file, line, message, help } = problem;
+        let severity = if is_fault { Severity::Error } else { Severity::Warning };
+        let count = if is_fault { &mut self.errors } else { &mut self.warnings };
+        *count += 1;
+        if *count <= MAX_LISTED {
+            let (column, table, excerpt) = (1, None, None);
+            self.elsewhere.push(Located { file, line, column, severity, table, message, help, excerpt });
         }
     }
 

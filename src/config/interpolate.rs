@@ -1,6 +1,7 @@
 //! Fills in `${VAR}`, `${VAR:-default}` and `${file:PATH}`: in string values only, and only after parsing, so that a
 //! value cannot become a key, a number or a second line. `$${` stands for a plain `${`.
 
+use std::ops::Range;
 use std::path::Path;
 
 use toml::Spanned;
@@ -12,15 +13,55 @@ use super::faults::Report;
 use super::mask::{Leaf, Part};
 use super::unfilled;
 
+/// Most keys that [`Filler::fixed`] lists.
+const MAX_FIXED: usize = 100;
+
+/// A key whose value comes from the process's own environment: it stays until the process is started anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FixedKey {
+    /// The key with its tables: `sources.interakt.secret`.
+    pub key: String,
+    /// The variable.
+    pub variable: String,
+}
+
 /// Fills in all strings below a table.
 pub(super) struct Filler<'a, 't> {
     pub env: &'a dyn Env,
     /// The folder in which relative paths of secret files start.
     pub dir: &'a Path,
     pub report: &'a mut Report<'t>,
+    /// Keys that a reload cannot change, at most [`MAX_FIXED`].
+    pub fixed: Vec<FixedKey>,
 }
 
 impl Filler<'_, '_> {
+    /// Takes `env_file` out of the root; from now on the variables in that file count, too. Where it cannot be read,
+    /// that is a fault or a warning.
+    pub fn env_file(&mut self, root: &mut DeTable<'_>, is_fault: bool) {
+        let Some(mut value) = root.remove("env_file") else { return };
+        let (span, is_given) = (value.span(), value.get_ref().as_str().is_some_and(|path| !path.is_empty()));
+        self.value(&mut value, &mut vec!["env_file".to_owned()]);
+        // What could not be filled in was reported.
+        let path = value.get_ref().as_str().filter(|path| !path.contains("${"));
+        if !is_given {
+            let message = "`env_file` is not a path, expected the path of a file with lines NAME=value";
+            self.report.error("", span, message, None);
+        } else if let Some(path) = path.map(|path| self.dir.join(path))
+            && let Err(error) = self.env.include(&path)
+        {
+            let message = format!("`env_file`: {} cannot be read: {error}", path.display());
+            let help = "it holds lines NAME=value, and a relative path starts beside this file; leave the key out \
+                        where there is no such file"
+                .to_owned();
+            if is_fault {
+                self.report.error("", span, message, Some(help));
+            } else {
+                self.report.warning("", span, message, Some(help));
+            }
+        }
+    }
+
     /// Fills in every string of the file.
     pub fn fill(&mut self, root: &mut DeTable<'_>) {
         self.table(root, &mut Vec::new());
@@ -54,7 +95,8 @@ impl Filler<'_, '_> {
                     return;
                 }
                 match self.string(&raw) {
-                    Ok((filled, parts)) => {
+                    Ok(Filled { text: filled, parts, variables }) => {
+                        variables.iter().for_each(|name| self.note(name, &span, path));
                         let placeholder = match parts.as_slice() {
                             [one] if one.shown == raw => format!("`{raw}`"),
                             _ => "the value".to_owned(),
@@ -85,9 +127,25 @@ impl Filler<'_, '_> {
         }
     }
 
-    /// The string with its values filled in, and which parts of it came from outside.
-    fn string(&self, raw: &str) -> Result<(String, Vec<Part>), (String, Option<String>)> {
-        let (mut out, mut parts) = (String::new(), Vec::new());
+    /// Notes that a key's value is a variable's: whether it is fixed, and whether a file has another value of it.
+    fn note(&mut self, name: &str, span: &Range<usize>, path: &[String]) {
+        if self.env.is_fixed(name) && self.fixed.len() < MAX_FIXED {
+            let fixed = FixedKey { key: path.join("."), variable: name.to_owned() };
+            if self.fixed.last() != Some(&fixed) {
+                self.fixed.push(fixed);
+            }
+        }
+        if let Some(file) = self.env.passed_over(name) {
+            let file = file.display();
+            let message = format!("{name} has another value in {file}, which does not count: the process's own does");
+            let help = format!("take {name} out of the environment that the process is started with, or of that file");
+            self.report.plain_warning(&above(path), span.clone(), named(path, &message), &help);
+        }
+    }
+
+    /// The string with its values filled in.
+    fn string(&self, raw: &str) -> Result<Filled, (String, Option<String>)> {
+        let (mut out, mut parts, mut variables) = (String::new(), Vec::new(), Vec::new());
         let mut rest = raw;
         while let Some(at) = rest.find("${") {
             let (before, tail) = rest.split_at(at);
@@ -106,11 +164,14 @@ impl Filler<'_, '_> {
             out.push_str(text);
             if let Value::Given(value) = value {
                 parts.push(Part { shown: format!("${{{inside}}}"), value });
+                if !inside.starts_with("file:") {
+                    variables.push(inside.split(":-").next().unwrap_or(inside).to_owned());
+                }
             }
             rest = after;
         }
         out.push_str(rest);
-        Ok((out, parts))
+        Ok(Filled { text: out, parts, variables })
     }
 
     fn look_up(&self, inside: &str) -> Result<Value, (String, Option<String>)> {
@@ -160,6 +221,15 @@ impl Filler<'_, '_> {
             )),
         }
     }
+}
+
+/// A string that was filled in.
+struct Filled {
+    text: String,
+    /// Which parts of it came from outside.
+    parts: Vec<Part>,
+    /// The variables among these.
+    variables: Vec<String>,
 }
 
 enum Value {

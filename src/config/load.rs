@@ -15,7 +15,7 @@ use toml::de::{DeTable, DeValue};
 use super::env::Env;
 use super::faults::{Faults, Report};
 use super::front::ServerRead;
-use super::interpolate::Filler;
+use super::interpolate::{Filler, FixedKey};
 use super::location::{self, Lines};
 use super::sinks::{self, SinkEntry, with_article};
 use super::slips::{self, TOP};
@@ -80,6 +80,7 @@ struct Loader<'t> {
     base_dir: PathBuf,
     report: Report<'t>,
     root: DeTable<'t>,
+    fixed: Vec<FixedKey>,
     /// Those of `sources` and `sinks` that could not be read as tables at all. A route that names one of their entries
     /// is then not at fault.
     unread: Vec<&'static str>,
@@ -111,18 +112,22 @@ impl<'t> Loader<'t> {
         let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
         let base_dir = absolute.parent().unwrap_or(Path::new("/")).to_owned();
         let mut report = Report::new(text, file);
-        for problem in env.problems() {
-            report.elsewhere(&problem.file, problem.line, problem.message, problem.help);
-        }
+        let problems = env.problems();
+        let told = problems.len();
+        problems.into_iter().for_each(|problem| report.elsewhere(problem, true));
         let (mut root, errors) = DeTable::parse_recoverable(text);
         if !slips::syntax(text, &Lines::of(text), root.get_ref(), &errors, &mut report) {
             return report.finish().and_then(|_| Err(Faults::of_file(file, "is not TOML")));
         }
+        let mut filler = Filler { env, dir: &base_dir, report: &mut report, fixed: vec![] };
+        filler.env_file(root.get_mut(), true);
+        env.problems().into_iter().skip(told).for_each(|problem| filler.report.elsewhere(problem, true));
         for other in TOP.iter().filter(|key| !wanted.contains(key)) {
             root.get_mut().remove(*other);
         }
-        Filler { env, dir: &base_dir, report: &mut report }.fill(root.get_mut());
-        Ok(Self { text, kinds, base_dir, report, root: root.into_inner(), unread: vec![] })
+        filler.fill(root.get_mut());
+        let fixed = filler.fixed;
+        Ok(Self { text, kinds, base_dir, report, root: root.into_inner(), fixed, unread: vec![] })
     }
 
     /// `[admin]`.
@@ -160,6 +165,7 @@ impl<'t> Loader<'t> {
         journal.dir = Some(journal.dir.map_or_else(|| data_dir.join("journal"), |dir| self.base_dir.join(dir)));
         Ok(Config {
             file: file.to_owned(),
+            fixed: self.fixed,
             base_dir: self.base_dir,
             data_dir,
             server: server.config,

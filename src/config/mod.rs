@@ -36,6 +36,7 @@ use sink_api::files::{self, Patience};
 pub use credentials::is_credential;
 pub use env::{Env, Problem, RealEnv};
 pub use faults::{Faults, Located, Severity};
+pub use interpolate::FixedKey;
 pub use load::{Dirs, load, load_admin, load_dirs};
 pub use mask::{Masker, Masks};
 pub use sinks::SinkEntry;
@@ -81,6 +82,8 @@ pub struct Config {
     pub tests: Vec<Case>,
     /// Warnings about what is written in the file and does not do what it says.
     pub warnings: Vec<Located>,
+    /// The keys whose values come from the process's own environment, so that no reload can change them.
+    pub fixed: Vec<FixedKey>,
     /// The secrets, which must not be printed.
     pub masks: Masks,
 }

@@ -37,6 +37,7 @@ pub fn schema(kinds: &[SinkKind]) -> Value {
         "required": ["sources"],
         "properties": {
             "data_dir": { "type": "string" },
+            "env_file": { "type": "string" },
             "server": table(&ask::<ServerConfig>),
             "journal": table(&ask::<JournalConfig>),
             "admin": table(&ask::<crate::admin::AdminKeys>),

@@ -14,7 +14,7 @@ use super::sinks::with_article;
 
 /// The keys that may stand at the top of the file.
 pub(super) const TOP: &[&str] =
-    &["data_dir", "server", "journal", "admin", "sources", "sinks", "dead_letters", "routes", "tests"];
+    &["data_dir", "env_file", "server", "journal", "admin", "sources", "sinks", "dead_letters", "routes", "tests"];
 /// Those of [`TOP`] that are tables.
 const TABLES: &[&str] = &["server", "journal", "admin", "sources", "sinks", "dead_letters"];
 /// Those of [`TOP`] that are lists of tables.

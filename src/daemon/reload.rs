@@ -12,9 +12,9 @@ use super::error::DaemonError;
 use super::refusals::{sinks_not_started, unable};
 use super::sinks::book_missed;
 use super::world::World;
-use crate::admin::reload::{ReloadDone, Removed};
+use crate::admin::reload::{Fixed, ReloadDone, Removed};
 use crate::admin::{AdminConfig, Refusal};
-use crate::config::Config;
+use crate::config::{Config, FixedKey};
 use crate::deliver;
 use crate::ingress::ServerConfig;
 use crate::journal::{JournalConfig, Marks};
@@ -39,6 +39,7 @@ impl World {
         };
         match &outcome {
             Ok(done) => {
+                let fixed = done.fixed.iter().map(|fixed| fixed.key.as_str()).collect::<Vec<_>>().join(" ");
                 let removed = done.removed.iter().map(|removed| removed.sink.as_str()).collect::<Vec<_>>().join(" ");
                 let (added, changed) = (done.added.join(" "), done.changed.join(" "));
                 info!(
@@ -47,6 +48,7 @@ impl World {
                     removed,
                     sources = done.sources,
                     routes = done.routes,
+                    fixed_by_environment = fixed,
                     "the config was read again and is in force"
                 );
             }
@@ -110,6 +112,8 @@ impl World {
             warn!("{warning}");
             done.warnings.push(warning.to_string());
         }
+        let fixed = |FixedKey { key, variable }: FixedKey| Fixed { key, variable };
+        done.fixed = self.config.fixed.iter().cloned().map(fixed).collect();
         Ok(done)
     }
 

@@ -27,6 +27,7 @@
 //! - `strangers`: connections, heads and bodies that strangers hold on to delay nobody; `hostile`: those strangers
 //! - `taken_away`: folders and files deleted, moved or replaced beneath the running daemon
 //! - `whose_folder`: folders that are not ours alone, links, and obstacles in the place of one sink's state
+//! - `rotation`: secrets change on reload, and what the previous one still signs is counted
 //! - `restart`: cursors, locks, a ledger that is gone
 //! - `config`: configs that are not what was meant, that hang, or that are far too much
 //! - `command_line`: what the verbs print and how they exit
@@ -80,6 +81,7 @@ mod reload;
 mod replay;
 mod restart;
 mod restarts;
+mod rotation;
 mod rules;
 mod secrets;
 mod service_manager;

@@ -14,7 +14,7 @@ const BAD: &[Bad] = &[
     // the top level
     Bad(
         "[sever]\n",
-        &["2:2: error: unknown key `sever`, expected one of `data_dir`, `server`", "help: did you mean `server`?"],
+        &["2:2: error: unknown key `sever`, expected one of `data_dir`, `env_file`", "help: did you mean `server`?"],
     ),
     Bad("[completely]\n", &["2:2: error: unknown key `completely`"]),
     Bad("data_dir = 3\n", &["2:12: error: `data_dir` is not a path"]),

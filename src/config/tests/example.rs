@@ -11,7 +11,7 @@ fn env() -> FakeEnv {
     let all = names.into_iter().chain(more);
     let mut set: Vec<_> = all.map(|name| (name, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")).collect();
     set.push(("DATABASE_URL", "postgres://hookrelay:secret@localhost/hookrelay"));
-    FakeEnv::of(&set)
+    FakeEnv::of(&set).with_file("/etc/hookrelay/env", "")
 }
 
 /// Headers of tables, inline tables and their lines: a bogus key goes behind each.

@@ -21,6 +21,26 @@ fn has_secret(config: &Config, secret: &str) -> bool {
     signed.headers.values().any(|value| *value == *expected)
 }
 
+/// Files with variables, and those of the process, as they really are.
+#[test]
+fn env_file_brings_variables_and_what_the_process_itself_has_is_known_as_fixed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    let text = SOURCE.replace("a-long-secret", "${HOOKRELAY_NAMED}").replace("/webhooks", "/${CARGO_PKG_NAME}");
+    std::fs::write(&file, format!("env_file = \"${{HOOKRELAY_BESIDE}}/env\"\n{text}")).unwrap();
+    std::fs::write(folder.path().join(".env"), "HOOKRELAY_BESIDE=sub\nCARGO_PKG_NAME=other\n").unwrap();
+    std::fs::create_dir(folder.path().join("sub")).unwrap();
+    std::fs::write(folder.path().join("sub/env"), "HOOKRELAY_NAMED=hush-hush\n").unwrap();
+    let config = crate::config::read(&file, KINDS).unwrap_or_else(|faults| panic!("{faults}"));
+    let name = std::env::var("CARGO_PKG_NAME");
+    let expected = name.iter().map(|_| ("sources.interakt.path".to_owned(), "CARGO_PKG_NAME".to_owned()));
+    let fixed = config.fixed.iter().map(|fixed| (fixed.key.clone(), fixed.variable.clone()));
+    assert!(fixed.eq(expected));
+    let warnings: String = config.warnings.iter().map(|warning| format!("{warning}\n")).collect();
+    assert_eq!(warnings.contains("CARGO_PKG_NAME has another value in"), name.is_ok(), "{warnings}");
+    assert!(!format!("{config:?}").contains("hush-hush"));
+}
+
 #[test]
 fn what_is_left_out_has_its_documented_default() {
     let config = good(&format!("{SOURCE}{ARCHIVE}{ROUTE}"), &FakeEnv::default());
