@@ -59,6 +59,18 @@ pub struct SourceStatus {
     /// Events that were taken without their type or subject, as that was too long.
     #[serde(default)]
     pub too_long: TooLongStatus,
+    /// What is still signed with the previous secret.
+    #[serde(default)]
+    pub previous_secret: PreviousSecretStatus,
+}
+
+/// What was proved with the previous secret alone, since that one and the new one are both believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviousSecretStatus {
+    /// How many webhooks.
+    pub count: u64,
+    /// When the last one came, RFC 3339; `null` where none did.
+    pub last: Option<String>,
 }
 
 /// How many types and subjects were too long.

@@ -70,6 +70,10 @@ fn print(status: &Status, out: &mut impl Write) -> std::io::Result<()> {
                 write!(out, "; {} too long to be taken", count(long, what))?;
             }
         }
+        let previous = &source.previous_secret;
+        if let Some(last) = &previous.last {
+            write!(out, "; {} still signed with previous_secret, the last at {last}", previous.count)?;
+        }
         writeln!(out)?;
     }
     for (name, sink) in &status.sinks {

@@ -1,6 +1,7 @@
 //! What the admin listener asks of the daemon: figures and dead letters are read here and now, and what changes sinks,
 //! replays or the config is sent to the main loop.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,9 +18,11 @@ use crate::admin::dead::{DeadAct, DeadAsk, DeadDone, DeadPage};
 use crate::admin::reload::ReloadDone;
 use crate::admin::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView};
 use crate::admin::sink::{SinkAct, SinkAsk, SinkDone};
-use crate::admin::status::{FRONT_PRESSED, JournalStatus, Reason, SourceStatus, TooLongStatus};
+use crate::admin::status::{
+    FRONT_PRESSED, JournalStatus, PreviousSecretStatus, Reason, SourceStatus, TooLongStatus,
+};
 use crate::admin::{Control, Readiness, Refusal, Status};
-use crate::ingress::{Ingress, Pressed, SourceCounts};
+use crate::ingress::{Ingress, Pressed, PreviousSecret, SourceCounts};
 use crate::ledger::Storage;
 use crate::ledger::replays::Replay;
 
@@ -48,10 +51,12 @@ impl Control for DaemonControl {
         // A journal that cannot be read shows nothing of itself.
         let stat = self.storage.journal.stat().await.unwrap_or_default();
         let oldest_time = stat.oldest_time.and_then(|time| Timestamp::from_microsecond(time).ok());
+        let previous: HashMap<String, _> = self.ingress.previous_secrets().into_iter().collect();
         let source = |(name, counts): (String, Arc<SourceCounts>)| {
             let (accepted, duplicate) = (counts.accepted.get(), counts.duplicate.get());
             let too_long = TooLongStatus { kind: counts.long_type.get(), subject: counts.long_subject.get() };
-            (name, SourceStatus { accepted, duplicate, rejected: counts.rejected(), too_long })
+            let previous_secret = previous.get(&name).map(|previous| previous_secret(previous)).unwrap_or_default();
+            (name, SourceStatus { accepted, duplicate, rejected: counts.rejected(), too_long, previous_secret })
         };
         Status {
             ready,
@@ -125,6 +130,10 @@ impl DaemonControl {
     pub fn is_spared(&self) -> bool {
         self.stopping.load(Ordering::Acquire) || self.storage.journal.at_risk() > 0
     }
+}
+
+fn previous_secret(previous: &PreviousSecret) -> PreviousSecretStatus {
+    PreviousSecretStatus { count: previous.count.get(), last: previous.last().map(|time| time.to_string()) }
 }
 
 /// Why the status names [`FRONT_PRESSED`].

@@ -1,6 +1,8 @@
 //! What the sources have counted since the start: plain numbers for metrics and status to read.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+use sink_api::Timestamp;
 
 use super::source::typing::TooLong;
 use crate::verify::Refusal;
@@ -18,6 +20,28 @@ impl Counter {
     /// How many so far.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
+    }
+}
+
+/// What was still proved with a source's previous secret, since that secret was in force beside the new one.
+#[derive(Debug, Default)]
+pub struct PreviousSecret {
+    /// How many webhooks.
+    pub count: Counter,
+    /// When the last one came, in microseconds since 1970; 0 where none did.
+    last: AtomicI64,
+}
+
+impl PreviousSecret {
+    /// One more, at that time.
+    pub(in crate::ingress) fn add(&self, time: Timestamp) {
+        self.count.add();
+        self.last.fetch_max(time.as_microsecond(), Relaxed);
+    }
+
+    /// When the last one came.
+    pub fn last(&self) -> Option<Timestamp> {
+        Some(self.last.load(Relaxed)).filter(|time| *time != 0).and_then(|time| Timestamp::from_microsecond(time).ok())
     }
 }
 

@@ -25,7 +25,7 @@ use super::sources::Source;
 use super::{Ingress, Tally};
 use crate::event;
 use crate::journal::{Append, OnFailure, Progress};
-use crate::verify::Verified;
+use crate::verify::{Verified, Which};
 
 /// The way of the requests that one serving thread takes from one listener.
 pub(in crate::ingress) struct Intake {
@@ -105,7 +105,11 @@ async fn post(
     drop(uploading);
     let time = Timestamp::now();
     let verified = match source.plan.proof.verify(parts, &bytes, time.as_second()) {
-        Ok(verified) => verified,
+        Ok((Which::Previous, verified)) => {
+            by_previous_secret(source, time);
+            verified
+        }
+        Ok((Which::Current, verified)) => verified,
         Err(why) => {
             source.counts.refused(why);
             if let Some(count) = source.refused.hit() {
@@ -130,6 +134,15 @@ async fn post(
         Ok(Ok(Outcome::Durable)) => Answer::Accepted(id, source.plan.status),
         Ok(Ok(Outcome::AtRisk)) | Err(_) => at_risk(source, Answer::Accepted(id, source.plan.status)),
         Ok(Ok(Outcome::Failed) | Err(_)) => unavailable(source),
+    }
+}
+
+/// Counts a webhook that the previous secret alone proves, and says so now and then.
+fn by_previous_secret(source: &Source, time: Timestamp) {
+    source.previous.add(time);
+    if let Some(count) = source.by_previous.hit() {
+        let (source, total) = (&*source.plan.name, source.previous.count.get());
+        tracing::info!(source, count, total, "webhooks are still signed with the previous secret");
     }
 }
 

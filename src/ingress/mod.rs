@@ -27,7 +27,7 @@ use std::time::Duration;
 use sink_api::Timestamp;
 use tokio::task::JoinSet;
 
-pub use self::counts::{Counter, SourceCounts};
+pub use self::counts::{Counter, PreviousSecret, SourceCounts};
 pub use self::http::admission::MOST_LEAVING;
 pub use self::http::config::ServerConfig;
 pub use self::http::counts::ServerCounts;
@@ -167,6 +167,11 @@ impl Ingress {
     /// What each source counted, by name.
     pub fn source_counts(&self) -> Vec<(String, Arc<SourceCounts>)> {
         self.sources().list.iter().map(|s| (s.plan.name.to_string(), Arc::clone(&s.counts))).collect()
+    }
+
+    /// What is still proved with each source's previous secret, by name.
+    pub fn previous_secrets(&self) -> Vec<(String, Arc<PreviousSecret>)> {
+        self.sources().list.iter().map(|s| (s.plan.name.to_string(), Arc::clone(&s.previous))).collect()
     }
 
     /// For how long repeats of each source are really recognised: shorter than configured where `dedupe_max` did not

@@ -2,20 +2,28 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::counts::SourceCounts;
+use super::counts::{PreviousSecret, SourceCounts};
 use super::source::SourcePlan;
 use super::throttle::Throttle;
+
+/// How often the log says that a previous secret is still in use.
+const PREVIOUS_EVERY: Duration = Duration::from_secs(60);
 
 /// One source while it is served.
 pub(super) struct Source {
     pub plan: Arc<SourcePlan>,
     pub counts: Arc<SourceCounts>,
+    /// Counts what the previous secret still proves.
+    pub previous: Arc<PreviousSecret>,
     /// Its table in dedupe.
     pub slot: usize,
     pub refused: Throttle,
     pub at_risk: Throttle,
     pub unavailable: Throttle,
+    /// For the line about the previous secret. It is no trouble, and may go on for days.
+    pub by_previous: Throttle,
 }
 
 /// All sources of a config. Their paths differ: `config` has seen to it.
@@ -26,16 +34,20 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// These sources. One that was there before under the same name takes its counts and its table in dedupe along;
-    /// `new_slot` gives the others theirs.
+    /// These sources. One that was there before under the same name takes its counts and its table in dedupe along, and
+    /// what was counted of its previous secret while that is the same one; `new_slot` gives the others theirs.
     pub fn new(plans: Vec<Arc<SourcePlan>>, before: &Self, mut new_slot: impl FnMut(&SourcePlan) -> usize) -> Self {
         let source = |plan: Arc<SourcePlan>| {
-            let (slot, counts) = match before.list.iter().find(|old| old.plan.name == plan.name) {
+            let old = before.list.iter().find(|old| old.plan.name == plan.name);
+            let (slot, counts) = match old {
                 Some(old) => (old.slot, Arc::clone(&old.counts)),
                 None => (new_slot(&plan), Arc::default()),
             };
+            let previous = old.filter(|old| old.plan.previous == plan.previous);
+            let previous = previous.map(|old| Arc::clone(&old.previous)).unwrap_or_default();
             let (refused, at_risk, unavailable) = Default::default();
-            Arc::new(Source { plan, counts, slot, refused, at_risk, unavailable })
+            let by_previous = Throttle::every(PREVIOUS_EVERY);
+            Arc::new(Source { plan, counts, previous, slot, refused, at_risk, unavailable, by_previous })
         };
         let list: Vec<Arc<Source>> = plans.into_iter().map(source).collect();
         let by_path = list.iter().map(|source| (Arc::clone(&source.plan.path), Arc::clone(source))).collect();

@@ -16,7 +16,7 @@ use sha1::Sha1;
 use sha2::{Sha256, Sha512};
 use subtle::{Choice, ConstantTimeEq};
 
-use super::{EmptySecret, Refusal, Verified, is_empty, only};
+use super::{EmptySecret, Refusal, Verified, Which, is_empty, only};
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -200,8 +200,14 @@ impl Hmac {
             is_previous |= previous.map_or(Choice::from(0), |previous| tag.0.ct_eq(&previous.0));
         }
         let verified = match (is_current.into(), bool::from(is_previous), previous) {
-            (true, _, previous) => Verified { digest: current.short(), other: previous.map(|tag| tag.short()) },
-            (false, true, Some(previous)) => Verified { digest: previous.short(), other: Some(current.short()) },
+            (true, _, previous) => {
+                let (which, digest) = (Which::Current, current.short());
+                Verified { which, digest, other: previous.map(|tag| tag.short()) }
+            }
+            (false, true, Some(previous)) => {
+                let (which, digest) = (Which::Previous, previous.short());
+                Verified { which, digest, other: Some(current.short()) }
+            }
             (false, ..) => return Err(Refusal::Wrong),
         };
         self.scheme.is_fresh(beside.time, now).map(|()| verified)

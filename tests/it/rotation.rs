@@ -1,5 +1,5 @@
-//! Secrets change on reload: what stands in `.env`, `env_file` and secret files is read again, and what the process's own
-//! environment holds is told.
+//! Secrets change on reload: what stands in `.env`, `env_file` and secret files is read again, what the process's own
+//! environment holds is told; and what is still signed with the previous secret is counted.
 
 use std::fs;
 use std::process::Command;
@@ -8,7 +8,7 @@ use hookrelay::verify::Hmac;
 
 use crate::bodies::numbered;
 use crate::harness::{ARCHIVE, Daemon, House, SECRET};
-use crate::verbs::{json, verb, verb_without_secret};
+use crate::verbs::{json, json_without_secret, verb, verb_without_secret};
 
 /// A daemon without the secret in its environment.
 fn start(house: &House) -> Daemon {
@@ -83,6 +83,38 @@ async fn a_reload_names_the_keys_that_the_environment_of_the_daemon_holds() {
     let log = daemon.log.wait_for(|line| line.contains("is in force")).unwrap();
     assert!(log.contains("sources.interakt.secret"), "{log}");
     assert_eq!((answered(&daemon.url(), SECRET, 1).await, answered(&daemon.url(), "another", 2).await), (200, 401));
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_still_signed_with_the_previous_secret_is_counted_and_dated() {
+    let house = House::new(ARCHIVE);
+    let text = fs::read_to_string(house.config()).unwrap();
+    let secret = |secret: &str, previous: &str| {
+        let keys = format!("secret = \"{secret}\"\nprevious_secret = \"{previous}\"");
+        fs::write(house.config(), text.replace("secret = \"${INTERAKT_WEBHOOK_SECRET}\"", &keys)).unwrap();
+    };
+    let counted = || json_without_secret(&house, &["status"])["sources"]["interakt"]["previous_secret"].clone();
+    let none = serde_json::json!({"count": 0, "last": null});
+    let daemon = house.start();
+    assert_eq!(counted(), none, "there is no previous secret");
+    secret("new", SECRET);
+    verb(&house, 0, &["reload"]);
+    assert_eq!((answered(&daemon.url(), "new", 1).await, counted()), (200, none.clone()));
+    for n in 2..5 {
+        assert_eq!(answered(&daemon.url(), SECRET, n).await, 200);
+    }
+    let now = counted();
+    assert!(now["count"] == 3 && now["last"].as_str().unwrap().starts_with("20"), "{now}");
+    let status = verb_without_secret(&house, 0, &["status"]);
+    assert!(status.contains("3 still signed with previous_secret, the last at 20"), "{status}");
+    let line = daemon.log.wait_for(|line| line.contains("still signed with the previous secret")).unwrap();
+    assert!(line.contains("\"source\":\"interakt\"") && line.contains("\"count\":1"), "{line}");
+    verb(&house, 0, &["reload"]);
+    assert_eq!(counted(), now, "a reload counts on");
+    secret("newer", "new");
+    verb(&house, 0, &["reload"]);
+    assert_eq!(counted(), none, "another secret is the previous one");
     assert_eq!(daemon.terminate(), 0);
 }
 

@@ -18,7 +18,7 @@ use super::kinds::SourceKind;
 use super::proof::Proof;
 use super::typing::Envelope;
 use crate::journal::OnFailure;
-use crate::verify::Verified;
+use crate::verify::{Verified, Which};
 
 /// The method of all events.
 const METHOD: &str = "POST";
@@ -40,6 +40,8 @@ pub struct SourcePlan {
     pub(in crate::ingress) challenge: Challenge,
     pub(in crate::ingress) on_failure: OnFailure,
     pub(in crate::ingress) ack_deadline: Duration,
+    /// Tells one previous secret from another, where there is one.
+    pub(in crate::ingress) previous: Option<[u8; 32]>,
     pub(super) reading: Reading,
     /// Where the provider's id of a message is.
     pub(super) id: Vec<Lookup>,
@@ -127,6 +129,7 @@ impl SourcePlan {
                 OnJournalFailure::Refuse => OnFailure::GiveBack,
             },
             ack_deadline: filled.ack_deadline.0,
+            previous: filled.previous_secret.as_ref().map(|secret| Sha256::digest(secret.expose()).into()),
             keep: names.map(|name| (name.clone(), name.as_str().into())).collect(),
             // Standard Webhooks sign an id, which stays when a message is sent again while time and signature change.
             id: if filled.id.is_none() { proof.signed_id().to_vec() } else { id },
@@ -201,7 +204,8 @@ impl SourcePlan {
             (None, Some(verified)) => return (Some(verified), None),
             (None, None) => (Sha256::digest(body), None),
         };
-        (Some(Verified { digest: digest.into(), other: None }), envelope)
+        let which = verified.map_or(Which::Current, |verified| verified.which);
+        (Some(Verified { which, digest: digest.into(), other: None }), envelope)
     }
 
     /// The headers kept with an event, names in lower case.

@@ -13,7 +13,7 @@ use super::extraction::{Lookup, first};
 use super::kinds::SourceKind;
 use crate::verify::hmac::{Beside, Form, Hmac, Piece, Scheme};
 use crate::verify::standard_webhooks::{self, KeyError};
-use crate::verify::{Refusal, Token, Verified};
+use crate::verify::{Refusal, Token, Verified, Which};
 
 /// Tolerance of Standard Webhooks where nothing else is said, as in its reference libraries.
 const TOLERANCE: Duration = Duration::from_secs(300);
@@ -55,22 +55,25 @@ impl Proof {
         }
     }
 
-    /// Checks a request at `now` (Unix seconds). `None` where it is believed and nothing is signed.
+    /// Checks a request at `now` (Unix seconds): which secret it was made with, and the signature where there is one.
     ///
     /// # Errors
     /// [`Refusal`]; never panics, whatever the request.
-    pub fn verify(&self, parts: &request::Parts, body: &[u8], now: i64) -> Result<Option<Verified>, Refusal> {
+    pub fn verify(&self, parts: &request::Parts, body: &[u8], now: i64) -> Result<(Which, Option<Verified>), Refusal> {
+        let unsigned = |which| (which, None);
         match self {
-            Self::Signature(signature) => signature.verify(&parts.headers, body, now).map(Some),
+            Self::Signature(signature) => {
+                signature.verify(&parts.headers, body, now).map(|verified| (verified.which, Some(verified)))
+            }
             Self::Header(names, token) => {
                 let values = parts.headers.get_all(present(names, &parts.headers).ok_or(Refusal::Missing)?);
-                token.verify(values.iter().map(|value| value.as_bytes())).map(|()| None)
+                token.verify(values.iter().map(|value| value.as_bytes())).map(unsigned)
             }
             Self::Query(name, token) => {
                 let values: Vec<_> = parameters(parts.uri.query(), name).collect();
-                token.verify(values.iter().map(|value| &**value)).map(|()| None)
+                token.verify(values.iter().map(|value| &**value)).map(unsigned)
             }
-            Self::Nothing => Ok(None),
+            Self::Nothing => Ok(unsigned(Which::Current)),
         }
     }
 
