@@ -115,12 +115,14 @@ fn passed(config: &Config, args: &CheckArgs, out: &mut dyn Write) -> Result<(), 
             // These are remarks: if standard error is gone, they are lost.
             let _ = writeln!(std::io::stderr(), "{warning}");
         }
-        let counts = [
+        let mut counts = vec![
             count(config.sources.len(), "source"),
             count(config.sinks.len(), "sink"),
             count(config.routes.len(), "route"),
-            count(config.tests.len(), "test"),
         ];
+        if !args.no_tests {
+            counts.push(count(config.tests.len(), "test"));
+        }
         writeln!(out, "{}: ok: {}", config.file.display(), counts.join(", "))?;
     }
     let tests = if args.no_tests { vec![] } else { test::outcomes(config, &config.tests, &config.base_dir)? };
