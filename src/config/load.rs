@@ -236,18 +236,6 @@ impl<'t> Loader<'t> {
         }
     }
 
-    /// Reads a table as `T`. The table is given back, too, so that later faults find their location in it.
-    fn read<T: DeserializeOwned>(&mut self, name: &str, (table, header): Table<'t>) -> Option<(T, DeTable<'t>)> {
-        let kept = table.get_ref().clone();
-        match Settings::new(table).read::<T>() {
-            Ok(value) => Some((value, kept)),
-            Err(faults) => {
-                self.report.faults(name, faults, &kept, &header);
-                None
-            }
-        }
-    }
-
     /// Reads a table as `T` and checks it. Keys at fault are mended or left out, so that the others are still checked:
     /// one bad key does not hide further faults. The table is given back as it was read.
     fn read_on<T: DeserializeOwned>(
@@ -353,15 +341,13 @@ impl<'t> Loader<'t> {
                 self.report.error(&place, header.clone(), message, None);
             }
             let lacking = lacks_secret(table.get_ref());
-            let read = self.read::<SourceConfig>(&place, (table, header.clone()));
+            let faults = |config: &SourceConfig| SourcePlan::read(&name, config).err().unwrap_or_default();
+            let read = self.read_on::<SourceConfig>(&place, (table, header.clone()), faults);
             if let (None, Some(fault)) = (&read, lacking) {
                 self.report.faults(&place, vec![fault], &DeTable::new(), &header);
             }
             if let Some((config, kept)) = read {
-                match SourcePlan::read(&name, &config) {
-                    Ok(plan) => sources.plans.push(Arc::new(plan)),
-                    Err(faults) => self.report.faults(&place, faults, &kept, &header),
-                }
+                sources.plans.extend(SourcePlan::read(&name, &config).ok().map(Arc::new));
                 sources.tables.push((name, config));
                 places.push((kept, header));
             }

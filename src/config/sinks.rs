@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::digest::digest;
 use super::faults::Report;
-use super::limits;
+use super::{limits, slips};
 use crate::deliver::config::DeliveryKeys;
 
 /// One sink: its kind, the core's keys and its own config.
@@ -47,6 +47,8 @@ pub(super) fn read(
     let kind = kind(&mut settings, kinds, &kept);
     let own = take_keys(&mut settings, &header);
     let keys = own.read::<DeliveryKeys>();
+    let rest = settings.table().clone();
+    let known = kind.as_ref().ok().copied();
     // Without a kind it is unknown what the other keys mean.
     let config = kind.and_then(|kind| (kind.read)(settings).map(|config| (kind, config)));
     let mut faults = Vec::new();
@@ -54,7 +56,10 @@ pub(super) fn read(
         faults.extend(own.iter().cloned());
     }
     match &config {
-        Err(own) => faults.extend(own.iter().cloned().map(|fault| suggest(fault, &kept))),
+        Err(own) => {
+            let further = known.map(|kind| further(kind, &rest, own, &header)).unwrap_or_default();
+            faults.extend(own.iter().cloned().map(|fault| suggest(fault, &kept)).chain(further));
+        }
         Ok((_, config)) => faults.extend(config.check().err().into_iter().flatten()),
     }
     let entry = match (keys, config) {
@@ -72,6 +77,16 @@ pub(super) fn read(
     let is_fine = faults.is_empty();
     report.faults(&path, faults, &kept, &header);
     entry.filter(|_| is_fine)
+}
+
+/// What is wrong with a table beside the keys that could not be read: one bad key does not hide further faults.
+fn further(kind: SinkKind, table: &DeTable<'_>, faults: &[Fault], header: &Range<usize>) -> Vec<Fault> {
+    let (mended, left_out) = slips::mended(table, faults);
+    let config = (kind.read)(Settings::new(Spanned::new(header.clone(), mended)));
+    let further = config.ok().and_then(|config| config.check().err()).unwrap_or_default();
+    // A fault that speaks of a key that was left out may follow from that.
+    let follows = |fault: &Fault| left_out.iter().any(|key| fault.message.contains(key.as_str()));
+    further.into_iter().filter(|fault| !follows(fault)).collect()
 }
 
 /// Stands in for a kind's defaults where there is no kind.

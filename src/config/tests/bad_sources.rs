@@ -30,6 +30,15 @@ pub(super) const BAD: &[Bad] = &[
         "[sources.b]\nkind = \"github\"\npath = \"/b\"\nsecret = \"s\"\nverify_token = \"t\"\n",
         &["6:16: error: [sources.b] key `verify_token` does not belong to kind `github`", "it belongs to kind meta"],
     ),
+    // one bad key does not hide another
+    Bad(
+        "[sources.b]\nkind = \"hmac\"\npath = \"/b\"\nsecret = \"s\"\nheader = \"a b\"\nalgorithm = \"md5\"\n",
+        &["6:10: error: [sources.b] header: `a b` is not a header name", "7:13: error: [sources.b] `algorithm`"],
+    ),
+    Bad(
+        "[sinks.s]\nkind = \"http\"\nurl = \"ftp://x/\"\nconnect_timeout = \"soon\"\n",
+        &["4:7: error: [sinks.s]", "5:19: error: [sinks.s]"],
+    ),
     // what a kind cannot be without
     Bad(
         "[sources.b]\nkind = \"github\"\npath = \"/b\"\n",
