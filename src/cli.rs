@@ -43,7 +43,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// The daemon, in the foreground, until SIGTERM or Ctrl-C; logs go to standard error
-    #[command(after_help = exit::CODES)]
+    #[command(after_help = format!("{}\n\n{}", run::HELP, exit::CODES))]
     Run(run::RunArgs),
     /// Validates the whole config and tells every fault; reads files, writes none, and connects to nothing
     #[command(after_help = check::HELP)]
@@ -95,7 +95,7 @@ impl Cli {
         // Standard output is not locked: a stdout sink writes to it as well.
         let out = &mut io::stdout();
         match &self.command {
-            Command::Run(args) => run::run(&self.file()?, args),
+            Command::Run(args) => run::run(&self.files(), args),
             Command::Check(args) => check::run(&self.file()?, args, out),
             Command::Explain(args) => explain::run(&self.read()?, args, out),
             Command::Test(args) => test::run(&self.read()?, args, out),
@@ -117,11 +117,12 @@ impl Cli {
     }
 
     fn file(&self) -> Result<PathBuf, Failure> {
-        let files = DEFAULT_FILES.map(Path::new);
-        match &self.config {
-            Some(file) => commands::first_there(&[file]),
-            None => commands::first_there(&files),
-        }
+        commands::first_there(&self.files())
+    }
+
+    /// Where the config may be; the first that is there counts.
+    fn files(&self) -> Vec<&Path> {
+        self.config.as_deref().map_or_else(|| DEFAULT_FILES.map(Path::new).to_vec(), |file| vec![file])
     }
 }
 

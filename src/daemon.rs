@@ -13,6 +13,7 @@
 mod admin_listener;
 mod books;
 mod config_reading;
+mod config_state;
 mod config_watch;
 mod control;
 mod data_folder;
@@ -53,7 +54,8 @@ use crate::systemd::Manager;
 use admin_listener::AdminListener;
 use books::Books;
 use config_reading::ConfigReader;
-pub use config_reading::Load;
+pub use config_reading::{Load, Refused};
+use config_state::ConfigState;
 pub use config_watch::Watch;
 use control::DaemonControl;
 pub use error::DaemonError;
@@ -70,6 +72,8 @@ pub struct RunOptions {
     pub load: Load,
     /// The config file, where a change of it brings about a reload.
     pub watch: Watch,
+    /// Why the config is not the file's, but the last good one.
+    pub refused: Option<Refused>,
     /// Where the ledger is lost, sinks begin at what comes next, not at the oldest event.
     pub cursors_now: bool,
     /// The sockets that systemd has passed.
@@ -87,10 +91,11 @@ const STOPPING: &str = "stopping: sinks first, webhooks are still taken";
 /// What kept the daemon from starting; [`JournalError::Lost`](crate::journal::JournalError::Lost) where it stopped
 /// without having written all that it had accepted.
 pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> Result<(), DaemonError> {
-    let RunOptions { load, watch, cursors_now, inherited, manager } = options;
+    let RunOptions { load, watch, refused, cursors_now, inherited, manager } = options;
     // What is told in here ends with it.
     let mut telling = JoinSet::new();
     telling.spawn(service_manager::extend_start(manager.clone()));
+    let config_state = Arc::new(ConfigState::new(&config, refused.as_ref()));
     let server = descriptors::fitting(&config, descriptors::raise());
     folder::make(&config.data_dir)?;
     let lock = Lock::take(&config.data_dir)?;
@@ -106,6 +111,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     let (stop_ingress, ingress_stop) = watch::channel(false);
     let told: Vec<_> = listeners.iter().map(|own| (own.address(), own.is_tls, own.is_inherited)).collect();
     let threads = Threads::start(&ingress, listeners, &ingress_stop).map_err(DaemonError::Runtime)?;
+    config_state.keep().await;
     for (address, tls, inherited) in told {
         info!(address, tls, inherited, "listening");
     }
@@ -113,7 +119,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     let max_age = config.dead_letters.max_age.0;
     let forgetting = tokio::spawn(dead_letters::forget_old(store.storage.clone(), max_age));
     let (requests, inbox) = Requests::new();
-    let control = Arc::new(DaemonControl::new(&store, &ingress, &books, requests.clone()));
+    let control = Arc::new(DaemonControl::new(&store, &ingress, &books, &config_state, requests.clone()));
     let admin = AdminListener::start(config.admin.clone(), &control);
     let looking = data_folder::look_after(lock, Arc::clone(&store.storage.ledger), admin.clone(), requests);
     let looking = tokio::spawn(looking);
@@ -122,8 +128,10 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     telling.abort_all();
     manager.ready();
     telling.spawn(service_manager::tell_status(manager.clone(), Arc::clone(&control)));
+    let comparing = tokio::spawn(config_state::look_after(Arc::clone(&config_state)));
 
-    let mut world = World { config, store, sinks, replays: RunningReplays::default(), books, ingress };
+    let replays = RunningReplays::default();
+    let mut world = World { config, store, sinks, replays, books, ingress, config_state };
     let ended = main_loop::run(&mut world, signals, watch, ConfigReader::new(load), inbox, &manager).await;
     let World { store, mut sinks, mut replays, ingress, .. } = world;
     ingress.stopping();
@@ -134,6 +142,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
         Err(reason) => error!(%reason, "stopping: the sinks cannot be started"),
     }
     forgetting.abort();
+    comparing.abort();
     replays.halt().await;
     sinks.stop().await;
     store.storage.ledger.close();

@@ -9,7 +9,7 @@
 //! | 71 | the system refuses what the daemon cannot start without: threads, descriptors, the ledger (EX_OSERR) |
 //! | 74 | stopped while the disk could not be written: accepted events are lost, the log names them (EX_IOERR) |
 //! | 75 | another process holds the data folder (EX_TEMPFAIL) |
-//! | 78 | the config has faults, or there is none; a folder is not ours alone; a socket is not named (EX_CONFIG) |
+//! | 78 | the config has faults, or is missing, and no last good one is there; a folder or a socket is not ours |
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -43,7 +43,7 @@ pub fn code(failure: &Failure) -> u8 {
         Failure::Output(_) | Failure::Refused(_) | Failure::Daemon(_) => 1,
         Failure::Usage(_) => 2,
         Failure::Unavailable(_) => 69,
-        Failure::Config(_) | Failure::ConfigTold | Failure::NoConfig(_) => 78,
+        Failure::Config(_) | Failure::NothingGood { .. } | Failure::ConfigTold | Failure::NoConfig(_) => 78,
     }
 }
 
@@ -56,6 +56,7 @@ pub fn finish(outcome: Result<(), Failure>) -> ExitCode {
         _ if code == 0 => Ok(()),
         Failure::ConfigTold => Ok(()),
         Failure::Config(faults) => writeln!(io::stderr(), "{}", journald::as_error(&faults.to_string())),
+        Failure::NothingGood { .. } => writeln!(io::stderr(), "{}", journald::as_error(&failure.to_string())),
         other => writeln!(io::stderr(), "{}", journald::as_error(&format!("hookrelay: {other}"))),
     };
     ExitCode::from(code)
@@ -64,6 +65,7 @@ pub fn finish(outcome: Result<(), Failure>) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Faults;
     use crate::ingress::BindError;
     use crate::journal::folder::FolderError;
     use crate::ledger::LedgerError;
@@ -100,6 +102,7 @@ mod tests {
             (Failure::Daemon(DaemonError::Journal(JournalError::Lost("2 accepted events".into()))), 74),
             (Failure::Daemon(DaemonError::Journal(locked)), 75),
             (Failure::ConfigTold, 78),
+            (Failure::NothingGood { faults: Faults::of_file("a".as_ref(), "x"), instead: "y".into() }, 78),
             (Failure::NoConfig(vec![]), 78),
         ];
         for (failure, wanted) in failures {

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::dead::DeadAct;
 use super::service::{Answer, json};
 use super::sink::SinkAct;
-use super::status::FRONT_PRESSED;
+use super::status::{CONFIG_REFUSED, FRONT_PRESSED};
 use super::{Control, Readiness, Refusal};
 
 /// Largest question that is read.
@@ -120,7 +120,8 @@ impl Endpoint {
 
 fn ready(now: Readiness) -> Answer {
     let status = if now.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let reasons: &[&str] = if now.is_pressed { &[FRONT_PRESSED] } else { &[] };
+    let reasons = [(now.is_pressed, FRONT_PRESSED), (now.is_config_refused, CONFIG_REFUSED)];
+    let reasons: Vec<&str> = reasons.into_iter().filter_map(|(holds, code)| holds.then_some(code)).collect();
     json(status, &serde_json::json!({ "at_risk": now.at_risk, "reasons": reasons }))
 }
 

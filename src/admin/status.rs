@@ -12,6 +12,9 @@ pub struct Status {
     /// Everything that is not as it should be.
     #[serde(default)]
     pub reasons: Vec<Reason>,
+    /// Whether the config file is what runs.
+    #[serde(default)]
+    pub config: ConfigStatus,
     /// The journal.
     pub journal: JournalStatus,
     /// Every source by name, counted since the daemon started.
@@ -23,9 +26,9 @@ pub struct Status {
 /// Something that is not as it should be, though webhooks may be taken all the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reason {
-    /// What is wrong: [`FRONT_PRESSED`].
+    /// What is wrong: [`FRONT_PRESSED`], [`CONFIG_REFUSED`].
     pub code: String,
-    /// The source or the sink it is about; empty where it is about neither.
+    /// The source, the sink or the file it is about; empty where it is about none of these.
     pub subject: String,
     /// A sentence for people.
     pub text: String,
@@ -33,6 +36,46 @@ pub struct Reason {
 
 /// More webhooks are sent than `[server]` has room for, so that some have to wait or are cut.
 pub const FRONT_PRESSED: &str = "front_pressed";
+
+/// The config file was refused, so that the daemon runs on another config than it says.
+pub const CONFIG_REFUSED: &str = "config_refused";
+
+/// Whether the config file is what runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigStatus {
+    /// What the file is to what runs.
+    pub state: ConfigState,
+    /// The config file.
+    pub path: String,
+    /// Since when that is so, RFC 3339.
+    pub since: String,
+    /// The first line of what is wrong with the file, where something is.
+    pub fault: Option<String>,
+}
+
+/// What the config file is to what runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConfigState {
+    /// It is what runs.
+    #[default]
+    Same,
+    /// It is another text, or is gone, and nobody has asked for it to be read.
+    Changed,
+    /// A start or a reload refused it. So it stays until a reload succeeds, or the file is again what runs.
+    Refused,
+}
+
+impl ConfigStatus {
+    /// A few words for a line that tells how the daemon is; `None` where the file is what runs.
+    pub fn words(&self) -> Option<&'static str> {
+        match self.state {
+            ConfigState::Same => None,
+            ConfigState::Changed => Some("config on disk changed"),
+            ConfigState::Refused => Some("config on disk refused"),
+        }
+    }
+}
 
 /// The journal at a glance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -124,4 +167,6 @@ pub struct Readiness {
     pub at_risk: u64,
     /// Whether more webhooks are sent than there is room for: [`FRONT_PRESSED`].
     pub is_pressed: bool,
+    /// Whether the config file was refused: [`CONFIG_REFUSED`].
+    pub is_config_refused: bool,
 }

@@ -18,7 +18,7 @@ struct Fixed(bool);
 #[async_trait::async_trait]
 impl Control for Fixed {
     fn readiness(&self) -> Readiness {
-        Readiness { ready: self.0, at_risk: 7, is_pressed: !self.0 }
+        Readiness { ready: self.0, at_risk: 7, is_pressed: !self.0, is_config_refused: false }
     }
 
     async fn dead(&self, ask: DeadAsk) -> Result<DeadPage, Refusal> {
@@ -57,7 +57,8 @@ impl Control for Fixed {
 
     async fn status(&self) -> Status {
         let journal = JournalStatus { events: 3, bytes: 9, oldest_time: None, at_risk: 0 };
-        Status { ready: self.0, reasons: vec![], journal, sources: Default::default(), sinks: Default::default() }
+        let (config, sources, sinks) = Default::default();
+        Status { ready: self.0, reasons: vec![], config, journal, sources, sinks }
     }
 }
 

@@ -43,6 +43,14 @@ pub enum Failure {
     /// The config has faults, and they have been printed already.
     #[error("the config has faults")]
     ConfigTold,
+    /// The config has faults, and what `run` would start from in its place cannot be taken either.
+    #[error("{faults}\nhookrelay: {instead}")]
+    NothingGood {
+        /// The faults of the file.
+        faults: Faults,
+        /// Why there is nothing in its place.
+        instead: String,
+    },
     /// There is no config file at any of these paths.
     #[error("{}", no_config(.0))]
     NoConfig(Vec<PathBuf>),

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{Failure, block_on, count};
 use crate::admin::client::{self, AskError};
-use crate::admin::status::Status;
+use crate::admin::status::{ConfigState, ConfigStatus, Status};
 use crate::config;
 
 /// `status`.
@@ -22,7 +22,8 @@ pub struct StatusArgs {
 pub const HELP: &str = "\
 Asks the daemon that runs with the same config, at `[admin] listen`; of the config only data_dir
 and [admin] are read. Sources count since the daemon started, sinks since they were first seen:
-accepted = delivered + dead + pending + filtered + dropped.
+accepted = delivered + dead + pending + filtered + dropped. `config` tells whether the config file
+is what runs: same, changed since, or refused by a start or a reload.
 
 Exit codes: 0 it answered, 69 no daemon answers, 78 the config has faults, or there is none.";
 
@@ -58,6 +59,11 @@ fn print(status: &Status, out: &mut impl Write) -> std::io::Result<()> {
     writeln!(out, "journal: {}, {} bytes{since}", count(journal.events, "event"), journal.bytes)?;
     if journal.at_risk > 0 {
         writeln!(out, "AT RISK: {} bytes wait in memory, the disk cannot be written", journal.at_risk)?;
+    }
+    if status.config.state == ConfigState::Changed {
+        let ConfigStatus { path, since, fault, .. } = &status.config;
+        let fault = fault.as_ref().map(|fault| format!(" ({fault})")).unwrap_or_default();
+        writeln!(out, "config: {path} is not what runs, since {since}{fault}; `hookrelay reload` puts it in force")?;
     }
     for reason in &status.reasons {
         writeln!(out, "{}: {}", reason.code, reason.text)?;

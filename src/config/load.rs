@@ -1,7 +1,6 @@
 //! Turns the config's text into a [`Config`], or into all of its faults at once. Composition only: the type that reads
 //! a table belongs to the room that uses it.
 
-use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +18,7 @@ use super::interpolate::{Filler, FixedKey};
 use super::location::{self, Lines};
 use super::sinks::{self, SinkEntry, with_article};
 use super::slips::{self, TOP};
+use super::written::{Written, folder_of};
 use super::{Config, limits};
 use crate::admin::{AdminConfig, AdminKeys};
 use crate::ingress::http::check::check_server;
@@ -26,12 +26,42 @@ use crate::ingress::source::check::{check_paths, lacks_secret};
 use crate::ingress::{SourceConfig, SourcePlan};
 use crate::journal::JournalConfig;
 use crate::ledger::DeadLetterKeys;
-use crate::route::cases::Case;
-use crate::route::doubts::{Known, doubts};
-use crate::route::{INTERNAL_SOURCE, JqEval, RouteConfig, RuleSet};
+use crate::route::INTERNAL_SOURCE;
+use crate::route::doubts::Known;
 
 /// Longest name of a source or sink.
 const MAX_NAME: usize = 64;
+
+/// A config's text has a place: what it is called, where its paths start, and what of it is overlooked.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'t> {
+    /// The text's name in faults.
+    pub name: &'t Path,
+    /// The config file: relative paths start in its folder.
+    pub file: &'t Path,
+    /// The data folder, whatever the text says.
+    pub data_dir: Option<&'t Path>,
+    /// What is no fault.
+    pub overlooked: Overlooked,
+}
+
+/// What is no fault. Each includes those before it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Overlooked {
+    /// All faults are.
+    Nothing,
+    /// A file with variables that cannot be read, and lines in it that set none: a warning tells them.
+    Variables,
+    /// Text that is no TOML: what the parser made of it is read.
+    Syntax,
+}
+
+impl<'t> Place<'t> {
+    /// The text of that file, where it stands.
+    pub fn of(file: &'t Path) -> Self {
+        Self { name: file, file, data_dir: None, overlooked: Overlooked::Nothing }
+    }
+}
 
 /// Reads a config. `file` is its name in faults, and relative paths start in its folder. Touches nothing but what `env`
 /// gives it.
@@ -39,7 +69,12 @@ const MAX_NAME: usize = 64;
 /// # Errors
 /// All faults, in the order of the file.
 pub fn load(text: &str, file: &Path, env: &dyn Env, kinds: &[SinkKind]) -> Result<Config, Faults> {
-    Loader::new(text, file, env, kinds, TOP)?.load(file, env)
+    load_at(text, &Place::of(file), env, kinds)
+}
+
+/// The same, for a text of any place.
+pub(super) fn load_at(text: &str, place: &Place<'_>, env: &dyn Env, kinds: &[SinkKind]) -> Result<Config, Faults> {
+    Loader::new(text, place, env, kinds, TOP)?.load(place, env)
 }
 
 /// Reads only what is needed to reach a running daemon: `data_dir` and `[admin]`.
@@ -47,7 +82,12 @@ pub fn load(text: &str, file: &Path, env: &dyn Env, kinds: &[SinkKind]) -> Resul
 /// # Errors
 /// The faults of these two, and faults of syntax.
 pub fn load_admin(text: &str, file: &Path, env: &dyn Env) -> Result<AdminConfig, Faults> {
-    let mut loader = Loader::new(text, file, env, &[], &["data_dir", "admin"])?;
+    load_admin_at(text, &Place { overlooked: Overlooked::Variables, ..Place::of(file) }, env)
+}
+
+/// The same, for a text of any place.
+pub(super) fn load_admin_at(text: &str, place: &Place<'_>, env: &dyn Env) -> Result<AdminConfig, Faults> {
+    let mut loader = Loader::new(text, place, env, &[], &["data_dir", "admin"])?;
     let data_dir = loader.data_dir();
     let admin = loader.admin(&data_dir);
     loader.report.finish().map(|_| admin)
@@ -58,7 +98,8 @@ pub fn load_admin(text: &str, file: &Path, env: &dyn Env) -> Result<AdminConfig,
 /// # Errors
 /// The faults of `data_dir` and `[journal]`, and faults of syntax.
 pub fn load_dirs(text: &str, file: &Path, env: &dyn Env) -> Result<Dirs, Faults> {
-    let mut loader = Loader::new(text, file, env, &[], &["data_dir", "journal"])?;
+    let place = Place { overlooked: Overlooked::Variables, ..Place::of(file) };
+    let mut loader = Loader::new(text, &place, env, &[], &["data_dir", "journal"])?;
     let data = loader.data_dir();
     let journal = loader.journal(Size(0), 0..0);
     let journal = journal.dir.map_or_else(|| data.join("journal"), |dir| loader.base_dir.join(dir));
@@ -74,20 +115,22 @@ pub struct Dirs {
     pub journal: PathBuf,
 }
 
-struct Loader<'t> {
-    text: &'t str,
+/// A config's text while it is read.
+pub(super) struct Loader<'t> {
+    pub text: &'t str,
     kinds: &'t [SinkKind],
     base_dir: PathBuf,
-    report: Report<'t>,
-    root: DeTable<'t>,
+    data_dir: Option<&'t Path>,
+    pub report: Report<'t>,
+    pub root: DeTable<'t>,
     fixed: Vec<FixedKey>,
     /// Those of `sources` and `sinks` that could not be read as tables at all. A route that names one of their entries
     /// is then not at fault.
-    unread: Vec<&'static str>,
+    pub unread: Vec<&'static str>,
 }
 
 /// A table, and the bytes of its header.
-type Table<'t> = (Spanned<DeTable<'t>>, Range<usize>);
+pub(super) type Table<'t> = (Spanned<DeTable<'t>>, Range<usize>);
 
 /// The sources of a config, as far as they could be read.
 #[derive(Default)]
@@ -104,30 +147,33 @@ impl<'t> Loader<'t> {
     /// Parses the file, drops all known keys but those of `wanted`, and fills in `${…}` in what is left.
     fn new(
         text: &'t str,
-        file: &'t Path,
+        place: &Place<'t>,
         env: &dyn Env,
         kinds: &'t [SinkKind],
         wanted: &[&str],
     ) -> Result<Self, Faults> {
-        let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-        let base_dir = absolute.parent().unwrap_or(Path::new("/")).to_owned();
-        let mut report = Report::new(text, file);
+        let base_dir = folder_of(place.file);
+        let is_fault = place.overlooked == Overlooked::Nothing;
+        let mut report = Report::new(text, place.name);
         let problems = env.problems();
         let told = problems.len();
-        problems.into_iter().for_each(|problem| report.elsewhere(problem, true));
+        problems.into_iter().for_each(|problem| report.elsewhere(problem, is_fault));
         let (mut root, errors) = DeTable::parse_recoverable(text);
-        if !slips::syntax(text, &Lines::of(text), root.get_ref(), &errors, &mut report) {
-            return report.finish().and_then(|_| Err(Faults::of_file(file, "is not TOML")));
+        if place.overlooked < Overlooked::Syntax
+            && !slips::syntax(text, &Lines::of(text), root.get_ref(), &errors, &mut report)
+        {
+            return report.finish().and_then(|_| Err(Faults::of_file(place.name, "is not TOML")));
         }
         let mut filler = Filler { env, dir: &base_dir, report: &mut report, fixed: vec![] };
-        filler.env_file(root.get_mut(), true);
-        env.problems().into_iter().skip(told).for_each(|problem| filler.report.elsewhere(problem, true));
+        filler.env_file(root.get_mut(), is_fault);
+        env.problems().into_iter().skip(told).for_each(|problem| filler.report.elsewhere(problem, is_fault));
         for other in TOP.iter().filter(|key| !wanted.contains(key)) {
             root.get_mut().remove(*other);
         }
         filler.fill(root.get_mut());
         let fixed = filler.fixed;
-        Ok(Self { text, kinds, base_dir, report, root: root.into_inner(), fixed, unread: vec![] })
+        let (root, data_dir) = (root.into_inner(), place.data_dir);
+        Ok(Self { text, kinds, base_dir, data_dir, report, root, fixed, unread: vec![] })
     }
 
     /// `[admin]`.
@@ -143,7 +189,7 @@ impl<'t> Loader<'t> {
         read.map(|(keys, _)| keys).unwrap_or_default()
     }
 
-    fn load(mut self, file: &Path, env: &dyn Env) -> Result<Config, Faults> {
+    fn load(mut self, place: &Place<'_>, env: &dyn Env) -> Result<Config, Faults> {
         self.unknown_tables();
         let data_dir = self.data_dir();
         let server = self.server();
@@ -158,13 +204,14 @@ impl<'t> Loader<'t> {
         let tests = self.tests(&source_names, &sink_names);
         let dead_letters = self.dead_letters();
         if self.report.has_errors() {
-            return self.report.finish().and_then(|_| Err(Faults::of_file(file, "is refused")));
+            return self.report.finish().and_then(|_| Err(Faults::of_file(place.name, "is refused")));
         }
         let (warnings, masks) = self.report.finish()?;
-        let Some(rules) = rules else { return Err(Faults::of_file(file, "its routes cannot be compiled")) };
+        let Some(rules) = rules else { return Err(Faults::of_file(place.name, "its routes cannot be compiled")) };
         journal.dir = Some(journal.dir.map_or_else(|| data_dir.join("journal"), |dir| self.base_dir.join(dir)));
         Ok(Config {
-            file: file.to_owned(),
+            file: place.file.to_owned(),
+            written: Written::new(self.text),
             fixed: self.fixed,
             base_dir: self.base_dir,
             data_dir,
@@ -208,7 +255,7 @@ impl<'t> Loader<'t> {
         if let (true, Some(value)) = (dir.is_empty(), &value) {
             self.report.error("", value.span(), "`data_dir` is not a path, expected the path of a folder", None);
         }
-        self.base_dir.join(dir)
+        self.data_dir.map_or_else(|| self.base_dir.join(dir), Path::to_owned)
     }
 
     /// Takes a table out of the root. It is a fault if another type of value stands there.
@@ -217,7 +264,8 @@ impl<'t> Loader<'t> {
         self.table(name, value)
     }
 
-    fn table(&mut self, name: &str, value: Spanned<DeValue<'t>>) -> Option<Table<'t>> {
+    /// A value as a table.
+    pub fn table(&mut self, name: &str, value: Spanned<DeValue<'t>>) -> Option<Table<'t>> {
         let header = value.span();
         // An array of tables: somebody wrote [[name]].
         let twice =
@@ -238,7 +286,7 @@ impl<'t> Loader<'t> {
 
     /// Reads a table as `T` and checks it. Keys at fault are mended or left out, so that the others are still checked:
     /// one bad key does not hide further faults. The table is given back as it was read.
-    fn read_on<T: DeserializeOwned>(
+    pub fn read_on<T: DeserializeOwned>(
         &mut self,
         name: &str,
         (table, header): Table<'t>,
@@ -376,99 +424,5 @@ impl<'t> Loader<'t> {
             self.report.warning("", 0..0, "no sink is defined: events are kept in the journal and go nowhere", None);
         }
         (sinks.into_iter().map(|(entry, _)| entry).collect(), names)
-    }
-
-    fn routes(
-        &mut self,
-        sources: &[String],
-        known: &[Known<'_>],
-        sink_names: &[(String, Range<usize>)],
-        sinks: &[SinkEntry],
-    ) -> (Option<RuleSet>, Vec<RouteConfig>) {
-        let (mut routes, mut tables, mut complete) = (Vec::new(), Vec::new(), true);
-        for table in self.list("routes") {
-            let header = table.1.clone();
-            match self.read_on::<RouteConfig>("routes", table, |_| vec![]) {
-                Some((route, kept)) => {
-                    routes.push(route);
-                    tables.push((kept, header));
-                }
-                None => complete = false,
-            }
-        }
-        let mut sink_list: Vec<&str> = sink_names.iter().map(|(name, _)| name.as_str()).collect();
-        let mut source_list: Vec<&str> = sources.iter().map(String::as_str).collect();
-        // Where the sinks or sources could not be read, no route is at fault for naming one of them.
-        if self.unread.contains(&"sinks") {
-            sink_list.extend(routes.iter().flat_map(|route| route.to.iter().map(String::as_str)));
-        }
-        if self.unread.contains(&"sources") {
-            source_list.extend(routes.iter().filter_map(|route| route.source.as_deref()));
-        }
-        let rules = RuleSet::compile(&routes, &sink_list, &source_list, Arc::new(JqEval));
-        let doubts = rules.as_ref().map_or_else(|_| vec![], |rules| doubts(rules, &routes, known));
-        for (index, doubt) in doubts {
-            if let Some((kept, header)) = tables.get(index) {
-                self.report.doubt("routes", doubt, kept, header);
-            }
-        }
-        if let Err(faults) = &rules {
-            for (index, fault) in faults {
-                if let Some((kept, header)) = tables.get(*index) {
-                    self.report.faults("routes", vec![fault.clone()], kept, header);
-                }
-            }
-        }
-        if complete && routes.is_empty() && !sink_names.is_empty() {
-            self.report.warning("", 0..0, "no route is defined: no sink is given anything", None);
-        } else if complete {
-            self.idle_sinks(&routes, sink_names, sinks);
-        }
-        (rules.ok().map(|rules| rules.knowing(known.iter().copied())), routes)
-    }
-
-    fn tests(&mut self, sources: &[String], sinks: &[(String, Range<usize>)]) -> Vec<Case> {
-        let sinks: Vec<&str> = sinks.iter().map(|(name, _)| name.as_str()).collect();
-        let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
-        let mut tests = Vec::new();
-        for table in self.list("tests") {
-            let is_judged = self.unread.is_empty();
-            let check = |case: &Case| case.check(&sinks, &sources).err().filter(|_| is_judged).unwrap_or_default();
-            tests.extend(self.read_on::<Case>("tests", table, check).map(|(case, _)| case));
-        }
-        tests
-    }
-
-    /// Warns of sinks that no route names.
-    fn idle_sinks(&mut self, routes: &[RouteConfig], names: &[(String, Range<usize>)], sinks: &[SinkEntry]) {
-        let named: HashSet<&String> = routes.iter().flat_map(|route| &route.to).collect();
-        let off: HashSet<&String> = sinks.iter().filter(|sink| !sink.keys.enabled).map(|sink| &sink.name).collect();
-        for (name, header) in names {
-            if !off.contains(name) && !named.contains(name) {
-                let message = "no route names this sink: it is given nothing";
-                self.report.warning(&format!("sinks.{name}"), header.clone(), message, None);
-            }
-        }
-    }
-
-    /// Takes the tables of a `[[name]]` out of the root.
-    fn list(&mut self, name: &str) -> Vec<Table<'t>> {
-        let Some(value) = self.root.remove(name) else { return vec![] };
-        let span = value.span();
-        match value.into_inner() {
-            DeValue::Array(all) => all.into_iter().filter_map(|one| self.table(name, one)).collect(),
-            other => {
-                let message = format!("`{name}` is {}, expected tables [[{name}]]", with_article(&other));
-                // Of several [name] the parser keeps the last; the fault is shown at the first.
-                let first = matches!(other, DeValue::Table(_)).then(|| slips::header_of(self.text, name)).flatten();
-                self.report.error(
-                    "",
-                    first.unwrap_or(span),
-                    message,
-                    Some(format!("write [[{name}]] with two brackets")),
-                );
-                vec![]
-            }
-        }
     }
 }

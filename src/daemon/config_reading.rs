@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::requests::Reply;
 use crate::admin::Refusal;
 use crate::admin::reload::ReloadDone;
-use crate::config::Config;
+use crate::config::{Config, Digest};
 
 /// Longest that reading a config may take, its tests included.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -26,11 +26,28 @@ const MAX_LOADS: usize = 8;
 /// Most requests that may wait for an answer.
 const MAX_ASKERS: usize = 64;
 
-/// Reads the config; the error is the text for the user, ready to print. May block.
-pub type Load = Arc<dyn Fn() -> Result<Config, String> + Send + Sync>;
+/// Reads the config. May block.
+pub type Load = Arc<dyn Fn() -> Result<Config, Refused> + Send + Sync>;
+
+/// That the config was read, and refused.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// All faults: the text for the user, ready to print.
+    pub why: String,
+    /// The file's content, where it could be read.
+    pub file: Option<Digest>,
+}
 
 /// A config that may come into force, or why not.
-type Loaded = Result<Config, Refusal>;
+pub(super) type Loaded = Result<Config, NotLoaded>;
+
+/// Why there is no config that may come into force.
+pub(super) enum NotLoaded {
+    /// The file was refused.
+    Refused(Refused),
+    /// It could not be read to its end.
+    Unable(String),
+}
 
 /// The reading under way, and who waits for it.
 pub(super) struct ConfigReader {
@@ -45,7 +62,7 @@ pub(super) struct ConfigReader {
 
 struct UnderWay {
     began: Instant,
-    handle: JoinHandle<Result<Config, String>>,
+    handle: JoinHandle<Result<Config, Refused>>,
 }
 
 impl ConfigReader {
@@ -75,7 +92,7 @@ impl ConfigReader {
         loop {
             let may_begin = self.again && self.has_room();
             let loaded = match &mut self.under_way {
-                None if self.again => Err(Refusal::Unable(format!(
+                None if self.again => Err(NotLoaded::Unable(format!(
                     "{MAX_LOADS} earlier readings of the config hang: a file it names does not answer"
                 ))),
                 None => pending().await,
@@ -83,9 +100,9 @@ impl ConfigReader {
                     biased;
                     loaded = timeout_at(*began + LOAD_TIMEOUT, handle) => match loaded {
                         Ok(Ok(Ok(config))) => Ok(config),
-                        Ok(Ok(Err(faults))) => Err(Refusal::Config(faults)),
-                        Ok(Err(panicked)) => Err(Refusal::Unable(panicked.to_string())),
-                        Err(_) => Err(Refusal::Unable(format!(
+                        Ok(Ok(Err(refused))) => Err(NotLoaded::Refused(refused)),
+                        Ok(Err(panicked)) => Err(NotLoaded::Unable(panicked.to_string())),
+                        Err(_) => Err(NotLoaded::Unable(format!(
                             "reading the config and running its tests took longer than {} s: a file it names does not \
                              answer, or its tests are too many",
                             LOAD_TIMEOUT.as_secs()
@@ -142,7 +159,7 @@ mod tests {
             if n == 0 {
                 let _ = hang.lock().unwrap().recv();
             }
-            Err(n.to_string())
+            Err(Refused { why: n.to_string(), file: None })
         };
         (ConfigReader::new(Arc::new(load)), count, free)
     }
@@ -156,7 +173,7 @@ mod tests {
         reader.ask(Some(two));
         // Long before the first one would be given up.
         let (loaded, askers) = tokio::time::timeout(LOAD_TIMEOUT / 2, reader.next()).await.unwrap();
-        assert!(matches!(loaded, Err(Refusal::Config(n)) if n == "1"), "the first one hangs still");
+        assert!(matches!(loaded, Err(NotLoaded::Refused(n)) if n.why == "1"), "the first one hangs still");
         assert_eq!((askers.len(), count.load(Ordering::SeqCst)), (2, 2));
         drop(free);
     }
@@ -169,7 +186,7 @@ mod tests {
         }
         drop(free);
         let (loaded, _) = reader.next().await;
-        assert!(matches!(loaded, Err(Refusal::Config(n)) if n == "1"));
+        assert!(matches!(loaded, Err(NotLoaded::Refused(n)) if n.why == "1"));
         assert_eq!(count.load(Ordering::SeqCst), 2);
         let nothing = tokio::time::timeout(Duration::from_millis(1), reader.next()).await;
         assert!(nothing.is_err(), "nobody asked");

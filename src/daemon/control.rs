@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use sink_api::Timestamp;
 
 use super::books::Books;
+use super::config_state::ConfigState;
 use super::dead_letters;
 use super::figures::Figures;
 use super::refusals::unable;
@@ -19,7 +20,8 @@ use crate::admin::reload::ReloadDone;
 use crate::admin::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView};
 use crate::admin::sink::{SinkAct, SinkAsk, SinkDone};
 use crate::admin::status::{
-    FRONT_PRESSED, JournalStatus, PreviousSecretStatus, Reason, SourceStatus, TooLongStatus,
+    CONFIG_REFUSED, ConfigState as State, ConfigStatus, FRONT_PRESSED, JournalStatus, PreviousSecretStatus, Reason,
+    SourceStatus, TooLongStatus,
 };
 use crate::admin::{Control, Readiness, Refusal, Status};
 use crate::ingress::{Ingress, Pressed, PreviousSecret, SourceCounts};
@@ -34,6 +36,7 @@ pub(super) struct DaemonControl {
     books: Arc<Books>,
     figures: Figures,
     requests: Requests,
+    config_state: Arc<ConfigState>,
     stopping: AtomicBool,
 }
 
@@ -43,11 +46,13 @@ impl Control for DaemonControl {
         let at_risk = self.storage.journal.at_risk();
         let refuses = self.ingress.refuses(self.storage.journal.refuses());
         let ready = !self.stopping.load(Ordering::Acquire) && !refuses;
-        Readiness { ready, at_risk, is_pressed: self.ingress.is_pressed() }
+        let (is_pressed, is_config_refused) = (self.ingress.is_pressed(), self.config_state.is_refused());
+        Readiness { ready, at_risk, is_pressed, is_config_refused }
     }
 
     async fn status(&self) -> Status {
-        let Readiness { ready, at_risk, is_pressed } = self.readiness();
+        let Readiness { ready, at_risk, is_pressed, .. } = self.readiness();
+        let config = self.config_state.status();
         // A journal that cannot be read shows nothing of itself.
         let stat = self.storage.journal.stat().await.unwrap_or_default();
         let oldest_time = stat.oldest_time.and_then(|time| Timestamp::from_microsecond(time).ok());
@@ -58,9 +63,11 @@ impl Control for DaemonControl {
             let previous_secret = previous.get(&name).map(|previous| previous_secret(previous)).unwrap_or_default();
             (name, SourceStatus { accepted, duplicate, rejected: counts.rejected(), too_long, previous_secret })
         };
+        let reasons = is_pressed.then(|| pressed(&self.ingress)).into_iter().chain(refused(&config)).collect();
         Status {
             ready,
-            reasons: if is_pressed { vec![pressed(&self.ingress)] } else { vec![] },
+            reasons,
+            config,
             journal: JournalStatus {
                 events: stat.events,
                 bytes: stat.bytes,
@@ -109,8 +116,15 @@ impl Control for DaemonControl {
 }
 
 impl DaemonControl {
-    pub fn new(store: &Store, ingress: &Arc<Ingress>, books: &Arc<Books>, requests: Requests) -> Self {
+    pub fn new(
+        store: &Store,
+        ingress: &Arc<Ingress>,
+        books: &Arc<Books>,
+        config_state: &Arc<ConfigState>,
+        requests: Requests,
+    ) -> Self {
         Self {
+            config_state: Arc::clone(config_state),
             storage: store.storage.clone(),
             ingress: Arc::clone(ingress),
             books: Arc::clone(books),
@@ -130,6 +144,17 @@ impl DaemonControl {
     pub fn is_spared(&self) -> bool {
         self.stopping.load(Ordering::Acquire) || self.storage.journal.at_risk() > 0
     }
+}
+
+/// Why the status names [`CONFIG_REFUSED`], where it does.
+fn refused(config: &ConfigStatus) -> Option<Reason> {
+    let ConfigStatus { state: State::Refused, path, since, fault } = config else { return None };
+    let fault = fault.as_deref().unwrap_or("its faults are in the log");
+    let text = format!(
+        "the config file was refused at {since}, and another config is in force: {fault}; mend it, `hookrelay check` \
+         tells all faults, then `hookrelay reload`"
+    );
+    Some(Reason { code: CONFIG_REFUSED.to_owned(), subject: path.clone(), text })
 }
 
 fn previous_secret(previous: &PreviousSecret) -> PreviousSecretStatus {

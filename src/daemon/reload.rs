@@ -8,6 +8,7 @@
 use tracing::{error, info, warn};
 
 use super::books::BookSet;
+use super::config_reading::{Loaded, NotLoaded, Refused};
 use super::error::DaemonError;
 use super::refusals::{sinks_not_started, unable};
 use super::sinks::book_missed;
@@ -32,13 +33,19 @@ impl World {
     ///
     /// # Errors
     /// Why the old config stays in force, whole.
-    pub async fn reload(&mut self, read: Result<Config, Refusal>) -> Result<ReloadDone, Refusal> {
-        let outcome = match read {
-            Ok(config) => self.put_in_force(config).await,
-            Err(refusal) => Err(refusal),
+    pub async fn reload(&mut self, read: Loaded) -> Result<ReloadDone, Refusal> {
+        let (file, outcome) = match read {
+            Ok(config) => (Some(config.written.digest()), self.put_in_force(config).await),
+            Err(NotLoaded::Refused(Refused { why, file })) => (file, Err(Refusal::Config(why))),
+            Err(NotLoaded::Unable(why)) => (None, Err(Refusal::Unable(why))),
         };
+        if let Err(Refusal::Config(why)) = &outcome {
+            self.config_state.refuse(&Refused { why: why.clone(), file });
+        }
         match &outcome {
             Ok(done) => {
+                self.config_state.put_in_force(&self.config);
+                self.config_state.keep().await;
                 let fixed = done.fixed.iter().map(|fixed| fixed.key.as_str()).collect::<Vec<_>>().join(" ");
                 let removed = done.removed.iter().map(|removed| removed.sink.as_str()).collect::<Vec<_>>().join(" ");
                 let (added, changed) = (done.added.join(" "), done.changed.join(" "));

@@ -1,6 +1,7 @@
 //! The daemon's state in one line, for `systemctl status`. Pure: figures in, text out.
 
 use crate::admin::Status;
+use crate::admin::status::CONFIG_REFUSED;
 
 /// The line; `rate` is how many events were accepted a second since the line before.
 pub(super) fn status_line(status: &Status, rate: f64) -> String {
@@ -21,7 +22,9 @@ pub(super) fn status_line(status: &Status, rate: f64) -> String {
     if status.journal.at_risk > 0 {
         parts.push(format!("AT RISK: {} bytes are not on disk", status.journal.at_risk));
     }
-    parts.extend(status.reasons.iter().map(|reason| reason.code.clone()));
+    parts.extend(status.config.words().map(str::to_owned));
+    let others = status.reasons.iter().filter(|reason| reason.code != CONFIG_REFUSED);
+    parts.extend(others.map(|reason| reason.code.clone()));
     parts.join(", ")
 }
 
@@ -34,7 +37,7 @@ fn names(status: &Status, holds: impl Fn(&str, bool) -> bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::status::{FRONT_PRESSED, JournalStatus, Reason, SinkStatus};
+    use crate::admin::status::{ConfigState, ConfigStatus, FRONT_PRESSED, JournalStatus, Reason, SinkStatus};
 
     fn status(at_risk: u64, sinks: &[(&str, &str, bool, u64)]) -> Status {
         let sink = |&(name, breaker, paused, pending): &(&str, &str, bool, u64)| {
@@ -43,6 +46,7 @@ mod tests {
         Status {
             ready: true,
             reasons: vec![],
+            config: ConfigStatus::default(),
             journal: JournalStatus { events: 1, bytes: 1, oldest_time: None, at_risk },
             sources: std::collections::BTreeMap::new(),
             sinks: sinks.iter().map(sink).collect(),
@@ -58,11 +62,14 @@ mod tests {
         let sick = [("a", "open", false, 7), ("b", "half_open", false, 0), ("c", "closed", true, 1)];
         let mut status = status(9, &sick);
         status.ready = false;
-        status.reasons.push(Reason { code: FRONT_PRESSED.to_owned(), subject: String::new(), text: String::new() });
+        status.config.state = ConfigState::Refused;
+        for code in [CONFIG_REFUSED, FRONT_PRESSED] {
+            status.reasons.push(Reason { code: code.to_owned(), subject: String::new(), text: String::new() });
+        }
         assert_eq!(
             status_line(&status, 0.0),
             "webhooks are REFUSED, 0 events/s, 8 pending, sick: a b, paused: c, AT RISK: 9 bytes are not on disk, \
-             front_pressed"
+             config on disk refused, front_pressed"
         );
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tracing::error;
 
 use super::books::Books;
+use super::config_state::ConfigState;
 use super::error::DaemonError;
 use super::running_replays::RunningReplays;
 use super::sinks::Sinks;
@@ -29,6 +30,8 @@ pub(super) struct World {
     pub books: Arc<Books>,
     /// What takes webhooks in.
     pub ingress: Arc<Ingress>,
+    /// Whether the config file is what runs.
+    pub config_state: Arc<ConfigState>,
 }
 
 impl World {

@@ -27,6 +27,7 @@
 //! - `strangers`: connections, heads and bodies that strangers hold on to delay nobody; `hostile`: those strangers
 //! - `taken_away`: folders and files deleted, moved or replaced beneath the running daemon
 //! - `whose_folder`: folders that are not ours alone, links, and obstacles in the place of one sink's state
+//! - `last_good`: a config file that is refused, broken or gone costs no webhook
 //! - `rotation`: secrets change on reload, and what the previous one still signs is counted
 //! - `restart`: cursors, locks, a ledger that is gone
 //! - `config`: configs that are not what was meant, that hang, or that are far too much
@@ -72,6 +73,7 @@ mod health;
 mod hostile;
 mod journal;
 mod jq_worker;
+mod last_good;
 mod log;
 mod main_job;
 mod nothing_lost;

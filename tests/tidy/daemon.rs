@@ -11,7 +11,7 @@ const ROWS: &[&[&str]] = &[
     &["data_folder", "world"],
     &["admin_listener", "open_ingress", "running_replays", "service_manager", "sinks"],
     &["control"],
-    &["dead_letters", "figures"],
+    &["config_state", "dead_letters", "figures"],
     &["books", "config_reading", "store"],
     &["config_watch", "descriptors", "refusals", "requests", "status_line", "threads"],
     &["error"],
