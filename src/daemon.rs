@@ -143,6 +143,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     }
     forgetting.abort();
     comparing.abort();
+    store.storage.journal.closes_soon();
     replays.halt().await;
     sinks.stop().await;
     store.storage.ledger.close();

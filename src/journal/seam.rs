@@ -57,6 +57,9 @@ pub trait Journal: Send + Sync {
     /// Fingerprints of events accepted since a time (microseconds), at most `max` of them: the newest, oldest first.
     /// May block; what cannot be read is left out.
     fn fingerprints(&self, since: i64, max: usize) -> Vec<Fingerprint>;
+    /// The journal will be closed soon: what closing would take long for is begun now, while records still come.
+    /// Returns at once; where an engine has nothing to begin, nothing happens.
+    fn closes_soon(&self) {}
     /// Takes no more records, flushes what is queued, lets go of the lock.
     ///
     /// # Errors

@@ -212,3 +212,19 @@ fn a_journal_that_begins_anew_lies_above_the_positions_of_the_one_before() {
     world.clock.fetch_add(60 * SECOND, Ordering::Relaxed);
     assert!(world.crashed_after(1)[0] > last, "a cursor from before must not hide new events");
 }
+
+#[test]
+fn a_journal_that_closes_soon_writes_its_footer_while_records_still_come() {
+    let world = World::new();
+    let (journal, _) = world.open();
+    fill(&journal, 0..3);
+    journal.closes_soon();
+    wait_until("the footer", || {
+        let bytes = std::fs::read(&faulty::segments(&world.dir)[0]).unwrap();
+        bytes.len() > 16 && &bytes[bytes.len() - 16..bytes.len() - 8] == b"hookfoot"
+    });
+    fill(&journal, 3..5);
+    run(journal.close()).unwrap();
+    let (journal, recovered) = world.open();
+    assert_eq!((recovered.scanned, numbers(&journal)), (0, (0..5).collect::<Vec<_>>()));
+}
