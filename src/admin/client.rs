@@ -14,12 +14,26 @@ const TIMEOUT: Duration = Duration::from_secs(32);
 /// Largest answer that is read.
 const MAX_ANSWER: usize = 64 << 20;
 
+/// The mend where the daemon does not know the token.
+const OTHER_TOKEN: &str = "the daemon keeps the token that it started with; a new one takes a restart";
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// No daemon answers.
     #[error("no daemon answers at {at}: {why}\n  help: is `hookrelay run` up, with the same config?")]
     NoDaemon {
+        /// Where the daemon was looked for.
+        at: String,
+        /// What the system said.
+        why: String,
+    },
+    /// Somebody may answer, and we may not ask.
+    #[error(
+        "the daemon's socket {at} cannot be reached: {why}\n  help: ask as the user that the daemon runs as, or as \
+         root: `sudo -u USER hookrelay …`"
+    )]
+    NotOurs {
         /// Where the daemon was looked for.
         at: String,
         /// What the system said.
@@ -79,7 +93,10 @@ pub async fn ask<T: DeserializeOwned>(
     if question != b"null" {
         request = request.body(question);
     }
-    let answer = request.send().await.map_err(|error| nobody(cause(&error)))?;
+    let answer = request.send().await.map_err(|error| {
+        let why = cause(&error);
+        if is_denied(&error) { AskError::NotOurs { at: at.clone(), why } } else { nobody(why) }
+    })?;
     let status = answer.status().as_u16();
     let refused = |why: String| AskError::Refused { at: at.clone(), status, why };
     if answer.content_length().is_some_and(|length| length > MAX_ANSWER as u64) {
@@ -89,9 +106,16 @@ pub async fn ask<T: DeserializeOwned>(
     if status != 200 {
         let why = serde_json::from_slice::<serde_json::Value>(&body).ok();
         let why = why.and_then(|v| v.get("error")?.as_str().map(str::to_owned));
-        return Err(refused(why.unwrap_or_else(|| "no reason given".into())));
+        let why = why.unwrap_or_else(|| "no reason given".into());
+        return Err(refused(if status == 401 { format!("{why}\n  help: {OTHER_TOKEN}") } else { why }));
     }
     serde_json::from_slice(&body).map_err(|error| refused(format!("not understood: {error}")))
+}
+
+/// Whether the system lets us not connect.
+fn is_denied(error: &(dyn std::error::Error + 'static)) -> bool {
+    let own = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    own == Some(std::io::ErrorKind::PermissionDenied) || error.source().is_some_and(is_denied)
 }
 
 /// The innermost reason: those around it only say that a request failed.

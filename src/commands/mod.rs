@@ -75,7 +75,7 @@ fn no_config(paths: &[PathBuf]) -> String {
     let paths: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
     format!(
         "there is no config: {} not found\n  help: copy config.example.toml to config.toml and edit it, or name \
-         another with --config FILE",
+         another with --config FILE; the data folder of a daemon that ran has the last good one, last-good.toml",
         paths.join(" and ")
     )
 }

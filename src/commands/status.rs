@@ -30,7 +30,7 @@ Exit codes: 0 it answered, 69 no daemon answers, 78 the config has faults, or th
 impl From<AskError> for Failure {
     fn from(error: AskError) -> Self {
         match error {
-            AskError::NoDaemon { .. } => Self::Unavailable(error.to_string()),
+            AskError::NoDaemon { .. } | AskError::NotOurs { .. } => Self::Unavailable(error.to_string()),
             AskError::Refused { .. } => Self::Refused(error.to_string()),
         }
     }

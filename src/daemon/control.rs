@@ -151,8 +151,8 @@ fn refused(config: &ConfigStatus) -> Option<Reason> {
     let ConfigStatus { state: State::Refused, path, since, fault } = config else { return None };
     let fault = fault.as_deref().unwrap_or("its faults are in the log");
     let text = format!(
-        "the config file was refused at {since}, and another config is in force: {fault}; mend it, `hookrelay check` \
-         tells all faults, then `hookrelay reload`"
+        "the config file was refused at {since}, and another config is in force: {fault}; once it is mended, or a \
+         restart is done that it takes, `hookrelay reload` puts it in force (`hookrelay check` tells all faults)"
     );
     Some(Reason { code: CONFIG_REFUSED.to_owned(), subject: path.clone(), text })
 }

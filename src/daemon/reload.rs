@@ -68,7 +68,8 @@ impl World {
         let keys = needs_restart(&self.config, &next);
         if !keys.is_empty() {
             return Err(Refusal::Config(format!(
-                "{}: {} changed, which takes a restart; nothing of the new config is in force",
+                "{}: {} changed, which takes a restart; nothing of the new config is in force\n  help: restart \
+                 the daemon (`systemctl restart hookrelay`), or take that change out again",
                 next.file.display(),
                 keys.join(", ")
             )));

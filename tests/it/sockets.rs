@@ -95,7 +95,7 @@ fn a_socket_that_the_config_does_not_name_is_a_fault_that_names_both_addresses_a
     house.serve("listen = \"127.0.0.1:4999\"\n", ARCHIVE);
     let (code, text) = refusal(with_sockets(&house, vec![socket.into()]));
     assert_eq!(code, Some(78), "{text}");
-    for part in [&*at, "hookrelay.socket", "127.0.0.1:4999", "help: write the same addresses", "ListenStream="] {
+    for part in [&*at, "hookrelay.socket", "127.0.0.1:4999", "help: name it in `listen`", "ListenStream="] {
         assert!(text.contains(part), "{part}: {text}");
     }
     let path = house.path("other.sock");

@@ -44,7 +44,8 @@ impl<'a> Address<'a> {
         let host = bare.unwrap_or(host);
         let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | '[' | ']' | '?' | '#' | '@');
         let is_v6 = host.parse::<std::net::Ipv6Addr>().is_ok();
-        if host.is_empty() || host.contains(odd) || bare.is_some() != is_v6 {
+        let is_odd = host.contains(odd) || (!is_v6 && host.contains(':'));
+        if host.is_empty() || is_odd || bare.is_some() != is_v6 {
             return Err(expected());
         }
         Ok(Self::Tcp { host, port, is_tls })
@@ -86,8 +87,19 @@ mod tests {
         assert_eq!(Address::parse("tls://[::]:4443"), tcp("::", 4443, true));
         assert_eq!(Address::parse("tls://hooks.example:443"), tcp("hooks.example", 443, true));
         assert_eq!(Address::parse("unix:/run/a.sock"), Ok(Address::Unix("/run/a.sock".as_ref())));
-        for bad in ["", "4000", "::1:4000", "[1.2.3.4]:1", "http://x:1", "tls://", "tls://x", "tls://unix:/a", "unix:"]
-        {
+        for bad in [
+            "",
+            "4000",
+            "::1:4000",
+            "[1.2.3.4]:1",
+            "http://x:1",
+            "tls://",
+            "tls://x",
+            "tls://unix:/a",
+            "unix:",
+            "tls:0.0.0.0:4443",
+            "udp:x:1",
+        ] {
             let why = Address::parse(bad).unwrap_err();
             assert!(why.contains("expected HOST:PORT") || why.contains("no path"), "{bad}: {why}");
         }

@@ -40,8 +40,8 @@ pub enum BindError {
     },
     /// systemd passes a socket that the config does not name.
     #[error(
-        "systemd passes a socket for {passed} ({name}), and `listen` of [server] names only {listen}\n  help: write \
-         the same addresses in both places: ListenStream= of the socket unit, and `listen`"
+        "systemd passes a socket for {passed} ({name}), and `listen` of [server] names only {listen}\n  help: name it \
+         in `listen`, or take it out of ListenStream= of the socket unit"
     )]
     Unnamed {
         /// Where the socket listens.

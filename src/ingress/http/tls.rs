@@ -122,7 +122,9 @@ fn assemble(
             Fault::at_key("tls.key", message)
                 .help("the server's own certificate comes first in `cert`, before its authority's")
         }
-        other => Fault::at_key("tls.cert", format!("{} cannot be used: {other}", keys.cert.display())),
+        other => Fault::at_key("tls.cert", format!("{} cannot be used: {other}", keys.cert.display())).help(
+            "an X.509 certificate of version 3 is needed: `openssl req -x509 …` makes one, `openssl x509 -req` may not",
+        ),
     })?;
     tls.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
     // A sender that comes back saves us the signature; the state lies with the sender.
