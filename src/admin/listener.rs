@@ -17,7 +17,7 @@ use super::config::{AdminConfig, Listen};
 use super::connections::{Connections, Slot};
 use super::service::Service;
 use super::{Control, service};
-use crate::sockets::unix::{Bound, Placed};
+use crate::sockets::unix::{Bound, Placed, is_alive};
 
 /// Connections over TCP that the kernel keeps while others are heard (it may have a lower bound of its own). So many
 /// that in a crowd of anonymous connections the one that matters is kept, too.
@@ -117,6 +117,11 @@ impl Drop for Listener {
 fn open(listen: &Listen) -> io::Result<Socket> {
     Ok(match listen {
         Listen::Unix(path) => {
+            // The socket of a daemon that was killed is replaced, that of a living process is not. Where it cannot be
+            // asked, replacing it fails as well.
+            if is_alive(path).unwrap_or(false) {
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"));
+            }
             let (listener, placed) = Bound::new(path)?.place(SOCKET_MODE, UNIX_BACKLOG)?;
             listener.set_nonblocking(true)?;
             Socket::Unix(listener, placed)

@@ -9,6 +9,8 @@ use toml::de::DeTable;
 
 use super::env::Env;
 use super::faults::Report;
+use crate::admin::{AdminConfig, Listen};
+use crate::ingress::http::address::Address;
 use crate::ingress::http::tls;
 use crate::ingress::{ServerConfig, SourceConfig, Tls};
 
@@ -41,6 +43,23 @@ impl ServerRead<'_> {
                 report.faults("server", faults, kept, header);
                 None
             }
+        }
+    }
+
+    /// The admin listener, on which nobody shows a signature, has an address of its own.
+    pub fn admin(&self, admin: &AdminConfig, report: &mut Report<'_>) {
+        let (kept, header) = &self.table;
+        let own = match &admin.listen {
+            Listen::Unix(path) => format!("unix:{}", path.display()),
+            Listen::Tcp(address) => address.clone(),
+        };
+        let Ok(own) = Address::parse(&own) else { return };
+        let is_own = |text: &&String| Address::parse(text).is_ok_and(|address| address.is_same_place(&own));
+        if let Some(text) = self.config.listen.iter().find(is_own) {
+            let message =
+                format!("listen address `{text}` is the admin listener's: whoever sends webhooks could ask it");
+            let help = "give [admin] another `listen`, or leave it out: then it is admin.sock in data_dir";
+            report.faults("server", vec![Fault::at_key("listen", message).help(help)], kept, header);
         }
     }
 

@@ -189,7 +189,9 @@ impl Filler<'_, '_> {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(plain) {
             let help = "expected ${NAME}, ${NAME:-default} or ${file:PATH}; write `$${` for a plain `${`";
-            return Err((format!("`${{{inside}}}` does not name a variable"), Some(help.to_owned())));
+            // What follows the name may be a secret, meant as its default.
+            let shown = inside.split(|c| !plain(c)).next().unwrap_or_default();
+            return Err((format!("`${{{shown}…}}` does not name a variable"), Some(help.to_owned())));
         }
         match (self.env.get(name), default) {
             (Some(value), None) => Ok(Value::Given(value)),

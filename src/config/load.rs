@@ -196,6 +196,7 @@ impl<'t> Loader<'t> {
         let tls = server.tls(env, &mut self.report);
         let mut journal = self.journal(server.config.max_body, server.max_body_at.clone());
         let admin = self.admin(&data_dir);
+        server.admin(&admin, &mut self.report);
         let SourcesRead { plans: sources, tables: source_tables, names: source_names } = self.sources();
         server.health(&source_tables, &mut self.report);
         let (sinks, sink_names) = self.sinks();

@@ -190,4 +190,10 @@ async fn the_socket_of_a_daemon_that_was_killed_is_replaced_and_that_of_a_living
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("another process listens there") && text.contains("relay.sock"), "{text}");
     assert_eq!(post(&over(&path), OVER_UNIX, b"{\"a\":1}".to_vec()).await.unwrap().0, 200);
+    // Nor does the admin listener of a third take its place.
+    let third = House::new(&format!("{ARCHIVE}[admin]\nlisten = \"unix:{}\"\n", path.display()));
+    let third = third.start();
+    assert!(third.log.wait_for(|line| line.contains("another process listens there")).is_some());
+    assert_eq!(third.terminate(), 0);
+    assert_eq!(post(&over(&path), OVER_UNIX, b"{\"a\":2}".to_vec()).await.unwrap().0, 200);
 }

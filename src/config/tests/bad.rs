@@ -66,6 +66,13 @@ const BAD: &[Bad] = &[
         &["listen address `a:1` stands there twice", "listen address `unix:a` stands there twice"],
     ),
     Bad(
+        "[server]\nlisten = \"unix:./x.sock\"\n[admin]\nlisten = \"unix:x.sock\"\n",
+        &[
+            "3:10: error: [server] listen address `unix:/etc/relay/./x.sock` is the admin listener's",
+            "help: give [admin]",
+        ],
+    ),
+    Bad(
         "[server]\nhealth = \"healthz\"\n",
         &["3:10: error: [server] health path `healthz` must start with `/`", "help: such as health = \"/healthz\""],
     ),
@@ -137,7 +144,7 @@ const BAD: &[Bad] = &[
         ],
     ),
     Bad("data_dir = \"${open\"\n", &["2:12: error: `${` has no `}`", "`$${`"]),
-    Bad("data_dir = \"${a b}\"\n", &["2:12: error: `${a b}` does not name a variable"]),
+    Bad("data_dir = \"${a b}\"\n", &["2:12: error: `${a…}` does not name a variable"]),
     Bad("data_dir = \"${file:key}\"\n", &["2:12: error: the secret file /etc/relay/key cannot be read"]),
     // sinks
     Bad("[sinks.a]\npath = \"x/{type}\"\n", &["2:1: error: [sinks.a] missing key `kind`, expected one of {kinds}"]),
