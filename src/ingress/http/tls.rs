@@ -82,7 +82,7 @@ pub fn load(
     read: impl Fn(&Path, bool) -> io::Result<String>,
     now: Timestamp,
 ) -> Result<(Tls, Vec<Fault>), Vec<Fault>> {
-    let chain = certificates("tls.cert", &keys.cert, &read);
+    let chain = certificates("tls.cert", &keys.cert, &read).and_then(|chain| whole(&keys.cert, chain));
     let key = private_key(&keys.key, &read);
     let roots = keys.client_ca.as_ref().map(|path| roots(path, &read)).transpose();
     let (chain, key, roots) = match (chain, key, roots) {
@@ -92,6 +92,17 @@ pub fn load(
     let doubts = chain.first().and_then(|leaf| doubt(&keys.cert, leaf, now)).into_iter().collect();
     let tls = assemble(keys, chain, key, roots).map_err(|fault| vec![fault])?;
     Ok((Tls(Arc::new(tls)), doubts))
+}
+
+/// A chain of which each part is a certificate; rustls looks at the first one alone.
+fn whole(path: &Path, chain: Vec<CertificateDer<'static>>) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    match chain.iter().position(|one| Certificate::from_der(one).is_err()) {
+        None => Ok(chain),
+        Some(at) => Err(Fault::at_key(
+            "tls.cert",
+            format!("{}: number {} in it is no certificate, though it says so", path.display(), at + 1),
+        )),
+    }
 }
 
 fn assemble(
@@ -263,8 +274,10 @@ mod tests {
     #[test]
     fn files_that_are_not_what_they_should_be_are_told_with_their_key() {
         let ((cert, key), (_, other)) = (pair(2020, 2090), pair(2020, 2090));
+        let half = format!("{cert}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
         for (cert, key, parts) in [
             ("", &*key, &["tls.cert", "no certificate"][..]),
+            (&*half, &key, &["tls.cert", "number 2", "no certificate"]),
             (&key, &cert, &["tls.cert", "no certificate"]),
             (&cert, "", &["tls.key", "no private key"]),
             (&cert, &other, &["tls.key", "not the key of the first certificate"]),
