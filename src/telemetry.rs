@@ -23,10 +23,12 @@ use tracing_subscriber::{EnvFilter, Layer};
 const QUEUE: usize = 4096;
 /// The directives that are in force where `RUST_LOG` holds none.
 const DEFAULT: &str = "info";
-/// Targets whose lines may hold what no log may hold, and the level from which on they are safe.
+/// Targets whose lines may hold what no log may hold, or may be a flood, and the level from which on they are safe.
 const HELD_BACK: &[(&str, Level)] = &[
     // What a PostgreSQL server tells its clients (NOTICE) may hold values of rows.
     ("tokio_postgres", Level::WARN),
+    // Whoever can connect brings about a line for each connection; what matters of it is counted by ingress.
+    ("h2", Level::ERROR),
 ];
 /// Words that `RUST_LOG` takes for levels.
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];

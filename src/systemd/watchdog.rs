@@ -15,6 +15,8 @@ use super::manager::watchdog_timeout;
 /// How often the parts are looked at within the time after which the manager kills: so that a part may be late by most
 /// of that time.
 const LOOKS: u32 = 8;
+/// Least time between two looks, whatever the manager asks for.
+const LOOK_MIN: Duration = Duration::from_millis(10);
 
 /// A part of the daemon that must go on.
 pub trait Part: Send {
@@ -92,7 +94,7 @@ impl Watchdog {
         let (stop, stopped) = mpsc::sync_channel(0);
         let manager = manager.clone();
         let thread = std::thread::Builder::new().name("watchdog".into());
-        let started = thread.spawn(move || watch(&manager, timeout / LOOKS, watched, &stopped));
+        let started = thread.spawn(move || watch(&manager, (timeout / LOOKS).max(LOOK_MIN), watched, &stopped));
         started
             .inspect_err(|error| tracing::error!(%error, "there is no thread for the watchdog of the service manager"))
             .ok()?;
