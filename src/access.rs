@@ -62,8 +62,12 @@ fn denied(path: &Path) -> Option<String> {
 
 /// Says why an address of `listen` cannot be listened on, and who does where another program has it.
 pub fn not_bound(address: &str, error: &io::Error) -> String {
-    if let Some(path) = address.strip_prefix("unix:") {
-        return told(Path::new(path), error);
+    if let Some(path) = address.strip_prefix("unix:").map(Path::new) {
+        // It is the folder that refuses a new socket, or lets nobody in.
+        return match error.kind() {
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => told(path.parent().unwrap_or(path), error),
+            _ => error.to_string(),
+        };
     }
     let at = address.trim_start_matches("tls://").to_socket_addrs().ok().and_then(|mut all| all.next());
     match (error.kind(), at) {
@@ -163,6 +167,15 @@ mod tests {
         }
         assert!(told(&none, &ErrorKind::ReadOnlyFilesystem.into()).contains("ReadWritePaths="));
         assert_eq!(told(Path::new("x"), &ErrorKind::NotADirectory.into()), "x: not a directory");
+    }
+
+    #[test]
+    fn of_a_unix_socket_the_folder_is_told_that_refuses_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = format!("unix:{}/new/x.sock", folder.path().display());
+        let text = not_bound(&address, &ErrorKind::PermissionDenied.into());
+        assert!(text.starts_with(&format!("{}/new: ", folder.path().display())) && !text.contains("x.sock"), "{text}");
+        assert_eq!(not_bound(&address, &ErrorKind::AddrInUse.into()), ErrorKind::AddrInUse.to_string());
     }
 
     #[test]

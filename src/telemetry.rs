@@ -118,8 +118,15 @@ mod tests {
 
     use super::*;
 
+    /// What a test's log was written into.
     #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
+    pub struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Written {
+        pub fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
 
     impl std::io::Write for Written {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -144,7 +151,7 @@ mod tests {
             tracing::info!(target: "hookrelay::daemon", "ours");
             tracing::info!(target: "tokio_postgres_rustls", "theirs");
         });
-        String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
+        written.text()
     }
 
     #[test]

@@ -67,25 +67,10 @@ fn marked(priority: u8, text: &str) -> Result<String, fmt::Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::telemetry::tests::Written;
 
     #[test]
     fn a_line_has_its_priority_its_fields_and_neither_time_nor_level() {
@@ -97,7 +82,7 @@ mod tests {
             tracing::warn!("two\nlines");
             tracing::error!(reason = %"full", "cannot write");
         });
-        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let text = written.text();
         let wanted = "<6>listening address=\"127.0.0.1:4000\"\n<4>two\n<4>lines\n<3>cannot write reason=full\n";
         assert_eq!(text, wanted);
     }

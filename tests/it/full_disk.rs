@@ -121,6 +121,16 @@ fn ids_of(callback: &Callback) -> Vec<String> {
     ids
 }
 
+/// Waits until the callback got each of these ids, sorted, at least once, and no other.
+async fn all_at(callback: &Callback, ids: &[String]) {
+    wait_until("all at the callback", || {
+        let mut got = ids_of(callback);
+        got.dedup();
+        (got == ids).then_some(())
+    })
+    .await;
+}
+
 /// Ids in the archive, sorted.
 fn archived(house: &House) -> Vec<String> {
     let lines = lines_under(&house.path("out"), ".jsonl");
@@ -175,12 +185,7 @@ async fn a_disk_with_no_file_left_to_give_is_as_good_as_full_and_leaves_no_damag
     assert!(says(&daemon, "the journal cannot write"), "{}", daemon.log.text());
     std::fs::remove_dir_all(disk.path("empty")).unwrap();
     ids.sort();
-    wait_until("all at the callback", || {
-        let mut got = ids_of(&callback);
-        got.dedup();
-        (got == ids).then_some(())
-    })
-    .await;
+    all_at(&callback, &ids).await;
     assert_eq!(daemon.terminate(), 0);
     let verified = disk.verify(&house);
     assert!(verified.status.success(), "{verified:?}");
@@ -204,12 +209,7 @@ async fn a_disk_that_is_unmounted_beneath_the_daemon_is_noticed_and_what_was_ans
     // The daemon runs on the folder below the mount point now, which is seen from outside, too.
     let daemon = house.start();
     ids.sort();
-    wait_until("all at the callback", || {
-        let mut got = ids_of(&callback);
-        got.dedup();
-        (got == ids).then_some(())
-    })
-    .await;
+    all_at(&callback, &ids).await;
     assert_eq!(daemon.terminate(), 0);
 }
 
