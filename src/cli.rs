@@ -4,10 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    self, Failure, check, dead, explain, journal, kinds, reload, replay, run, schema, send, sink, status, test,
+    self, Failure, check, dead, explain, journal, kinds, reload, replay, run, schema, send, sink, status, test, version,
 };
 use crate::config::{self, Config};
 use crate::exit;
@@ -34,6 +35,9 @@ pub struct Cli {
     /// The config; without it config.toml, then /etc/hookrelay/config.toml
     #[arg(long, short, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// With --version: also the commit, the features, and the libraries that run
+    #[arg(long, requires = "version")]
+    pub verbose: bool,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -87,7 +91,16 @@ pub enum Command {
 
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
-    exit::finish(Cli::parse().run())
+    exit::finish(match Cli::try_parse() {
+        Ok(cli) => cli.run(),
+        Err(asked) if asked.kind() == ErrorKind::DisplayVersion && is_verbose() => version::run(&mut io::stdout()),
+        Err(other) => other.exit(),
+    })
+}
+
+/// Whether `--verbose` stands beside `--version`, at which clap stops to read.
+fn is_verbose() -> bool {
+    std::env::args_os().any(|argument| argument == "--verbose")
 }
 
 impl Cli {
@@ -152,6 +165,7 @@ mod tests {
             &["explain"],
             &["stats"],
             &["dead", "list", "--limit", "0"],
+            &["--verbose", "kinds"],
             &[],
         ] {
             assert!(Cli::try_parse_from(["hookrelay"].iter().chain(line)).is_err(), "{line:?}");

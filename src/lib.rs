@@ -21,3 +21,4 @@ pub mod sockets;
 pub mod systemd;
 pub mod telemetry;
 pub mod verify;
+pub mod version;

@@ -12,3 +12,8 @@ pub const KINDS: &[SinkKind] = &[
     sink_sqlite::KIND,
     sink_stdout::KIND,
 ];
+
+/// The libraries in other languages that sinks are linked with, and the versions that run.
+pub fn libraries() -> Vec<(&'static str, String)> {
+    vec![sink_kafka::library()]
+}

@@ -21,6 +21,7 @@ pub mod status;
 mod target;
 pub mod test;
 mod trial;
+pub mod version;
 
 use std::fmt::Display;
 use std::future::Future;

@@ -30,3 +30,8 @@ pub const KIND: SinkKind = SinkKind {
     defaults: Defaults { max_events: 500, max_bytes: Size::mib(1).0, linger: Duration::from_millis(5), concurrency: 4 },
     read: config::read,
 };
+
+/// The library that it is linked with, and the version of it that runs.
+pub fn library() -> (&'static str, String) {
+    ("librdkafka", rdkafka::util::get_rdkafka_version().1)
+}
