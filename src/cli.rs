@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    self, Failure, check, dead, explain, journal, kinds, reload, replay, run, schema, send, sink, status, test, version,
+    self, Failure, check, completions, dead, explain, journal, kinds, manual, reload, replay, run, schema, send, sink,
+    status, test, version,
 };
 use crate::config::{self, Config};
 use crate::exit;
@@ -84,6 +85,12 @@ pub enum Command {
     /// Prints a JSON Schema of config.toml, for editors that complete and check it
     #[command(after_help = schema::HELP)]
     Schema,
+    /// Prints a script by which a shell completes this command line
+    #[command(after_help = completions::HELP)]
+    Completions(completions::CompletionsArgs),
+    /// Writes the manual pages, for packages
+    #[command(hide = true)]
+    Man(manual::ManArgs),
     /// Runs the jq programs of one sink's rules: what the daemon starts by itself
     #[command(name = jq::VERB, hide = true)]
     JqWorker,
@@ -121,6 +128,8 @@ impl Cli {
             Command::Journal(verb) => journal::run(&self.file()?, verb, out),
             Command::Kinds(args) => kinds::run(args, out),
             Command::Schema => schema::run(out),
+            Command::Completions(args) => completions::run(&Self::command(), args, out),
+            Command::Man(args) => manual::run(Self::command(), args),
             Command::JqWorker => Ok(jq::child::serve()?),
         }
     }
@@ -141,8 +150,6 @@ impl Cli {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -4,11 +4,13 @@
 //! The result of a verb goes to `out` (standard output); remarks go to standard error.
 
 pub mod check;
+pub mod completions;
 pub mod dead;
 mod dry_run;
 pub mod explain;
 pub mod journal;
 pub mod kinds;
+pub mod manual;
 mod progress;
 pub mod reload;
 pub mod replay;
