@@ -1,6 +1,6 @@
 # Everything is done by these few verbs. They install what they need and is missing (tests/services/tools).
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak
+.PHONY: help demo test check bench soak deb
 
 help: ## what there is to do
 	@echo "make VERB"
@@ -27,3 +27,6 @@ bench: ## requests/s, p99 and CPU beside a bare hyper server (minutes); ARGS=--q
 	@tests/services/tools cargo cc c++ make ssl
 	cargo bench --bench relay -- $(ARGS)
 	cargo bench --bench rules
+
+deb: ## a Debian package, target/debian/hookrelay_*.deb; DEB_VERSION=0.1.0-2: of that version; PROFILE=dev: of the tests' build
+	@PROFILE=$(PROFILE) BINARY=$(BINARY) DEB_VERSION=$(DEB_VERSION) deploy/deb

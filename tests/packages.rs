@@ -1,18 +1,33 @@
-//! What is installed: the manual pages and completions, and what the binary says of itself.
-//! Where a tool is not installed the test says so and stops.
+//! What is installed: the Debian package, the manual pages and completions, and what the binary says of itself. The
+//! package is made of the binary that the tests use; nothing is compiled for it but cargo-deb, where that is missing.
+//! Where a tool cannot be had the test says so and stops; nothing outside `target/` and temporary folders is touched.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{ErrorKind, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 use clap::CommandFactory as _;
 use hookrelay::cli::Cli;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_hookrelay");
+/// The version of the package under test: no real one.
+const VERSION: &str = "0.0.0-0test";
+/// `deploy/deb` where a tool cannot be had.
+const UNAVAILABLE: i32 = 69;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
 
 /// Straight to the terminal, as the harness swallows what the print macros write, and into the report of `make test`.
 fn say(line: &str) {
@@ -46,6 +61,31 @@ fn printed(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// The package, made once for all tests here.
+fn package(test: &str) -> Option<&'static Path> {
+    static MADE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let made = MADE.get_or_init(|| {
+        if Command::new("dpkg-deb").arg("--version").output().is_err() {
+            return Err("dpkg-deb is not installed".into());
+        }
+        let mut command = Command::new(root().join("deploy/deb"));
+        command.envs([("BINARY", BINARY), ("DEB_VERSION", VERSION), ("OUTPUT", env!("CARGO_TARGET_TMPDIR"))]);
+        let output = command.output().unwrap();
+        if output.status.code() == Some(UNAVAILABLE) {
+            return Err("cargo-deb, strip or dpkg-shlibdeps cannot be had".into());
+        }
+        assert!(output.status.success(), "{}", said(&output));
+        let path = String::from_utf8(output.stdout).unwrap();
+        Ok(root().join(path.lines().last().unwrap()))
+    });
+    made.as_deref().map_err(|why| say(&format!("skipped: {test}: {why}\n"))).ok()
+}
+
+/// A field of the package's control file.
+fn field(package: &Path, name: &str) -> String {
+    printed(Command::new("dpkg-deb").arg("--field").arg(package).arg(name)).trim().to_owned()
+}
+
 /// The command line's verbs, `dead list` as `dead-list`, but for those that are hidden.
 fn verbs() -> Vec<String> {
     fn collect(command: &clap::Command, above: &str, names: &mut Vec<String>) {
@@ -75,6 +115,87 @@ fn files(folder: &Path) -> BTreeSet<String> {
         }
     }
     found
+}
+
+#[test]
+fn the_package_holds_what_a_system_needs_each_file_with_its_mode_and_of_root() {
+    let test = "the_package_holds_what_a_system_needs_each_file_with_its_mode_and_of_root";
+    let Some(package) = package(test) else { return };
+    // -rwxr-xr-x root/root  12345 2026-01-01 00:00 ./usr/bin/hookrelay
+    let listing = printed(Command::new("dpkg-deb").arg("--contents").arg(package));
+    let held: BTreeSet<String> = listing
+        .lines()
+        .filter(|line| !line.starts_with('d'))
+        .map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            assert!(words[1] == "root/root" || words[1] == "0/0", "{line}");
+            format!("{} {}", words[0], words[5].trim_start_matches('.'))
+        })
+        .collect();
+    let doc = "/usr/share/doc/hookrelay";
+    let mut wanted: Vec<String> = [
+        "-rwxr-xr-x /usr/bin/hookrelay",
+        "-rw-r----- /etc/hookrelay/config.toml",
+        "-rw-r--r-- /usr/lib/systemd/system/hookrelay.service",
+        "-rw-r--r-- /usr/lib/systemd/system/hookrelay.socket",
+        "-rw-r--r-- /usr/lib/sysusers.d/hookrelay.conf",
+        "-rw-r--r-- /usr/lib/tmpfiles.d/hookrelay.conf",
+        "-rw-r--r-- /usr/share/bash-completion/completions/hookrelay",
+        "-rw-r--r-- /usr/share/zsh/vendor-completions/_hookrelay",
+        "-rw-r--r-- /usr/share/fish/vendor_completions.d/hookrelay.fish",
+        "-rw-r--r-- /usr/share/man/man1/hookrelay.1.gz",
+        "-rw-r--r-- /usr/share/lintian/overrides/hookrelay",
+    ]
+    .map(str::to_owned)
+    .into();
+    wanted.extend(verbs().iter().map(|verb| format!("-rw-r--r-- /usr/share/man/man1/hookrelay-{verb}.1.gz")));
+    let documents = ["copyright", "changelog.gz", "changelog.Debian.gz", "README.md", "config.example.toml"];
+    wanted.extend(documents.map(|name| format!("-rw-r--r-- {doc}/{name}")));
+    let (docs, rest): (Vec<&String>, Vec<&String>) = held.iter().partition(|line| line.contains("/docs/"));
+    assert_eq!(rest.into_iter().cloned().collect::<BTreeSet<_>>(), wanted.into_iter().collect());
+    assert!(docs.iter().any(|line| line.ends_with(&format!("{doc}/docs/rules.md"))), "{docs:?}");
+}
+
+#[test]
+fn the_package_names_what_it_needs_and_its_config_is_a_conffile() {
+    let test = "the_package_names_what_it_needs_and_its_config_is_a_conffile";
+    let Some(package) = package(test) else { return };
+    assert_eq!((field(package, "Package"), field(package, "Version")), ("hookrelay".into(), VERSION.into()));
+    let depends = field(package, "Depends");
+    let needs = |name: &str| depends.split(", ").any(|one| one.starts_with(name));
+    // What `ldd` shows beyond these belongs to the C library.
+    for name in ["libc6 ", "libssl3", "libgcc-s1 ", "systemd | systemd-standalone-sysusers "] {
+        assert!(needs(name), "{name} is not in {depends}");
+    }
+    assert!(field(package, "Recommends").contains("ca-certificates"));
+    let control = tempfile::tempdir().unwrap();
+    printed(Command::new("dpkg-deb").arg("--control").arg(package).arg(control.path()));
+    let conffiles = fs::read_to_string(control.path().join("conffiles")).unwrap();
+    assert_eq!(conffiles.trim(), "/etc/hookrelay/config.toml");
+    for script in ["postinst", "prerm", "postrm"] {
+        printed(Command::new("sh").arg("-n").arg(control.path().join(script)));
+    }
+}
+
+#[test]
+fn the_installed_config_is_right_as_it_stands_and_keeps_all_data_where_the_unit_may_write() {
+    let test = "the_installed_config_is_right_as_it_stands_and_keeps_all_data_where_the_unit_may_write";
+    let Some(package) = package(test) else { return };
+    let system = tempfile::tempdir().unwrap();
+    printed(Command::new("dpkg-deb").arg("--extract").arg(package).arg(system.path()));
+    let config = system.path().join("etc/hookrelay/config.toml");
+    fs::write(config.with_file_name(".env"), "INTERAKT_WEBHOOK_SECRET=0123456789abcdef\n").unwrap();
+    let mut check = Command::new(system.path().join("usr/bin/hookrelay"));
+    check.env_remove("INTERAKT_WEBHOOK_SECRET").arg("check").arg("--config").arg(&config);
+    printed(&mut check);
+
+    let config: toml::Table = fs::read_to_string(config).unwrap().parse().unwrap();
+    assert_eq!(config["data_dir"].as_str(), Some("/var/lib/hookrelay"));
+    assert!(text("systemd/hookrelay.service").contains("\nStateDirectory=hookrelay\n"));
+    let sinks = config["sinks"].as_table().unwrap();
+    let paths = sinks.values().filter_map(|sink| sink.get("path").or(sink.get("database")));
+    let paths: Vec<&str> = paths.map(|path| path.as_str().unwrap()).collect();
+    assert!(paths.len() >= 3 && paths.iter().all(|path| path.starts_with("/var/lib/hookrelay/")), "{paths:?}");
 }
 
 #[test]
