@@ -1,6 +1,6 @@
 # Everything is done by these few verbs. They install what they need and is missing (tests/services/tools).
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak deb
+.PHONY: help demo test check bench soak deb install uninstall
 
 help: ## what there is to do
 	@echo "make VERB"
@@ -30,3 +30,9 @@ bench: ## requests/s, p99 and CPU beside a bare hyper server (minutes); ARGS=--q
 
 deb: ## a Debian package, target/debian/hookrelay_*.deb; DEB_VERSION=0.1.0-2: of that version; PROFILE=dev: of the tests' build
 	@PROFILE=$(PROFILE) BINARY=$(BINARY) DEB_VERSION=$(DEB_VERSION) deploy/deb
+
+install: ## build, and install under PREFIX=/usr/local, below DESTDIR=
+	@PROFILE=$(PROFILE) BINARY=$(BINARY) PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) deploy/install
+
+uninstall: ## take away what `make install` installed; config and data stay
+	@PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) deploy/install --undo

@@ -1,5 +1,5 @@
-//! What is installed: the Debian package, the manual pages and completions, and what the binary says of itself. The
-//! package is made of the binary that the tests use; nothing is compiled for it but cargo-deb, where that is missing.
+//! What is installed: the Debian package, `make install`, the manual pages and completions. The package is made of the
+//! binary that the tests use; nothing is compiled for it but cargo-deb, where that is missing.
 //! Where a tool cannot be had the test says so and stops; nothing outside `target/` and temporary folders is touched.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
@@ -237,6 +237,39 @@ fn completions_offer_every_verb_and_none_that_is_hidden() {
         };
         assert!(output.status.success(), "{shell}: {}", said(&output));
     }
+}
+
+/// `deploy/install`, as `make install` and `make uninstall` call it.
+fn install(destination: &Path, arguments: &[&str]) {
+    let mut command = Command::new(root().join("deploy/install"));
+    command.args(arguments).envs([("BINARY", BINARY), ("PREFIX", "/opt/relay")]).env("DESTDIR", destination);
+    printed(&mut command);
+}
+
+#[test]
+fn an_installation_lies_under_its_prefix_and_goes_again_but_for_the_config() {
+    let destination = tempfile::tempdir().unwrap();
+    let at = |path: &str| destination.path().join(path);
+    install(destination.path(), &[]);
+    for verb in verbs() {
+        assert!(at(&format!("opt/relay/share/man/man1/hookrelay-{verb}.1")).is_file(), "{verb}");
+    }
+    assert!(printed(Command::new(at("opt/relay/bin/hookrelay")).arg("--version")).starts_with("hookrelay "));
+    let unit = fs::read_to_string(at("opt/relay/lib/systemd/system/hookrelay.service")).unwrap();
+    assert!(unit.contains("\nExecStart=/opt/relay/bin/hookrelay run --config /etc/hookrelay/config.toml\n"), "{unit}");
+    let places = files(destination.path());
+    for place in places.iter().filter(|place| place.contains("/lib/")) {
+        let text = fs::read_to_string(at(place)).unwrap();
+        assert!(!text.contains("/usr/"), "{place}: {text}");
+    }
+    let outside: Vec<&String> = places.iter().filter(|place| !place.starts_with("opt/relay/")).collect();
+    assert_eq!(outside, ["etc/hookrelay/config.toml"]);
+
+    fs::write(at("etc/hookrelay/config.toml"), "# mine\n").unwrap();
+    install(destination.path(), &[]);
+    assert_eq!(fs::read_to_string(at("etc/hookrelay/config.toml")).unwrap(), "# mine\n");
+    install(destination.path(), &["--undo"]);
+    assert_eq!(files(destination.path()), BTreeSet::from(["etc/hookrelay/config.toml".to_owned()]));
 }
 
 #[test]
