@@ -102,6 +102,17 @@ async fn send_posts_a_sample_of_each_of_the_18_types_and_files_byte_for_byte() {
 }
 
 #[test]
+fn the_verbs_reach_the_daemon_on_a_machine_without_root_certificates() {
+    let house = House::new(KEEP);
+    let daemon = house.start();
+    for args in [&["status"][..], &["reload"], &["send", "--type", "message_api_failed", "--url", &daemon.url()]] {
+        let mut command = house.command(args);
+        let out = command.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent").output().unwrap();
+        assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    }
+}
+
+#[test]
 fn kinds_and_help_and_version_teach() {
     let house = House::new(KEEP);
     let (code, out, _) = run(&house, &["kinds", "--json"]);
