@@ -357,17 +357,15 @@ where
                 }
             }
             () = &mut timer => {
-                if link.is_last() {
-                    // Bytes of a request may be here, and only not read yet: nothing is closed under them.
-                    yield_now().await;
-                    if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(Pin::new(&mut *conn).poll(cx))).await {
-                        return End::Done(done);
-                    }
-                    // Of a head in part the answer will be the last. hyper would take such a connection for an idle
-                    // one, and close it.
-                    if !link.awaits_next_head() {
-                        wind_down(Pin::new(conn));
-                    }
+                // Bytes of a request may be here, and only not read yet: nothing is closed under them.
+                yield_now().await;
+                if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(Pin::new(&mut *conn).poll(cx))).await {
+                    return End::Done(done);
+                }
+                // Of a head in part the answer will be the last. hyper would take such a connection for an idle one,
+                // and close it.
+                if link.is_last() && !link.awaits_next_head() {
+                    wind_down(Pin::new(conn));
                 }
                 match link.next_look(patience) {
                     Some(at) => timer.as_mut().reset(at),

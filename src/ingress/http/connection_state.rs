@@ -15,9 +15,11 @@ use super::admission::{Permit, PermitCell};
 use super::budget::Sender;
 use super::socket::Peer;
 
-/// How long a connection may rest between requests. Longer than the 60 s after which proxies in front close theirs, so
-/// that the proxy closes first: a connection closed under a POST on its way is a webhook lost.
+/// How long a connection may rest between requests: one that has not brought a webhook with a good signature, and one
+/// that has. The latter is longer than proxies in front keep theirs (nginx 60 s, Traefik 90 s, Caddy two minutes), so
+/// that the proxy closes first: a connection closed under a POST on its way is a webhook lost, as none sends it again.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+const KEEP_ALIVE_PROVEN: Duration = Duration::from_secs(150);
 
 /// How long after the stop a connection without a request is kept: its bytes may be on their way.
 pub(super) const GRACE: Duration = Duration::from_millis(200);
@@ -268,8 +270,9 @@ impl Link {
         if self.active.load(Relaxed) > 0 {
             return Some(soon);
         }
+        let keep_alive = if self.is_proven() { KEEP_ALIVE_PROVEN } else { KEEP_ALIVE };
         let due = match self.head.load(Relaxed) {
-            0 => self.at(self.rested.load(Relaxed)) + KEEP_ALIVE,
+            0 => self.at(self.rested.load(Relaxed)) + keep_alive,
             since => self.at(since - 1) + header_timeout,
         };
         (due > now).then(|| due.min(soon))

@@ -185,6 +185,27 @@ async fn what_is_not_http_is_400() {
 }
 
 #[tokio::test]
+async fn a_connection_at_rest_is_kept_longer_where_it_has_brought_a_good_webhook() {
+    let served = plain().await;
+    let (mut proven, mut other) = (served.connect().await, served.connect().await);
+    proven.send(signed(b"1")).await;
+    other.send(format!("GET {PATH} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+    assert_eq!((proven.reply().await.status, other.reply().await.status), (200, 200));
+    let passes = async |seconds| {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        tokio::time::resume();
+    };
+    // More than any proxy keeps one for.
+    passes(130).await;
+    assert!(other.is_closed().await);
+    proven.send(signed(b"2")).await;
+    assert_eq!(proven.reply().await.status, 200);
+    passes(160).await;
+    assert!(proven.is_closed().await);
+}
+
+#[tokio::test]
 async fn past_max_connections_the_one_idle_longest_makes_place_and_a_proven_one_last() {
     let served = serve(ServerConfig { max_connections: 3, ..server() }, source(), Does::Flush).await;
     let mut proven = served.connect().await;
