@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 mod circles;
 #[path = "tidy/daemon.rs"]
 mod daemon;
+#[path = "tidy/errors.rs"]
+mod errors;
 #[path = "tidy/guides.rs"]
 mod guides;
 #[path = "tidy/rules.rs"]
@@ -185,6 +187,16 @@ fn the_walk_names_files_and_types_that_are_there() {
     let walk = read("src/WALK.md");
     assert!(guides::steps(&walk) > 20, "its tables were not found");
     assert_clean(guides::walk_is_true(&walk, |path| fs::read_to_string(root().join(path)).ok()).into_iter());
+}
+
+#[test]
+fn the_operators_guide_explains_every_error_that_is_logged_and_no_other() {
+    let files = tree();
+    let shipped = rust(&files).filter(|file| rules::is_shipped(file) && !file.path.starts_with("sinks/testkit/"));
+    let logged: std::collections::BTreeSet<String> =
+        shipped.flat_map(|file| errors::logged(&rules::code_of(errors::outside_tests(file)))).collect();
+    assert!(logged.len() > 40, "they were not found");
+    assert_clean(errors::faults(&logged, &errors::explained(&read("docs/operating.md"))).into_iter());
 }
 
 #[test]

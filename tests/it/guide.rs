@@ -1,6 +1,8 @@
-//! Every recipe of docs/rules.md is a config whose own tests pass.
+//! Every recipe of docs/rules.md is a config whose own tests pass. Blocks and figures of docs/operating.md; its
+//! commands run in a booted Debian (tests/boot/guide.rs).
 
-use crate::harness::House;
+use crate::bodies::fixtures;
+use crate::harness::{House, post_all};
 
 #[test]
 fn every_recipe_of_the_rules_guide_does_what_its_tests_say() {
@@ -23,4 +25,40 @@ fn every_recipe_of_the_rules_guide_does_what_its_tests_say() {
         }
     }
     assert!(failures.is_empty(), "{failures}");
+}
+
+/// The first block of docs/operating.md in this language that holds this text.
+pub fn block(language: &str, text: &str) -> String {
+    let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operating.md")).unwrap();
+    let blocks = guide.split("```").skip(1).step_by(2);
+    let mut bodies = blocks.filter_map(|block| block.strip_prefix(language)?.split_once('\n')).map(|(_, body)| body);
+    bodies.find(|body| body.contains(text)).unwrap_or_else(|| panic!("no {language} block has {text}")).to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_takes_what_the_operators_guide_says_in_the_journal() {
+    let house = House::new("");
+    let daemon = house.start();
+    let bodies: Vec<Vec<u8>> = fixtures().into_iter().map(|(_, body)| body).collect();
+    let (events, bytes) = (bodies.len(), bodies.iter().map(Vec::len).sum::<usize>());
+    post_all(&daemon.url(), bodies).await;
+    assert_eq!(daemon.terminate(), 0);
+    let files = std::fs::read_dir(house.path("data/journal")).unwrap().map(|entry| entry.unwrap());
+    let segments = files.filter(|file| file.path().extension().is_some_and(|ending| ending == "segment"));
+    let journal: u64 = segments.map(|file| file.metadata().unwrap().len()).sum();
+    let more = (usize::try_from(journal).unwrap() - bytes) / events;
+    println!("{events} events, {} bytes of body each, {more} more in the journal", bytes / events);
+    // Besides its body half a kilobyte; and a body of Interakt's has 1.5 KB.
+    assert!((256..=512).contains(&more) && (1300..1700).contains(&(bytes / events)), "{more}, {}", bytes / events);
+    // So its table is what its formula gives: seven days and one, and two segments.
+    let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operating.md")).unwrap();
+    let rows = guide.lines().skip_while(|line| !line.starts_with("| events a day |")).skip(2);
+    let rows: Vec<&str> = rows.take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() >= 4, "the table was not found");
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let number = |cell: &str| cell.split(' ').next().unwrap().replace(',', "").parse::<f64>().unwrap();
+        let journal = (number(cells[1]) * 8.0 * 2050.0 + 2.0 * 67e6) / 1e9;
+        assert!((number(cells[2]) / journal - 1.0).abs() < 0.05, "{row}: {journal:.1} GB");
+    }
 }

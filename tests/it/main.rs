@@ -8,7 +8,9 @@
 //! - `rules`: jq conditions and transforms, runaway programs, `explain` and `test`
 //! - `doubtful_rules`: rules that are valid and cannot be meant
 //! - `odd_webhooks`: what is too long, hidden, without a number, or a CloudEvent already
-//! - `guide`: the recipes of docs/rules.md
+//! - `guide`: the recipes of docs/rules.md, and what docs/operating.md says of sizes
+//! - `backup`: hot copies by the guide's commands, and what a restore brings back
+//! - `proxy`: the guide's nginx and Caddy in front, and the connections that they keep
 //! - `sick_sinks`: a sink that hangs, refuses or is not there harms no other
 //! - `disk_use`: the journal stays within its bounds
 //! - `failing_disk`: a disk that fails and hangs under the running binary; no 200 before its flush
@@ -53,6 +55,7 @@
 
 mod admin_places;
 mod answers;
+mod backup;
 mod bodies;
 #[allow(dead_code)]
 mod certificates;
@@ -79,6 +82,7 @@ mod main_job;
 mod nothing_lost;
 mod odd_webhooks;
 mod pipelines;
+mod proxy;
 mod reload;
 mod replay;
 mod restart;

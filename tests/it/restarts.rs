@@ -24,12 +24,13 @@ const SENDERS: u64 = 8;
 /// Connections that are made, used once, and held open.
 const IDLE: usize = 200;
 
-fn number(variable: &str, default: u64) -> u64 {
+/// The number that a variable holds, or the default.
+pub fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().map_or(default, |text| text.parse().unwrap())
 }
 
 /// A house whose daemon listens there.
-fn house_at(at: SocketAddr, tables: &str) -> House {
+pub fn house_at(at: SocketAddr, tables: &str) -> House {
     let house = House::new(tables);
     let text = std::fs::read_to_string(house.config()).unwrap();
     std::fs::write(house.config(), text.replace("127.0.0.1:0", &at.to_string())).unwrap();
@@ -37,7 +38,7 @@ fn house_at(at: SocketAddr, tables: &str) -> House {
 }
 
 /// The daemon's command, with the socket passed as systemd does.
-fn with_socket(house: &House, socket: &TcpListener) -> Command {
+pub fn with_socket(house: &House, socket: &TcpListener) -> Command {
     let pass =
         r#"exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_FDNAMES=hookrelay.socket LISTEN_PID=$$; exec "$0" "$@""#;
     let mut command = house.command_by(&["sh", "-c", pass], &["run"]);
@@ -47,19 +48,19 @@ fn with_socket(house: &House, socket: &TcpListener) -> Command {
 
 /// A sender on one connection after another, as a proxy in front is one: where it keeps them it obeys
 /// `connection: close`, and sends nothing on a connection that the daemon has closed.
-struct Sender {
+pub struct Sender {
     at: SocketAddr,
     keeps: bool,
     open: Option<TcpStream>,
 }
 
 impl Sender {
-    fn new(at: SocketAddr, keeps: bool) -> Self {
+    pub fn new(at: SocketAddr, keeps: bool) -> Self {
         Self { at, keeps, open: None }
     }
 
     /// Posts a webhook; gives the status.
-    fn post(&mut self, body: &[u8]) -> std::io::Result<u16> {
+    pub fn post(&mut self, body: &[u8]) -> std::io::Result<u16> {
         let mut stream = match self.open.take().filter(is_open) {
             Some(stream) => stream,
             None => TcpStream::connect(self.at)?,
@@ -146,7 +147,8 @@ impl Load {
     }
 }
 
-async fn terminate(daemon: Daemon) {
+/// Stops it in good order.
+pub async fn terminate(daemon: Daemon) {
     assert_eq!(tokio::task::spawn_blocking(move || daemon.terminate()).await.unwrap(), 0);
 }
 

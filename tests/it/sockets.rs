@@ -35,11 +35,11 @@ fn refusal(command: Command) -> (Option<i32>, String) {
 }
 
 /// Writes the client of every webhook into a file.
-const CLIENTS: &str = "[sinks.clients]\nkind = \"file\"\npath = \"out/clients.jsonl\"\nformat = \"raw\"\n[[routes]]\n\
-                       match = \"*\"\ntransform = \"api_log\"\nto = \"clients\"\n";
+pub const CLIENTS: &str = "[sinks.clients]\nkind = \"file\"\npath = \"out/clients.jsonl\"\nformat = \"raw\"\n\
+                           [[routes]]\nmatch = \"*\"\ntransform = \"api_log\"\nto = \"clients\"\n";
 
 /// The clients of [`CLIENTS`].
-fn remotes(house: &House) -> Vec<String> {
+pub fn remotes(house: &House) -> Vec<String> {
     let remote = |line: String| {
         let event: serde_json::Value = serde_json::from_str(&line).unwrap();
         event["remote"].as_str().unwrap_or_default().to_owned()
