@@ -12,6 +12,8 @@
 //! 6. `power_off`: everything is killed at once, and booted again
 //! 7. `purge`: removed, installed again, purged
 //!
+//! And on a machine of its own: `guide`, the commands of docs/operating.md, from install to uninstall.
+//!
 //! Beneath them: `story` (what they share), `machine` (a booted Debian, and how to work in it), `debian` (a clean
 //! one on disk), `cgroup`, `names`, `package`, `load` (senders, and the record of what was answered 200).
 //!
@@ -32,6 +34,7 @@
 mod bodies;
 mod cgroup;
 mod debian;
+mod guide;
 mod install;
 mod load;
 mod machine;
@@ -79,7 +82,7 @@ const SCENARIOS: &[Scenario] = &[
 /// A test's name, and what it does on a machine of its own.
 type Test = (&'static str, fn(Machine));
 
-const TESTS: &[Test] = &[("operator", operator)];
+const TESTS: &[Test] = &[("operator", operator), ("guide", guide::the_commands_of_the_guide_do_what_it_says)];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
