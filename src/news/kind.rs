@@ -1,0 +1,119 @@
+//! The types of the daemon's own events: the one list of them.
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $name:literal,)+) => {
+        /// What happened. [`Kind::name`] is the event's type.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Kind {
+            $($(#[$doc])* $kind,)+
+        }
+
+        /// The names of all types, in the order of [`Kind::ALL`].
+        pub const NAMES: &[&str] = &[$($name),+];
+
+        impl Kind {
+            /// All types, in the order in which documents list them.
+            pub const ALL: &[Self] = &[$(Self::$kind),+];
+
+            /// The event's type.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)+
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// A request was refused.
+    RequestRefused = "request.refused",
+    /// A source has spent part of its failure budget.
+    FeedAtRisk = "feed.at_risk",
+    /// A source has spent its failure budget.
+    FeedFailing = "feed.failing",
+    /// A source has gone quiet.
+    SourceSilent = "source.silent",
+    /// A source that was quiet sends again.
+    SourceBack = "source.back",
+    /// A sink does not take deliveries.
+    SinkDown = "sink.down",
+    /// A sink takes deliveries again.
+    SinkUp = "sink.up",
+    /// A delivery was given up.
+    EventDeadLettered = "event.dead_lettered",
+    /// Deliveries that were owed are not made.
+    EventsDropped = "events.dropped",
+    /// The journal's room runs out.
+    DiskFilling = "disk.filling",
+    /// The config was read again and is in force.
+    ConfigReloaded = "config.reloaded",
+    /// The config was read and refused.
+    ConfigRefused = "config.refused",
+    /// The daemon has started.
+    DaemonStarted = "daemon.started",
+    /// The daemon stops.
+    DaemonStopped = "daemon.stopped",
+}
+
+impl Kind {
+    /// What the event's subject is.
+    pub const fn subject(self) -> &'static str {
+        match self {
+            Self::RequestRefused => "the source, or the path where there is none",
+            Self::FeedAtRisk | Self::FeedFailing | Self::SourceSilent | Self::SourceBack => "the source",
+            Self::SinkDown | Self::SinkUp | Self::EventDeadLettered | Self::EventsDropped => "the sink",
+            Self::DiskFilling => "the folder",
+            Self::ConfigReloaded | Self::ConfigRefused => "the config file",
+            Self::DaemonStarted | Self::DaemonStopped => "the host's name",
+        }
+    }
+
+    /// What the event's data may hold beside [`ALWAYS`](super::ALWAYS).
+    pub const fn fields(self) -> &'static [&'static str] {
+        match self {
+            Self::RequestRefused => &["reason", "source", "path", "method", "status", "remote"],
+            Self::FeedAtRisk | Self::FeedFailing => &["reason", "used", "of", "within_s"],
+            Self::SourceSilent => &["since", "after_s"],
+            Self::SourceBack => &["since", "silent_s"],
+            Self::SinkDown => &["reason", "detail", "pending"],
+            Self::SinkUp => &["pending"],
+            Self::EventDeadLettered => &["reason", "detail", "id", "event_type"],
+            Self::EventsDropped => &["reason"],
+            Self::DiskFilling => &["reason", "used", "of", "free", "min_free", "at_risk"],
+            Self::ConfigReloaded => &["added", "changed", "removed", "sources", "routes"],
+            Self::ConfigRefused => &["detail"],
+            Self::DaemonStarted => &["version", "sources", "sinks"],
+            Self::DaemonStopped => &["reason", "version"],
+        }
+    }
+
+    /// What types that undo each other share: they are held back together, so that the last one told is the last one
+    /// sent.
+    pub(super) const fn pair(self) -> Option<&'static str> {
+        match self {
+            Self::SinkDown | Self::SinkUp => Some("sink"),
+            Self::SourceSilent | Self::SourceBack => Some("silence"),
+            Self::ConfigReloaded | Self::ConfigRefused => Some("config"),
+            _ => None,
+        }
+    }
+
+    /// This type's bit in a set of types.
+    pub(super) const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_is_listed_once_under_a_name_of_its_own() {
+        for (n, kind) in Kind::ALL.iter().copied().enumerate() {
+            assert_eq!((kind as usize, NAMES[n]), (n, kind.name()));
+            assert_eq!(NAMES.iter().filter(|name| **name == kind.name()).count(), 1);
+        }
+    }
+}
