@@ -1,5 +1,6 @@
 //! The ledger: what is derived from the journal and must outlive a restart. SQLite: each sink's cursor and totals,
-//! held deliveries (dead letters and parked ones), and what the journal deleted before sinks had it.
+//! held deliveries (dead letters and parked ones), and what the journal deleted before sinks had it; beside them what
+//! ingress has counted.
 //!
 //! One thread owns the connection; settlements that arrive together share one transaction and one flush
 //! (`synchronous = FULL`), so that what [`Settle::settle`] returned is on disk. Off the journal's commit path.
@@ -10,6 +11,7 @@
 mod away;
 mod budget;
 mod config;
+mod counted;
 mod cursors;
 mod files;
 pub mod held;
@@ -26,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use sink_api::Timestamp;
 use tokio::sync::oneshot;
 
 use crate::access;
@@ -33,6 +36,7 @@ use crate::journal::folder::FolderError;
 use crate::journal::{Cursors, CursorsError, Deleted, Marks, Position, TypeCount, disk};
 pub use budget::{Dead, HeldBudget};
 pub use config::DeadLetterKeys;
+pub use counted::{CountOf, Counted};
 use held::{Change, Filter, Letter, Page};
 use parked::Schedule;
 use replays::Replay;
@@ -199,6 +203,31 @@ impl Ledger {
         let sink = sink.to_owned();
         let sql = "SELECT min(accepted) FROM held WHERE sink = ?1 AND due IS NOT NULL";
         self.look(move |connection| connection.query_row(sql, [sink], |row| row.get(0))).await
+    }
+
+    /// What ingress has counted, as it was kept last.
+    ///
+    /// # Errors
+    /// It is not open, or cannot be read.
+    pub async fn counted(&self) -> Result<Vec<Counted>, SettleError> {
+        self.look(counted::all).await
+    }
+
+    /// Keeps what ingress has counted. Durable when this returns.
+    ///
+    /// # Errors
+    /// It is not open, or cannot be written; then nothing has changed.
+    pub async fn keep_counted(&self, counted: Vec<Counted>) -> Result<(), SettleError> {
+        self.ask(|reply| Request::KeepCounted { counted, reply }).await
+    }
+
+    /// The same, for a ledger that was closed: what was counted since then. Blocks.
+    ///
+    /// # Errors
+    /// It was never open, or cannot be written.
+    pub fn keep_counted_last(&self, counted: &[Counted]) -> Result<(), SettleError> {
+        let path = self.path.get().ok_or(SettleError::Closed)?;
+        Ok(counted::keep(&mut schema::reopen(path)?, counted, Timestamp::now().as_microsecond())?)
     }
 
     /// Replays under way.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{LedgerError, Opened, away, cursors, files, held, replays};
+use super::{LedgerError, Opened, away, counted, cursors, files, held, replays};
 use crate::journal::disk;
 
 /// Version of the tables, in `user_version`.
@@ -135,6 +135,13 @@ pub fn is_disk_trouble(error: &rusqlite::Error, path: &Path) -> bool {
 const WRITING: OpenFlags =
     OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX).union(OpenFlags::SQLITE_OPEN_NOFOLLOW);
 
+/// Opens a ledger once more that this process has closed: its tables are as they have to be.
+pub(super) fn reopen(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let connection = Connection::open_with_flags(path, WRITING)?;
+    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA busy_timeout = 200;")?;
+    Ok(connection)
+}
+
 /// What our own check says of a file that SQLite opens but that is not whole.
 const DAMAGED: &str = "the ledger is damaged";
 
@@ -187,6 +194,7 @@ fn complete(connection: &mut Connection) -> Result<(), rusqlite::Error> {
     transaction.execute_batch(cursors::TABLE)?;
     replays::complete(&transaction)?;
     transaction.execute_batch(away::TABLE)?;
+    transaction.execute_batch(counted::TABLE)?;
     transaction.commit()
 }
 

@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 
 use rusqlite::{Connection, params};
+use sink_api::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use super::files::Files;
 use super::held::{self, Change};
 use super::replays::{self, Replay};
-use super::{Dead, HeldBudget, Settlement, SinkState, away, cursors, parked};
+use super::{Counted, Dead, HeldBudget, Settlement, SinkState, away, counted, cursors, parked};
 use crate::journal::{Deleted, Marks, Position, TypeCount};
 
 /// Most requests in one transaction.
@@ -101,6 +102,13 @@ pub enum Request {
         /// Answer, after the flush.
         reply: Reply<()>,
     },
+    /// To keep what ingress has counted.
+    KeepCounted {
+        /// What has changed of it.
+        counted: Vec<Counted>,
+        /// Answer, after the flush.
+        reply: Reply<()>,
+    },
     /// To change dead letters of one sink.
     Change {
         /// Which sink.
@@ -139,6 +147,10 @@ pub(super) fn serve(
                 Request::Book { sink, dropped, reply } => drop(reply.send(away::book(&mut connection, &sink, dropped))),
                 Request::Keep { deleted, reply } => drop(reply.send(keep(&mut connection, &deleted))),
                 Request::Look { reply } => drop(reply.send(Ok(files.look(&mut connection)))),
+                Request::KeepCounted { counted, reply } => {
+                    let now = Timestamp::now().as_microsecond();
+                    drop(reply.send(counted::keep(&mut connection, &counted, now)));
+                }
                 Request::Deleted { from, to, reply } => drop(reply.send(kept(&connection, from, to))),
             }
         }
