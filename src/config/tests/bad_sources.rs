@@ -68,6 +68,52 @@ pub(super) const BAD: &[Bad] = &[
         "[sources.b]\nkind = \"token\"\npath = \"/b\"\nsecret = \"s\"\nprefix = \"Bearer \"\nquery = \"t\"\n",
         &["6:10: error: [sources.b] prefix belongs to a token in a header"],
     ),
+    // how a feed is watched
+    Bad(
+        "[sources.b]\nkind = \"github\"\npath = \"/b\"\nsecret = \"s\"\nfailure_budget = false\n\
+         answer_within = \"0s\"\nsilence = \"0s\"\n",
+        &[
+            "6:18: error: [sources.b] `failure_budget`: invalid type: boolean `false`, expected \"off\" or {",
+            "7:17: error: [sources.b] `answer_within` is out of bounds, expected more than nothing",
+            "8:11: error: [sources.b] `silence.after` is out of bounds, expected \"1s\" to",
+        ],
+    ),
+    Bad(
+        "[sources.b]\nkind = \"github\"\npath = \"/b\"\nsecret = \"s\"\n\
+         failure_budget = { failures = 0, within = \"2days\" }\n",
+        &[
+            "6:31: error: [sources.b] `failure_budget.failures` is out of bounds, expected 1 to 1000",
+            "6:43: error: [sources.b] `failure_budget.within` is out of bounds, expected \"1s\" to \"1day\"",
+        ],
+    ),
+    Bad(
+        "[sources.b]\nkind = \"github\"\npath = \"/b\"\nsecret = \"s\"\nanswer_within = \"3s\"\n",
+        &[
+            "6:17: error: [sources.b] answer_within has no use without a `failure_budget`",
+            "help: add failure_budget = {",
+        ],
+    ),
+    Bad(
+        "[sources.b]\nkind = \"github\"\npath = \"/b\"\nsecret = \"s\"\nsilence = \"soon\"\n",
+        &["6:11: error: [sources.b] `silence`: invalid value: string \"soon\", expected \"off\", a time span such as"],
+    ),
+    Bad(
+        "[sources.b]\nkind = \"github\"\npath = \"/b\"\nsecret = \"s\"\n\
+         silence = { after = \"30m\", timezone = \"Asia/Kolkatta\" }\n",
+        &["6:39: error: [sources.b] timezone `Asia/Kolkatta` is not known", "help: did you mean \"Asia/Kolkata\"?"],
+    ),
+    Bad(
+        "[sources.b]\nkind = \"github\"\npath = \"/b\"\nsecret = \"s\"\n\
+         silence = { after = \"30m\", days = \"weekdays\" }\n",
+        &["6:35: error: [sources.b] days `weekdays`: `weekdays` is no day, expected days of mon"],
+    ),
+    Bad(
+        "[sources.b]\nkind = \"github\"\npath = \"/b\"\nsecret = \"s\"\nsilence = { hours = \"9-21\" }\n",
+        &[
+            "6:11: error: [sources.b] `silence`: missing key `after`",
+            "6:21: error: [sources.b] hours `9-21` are no two times of day, expected such as",
+        ],
+    ),
     // values
     Bad(
         "[sources.b]\nkind = \"standard_webhooks\"\npath = \"/b\"\nsecret = \"hush-hush\"\n",

@@ -9,6 +9,7 @@ use sink_api::{Fault, Period, Secret};
 use toml::de::DeTable;
 
 use super::config::{SourceConfig, Window};
+use super::failure_budget::{BudgetKey, LONGEST, MOST_FAILURES};
 use super::kinds::{COMMON, SOURCE_KINDS, SourceKind};
 use super::proof::missing_secret;
 
@@ -19,6 +20,7 @@ const LONGEST_WAIT: Period = Period::HOUR;
 pub(super) fn faults_of_keys(name: &str, source: &SourceConfig) -> Vec<Fault> {
     let mut faults = strangers(source);
     common(name, source, &mut faults);
+    watching(source, &mut faults);
     faults
 }
 
@@ -111,6 +113,28 @@ fn common(name: &str, source: &SourceConfig, faults: &mut Vec<Fault>) {
     for header in source.keep_headers.iter().flatten() {
         let good = HeaderName::from_bytes(header.as_bytes()).is_ok();
         demand(good, "keep_headers", format!("keep_headers: `{header}` is not a header name"));
+    }
+}
+
+/// What is wrong with the keys by which a feed is watched.
+fn watching(source: &SourceConfig, faults: &mut Vec<Fault>) {
+    let second = Period::secs(1);
+    if let Some(budget) = source.failure_budget.and_then(BudgetKey::budget) {
+        if !(1..=MOST_FAILURES).contains(&budget.failures) {
+            let message = format!("`failure_budget.failures` is out of bounds, expected 1 to {MOST_FAILURES}");
+            faults.push(Fault::at_key("failure_budget.failures", message));
+        }
+        faults.extend(budget.within.fault("failure_budget.within", second..=LONGEST));
+    }
+    if let Some(within) = source.answer_within {
+        faults.extend(within.fault("answer_within", Period::LEAST..=LONGEST_WAIT));
+        if source.budget().is_none() {
+            let fault = Fault::at_key("answer_within", "answer_within has no use without a `failure_budget`");
+            faults.push(fault.help("add failure_budget = { failures = 5, within = \"10m\" }, as your provider has it"));
+        }
+    }
+    if let Some(silence) = source.silence() {
+        faults.extend(silence.after.fault("silence.after", second..=Period::YEAR));
     }
 }
 

@@ -9,7 +9,9 @@ use serde::{Deserialize, Deserializer};
 use sink_api::settings::{one_or_many, some_table, table};
 use sink_api::{Period, Secret};
 
+use super::failure_budget::{BudgetKey, FailureBudget};
 use super::kinds::SourceKind;
+use super::silence::{Silence, SilenceKey};
 use crate::verify::hmac::{Algorithm, Encoding};
 
 /// What a source answers while the journal cannot write.
@@ -147,6 +149,16 @@ pub struct SourceConfig {
     /// The status of success, 200 to 299.
     #[serde(default)]
     pub status: Option<u16>,
+    /// How many answers that are no success the provider bears; by default 5 within 10 minutes for Interakt, not known
+    /// for others.
+    #[serde(default)]
+    pub failure_budget: Option<BudgetKey>,
+    /// A later answer counts as a failure, too; by default after 3 s for Interakt, never for others.
+    #[serde(default)]
+    pub answer_within: Option<Period>,
+    /// When the feed counts as gone quiet; by default never.
+    #[serde(default)]
+    pub silence: Option<SilenceKey>,
     /// Headers the signature or token may be in: the first that the request has.
     #[serde(default, deserialize_with = "some_names")]
     pub header: Option<Vec<String>>,
@@ -199,6 +211,9 @@ impl SourceConfig {
             ack_deadline: ack_deadline(),
             keep_headers: None,
             status: None,
+            failure_budget: None,
+            answer_within: None,
+            silence: None,
             header: None,
             query: None,
             algorithm: None,
@@ -222,6 +237,29 @@ impl SourceConfig {
             (None, _) => Window::Off,
         };
         window.window().unwrap_or_default()
+    }
+
+    /// How many failures the provider bears.
+    pub(super) fn budget(&self) -> Option<FailureBudget> {
+        match (self.failure_budget, self.kind) {
+            (Some(own), _) => own.budget(),
+            (None, SourceKind::Interakt) => Some(FailureBudget::default()),
+            (None, _) => None,
+        }
+    }
+
+    /// When an answer is late, where there is a budget that it could be taken from.
+    pub(super) fn answer_within(&self) -> Option<Duration> {
+        let default = (self.kind == SourceKind::Interakt).then_some(Period::secs(3));
+        self.budget().and(self.answer_within.or(default)).map(|within| within.0)
+    }
+
+    /// When the feed counts as gone quiet.
+    pub(super) fn silence(&self) -> Option<Silence> {
+        match &self.silence {
+            Some(SilenceKey::After(silence)) => Some(silence.clone()),
+            Some(SilenceKey::Off) | None => None,
+        }
     }
 
     /// What to answer while the journal cannot write. Interakt never sends again.

@@ -47,7 +47,18 @@ pub struct KindInfo {
 }
 
 /// The keys every source takes.
-pub const COMMON: &[&str] = &["kind", "path", "dedupe", "on_journal_failure", "ack_deadline", "keep_headers", "status"];
+pub const COMMON: &[&str] = &[
+    "kind",
+    "path",
+    "dedupe",
+    "on_journal_failure",
+    "ack_deadline",
+    "keep_headers",
+    "status",
+    "failure_budget",
+    "answer_within",
+    "silence",
+];
 
 macro_rules! kinds {
     ($($kind:ident $name:literal $about:literal [$($key:literal)*] $($preset:literal)?,)*) => {

@@ -14,8 +14,10 @@ use super::challenge::Challenge;
 use super::check::faults_of_keys;
 use super::config::{KEPT, OnJournalFailure, SourceConfig};
 use super::extraction::{Lookup, Reading, first};
+use super::failure_budget::FailureBudget;
 use super::kinds::SourceKind;
 use super::proof::Proof;
+use super::silence::Silence;
 use super::typing::Envelope;
 use crate::journal::OnFailure;
 use crate::verify::{Verified, Which};
@@ -40,6 +42,12 @@ pub struct SourcePlan {
     pub(in crate::ingress) challenge: Challenge,
     pub(in crate::ingress) on_failure: OnFailure,
     pub(in crate::ingress) ack_deadline: Duration,
+    /// How many failures its provider bears, where that is known.
+    pub failure_budget: Option<FailureBudget>,
+    /// After how long an answer is one of them. `None` where there is no budget.
+    pub answer_within: Option<Duration>,
+    /// When the feed counts as gone quiet.
+    pub silence: Option<Silence>,
     /// Tells one previous secret from another, where there is one.
     pub(in crate::ingress) previous: Option<[u8; 32]>,
     pub(super) reading: Reading,
@@ -129,6 +137,9 @@ impl SourcePlan {
                 OnJournalFailure::Refuse => OnFailure::GiveBack,
             },
             ack_deadline: filled.ack_deadline.0,
+            failure_budget: filled.budget(),
+            answer_within: filled.answer_within(),
+            silence: filled.silence(),
             previous: filled.previous_secret.as_ref().map(|secret| Sha256::digest(secret.expose()).into()),
             keep: names.map(|name| (name.clone(), name.as_str().into())).collect(),
             // Standard Webhooks sign an id, which stays when a message is sent again while time and signature change.

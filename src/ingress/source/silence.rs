@@ -1,0 +1,252 @@
+//! `silence` of a source: when a feed that says nothing counts as gone quiet, by the clock of the people who wait for
+//! it. Pure, but for the time zones, which are the system's, or ours where it has none.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::civil::{Date, Weekday};
+use jiff::tz::{self, TimeZone};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use sink_api::fault::{nearest, with_help};
+use sink_api::{Period, Timestamp};
+
+/// Minutes of a day.
+const DAY: u16 = 24 * 60;
+/// Days of a week; the first three letters will do.
+const NAMES: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+
+/// When a feed that says nothing has gone quiet.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "{ after = \"30m\" }")]
+pub struct Silence {
+    /// After how long without a webhook.
+    pub after: Period,
+    /// The hours in which webhooks are expected; by default all.
+    #[serde(default)]
+    pub hours: Hours,
+    /// The days on which those hours begin; by default all.
+    #[serde(default)]
+    pub days: Days,
+    /// Whose clock it is; by default UTC.
+    #[serde(default)]
+    pub timezone: Zone,
+}
+
+impl Silence {
+    /// Whether, at `now`, a feed has been quiet for too long whose last sign was at `last`. Outside the hours and days
+    /// that are watched it never is; when they begin, the time begins anew.
+    pub fn is_over(&self, last: Timestamp, now: Timestamp) -> bool {
+        let after = i64::try_from(self.after.0.as_millis()).unwrap_or(i64::MAX);
+        let quiet = |open: Timestamp| now.as_millisecond().saturating_sub(open.max(last).as_millisecond());
+        self.open_since(now).is_some_and(|open| quiet(open) >= after)
+    }
+
+    /// Since when, at `now`, webhooks are expected without a break; `None` where they are not.
+    fn open_since(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.hours == Hours::default() && self.days == Days::default() {
+            return Some(Timestamp::MIN);
+        }
+        let mut date = now.to_zoned_datetime(self.timezone.0.clone()).date();
+        let is_now = |(open, close): &(Timestamp, Timestamp)| *open <= now && now < *close;
+        let (mut open, _) = match self.window(date).filter(is_now) {
+            Some(window) => window,
+            // Hours that began yesterday and go past midnight.
+            None => {
+                date = date.yesterday().ok()?;
+                self.window(date).filter(is_now)?
+            }
+        };
+        // Whole days follow each other without a break; more than a week of them is told apart by nobody.
+        for _ in NAMES {
+            let before = date.yesterday().ok().and_then(|date| Some((date, self.window(date)?)));
+            match before {
+                Some((day, (began, close))) if close >= open => (date, open) = (day, began),
+                _ => break,
+            }
+        }
+        Some(open)
+    }
+
+    /// From when to when webhooks are expected that begin on that day.
+    fn window(&self, date: Date) -> Option<(Timestamp, Timestamp)> {
+        let Hours { from, to } = self.hours;
+        if !self.days.has(date.weekday()) {
+            return None;
+        }
+        let until = if to > from { date } else { date.tomorrow().ok()? };
+        Some((self.timezone.at(date, from)?, self.timezone.at(until, to)?))
+    }
+}
+
+/// `09:00-21:00`; past midnight where the second is not later. Minutes of the day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hours {
+    from: u16,
+    to: u16,
+}
+
+/// All day.
+impl Default for Hours {
+    fn default() -> Self {
+        Self { from: 0, to: DAY }
+    }
+}
+
+impl FromStr for Hours {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let time = |text: &str| -> Option<u16> {
+            let (hour, minute) = text.trim().split_once(':')?;
+            let number = |digits: &str, most: u16| {
+                let is_number = (1..=2).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+                digits.parse().ok().filter(|number| is_number && *number <= most)
+            };
+            let (hour, minute): (u16, u16) = (number(hour, 24)?, number(minute, 59)?);
+            Some(hour * 60 + minute).filter(|time| *time <= DAY)
+        };
+        let both = text.split_once('-').and_then(|(from, to)| Some((time(from)?, time(to)?)));
+        let wanted = || format!("hours `{text}` are no two times of day, expected such as \"09:00-21:00\"");
+        let (from, to) = both.filter(|(from, _)| *from < DAY).ok_or_else(wanted)?;
+        if from == to {
+            let help = "leave `hours` out, where webhooks are expected all day";
+            return Err(with_help(&format!("hours `{text}` are no time at all"), help));
+        }
+        Ok(Self { from, to })
+    }
+}
+
+/// `mon-sat`, `mon,wed`: a bit for each day, Monday first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Days(u8);
+
+/// Every day.
+impl Default for Days {
+    fn default() -> Self {
+        Self(0x7f)
+    }
+}
+
+impl Days {
+    fn has(self, day: Weekday) -> bool {
+        self.0 & (1 << day.to_monday_zero_offset()) != 0
+    }
+}
+
+impl FromStr for Days {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let day = |name: &str| {
+            let name = name.trim().to_ascii_lowercase();
+            NAMES.iter().position(|full| name == **full || full.get(..3) == Some(&*name)).ok_or_else(|| {
+                format!(
+                    "days `{text}`: `{name}` is no day, expected days of mon tue wed thu fri sat sun, such as \
+                     \"mon-sat\" or \"mon,wed\""
+                )
+            })
+        };
+        let mut days = 0;
+        for part in text.split(',') {
+            let (from, to) = match part.split_once('-') {
+                Some((from, to)) => (day(from)?, day(to)?),
+                None => (day(part)?, day(part)?),
+            };
+            // `fri-mon` goes over the end of the week.
+            let count = (to + 7 - from) % 7;
+            (0..=count).for_each(|n| days |= 1 << ((from + n) % 7));
+        }
+        Ok(Self(days))
+    }
+}
+
+/// `Asia/Kolkata`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Zone(TimeZone);
+
+impl Default for Zone {
+    fn default() -> Self {
+        Self(TimeZone::UTC)
+    }
+}
+
+impl Zone {
+    /// When that day's clock shows that minute.
+    fn at(&self, date: Date, minute: u16) -> Option<Timestamp> {
+        let (date, minute) = if minute == DAY { (date.tomorrow().ok()?, 0) } else { (date, minute) };
+        let (hour, minute) = (i8::try_from(minute / 60).ok()?, i8::try_from(minute % 60).ok()?);
+        self.0.to_timestamp(date.at(hour, minute, 0, 0)).ok()
+    }
+}
+
+impl FromStr for Zone {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        TimeZone::get(text).map(Self).map_err(|_| {
+            let fault = format!("timezone `{text}` is not known, expected a name such as \"Asia/Kolkata\" or \"UTC\"");
+            let known: Vec<String> = tz::db().available().map(|name| name.to_string()).collect();
+            match nearest(text, known.iter().map(String::as_str)) {
+                Some(near) => with_help(&fault, &format!("did you mean \"{near}\"?")),
+                None => fault,
+            }
+        })
+    }
+}
+
+/// Reads a string.
+macro_rules! from_text {
+    ($($type:ty)*) => {$(
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                String::deserialize(from)?.parse().map_err(D::Error::custom)
+            }
+        }
+    )*};
+}
+
+from_text!(Hours Days Zone);
+
+/// The key as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SilenceKey {
+    /// `"off"`.
+    Off,
+    /// A span of time or a table.
+    After(Silence),
+}
+
+impl<'de> Deserialize<'de> for SilenceKey {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Key;
+        impl<'de> Visitor<'de> for Key {
+            type Value = SilenceKey;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"off\", a time span such as \"30m\" or { after = \"30m\", hours = \"09:00-21:00\" }")
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<SilenceKey, E> {
+                if text == "off" {
+                    return Ok(SilenceKey::Off);
+                }
+                use serde::de::IntoDeserializer;
+                let after = Period::deserialize(text.into_deserializer()).map_err(|why: serde::de::value::Error| {
+                    let why = why.to_string();
+                    let is_long = why.contains("at most");
+                    if is_long { E::custom(why) } else { E::invalid_value(serde::de::Unexpected::Str(text), &self) }
+                })?;
+                let (hours, days, timezone) = Default::default();
+                Ok(SilenceKey::After(Silence { after, hours, days, timezone }))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SilenceKey, A::Error> {
+                Silence::deserialize(MapAccessDeserializer::new(map)).map(SilenceKey::After)
+            }
+        }
+        from.deserialize_any(Key)
+    }
+}
+
+#[cfg(test)]
+#[path = "silence_tests.rs"]
+mod tests;
