@@ -16,6 +16,7 @@ mod config_reading;
 mod config_state;
 mod config_watch;
 mod control;
+mod counted;
 mod data_folder;
 mod dead_letters;
 mod descriptors;
@@ -58,6 +59,7 @@ pub use config_reading::{Load, Refused};
 use config_state::ConfigState;
 pub use config_watch::Watch;
 use control::DaemonControl;
+use counted::FrontCounts;
 pub use error::DaemonError;
 use open_ingress::open_ingress;
 use requests::Requests;
@@ -106,6 +108,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     let ingress = open_ingress(&config, &server, &store, &unmatched, &books);
     let mut sinks = Sinks::new(&config.rules);
     sinks.start_if_possible(&config, &mut store, &books).await?;
+    let counting = FrontCounts::start(&ingress, &store.storage.ledger).await;
 
     let listeners = bound.into_iter().map(Bound::listen).collect::<Result<Vec<_>, _>>()?;
     let (stop_ingress, ingress_stop) = watch::channel(false);
@@ -151,6 +154,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     stop_ingress.send_replace(true);
     // Joining cannot fail but by a panic, which was reported already.
     let _ = tokio::task::spawn_blocking(|| threads.join()).await;
+    counting.end().await;
     // The admin listener stops last but for the journal, so that it can be asked how the stop goes.
     let _ = tokio::task::spawn_blocking(move || admin.stop()).await;
     let closed = store.storage.journal.close().await;

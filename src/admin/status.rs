@@ -17,8 +17,11 @@ pub struct Status {
     pub config: ConfigStatus,
     /// The journal.
     pub journal: JournalStatus,
-    /// Every source by name, counted since the daemon started.
+    /// Every source by name, counted since the source was first in the config.
     pub sources: BTreeMap<String, SourceStatus>,
+    /// Requests that were refused at paths which no source has: at most 64 paths, the rest as `other`.
+    #[serde(default)]
+    pub refused_elsewhere: BTreeMap<String, u64>,
     /// Every sink by name, counted since the sink was first in the config.
     pub sinks: BTreeMap<String, SinkStatus>,
 }
@@ -91,20 +94,46 @@ pub struct JournalStatus {
 }
 
 /// What a source has counted.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SourceStatus {
     /// Events that were taken.
     pub accepted: u64,
     /// Repeats of events that were taken before.
     pub duplicate: u64,
-    /// Requests answered 401.
+    /// Requests that were not answered with success: the sum of `refused`.
     pub rejected: u64,
+    /// These by reason.
+    #[serde(default)]
+    pub refused: BTreeMap<String, u64>,
+    /// Webhooks answered with success, but later than `answer_within`.
+    #[serde(default)]
+    pub late: u64,
+    /// When the last event was taken, RFC 3339; `null` where none was.
+    #[serde(default)]
+    pub last_accepted: Option<String>,
+    /// How much of the failure budget is spent; `null` where there is none.
+    #[serde(default)]
+    pub budget: Option<BudgetStatus>,
+    /// Since when the feed has been quiet, RFC 3339, where it has gone quiet.
+    #[serde(default)]
+    pub silent_since: Option<String>,
     /// Events that were taken without their type or subject, as that was too long.
     #[serde(default)]
     pub too_long: TooLongStatus,
     /// What is still signed with the previous secret.
     #[serde(default)]
     pub previous_secret: PreviousSecretStatus,
+}
+
+/// How many answers the provider has counted as failures, as far as we know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetStatus {
+    /// Failures that count now, at most `of`.
+    pub used: u64,
+    /// At so many the provider switches the feed off.
+    pub of: u64,
+    /// If they come within so many seconds.
+    pub within_s: u64,
 }
 
 /// What was proved with the previous secret alone, since that one and the new one are both believed.

@@ -57,8 +57,8 @@ impl Control for Fixed {
 
     async fn status(&self) -> Status {
         let journal = JournalStatus { events: 3, bytes: 9, oldest_time: None, at_risk: 0 };
-        let (config, sources, sinks) = Default::default();
-        Status { ready: self.0, reasons: vec![], config, journal, sources, sinks }
+        let (config, sources, refused_elsewhere, sinks) = Default::default();
+        Status { ready: self.0, reasons: vec![], config, journal, sources, refused_elsewhere, sinks }
     }
 }
 

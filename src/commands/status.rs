@@ -21,7 +21,7 @@ pub struct StatusArgs {
 /// For `--help`.
 pub const HELP: &str = "\
 Asks the daemon that runs with the same config, at `[admin] listen`; of the config only data_dir
-and [admin] are read. Sources count since the daemon started, sinks since they were first seen:
+and [admin] are read. Sources and sinks count since they were first in the config; of sinks
 accepted = delivered + dead + pending + filtered + dropped. `config` tells whether the config file
 is what runs: same, changed since, or refused by a start or a reload.
 

@@ -20,11 +20,12 @@ use crate::admin::reload::ReloadDone;
 use crate::admin::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView};
 use crate::admin::sink::{SinkAct, SinkAsk, SinkDone};
 use crate::admin::status::{
-    CONFIG_REFUSED, ConfigState as State, ConfigStatus, FRONT_PRESSED, JournalStatus, PreviousSecretStatus, Reason,
-    SourceStatus, TooLongStatus,
+    BudgetStatus, CONFIG_REFUSED, ConfigState as State, ConfigStatus, FRONT_PRESSED, JournalStatus,
+    PreviousSecretStatus, Reason, SourceStatus, TooLongStatus,
 };
 use crate::admin::{Control, Readiness, Refusal, Status};
-use crate::ingress::{Ingress, Pressed, PreviousSecret, SourceCounts};
+use crate::ingress::counts::{self, SOURCE_REASONS};
+use crate::ingress::{BudgetUse, Ingress, Pressed, PreviousSecret, SourceFacts};
 use crate::ledger::Storage;
 use crate::ledger::replays::Replay;
 
@@ -57,12 +58,11 @@ impl Control for DaemonControl {
         let stat = self.storage.journal.stat().await.unwrap_or_default();
         let oldest_time = stat.oldest_time.and_then(|time| Timestamp::from_microsecond(time).ok());
         let previous: HashMap<String, _> = self.ingress.previous_secrets().into_iter().collect();
-        let source = |(name, counts): (String, Arc<SourceCounts>)| {
-            let (accepted, duplicate) = (counts.accepted.get(), counts.duplicate.get());
-            let too_long = TooLongStatus { kind: counts.long_type.get(), subject: counts.long_subject.get() };
-            let previous_secret = previous.get(&name).map(|previous| previous_secret(previous)).unwrap_or_default();
-            (name, SourceStatus { accepted, duplicate, rejected: counts.rejected(), too_long, previous_secret })
+        let source = |facts: SourceFacts| {
+            let previous_secret = previous.get(&facts.name).map(|own| previous_secret(own)).unwrap_or_default();
+            (facts.name.clone(), SourceStatus { previous_secret, ..source_status(&facts) })
         };
+        let elsewhere = self.ingress.elsewhere().totals();
         let reasons = is_pressed.then(|| pressed(&self.ingress)).into_iter().chain(refused(&config)).collect();
         Status {
             ready,
@@ -74,7 +74,8 @@ impl Control for DaemonControl {
                 oldest_time: oldest_time.map(|time| time.to_string()),
                 at_risk,
             },
-            sources: self.ingress.source_counts().into_iter().map(source).collect(),
+            sources: self.ingress.sources_now().into_iter().map(source).collect(),
+            refused_elsewhere: elsewhere.into_iter().map(|(path, count)| (path.to_string(), count)).collect(),
             sinks: self.figures.sinks().await,
         }
     }
@@ -155,6 +156,29 @@ fn refused(config: &ConfigStatus) -> Option<Reason> {
          restart is done that it takes, `hookrelay reload` puts it in force (`hookrelay check` tells all faults)"
     );
     Some(Reason { code: CONFIG_REFUSED.to_owned(), subject: path.clone(), text })
+}
+
+fn source_status(facts: &SourceFacts) -> SourceStatus {
+    let of = |what| counts::count_of(&facts.totals, what);
+    let text = |time: Option<Timestamp>| time.map(|time| time.to_string());
+    let refused = SOURCE_REASONS.iter().map(|reason| (reason.word().to_owned(), of(reason.word())));
+    let budget = facts.budget.map(|BudgetUse { used, budget }| BudgetStatus {
+        used: used as u64,
+        of: budget.failures.into(),
+        within_s: budget.within.0.as_secs(),
+    });
+    SourceStatus {
+        accepted: of("accepted"),
+        duplicate: of("duplicate"),
+        rejected: SOURCE_REASONS.iter().map(|reason| of(reason.word())).sum(),
+        refused: refused.collect(),
+        late: of("late"),
+        last_accepted: text(facts.last_accepted),
+        budget,
+        silent_since: text(facts.silent_since),
+        too_long: TooLongStatus { kind: of("long_type"), subject: of("long_subject") },
+        previous_secret: PreviousSecretStatus::default(),
+    }
 }
 
 fn previous_secret(previous: &PreviousSecret) -> PreviousSecretStatus {

@@ -49,6 +49,7 @@ mod tests {
             config: ConfigStatus::default(),
             journal: JournalStatus { events: 1, bytes: 1, oldest_time: None, at_risk },
             sources: std::collections::BTreeMap::new(),
+            refused_elsewhere: std::collections::BTreeMap::new(),
             sinks: sinks.iter().map(sink).collect(),
         }
     }

@@ -14,14 +14,15 @@ use sink_api::{Event, Timestamp, Uuid};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use super::answered::{Asked, refused_headless};
 use super::append_batch::AppendBatch;
 use super::dedupe::{Fingerprint, Known, Outcome};
 use super::http::body::{self, BodyFault, Bounds, Head};
 use super::http::connection_state::Link;
 use super::http::reply::Answer;
-use super::http::{Handler, Peer, remote};
+use super::http::{BadHead, Handler, Server};
 use super::source::plan::Received;
-use super::sources::Source;
+use super::sources::{Place, Source};
 use super::{Ingress, Tally};
 use crate::event;
 use crate::journal::{Append, OnFailure, Progress};
@@ -37,32 +38,42 @@ impl Handler for Arc<Intake> {
     async fn answer(&self, link: &Link, request: Request<Incoming>) -> (Answer, bool) {
         let ingress = &self.ingress;
         let (parts, mut body) = request.into_parts();
-        if !names_its_host(&parts) {
-            ingress.server.counts.hostless.add();
-            return (Answer::NoHost, !body.is_end_stream());
-        }
-        let source = ingress.sources().at(parts.uri.path()).cloned();
-        let answer = match (source, &parts.method) {
-            (Some(source), &Method::POST) => post(self, link, &source, &parts, &mut body).await,
-            (Some(source), &Method::GET | &Method::HEAD) => probe(&source, &parts),
-            (Some(_), _) => {
-                ingress.server.counts.wrong_method.add();
+        let place = ingress.sources().at(parts.uri.path(), ingress.server.health.as_deref());
+        let mut asked = Asked::new(ingress, link, &parts, &place);
+        let counts = &ingress.server.counts;
+        let answer = match (&place, &parts.method) {
+            _ if !names_its_host(&parts) => {
+                counts.hostless.add();
+                Answer::NoHost
+            }
+            (Place::Source(source), &Method::POST) => post(self, source, &mut asked, &mut body).await,
+            (Place::Source(source), &Method::GET | &Method::HEAD) => probe(source, &parts),
+            (Place::Source(_), _) => {
+                counts.wrong_method.add();
                 Answer::WrongMethod
             }
-            (None, method) if ingress.server.health.as_deref() == Some(parts.uri.path()) => {
-                if matches!(*method, Method::GET | Method::HEAD) {
-                    Answer::Health(ingress.is_healthy())
-                } else {
-                    ingress.server.counts.wrong_method.add();
-                    Answer::WrongHealthMethod
-                }
+            (Place::Health, &Method::GET | &Method::HEAD) => Answer::Health(ingress.is_healthy()),
+            (Place::Health, _) => {
+                counts.wrong_method.add();
+                Answer::WrongHealthMethod
             }
-            (None, _) => {
-                ingress.server.counts.not_found.add();
+            (Place::Nowhere, _) => {
+                counts.not_found.add();
                 Answer::NotFound
             }
         };
+        asked.answered(&answer);
         (answer, !body.is_end_stream())
+    }
+
+    fn refused(&self, link: &Link, why: BadHead) {
+        let counts = &self.ingress.server.counts;
+        match why {
+            BadHead::TooSlow => counts.slow_heads.add(),
+            BadHead::TooLarge => counts.large_heads.add(),
+            BadHead::Malformed => counts.malformed.add(),
+        }
+        refused_headless(&self.ingress, link, why);
     }
 }
 
@@ -76,21 +87,12 @@ fn probe(source: &Source, parts: &request::Parts) -> Answer {
     match source.plan.challenge.get(parts.uri.query()) {
         None => Answer::Probe,
         Some(Ok(challenge)) => Answer::Challenge(challenge),
-        Some(Err(())) => {
-            source.counts.wrong.add();
-            Answer::WrongToken
-        }
+        Some(Err(())) => Answer::WrongToken,
     }
 }
 
-async fn post(
-    intake: &Arc<Intake>,
-    link: &Link,
-    source: &Arc<Source>,
-    parts: &request::Parts,
-    body: &mut Incoming,
-) -> Answer {
-    let (ingress, server) = (&intake.ingress, &intake.ingress.server);
+async fn post(intake: &Arc<Intake>, source: &Arc<Source>, asked: &mut Asked<'_>, body: &mut Incoming) -> Answer {
+    let (server, link, parts) = (&intake.ingress.server, asked.link, asked.parts);
     let bounds = Bounds { max: server.max_body, time: server.body_timeout };
     let mut uploading = None;
     let sender = || {
@@ -100,9 +102,10 @@ async fn post(
     let pause = |is_paused| link.pause_reading(is_paused);
     let bytes = match body::collect(body, Head::of(parts), bounds, &server.budget, sender, pause).await {
         Ok(bytes) => bytes,
-        Err(fault) => return no_body(ingress, source, fault),
+        Err(fault) => return no_body(server, fault),
     };
     drop(uploading);
+    asked.has_body();
     let time = Timestamp::now();
     let verified = match source.plan.proof.verify(parts, &bytes, time.as_second()) {
         Ok((Which::Previous, verified)) => {
@@ -110,13 +113,7 @@ async fn post(
             verified
         }
         Ok((Which::Current, verified)) => verified,
-        Err(why) => {
-            source.counts.refused(why);
-            if let Some(count) = source.refused.hit() {
-                tracing::warn!(source = &*source.plan.name, count, "webhook refused: {why}");
-            }
-            return Answer::Refused(why);
-        }
+        Err(why) => return Answer::Refused(why),
     };
     if source.plan.proof.proves() {
         link.prove();
@@ -126,14 +123,14 @@ async fn post(
     }
     let id = Uuid::now_v7();
     let deadline = Instant::now() + source.plan.ack_deadline;
-    let outcome = match hand_over(intake, source, Proven { link, parts, body: bytes, verified, id, time }) {
+    let outcome = match hand_over(intake, source, Proven { asked, body: bytes, verified, id, time }) {
         Ok(outcome) => outcome,
         Err(known) => return repeat(source, known, deadline).await,
     };
     match timeout_at(deadline, outcome).await {
         Ok(Ok(Outcome::Durable)) => Answer::Accepted(id, source.plan.status),
         Ok(Ok(Outcome::AtRisk)) | Err(_) => at_risk(source, Answer::Accepted(id, source.plan.status)),
-        Ok(Ok(Outcome::Failed) | Err(_)) => unavailable(source),
+        Ok(Ok(Outcome::Failed) | Err(_)) => Answer::Unavailable,
     }
 }
 
@@ -147,21 +144,22 @@ fn by_previous_secret(source: &Source, time: Timestamp) {
 }
 
 /// What is answered where there is no body.
-fn no_body(ingress: &Ingress, source: &Source, fault: BodyFault) -> Answer {
-    let (count, answer) = match fault {
-        BodyFault::TooLarge => (&source.counts.too_large, Answer::TooLarge),
-        BodyFault::TooSlow => (&source.counts.too_slow, Answer::TooSlow),
-        BodyFault::Broken => (&source.counts.broken, Answer::Broken),
-        BodyFault::LargeHead => (&ingress.server.counts.large_heads, Answer::LargeHead),
-    };
-    count.add();
-    answer
+fn no_body(server: &Server, fault: BodyFault) -> Answer {
+    match fault {
+        BodyFault::TooLarge => Answer::TooLarge,
+        BodyFault::TooSlow => Answer::TooSlow,
+        BodyFault::Broken => Answer::Broken,
+        BodyFault::BrokenOff => Answer::BrokenOff,
+        BodyFault::LargeHead => {
+            server.counts.large_heads.add();
+            Answer::LargeHead
+        }
+    }
 }
 
 /// A request whose sender is believed.
 struct Proven<'r> {
-    link: &'r Link,
-    parts: &'r request::Parts,
+    asked: &'r Asked<'r>,
     body: Bytes,
     verified: Option<Verified>,
     id: Uuid,
@@ -175,9 +173,9 @@ struct Proven<'r> {
 fn hand_over(
     intake: &Arc<Intake>,
     source: &Arc<Source>,
-    Proven { link, parts, body, verified, id, time }: Proven<'_>,
+    Proven { asked, body, verified, id, time }: Proven<'_>,
 ) -> Result<oneshot::Receiver<Outcome>, Known> {
-    let (ingress, plan) = (&intake.ingress, &source.plan);
+    let (ingress, plan, parts) = (&intake.ingress, &source.plan, asked.parts);
     let (identity, envelope) = plan.identity(verified, &parts.headers, &body);
     let fingerprint = identity.filter(|_| plan.dedupes()).map(|known| short(&known.digest));
     if let Some(fingerprint) = fingerprint {
@@ -190,6 +188,7 @@ fn hand_over(
         source: Arc::clone(source),
         fingerprint,
         id,
+        time,
         request: Some(sender),
         tally: None,
         is_counted: false,
@@ -197,11 +196,8 @@ fn hand_over(
     let envelope = envelope.unwrap_or_else(|| plan.envelope(&parts.headers, &body));
     source.counts.passed_over(envelope.too_long);
     let (kind, subject) = (envelope.kind.into(), envelope.subject.into());
-    let remote = match (link.peer, ingress.server.trusted_proxies.as_slice()) {
-        (Peer::Ip(_), []) => Arc::clone(&link.remote),
-        (peer, trusted) => remote::client(peer, trusted, &parts.headers).to_string().into(),
-    };
-    let event: Event = plan.event(Received { id, time, remote, headers: &parts.headers, kind, subject, body });
+    let event: Event =
+        plan.event(Received { id, time, remote: asked.remote(), headers: &parts.headers, kind, subject, body });
     ticket.tally = ingress.on_append.get().map(|tally_of| tally_of(&event.source, &event.kind));
     let record = event::encode(&event, identity.as_ref().map(|known| &known.digest), plan.dedupes());
     let on_progress = Box::new(move |progress| ticket.follow(progress));
@@ -227,28 +223,20 @@ async fn repeat(source: &Source, known: Known, deadline: Instant) -> Answer {
             source.counts.duplicate.add();
             duplicate
         }
-        (Outcome::AtRisk | Outcome::Failed, _) => unavailable(source),
+        (Outcome::AtRisk | Outcome::Failed, _) => Answer::Unavailable,
     }
 }
 
 /// The event is queued but not on disk, and the sender cannot be kept waiting.
 fn at_risk(source: &Source, accepted: Answer) -> Answer {
     if source.plan.on_failure == OnFailure::GiveBack {
-        return unavailable(source);
+        return Answer::Unavailable;
     }
     source.counts.at_risk.add();
     if let Some(count) = source.at_risk.hit() {
         tracing::error!(source = &*source.plan.name, count, "webhook answered 200 before it was on disk");
     }
     accepted
-}
-
-fn unavailable(source: &Source) -> Answer {
-    source.counts.unavailable.add();
-    if let Some(count) = source.unavailable.hit() {
-        tracing::error!(source = &*source.plan.name, count, "webhook answered 503: the journal cannot take it");
-    }
-    Answer::Unavailable
 }
 
 fn short(digest: &[u8; 32]) -> Fingerprint {
@@ -265,6 +253,7 @@ struct Ticket {
     /// What the event has reserved in dedupe, until the journal has told its last.
     fingerprint: Option<Fingerprint>,
     id: Uuid,
+    time: Timestamp,
     request: Option<oneshot::Sender<Outcome>>,
     /// Counts the event when its position is known.
     tally: Option<Arc<dyn Tally>>,
@@ -281,6 +270,7 @@ impl Ticket {
         };
         if outcome != Outcome::Failed && !std::mem::replace(&mut self.is_counted, true) {
             self.source.counts.accepted.add();
+            self.source.counts.last_accepted.note(self.time);
         }
         if let Progress::Durable(at) = progress
             && let Some(tally) = self.tally.take()

@@ -2,18 +2,29 @@
 //!
 //! Two rooms that do not know each other: [`http`] is what speaks HTTP, [`source`] what a source is. On top of both:
 //! [`threads`] are the serving threads, `sources` the sources with their counts, `intake` is the way of a request,
-//! `dedupe` recognises repeats, `append_batch` hands over to the journal, [`counts`] are what was counted, `throttle`
-//! keeps log lines from becoming a flood.
+//! `dedupe` recognises repeats, `append_batch` hands over to the journal, `throttle` keeps log lines from becoming a
+//! flood.
+//!
+//! What is watched: `answered` is the one place that every answer passes; [`counts`] are what was counted,
+//! [`elsewhere`] the same of paths that no source has (`paths`); `refusals` says which refusals are told in the log,
+//! and when; [`guard`] watches each feed, whose failures are in `spending`. Somebody has to call
+//! [`Ingress::look_around`] every second.
 //!
 //! Knows the journal only as something to append to. Knows no sinks and no rules. Spawns only connections.
 
+mod answered;
 mod append_batch;
 pub mod counts;
 mod dedupe;
+pub mod elsewhere;
+pub mod guard;
 pub mod http;
 mod intake;
+mod paths;
+mod refusals;
 pub mod source;
 mod sources;
+mod spending;
 #[cfg(test)]
 mod tests;
 pub mod threads;
@@ -21,13 +32,15 @@ mod throttle;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use sink_api::Timestamp;
 use tokio::task::JoinSet;
 
-pub use self::counts::{Counter, PreviousSecret, SourceCounts};
+pub use self::counts::{Counter, PreviousSecret, Reason, SourceCounts};
+pub use self::elsewhere::Elsewhere;
+pub use self::guard::BudgetUse;
 pub use self::http::admission::MOST_LEAVING;
 pub use self::http::config::ServerConfig;
 pub use self::http::counts::ServerCounts;
@@ -36,11 +49,15 @@ pub use self::http::{BindError, Bound, Listener, Listening, Pressed, bind};
 pub use self::source::{SourceConfig, SourceKind, SourcePlan};
 
 use self::append_batch::AppendBatch;
+use self::counts::Totals;
 use self::dedupe::Dedupe;
+use self::guard::Now;
 use self::http::{Server, balance, listener};
 use self::intake::Intake;
+use self::refusals::{HeldBack, Refused};
 use self::sources::{Source, Sources};
 use crate::journal::{Fingerprint, Journal, OnFailure, Position};
+use crate::news::{Item, Kind, News};
 
 /// Counts the events of one source and type.
 pub trait Tally: Send + Sync {
@@ -52,6 +69,20 @@ pub trait Tally: Send + Sync {
 /// on the hot path: keep it short.
 pub type OnAppend = Box<dyn Fn(&str, &str) -> Arc<dyn Tally> + Send + Sync>;
 
+/// What is known of a source now.
+pub struct SourceFacts {
+    /// Its name.
+    pub name: String,
+    /// What it has counted, this life of the daemon and those before together.
+    pub totals: Totals,
+    /// When its last webhook was accepted, in this life or one before.
+    pub last_accepted: Option<Timestamp>,
+    /// How much of its failure budget is spent, where it has one.
+    pub budget: Option<BudgetUse>,
+    /// Since when it has been quiet, where it has gone quiet.
+    pub silent_since: Option<Timestamp>,
+}
+
 /// All that takes webhooks in, shared by all listeners and runtimes.
 pub struct Ingress {
     server: Arc<Server>,
@@ -59,6 +90,9 @@ pub struct Ingress {
     journal: Arc<dyn Journal>,
     dedupe: Dedupe,
     on_append: OnceLock<OnAppend>,
+    elsewhere: Elsewhere,
+    held_back: Mutex<HeldBack>,
+    news: OnceLock<News>,
     is_stopping: AtomicBool,
 }
 
@@ -86,6 +120,9 @@ impl Ingress {
             journal,
             dedupe,
             on_append: OnceLock::new(),
+            elsewhere: Elsewhere::default(),
+            held_back: Mutex::default(),
+            news: OnceLock::new(),
             is_stopping: AtomicBool::new(false),
         })
     }
@@ -110,6 +147,11 @@ impl Ingress {
     /// From now on `on_append` hears of every event; a second call changes nothing.
     pub fn on_append(&self, on_append: OnAppend) {
         let _ = self.on_append.set(on_append);
+    }
+
+    /// From now on what is refused, and what becomes of the feeds, is told there; a second call changes nothing.
+    pub fn set_news(&self, news: News) {
+        let _ = self.news.set(news);
     }
 
     /// From now on this is what handshakes at addresses with TLS need.
@@ -162,6 +204,83 @@ impl Ingress {
     /// an event of a source that refuses while it cannot write, and whether it takes none at all.
     pub fn refuses(&self, (gives_back, all): (bool, bool)) -> bool {
         all || (gives_back && self.sources().list.iter().any(|source| source.plan.on_failure == OnFailure::GiveBack))
+    }
+
+    /// What is known of each source now.
+    pub fn sources_now(&self) -> Vec<SourceFacts> {
+        let facts = |source: &Arc<Source>| {
+            let silent_since = *source.guard.silent_since();
+            SourceFacts {
+                name: source.plan.name.to_string(),
+                totals: source.counts.totals(),
+                last_accepted: source.counts.last_ever_accepted(),
+                budget: source.guard.budget(&source.plan),
+                // Of a feed that never said anything in this life, what an earlier one has heard.
+                silent_since: silent_since.map(|since| match source.counts.last_accepted.get() {
+                    None => source.counts.last_ever_accepted().unwrap_or(since),
+                    Some(_) => since,
+                }),
+            }
+        };
+        self.sources().list.iter().map(facts).collect()
+    }
+
+    /// What was refused at paths that no source has.
+    pub fn elsewhere(&self) -> &Elsewhere {
+        &self.elsewhere
+    }
+
+    /// Adds what earlier lives of the daemon have refused elsewhere, by path.
+    pub fn continue_elsewhere(&self, before: &[(String, u64)]) {
+        let sources = self.sources();
+        self.elsewhere.continues(before, |path| sources.meant(path).is_some());
+    }
+
+    /// Tells what has become due to be told: refusals that were held back, budgets that have recovered, feeds that have
+    /// gone quiet or come back. To be called every second.
+    pub fn look_around(&self) {
+        let now = Now::new();
+        let due = self.held_back().due(now.0, false);
+        due.into_iter().for_each(|refused| self.tell(&refused));
+        for source in &self.sources().list {
+            self.is_news(source.guard.look(&source.plan, source.counts.last_accepted.get(), now));
+        }
+    }
+
+    /// Tells all refusals that were held back: nobody will call [`Self::look_around`] any more.
+    pub fn tell_rest(&self) {
+        let rest = self.held_back().due(Instant::now(), true);
+        rest.into_iter().for_each(|refused| self.tell(&refused));
+    }
+
+    /// A request was refused: it is told in the log, now or with others.
+    fn told(&self, refused: Refused) {
+        let told = self.held_back().note(refused, Instant::now());
+        told.into_iter().for_each(|refused| self.tell(&refused));
+    }
+
+    fn tell(&self, refused: &Refused) {
+        let Refused { source, path, status, remote, text, count, .. } = refused;
+        let (source, path, remote, reason) = (source.as_deref(), &**path, &**remote, refused.reason.word());
+        if *status == 503 {
+            tracing::error!(source, path, status, reason, remote, count, "request refused: {text}");
+        } else {
+            tracing::warn!(source, path, status, reason, remote, count, "request refused: {text}");
+        }
+        if self.news.get().is_some_and(|news| news.wants(Kind::RequestRefused)) {
+            self.is_news(Some(refused.as_news()));
+        }
+    }
+
+    fn is_news(&self, item: Option<Item>) {
+        if let Some((news, item)) = self.news.get().zip(item) {
+            news.tell(item);
+        }
+    }
+
+    fn held_back(&self) -> std::sync::MutexGuard<'_, HeldBack> {
+        // Valid whoever panicked: what may be lost is a line.
+        self.held_back.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What each source counted, by name.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::counts::{PreviousSecret, SourceCounts};
+use super::guard::Guard;
 use super::source::SourcePlan;
 use super::throttle::Throttle;
 
@@ -19,11 +20,19 @@ pub(super) struct Source {
     pub previous: Arc<PreviousSecret>,
     /// Its table in dedupe.
     pub slot: usize,
-    pub refused: Throttle,
+    pub guard: Arc<Guard>,
     pub at_risk: Throttle,
-    pub unavailable: Throttle,
+    pub late: Throttle,
     /// For the line about the previous secret. It is no trouble, and may go on for days.
     pub by_previous: Throttle,
+}
+
+/// What a request's path leads to.
+pub(super) enum Place {
+    Source(Arc<Source>),
+    /// The health path.
+    Health,
+    Nowhere,
 }
 
 /// All sources of a config. Their paths differ: `config` has seen to it.
@@ -39,24 +48,30 @@ impl Sources {
     pub fn new(plans: Vec<Arc<SourcePlan>>, before: &Self, mut new_slot: impl FnMut(&SourcePlan) -> usize) -> Self {
         let source = |plan: Arc<SourcePlan>| {
             let old = before.list.iter().find(|old| old.plan.name == plan.name);
-            let (slot, counts) = match old {
-                Some(old) => (old.slot, Arc::clone(&old.counts)),
-                None => (new_slot(&plan), Arc::default()),
+            let (slot, counts, guard) = match old {
+                Some(old) => (old.slot, Arc::clone(&old.counts), Arc::clone(&old.guard)),
+                None => (new_slot(&plan), Arc::default(), Arc::default()),
             };
             let previous = old.filter(|old| old.plan.previous == plan.previous);
             let previous = previous.map(|old| Arc::clone(&old.previous)).unwrap_or_default();
-            let (refused, at_risk, unavailable) = Default::default();
+            let (at_risk, late) = Default::default();
             let by_previous = Throttle::every(PREVIOUS_EVERY);
-            Arc::new(Source { plan, counts, previous, slot, refused, at_risk, unavailable, by_previous })
+            Arc::new(Source { plan, counts, previous, slot, guard, at_risk, late, by_previous })
         };
         let list: Vec<Arc<Source>> = plans.into_iter().map(source).collect();
         let by_path = list.iter().map(|source| (Arc::clone(&source.plan.path), Arc::clone(source))).collect();
         Self { list, by_path }
     }
 
-    /// The source whose requests have this path.
-    pub fn at(&self, path: &str) -> Option<&Arc<Source>> {
-        self.by_path.get(path)
+    /// What has this path. One slash too many at the end leads to the source all the same, unless something has that
+    /// very path.
+    pub fn at(&self, path: &str, health: Option<&str>) -> Place {
+        let without_slash = || path.strip_suffix('/').and_then(|path| self.by_path.get(path));
+        match self.by_path.get(path) {
+            Some(source) => Place::Source(Arc::clone(source)),
+            None if health == Some(path) => Place::Health,
+            None => without_slash().map_or(Place::Nowhere, |source| Place::Source(Arc::clone(source))),
+        }
     }
 
     /// The source of that name.

@@ -26,6 +26,7 @@
 //! - `reload`: a new config in force without a restart; sinks held, let go, moved on
 //! - `replay`: a span of the journal delivered once more, and dry runs
 //! - `journal`: verify, dump, stat and repair
+//! - `refusals`: every refused request is counted and told; `feed_guard`: the failure budget, and feeds that go quiet
 //! - `strangers`: connections, heads and bodies that strangers hold on to delay nobody; `hostile`: those strangers
 //! - `taken_away`: folders and files deleted, moved or replaced beneath the running daemon
 //! - `whose_folder`: folders that are not ours alone, links, and obstacles in the place of one sink's state
@@ -68,6 +69,7 @@ mod disk_use;
 mod doubtful_rules;
 mod exec;
 mod failing_disk;
+mod feed_guard;
 mod full_disk;
 mod guide;
 mod harness;
@@ -83,6 +85,7 @@ mod nothing_lost;
 mod odd_webhooks;
 mod pipelines;
 mod proxy;
+mod refusals;
 mod reload;
 mod replay;
 mod restart;

@@ -13,7 +13,7 @@ const ROWS: &[&[&str]] = &[
     &["control"],
     &["config_state", "dead_letters", "figures"],
     &["books", "config_reading", "store"],
-    &["config_watch", "descriptors", "refusals", "requests", "status_line", "threads"],
+    &["config_watch", "counted", "descriptors", "refusals", "requests", "status_line", "threads"],
     &["error"],
 ];
 

@@ -5,7 +5,9 @@
 //! Most bodies come with their heads, or right behind them. These are read without asking the budget: waiting would
 //! save none of the memory that they take already. A body that has to be waited for is an *upload*, and is counted.
 
+use std::error::Error;
 use std::future::poll_fn;
+use std::io::{self, ErrorKind};
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
@@ -42,8 +44,10 @@ pub enum BodyFault {
     TooLarge,
     /// The body did not come in time, or was slow while others needed the room it took.
     TooSlow,
-    /// The body broke off, or was wrongly framed.
+    /// The body was wrongly framed.
     Broken,
+    /// The body broke off: its sender is gone.
+    BrokenOff,
     /// There is no room for so large a head to wait for its body.
     LargeHead,
 }
@@ -98,9 +102,9 @@ impl Gathered {
     }
 
     /// Takes a frame, and gives how many bytes of the body it brought; `None` at the body's end.
-    fn take<E>(&mut self, frame: Option<Result<Frame<Bytes>, E>>) -> Result<Option<usize>, BodyFault> {
+    fn take<E: Error + 'static>(&mut self, frame: Option<Result<Frame<Bytes>, E>>) -> Result<Option<usize>, BodyFault> {
         let Some(frame) = frame else { return Ok(None) };
-        let Ok(data) = frame.map_err(|_| BodyFault::Broken)?.into_data() else { return Ok(Some(0)) };
+        let Ok(data) = frame.map_err(|error| broken(&error))?.into_data() else { return Ok(Some(0)) };
         let (had, came) = (self.len(), data.len());
         if came > self.max - had {
             return Err(BodyFault::TooLarge);
@@ -127,6 +131,18 @@ impl Gathered {
     }
 }
 
+/// What is wrong with a body that ends with an error. Bytes that are not framed as HTTP says are an `io::Error` of
+/// these kinds; whatever else there is, nothing more comes.
+fn broken(error: &(dyn Error + 'static)) -> BodyFault {
+    let mut causes = std::iter::successors(Some(error), |error| (**error).source());
+    let is_bad_input = causes.any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|io| matches!(io.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData))
+    });
+    if is_bad_input { BodyFault::Broken } else { BodyFault::BrokenOff }
+}
+
 /// The whole body. `sender` is asked when the body is counted. `pause` is told whether nothing more of the connection
 /// is to be read, as the body waits for room; that time does not count as the sender's.
 ///
@@ -141,7 +157,7 @@ pub async fn collect<B>(
     pause: impl Fn(bool),
 ) -> Result<Bytes, BodyFault>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes, Error: Error + 'static> + Unpin,
 {
     let declared = body.size_hint().exact().map(|n| usize::try_from(n).unwrap_or(usize::MAX));
     if declared.is_some_and(|n| n > bounds.max) {
@@ -197,7 +213,7 @@ async fn uncounted<B>(
     until: Instant,
 ) -> Result<bool, BodyFault>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes, Error: Error + 'static> + Unpin,
 {
     let mut soon = pin!(sleep_until(until));
     while !body.is_end_stream() {
@@ -241,7 +257,7 @@ impl TimedUpload<'_> {
     /// The next frame, when `got` bytes have come; `None` at the body's end.
     async fn frame<B>(&mut self, body: &mut B, got: usize) -> Result<Option<Result<Frame<Bytes>, B::Error>>, BodyFault>
     where
-        B: Body<Data = Bytes> + Unpin,
+        B: Body<Data = Bytes, Error: Error + 'static> + Unpin,
     {
         let span = Duration::from_secs(RATE_SPAN.into());
         let mut timer = pin!(sleep_until(self.deadline.min(self.span.0 + span)));

@@ -31,7 +31,7 @@ use super::connection_state::{GRACE, Link, Stopping};
 use super::socket::{Peer, Stream};
 use super::transport::Transport;
 use super::wire::Wire;
-use super::{Handler, Server, handshake, reply};
+use super::{BadHead, Handler, Server, handshake, reply};
 
 /// How every HTTP/2 connection begins.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -91,7 +91,7 @@ pub(super) async fn serve(
             }
         }
         Opening::Slow => {
-            server.counts.slow_heads.add();
+            handler.refused(link, BadHead::TooSlow);
             refuse_slow_head(link, stream).await;
         }
         Opening::Gone => {}
@@ -203,19 +203,19 @@ async fn http1(link: &Arc<Link>, handler: impl Handler, wire: Wire, stopping: &m
         .half_close(true)
         // Our answers are short: one piece is cheaper to write than a list of two.
         .writev(false)
-        .serve_connection(TokioIo::new(wire), service(link.clone(), handler));
+        .serve_connection(TokioIo::new(wire), service(link.clone(), handler.clone()));
     let end = drive(&mut conn, |conn| conn.graceful_shutdown(), link, stopping).await;
     let parts = conn.into_parts();
     let stream = parts.io.into_inner().into_stream();
     match end {
         End::Late if link.awaits_head() || !parts.read_buf.is_empty() => {
-            link.server.counts.slow_heads.add();
+            handler.refused(link, BadHead::TooSlow);
             refuse_slow_head(link, stream).await;
         }
         End::Done(result) => {
             let malformed = result.err().filter(hyper::Error::is_parse);
-            if malformed.as_ref().is_some_and(hyper::Error::is_parse_too_large) {
-                link.server.counts.large_heads.add();
+            if let Some(error) = &malformed {
+                handler.refused(link, if error.is_parse_too_large() { BadHead::TooLarge } else { BadHead::Malformed });
             }
             if malformed.is_some() || link.unread.load(Relaxed) {
                 linger(link, stream).await;
@@ -234,10 +234,10 @@ async fn http2(link: &Arc<Link>, handler: impl Handler, wire: Wire, stopping: &m
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(STREAMS)
-        .serve_connection(TokioIo::new(wire), service(link.clone(), handler));
+        .serve_connection(TokioIo::new(wire), service(link.clone(), handler.clone()));
     if let End::Late = drive(&mut conn, |conn| conn.graceful_shutdown(), link, stopping).await {
         if link.awaits_head() {
-            link.server.counts.slow_heads.add();
+            handler.refused(link, BadHead::TooSlow);
         }
         Pin::new(&mut conn).graceful_shutdown();
         // A peer that does not take the GOAWAY is left anyway.

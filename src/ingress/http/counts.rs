@@ -13,6 +13,8 @@ pub struct ServerCounts {
     pub slow_heads: Counter,
     /// 431.
     pub large_heads: Counter,
+    /// 400: what came is not HTTP.
+    pub malformed: Counter,
     /// 400: HTTP/1.1 without `Host`, or with several.
     pub hostless: Counter,
     /// TLS handshakes that have failed.

@@ -60,6 +60,20 @@ use self::tls::TlsState;
 pub(in crate::ingress) trait Handler: Clone + Send + Sync + 'static {
     /// Answers one request, and says whether part of its body was left unread.
     fn answer(&self, link: &Link, request: Request<Incoming>) -> impl Future<Output = (Answer, bool)> + Send;
+
+    /// Hears of a request that was refused before its head was complete.
+    fn refused(&self, link: &Link, why: BadHead);
+}
+
+/// Why there is no head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::ingress) enum BadHead {
+    /// It did not come in time: 408.
+    TooSlow,
+    /// It is larger than `max_header_bytes`: 431.
+    TooLarge,
+    /// It is not HTTP: 400.
+    Malformed,
 }
 
 /// What too many senders have cost.

@@ -43,8 +43,10 @@ pub enum Answer {
     TooLarge,
     /// The body did not come in time.
     TooSlow,
-    /// The body broke off, or was wrongly framed.
+    /// The body was wrongly framed.
     Broken,
+    /// The body broke off. Hardly anybody is left to be answered.
+    BrokenOff,
     /// There is no room for so large a head to wait for its body.
     LargeHead,
     /// HTTP/1.1 without `Host`, or with several.
@@ -53,31 +55,47 @@ pub enum Answer {
     Unavailable,
 }
 
+/// The status of an answer.
+pub fn status(answer: &Answer) -> StatusCode {
+    match answer {
+        Answer::Accepted(_, status) | Answer::Duplicate(_, status) => *status,
+        Answer::Challenge(_) | Answer::Probe | Answer::Health(true) => StatusCode::OK,
+        Answer::WrongToken => StatusCode::FORBIDDEN,
+        Answer::Health(false) | Answer::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Answer::WrongHealthMethod | Answer::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
+        Answer::NotFound => StatusCode::NOT_FOUND,
+        Answer::Refused(_) => StatusCode::UNAUTHORIZED,
+        Answer::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Answer::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        Answer::Broken | Answer::BrokenOff | Answer::NoHost => StatusCode::BAD_REQUEST,
+        Answer::LargeHead => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    }
+}
+
 /// The answer on the wire.
 pub fn response(answer: Answer, version: Version) -> Response<Full<Bytes>> {
     let mut kind = "application/json";
-    let (status, body) = match &answer {
-        Answer::Accepted(id, status) => (*status, with_id(*id, "\"}")),
-        Answer::Duplicate(id, status) => (*status, with_id(*id, "\",\"duplicate\":true}")),
+    let status = status(&answer);
+    let body = match &answer {
+        Answer::Accepted(id, _) => with_id(*id, "\"}"),
+        Answer::Duplicate(id, _) => with_id(*id, "\",\"duplicate\":true}"),
         Answer::Challenge(text) => {
             kind = "text/plain; charset=utf-8";
-            (StatusCode::OK, text.clone())
+            text.clone()
         }
-        Answer::WrongToken => (StatusCode::FORBIDDEN, error("the verify token does not match")),
-        Answer::Probe | Answer::Health(true) => (StatusCode::OK, Bytes::from_static(b"{\"ok\":true}")),
-        Answer::Health(false) => (StatusCode::SERVICE_UNAVAILABLE, error("webhooks are not taken now")),
-        Answer::WrongHealthMethod => (StatusCode::METHOD_NOT_ALLOWED, error("the health path is asked by GET")),
-        Answer::NotFound => (StatusCode::NOT_FOUND, error("nothing is received here")),
-        Answer::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, error("webhooks are sent by POST")),
-        Answer::Refused(why) => (StatusCode::UNAUTHORIZED, error(why)),
-        Answer::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, error("the body is too large")),
-        Answer::TooSlow => (StatusCode::REQUEST_TIMEOUT, error("the body did not come in time")),
-        Answer::Broken => (StatusCode::BAD_REQUEST, error("the body could not be read")),
-        Answer::LargeHead => {
-            (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, error("the head is too large to wait for its body now"))
-        }
-        Answer::NoHost => (StatusCode::BAD_REQUEST, error("HTTP/1.1 wants exactly one Host header")),
-        Answer::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, error("the webhook cannot be kept now")),
+        Answer::WrongToken => error("the verify token does not match"),
+        Answer::Probe | Answer::Health(true) => Bytes::from_static(b"{\"ok\":true}"),
+        Answer::Health(false) => error("webhooks are not taken now"),
+        Answer::WrongHealthMethod => error("the health path is asked by GET"),
+        Answer::NotFound => error("nothing is received here"),
+        Answer::WrongMethod => error("webhooks are sent by POST"),
+        Answer::Refused(why) => error(why),
+        Answer::TooLarge => error("the body is too large"),
+        Answer::TooSlow => error("the body did not come in time"),
+        Answer::Broken | Answer::BrokenOff => error("the body could not be read"),
+        Answer::LargeHead => error("the head is too large to wait for its body now"),
+        Answer::NoHost => error("HTTP/1.1 wants exactly one Host header"),
+        Answer::Unavailable => error("the webhook cannot be kept now"),
     };
     // These two statuses have no body, by definition.
     let is_bare = matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
@@ -94,7 +112,12 @@ pub fn response(answer: Answer, version: Version) -> Response<Full<Bytes>> {
             drop(headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS)))
         }
         // On HTTP/2 only the stream ends, and the connection stays.
-        Answer::TooLarge | Answer::TooSlow | Answer::Broken | Answer::LargeHead | Answer::NoHost
+        Answer::TooLarge
+        | Answer::TooSlow
+        | Answer::Broken
+        | Answer::BrokenOff
+        | Answer::LargeHead
+        | Answer::NoHost
             if version < Version::HTTP_2 =>
         {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));

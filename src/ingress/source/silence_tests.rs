@@ -18,10 +18,13 @@ fn at(text: &str) -> Timestamp {
     text.parse().unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
+/// The last sign of life, now, and whether the feed has gone quiet.
+type Case = (&'static str, &'static str, bool);
+
 /// The 4th of January 2027 is a Monday.
 #[test]
 fn a_feed_has_gone_quiet_after_its_time_within_the_hours_that_are_watched() {
-    let table: &[(&str, &[(&str, &str, bool)])] = &[
+    let table: &[(&str, &[Case])] = &[
         (
             "\"30m\"",
             &[

@@ -46,7 +46,7 @@ async fn a_body_of_exactly_max_body_is_taken_and_one_byte_more_is_413() {
             assert!(client.is_closed().await);
         }
     }
-    assert_eq!(served.counts().too_large.get(), 3);
+    assert_eq!(served.counts().refused.get(Reason::TooLarge), 3);
     assert_eq!(served.journal.events().len(), 2);
 }
 
@@ -132,7 +132,7 @@ async fn a_body_that_is_too_slow_is_408_and_the_connection_closed() {
         assert_eq!((reply.status, reply.header("connection")), (408, Some("close")), "{head:?}");
         assert!(client.is_closed().await);
     }
-    assert_eq!(served.counts().too_slow.get(), 3);
+    assert_eq!(served.counts().refused.get(Reason::TooSlow), 3);
 }
 
 #[tokio::test]
@@ -174,7 +174,7 @@ async fn a_body_that_breaks_off_is_no_event() {
     client.0.shutdown().await.unwrap();
     assert_eq!(client.try_reply(true).await.map(|r| r.status), Some(400));
     assert!(served.journal.events().is_empty());
-    wait_until(|| served.counts().broken.get() == 1).await;
+    wait_until(|| served.counts().refused.get(Reason::Broken) == 1).await;
 }
 
 #[tokio::test]
@@ -182,6 +182,7 @@ async fn what_is_not_http_is_400() {
     let served = plain().await;
     assert_eq!(served.ask("hello\r\n\r\n").await.status, 400);
     assert_eq!(served.ask(format!("POST {PATH} HTTP/1.1\r\ncontent-length: x\r\n\r\n")).await.status, 400);
+    assert_eq!(served.ingress.counts().malformed.get(), 2);
 }
 
 #[tokio::test]

@@ -80,7 +80,7 @@ async fn after_a_definite_failure_the_same_webhook_is_taken_anew() {
         served.journal.does(Does::Flush);
         let again = served.post(BODY).await;
         assert_eq!((again.status, &again.json()["duplicate"]), (200, &serde_json::Value::Null));
-        assert_eq!((served.counts().accepted.get(), served.counts().unavailable.get()), (1, 1));
+        assert_eq!((served.counts().accepted.get(), served.counts().refused.get(Reason::Unavailable)), (1, 1));
     }
 }
 
@@ -161,7 +161,7 @@ async fn refuse_answers_503_when_the_journal_fails() {
         assert_eq!((reply.status, reply.header("retry-after")), (503, Some("5")));
     }
     assert_eq!(served.journal.records.lock().unwrap()[0].1, OnFailure::GiveBack);
-    assert_eq!((served.counts().at_risk.get(), served.counts().unavailable.get()), (0, 2));
+    assert_eq!((served.counts().at_risk.get(), served.counts().refused.get(Reason::Unavailable)), (0, 2));
     served.journal.tell(DURABLE);
     assert_eq!(served.post(BODY).await.json()["duplicate"], true, "it was written after all");
 }

@@ -54,10 +54,10 @@ async fn a_token_in_the_query_is_believed_and_stored_nowhere() {
     assert_eq!(ask("?token=a%2bb%2fc%3d%26%2520&token=a%2Bb%2Fc%3D%26%2520").await, 200, "twice the same");
     for (query, count) in [("", 1), ("?token", 2), ("?Token=a", 3)] {
         assert_eq!(ask(query).await, 401, "{query}");
-        assert_eq!(served.counts().missing.get(), count, "{query}");
+        assert_eq!(served.counts().refused.get(Reason::Missing), count, "{query}");
     }
     assert_eq!([ask("?token=").await, ask("?token=a&token=b").await, ask("?token=a").await], [401; 3]);
-    assert_eq!([served.counts().malformed.get(), served.counts().wrong.get()], [2, 1]);
+    assert_eq!([Reason::Malformed, Reason::Wrong].map(|why| served.counts().refused.get(why)), [2, 1]);
     let event = served.journal.events().remove(0);
     assert_eq!((&*event.path, &*event.kind), (PATH, "t"));
     assert!(!format!("{event:?}").contains("a+b"));
@@ -84,7 +84,7 @@ async fn metas_challenge_is_sent_back_for_the_right_token_only() {
         assert_eq!(ask(query).await.status, 403, "{query}");
     }
     assert_eq!(ask("").await.body, r#"{"ok":true}"#, "a probe");
-    assert_eq!(served.counts().wrong.get(), 2);
+    assert_eq!(served.counts().refused.get(Reason::Wrong), 2);
     assert!(served.journal.events().is_empty());
 }
 
@@ -105,14 +105,14 @@ async fn slacks_question_is_answered_where_it_is_signed_and_is_no_event() {
 }
 
 #[tokio::test]
-async fn a_signature_of_another_time_is_401_and_counted_as_stale() {
+async fn a_signature_of_another_time_is_401_and_counted_as_too_old() {
     let (served, signer) = serve_table(&tables()["slack"], Does::Flush).await;
     for later in [-3600, 3600] {
         let reply = served.ask(dressed(&signer, &[], "", "", later, b"{}")).await;
         assert_eq!(reply.status, 401);
         assert!(reply.json()["error"].as_str().unwrap().contains("too far from now"), "{reply:?}");
     }
-    assert_eq!((served.counts().stale.get(), served.counts().rejected()), (2, 2));
+    assert_eq!(served.counts().refused.get(Reason::TooOld), 2);
 }
 
 #[tokio::test]

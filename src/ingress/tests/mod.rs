@@ -2,7 +2,8 @@
 //!
 //! `answers` is the table of answers; `journaling` how the journal's outcome decides answers and repeats; `bounds`
 //! sizes, times and pauses; `http2` the same over HTTP/2; `stopping` listeners and the end; `checking` faults in the
-//! tables; `kinds` what the kinds of sources do beside Interakt; `vectors` the providers' own examples.
+//! tables; `kinds` what the kinds of sources do beside Interakt; `vectors` the providers' own examples; `watching` what
+//! is counted and told of that.
 
 mod answers;
 mod bounds;
@@ -12,6 +13,7 @@ mod journaling;
 mod kinds;
 mod stopping;
 mod vectors;
+mod watching;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
