@@ -20,10 +20,12 @@ mod counted;
 mod data_folder;
 mod dead_letters;
 mod descriptors;
+mod disk_watch;
 mod error;
 mod figures;
 mod main_loop;
 mod open_ingress;
+mod own_events;
 mod refusals;
 mod reload;
 mod replay_requests;
@@ -35,6 +37,7 @@ mod sinks;
 mod status_line;
 mod store;
 pub mod threads;
+mod told_down;
 mod world;
 
 use std::sync::Arc;
@@ -48,6 +51,7 @@ use crate::ingress::threads::Threads;
 use crate::ingress::{self, Bound};
 use crate::journal::folder;
 use crate::journal::lock::Lock;
+use crate::news::News;
 use crate::route::Unmatched;
 use crate::shutdown::Signals;
 use crate::sockets::inherited::Inherited;
@@ -62,6 +66,7 @@ use control::DaemonControl;
 use counted::FrontCounts;
 pub use error::DaemonError;
 use open_ingress::open_ingress;
+use own_events::OwnEvents;
 use requests::Requests;
 use running_replays::RunningReplays;
 use sinks::Sinks;
@@ -87,6 +92,9 @@ pub struct RunOptions {
 /// What the manager is told while the daemon stops.
 const STOPPING: &str = "stopping: sinks first, webhooks are still taken";
 
+/// What goes on where the config file is refused at a start.
+const LAST_GOOD: &str = "and the last good one is in force";
+
 /// Runs until a signal ends it, then takes everything down again.
 ///
 /// # Errors
@@ -106,7 +114,10 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     let unmatched = Arc::new(Unmatched::default());
     let books = Arc::new(Books::new(&config.rules, config.sink_names().collect(), &store.begun));
     let ingress = open_ingress(&config, &server, &store, &unmatched, &books);
-    let mut sinks = Sinks::new(&config.rules);
+    let (news, desk) = News::new();
+    let own_events = OwnEvents::new(desk, &books, &store, &config.data_dir);
+    refused.iter().for_each(|refused| news.tell(own_events::config_refused(&config.file, &refused.why, LAST_GOOD)));
+    let mut sinks = Sinks::new(&config.rules, news.clone());
     sinks.start_if_possible(&config, &mut store, &books).await?;
     let counting = FrontCounts::start(&ingress, &store.storage.ledger).await;
 
@@ -118,9 +129,9 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     for (address, tls, inherited) in told {
         info!(address, tls, inherited, "listening");
     }
+    news.tell(own_events::started(config.sources.len(), config.sinks.len()));
 
-    let max_age = config.dead_letters.max_age.0;
-    let forgetting = tokio::spawn(dead_letters::forget_old(store.storage.clone(), max_age));
+    let mut background = in_background(&config, &store, &config_state, &news, &own_events);
     let (requests, inbox) = Requests::new();
     let control = Arc::new(DaemonControl::new(&store, &ingress, &books, &config_state, requests.clone()));
     let admin = AdminListener::start(config.admin.clone(), &control);
@@ -131,12 +142,11 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     telling.abort_all();
     manager.ready();
     telling.spawn(service_manager::tell_status(manager.clone(), Arc::clone(&control)));
-    let comparing = tokio::spawn(config_state::look_after(Arc::clone(&config_state)));
 
     let replays = RunningReplays::default();
-    let mut world = World { config, store, sinks, replays, books, ingress, config_state };
+    let mut world = World { config, store, sinks, replays, books, ingress, config_state, news, own_events };
     let ended = main_loop::run(&mut world, signals, watch, ConfigReader::new(load), inbox, &manager).await;
-    let World { store, mut sinks, mut replays, ingress, .. } = world;
+    let World { store, mut sinks, mut replays, ingress, news, own_events, .. } = world;
     ingress.stopping();
     telling.shutdown().await;
     manager.stopping(STOPPING);
@@ -144,8 +154,9 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
         Ok(signal) => info!(signal, "stopping: sinks first, webhooks are still taken"),
         Err(reason) => error!(%reason, "stopping: the sinks cannot be started"),
     }
-    forgetting.abort();
-    comparing.abort();
+    background.shutdown().await;
+    let why = ended.as_ref().map_or("the sinks cannot be started", |signal| *signal);
+    own_events.farewell(&news, why, |sink| sinks.is_running(sink)).await;
     store.storage.journal.closes_soon();
     replays.halt().await;
     sinks.stop().await;
@@ -157,6 +168,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     counting.end().await;
     // The admin listener stops last but for the journal, so that it can be asked how the stop goes.
     let _ = tokio::task::spawn_blocking(move || admin.stop()).await;
+    own_events.flush().await;
     let closed = store.storage.journal.close().await;
     for (source, kind, events) in unmatched.counts() {
         info!(source, kind, events, "matched no route since the start");
@@ -169,4 +181,23 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     ended?;
     info!("stopped");
     Ok(())
+}
+
+/// Starts what goes on beside all else until it is dropped: forgetting old dead letters, looking at the config file and
+/// at the disk, and writing what is told as news.
+fn in_background(
+    config: &Config,
+    store: &Store,
+    config_state: &Arc<ConfigState>,
+    news: &News,
+    own_events: &Arc<OwnEvents>,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let (storage, max_age) = (store.storage.clone(), config.dead_letters.max_age.0);
+    tasks.spawn(disk_watch::run(Arc::clone(&storage.journal), config.journal.clone(), news.clone()));
+    tasks.spawn(dead_letters::forget_old(storage, max_age, news.clone()));
+    tasks.spawn(config_state::look_after(Arc::clone(config_state)));
+    let own_events = Arc::clone(own_events);
+    tasks.spawn(async move { own_events.run().await });
+    tasks
 }

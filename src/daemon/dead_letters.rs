@@ -1,17 +1,20 @@
 //! Lists dead letters for the admin listener, changes them, and forgets those that are too old.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::value::{RawValue, to_raw_value};
 use sink_api::{Timestamp, Uuid};
 use tracing::warn;
 
+use super::own_events;
 use super::refusals::{nobody_delivers, optional_time, unable};
 use crate::admin::Refusal;
 use crate::admin::dead::{DeadAct, DeadAsk, DeadDone, DeadPage, DeadView, ReasonView};
 use crate::event;
 use crate::ledger::held::{Change, Content, Filter, Letter, MAX_PAGE, Page};
 use crate::ledger::{Ledger, Settle, Storage};
+use crate::news::News;
 use crate::route::PayloadView;
 
 /// How often the daemon looks for letters that are too old.
@@ -65,19 +68,26 @@ async fn apply(settle: &dyn Settle, letters: impl Iterator<Item = Letter>, chang
 }
 
 /// Forgets letters that were given up longer ago than `max_age`, over and over until the task is ended.
-pub(super) async fn forget_old(storage: Storage, max_age: Duration) {
+pub(super) async fn forget_old(storage: Storage, max_age: Duration, news: News) {
     let age = i64::try_from(max_age.as_micros()).unwrap_or(i64::MAX);
     loop {
         let before = Timestamp::now().as_microsecond().saturating_sub(age);
         let filter = Filter { given_up_before: Some(before), ..Filter::default() };
-        let (mut after, mut dropped) = (None, 0);
+        let (mut after, mut dropped, mut told) = (None, 0, BTreeMap::<String, u64>::new());
         // A ledger that is not open, or cannot be read now, may be at the next look.
         while let Ok((letters, more)) =
             storage.ledger.dead(filter.clone(), Page { after: after.take(), limit: MAX_PAGE, whole: false }).await
         {
             after = letters.last().map(|last| (last.sink.clone(), last.id.clone()));
+            let mut of_page = BTreeMap::<String, u64>::new();
+            for letter in letters.iter().filter(|letter| !own_events::is_own(&letter.kind)) {
+                *of_page.entry(letter.sink.clone()).or_default() += 1;
+            }
             match apply(&*storage.settle, letters.into_iter(), Change::Drop).await {
-                Ok(letters) => dropped += letters,
+                Ok(letters) => {
+                    dropped += letters;
+                    of_page.into_iter().for_each(|(sink, n)| *told.entry(sink).or_default() += n);
+                }
                 Err(_) => break,
             }
             if !more {
@@ -86,6 +96,10 @@ pub(super) async fn forget_old(storage: Storage, max_age: Duration) {
         }
         if dropped > 0 {
             warn!(dropped, max_age = ?max_age, "dead letters past [dead_letters] max_age are forgotten");
+        }
+        for (sink, letters) in told {
+            let why = "they were dead letters for longer than [dead_letters] max_age";
+            news.tell(own_events::dropped(&sink, letters, "max_age", why));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

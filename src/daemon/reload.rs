@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 use super::books::BookSet;
 use super::config_reading::{Loaded, NotLoaded, Refused};
 use super::error::DaemonError;
+use super::own_events;
 use super::refusals::{sinks_not_started, unable};
 use super::sinks::book_missed;
 use super::world::World;
@@ -20,6 +21,7 @@ use crate::deliver;
 use crate::ingress::ServerConfig;
 use crate::journal::{JournalConfig, Marks};
 use crate::ledger::{DeadLetterKeys, Storage};
+use crate::news::{Item, Kind};
 
 /// Where a sink that is added begins, and how many deliveries it is owed of the events from there up to `until`.
 struct FirstCursor {
@@ -58,8 +60,20 @@ impl World {
                     fixed_by_environment = fixed,
                     "the config was read again and is in force"
                 );
+                let text = format!(
+                    "the config is in force: {} routes; sinks added: {added:?}, changed: {changed:?}, removed: \
+                     {removed:?}",
+                    done.routes
+                );
+                let item = Item::new(Kind::ConfigReloaded, self.config.file.display().to_string(), text);
+                let item = item.with("added", added).with("changed", changed).with("removed", removed);
+                self.news.tell(item.with("sources", done.sources).with("routes", done.routes));
             }
-            Err(why) => error!(%why, "the config was read again and refused: the old one stays in force"),
+            Err(why) => {
+                error!(%why, "the config was read again and refused: the old one stays in force");
+                let goes_on = "and the old one stays in force";
+                self.news.tell(own_events::config_refused(&self.config.file, &why.to_string(), goes_on));
+            }
         }
         outcome
     }
@@ -105,6 +119,7 @@ impl World {
             self.begin_book(&books, name, first, &from).await;
         }
         self.books.replace(books);
+        self.own_events.follow(&self.config.rules);
         self.sinks.halt(done.changed.iter().map(String::as_str)).await;
         for removed in &mut done.removed {
             if let Some(book) = before.of(&removed.sink) {
@@ -152,7 +167,7 @@ impl World {
         let inexact = |error: DaemonError| {
             error!(sink = name, %error, "what the sink is owed cannot be told exactly until it has caught up");
         };
-        book_missed(&self.store, &books.rules, name).await.unwrap_or_else(|error| inexact(error.into()));
+        book_missed(&self.store, &books.rules, name, &self.news).await.unwrap_or_else(|error| inexact(error.into()));
         let since = journal.owed(&first.until, from).await.map_err(|error| inexact(error.into())).unwrap_or_default();
         let state = settle.load(name).await.map_err(|error| inexact(error.into())).ok().flatten();
         if let Some(book) = books.of(name) {

@@ -94,6 +94,7 @@ impl World {
                 until: replay.until,
                 book: Arc::clone(&book.book),
                 storage,
+                news: self.news.clone(),
             };
             let (stop, stopped) = watch::channel(false);
             let task = tokio::spawn(feed(feeding, replay.at, self.sinks.rules(), stopped));

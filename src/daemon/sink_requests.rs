@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 use super::error::DaemonError;
+use super::own_events;
 use super::refusals::{known_sink, optional_time, sinks_not_started, unable};
 use super::world::World;
 use crate::admin::Refusal;
@@ -50,6 +51,9 @@ impl World {
         }
         let dropped = dropped.map_err(unable)?;
         warn!(sink = name, dropped, "skipped by hand: what it was owed up to there counts as dropped");
+        if dropped > 0 {
+            self.news.tell(own_events::dropped(name, dropped, "skip", "the sink was moved on by hand"));
+        }
         Ok(SinkDone { paused: self.store.storage.ledger.is_paused(name).await.map_err(unable)?, dropped })
     }
 

@@ -12,11 +12,13 @@ use tracing::{error, info, warn};
 
 use super::books::Books;
 use super::error::DaemonError;
+use super::own_events;
 use super::store::{Store, UNKNOWN};
 use crate::config::{Config, SinkEntry};
 use crate::deliver::config::StartAt;
 use crate::deliver::{self, Book, Spec};
 use crate::ledger::{SettleError, Storage};
+use crate::news::{News, SOURCE};
 use crate::route::RuleSet;
 
 /// How long a sink that is stopped may take to finish the deliveries under way.
@@ -28,6 +30,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 pub struct Sinks {
     running: HashMap<String, Running>,
     rules: watch::Sender<Arc<RuleSet>>,
+    news: News,
     started: bool,
     /// Whether [`Self::keep_trying`] has said so to its caller.
     announced: bool,
@@ -39,9 +42,10 @@ struct Running {
 }
 
 impl Sinks {
-    /// No worker runs yet.
-    pub fn new(rules: &Arc<RuleSet>) -> Self {
-        Self { running: HashMap::new(), rules: watch::Sender::new(Arc::clone(rules)), started: false, announced: false }
+    /// No worker runs yet. What workers tell goes to `news`.
+    pub fn new(rules: &Arc<RuleSet>, news: News) -> Self {
+        let rules = watch::Sender::new(Arc::clone(rules));
+        Self { running: HashMap::new(), rules, news, started: false, announced: false }
     }
 
     /// Starts the sinks, unless the disk is full or failing: then [`Self::keep_trying`] will, and until then every sink
@@ -99,14 +103,14 @@ impl Sinks {
         let (mut ready, mut begins) = (Vec::with_capacity(config.sinks.len()), Vec::new());
         for ((sink, cursors), book) in config.sinks.iter().zip(cursors).zip(&books.sinks) {
             let book = &book.book;
-            book_missed(store, &config.rules, &sink.name).await?;
+            book_missed(store, &config.rules, &sink.name, &self.news).await?;
             let state = settle.load(&sink.name).await?;
             let stood = journal.owed(&cursors, &store.begun).await?;
             let owed = deliver::owed(&config.rules, &sink.name, &stood.known);
             info!(sink = %sink.name, from = %cursors, owed, "goes on");
             begins.push((book, state, owed));
             let runs = sink.keys.enabled && !ledger.is_paused(&sink.name).await?;
-            ready.push((sink, cursors, runs.then(|| spec(config, sink, book, store))));
+            ready.push((sink, cursors, runs.then(|| spec(config, sink, book, store, &self.news))));
         }
         for replay in ledger.replays().await? {
             storage.hold_replay(replay.id, &replay.sink, &replay.at);
@@ -170,7 +174,7 @@ impl Sinks {
         if store.storage.settle.load(name).await?.is_none() {
             return Err(SettleError::NoCursor(name.clone()).into());
         }
-        self.spawn(spec(config, sink, book, store));
+        self.spawn(spec(config, sink, book, store, &self.news));
         Ok(())
     }
 
@@ -202,8 +206,8 @@ impl Sinks {
 
 /// Books, for a sink that is back in the config, what was deleted while it was not: as far as the rules in force now
 /// would have owed those events to the sink, they count as dropped.
-pub(super) async fn book_missed(store: &Store, rules: &RuleSet, sink: &str) -> Result<(), SettleError> {
-    let missed = store.storage.ledger.missed(sink).await?;
+pub(super) async fn book_missed(store: &Store, rules: &RuleSet, sink: &str, news: &News) -> Result<(), SettleError> {
+    let mut missed = store.storage.ledger.missed(sink).await?;
     if missed.is_empty() {
         return Ok(());
     }
@@ -218,10 +222,17 @@ pub(super) async fn book_missed(store: &Store, rules: &RuleSet, sink: &str) -> R
             not in the config"
         );
     }
+    // That the daemon's own news is gone is no news.
+    missed.retain(|stood| *stood.source != *SOURCE);
+    let dropped = deliver::owed(rules, sink, &missed);
+    if dropped > 0 {
+        let why = "the journal let them go while the sink was not in the config";
+        news.tell(own_events::dropped(sink, dropped, "sink_removed", why));
+    }
     Ok(())
 }
 
-fn spec(config: &Config, sink: &SinkEntry, book: &Arc<Book>, store: &Store) -> Spec {
+fn spec(config: &Config, sink: &SinkEntry, book: &Arc<Book>, store: &Store, news: &News) -> Spec {
     let context = SinkContext {
         name: sink.name.clone(),
         base_dir: config.base_dir.clone(),
@@ -236,5 +247,6 @@ fn spec(config: &Config, sink: &SinkEntry, book: &Arc<Book>, store: &Store) -> S
         context,
         book: Arc::clone(book),
         storage: store.storage.of(&sink.name),
+        news: news.clone(),
     }
 }

@@ -10,11 +10,13 @@ use tracing::error;
 use super::books::Books;
 use super::config_state::ConfigState;
 use super::error::DaemonError;
+use super::own_events::OwnEvents;
 use super::running_replays::RunningReplays;
 use super::sinks::Sinks;
 use super::store::Store;
 use crate::config::Config;
 use crate::ingress::Ingress;
+use crate::news::News;
 
 /// The daemon's state.
 pub(super) struct World {
@@ -32,6 +34,10 @@ pub(super) struct World {
     pub ingress: Arc<Ingress>,
     /// Whether the config file is what runs.
     pub config_state: Arc<ConfigState>,
+    /// Where people are told what they want to hear of.
+    pub news: News,
+    /// What makes events of that.
+    pub own_events: Arc<OwnEvents>,
 }
 
 impl World {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::appended::Appended;
+use super::aside::Inbox;
 use super::breaker::BreakerState;
 use super::counted::Counted;
 use crate::journal::Marks;
@@ -82,8 +83,12 @@ pub struct Book {
     sums: Mutex<Sums>,
     breaker: AtomicU8,
     stuck: AtomicBool,
+    /// Whether the sink was said to be down, and not since to be up.
+    told_down: AtomicBool,
     /// For the worker, where the ledger has parked deliveries that it does not know of.
     parked: tokio::sync::Notify,
+    /// For the worker, what the journal could not take of the daemon's own events.
+    pub aside: Inbox,
 }
 
 /// A sink's figures: `accepted = delivered + dead + pending + filtered + dropped`.
@@ -179,6 +184,16 @@ impl Book {
             1 => BreakerState::Open,
             _ => BreakerState::HalfOpen,
         }
+    }
+
+    /// Shows whether the sink was said to be down, for the workers that come after this one.
+    pub fn set_told_down(&self, now: bool) {
+        self.told_down.store(now, Relaxed);
+    }
+
+    /// Whether the sink was said to be down, and not since to be up.
+    pub fn is_told_down(&self) -> bool {
+        self.told_down.load(Relaxed)
     }
 
     /// Tells the worker that the ledger has more for it to try: dead letters that somebody wants tried again, or what

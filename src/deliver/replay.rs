@@ -17,9 +17,11 @@ use super::asking::Questions;
 use super::book::Book;
 use super::rate_limit::Rate;
 use super::source::Source;
+use super::told::{self, Of};
 use crate::event;
 use crate::journal::{Chunk, Entry, JournalError, Marks};
 use crate::ledger::{Settlement, SinkStorage};
+use crate::news::News;
 use crate::route::jq::Said;
 use crate::route::{Destination, RuleSet};
 
@@ -51,6 +53,8 @@ pub struct Feed {
     pub book: Arc<Book>,
     /// What it reads from and writes to.
     pub storage: SinkStorage,
+    /// Where it tells what people want to hear of.
+    pub news: News,
 }
 
 /// Parks what the journal holds from `at` on, until the end of the span or `stop`.
@@ -185,6 +189,10 @@ impl Feed {
         }
         let origin = Origin { position: *position, record, subject: &event.subject, key: &event.key };
         let accounted = Accounted::of(accounting::route(rules, said, &self.to, &event), origin);
+        for letter in &accounted.letters {
+            let told = told::given_up(&self.to.name, Of::event(&event), &letter.id, [&letter.code, &letter.detail]);
+            told.into_iter().for_each(|item| self.news.tell(item));
+        }
         let (counts, rows) = accounted.into_rows(*position);
         step.delta.add(&counts);
         step.held.extend(rows);

@@ -7,6 +7,7 @@ use sink_api::{Defaults, SinkConfig, SinkContext};
 use super::book::Book;
 use super::config::{DeliveryKeys, Ordering};
 use crate::ledger::SinkStorage;
+use crate::news::News;
 use crate::route::Destination;
 
 /// What a worker is made from.
@@ -25,6 +26,8 @@ pub struct Spec {
     pub book: Arc<Book>,
     /// What it reads from and writes to.
     pub storage: SinkStorage,
+    /// Where it tells what people want to hear of.
+    pub news: News,
 }
 
 impl Spec {

@@ -66,6 +66,7 @@ fn spec(sink: &Scripted, journal: &Arc<Memory>, keys: DeliveryKeys, max_events: 
     Spec {
         book: Arc::default(),
         storage: journal.of_sink(),
+        news: crate::news::News::default(),
         name: "crm".into(),
         config: Arc::from(sink.config()) as Arc<dyn SinkConfig>,
         keys,

@@ -3,6 +3,8 @@
 //! Knows the journal's [`Record`](crate::journal::Record) as plain data; knows neither HTTP nor sinks.
 
 mod codec;
+mod own;
 
 pub use codec::{CodecError, Texts, decode, decode_shared, encode};
+pub use own::own;
 pub use sink_api::Event;

@@ -176,7 +176,8 @@ impl Journal for LocalJournal {
     }
 
     async fn stat(&self) -> Result<JournalStat, JournalError> {
-        Ok(self.core.view().stat())
+        let owed_bytes = self.core.owed_bytes.load(Ordering::Relaxed);
+        Ok(JournalStat { owed_bytes, ..self.core.view().stat() })
     }
 
     fn fingerprints(&self, since: i64, max: usize) -> Vec<Fingerprint> {

@@ -141,6 +141,8 @@ pub struct JournalStat {
     pub segments: usize,
     /// Time of the oldest event, microseconds.
     pub oldest_time: Option<i64>,
+    /// Bytes of segments with events that somebody still needs, as retention saw them last.
+    pub owed_bytes: u64,
 }
 
 /// What a reader gives.

@@ -235,6 +235,7 @@ fn pass(core: &Core, alarms: &mut Alarms) {
     if core.full.swap(full, Ordering::Relaxed) != full && full {
         tracing::error!("the journal is full of events still owed to sinks; new ones are refused");
     }
+    core.owed_bytes.store(plan.owed_bytes, Ordering::Relaxed);
     core.allowance.store(i64::try_from(plan.allowance).unwrap_or(i64::MAX), Ordering::Relaxed);
     delete(core, &gone, plan.settled);
     if plan.roll {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -113,6 +113,8 @@ pub(super) struct Core {
     pub full: AtomicBool,
     /// Bytes that may still be written until retention must look again.
     pub allowance: AtomicI64,
+    /// Bytes of segments with owed events, as retention saw them last.
+    pub owed_bytes: AtomicU64,
     /// Whether the commit thread waits for the disk.
     on_disk: AtomicBool,
     view: RwLock<View>,
@@ -144,6 +146,7 @@ impl Core {
             retaining: AtomicBool::new(false),
             full: AtomicBool::new(false),
             allowance: AtomicI64::new(i64::MAX),
+            owed_bytes: AtomicU64::new(0),
             on_disk: AtomicBool::new(false),
             view: RwLock::new(parts.view),
             #[cfg(test)]

@@ -199,6 +199,7 @@ impl View {
             bytes: self.size(),
             segments: self.segments.len(),
             oldest_time: self.segments.first().and_then(|s| s.times).map(|(oldest, _)| oldest),
+            owed_bytes: 0,
         }
     }
 }

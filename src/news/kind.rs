@@ -1,11 +1,11 @@
 //! The types of the daemon's own events: the one list of them.
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $kind:ident = $name:literal,)+) => {
+    ($($kind:ident, $name:literal, $about:literal;)+) => {
         /// What happened. [`Kind::name`] is the event's type.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Kind {
-            $($(#[$doc])* $kind,)+
+            $(#[doc = $about] $kind,)+
         }
 
         /// The names of all types, in the order of [`Kind::ALL`].
@@ -21,39 +21,32 @@ macro_rules! kinds {
                     $(Self::$kind => $name,)+
                 }
             }
+
+            /// One line: what happened.
+            pub const fn about(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $about,)+
+                }
+            }
         }
     };
 }
 
 kinds! {
-    /// A request was refused.
-    RequestRefused = "request.refused",
-    /// A source has spent part of its failure budget.
-    FeedAtRisk = "feed.at_risk",
-    /// A source has spent its failure budget.
-    FeedFailing = "feed.failing",
-    /// A source has gone quiet.
-    SourceSilent = "source.silent",
-    /// A source that was quiet sends again.
-    SourceBack = "source.back",
-    /// A sink does not take deliveries.
-    SinkDown = "sink.down",
-    /// A sink takes deliveries again.
-    SinkUp = "sink.up",
-    /// A delivery was given up.
-    EventDeadLettered = "event.dead_lettered",
-    /// Deliveries that were owed are not made.
-    EventsDropped = "events.dropped",
-    /// The journal's room runs out.
-    DiskFilling = "disk.filling",
-    /// The config was read again and is in force.
-    ConfigReloaded = "config.reloaded",
-    /// The config was read and refused.
-    ConfigRefused = "config.refused",
-    /// The daemon has started.
-    DaemonStarted = "daemon.started",
-    /// The daemon stops.
-    DaemonStopped = "daemon.stopped",
+    RequestRefused, "request.refused", "a request was refused";
+    FeedAtRisk, "feed.at_risk", "a source has spent part of its failure budget";
+    FeedFailing, "feed.failing", "a source has spent its failure budget";
+    SourceSilent, "source.silent", "a source has gone quiet";
+    SourceBack, "source.back", "a source that was quiet sends again";
+    SinkDown, "sink.down", "a sink does not take deliveries";
+    SinkUp, "sink.up", "a sink takes deliveries again";
+    EventDeadLettered, "event.dead_lettered", "a delivery was given up";
+    EventsDropped, "events.dropped", "deliveries that were owed are not made";
+    DiskFilling, "disk.filling", "the journal's room runs out";
+    ConfigReloaded, "config.reloaded", "the config was read again and is in force";
+    ConfigRefused, "config.refused", "the config was read and refused";
+    DaemonStarted, "daemon.started", "the daemon has started";
+    DaemonStopped, "daemon.stopped", "the daemon stops";
 }
 
 impl Kind {

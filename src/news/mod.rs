@@ -23,6 +23,8 @@ pub use kind::{Kind, NAMES};
 
 use gather::Gather;
 
+/// The name of the source of these events. It always exists, and only routes that name it match its events.
+pub const SOURCE: &str = "hookrelay";
 /// What the data of every event has.
 pub const ALWAYS: [&str; 6] = ["type", "text", "subject", "count", "first", "last"];
 

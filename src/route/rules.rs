@@ -17,9 +17,8 @@ use super::config::RouteConfig;
 use super::eval::{Eval, Program};
 use super::glob;
 use super::table::{Row, Table};
-
-/// The name of the source of the daemon's own events. It always exists, and only routes that name it match its events.
-pub const INTERNAL_SOURCE: &str = "hookrelay";
+use crate::news::NAMES;
+pub use crate::news::SOURCE as INTERNAL_SOURCE;
 
 /// One route, compiled.
 pub(super) struct Route {
@@ -129,6 +128,7 @@ impl RuleSet {
     #[must_use]
     pub fn knowing<'c>(mut self, sources: impl IntoIterator<Item = (&'c str, &'static [&'static str])>) -> Self {
         self.known = sources.into_iter().map(|(name, types)| (name.to_owned(), types)).collect();
+        self.known.insert(INTERNAL_SOURCE.to_owned(), NAMES);
         self
     }
 

@@ -12,8 +12,19 @@ const ROWS: &[&[&str]] = &[
     &["admin_listener", "open_ingress", "running_replays", "service_manager", "sinks"],
     &["control"],
     &["config_state", "dead_letters", "figures"],
+    &["own_events"],
     &["books", "config_reading", "store"],
-    &["config_watch", "counted", "descriptors", "refusals", "requests", "status_line", "threads"],
+    &[
+        "config_watch",
+        "counted",
+        "descriptors",
+        "disk_watch",
+        "refusals",
+        "requests",
+        "status_line",
+        "threads",
+        "told_down",
+    ],
     &["error"],
 ];
 

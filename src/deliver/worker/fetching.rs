@@ -14,6 +14,7 @@ use super::under_way::UnderWay;
 use crate::deliver::accounting::{self, Accounted, Origin, UNDECODABLE};
 use crate::deliver::asking::Questions;
 use crate::deliver::item::History;
+use crate::deliver::told::Of;
 use crate::event::{self, CodecError};
 use crate::journal::Entry;
 use crate::ledger::parked::{How, Row, Schedule};
@@ -177,7 +178,7 @@ impl Fetcher {
         let origin = Origin { position: held.position, record: &held.event, subject: &held.subject, key: &held.key };
         let accounted = Accounted::of(routed, origin);
         for letter in &accounted.letters {
-            outcomes.log.dead(&letter.id, &letter.code, &letter.detail);
+            outcomes.log.dead(Of::record(&letter.event), &letter.id, [&letter.code, &letter.detail]);
         }
         let (mut counts, mut by) = accounted.into_rows(held.position);
         // The row itself is accepted already.

@@ -1,11 +1,16 @@
-//! What a worker says in the log.
+//! What a worker says in the log, and tells as news.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sink_api::Reason;
 use tracing::{info, warn};
 
+use crate::deliver::book::Book;
 use crate::deliver::breaker::Change;
+use crate::deliver::spec::Spec;
+use crate::deliver::told::{self, Of};
+use crate::news::{Kind, News};
 
 /// There is at most one line about dead letters in this time; the next one says how many others there were.
 const DEAD_INTERVAL: Duration = Duration::from_secs(1);
@@ -15,15 +20,18 @@ const FAILED_INTERVAL: Duration = Duration::from_secs(60);
 /// One sink's lines.
 pub(super) struct Log {
     sink: String,
+    book: Arc<Book>,
+    news: News,
     dead: Limiter,
     failed: Limiter,
     is_parking_full: bool,
 }
 
 impl Log {
-    pub fn new(sink: &str) -> Self {
+    pub fn new(spec: &Spec) -> Self {
+        let (sink, book, news) = (spec.name.clone(), Arc::clone(&spec.book), spec.news.clone());
         let (dead, failed) = (Limiter::default(), Limiter::default());
-        Self { sink: sink.to_owned(), dead, failed, is_parking_full: false }
+        Self { sink, book, news, dead, failed, is_parking_full: false }
     }
 
     /// Says when there is no room to park in, and when there is again.
@@ -37,17 +45,44 @@ impl Log {
         }
     }
 
+    /// Says that the breaker has opened or closed.
     pub fn breaker(&self, change: &Change) {
+        let sink = &self.sink;
         match change {
-            Change::Opened(why) => warn!(sink = %self.sink, reason = why.code, detail = %why.detail,
-                "the sink does not take deliveries; holding them back and probing"),
-            Change::Closed => info!(sink = %self.sink, "the sink takes deliveries again"),
+            Change::Opened(why) => {
+                warn!(%sink, reason = why.code, detail = %why.detail,
+                    "the sink does not take deliveries; holding them back and probing");
+                self.book.set_told_down(true);
+                self.news.tell(told::down(sink, why, self.book.figures(None).pending));
+            }
+            Change::Closed => {
+                info!(%sink, "the sink takes deliveries again");
+                self.well();
+            }
         }
     }
 
-    pub fn dead(&mut self, id: &str, reason: &str, detail: &str) {
+    /// The sink takes deliveries: tells so where it was told to be down, by this worker or by one before it.
+    pub fn well(&self) {
+        if self.book.is_told_down() {
+            self.book.set_told_down(false);
+            self.news.tell(told::up(&self.sink, self.book.figures(None).pending));
+        }
+    }
+
+    /// Says that a delivery of an event was given up.
+    pub fn dead(&mut self, of: Of<'_>, id: &str, why: [&str; 2]) {
+        if self.news.wants(Kind::EventDeadLettered) {
+            told::given_up(&self.sink, of, id, why).into_iter().for_each(|item| self.news.tell(item));
+        }
         let Some(others) = self.dead.allow(DEAD_INTERVAL) else { return };
+        let [reason, detail] = why;
         warn!(sink = %self.sink, id, reason, %detail, others, "given up: kept as a dead letter");
+    }
+
+    /// Tells that so many deliveries of what the journal has deleted are dropped.
+    pub fn dropped(&self, deliveries: u64) {
+        told::dropped(&self.sink, deliveries).into_iter().for_each(|item| self.news.tell(item));
     }
 
     /// Says that a delivery failed, which nothing else says where the breaker stays closed over a few failures.

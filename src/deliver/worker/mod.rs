@@ -84,7 +84,7 @@ impl Worker {
             fetcher: Fetcher::new(spec.destination(), storage, spec.is_ordered()),
             backlog: Backlog::new(spec.is_ordered(), spec.keys.parked_max.0),
             sender: Sender::new(Arc::clone(&spec)),
-            log: Log::new(&spec.name),
+            log: Log::new(&spec),
             spec,
         }
     }
@@ -119,6 +119,7 @@ impl Worker {
                     () = self.load_parked() => {}
                     _ = stop.wait_for(|stop| *stop) => {}
                 },
+                record = book.aside.next() => self.sender.send_aside(record, self.reader.rules().0),
                 () = tokio::time::sleep_until(wake.into()) => {}
                 Ok(()) = rules.changed() => self.reader.follow(rules.borrow_and_update().clone()),
                 changed = stop.changed() => if changed.is_err() { break },
@@ -230,6 +231,9 @@ impl Worker {
         }
         changes.iter().for_each(|change| self.log.breaker(change));
         let at = self.sender.moment(now);
+        if at.is_closed && verdicts.iter().any(|verdict| matches!(verdict, Verdict::Delivered(_))) {
+            self.log.well();
+        }
         if are_parked {
             self.outcomes().retried(verdicts, at);
         } else {
@@ -268,6 +272,7 @@ impl Worker {
                 Err(_) => self.sender.abandon().await,
             }
         }
+        self.sender.finish_aside(until).await;
         self.settler.finish().await;
         self.sender.close().await;
     }

@@ -4,6 +4,7 @@ use super::backlog::Backlog;
 use super::log::Log;
 use crate::deliver::accounting::Accounted;
 use crate::deliver::settler::Settler;
+use crate::deliver::told::Of;
 use crate::journal::Position;
 
 /// The parts of a worker that learn of what becomes of a delivery.
@@ -17,7 +18,7 @@ impl Outcomes<'_> {
     /// Takes in an event that was read and routed, and that was counted as `counted` deliveries when it was appended.
     pub fn admit(&mut self, position: Position, counted: u32, event: Accounted) {
         for letter in &event.letters {
-            self.log.dead(&letter.id, &letter.code, &letter.detail);
+            self.log.dead(Of::record(&letter.event), &letter.id, [&letter.code, &letter.detail]);
         }
         let deliveries = self.settler.open(position, u64::from(counted), event);
         deliveries.into_iter().for_each(|delivery| self.backlog.push(position, delivery));

@@ -12,6 +12,7 @@ use crate::deliver::breaker::Moment;
 use crate::deliver::config::RetryKeys;
 use crate::deliver::item::Item;
 use crate::deliver::rows;
+use crate::deliver::told::Of;
 use crate::deliver::verdict::Verdict;
 use crate::deliver::window::End;
 use crate::ledger::Spent;
@@ -41,7 +42,7 @@ impl Outcomes<'_> {
                     done.push(item);
                 }
                 Verdict::Dead(item, why) => {
-                    self.log.dead(&item.delivery.id, why.code, &why.detail);
+                    self.log.dead(Of::event(&item.delivery.event), &item.delivery.id, [why.code, &why.detail]);
                     let letter = rows::item(&item, why, None, Spent::default());
                     self.settler.ended(item.position, End::Held(Box::new(letter)));
                     done.push(item);

@@ -12,11 +12,12 @@ use super::under_way::UnderWay;
 use crate::deliver::accounting::{self, Accounted, Origin};
 use crate::deliver::asking::Questions;
 use crate::deliver::book::Book;
-use crate::deliver::settler::Settler;
+use crate::deliver::counted::owed;
 use crate::deliver::source::{Handover, Source};
 use crate::event;
 use crate::journal::{Chunk, Entry, Gap, JournalError};
 use crate::ledger::SinkStorage;
+use crate::news;
 use crate::route::jq::Said;
 use crate::route::{Destination, RuleSet};
 
@@ -186,7 +187,7 @@ impl Reader {
     fn take_in_events(&mut self, events: Events, outcomes: &mut Outcomes<'_>) {
         let Events { chunk, said, rules, dropped } = events;
         if let Some(gap) = &chunk.gap {
-            self.pass_gap(gap, dropped, outcomes.settler);
+            self.pass_gap(gap, dropped, outcomes);
         }
         let bytes: u64 = chunk.entries.iter().map(|e| e.record.payload.len() as u64).sum();
         self.caught_up = bytes < READ_BYTES / 2;
@@ -224,12 +225,19 @@ impl Reader {
         Accounted::of(accounting::route(rules, said, &self.to, &event), origin)
     }
 
+    /// What the sink was owed of the daemon's own news in a gap: that these are gone is no news.
+    fn owed_news(&self, gap: &Gap) -> u64 {
+        let own: Vec<_> = gap.deleted.iter().filter(|stood| *stood.source == *news::SOURCE).cloned().collect();
+        owed(&self.rules, &self.to.name, &own)
+    }
+
     /// Books what is gone. Each route that names the sink counts, as its condition can be asked no more.
-    fn pass_gap(&self, gap: &Gap, dropped: u64, settler: &mut Settler) {
+    fn pass_gap(&self, gap: &Gap, dropped: u64, outcomes: &mut Outcomes<'_>) {
         let sink = &self.to.name;
         let (from, to) = (gap.from.offset, gap.to.offset);
         if dropped > 0 {
-            settler.drop_owed(gap.to.shard, dropped);
+            outcomes.settler.drop_owed(gap.to.shard, dropped);
+            outcomes.log.dropped(dropped.saturating_sub(self.owed_news(gap)));
             error!(%sink, dropped, from, to,
                 "deliveries this sink was owed are dropped: the journal reached max_size, or the sink was out of the \
                 config");

@@ -10,6 +10,7 @@ use super::outcomes::Outcomes;
 use crate::deliver::breaker::Moment;
 use crate::deliver::item::Item;
 use crate::deliver::rows;
+use crate::deliver::told::Of;
 use crate::deliver::verdict::Verdict;
 use crate::ledger::held::size_of;
 use crate::ledger::parked::Row;
@@ -50,7 +51,7 @@ impl Outcomes<'_> {
                     done.push(item);
                 }
                 Verdict::Dead(item, why) => {
-                    self.log.dead(&item.delivery.id, why.code, &why.detail);
+                    self.log.dead(Of::event(&item.delivery.event), &item.delivery.id, [why.code, &why.detail]);
                     let fate = Fate::Dead(rows::last_try(&item, why, Spent::default()));
                     self.item_over(&item, fate, &Counters { dead: 1, ..Counters::default() });
                     done.push(item);

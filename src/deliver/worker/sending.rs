@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 use sink_api::{BuildError, Outcome, Reason, Timestamp};
 use tracing::{error, warn};
 
+use crate::deliver::aside::Asides;
 use crate::deliver::breaker::{Breaker, BreakerState, Change, Moment};
 use crate::deliver::flight::{Flights, Landed, Shared};
 use crate::deliver::item::{FirstTry, Item};
 use crate::deliver::rate_limit::{Rate, RateLimiter};
 use crate::deliver::spec::Spec;
 use crate::deliver::verdict::{self, Returned, Verdict};
+use crate::journal::Record;
+use crate::route::RuleSet;
 
 /// Of a sink's slots, parked deliveries get one in so many (one at least), so that they cannot starve fresh events.
 const SHARE: usize = 4;
@@ -33,6 +36,7 @@ pub(super) struct Sender {
     /// Whether the last batch was of parked deliveries.
     last_was_parked: bool,
     linger_until: Option<Instant>,
+    asides: Asides,
 }
 
 impl Sender {
@@ -47,6 +51,7 @@ impl Sender {
             parked_flights: 0,
             last_was_parked: false,
             linger_until: None,
+            asides: Asides::default(),
             spec,
         }
     }
@@ -191,6 +196,18 @@ impl Sender {
         self.last_was_parked = are_parked(&items);
         self.parked_flights += usize::from(self.last_was_parked);
         self.flights.launch(sink, items, self.spec.keys.timeout.0, self.spec.is_ordered(), probe);
+    }
+
+    /// Sends an event that the journal could not take, once; nothing where the sink was not opened.
+    pub fn send_aside(&mut self, record: Arc<Record>, rules: Arc<RuleSet>) {
+        if let Some(sink) = &self.sink {
+            self.asides.send(sink, self.spec.destination(), rules, record, self.spec.keys.timeout.0);
+        }
+    }
+
+    /// Waits until then for what was sent aside.
+    pub async fn finish_aside(&mut self, until: tokio::time::Instant) {
+        self.asides.finish(until).await;
     }
 
     /// Waits for what comes back next, for ever where nothing is under way. Cancel-safe.

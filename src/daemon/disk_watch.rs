@@ -1,0 +1,165 @@
+//! Looks at the room that the journal has, and tells when it runs out: early, so that the news still finds room itself.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::journal::{Journal, JournalConfig};
+use crate::news::{Item, Kind, News};
+
+/// How often it looks.
+const EVERY: Duration = Duration::from_secs(2);
+/// Told when owed events take this share of `max_size` (percent), and again only after they took less than the second.
+const OWED: (u64, u64) = (80, 70);
+/// Told when less than twice `min_free` is free, and again only after there was more than three times as much.
+const FREE: (u64, u64) = (2, 3);
+/// The reason of an alarm about free space.
+const FREE_RUNS_OUT: &str = "free";
+/// While it lasts, it is told again so often.
+const REMIND: Duration = Duration::from_secs(3600);
+
+/// What was seen at one look.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// Bytes of segments with events that are owed, and the most the journal may take.
+    owed: u64,
+    max_size: u64,
+    /// Bytes free on its disk, where the system says so, and the least that is to be.
+    free: Option<u64>,
+    min_free: u64,
+    /// Bytes that are accepted and not on disk.
+    at_risk: u64,
+    /// Whether the journal takes no record.
+    refuses: bool,
+}
+
+/// Something to be told, once when it begins and then now and then.
+#[derive(Debug, Default)]
+struct Alarm(Option<Instant>);
+
+impl Alarm {
+    /// Whether it is to be told now. It begins where `begins` holds, and has ended where `lasts` does not.
+    fn is_due(&mut self, begins: bool, lasts: bool, now: Instant) -> bool {
+        if !lasts {
+            self.0 = None;
+        }
+        let is_on = self.0.is_some() || begins;
+        let due = is_on && self.0.is_none_or(|told| now.duration_since(told) >= REMIND);
+        if due {
+            self.0 = Some(now);
+        }
+        due
+    }
+}
+
+/// The alarms, each with its reason.
+#[derive(Debug, Default)]
+struct Alarms {
+    owed: Alarm,
+    free: Alarm,
+    failing: Alarm,
+}
+
+impl Alarms {
+    /// What is to be told of what was seen of the journal in that folder.
+    fn judge(&mut self, seen: Seen, folder: &Path, now: Instant) -> Vec<Item> {
+        let mut told = Vec::new();
+        let item = |text: String, reason: &str| {
+            Item::new(Kind::DiskFilling, folder.display().to_string(), text).reason(reason)
+        };
+        let Seen { owed, max_size, free, min_free, at_risk, refuses } = seen;
+        let percent = owed.saturating_mul(100) / max_size.max(1);
+        if self.owed.is_due(percent >= OWED.0, percent >= OWED.1, now) {
+            let text = format!(
+                "the journal is {percent} % full of events that sinks are still owed ({owed} of {max_size} bytes): a \
+                 sink does not keep up"
+            );
+            told.push(item(text, "max_size").with("used", owed).with("of", max_size));
+        }
+        if let Some(free) = free {
+            let is_below = |times: u64| min_free > 0 && free < min_free.saturating_mul(times);
+            if self.free.is_due(is_below(FREE.0), is_below(FREE.1), now) {
+                let text =
+                    format!("the journal's disk has {free} bytes free; below min_free ({min_free}) it counts as full");
+                told.push(item(text, FREE_RUNS_OUT).with("free", free).with("min_free", min_free));
+            }
+        }
+        let fails = at_risk > 0 || refuses;
+        if self.failing.is_due(fails, fails, now) {
+            let text = format!("the journal cannot be written: {at_risk} bytes are accepted and not on disk");
+            told.push(item(text, "journal_failing").with("at_risk", at_risk));
+        }
+        told
+    }
+}
+
+/// Looks until this is dropped.
+pub(super) async fn run(journal: Arc<dyn Journal>, config: JournalConfig, news: News) {
+    let folder = config.dir.clone().unwrap_or_default();
+    let (mut alarms, mut asking) = (Alarms::default(), None);
+    loop {
+        let stat = journal.stat().await.unwrap_or_default();
+        let seen = Seen {
+            owed: stat.owed_bytes,
+            max_size: config.max_size.0,
+            free: free(&folder, &mut asking).await,
+            min_free: config.min_free.0,
+            at_risk: journal.at_risk(),
+            refuses: journal.refuses().1,
+        };
+        for item in alarms.judge(seen, &folder, Instant::now()) {
+            // The journal itself logs the others.
+            if item.reason == FREE_RUNS_OUT {
+                warn!("{}", item.text);
+            }
+            news.tell(item);
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// Bytes free on the disk of a folder. A disk that does not answer keeps one thread until it does; meanwhile nothing is
+/// known.
+async fn free(folder: &Path, asking: &mut Option<JoinHandle<Option<u64>>>) -> Option<u64> {
+    let asked = asking.get_or_insert_with(|| {
+        let folder = folder.to_owned();
+        let bytes = |stat: rustix::fs::StatVfs| stat.f_bavail.saturating_mul(stat.f_frsize);
+        tokio::task::spawn_blocking(move || rustix::fs::statvfs(&folder).ok().map(bytes))
+    });
+    let answer = timeout(EVERY, asked).await.ok()?;
+    *asking = None;
+    answer.ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_alarm_is_told_when_it_begins_and_again_after_it_has_ended() {
+        let (mut alarms, start) = (Alarms::default(), Instant::now());
+        let mut reasons = |seen: Seen, seconds: u64| -> Vec<String> {
+            let told = alarms.judge(seen, Path::new("/j"), start + Duration::from_secs(seconds));
+            told.into_iter().map(|item| item.reason).collect()
+        };
+        let well = Seen { max_size: 100, free: Some(100), min_free: 10, ..Seen::default() };
+        assert_eq!(reasons(well, 0), Vec::<String>::new());
+        assert_eq!(reasons(Seen { owed: 80, ..well }, 1), ["max_size"]);
+        assert_eq!(reasons(Seen { owed: 75, ..well }, 2), Vec::<String>::new());
+        assert_eq!(reasons(Seen { owed: 90, ..well }, 3), Vec::<String>::new(), "it has not ended");
+        assert_eq!(reasons(Seen { owed: 69, ..well }, 4), Vec::<String>::new());
+        assert_eq!(reasons(Seen { owed: 80, free: Some(19), ..well }, 5), ["max_size", "free"]);
+        assert_eq!(reasons(Seen { free: Some(29), ..well }, 6), Vec::<String>::new());
+        assert_eq!(reasons(Seen { free: Some(19), at_risk: 1, ..well }, 7), ["journal_failing"]);
+        assert_eq!(reasons(Seen { refuses: true, ..well }, 8), Vec::<String>::new(), "the same failure");
+        assert_eq!(reasons(well, 9), Vec::<String>::new());
+        assert_eq!(reasons(Seen { refuses: true, ..well }, 10), ["journal_failing"]);
+        assert_eq!(reasons(Seen { refuses: true, ..well }, 10 + REMIND.as_secs()), ["journal_failing"], "it lasts");
+        let unbounded = Seen { min_free: 0, free: Some(0), ..well };
+        assert_eq!(reasons(unbounded, 9999), Vec::<String>::new(), "min_free = 0 switches it off");
+    }
+}

@@ -1,0 +1,59 @@
+//! What people are told of a sink's deliveries, as pieces of news. Pure.
+//!
+//! Alarms must not breed where the alarms' own sink is sick: nothing is told of an event that is news itself.
+
+use sink_api::{Event, Reason};
+
+use crate::journal::Record;
+use crate::news::{Item, Kind, SOURCE};
+
+/// Source and type of an event.
+#[derive(Clone, Copy)]
+pub struct Of<'e> {
+    source: &'e str,
+    kind: &'e str,
+}
+
+impl<'e> Of<'e> {
+    /// Of an event.
+    pub fn event(event: &'e Event) -> Self {
+        Self { source: &event.source, kind: &event.kind }
+    }
+
+    /// Of an event in its record.
+    pub fn record(record: &'e Record) -> Self {
+        Self { source: &record.source, kind: &record.kind }
+    }
+}
+
+/// That a sink does not take deliveries, while so many are pending.
+pub fn down(sink: &str, why: &Reason, pending: u64) -> Item {
+    let text = format!("sink {sink} does not take deliveries ({}: {}); they wait", why.code, why.detail);
+    let item = Item::new(Kind::SinkDown, sink, text).reason(why.code);
+    item.with("detail", why.detail.as_str()).with("pending", pending)
+}
+
+/// That it takes them again.
+pub fn up(sink: &str, pending: u64) -> Item {
+    let text = format!("sink {sink} takes deliveries again; {pending} are pending");
+    Item::new(Kind::SinkUp, sink, text).with("pending", pending)
+}
+
+/// That a delivery was given up; nothing of an event that is news itself.
+pub fn given_up(sink: &str, of: Of<'_>, id: &str, [reason, detail]: [&str; 2]) -> Option<Item> {
+    if of.source == SOURCE {
+        return None;
+    }
+    let text = format!("sink {sink} gave up {id} ({}), kept as a dead letter: {reason}: {detail}", of.kind);
+    let item = Item::new(Kind::EventDeadLettered, sink, text).reason(reason);
+    Some(item.with("detail", detail).with("id", id).with("event_type", of.kind))
+}
+
+/// That so many deliveries of what the journal has deleted are not made; nothing where there are none.
+pub fn dropped(sink: &str, deliveries: u64) -> Option<Item> {
+    let text = format!(
+        "sink {sink} does not get {deliveries} deliveries that it was owed: the journal reached max_size, or the sink \
+         was out of the config"
+    );
+    (deliveries > 0).then(|| Item::new(Kind::EventsDropped, sink, text).reason("max_size").times(deliveries))
+}
