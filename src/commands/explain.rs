@@ -13,7 +13,7 @@ use sink_api::files::{self, Patience};
 use sink_api::{Event, Uuid, json};
 
 use super::trial::{self, Trial, masked};
-use super::{Failure, block_on, source};
+use super::{Failure, block_on, source_or_own};
 use crate::config::Config;
 use crate::ingress::SourcePlan;
 use crate::route::printable_json;
@@ -28,7 +28,7 @@ pub struct ExplainArgs {
     /// An event of the journal instead, by its id (that of a delivery will do); the daemon may be running
     #[arg(long, value_name = "ID", conflicts_with_all = ["event", "source", "header"])]
     pub id: Option<String>,
-    /// The source it comes from; not needed where there is one
+    /// The source it comes from; not needed where there is one. `hookrelay`: one of the daemon's own events
     #[arg(long, short, value_name = "NAME")]
     pub source: Option<String>,
     /// A request header it came with, NAME:VALUE; may be given several times
@@ -66,10 +66,10 @@ pub fn run(config: &Config, args: &ExplainArgs, out: &mut dyn Write) -> Result<(
             (event, notes)
         }
         (None, file) => {
-            let source = source(config, args.source.as_deref())?;
+            let source = source_or_own(config, args.source.as_deref())?;
             let headers = headers(&args.header)?;
             let body = read(file.as_deref().unwrap_or(Path::new("-")), config.server.max_body.0)?;
-            remark(&headers, source);
+            source.inspect(|source| remark(&headers, source));
             trial::event(source, &headers, body)
         }
     };
@@ -216,7 +216,7 @@ mod tests {
         let source = "sources.gh = { kind = \"github\", path = \"/gh\", secret = \"s\" }\n";
         let config = config_with(source, &[]);
         let given = headers(&["X-GitHub-Event: push".to_owned(), "x-other: 1".to_owned()]).unwrap();
-        let (event, _) = trial::event(&config.sources[0], &given, Bytes::from_static(b"{}"));
+        let (event, _) = trial::event(Some(&config.sources[0]), &given, Bytes::from_static(b"{}"));
         assert_eq!((&*event.kind, event.headers.len()), ("push", 1));
         assert_eq!((&*event.headers[0].0, &*event.headers[0].1), ("x-github-event", "push"));
     }
@@ -227,7 +227,7 @@ mod tests {
                       keep_headers = [\"X-Token\", \"Authorization\", \"X-A\"] }\n";
         let config = config_with(source, &[]);
         let given = ["x-token: s", "authorization: s", "x-a: 1"].map(str::to_owned);
-        let (event, _) = trial::event(&config.sources[0], &headers(&given).unwrap(), Bytes::new());
+        let (event, _) = trial::event(Some(&config.sources[0]), &headers(&given).unwrap(), Bytes::new());
         assert_eq!(event.headers.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["x-a"]);
     }
 

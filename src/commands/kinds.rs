@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Failure;
 use crate::ingress::source::kinds::SOURCE_KINDS;
+use crate::news;
 use crate::registry::KINDS;
 use crate::route::builtin::BUILTINS;
 
@@ -30,6 +31,7 @@ struct Kinds {
     sinks: Vec<Kind>,
     sources: Vec<Kind>,
     transforms: Vec<Kind>,
+    events: Vec<Kind>,
 }
 
 /// Prints them.
@@ -41,6 +43,7 @@ pub fn run(args: &KindsArgs, out: &mut dyn Write) -> Result<(), Failure> {
         sinks: KINDS.iter().map(|k| Kind { name: k.name, about: k.about }).collect(),
         sources: SOURCE_KINDS.iter().map(|k| Kind { name: k.name, about: k.about }).collect(),
         transforms: BUILTINS.iter().map(|b| Kind { name: b.name, about: b.about }).collect(),
+        events: news::Kind::ALL.iter().map(|kind| Kind { name: kind.name(), about: kind.about() }).collect(),
     };
     if args.json {
         let json = serde_json::to_string(&kinds).map_err(std::io::Error::from)?;
@@ -50,6 +53,7 @@ pub fn run(args: &KindsArgs, out: &mut dyn Write) -> Result<(), Failure> {
         ("sinks, kind = in [sinks.NAME]", kinds.sinks.as_slice()),
         ("sources, kind = in [sources.NAME]", kinds.sources.as_slice()),
         ("transforms, transform = in [[routes]]", kinds.transforms.as_slice()),
+        ("the daemon's own events, match = in [[routes]] with source = \"hookrelay\"", kinds.events.as_slice()),
     ];
     let width = lists.iter().flat_map(|(_, list)| list.iter()).map(|k| k.name.len()).max().unwrap_or_default();
     for (n, (title, list)) in lists.into_iter().enumerate() {
@@ -74,6 +78,7 @@ mod tests {
             let names = KINDS
                 .iter()
                 .map(|k| k.name)
+                .chain(news::NAMES.iter().copied())
                 .chain(BUILTINS.iter().map(|b| b.name))
                 .chain(SOURCE_KINDS.iter().map(|k| k.name));
             for name in names {

@@ -36,6 +36,7 @@ use sink_api::fault::nearest;
 use crate::config::{Config, Faults};
 use crate::daemon::DaemonError;
 use crate::ingress::SourcePlan;
+use crate::news::SOURCE;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +109,11 @@ fn source<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Arc<SourcePl
             Failure::Usage(format!("unknown source `{name}`, expected one of {}{near}", list()))
         }),
     }
+}
+
+/// The same; `None` where the name is that of the daemon's own events.
+fn source_or_own<'c>(config: &'c Config, name: Option<&str>) -> Result<Option<&'c Arc<SourcePlan>>, Failure> {
+    if name == Some(SOURCE) { Ok(None) } else { source(config, name).map(Some) }
 }
 
 /// Runs a command's asynchronous part on a small runtime of its own. When it is done, work that still blocks, such as a

@@ -11,7 +11,7 @@ use sink_api::files::{self, Patience};
 
 use super::explain::headers;
 use super::trial::{Trial, event};
-use super::{Failure, block_on, count, source};
+use super::{Failure, block_on, count, source_or_own};
 use crate::config::{Config, MAX_FILE};
 use crate::route::cases::Case;
 use crate::route::{printable, printable_json};
@@ -139,7 +139,7 @@ async fn differences(
     dir: &Path,
     patience: &Patience,
 ) -> Result<Result<Vec<String>, String>, Failure> {
-    let source = source(config, case.source.as_deref())?;
+    let source = source_or_own(config, case.source.as_deref())?;
     let body = match (&case.body, &case.event) {
         (Some(body), _) => body.clone().into_bytes(),
         (None, name) => {

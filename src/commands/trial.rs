@@ -9,6 +9,7 @@ use sink_api::{Event, Timestamp, Uuid};
 
 use super::Failure;
 use crate::config::{Config, Masks, is_credential};
+use crate::event;
 use crate::ingress::SourcePlan;
 use crate::ingress::source::plan::Received;
 use crate::route::jq::{Ask, Asker};
@@ -53,8 +54,9 @@ impl<'c> Trial<'c> {
 }
 
 /// What the daemon would make of the body, accepted now with these headers; and what it would not take of its type and
-/// subject, for people.
-pub fn event(source: &SourcePlan, headers: &HeaderMap, body: Bytes) -> (Event, Vec<String>) {
+/// subject, for people. Without a source it is one of the daemon's own events.
+pub fn event(source: Option<&Arc<SourcePlan>>, headers: &HeaderMap, body: Bytes) -> (Event, Vec<String>) {
+    let Some(source) = source else { return (event::own(body), vec![]) };
     let envelope = source.envelope(headers, &body);
     let notes = envelope.notes();
     let (kind, subject) = (envelope.kind.into(), envelope.subject.into());

@@ -9,6 +9,7 @@ use sink_api::fault::nearest;
 use sink_api::{At, Fault};
 
 use super::explain::{DeliveryView, Explanation, PayloadView};
+use super::rules::INTERNAL_SOURCE;
 
 /// Most characters of a value that are shown in a difference.
 const MAX_SHOWN: usize = 200;
@@ -25,7 +26,8 @@ pub struct Case {
     /// The body itself.
     #[serde(default)]
     pub body: Option<String>,
-    /// The source that the event comes from; not needed if the config has only one.
+    /// The source that the event comes from; not needed if the config has only one. `hookrelay` is that of the daemon's
+    /// own events.
     #[serde(default)]
     pub source: Option<String>,
     /// The request headers that the event comes with, by name.
@@ -75,9 +77,9 @@ impl Case {
             let message = "expected one of the keys `event` and `body`".to_owned();
             faults.push(Fault { at: At::Table, message, help: None });
         }
-        if let Some(source) = &self.source {
+        if let Some(source) = self.source.as_ref().filter(|source| *source != INTERNAL_SOURCE) {
             faults.extend(unknown("source", "source", source, sources));
-        } else if sources.len() > 1 {
+        } else if self.source.is_none() && sources.len() > 1 {
             let message = "several sources are defined: expected the key `source`".to_owned();
             faults.push(Fault { at: At::Table, message, help: None });
         }

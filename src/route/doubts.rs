@@ -12,6 +12,7 @@ use super::config::RouteConfig;
 use super::glob;
 use super::jq::{NoQuestion, no_question};
 use super::rules::{INTERNAL_SOURCE, RuleSet};
+use crate::news::NAMES;
 
 /// A source's name, and the types that it is known to send; no types where they are not known.
 pub type Known<'c> = (&'c str, &'static [&'static str]);
@@ -25,6 +26,7 @@ const ANYTHING: &str = "\u{f8ff}";
 /// The warnings about the routes of a rule set, each with the index of its route.
 pub fn doubts(rules: &RuleSet, routes: &[RouteConfig], sources: &[Known<'_>]) -> Vec<(usize, Fault)> {
     let mut doubts = Vec::new();
+    let sources = &[sources, &[(INTERNAL_SOURCE, NAMES)]].concat();
     for (index, route) in routes.iter().enumerate() {
         let concerned: Vec<Known<'_>> = sources.iter().filter(|source| concerns(route, source.0)).copied().collect();
         let (names, types) = known(&concerned);
@@ -76,7 +78,9 @@ fn of_glob(text: &str, sources: &str, types: &[&str]) -> Option<Fault> {
         [] => format!("write `{instead}`"),
         like => format!("write `{instead}`, which matches {}", named(like)),
     };
-    if let Some((sign, instead)) = sign_of_regex(text, !types.is_empty()) {
+    // A glob that matches something means it.
+    let matches_none = !types.is_empty() && glob::matching(text, types).is_empty();
+    if let Some((sign, instead)) = sign_of_regex(text, matches_none) {
         let help = match instead.split_once('|') {
             None => like(&instead),
             Some(_) => format!("write a list: match = [{}]", quoted(&instead)),
@@ -84,7 +88,7 @@ fn of_glob(text: &str, sources: &str, types: &[&str]) -> Option<Fault> {
         let what = format!("is written as a regular expression (`{sign}`), and read as a glob (`*`, `?`, `{{a,b}}`)");
         return doubt(what).map(|fault| fault.help(help));
     }
-    if types.is_empty() || !glob::matching(text, types).is_empty() {
+    if !matches_none {
         return None;
     }
     let lower = text.to_lowercase();
@@ -93,19 +97,22 @@ fn of_glob(text: &str, sources: &str, types: &[&str]) -> Option<Fault> {
         let help = near.map_or_else(|| like(&lower), |near| format!("did you mean `{near}`?"));
         return doubt(format!("matches no type: those of source {sources} have no capitals")).map(|f| f.help(help));
     }
-    if text.contains(['*', '?', '[']) {
+    let all_are_known = types == NAMES;
+    if text.contains(['*', '?', '[']) && !all_are_known {
         return None; // for a type to come
     }
     let fault = doubt(format!("is no known type of source {sources}"))?;
     match nearest(text, types.iter().copied()) {
         Some(near) => Some(fault.help(format!("did you mean `{near}`?"))),
+        None if all_are_known => Some(fault.help(format!("expected {}", named(types)))),
         None => Some(fault.help("where it is a type that is new, all is well: it is matched when it comes")),
     }
 }
 
 /// A sign that regular expressions have and globs over types do not, and the text written as a glob. `.*` may be meant
-/// if types have full stops (`invoice.*`): unless the types are known, it counts only where no word ends before it.
-fn sign_of_regex(text: &str, types_are_known: bool) -> Option<(&'static str, String)> {
+/// if types have full stops (`invoice.*`): unless it matches no known type, it counts only where no word ends
+/// before it.
+fn sign_of_regex(text: &str, matches_none: bool) -> Option<(&'static str, String)> {
     let trimmed = text.trim_start_matches('^').trim_end_matches('$');
     // Alternatives of a part stand in braces, those of the whole in a list.
     let or = if trimmed.contains(['(', '{']) { "," } else { "|" };
@@ -115,7 +122,7 @@ fn sign_of_regex(text: &str, types_are_known: bool) -> Option<(&'static str, Str
     let signs = [
         ("|", text.contains('|')),
         ("\\", text.contains('\\')),
-        (".*", text.match_indices(".*").any(|(at, _)| types_are_known || in_no_word(at))),
+        (".*", text.match_indices(".*").any(|(at, _)| matches_none || in_no_word(at))),
         ("^", text.starts_with('^')),
         ("$", text.ends_with('$')),
     ];
@@ -132,9 +139,7 @@ fn quoted(alternatives: &str) -> String {
 /// some event may reach it.
 fn ends_before(routes: &[RouteConfig], index: usize, sources: &[Known<'_>]) -> Option<usize> {
     let route = routes.get(index)?;
-    // A route that wants our own events concerns no source of the config.
-    let own: [Known<'_>; 1] = [(INTERNAL_SOURCE, &[])];
-    let concerned = sources.iter().chain(&own).map(|(name, _)| *name).filter(|name| concerns(route, name));
+    let concerned = sources.iter().map(|(name, _)| *name).filter(|name| concerns(route, name));
     let mut last = None;
     for source in concerned {
         for glob in &route.globs {
@@ -250,9 +255,21 @@ mod tests {
         let two: &[Known<'_>] = &[("interakt", TYPES), ("stripe", &[])];
         assert_eq!(all("[[routes]]\nmatch = \"invoice.paid\"\nto = \"s\"\n", two), []);
         assert_eq!(all("[[routes]]\nmatch = \"Push\"\nsource = \"stripe\"\nto = \"s\"\n", two), []);
-        assert_eq!(all("[[routes]]\nmatch = \"config.changed\"\nsource = \"hookrelay\"\nto = \"s\"\n", two), []);
         let found = all("[[routes]]\nmatch = [\"*\", \"push\"]\nsource = \"interakt\"\nto = \"s\"\n", two);
         assert_eq!(found.iter().map(|(_, fault)| &fault.at).collect::<Vec<_>>(), [&At::Key("match.1".into())]);
+    }
+
+    #[test]
+    fn the_types_of_the_daemons_own_events_are_all_known() {
+        let said = |glob: &str| {
+            let text = format!("[[routes]]\nmatch = '{glob}'\nsource = \"hookrelay\"\nto = \"s\"\n");
+            all(&text, &[("interakt", TYPES)]).pop().map(|(_, fault)| fault.help.unwrap_or_default())
+        };
+        for good in ["*", "sink.*", "sink.{down,up}", "config.refused"] {
+            assert_eq!(said(good), None, "{good}");
+        }
+        assert_eq!(said("sink.dwon").unwrap(), "did you mean `sink.down`?");
+        assert!(said("sink_*").unwrap().starts_with("expected `request.refused`, "), "{:?}", said("sink_*"));
     }
 
     #[test]
