@@ -1,5 +1,7 @@
-//! Every recipe of docs/rules.md is a config whose own tests pass. Blocks and figures of docs/operating.md; its
-//! commands run in a booted Debian (tests/boot/guide.rs).
+//! Every recipe of docs/rules.md is a config whose own tests pass, and its table of the daemon's own events is whole.
+//! Blocks and figures of docs/operating.md; its commands run in a booted Debian (tests/boot/guide.rs).
+
+use hookrelay::news::{ALWAYS, Kind};
 
 use crate::bodies::fixtures;
 use crate::harness::{House, post_all};
@@ -9,7 +11,7 @@ fn every_recipe_of_the_rules_guide_does_what_its_tests_say() {
     let root = env!("CARGO_MANIFEST_DIR");
     let guide = std::fs::read_to_string(format!("{root}/docs/rules.md")).unwrap();
     let recipes: Vec<&str> = guide.split("\n## ").skip(1).filter(|part| part.contains("```toml")).collect();
-    assert_eq!(recipes.len(), 10);
+    assert_eq!(recipes.len(), 13);
     let house = House::new("");
     std::os::unix::fs::symlink(format!("{root}/tests/fixtures/interakt"), house.path("interakt")).unwrap();
     let mut failures = String::new();
@@ -18,7 +20,7 @@ fn every_recipe_of_the_rules_guide_does_what_its_tests_say() {
         let toml = recipe.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
         assert!(toml.contains("[[tests]]"), "{title} has no test");
         house.configure(toml);
-        let output = house.command(&["test"]).output().unwrap();
+        let output = house.command(&["test"]).env("PAGERDUTY_ROUTING_KEY", "a-routing-key").output().unwrap();
         if !output.status.success() {
             let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
             failures += &format!("{title}\n{}{}\n", printed[0], printed[1]);
@@ -60,5 +62,29 @@ async fn an_event_takes_what_the_operators_guide_says_in_the_journal() {
         let number = |cell: &str| cell.split(' ').next().unwrap().replace(',', "").parse::<f64>().unwrap();
         let journal = (number(cells[1]) * 8.0 * 2050.0 + 2.0 * 67e6) / 1e9;
         assert!((number(cells[2]) / journal - 1.0).abs() < 0.05, "{row}: {journal:.1} GB");
+    }
+}
+
+#[test]
+fn the_guides_table_of_the_daemons_own_events_is_the_list_in_the_code() {
+    let guide = std::fs::read_to_string(format!("{}/docs/rules.md", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let (_, part) = guide.split_once("## The daemon's own events").unwrap();
+    let rows: Vec<Vec<&str>> = part
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.split('|').map(str::trim).collect::<Vec<_>>())
+        .collect();
+    let shown: Vec<[String; 3]> = rows.iter().map(|row| [row[1], row[3], row[4]].map(str::to_owned)).collect();
+    let code = |word: &&str| format!("`{word}`");
+    let listed: Vec<[String; 3]> = Kind::ALL
+        .iter()
+        .map(|kind| {
+            let fields = kind.fields().iter().map(code).collect::<Vec<_>>().join(", ");
+            [code(&kind.name()), kind.subject().to_owned(), fields]
+        })
+        .collect();
+    assert_eq!(shown, listed);
+    for always in ALWAYS {
+        assert!(part.contains(&code(&always)), "{always}");
     }
 }

@@ -11,6 +11,8 @@
 //! - `guide`: the recipes of docs/rules.md, and what docs/operating.md says of sizes
 //! - `backup`: hot copies by the guide's commands, and what a restore brings back
 //! - `proxy`: the guide's nginx and Caddy in front, and the connections that they keep
+//! - `guide`: the recipes of docs/rules.md
+//! - `internal_events`: the daemon's own news, as events of source `hookrelay`
 //! - `sick_sinks`: a sink that hangs, refuses or is not there harms no other
 //! - `disk_use`: the journal stays within its bounds
 //! - `failing_disk`: a disk that fails and hangs under the running binary; no 200 before its flush
@@ -76,6 +78,7 @@ mod harness;
 mod health;
 #[allow(dead_code)]
 mod hostile;
+mod internal_events;
 mod journal;
 mod jq_worker;
 mod last_good;

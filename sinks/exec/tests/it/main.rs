@@ -7,6 +7,8 @@ mod conformance;
 mod examples;
 /// Programs that hang, die, or answer nonsense.
 mod failures;
+/// `examples/mail.py`.
+mod mail;
 /// What a program is given, and what is left of it.
 mod surroundings;
 
