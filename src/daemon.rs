@@ -11,6 +11,7 @@
 //! Imports inside this folder point one way; `tests/tidy/daemon.rs` holds the order and enforces it.
 
 mod admin_listener;
+mod background;
 mod books;
 mod config_reading;
 mod config_state;
@@ -51,7 +52,6 @@ use crate::ingress::threads::Threads;
 use crate::ingress::{self, Bound};
 use crate::journal::folder;
 use crate::journal::lock::Lock;
-use crate::news::News;
 use crate::route::Unmatched;
 use crate::shutdown::Signals;
 use crate::sockets::inherited::Inherited;
@@ -92,6 +92,8 @@ pub struct RunOptions {
 /// What the manager is told while the daemon stops.
 const STOPPING: &str = "stopping: sinks first, webhooks are still taken";
 
+/// Why the daemon stops without a signal.
+const NO_SINKS: &str = "the sinks cannot be started";
 /// What goes on where the config file is refused at a start.
 const LAST_GOOD: &str = "and the last good one is in force";
 
@@ -114,8 +116,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     let unmatched = Arc::new(Unmatched::default());
     let books = Arc::new(Books::new(&config.rules, config.sink_names().collect(), &store.begun));
     let ingress = open_ingress(&config, &server, &store, &unmatched, &books);
-    let (news, desk) = News::new();
-    let own_events = OwnEvents::new(desk, &books, &store, &config.data_dir);
+    let (news, own_events) = OwnEvents::new(&books, &store, &config.data_dir);
     refused.iter().for_each(|refused| news.tell(own_events::config_refused(&config.file, &refused.why, LAST_GOOD)));
     let mut sinks = Sinks::new(&config.rules, news.clone());
     sinks.start_if_possible(&config, &mut store, &books).await?;
@@ -131,7 +132,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     }
     news.tell(own_events::started(config.sources.len(), config.sinks.len()));
 
-    let mut background = in_background(&config, &store, &config_state, &news, &own_events);
+    let mut background = background::start(&config, &store, &config_state, &news, &own_events);
     let (requests, inbox) = Requests::new();
     let control = Arc::new(DaemonControl::new(&store, &ingress, &books, &config_state, requests.clone()));
     let admin = AdminListener::start(config.admin.clone(), &control);
@@ -155,8 +156,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
         Err(reason) => error!(%reason, "stopping: the sinks cannot be started"),
     }
     background.shutdown().await;
-    let why = ended.as_ref().map_or("the sinks cannot be started", |signal| *signal);
-    own_events.farewell(&news, why, |sink| sinks.is_running(sink)).await;
+    own_events.farewell(&news, ended.as_ref().map_or(NO_SINKS, |name| *name), |sink| sinks.is_running(sink)).await;
     store.storage.journal.closes_soon();
     replays.halt().await;
     sinks.stop().await;
@@ -168,7 +168,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     counting.end().await;
     // The admin listener stops last but for the journal, so that it can be asked how the stop goes.
     let _ = tokio::task::spawn_blocking(move || admin.stop()).await;
-    own_events.flush().await;
+    own_events.last_words().await;
     let closed = store.storage.journal.close().await;
     for (source, kind, events) in unmatched.counts() {
         info!(source, kind, events, "matched no route since the start");
@@ -181,23 +181,4 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     ended?;
     info!("stopped");
     Ok(())
-}
-
-/// Starts what goes on beside all else until it is dropped: forgetting old dead letters, looking at the config file and
-/// at the disk, and writing what is told as news.
-fn in_background(
-    config: &Config,
-    store: &Store,
-    config_state: &Arc<ConfigState>,
-    news: &News,
-    own_events: &Arc<OwnEvents>,
-) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
-    let (storage, max_age) = (store.storage.clone(), config.dead_letters.max_age.0);
-    tasks.spawn(disk_watch::run(Arc::clone(&storage.journal), config.journal.clone(), news.clone()));
-    tasks.spawn(dead_letters::forget_old(storage, max_age, news.clone()));
-    tasks.spawn(config_state::look_after(Arc::clone(config_state)));
-    let own_events = Arc::clone(own_events);
-    tasks.spawn(async move { own_events.run().await });
-    tasks
 }

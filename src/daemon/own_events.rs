@@ -39,15 +39,16 @@ pub(super) struct OwnEvents {
 }
 
 impl OwnEvents {
-    /// What the rules in force want is told from now on. Sinks that were told to be down before this start are shown so
-    /// in their books.
-    pub fn new(desk: Desk, books: &Arc<Books>, store: &Store, data_dir: &Path) -> Arc<Self> {
+    /// Where to tell, and what makes events of it. What the rules in force want is told from now on. Sinks that were
+    /// told to be down before this start are shown so in their books.
+    pub fn new(books: &Arc<Books>, store: &Store, data_dir: &Path) -> (News, Arc<Self>) {
+        let (news, desk) = News::new();
         let told_down = Arc::new(ToldDown::read(data_dir));
         let own = Self { desk, books: Arc::clone(books), storage: store.storage.clone(), told_down };
         let books = own.books.now();
         own.follow(&books.rules);
         books.sinks.iter().for_each(|sink| sink.book.set_told_down(own.told_down.has(&sink.name)));
-        Arc::new(own)
+        (news, Arc::new(own))
     }
 
     /// From now on these rules say what is wanted.
@@ -59,13 +60,17 @@ impl OwnEvents {
     pub async fn run(&self) {
         loop {
             let due = self.desk.next().await;
-            self.write(due).await;
+            let left = self.write(due).await;
+            self.hand(&left);
         }
     }
 
-    /// Writes everything that was told, due or not.
-    pub async fn flush(&self) {
-        self.write(self.desk.take_all()).await;
+    /// Writes what was told since the farewell. The sinks have stopped: the next start delivers it.
+    pub async fn last_words(&self) {
+        let left = self.write(self.desk.take_all()).await;
+        if !left.is_empty() {
+            warn!(events = left.len(), "the journal does not take the daemon's own events: they are lost");
+        }
     }
 
     /// Tells that the daemon stops, and gives the sinks that are to hear of it, and run, a moment to do so.
@@ -74,7 +79,8 @@ impl OwnEvents {
         let text = format!("hookrelay on {host} stops: {reason}");
         let item = Item::new(Kind::DaemonStopped, host, text).reason(reason);
         news.tell(item.with("version", env!("CARGO_PKG_VERSION")));
-        self.flush().await;
+        let left = self.write(self.desk.take_all()).await;
+        self.hand(&left);
         let until = Instant::now() + FAREWELL;
         let books = self.books.now();
         let hears = |name: &str| runs(name) && books.rules.wants(name, SOURCE, Kind::DaemonStopped.name());
@@ -86,12 +92,14 @@ impl OwnEvents {
         }
     }
 
-    /// Everything is handed to the journal before anything is waited for, so that whoever gives up loses nothing.
-    async fn write(&self, notices: Vec<Notice>) {
+    /// Writes these, and gives what the journal has not taken. Everything is handed to the journal before anything is
+    /// waited for, so that whoever gives up loses nothing.
+    async fn write(&self, notices: Vec<Notice>) -> Vec<Arc<Record>> {
         let handed: Vec<_> = notices.iter().filter_map(|notice| self.append(notice)).collect();
         let until = Instant::now() + PATIENCE;
-        let news = notices.iter().map(|notice| &notice.item);
-        if news.fold(false, |changed, item| self.told_down.note(item.kind, &item.subject) || changed) {
+        let changes =
+            notices.iter().filter(|Notice { item, .. }| self.told_down.note(item.kind, &item.subject)).count();
+        if changes > 0 {
             let told_down = Arc::clone(&self.told_down);
             let kept = timeout_at(until, tokio::task::spawn_blocking(move || told_down.keep())).await;
             if let Ok(Ok(Err(error))) = kept {
@@ -104,13 +112,7 @@ impl OwnEvents {
                 left.push(record);
             }
         }
-        if !left.is_empty() {
-            warn!(
-                events = left.len(),
-                "the journal does not take the daemon's own events: they go to their sinks from memory, once"
-            );
-        }
-        left.into_iter().for_each(|record| self.hand(&record));
+        left
     }
 
     /// Hands one to the journal, if it is wanted, and gives it with where it will be told whether it is on disk.
@@ -135,11 +137,18 @@ impl OwnEvents {
         Some((kept, outcome))
     }
 
-    /// Hands one to the sinks that the rules name, past the journal.
-    fn hand(&self, record: &Arc<Record>) {
+    /// Hands what the journal has not taken to the sinks that the rules name.
+    fn hand(&self, left: &[Arc<Record>]) {
+        if left.is_empty() {
+            return;
+        }
+        let events = left.len();
+        warn!(events, "the journal does not take the daemon's own events: they go to their sinks from memory, once");
         let books = self.books.now();
-        for sink in books.sinks.iter().filter(|sink| books.rules.wants(&sink.name, SOURCE, &record.kind)) {
-            sink.book.aside.hand(Arc::clone(record));
+        for record in left {
+            for sink in books.sinks.iter().filter(|sink| books.rules.wants(&sink.name, SOURCE, &record.kind)) {
+                sink.book.aside.hand(Arc::clone(record));
+            }
         }
     }
 }

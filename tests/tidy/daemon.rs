@@ -10,7 +10,7 @@ const ROWS: &[&[&str]] = &[
     &["replay_requests", "sink_requests"],
     &["data_folder", "world"],
     &["admin_listener", "open_ingress", "running_replays", "service_manager", "sinks"],
-    &["control"],
+    &["background", "control"],
     &["config_state", "dead_letters", "figures"],
     &["own_events"],
     &["books", "config_reading", "store"],

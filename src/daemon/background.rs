@@ -1,0 +1,32 @@
+//! What goes on beside all else while the daemon runs.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::config_state::{self, ConfigState};
+use super::dead_letters;
+use super::disk_watch;
+use super::own_events::OwnEvents;
+use super::store::Store;
+use crate::config::Config;
+use crate::news::News;
+
+/// Starts it: forgetting old dead letters, looking at the config file and at the disk, writing what is told as news. It
+/// ends when this is dropped.
+pub(super) fn start(
+    config: &Config,
+    store: &Store,
+    config_state: &Arc<ConfigState>,
+    news: &News,
+    own_events: &Arc<OwnEvents>,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let (storage, max_age) = (store.storage.clone(), config.dead_letters.max_age.0);
+    tasks.spawn(disk_watch::run(Arc::clone(&storage.journal), config.journal.clone(), news.clone()));
+    tasks.spawn(dead_letters::forget_old(storage, max_age, news.clone()));
+    tasks.spawn(config_state::look_after(Arc::clone(config_state)));
+    let own_events = Arc::clone(own_events);
+    tasks.spawn(async move { own_events.run().await });
+    tasks
+}
