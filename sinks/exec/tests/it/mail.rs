@@ -35,7 +35,7 @@ impl MailServer {
         let mut say = |text: &str| write!(stream, "{text}\r\n").unwrap();
         say("220 stand-in");
         while let Some(line) = lines.next() {
-            match line.split([' ', ':']).next().unwrap() {
+            match line.split([' ', ':']).next().unwrap().to_uppercase().as_str() {
                 "RCPT" => say(*self.rcpt.lock().unwrap()),
                 "DATA" => {
                     say("354 go on");
