@@ -170,9 +170,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     let _ = tokio::task::spawn_blocking(move || admin.stop()).await;
     own_events.last_words().await;
     let closed = store.storage.journal.close().await;
-    for (source, kind, events) in unmatched.counts() {
-        info!(source, kind, events, "matched no route since the start");
-    }
+    say_unmatched(&unmatched);
     // The task owns the lock, and lets go of it as it ends.
     looking.abort();
     let _ = looking.await;
@@ -181,4 +179,10 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     ended?;
     info!("stopped");
     Ok(())
+}
+
+fn say_unmatched(unmatched: &Unmatched) {
+    for (source, kind, events) in unmatched.counts() {
+        info!(source, kind, events, "matched no route since the start");
+    }
 }
