@@ -8,8 +8,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    self, Failure, check, completions, dead, explain, journal, kinds, manual, reload, replay, run, schema, send, sink,
-    status, test, version,
+    self, Failure, check, completions, dead, explain, journal, kinds, log_level, manual, reload, replay, run, schema,
+    send, sink, status, test, version,
 };
 use crate::config::{self, Config};
 use crate::exit;
@@ -77,6 +77,9 @@ pub enum Command {
     /// The running daemon reads its config again and puts it in force, or says why not
     #[command(after_help = reload::HELP)]
     Reload(reload::ReloadArgs),
+    /// From which level on the running daemon logs: shows it, or changes it while it runs
+    #[command(after_help = log_level::HELP)]
+    LogLevel(log_level::LogLevelArgs),
     /// The journal on disk: verify, dump, stat, repair
     #[command(subcommand, after_help = journal::HELP)]
     Journal(journal::JournalVerb),
@@ -125,6 +128,7 @@ impl Cli {
             Command::Replay(args) => replay::run(&self.file()?, args, out),
             Command::Sink(verb) => sink::run(&self.file()?, verb, out),
             Command::Reload(args) => reload::run(&self.file()?, args, out),
+            Command::LogLevel(args) => log_level::run(&self.file()?, args, out),
             Command::Journal(verb) => journal::run(&self.file()?, verb, out),
             Command::Kinds(args) => kinds::run(args, out),
             Command::Schema => schema::run(out),

@@ -42,6 +42,10 @@ pub(super) enum Endpoint {
     CancelReplay,
     /// Reads the config again.
     Reload,
+    /// What the log says.
+    LogLevels,
+    /// Changes what the log says.
+    SetLogLevel,
 }
 
 const READ: &[Method] = &[Method::GET, Method::HEAD];
@@ -63,6 +67,8 @@ const TABLE: &[(&str, &[Method], Endpoint)] = &[
     ("/api/replay", POST, Endpoint::StartReplay),
     ("/api/replay/cancel", POST, Endpoint::CancelReplay),
     ("/api/reload", POST, Endpoint::Reload),
+    ("/api/log-level", GET, Endpoint::LogLevels),
+    ("/api/log-level", POST, Endpoint::SetLogLevel),
 ];
 
 /// Why a request asks for nothing.
@@ -110,6 +116,11 @@ impl Endpoint {
             }
             Self::StartReplay => done(control.replay(question(request).await?).await),
             Self::CancelReplay => done(control.cancel_replay(question(request).await?).await),
+            Self::LogLevels => {
+                read(request).await?;
+                Ok(json(StatusCode::OK, &control.log_levels()))
+            }
+            Self::SetLogLevel => done(control.set_log_level(question(request).await?)),
             Self::Reload => {
                 read(request).await?;
                 done(control.reload().await)

@@ -8,7 +8,7 @@
 //! - [`config`]: the table `[admin]`
 //! - `listener`: the socket and the thread; `connections`: which connections are kept
 //! - `service`: the token and the statuses; `endpoints`: the table of paths
-//! - [`status`], [`dead`], [`sink`], [`replay`], [`reload`]: the shapes of questions and answers
+//! - [`status`], [`dead`], [`sink`], [`replay`], [`reload`], [`log`]: the shapes of questions and answers
 //! - [`client`]: how the live verbs ask
 
 pub mod client;
@@ -17,6 +17,7 @@ mod connections;
 pub mod dead;
 mod endpoints;
 mod listener;
+pub mod log;
 pub mod reload;
 pub mod replay;
 mod service;
@@ -31,6 +32,7 @@ pub use listener::{AdminError, Listener};
 pub use status::{Readiness, Status};
 
 use dead::{DeadAct, DeadAsk, DeadDone, DeadPage};
+use log::{LogAsk, LogLevels};
 use reload::ReloadDone;
 use replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView};
 use sink::{SinkAct, SinkAsk, SinkDone};
@@ -68,6 +70,10 @@ pub trait Control: Send + Sync + 'static {
     async fn cancel_replay(&self, ask: ReplayCancel) -> Result<ReplayCancelled, Refusal>;
     /// Reads the config again and puts it in force, or says why not.
     async fn reload(&self) -> Result<ReloadDone, Refusal>;
+    /// What the log says.
+    fn log_levels(&self) -> LogLevels;
+    /// Changes what the log says, until the next reload or restart.
+    fn set_log_level(&self, ask: LogAsk) -> Result<LogLevels, Refusal>;
     /// Changes a page of dead letters; durable when this returns.
     async fn change_dead(&self, ask: DeadAsk, act: DeadAct) -> Result<DeadDone, Refusal>;
 }

@@ -7,6 +7,7 @@ use sink_api::Secret;
 
 use super::client::{AskError, ask, get};
 use super::dead::{DeadAct, DeadAsk, DeadDone, DeadPage};
+use super::log::{LogAsk, LogLevels};
 use super::reload::ReloadDone;
 use super::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView};
 use super::sink::{SinkAct, SinkAsk, SinkDone};
@@ -49,6 +50,14 @@ impl Control for Fixed {
 
     async fn cancel_replay(&self, ask: ReplayCancel) -> Result<ReplayCancelled, Refusal> {
         Ok(ReplayCancelled { id: ask.id, sinks: 1 })
+    }
+
+    fn log_levels(&self) -> LogLevels {
+        LogLevels { levels: "info".into(), left_out: 2 }
+    }
+
+    fn set_log_level(&self, ask: LogAsk) -> Result<LogLevels, Refusal> {
+        Ok(LogLevels { levels: format!("{:?}={}", ask.room, ask.level), left_out: 2 })
     }
 
     async fn reload(&self) -> Result<ReloadDone, Refusal> {

@@ -10,6 +10,7 @@ mod dry_run;
 pub mod explain;
 pub mod journal;
 pub mod kinds;
+pub mod log_level;
 pub mod manual;
 mod progress;
 pub mod reload;

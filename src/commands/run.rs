@@ -65,7 +65,7 @@ pub fn run(files: &[&Path], args: &RunArgs) -> Result<(), Failure> {
     let runtime = daemon::threads::runtime()?;
     let mut signals = runtime.block_on(async { Signals::listen() }).map_err(DaemonError::Runtime)?;
     let Start { config, watch, refused } = start(files, args)?;
-    let _logging = telemetry::init();
+    let _logging = telemetry::init(&config.log);
     if let Some(Instead { refused: Refused { why, .. }, since, path }) = &refused {
         tracing::error!(
             file = %config.file.display(), faults = why, last_good = %path.display(), in_force_since = since,

@@ -28,6 +28,7 @@ use crate::journal::JournalConfig;
 use crate::ledger::DeadLetterKeys;
 use crate::route::INTERNAL_SOURCE;
 use crate::route::doubts::Known;
+use crate::telemetry::config::LogConfig;
 
 /// Longest name of a source or sink.
 const MAX_NAME: usize = 64;
@@ -182,6 +183,13 @@ impl<'t> Loader<'t> {
         read.map(|(keys, _)| keys).unwrap_or_default().resolve(&self.base_dir, data_dir)
     }
 
+    /// `[log]`.
+    fn log(&mut self) -> LogConfig {
+        let table = self.take("log");
+        let read = table.and_then(|table| self.read_on("log", table, LogConfig::check));
+        read.map(|(keys, _)| keys).unwrap_or_default()
+    }
+
     /// `[dead_letters]`.
     fn dead_letters(&mut self) -> DeadLetterKeys {
         let table = self.take("dead_letters");
@@ -194,6 +202,7 @@ impl<'t> Loader<'t> {
         let data_dir = self.data_dir();
         let server = self.server();
         let tls = server.tls(env, &mut self.report);
+        let log = self.log();
         let mut journal = self.journal(server.config.max_body, server.max_body_at.clone());
         let admin = self.admin(&data_dir);
         server.admin(&admin, &mut self.report);
@@ -218,6 +227,7 @@ impl<'t> Loader<'t> {
             data_dir,
             server: server.config,
             tls,
+            log,
             journal,
             admin,
             dead_letters,

@@ -52,6 +52,7 @@ use crate::journal::JournalConfig;
 use crate::ledger::DeadLetterKeys;
 use crate::route::cases::Case;
 use crate::route::{RouteConfig, RuleSet};
+use crate::telemetry::config::LogConfig;
 
 /// Largest config file.
 pub const MAX_FILE: u64 = 4 << 20;
@@ -69,6 +70,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// What its addresses with TLS need, read from the files that it names.
     pub tls: Option<Tls>,
+    /// What the log says.
+    pub log: LogConfig,
     /// The journal; `dir` is always set, and absolute.
     pub journal: JournalConfig,
     /// The admin listener.

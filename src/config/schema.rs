@@ -39,6 +39,7 @@ pub fn schema(kinds: &[SinkKind]) -> Value {
             "data_dir": { "type": "string" },
             "env_file": { "type": "string" },
             "server": table(&ask::<ServerConfig>),
+            "log": table(&ask::<crate::telemetry::config::LogConfig>),
             "journal": table(&ask::<JournalConfig>),
             "admin": table(&ask::<crate::admin::AdminKeys>),
             "dead_letters": table(&ask::<crate::ledger::DeadLetterKeys>),

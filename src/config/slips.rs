@@ -13,10 +13,21 @@ use super::location::{Lines, line_around};
 use super::sinks::with_article;
 
 /// The keys that may stand at the top of the file.
-pub(super) const TOP: &[&str] =
-    &["data_dir", "env_file", "server", "journal", "admin", "sources", "sinks", "dead_letters", "routes", "tests"];
+pub(super) const TOP: &[&str] = &[
+    "data_dir",
+    "env_file",
+    "server",
+    "log",
+    "journal",
+    "admin",
+    "sources",
+    "sinks",
+    "dead_letters",
+    "routes",
+    "tests",
+];
 /// Those of [`TOP`] that are tables.
-const TABLES: &[&str] = &["server", "journal", "admin", "sources", "sinks", "dead_letters"];
+const TABLES: &[&str] = &["server", "log", "journal", "admin", "sources", "sinks", "dead_letters"];
 /// Those of [`TOP`] that are lists of tables.
 const LISTS: &[&str] = &["routes", "tests"];
 /// Names in the singular, each with the key that is meant.

@@ -16,6 +16,7 @@ use super::refusals::unable;
 use super::requests::{Request, Requests};
 use super::store::Store;
 use crate::admin::dead::{DeadAct, DeadAsk, DeadDone, DeadPage};
+use crate::admin::log::{LogAsk, LogLevels};
 use crate::admin::reload::ReloadDone;
 use crate::admin::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView};
 use crate::admin::sink::{SinkAct, SinkAsk, SinkDone};
@@ -28,6 +29,7 @@ use crate::ingress::counts::{self, SOURCE_REASONS};
 use crate::ingress::{BudgetUse, Ingress, Pressed, PreviousSecret, SourceFacts};
 use crate::ledger::Storage;
 use crate::ledger::replays::Replay;
+use crate::telemetry::{self, config::Level, levels};
 
 /// The admin listener's way to the daemon. What only reads is answered here; what changes something is sent to the main
 /// loop.
@@ -109,6 +111,17 @@ impl Control for DaemonControl {
 
     async fn cancel_replay(&self, ask: ReplayCancel) -> Result<ReplayCancelled, Refusal> {
         self.requests.ask(|reply| Request::CancelReplay(ask, reply)).await
+    }
+
+    fn log_levels(&self) -> LogLevels {
+        LogLevels { levels: levels::now(), left_out: telemetry::left_out() }
+    }
+
+    fn set_log_level(&self, ask: LogAsk) -> Result<LogLevels, Refusal> {
+        let level = Level::of(&ask.level).map_err(Refusal::Question)?;
+        levels::set(ask.room.as_deref(), level).map_err(Refusal::Question)?;
+        tracing::info!(room = ask.room, level = level.name(), "the log level was changed, until a reload or restart");
+        Ok(self.log_levels())
     }
 
     async fn reload(&self) -> Result<ReloadDone, Refusal> {

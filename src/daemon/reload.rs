@@ -22,6 +22,7 @@ use crate::ingress::ServerConfig;
 use crate::journal::{JournalConfig, Marks};
 use crate::ledger::{DeadLetterKeys, Storage};
 use crate::news::{Item, Kind};
+use crate::telemetry::{self, config::LogConfig};
 
 /// Where a sink that is added begins, and how many deliveries it is owed of the events from there up to `until`.
 struct FirstCursor {
@@ -113,6 +114,7 @@ impl World {
         let (books, from) = self.books.switch(&next.rules, next.sink_names().collect(), &*storage.journal);
         self.sinks.set_rules(&next.rules);
         self.ingress.set_tls(next.tls.clone());
+        telemetry::put_in_force(&next.log);
         self.config = next;
         for (name, first) in done.added.iter().zip(prepared) {
             storage.retention.hold(name, &first.cursors);
@@ -248,7 +250,8 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     let admin = changed_keys!("admin", &old.admin, &new.admin, AdminConfig { listen, token });
     let dead_letters =
         changed_keys!("dead_letters", &old.dead_letters, &new.dead_letters, DeadLetterKeys { max_size, max_age });
-    data_dir.into_iter().chain(server).chain(journal).chain(admin).chain(dead_letters).collect()
+    let log = changed_keys!("log", &old.log, &new.log, LogConfig { format; level, levels, bodies });
+    data_dir.into_iter().chain(server).chain(log).chain(journal).chain(admin).chain(dead_letters).collect()
 }
 
 #[cfg(test)]
@@ -291,6 +294,7 @@ to = "out"
                 "[admin]\nlisten = \"unix:a.sock\"\n[dead_letters]\nmax_age = \"1d\"\n",
                 &["[admin] listen", "[dead_letters] max_age"],
             ),
+            ("[log]\nformat = \"json\"\nlevel = \"debug\"\nbodies = true\n", &["[log] format"]),
         ] {
             assert_eq!(needs_restart(&before, &config(text)), named, "{text}");
         }

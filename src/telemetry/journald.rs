@@ -70,7 +70,7 @@ mod tests {
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
-    use crate::telemetry::tests::Written;
+    use crate::telemetry::levels::tests::Written;
 
     #[test]
     fn a_line_has_its_priority_its_fields_and_neither_time_nor_level() {

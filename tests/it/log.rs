@@ -184,3 +184,53 @@ fn under_systemd_every_line_of_a_fault_is_an_error() {
     assert_eq!(code, Some(78), "{text}");
     assert!(text.lines().count() > 1 && text.lines().all(|line| line.starts_with("<3>")), "{text}");
 }
+
+/// What `log-level` prints with these arguments, and its exit code.
+fn log_level(house: &House, args: &[&str]) -> (Option<i32>, String) {
+    let output = house.command(&[&["log-level"], args].concat()).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap().trim().to_owned())
+}
+
+#[test]
+fn the_level_of_a_room_is_changed_while_the_daemon_runs_until_a_reload() {
+    let house = House::new(&format!("[log]\nlevel = \"warn\"\nlevels = {{ daemon = \"info\" }}\n{ARCHIVE}"));
+    let daemon = house.start();
+    let of_config = "warn,hookrelay::daemon=info";
+    assert_eq!(log_level(&house, &[]), (Some(0), of_config.to_owned()));
+    let asked = format!("{of_config},hookrelay::daemon=error");
+    assert_eq!(log_level(&house, &["daemon=error"]), (Some(0), asked));
+    // The daemon says at level info that a level was changed: where it still writes lines of that level.
+    assert_eq!(log_level(&house, &["daemon=Info"]).0, Some(0));
+    assert!(daemon.log.wait_for(|line| line.contains("log level was changed")).is_some());
+    assert_eq!(daemon.log.text().matches("log level was changed").count(), 1, "{}", daemon.log.text());
+    assert!(house.command(&["reload"]).status().unwrap().success());
+    assert_eq!(log_level(&house, &[]), (Some(0), of_config.to_owned()), "the reload has brought the config's back");
+    assert_eq!(log_level(&house, &["daemon=error"]).0, Some(0));
+    assert_eq!(log_level(&house, &["DEBUG"]), (Some(0), format!("{of_config},debug")), "a level for all is for all");
+    for (wrong, mend) in [("deliverr=debug", "did you mean `deliver`?"), ("inof", "did you mean `info`?")] {
+        let (code, why) = log_level(&house, &[wrong]);
+        assert!(code == Some(2) && why.contains(mend), "{why}");
+    }
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[test]
+fn the_format_of_the_log_is_the_configs() {
+    for (format, begin) in [("text", "20"), ("json", "{\"timestamp\":"), ("journald", "<")] {
+        let house = House::new(&format!("[log]\nformat = \"{format}\"\n{ARCHIVE}"));
+        let (code, text) = logged_under_systemd(house.command(&["run"]), format != "journald");
+        assert!(code == Some(0) && text.lines().all(|line| line.starts_with(begin)), "{format}: {text}");
+    }
+}
+
+#[test]
+fn a_log_table_that_cannot_be_meant_is_refused_with_the_place_and_the_way_out() {
+    let house = House::new(&format!("[log]\nlevel = \"loud\"\nlevels = {{ sink = \"info\" }}\n{ARCHIVE}"));
+    let output = house.command(&["check"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    for part in ["`loud`", "`sink` is no room", "did you mean `sinks`?"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
