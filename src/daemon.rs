@@ -115,8 +115,8 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     let mut store = Store::open(&config, cursors_now)?;
     let unmatched = Arc::new(Unmatched::default());
     let books = Arc::new(Books::new(&config.rules, config.sink_names().collect(), &store.begun));
-    let ingress = open_ingress(&config, &server, &store, &unmatched, &books);
     let (news, own_events) = OwnEvents::new(&books, &store, &config.data_dir);
+    let ingress = open_ingress(&config, &server, &store, &unmatched, (&books, &news));
     refused.iter().for_each(|refused| news.tell(own_events::config_refused(&config.file, &refused.why, LAST_GOOD)));
     let mut sinks = Sinks::new(&config.rules, news.clone());
     sinks.start_if_possible(&config, &mut store, &books).await?;

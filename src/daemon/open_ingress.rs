@@ -1,5 +1,5 @@
 //! Ingress as the daemon opens it: its sources, the fingerprints that dedupe knows from earlier lives of the daemon,
-//! and who counts each event.
+//! who counts each event, and where it tells what is news.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use super::books::Books;
 use super::store::Store;
 use crate::config::Config;
 use crate::ingress::{Ingress, ServerConfig};
+use crate::news::News;
 use crate::route::Unmatched;
 
 /// Most fingerprints that dedupe is given at the start.
@@ -22,12 +23,13 @@ pub(super) fn open_ingress(
     server: &ServerConfig,
     store: &Store,
     unmatched: &Arc<Unmatched>,
-    books: &Arc<Books>,
+    (books, news): (&Arc<Books>, &News),
 ) -> Arc<Ingress> {
     let journal = &store.storage.journal;
     let known = journal.fingerprints(dedupe_since(config), MAX_KNOWN);
     let ingress = Ingress::new(server, config.sources.clone(), Arc::clone(journal), known);
     ingress.set_tls(config.tls.clone());
+    ingress.set_news(news.clone());
     let (books, counted) = (Arc::clone(books), Arc::clone(unmatched));
     ingress.on_append(Box::new(move |source, kind| {
         let (tally, wanted) = books.tally(source, kind);
