@@ -19,8 +19,8 @@ use super::tally::{Counted, Tally};
 use super::view::{SHARD, View, lock, position};
 use super::writer::Writer;
 use super::{
-    Append, Cursors, Fingerprint, Journal, JournalConfig, JournalError, JournalStat, Marks, Of, Owed, Position, Pulse,
-    Reader, Retention, reader, retention,
+    Append, Commits, Cursors, Fingerprint, Journal, JournalConfig, JournalError, JournalStat, Marks, Of, Owed,
+    Position, Pulse, Reader, Retention, reader, retention,
 };
 
 /// Longest wait for a thread when the journal is closed.
@@ -77,6 +77,7 @@ impl LocalJournal {
         let view = View::new(opened.segments, opened.last.end);
         let parts = Parts { env, store, home, limits, overflow_max, other_bytes, view, cursors };
         let core = Arc::new(Core::new(parts));
+        core.look_at_free();
         let writer = Writer::new(Arc::clone(&core), opened.last, opened.next);
         let running = Running {
             writer: spawn("journal-commit", move || writer.run())?,
@@ -86,6 +87,11 @@ impl LocalJournal {
             },
         };
         Ok((Self { core, running: Mutex::new(Some(running)) }, opened.recovered))
+    }
+
+    /// What commits cost since it was opened.
+    pub fn commits(&self) -> Commits {
+        self.core.commits.clone()
     }
 
     /// Ends the threads as a crash would: nothing is flushed, nothing sealed.
@@ -176,8 +182,8 @@ impl Journal for LocalJournal {
     }
 
     async fn stat(&self) -> Result<JournalStat, JournalError> {
-        let owed_bytes = self.core.owed_bytes.load(Ordering::Relaxed);
-        Ok(JournalStat { owed_bytes, ..self.core.view().stat() })
+        let (owed_bytes, free) = (self.core.owed_bytes.load(Ordering::Relaxed), self.core.free());
+        Ok(JournalStat { owed_bytes, free, ..self.core.view().stat() })
     }
 
     fn fingerprints(&self, since: i64, max: usize) -> Vec<Fingerprint> {

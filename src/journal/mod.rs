@@ -192,4 +192,4 @@ pub use recovery::{DamageReport, Recovered};
 pub use rescue::kept_open;
 pub use scan::{Scanned, scan};
 pub use seam::{Cursors, Journal, Of, Pulse, Reader, Retention};
-pub use state::Env;
+pub use state::{Commits, Env};

@@ -143,6 +143,8 @@ pub struct JournalStat {
     pub oldest_time: Option<i64>,
     /// Bytes of segments with events that somebody still needs, as retention saw them last.
     pub owed_bytes: u64,
+    /// Bytes free on its disk, a second ago at most unless the disk hangs; where it has one, and that says.
+    pub free: Option<u64>,
 }
 
 /// What a reader gives.

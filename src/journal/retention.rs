@@ -208,6 +208,7 @@ pub(super) fn plan(segments: &[Segment], floor: u64, now: i64, other_bytes: u64,
 }
 
 fn pass(core: &Core, alarms: &mut Alarms) {
+    core.look_at_free();
     let other_bytes = (core.other_bytes)();
     let (floor, away) = {
         let holds = lock(&core.holds);

@@ -19,6 +19,7 @@ use super::retention::Chores;
 use super::segment::Store;
 use super::view::View;
 use super::writer::AHEAD;
+use crate::metrics::{Histogram, histograms};
 
 /// What the journal takes from its surroundings.
 #[derive(Clone)]
@@ -81,6 +82,24 @@ impl Limits {
     }
 }
 
+/// In the place of a number of bytes.
+const NOT_KNOWN: u64 = u64::MAX;
+
+/// What commits cost: a batch is one write and one flush.
+#[derive(Clone, Debug)]
+pub struct Commits {
+    /// How long each took to be on disk, seconds.
+    pub seconds: Histogram,
+    /// How many records each had.
+    pub records: Histogram,
+}
+
+impl Default for Commits {
+    fn default() -> Self {
+        Self { seconds: histograms::commit_seconds(), records: histograms::together() }
+    }
+}
+
 /// The first sequence that each holder still needs.
 #[derive(Default)]
 pub(super) struct Holds {
@@ -115,12 +134,16 @@ pub(super) struct Core {
     pub allowance: AtomicI64,
     /// Bytes of segments with owed events, as retention saw them last.
     pub owed_bytes: AtomicU64,
+    /// What commits cost.
+    pub commits: Commits,
     /// Whether the commit thread waits for the disk.
     on_disk: AtomicBool,
+    /// Bytes free on the disk when last looked at; [`NOT_KNOWN`] before that, and where the disk does not say.
+    free: AtomicU64,
     view: RwLock<View>,
     /// How often retention has looked.
     #[cfg(test)]
-    pub looks: std::sync::atomic::AtomicU64,
+    pub looks: AtomicU64,
 }
 
 /// What [`Core::new`] is made of.
@@ -147,10 +170,12 @@ impl Core {
             full: AtomicBool::new(false),
             allowance: AtomicI64::new(i64::MAX),
             owed_bytes: AtomicU64::new(0),
+            commits: Commits::default(),
             on_disk: AtomicBool::new(false),
+            free: AtomicU64::new(NOT_KNOWN),
             view: RwLock::new(parts.view),
             #[cfg(test)]
-            looks: std::sync::atomic::AtomicU64::new(0),
+            looks: AtomicU64::new(0),
             env: parts.env,
             store: parts.store,
             home: parts.home,
@@ -177,6 +202,17 @@ impl Core {
     /// Whether the commit thread waits for the disk.
     pub fn is_on_disk(&self) -> bool {
         self.on_disk.load(Ordering::Relaxed)
+    }
+
+    /// Looks how much of the disk is free. Blocks; callers of [`Self::free`] never wait for a disk that hangs.
+    pub fn look_at_free(&self) {
+        let free = self.store.disk.free_space(&self.store.dir).unwrap_or(NOT_KNOWN);
+        self.free.store(free, Ordering::Relaxed);
+    }
+
+    /// Bytes that were free on the disk at the last look.
+    pub fn free(&self) -> Option<u64> {
+        Some(self.free.load(Ordering::Relaxed)).filter(|free| *free != NOT_KNOWN)
     }
 
     /// What readers see. The lock is to be held for memory work only.

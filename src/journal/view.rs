@@ -200,6 +200,7 @@ impl View {
             segments: self.segments.len(),
             oldest_time: self.segments.first().and_then(|s| s.times).map(|(oldest, _)| oldest),
             owed_bytes: 0,
+            free: None,
         }
     }
 }

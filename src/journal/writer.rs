@@ -247,8 +247,12 @@ impl Writer {
     /// Writes a batch and flushes it. `false` where its file has no name any more: what it holds goes when it is
     /// closed.
     fn write_out(&mut self, count: usize) -> Result<bool, Trouble> {
+        let began = Instant::now();
         let written = self.write(count);
-        if !matches!(written, Ok(true)) {
+        if matches!(written, Ok(true)) {
+            self.core.commits.seconds.observe(began.elapsed().as_secs_f64());
+            self.core.commits.records.observe(count as f64);
+        } else {
             self.poison(count);
         }
         written.map_err(|error| unwritable("cannot write to the segment", &error))
