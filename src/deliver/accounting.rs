@@ -10,7 +10,7 @@ use crate::event::CodecError;
 use crate::journal::{Entry, Position, Record};
 use crate::ledger::{Counters, HeldDelivery};
 use crate::route::jq::Said;
-use crate::route::{Destination, Failed, Routed, RuleSet};
+use crate::route::{Destination, Failed, Observer, Routed, RuleSet};
 
 /// Reason code of an event that this build cannot read, because a later one wrote it.
 pub const UNDECODABLE: &str = "undecodable";
@@ -40,10 +40,16 @@ pub struct Accounted {
 }
 
 /// Routes an event to one sink by the rules, with jq's answers about the event where jq was asked.
-pub fn route(rules: &RuleSet, said: Option<&Said>, to: &Destination, event: &Arc<Event>) -> Routed {
+pub fn route(
+    rules: &RuleSet,
+    said: Option<&Said>,
+    to: &Destination,
+    event: &Arc<Event>,
+    observer: &mut dyn Observer,
+) -> Routed {
     match said {
-        None => rules.route(to, event, &mut ()),
-        Some(said) => rules.route_by(said, to, event, &mut ()),
+        None => rules.route(to, event, observer),
+        Some(said) => rules.route_by(said, to, event, observer),
     }
 }
 

@@ -102,7 +102,8 @@ async fn send(sink: Shared, to: Destination, rules: Arc<RuleSet>, record: Arc<Re
         return warn!(sink = %to.name, "one of the daemon's own events is dropped: the rules give no answer");
     };
     let Ok(event) = event::decode(&entry.record) else { return };
-    let routed = accounting::route(&rules, said.first().and_then(Option::as_ref), &to, &Arc::new(event));
+    let said = said.first().and_then(Option::as_ref);
+    let routed = accounting::route(&rules, said, &to, &Arc::new(event), &mut ());
     if routed.deliveries.is_empty() {
         return;
     }

@@ -8,6 +8,7 @@ use super::appended::Appended;
 use super::aside::Inbox;
 use super::breaker::BreakerState;
 use super::counted::Counted;
+use super::vitals::Vitals;
 use crate::journal::Marks;
 use crate::ledger::{Counters, SinkState};
 
@@ -85,6 +86,7 @@ pub struct Book {
     stuck: AtomicBool,
     /// Whether the sink was said to be down, and not since to be up.
     told_down: AtomicBool,
+    vitals: Vitals,
     /// For the worker, where the ledger has parked deliveries that it does not know of.
     parked: tokio::sync::Notify,
     /// For the worker, what the journal could not take of the daemon's own events.
@@ -172,9 +174,15 @@ impl Book {
         sums.adjustment = settled.saturating_sub(owed);
     }
 
+    /// What the worker shows of how it fares.
+    pub fn vitals(&self) -> &Vitals {
+        &self.vitals
+    }
+
     /// Shows the breaker's state.
     pub fn set_breaker(&self, now: BreakerState) {
         self.breaker.store(now as u8, Relaxed);
+        self.vitals.set_closed(now == BreakerState::Closed);
     }
 
     /// The breaker's state as shown last.
@@ -230,6 +238,19 @@ impl Book {
         // The cursor is past these deliveries, which the ledger holds: parked, or dead letters to be tried again.
         let held = now.accepted.saturating_sub(now.delivered + now.dead + now.filtered + now.dropped);
         Figures { counters: Counters { accepted: now.accepted + behind, ..now }, pending: behind + held }
+    }
+
+    /// What of these totals came about in this life of the daemon. Of dead letters [`Vitals::given_up`] knows: those
+    /// that are kept may become fewer.
+    pub fn since_the_start(&self, now: &Counters) -> Counters {
+        let before = self.sums().totals;
+        Counters {
+            delivered: now.delivered.saturating_sub(before.delivered),
+            filtered: now.filtered.saturating_sub(before.filtered),
+            dropped: now.dropped.saturating_sub(before.dropped),
+            dead: self.vitals.given_up().iter().map(|(_, count)| count).sum(),
+            ..Counters::default()
+        }
     }
 
     /// The sink's cursor as last seen.

@@ -32,6 +32,8 @@ pub enum Landed {
         slots: Vec<Option<Outcome>>,
         /// Whether the batch was the breaker's probe.
         probe: bool,
+        /// How long it was under way.
+        took: Duration,
     },
     /// The sink was opened, or not.
     Built(Result<Shared, BuildError>),
@@ -46,7 +48,14 @@ enum Answer {
 #[derive(Default)]
 pub struct Flights {
     tasks: JoinSet<Answer>,
-    items: HashMap<Id, (Vec<Item>, bool)>,
+    batches: HashMap<Id, Flown>,
+}
+
+/// A batch under way.
+struct Flown {
+    items: Vec<Item>,
+    probe: bool,
+    since: Instant,
 }
 
 impl Flights {
@@ -90,7 +99,7 @@ impl Flights {
                 ]),
             }
         });
-        self.items.insert(task.id(), (items, probe));
+        self.batches.insert(task.id(), Flown { items, probe, since: Instant::now() });
     }
 
     /// Waits for what comes back next, for ever where nothing is under way. Cancel-safe.
@@ -100,11 +109,13 @@ impl Flights {
             Ok((id, answer)) => (id, Ok(answer)),
             Err(error) => (error.id(), Err(error)),
         };
-        let (items, probe) = self.items.remove(&id).unwrap_or_default();
+        let flown = self.batches.remove(&id);
+        let took = flown.as_ref().map_or(Duration::ZERO, |flown| flown.since.elapsed());
+        let (items, probe) = flown.map(|flown| (flown.items, flown.probe)).unwrap_or_default();
         match answer {
             Ok(Answer::Slots(mut slots)) => {
                 slots.resize(items.len(), None); // a report of another length than its batch is no verdict
-                Landed::Batch { items, slots, probe }
+                Landed::Batch { items, slots, probe, took }
             }
             Ok(Answer::Built(built)) => Landed::Built(built),
             Err(error) if items.is_empty() => {
@@ -113,7 +124,7 @@ impl Flights {
             }
             Err(_) => {
                 let slots = vec![Some(Outcome::retry(PANIC, "the sink panicked")); items.len()];
-                Landed::Batch { items, slots, probe }
+                Landed::Batch { items, slots, probe, took }
             }
         }
     }
@@ -121,6 +132,6 @@ impl Flights {
     /// Lets go of everything under way.
     pub async fn abandon(&mut self) {
         self.tasks.shutdown().await;
-        self.items.clear();
+        self.batches.clear();
     }
 }

@@ -70,6 +70,11 @@ impl Parked {
         self.bytes >= self.max || self.rows >= MAX_ROWS
     }
 
+    /// How many deliveries are parked.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
     /// Whether nothing is parked.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()

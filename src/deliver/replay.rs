@@ -188,8 +188,9 @@ impl Feed {
             return;
         }
         let origin = Origin { position: *position, record, subject: &event.subject, key: &event.key };
-        let accounted = Accounted::of(accounting::route(rules, said, &self.to, &event), origin);
+        let accounted = Accounted::of(accounting::route(rules, said, &self.to, &event, &mut ()), origin);
         for letter in &accounted.letters {
+            self.book.vitals().gave_up(&letter.code);
             let told = told::given_up(&self.to.name, Of::event(&event), &letter.id, [&letter.code, &letter.detail]);
             told.into_iter().for_each(|item| self.news.tell(item));
         }

@@ -25,6 +25,13 @@ pub enum Verdict {
     Dead(Item, Reason),
 }
 
+impl Verdict {
+    /// Whether the sink was tried in vain.
+    pub fn has_failed(&self) -> bool {
+        matches!(self, Self::Failed(..) | Self::Dead(..))
+    }
+}
+
 /// A batch that came back, but for its outcomes.
 pub struct Returned<'k> {
     /// The sink's keys.
@@ -37,12 +44,14 @@ pub struct Returned<'k> {
     pub now: Instant,
 }
 
-/// Judges a batch: a verdict for each item, and what happened to the breaker.
+/// Judges a batch: a verdict for each item, and what happened to the breaker. `attempted` is told the outcome of each
+/// attempt.
 pub fn judge(
     batch: &Returned<'_>,
     items: Vec<Item>,
     slots: Vec<Option<Outcome>>,
     breaker: &mut Breaker,
+    attempted: &mut dyn FnMut(&Outcome),
 ) -> (Vec<Verdict>, Vec<Change>) {
     let Returned { keys, ordered, probe, now } = *batch;
     let mut changes = Vec::new();
@@ -58,6 +67,7 @@ pub fn judge(
             }
             None => Outcome::retry(code::NO_VERDICT, "the sink gave no verdict"),
         };
+        attempted(&outcome);
         if ordered && outcome != Outcome::Delivered {
             stopped.insert(Arc::clone(&item.delivery.key));
         }
@@ -130,7 +140,7 @@ mod tests {
     fn judged(probe: bool, breaker: &mut Breaker, keys: &[&str], slots: Vec<Option<Outcome>>) -> Vec<Verdict> {
         let settings = DeliveryKeys::default();
         let batch = Returned { keys: &settings, ordered: true, probe, now: Instant::now() };
-        judge(&batch, items(keys), slots, breaker).0
+        judge(&batch, items(keys), slots, breaker, &mut |_| {}).0
     }
 
     #[test]

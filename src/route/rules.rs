@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use globset::GlobSet;
 use sink_api::Fault;
@@ -14,6 +14,7 @@ use sink_api::fault::nearest;
 
 use super::builtin;
 use super::config::RouteConfig;
+use super::counting::RouteCounts;
 use super::eval::{Eval, Program};
 use super::glob;
 use super::table::{Row, Table};
@@ -56,7 +57,8 @@ pub(super) enum Fit<'r> {
     AfterFinal(usize),
 }
 
-/// The routes of a config, ready for use by any number of threads. Immutable, but for what its table remembers.
+/// The routes of a config, ready for use by any number of threads. Immutable, but for what its table remembers and what
+/// is counted.
 pub struct RuleSet {
     pub(super) routes: Vec<Route>,
     /// For each sink the first route in the file that names it. The deliveries of that route have the bare event id.
@@ -69,6 +71,8 @@ pub struct RuleSet {
     table: Table,
     /// The types that sources are known to send, for those sources whose types are known. Only explanations use it.
     known: HashMap<String, &'static [&'static str]>,
+    /// What came of each route.
+    counts: OnceLock<Vec<Arc<RouteCounts>>>,
 }
 
 impl fmt::Debug for RuleSet {
@@ -111,6 +115,7 @@ impl RuleSet {
                     eval,
                     table: Table::default(),
                     known: HashMap::new(),
+                    counts: OnceLock::new(),
                 };
                 let asks = rules.programs().next().is_some();
                 rules.asks = asks;
@@ -199,6 +204,19 @@ impl RuleSet {
     /// The routes' names, in file order; `route<n>` (from 1) for those without one.
     pub fn route_names(&self) -> impl Iterator<Item = &str> {
         self.routes.iter().map(|r| r.name.as_str())
+    }
+
+    /// What came of each route, in file order.
+    pub fn counts(&self) -> &[Arc<RouteCounts>] {
+        self.counts.get_or_init(|| self.routes.iter().map(|_| Arc::default()).collect())
+    }
+
+    /// Goes on with the counts of the rules before, where a route has kept its name. Without effect once something was
+    /// counted by these.
+    pub fn count_on(&self, before: &Self) {
+        let of = |name: &str| before.route_names().zip(before.counts()).find(|(old, _)| *old == name);
+        let go_on = |name: &str| of(name).map(|(_, counts)| Arc::clone(counts)).unwrap_or_default();
+        self.counts.get_or_init(|| self.route_names().map(go_on).collect());
     }
 
     /// Which routes match by glob and source, as remembered from the last event of this source and type.

@@ -142,6 +142,11 @@ impl Backlog {
 
     // ── parking ──
 
+    /// How many deliveries are parked.
+    pub fn parked(&self) -> u64 {
+        self.parked.rows()
+    }
+
     /// Whether there is no room to park in.
     pub fn is_full(&self) -> bool {
         self.parked.is_full()

@@ -174,7 +174,7 @@ impl Fetcher {
         };
         // A row without attempts never was a delivery: it stands for all outputs of its event.
         let is_meant = |id: &str| id == held.id || (held.attempts == 0 && is_output(id, &held.id));
-        let routed = only(accounting::route(rules, said, &self.to, &event), is_meant);
+        let routed = only(accounting::route(rules, said, &self.to, &event, &mut ()), is_meant);
         let origin = Origin { position: held.position, record: &held.event, subject: &held.subject, key: &held.key };
         let accounted = Accounted::of(routed, origin);
         for letter in &accounted.letters {
@@ -201,6 +201,7 @@ fn unreadable(lane: &Arc<str>, row: &Row, error: &CodecError, outcomes: &mut Out
         code: UNDECODABLE.to_owned(),
         detail: error.to_string(),
     };
+    outcomes.log.dead(Of::record(&held.event), &held.id, [UNDECODABLE, &tried.detail]);
     let counts = Counters { dead: 1, ..Counters::default() };
     outcomes.over(&ParkedRow::of(lane, row), Fate::Dead(tried), &counts);
 }

@@ -1,4 +1,4 @@
-//! What a worker says in the log, and tells as news.
+//! What a worker says in the log and tells as news, and what it counts of that.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -72,11 +72,12 @@ impl Log {
 
     /// Says that a delivery of an event was given up.
     pub fn dead(&mut self, of: Of<'_>, id: &str, why: [&str; 2]) {
+        let [reason, detail] = why;
+        self.book.vitals().gave_up(reason);
         if self.news.wants(Kind::EventDeadLettered) {
             told::given_up(&self.sink, of, id, why).into_iter().for_each(|item| self.news.tell(item));
         }
         let Some(others) = self.dead.allow(DEAD_INTERVAL) else { return };
-        let [reason, detail] = why;
         warn!(sink = %self.sink, id, reason, %detail, others, "given up: kept as a dead letter");
     }
 

@@ -27,6 +27,7 @@ use self::log::Log;
 use self::outcomes::Outcomes;
 use self::reading::{Leaving, Read, Reader};
 use self::sending::Sender;
+use super::breaker::Moment;
 use super::flight::Landed;
 use super::item::Item;
 use super::settler::Settler;
@@ -58,6 +59,7 @@ pub async fn run(
     drain: Duration,
 ) {
     let spec = Arc::new(spec);
+    let _at_work = spec.book.vitals().works();
     loop {
         let mut worker = Worker::new(Arc::clone(&spec), rules.borrow_and_update().clone());
         match worker.work(&mut rules, &mut stop).await {
@@ -155,8 +157,17 @@ impl Worker {
         }
         let retry = if at.is_closed { self.backlog.next_retry() } else { None };
         let fetch = if self.may_fetch() { self.backlog.next_fetch() } else { None };
+        self.show(at, now);
         let wakes = self.sender.next_wakes(now).into_iter().chain([retry, fetch, settle_at]);
         wakes.flatten().filter(|at| *at > now).min().unwrap_or(now + IDLE)
+    }
+
+    /// Shows what is parked, and when what has failed is tried next.
+    fn show(&self, at: Moment, now: Instant) {
+        let vitals = self.spec.book.vitals();
+        let next = [self.backlog.next_retry(), self.backlog.next_fetch()].into_iter().flatten().min();
+        vitals.set_parked(self.backlog.parked());
+        vitals.set_next_try(if at.is_closed { next } else { self.sender.probe_at() }, now);
     }
 
     /// Sends batches while there are slots and deliveries that may go.
@@ -217,7 +228,7 @@ impl Worker {
                     self.log.breaker(&change);
                 }
             }
-            Landed::Batch { items, slots, probe } => self.on_batch(items, slots, probe),
+            Landed::Batch { items, slots, probe, .. } => self.on_batch(items, slots, probe),
         }
     }
 
@@ -228,6 +239,9 @@ impl Worker {
             if let Verdict::Failed(item, _, why) = verdict {
                 self.log.failed(&item.delivery.id, why);
             }
+        }
+        if let Some(Verdict::Failed(_, _, why) | Verdict::Dead(_, why)) = verdicts.iter().rfind(|v| v.has_failed()) {
+            self.spec.book.vitals().failed(why);
         }
         changes.iter().for_each(|change| self.log.breaker(change));
         let at = self.sender.moment(now);

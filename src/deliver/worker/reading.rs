@@ -19,7 +19,7 @@ use crate::journal::{Chunk, Entry, Gap, JournalError};
 use crate::ledger::SinkStorage;
 use crate::news;
 use crate::route::jq::Said;
-use crate::route::{Destination, RuleSet};
+use crate::route::{Destination, RouteCounter, RuleSet};
 
 /// Most bytes read from the journal at once.
 const READ_BYTES: u64 = 1 << 20;
@@ -63,6 +63,7 @@ pub(super) struct Reader {
     book: Arc<Book>,
     rules: Arc<RuleSet>,
     questions: Questions,
+    routes: RouteCounter,
     under_way: UnderWay<Result<Read, JournalError>>,
     /// Whether the read under way is for events, too, not for news of shards alone.
     for_events: bool,
@@ -75,6 +76,7 @@ impl Reader {
     pub fn new(to: Destination, storage: SinkStorage, book: Arc<Book>, rules: Arc<RuleSet>) -> Self {
         Self {
             questions: Questions::new(&to.name, &rules),
+            routes: RouteCounter::new(&rules, &to.name),
             to,
             source: Arc::new(Mutex::new(Source::new(storage.clone()))),
             storage,
@@ -90,6 +92,7 @@ impl Reader {
     /// From here on these rules hold, for events that are not routed yet.
     pub fn follow(&mut self, rules: Arc<RuleSet>) {
         self.questions = Questions::new(&self.to.name, &rules);
+        self.routes = RouteCounter::new(&rules, &self.to.name);
         self.rules = rules;
         // What is being read would be routed by the old rules: jq is asked again.
         self.under_way.cancel();
@@ -222,7 +225,9 @@ impl Reader {
             Err(error) => return Accounted::undecodable(entry, owed, &error),
         };
         let origin = Origin { position: *position, record, subject: &event.subject, key: &event.key };
-        Accounted::of(accounting::route(rules, said, &self.to, &event), origin)
+        let routed = accounting::route(rules, said, &self.to, &event, &mut self.routes);
+        self.routes.count();
+        Accounted::of(routed, origin)
     }
 
     /// What the sink was owed of the daemon's own news in a gap: that these are gone is no news.

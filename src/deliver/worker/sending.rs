@@ -86,6 +86,7 @@ impl Sender {
         let why = match built {
             Ok(sink) => {
                 self.sink = Some(sink);
+                self.spec.book.vitals().opened();
                 return self.breaker.built(Instant::now());
             }
             Err(BuildError::Unavailable(why)) => why,
@@ -96,6 +97,7 @@ impl Sender {
                 Reason::new("refused", text)
             }
         };
+        self.spec.book.vitals().failed(&why);
         self.breaker.trip(why, None, Instant::now())
     }
 
@@ -150,6 +152,11 @@ impl Sender {
         is_due && self.flights.is_empty() && self.rate_limiter.available(now) > 0
     }
 
+    /// When a probe may start.
+    pub fn probe_at(&self) -> Option<Instant> {
+        self.breaker.probe_at()
+    }
+
     /// Whether the next probe is a fresh delivery where there is one; a parked one otherwise.
     pub fn probes_fresh_first(&self) -> bool {
         self.last_was_parked
@@ -195,6 +202,7 @@ impl Sender {
         }
         self.last_was_parked = are_parked(&items);
         self.parked_flights += usize::from(self.last_was_parked);
+        self.spec.book.vitals().left(items.len());
         self.flights.launch(sink, items, self.spec.keys.timeout.0, self.spec.is_ordered(), probe);
     }
 
@@ -212,7 +220,11 @@ impl Sender {
 
     /// Waits for what comes back next, for ever where nothing is under way. Cancel-safe.
     pub async fn landed(&mut self) -> Landed {
-        self.flights.landed().await
+        let landed = self.flights.landed().await;
+        if let Landed::Batch { items, took, .. } = &landed {
+            self.spec.book.vitals().landed(items.len(), *took);
+        }
+        landed
     }
 
     /// Judges a batch that came back: a verdict for each item, what happened to the breaker, and whether the batch was
@@ -227,13 +239,20 @@ impl Sender {
         let are_parked = are_parked(&items);
         self.parked_flights = self.parked_flights.saturating_sub(usize::from(are_parked));
         let batch = Returned { keys: &self.spec.keys, ordered: self.spec.is_ordered(), probe, now };
-        let (verdicts, changes) = verdict::judge(&batch, items, slots, &mut self.breaker);
+        let (vitals, mut delivered) = (self.spec.book.vitals(), 0);
+        let (verdicts, changes) =
+            verdict::judge(&batch, items, slots, &mut self.breaker, &mut |outcome| match outcome {
+                Outcome::Delivered => delivered += 1,
+                other => vitals.attempted(other),
+            });
+        vitals.delivered(delivered);
         (verdicts, changes, are_parked)
     }
 
     /// Lets go of everything under way: an abandoned batch is no attempt.
     pub async fn abandon(&mut self) {
         self.flights.abandon().await;
+        self.spec.book.vitals().abandoned();
     }
 }
 
