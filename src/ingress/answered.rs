@@ -54,6 +54,9 @@ impl<'r> Asked<'r> {
     pub fn answered(&mut self, answer: &Answer) {
         self.state = State::Answered;
         let took = self.began.elapsed();
+        if let Place::Source(source) = self.place {
+            source.metered.answers.add(reply::status(answer).as_u16(), took);
+        }
         match why(answer) {
             Some(reason) => {
                 let is_broken = matches!(answer, Answer::BrokenOff);

@@ -123,13 +123,21 @@ async fn post(intake: &Arc<Intake>, source: &Arc<Source>, asked: &mut Asked<'_>,
     }
     let id = Uuid::now_v7();
     let deadline = Instant::now() + source.plan.ack_deadline;
-    let outcome = match hand_over(intake, source, Proven { asked, body: bytes, verified, id, time }) {
+    let mut outcome = match hand_over(intake, source, Proven { asked, body: bytes, verified, id, time }) {
         Ok(outcome) => outcome,
         Err(known) => return repeat(source, known, deadline).await,
     };
-    match timeout_at(deadline, outcome).await {
-        Ok(Ok(Outcome::Durable)) => Answer::Accepted(id, source.plan.status),
-        Ok(Ok(Outcome::AtRisk)) | Err(_) => at_risk(source, Answer::Accepted(id, source.plan.status)),
+    let accepted = Answer::Accepted(id, source.plan.status);
+    match timeout_at(deadline, &mut outcome).await {
+        Ok(Ok(Outcome::Durable)) => accepted,
+        Ok(Ok(Outcome::AtRisk)) => at_risk(source, accepted),
+        Err(_) => {
+            let answer = at_risk(source, accepted);
+            if answer != Answer::Unavailable {
+                source.metered.at_risk.answered(outcome);
+            }
+            answer
+        }
         Ok(Ok(Outcome::Failed) | Err(_)) => Answer::Unavailable,
     }
 }
@@ -192,6 +200,7 @@ fn hand_over(
         request: Some(sender),
         tally: None,
         is_counted: false,
+        is_at_risk: false,
     };
     let envelope = envelope.unwrap_or_else(|| plan.envelope(&parts.headers, &body));
     source.counts.passed_over(envelope.too_long);
@@ -259,6 +268,8 @@ struct Ticket {
     tally: Option<Arc<dyn Tally>>,
     /// Whether the event was counted as accepted.
     is_counted: bool,
+    /// Whether it is counted as at risk.
+    is_at_risk: bool,
 }
 
 impl Ticket {
@@ -271,6 +282,9 @@ impl Ticket {
         if outcome != Outcome::Failed && !std::mem::replace(&mut self.is_counted, true) {
             self.source.counts.accepted.add();
             self.source.counts.last_accepted.note(self.time);
+        }
+        if outcome == Outcome::AtRisk && !std::mem::replace(&mut self.is_at_risk, true) {
+            self.source.metered.at_risk.told();
         }
         if let Progress::Durable(at) = progress
             && let Some(tally) = self.tally.take()
@@ -290,6 +304,9 @@ impl Ticket {
         }
         if outcome != Outcome::AtRisk {
             self.fingerprint = None;
+            if std::mem::take(&mut self.is_at_risk) {
+                self.source.metered.at_risk.over();
+            }
         }
     }
 }

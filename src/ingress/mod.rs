@@ -8,12 +8,14 @@
 //! What is watched: `answered` is the one place that every answer passes; [`counts`] are what was counted,
 //! [`elsewhere`] the same of paths that no source has (`paths`); `refusals` says which refusals are told in the log,
 //! and when; [`guard`] watches each feed, whose failures are in `spending`. Somebody has to call
-//! [`Ingress::look_around`] every second.
+//! [`Ingress::look_around`] every second. [`answer_seconds`] are for metrics, and so is [`at_risk`].
 //!
 //! Knows the journal only as something to append to. Knows no sinks and no rules. Spawns only connections.
 
+pub mod answer_seconds;
 mod answered;
 mod append_batch;
+pub mod at_risk;
 pub mod counts;
 mod dedupe;
 pub mod elsewhere;
@@ -38,6 +40,8 @@ use std::time::{Duration, Instant};
 use sink_api::Timestamp;
 use tokio::task::JoinSet;
 
+pub use self::answer_seconds::AnswerSeconds;
+pub use self::at_risk::AtRisk;
 pub use self::counts::{Counter, PreviousSecret, Reason, SourceCounts};
 pub use self::elsewhere::Elsewhere;
 pub use self::guard::BudgetUse;
@@ -47,6 +51,7 @@ pub use self::http::counts::ServerCounts;
 pub use self::http::tls::Tls;
 pub use self::http::{BindError, Bound, Listener, Listening, Pressed, bind};
 pub use self::source::{SourceConfig, SourceKind, SourcePlan};
+pub use self::sources::Metered;
 
 use self::append_batch::AppendBatch;
 use self::counts::Totals;
@@ -286,6 +291,21 @@ impl Ingress {
     /// What each source counted, by name.
     pub fn source_counts(&self) -> Vec<(String, Arc<SourceCounts>)> {
         self.sources().list.iter().map(|s| (s.plan.name.to_string(), Arc::clone(&s.counts))).collect()
+    }
+
+    /// What metrics show of each source, by name.
+    pub fn metered(&self) -> Vec<(String, Arc<Metered>)> {
+        self.sources().list.iter().map(|s| (s.plan.name.to_string(), Arc::clone(&s.metered))).collect()
+    }
+
+    /// How many connections are open now.
+    pub fn connections(&self) -> usize {
+        self.server.admission.open()
+    }
+
+    /// How many bytes requests take up in memory now, of `max_inflight_bytes`.
+    pub fn inflight_bytes(&self) -> usize {
+        self.server.budget.used().iter().sum()
     }
 
     /// What is still proved with each source's previous secret, by name.

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::answer_seconds::AnswerSeconds;
+use super::at_risk::AtRisk;
 use super::counts::{PreviousSecret, SourceCounts};
 use super::guard::Guard;
 use super::source::SourcePlan;
@@ -12,10 +14,20 @@ use super::throttle::Throttle;
 /// How often the log says that a previous secret is still in use.
 const PREVIOUS_EVERY: Duration = Duration::from_secs(60);
 
+/// What metrics show of a source and nobody else needs to know.
+#[derive(Debug, Default)]
+pub struct Metered {
+    /// How long its answers took.
+    pub answers: AnswerSeconds,
+    /// How many of its events are at risk now.
+    pub at_risk: AtRisk,
+}
+
 /// One source while it is served.
 pub(super) struct Source {
     pub plan: Arc<SourcePlan>,
     pub counts: Arc<SourceCounts>,
+    pub metered: Arc<Metered>,
     /// Counts what the previous secret still proves.
     pub previous: Arc<PreviousSecret>,
     /// Its table in dedupe.
@@ -48,15 +60,15 @@ impl Sources {
     pub fn new(plans: Vec<Arc<SourcePlan>>, before: &Self, mut new_slot: impl FnMut(&SourcePlan) -> usize) -> Self {
         let source = |plan: Arc<SourcePlan>| {
             let old = before.list.iter().find(|old| old.plan.name == plan.name);
-            let (slot, counts, guard) = match old {
-                Some(old) => (old.slot, Arc::clone(&old.counts), Arc::clone(&old.guard)),
-                None => (new_slot(&plan), Arc::default(), Arc::default()),
+            let (slot, counts, metered, guard) = match old {
+                Some(old) => (old.slot, Arc::clone(&old.counts), Arc::clone(&old.metered), Arc::clone(&old.guard)),
+                None => (new_slot(&plan), Arc::default(), Arc::default(), Arc::default()),
             };
             let previous = old.filter(|old| old.plan.previous == plan.previous);
             let previous = previous.map(|old| Arc::clone(&old.previous)).unwrap_or_default();
             let (at_risk, late) = Default::default();
             let by_previous = Throttle::every(PREVIOUS_EVERY);
-            Arc::new(Source { plan, counts, previous, slot, guard, at_risk, late, by_previous })
+            Arc::new(Source { plan, counts, metered, previous, slot, guard, at_risk, late, by_previous })
         };
         let list: Vec<Arc<Source>> = plans.into_iter().map(source).collect();
         let by_path = list.iter().map(|source| (Arc::clone(&source.plan.path), Arc::clone(source))).collect();

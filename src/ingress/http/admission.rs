@@ -150,6 +150,11 @@ impl Admission {
         }
     }
 
+    /// How many connections are open.
+    pub fn open(&self) -> usize {
+        self.lock().all.len()
+    }
+
     /// The permits themselves, to wait for one.
     pub fn permits(&self) -> &Arc<Semaphore> {
         &self.permits

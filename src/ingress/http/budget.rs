@@ -86,7 +86,6 @@ impl Budget {
     }
 
     /// Bytes in use, of each pool.
-    #[cfg(test)]
     pub fn used(&self) -> [usize; 3] {
         self.lock().used()
     }

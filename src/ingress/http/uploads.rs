@@ -374,7 +374,6 @@ impl Uploads {
     }
 
     /// Bytes in use, of each pool.
-    #[cfg(test)]
     pub fn used(&self) -> [usize; 3] {
         [self.base.used, self.small.used, self.large.used]
     }

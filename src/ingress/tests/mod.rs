@@ -209,6 +209,10 @@ impl Served {
         self.ingress.source_counts().remove(0).1
     }
 
+    fn at_risk_now(&self) -> u64 {
+        self.ingress.metered().remove(0).1.at_risk.now()
+    }
+
     async fn connect(&self) -> Client {
         Client(TcpStream::connect(self.at).await.unwrap())
     }
