@@ -32,6 +32,7 @@ mod reload;
 mod replay_requests;
 mod requests;
 mod running_replays;
+mod scrape;
 mod service_manager;
 mod sink_requests;
 mod sinks;
@@ -134,7 +135,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
 
     let mut background = background::start(&config, &store, &config_state, &news, &own_events);
     let (requests, inbox) = Requests::new();
-    let control = Arc::new(DaemonControl::new(&store, &ingress, &books, &config_state, requests.clone()));
+    let control = Arc::new(DaemonControl::new(&store, &ingress, &books, &config_state, &unmatched, requests.clone()));
     let admin = AdminListener::start(config.admin.clone(), &control);
     let looking = data_folder::look_after(lock, Arc::clone(&store.storage.ledger), admin.clone(), requests);
     let looking = tokio::spawn(looking);

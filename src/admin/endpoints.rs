@@ -5,16 +5,17 @@
 //! does.
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 
 use super::dead::DeadAct;
-use super::service::{Answer, json};
+use super::service::{Answer, json, text};
 use super::sink::SinkAct;
 use super::status::{CONFIG_REFUSED, FRONT_PRESSED};
 use super::{Control, Readiness, Refusal};
+use crate::metrics::Format;
 
 /// Largest question that is read.
 const MAX_QUESTION: usize = 1 << 20;
@@ -28,6 +29,8 @@ pub(super) enum Endpoint {
     Ready,
     /// All figures.
     Status,
+    /// All figures, for Prometheus.
+    Metrics,
     /// Lists dead letters.
     ListDead,
     /// Retries dead letters, or forgets them.
@@ -56,6 +59,7 @@ const POST: &[Method] = &[Method::POST];
 const TABLE: &[(&str, &[Method], Endpoint)] = &[
     ("/healthz", READ, Endpoint::Health),
     ("/readyz", READ, Endpoint::Ready),
+    ("/metrics", READ, Endpoint::Metrics),
     ("/api/status", READ, Endpoint::Status),
     ("/api/dead", GET, Endpoint::ListDead),
     ("/api/dead/retry", POST, Endpoint::ChangeDead(DeadAct::Retry)),
@@ -107,6 +111,12 @@ impl Endpoint {
             Self::Health => Ok(json(StatusCode::OK, &serde_json::json!({}))),
             Self::Ready => Ok(ready(control.readiness())),
             Self::Status => Ok(json(StatusCode::OK, &control.status().await)),
+            Self::Metrics => {
+                let accept = request.headers().get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+                let format = Format::of(&accept.collect::<Vec<_>>().join(","));
+                let page = control.metrics().await.write(format);
+                Ok(text(HeaderValue::from_static(format.content_type()), page))
+            }
             Self::ListDead => done(control.dead(question(request).await?).await),
             Self::ChangeDead(act) => done(control.change_dead(question(request).await?, act).await),
             Self::ChangeSink(act) => done(control.sink(question(request).await?, act).await),

@@ -31,6 +31,9 @@ pub use connections::CONNECTIONS;
 pub use listener::{AdminError, Listener};
 pub use status::{Readiness, Status};
 
+use std::sync::Arc;
+
+use crate::metrics::Page;
 use dead::{DeadAct, DeadAsk, DeadDone, DeadPage};
 use log::{LogAsk, LogLevels};
 use reload::ReloadDone;
@@ -58,6 +61,8 @@ pub trait Control: Send + Sync + 'static {
     fn readiness(&self) -> Readiness;
     /// All figures. Waits for the ledger at most.
     async fn status(&self) -> Status;
+    /// The same and more for Prometheus: half a second old at most.
+    async fn metrics(&self) -> Arc<Page>;
     /// A page of dead letters.
     async fn dead(&self, ask: DeadAsk) -> Result<DeadPage, Refusal>;
     /// Pauses a sink, resumes it, or moves its cursor on; durable when this returns.

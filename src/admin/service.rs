@@ -111,6 +111,12 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
     answer
 }
 
+pub(super) fn text(kind: header::HeaderValue, body: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    answer.headers_mut().insert(header::CONTENT_TYPE, kind);
+    answer
+}
+
 fn error(status: StatusCode, why: &str) -> Answer {
     json(status, &serde_json::json!({ "error": why }))
 }

@@ -5,18 +5,30 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// `GET /api/status`, and `status --json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// Whether a webhook sent now would be taken.
     pub ready: bool,
     /// Everything that is not as it should be.
     #[serde(default)]
     pub reasons: Vec<Reason>,
+    /// The daemon's version.
+    #[serde(default)]
+    pub version: String,
+    /// When it started, RFC 3339.
+    #[serde(default)]
+    pub started: String,
     /// Whether the config file is what runs.
     #[serde(default)]
     pub config: ConfigStatus,
+    /// The journal's disk.
+    #[serde(default)]
+    pub disk: DiskStatus,
     /// The journal.
     pub journal: JournalStatus,
+    /// Events that no route matched, since the daemon started.
+    #[serde(default)]
+    pub unmatched: u64,
     /// Every source by name, counted since the source was first in the config.
     pub sources: BTreeMap<String, SourceStatus>,
     /// Requests that were refused at paths which no source has: at most 64 paths, the rest as `other`.
@@ -80,8 +92,19 @@ impl ConfigStatus {
     }
 }
 
+/// The disk that the journal lies on, bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskStatus {
+    /// Free for the daemon; 0 where the disk does not say.
+    pub free: u64,
+    /// With less than this free the journal counts as full: `[journal] min_free`.
+    pub min_free: u64,
+    /// The journal and the ledger take no more than this: `[journal] max_size`.
+    pub max_size: u64,
+}
+
 /// The journal at a glance.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct JournalStatus {
     /// Events that the journal holds.
     pub events: u64,
@@ -176,8 +199,40 @@ pub struct SinkStatus {
     /// Whether the sink is held by `sink pause`.
     #[serde(default)]
     pub paused: bool,
+    /// `running`, `down`, `paused`, `disabled` or `starting`.
+    #[serde(default)]
+    pub state: String,
+    /// Since when it is down, RFC 3339; `null` where it is not.
+    #[serde(default)]
+    pub down_since: Option<String>,
+    /// Of the pending deliveries, those that have failed and lie in the ledger until they are tried again.
+    #[serde(default)]
+    pub parked: u64,
+    /// Attempts that failed and were, or will be, made again, since the daemon started.
+    #[serde(default)]
+    pub retried: u64,
+    /// When a delivery was last made, RFC 3339; `null` where none was since the daemon started.
+    #[serde(default)]
+    pub last_delivered: Option<String>,
+    /// When what has failed is tried next, RFC 3339; `null` where nothing waits for that.
+    #[serde(default)]
+    pub next_try: Option<String>,
+    /// What went wrong last, since the daemon started.
+    #[serde(default)]
+    pub last_error: Option<SinkError>,
     /// Age of the oldest event with something pending, seconds; 0 where nothing is.
     pub oldest_pending_s: f64,
+}
+
+/// What went wrong at a sink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkError {
+    /// When, RFC 3339.
+    pub time: String,
+    /// The reason's code.
+    pub code: String,
+    /// One line for people; it holds neither bodies nor secrets.
+    pub detail: String,
 }
 
 impl SinkStatus {

@@ -61,6 +61,7 @@ impl Books {
     /// books to [`Self::replace`] the ones in use with, once the new books among them have begun.
     pub fn switch(&self, rules: &Arc<RuleSet>, names: Vec<String>, journal: &dyn Journal) -> (BookSet, Marks) {
         let before = self.now();
+        rules.count_on(&before.rules);
         let sink = |name: String| SinkBook {
             book: before.of(&name).map(|old| Arc::clone(&old.book)).unwrap_or_default(),
             name,

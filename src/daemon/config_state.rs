@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use super::config_reading::Refused;
 use crate::admin::status::{ConfigState as State, ConfigStatus};
 use crate::config::{Config, Digest, MAX_FILE, Written, digest, last_good};
+use crate::metrics::Counter;
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(10);
@@ -27,6 +28,8 @@ pub(super) struct ConfigState {
     file: PathBuf,
     data_dir: PathBuf,
     now: Mutex<Now>,
+    /// Reloads that put a config in force, and that did not.
+    pub reloads: [Counter; 2],
 }
 
 struct Now {
@@ -62,7 +65,7 @@ impl ConfigState {
         let refused = refused.map(Trouble::of);
         let now = Now { in_force: InForce::of(config), refused, differs: None, is_kept, is_busy: false };
         let file = std::path::absolute(&config.file).unwrap_or_else(|_| config.file.clone());
-        Self { file, data_dir: config.data_dir.clone(), now: Mutex::new(now) }
+        Self { file, data_dir: config.data_dir.clone(), now: Mutex::new(now), reloads: Default::default() }
     }
 
     /// Another config is in force now: what the file held when it was read.

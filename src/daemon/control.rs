@@ -11,9 +11,10 @@ use sink_api::Timestamp;
 use super::books::Books;
 use super::config_state::ConfigState;
 use super::dead_letters;
-use super::figures::Figures;
+use super::figures::{self, Figures};
 use super::refusals::unable;
 use super::requests::{Request, Requests};
+use super::scrape::Scrape;
 use super::store::Store;
 use crate::admin::dead::{DeadAct, DeadAsk, DeadDone, DeadPage};
 use crate::admin::log::{LogAsk, LogLevels};
@@ -21,7 +22,7 @@ use crate::admin::reload::ReloadDone;
 use crate::admin::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView};
 use crate::admin::sink::{SinkAct, SinkAsk, SinkDone};
 use crate::admin::status::{
-    BudgetStatus, CONFIG_REFUSED, ConfigState as State, ConfigStatus, FRONT_PRESSED, JournalStatus,
+    BudgetStatus, CONFIG_REFUSED, ConfigState as State, ConfigStatus, DiskStatus, FRONT_PRESSED, JournalStatus,
     PreviousSecretStatus, Reason, SourceStatus, TooLongStatus,
 };
 use crate::admin::{Control, Readiness, Refusal, Status};
@@ -29,7 +30,10 @@ use crate::ingress::counts::{self, SOURCE_REASONS};
 use crate::ingress::{BudgetUse, Ingress, Pressed, PreviousSecret, SourceFacts};
 use crate::ledger::Storage;
 use crate::ledger::replays::Replay;
+use crate::metrics::Page;
+use crate::route::Unmatched;
 use crate::telemetry::{self, config::Level, levels};
+use crate::version::VERSION;
 
 /// The admin listener's way to the daemon. What only reads is answered here; what changes something is sent to the main
 /// loop.
@@ -37,7 +41,12 @@ pub(super) struct DaemonControl {
     storage: Storage,
     ingress: Arc<Ingress>,
     books: Arc<Books>,
-    figures: Figures,
+    figures: Arc<Figures>,
+    scrape: Scrape,
+    unmatched: Arc<Unmatched>,
+    started: Timestamp,
+    /// `[journal] min_free` and `max_size`, bytes.
+    disk_bounds: [u64; 2],
     requests: Requests,
     config_state: Arc<ConfigState>,
     stopping: AtomicBool,
@@ -65,21 +74,30 @@ impl Control for DaemonControl {
             (facts.name.clone(), SourceStatus { previous_secret, ..source_status(&facts) })
         };
         let elsewhere = self.ingress.elsewhere().totals();
+        let [min_free, max_size] = self.disk_bounds;
         let reasons = is_pressed.then(|| pressed(&self.ingress)).into_iter().chain(refused(&config)).collect();
         Status {
             ready,
             reasons,
+            version: VERSION.to_owned(),
+            started: figures::text(self.started),
             config,
+            disk: DiskStatus { free: stat.free.unwrap_or_default(), min_free, max_size },
             journal: JournalStatus {
                 events: stat.events,
                 bytes: stat.bytes,
                 oldest_time: oldest_time.map(|time| time.to_string()),
                 at_risk,
             },
+            unmatched: self.unmatched.counts().into_iter().map(|(_, _, events)| events).sum(),
             sources: self.ingress.sources_now().into_iter().map(source).collect(),
             refused_elsewhere: elsewhere.into_iter().map(|(path, count)| (path.to_string(), count)).collect(),
             sinks: self.figures.sinks().await,
         }
+    }
+
+    async fn metrics(&self) -> Arc<Page> {
+        self.scrape.page().await
     }
 
     async fn dead(&self, ask: DeadAsk) -> Result<DeadPage, Refusal> {
@@ -135,14 +153,20 @@ impl DaemonControl {
         ingress: &Arc<Ingress>,
         books: &Arc<Books>,
         config_state: &Arc<ConfigState>,
+        unmatched: &Arc<Unmatched>,
         requests: Requests,
     ) -> Self {
+        let figures = Arc::new(Figures::new(store, books));
         Self {
+            scrape: Scrape::new(store, ingress, books, &figures, config_state, unmatched),
+            unmatched: Arc::clone(unmatched),
+            started: Timestamp::now(),
+            disk_bounds: store.disk_bounds,
             config_state: Arc::clone(config_state),
             storage: store.storage.clone(),
             ingress: Arc::clone(ingress),
             books: Arc::clone(books),
-            figures: Figures::new(store, books),
+            figures,
             requests,
             stopping: AtomicBool::new(false),
         }

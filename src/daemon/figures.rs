@@ -7,9 +7,9 @@ use sink_api::Timestamp;
 
 use super::books::{BookSet, Books, SinkBook};
 use super::store::Store;
-use crate::admin::status::SinkStatus;
-use crate::deliver;
-use crate::journal::{Chunk, Marks, News, Of};
+use crate::admin::status::{SinkError, SinkStatus};
+use crate::deliver::{self, Condition, LastError, Vitals};
+use crate::journal::{Chunk, Marks, News, Of, Record};
 use crate::ledger::replays::Replay;
 use crate::ledger::{SettleError, Storage};
 
@@ -40,8 +40,15 @@ impl Figures {
     async fn sink(&self, books: &BookSet, book: &SinkBook) -> SinkStatus {
         let deliver::Figures { counters, pending } = self.books.figures(&self.storage, book).await;
         let (name, book) = (&book.name, &book.book);
-        let oldest = if pending > 0 { self.oldest_pending(books, name, book.cursors()).await } else { None };
+        let parked = self.parked(name, book.vitals()).await;
+        let oldest = if pending > 0 { self.oldest_pending(books, name, book.cursors(), parked).await } else { None };
         let age = oldest.map_or(0, |time| Timestamp::now().as_microsecond().saturating_sub(time).max(0));
+        let vitals = book.vitals();
+        let last_error = vitals.last_error().map(|LastError { time, why }| SinkError {
+            time: text(time),
+            code: why.code.to_owned(),
+            detail: why.detail,
+        });
         SinkStatus {
             accepted: counters.accepted,
             delivered: counters.delivered,
@@ -50,18 +57,36 @@ impl Figures {
             filtered: counters.filtered,
             dropped: counters.dropped,
             breaker: book.breaker().name().to_owned(),
-            // A ledger that cannot be read says nothing: then the sink is shown as not paused.
-            paused: self.storage.ledger.is_paused(name).await.unwrap_or_default(),
+            // Where the ledger could not be read yet, the sink is shown as not paused.
+            paused: vitals.is_paused(),
+            state: vitals.condition().name().to_owned(),
+            down_since: vitals.down_since().map(text),
+            parked,
+            retried: vitals.retried(),
+            last_delivered: vitals.last_delivered().map(text),
+            next_try: vitals.next_try().map(text),
+            last_error,
             // Milliseconds are exact enough, and readable.
             oldest_pending_s: (age / 1000) as f64 / 1000.0,
         }
     }
 
+    /// How many deliveries are parked. Where no worker knows, the ledger is asked; one that cannot be read says none.
+    async fn parked(&self, sink: &str, vitals: &Vitals) -> u64 {
+        if matches!(vitals.condition(), Condition::Running | Condition::Down) {
+            return vitals.parked();
+        }
+        self.storage.ledger.parked_rows(sink).await.unwrap_or_else(|_| vitals.parked())
+    }
+
     /// When the oldest event was accepted of which something is pending. What is parked stands before the cursor, so
     /// the ledger is asked for it.
-    async fn oldest_pending(&self, books: &BookSet, sink: &str, cursors: Option<Marks>) -> Option<i64> {
+    async fn oldest_pending(&self, books: &BookSet, sink: &str, cursors: Option<Marks>, parked: u64) -> Option<i64> {
         // A ledger that cannot be read says nothing: then only the journal is looked at.
-        let parked = self.storage.ledger.oldest_parked(sink).await.ok().flatten();
+        let parked = match parked {
+            0 => None,
+            _ => self.storage.ledger.oldest_parked(sink).await.ok().flatten(),
+        };
         let owed = match cursors {
             Some(cursors) => self.oldest_owed(books, sink, &cursors).await,
             None => None,
@@ -72,14 +97,18 @@ impl Figures {
     /// When the oldest event behind the cursors that is owed to the sink was accepted. Where none of the events of a
     /// shard that were searched is owed, the time of the last of them: what is owed came later.
     async fn oldest_owed(&self, books: &BookSet, sink: &str, cursors: &Marks) -> Option<i64> {
-        let mut oldest = None;
-        for chunk in self.look(cursors, LOOK_AHEAD).await {
+        let wants = |record: &Record| books.rules.wants(sink, &record.source, &record.kind);
+        let owed = |chunk: &Chunk| {
             let mut records = chunk.entries.iter().map(|entry| &entry.record);
-            let owed = records.find(|record| books.rules.wants(sink, &record.source, &record.kind));
-            let owed = owed.or_else(|| chunk.entries.last().map(|entry| &entry.record));
-            oldest = oldest.into_iter().chain(owed.map(|record| record.time)).min();
+            records.find(|record| wants(record)).map(|record| record.time)
+        };
+        // Mostly the very next event is owed, and one is read sooner than many.
+        let next = self.look(cursors, 1).await;
+        if next.iter().all(|chunk| owed(chunk).is_some()) {
+            return next.iter().filter_map(owed).min();
         }
-        oldest
+        let owed_or_last = |chunk: &Chunk| owed(chunk).or_else(|| Some(chunk.entries.last()?.record.time));
+        self.look(cursors, LOOK_AHEAD).await.iter().filter_map(owed_or_last).min()
     }
 
     /// What stands next at these marks, a chunk of each shard; nothing of a shard that has no more, or cannot be read.
@@ -126,4 +155,9 @@ impl Figures {
         let [first, at, until] = times;
         (at.saturating_sub(first) as f64 / until.saturating_sub(first).max(1) as f64).clamp(0.0, 1.0)
     }
+}
+
+/// A time as `status` shows it: milliseconds are exact enough, and readable.
+pub(super) fn text(time: Timestamp) -> String {
+    Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time).to_string()
 }

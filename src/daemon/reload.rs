@@ -45,6 +45,8 @@ impl World {
         if let Err(Refusal::Config(why)) = &outcome {
             self.config_state.refuse(&Refused { why: why.clone(), file });
         }
+        let [applied, refused] = &self.config_state.reloads;
+        if outcome.is_ok() { applied } else { refused }.inc();
         match &outcome {
             Ok(done) => {
                 self.config_state.put_in_force(&self.config);

@@ -28,6 +28,9 @@ impl World {
             SinkAct::Pause => {
                 self.store.storage.settle.pause(name, true).await.map_err(unable)?;
                 self.sinks.halt([name].into_iter()).await;
+                if let Some(book) = self.books.now().of(name) {
+                    book.book.vitals().set_paused(true);
+                }
                 info!(sink = name, "paused: its cursor stays, and what it is owed is kept");
             }
             SinkAct::Resume => {

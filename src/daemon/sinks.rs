@@ -109,7 +109,10 @@ impl Sinks {
             let owed = deliver::owed(&config.rules, &sink.name, &stood.known);
             info!(sink = %sink.name, from = %cursors, owed, "goes on");
             begins.push((book, state, owed));
-            let runs = sink.keys.enabled && !ledger.is_paused(&sink.name).await?;
+            let is_paused = ledger.is_paused(&sink.name).await?;
+            book.vitals().set_enabled(sink.keys.enabled);
+            book.vitals().set_paused(is_paused);
+            let runs = sink.keys.enabled && !is_paused;
             ready.push((sink, cursors, runs.then(|| spec(config, sink, book, store, &self.news))));
         }
         for replay in ledger.replays().await? {
@@ -168,7 +171,10 @@ impl Sinks {
         store: &Store,
     ) -> Result<(), DaemonError> {
         let name = &sink.name;
-        if self.is_running(name) || !sink.keys.enabled || store.storage.ledger.is_paused(name).await? {
+        let is_paused = store.storage.ledger.is_paused(name).await?;
+        book.vitals().set_enabled(sink.keys.enabled);
+        book.vitals().set_paused(is_paused);
+        if self.is_running(name) || !sink.keys.enabled || is_paused {
             return Ok(());
         }
         if store.storage.settle.load(name).await?.is_none() {

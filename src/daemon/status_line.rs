@@ -37,7 +37,7 @@ fn names(status: &Status, holds: impl Fn(&str, bool) -> bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::status::{ConfigState, ConfigStatus, FRONT_PRESSED, JournalStatus, Reason, SinkStatus};
+    use crate::admin::status::{ConfigState, FRONT_PRESSED, JournalStatus, Reason, SinkStatus};
 
     fn status(at_risk: u64, sinks: &[(&str, &str, bool, u64)]) -> Status {
         let sink = |&(name, breaker, paused, pending): &(&str, &str, bool, u64)| {
@@ -45,12 +45,9 @@ mod tests {
         };
         Status {
             ready: true,
-            reasons: vec![],
-            config: ConfigStatus::default(),
-            journal: JournalStatus { events: 1, bytes: 1, oldest_time: None, at_risk },
-            sources: std::collections::BTreeMap::new(),
-            refused_elsewhere: std::collections::BTreeMap::new(),
+            journal: JournalStatus { at_risk, ..JournalStatus::default() },
             sinks: sinks.iter().map(sink).collect(),
+            ..Status::default()
         }
     }
 

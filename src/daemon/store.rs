@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 
 use super::error::DaemonError;
 use crate::config::Config;
-use crate::journal::{Journal, JournalError, LocalJournal, Marks, Pulse, folder};
+use crate::journal::{Commits, Journal, JournalError, LocalJournal, Marks, Pulse, folder};
 use crate::ledger::{Ledger, LocalSettle, Storage};
 
 /// Holds the journal for every sink that the ledger may know of while it is not open. No sink can have such a name.
@@ -20,6 +20,10 @@ pub struct Store {
     pub storage: Storage,
     /// Whether what writes the journal goes on.
     pub pulse: Arc<dyn Pulse>,
+    /// What the journal's commits cost.
+    pub commits: Commits,
+    /// `[journal] min_free` and `max_size`, bytes.
+    pub disk_bounds: [u64; 2],
     path: PathBuf,
     /// Whether the journal held events when it was opened.
     had_records: bool,
@@ -53,6 +57,8 @@ impl Store {
         let settle = Arc::new(LocalSettle::new(Arc::clone(&ledger), journal.clone()));
         Ok(Self {
             pulse: journal.clone(),
+            commits: journal.commits(),
+            disk_bounds: [config.journal.min_free.0, config.journal.max_size.0],
             storage: Storage { retention: journal.clone(), journal, settle, ledger },
             path,
             had_records: found.had_records,

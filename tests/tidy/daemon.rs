@@ -11,6 +11,7 @@ const ROWS: &[&[&str]] = &[
     &["data_folder", "world"],
     &["admin_listener", "open_ingress", "running_replays", "service_manager", "sinks"],
     &["background", "control"],
+    &["scrape"],
     &["config_state", "dead_letters", "figures"],
     &["own_events"],
     &["books", "config_reading", "store"],
