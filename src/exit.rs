@@ -3,8 +3,8 @@
 //! | code | meaning |
 //! | --- | --- |
 //! | 0 | done (also where the reader of standard output went away) |
-//! | 1 | the command did not work; the text says what |
-//! | 2 | the command line is not understood (clap) |
+//! | 1 | the command did not work; the text says what. `status --check`: degraded |
+//! | 2 | the command line is not understood (clap). `status --check`: critical |
 //! | 69 | something it needs cannot be reached: the daemon, or a sink under `check --connect` (EX_UNAVAILABLE) |
 //! | 71 | the system refuses what the daemon cannot start without: threads, descriptors, the ledger (EX_OSERR) |
 //! | 74 | stopped while the disk could not be written: accepted events are lost, the log names them (EX_IOERR) |
@@ -23,8 +23,8 @@ use crate::telemetry::journald;
 pub const CODES: &str = "\
 Exit codes:
   0   done
-  1   it did not work; the text on standard error says what
-  2   the command line is not understood
+  1   it did not work; the text on standard error says what; `status --check`: degraded
+  2   the command line is not understood; `status --check`: critical
   69  something it needs cannot be reached: the daemon, or a sink under `check --connect`
   71  the system refuses what the daemon cannot start without: threads, descriptors, the ledger
   74  stopped while the disk could not be written: accepted events are lost, the log names them
@@ -42,6 +42,7 @@ pub fn code(failure: &Failure) -> u8 {
         Failure::Daemon(error) if error.is_refused_by_system() => 71,
         Failure::Output(_) | Failure::Refused(_) | Failure::Daemon(_) => 1,
         Failure::Usage(_) => 2,
+        Failure::Checked(code) => *code,
         Failure::Unavailable(_) => 69,
         Failure::Config(_) | Failure::NothingGood { .. } | Failure::ConfigTold | Failure::NoConfig(_) => 78,
     }
@@ -54,7 +55,7 @@ pub fn finish(outcome: Result<(), Failure>) -> ExitCode {
     // Where standard error cannot be written, nobody is left to tell.
     let _ = match &failure {
         _ if code == 0 => Ok(()),
-        Failure::ConfigTold => Ok(()),
+        Failure::ConfigTold | Failure::Checked(_) => Ok(()),
         Failure::Config(faults) => writeln!(io::stderr(), "{}", journald::as_error(&faults.to_string())),
         Failure::NothingGood { .. } => writeln!(io::stderr(), "{}", journald::as_error(&failure.to_string())),
         other => writeln!(io::stderr(), "{}", journald::as_error(&format!("hookrelay: {other}"))),
@@ -98,6 +99,8 @@ mod tests {
             (Failure::Daemon(DaemonError::Threads { had: 1, needed: 2, error: io::ErrorKind::WouldBlock.into() }), 71),
             (Failure::Daemon(DaemonError::Ledger(unreadable())), 71),
             (Failure::Usage("x".into()), 2),
+            (Failure::Checked(1), 1),
+            (Failure::Checked(2), 2),
             (Failure::Unavailable("x".into()), 69),
             (Failure::Daemon(DaemonError::Journal(JournalError::Lost("2 accepted events".into()))), 74),
             (Failure::Daemon(DaemonError::Journal(locked)), 75),

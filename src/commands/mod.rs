@@ -21,6 +21,7 @@ pub mod schema;
 pub mod send;
 pub mod sink;
 pub mod status;
+mod status_check;
 mod target;
 pub mod test;
 mod trial;
@@ -71,6 +72,9 @@ pub enum Failure {
     /// What was asked was tried, and did not work.
     #[error("{0}")]
     Refused(String),
+    /// A check that speaks by its exit code, which this is, and has printed what it found.
+    #[error("not as it should be")]
+    Checked(u8),
     /// Standard output cannot be written.
     #[error("standard output: {0}")]
     Output(#[from] io::Error),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use clap::Args;
 
+use super::status_check::{self, CheckArgs};
 use super::{Failure, block_on, count};
 use crate::admin::client::{self, AskError};
 use crate::admin::status::{ConfigState, ConfigStatus, Status};
@@ -16,6 +17,9 @@ pub struct StatusArgs {
     /// One JSON object on standard output
     #[arg(long)]
     pub json: bool,
+    /// For monitors.
+    #[command(flatten)]
+    pub check: CheckArgs,
 }
 
 /// For `--help`.
@@ -24,6 +28,11 @@ Asks the daemon that runs with the same config, at `[admin] listen`; of the conf
 and [admin] are read. Sources and sinks count since they were first in the config; of sinks
 accepted = delivered + dead + pending + filtered + dropped. `config` tells whether the config file
 is what runs: same, changed since, or refused by a start or a reload.
+
+With --check it prints one line, as Nagios and its like want it, and exits 0 (ready), 1 (degraded: a
+sink is down, or any other reason that `status` gives, or more than --pending or --dead) or 2
+(critical: webhooks are refused, events are at risk, a sink is down for longer than --down, the
+failure budget is spent, or no daemon answers).
 
 Exit codes: 0 it answered, 69 no daemon answers, 78 the config has faults, or there is none.";
 
@@ -42,7 +51,11 @@ impl From<AskError> for Failure {
 /// No daemon answers, or the config does not say where.
 pub fn run(file: &Path, args: &StatusArgs, out: &mut impl Write) -> Result<(), Failure> {
     let admin = config::read_admin(file)?;
-    let status: Status = block_on(async { Ok(client::get(&admin, "/api/status").await?) })?;
+    let answer = block_on(async { Ok(client::get::<Status>(&admin, "/api/status").await) })?;
+    if args.check.check {
+        return status_check::run(answer, &args.check, out);
+    }
+    let status = answer?;
     if args.json {
         serde_json::to_writer(&mut *out, &status).map_err(std::io::Error::from)?;
         writeln!(out)?;
