@@ -10,8 +10,8 @@
 //! keeps are due, `flight` the batches under way, `verdict` what an outcome leads to. `window` says how far the cursor
 //! may move, `rows` how deliveries look in the ledger, and `settler` takes all of it there. `replay` routes a span of
 //! the journal once more. `appended` counts what sinks are owed, `counted` knows by which rules that was counted, and
-//! `book` with its `vitals` is what `status` reads. `aside` delivers the daemon's own events past all of that, where the
-//! journal fails. `told` is what people are told. Pure helpers: `backoff`, `breaker`, `rate_limit`.
+//! `book` with its `vitals` is what `status` reads. `aside` delivers the daemon's own events past all of that, where
+//! the journal fails. `told` is what people are told. Pure helpers: `backoff`, `breaker`, `rate_limit`.
 //!
 //! Imports go one way: `worker` and `replay` know the others, and none of those knows them.
 

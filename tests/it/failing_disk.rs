@@ -2,11 +2,13 @@
 //! ledger fail or hang, and records in which order flushes end and answers go out.
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
 use crate::bodies::{number_in, numbered};
-use crate::harness::{House, lines_under, post, post_all, wait_until};
+use crate::harness::{House, PATIENCE, lines_under, post, post_all, wait_until};
+use crate::metrics::{page_of, samples, value};
 use crate::shim::Shim;
 
 const TABLES: &str =
@@ -71,6 +73,19 @@ async fn every_200_goes_out_after_the_flush_that_covers_its_event() {
     assert!(flushes > 1 && flushes <= 400, "{flushes} flushes");
 }
 
+/// Waits until metrics show so many webhooks at risk.
+async fn at_risk_comes_to(wanted: f64, house: &House) {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let shown = value(&samples(&page_of(house).await), "hookrelay_webhooks_at_risk", &[]);
+        if shown == Some(wanted) {
+            return;
+        }
+        assert!(Instant::now() < end, "{shown:?}, not {wanted}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_disk_that_failed_was_full_or_hung_everything_answered_200_is_delivered() {
     let house = House::new(TABLES);
@@ -103,6 +118,8 @@ async fn after_a_disk_that_failed_was_full_or_hung_everything_answered_200_is_de
             let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
             assert!(status["journal"]["at_risk"].as_u64().unwrap() > 0, "mode {mode}: {status}");
         }
+        // Metrics wait for nobody.
+        at_risk_comes_to(3.0, &house).await;
         shim.disk(0);
         wait_until("everything is delivered", || {
             let lines = lines_under(&house.path("out"), ".jsonl");
@@ -110,6 +127,7 @@ async fn after_a_disk_that_failed_was_full_or_hung_everything_answered_200_is_de
             (there == taken).then_some(())
         })
         .await;
+        at_risk_comes_to(0.0, &house).await;
     }
     assert!(daemon.log.wait_for(|line| line.contains("before it was on disk")).is_some(), "it says so");
     assert_eq!(daemon.terminate(), 0);

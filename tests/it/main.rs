@@ -22,6 +22,7 @@
 //! - `tls`: webhooks over TLS, client certificates, certificates read again; `certificates`: an authority to make them
 //! - `status`: the live figures, and that they add up after kill -9
 //! - `counts`: exact at any moment, whatever is reloaded under load; and whether a webhook would be taken
+//! - `metrics`: what `/metrics` shows, what `status` says of sinks and monitors; `prometheus`: a real one reads it
 //! - `dead`: dead letters by the verbs
 //! - `log`: a log that nobody reads, or that cannot be written, and what `RUST_LOG` does to it
 //! - `secrets`: values that no message, no verb and no log shows
@@ -84,9 +85,11 @@ mod jq_worker;
 mod last_good;
 mod log;
 mod main_job;
+mod metrics;
 mod nothing_lost;
 mod odd_webhooks;
 mod pipelines;
+mod prometheus;
 mod proxy;
 mod refusals;
 mod reload;
