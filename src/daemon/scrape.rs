@@ -193,6 +193,11 @@ impl Scrape {
         );
         page.histogram("hookrelay_commit_records", "Events in a batch of the journal.", [(vec![], records)]);
         page.gauge("hookrelay_journal_bytes", "Size of the journal's segments.", one(stat.bytes));
+        page.gauge(
+            "hookrelay_journal_owed_bytes",
+            "Size of the segments with events that a sink is owed.",
+            one(stat.owed_bytes),
+        );
         page.gauge("hookrelay_journal_segments", "The journal's segments.", one(stat.segments as u64));
         page.gauge(
             "hookrelay_journal_oldest_timestamp_seconds",
