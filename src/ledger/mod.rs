@@ -205,12 +205,13 @@ impl Ledger {
         self.look(move |connection| connection.query_row(sql, [sink], |row| row.get(0))).await
     }
 
-    /// What ingress has counted, as it was kept last.
+    /// What ingress has counted, as it was kept last. Read on the ledger's own thread: while the daemon starts, it
+    /// takes none of those that others still need.
     ///
     /// # Errors
     /// It is not open, or cannot be read.
     pub async fn counted(&self) -> Result<Vec<Counted>, SettleError> {
-        self.look(counted::all).await
+        self.ask(|reply| Request::Counted { reply }).await
     }
 
     /// Keeps what ingress has counted. Durable when this returns.

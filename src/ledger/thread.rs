@@ -102,6 +102,11 @@ pub enum Request {
         /// Answer, after the flush.
         reply: Reply<()>,
     },
+    /// To read what ingress has counted.
+    Counted {
+        /// Answer.
+        reply: Reply<Vec<Counted>>,
+    },
     /// To keep what ingress has counted.
     KeepCounted {
         /// What has changed of it.
@@ -147,6 +152,7 @@ pub(super) fn serve(
                 Request::Book { sink, dropped, reply } => drop(reply.send(away::book(&mut connection, &sink, dropped))),
                 Request::Keep { deleted, reply } => drop(reply.send(keep(&mut connection, &deleted))),
                 Request::Look { reply } => drop(reply.send(Ok(files.look(&mut connection)))),
+                Request::Counted { reply } => drop(reply.send(counted::all(&connection))),
                 Request::KeepCounted { counted, reply } => {
                     let now = Timestamp::now().as_microsecond();
                     drop(reply.send(counted::keep(&mut connection, &counted, now)));
