@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use serde_json::{Value, json};
 
 use crate::bodies::numbered;
-use crate::harness::{ARCHIVE, Daemon, House, Log, column, post, post_all, sign, wait_until};
+use crate::harness::{ARCHIVE, Daemon, House, Log, column, lines_under, post, post_all, sign, wait_until};
 use crate::verbs::status;
 
 /// The lines that tell of refusals.
@@ -182,4 +182,33 @@ async fn a_stranger_who_tries_many_paths_costs_little_and_hides_no_mistake() {
     let told = lines(&log);
     assert_eq!(sum(&told), 301, "{told:?}");
     assert!(told.len() < 60, "{} lines", told.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_and_the_feeds_danger_are_events_of_the_daemons_own() {
+    let house = House::new(
+        "[sinks.alarms]\nkind = \"file\"\npath = \"out/alarms.jsonl\"\n\
+         [[routes]]\nmatch = [\"request.*\", \"feed.*\"]\nsource = \"hookrelay\"\nto = \"alarms\"\n",
+    );
+    let daemon = house.start();
+    for _ in 0..7 {
+        wrong(&daemon).await;
+    }
+    let events = || -> Vec<Value> {
+        let lines = lines_under(&house.path("out"), "alarms.jsonl");
+        lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let of = |events: &[Value], kind: &str| -> Vec<Value> {
+        events.iter().filter(|event| event["type"] == kind).map(|event| event["data"].clone()).collect()
+    };
+    let all =
+        wait_until("seven refusals have come", || Some(events()).filter(|all| sum(&of(all, "request.refused")) == 7))
+            .await;
+    let refused = &of(&all, "request.refused")[0];
+    let wanted = json!(["interakt", "wrong", "/webhooks/interakt", 401, "127.0.0.1"]);
+    let got: Vec<_> = ["subject", "reason", "path", "status", "remote"].map(|key| refused[key].clone()).into();
+    assert_eq!(Value::from(got), wanted, "{refused}");
+    assert_eq!((of(&all, "feed.at_risk").len(), of(&all, "feed.failing").len()), (1, 1), "{all:?}");
+    assert!(of(&all, "feed.failing")[0]["text"].as_str().unwrap().contains("Developer Settings"));
+    assert_eq!(daemon.terminate(), 0);
 }
