@@ -138,6 +138,12 @@ fn ids_in(house: &House, sink: &str) -> HashSet<String> {
     lines.iter().map(|line| line.split("\"id\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned()).collect()
 }
 
+/// Waits until all that was delivered to files is settled: after a kill nothing is then delivered again by other rules.
+async fn files_are_settled(house: &House) {
+    let files = |now: &Value| ["a", "some", "two"].iter().all(|s| now[s]["pending"].as_u64().unwrap_or(0) == 0);
+    wait_until("the files have theirs", || files(&status(house)["sinks"]).then_some(())).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_reloads_pauses_and_kills_come_under_load_every_count_is_that_of_the_senders_and_the_files() {
     let callback = Callback::start().await;
@@ -154,10 +160,7 @@ async fn whatever_reloads_pauses_and_kills_come_under_load_every_count_is_that_o
         match dice(&mut state, 8) {
             0 => {
                 load.end().await;
-                // All that was delivered is settled before the kill, so that nothing is delivered again by other rules.
-                let files =
-                    |now: &Value| ["a", "some", "two"].iter().all(|s| now[s]["pending"].as_u64().unwrap_or(0) == 0);
-                wait_until("the files have theirs", || files(&status(&house)["sinks"]).then_some(())).await;
+                files_are_settled(&house).await;
                 daemon.kill();
                 daemon = house.start();
                 load = Load::start(&daemon, &count);
@@ -181,6 +184,7 @@ async fn whatever_reloads_pauses_and_kills_come_under_load_every_count_is_that_o
     verb(&house, 0, &["sink", "resume", "crm"]);
     let sent = load.end().await;
     assert_eq!(figures(&house, "crm"), [sent, 0, sent, 0], "it has taken nothing, and never caught up");
+    files_are_settled(&house).await;
     daemon.kill();
     let daemon = house.start();
     assert_eq!(figures(&house, "crm"), [sent, 0, sent, 0], "after a kill");
