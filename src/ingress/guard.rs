@@ -64,9 +64,9 @@ impl Guard {
             Level::Spent => (Kind::FeedFailing, failing(plan.kind)),
         };
         if level == Level::Spent {
-            tracing::error!(source, used, of, within, failures, "{text}");
+            tracing::error!(source, used, of, within, failures, "the failure budget is spent: {text}");
         } else {
-            tracing::warn!(source, used, of, within, failures, "{text}");
+            tracing::warn!(source, used, of, within, failures, "the failure budget is nearly spent: {text}");
         }
         let text = format!("source {source} has {used} of {of} failures within {within} ({failures}): {text}");
         let item = Item::new(kind, source, text).reason(why);

@@ -8,13 +8,19 @@ use super::rules::{self, File};
 /// The section of the guide that has them.
 const SECTION: &str = "\n## What each ERROR means\n";
 
+/// What stands above unit tests.
+const MARK: &str = "\n#[cfg(test)]";
+
 /// A file's text up to its unit tests, methods made for them included; nothing of a file that is nothing else.
 pub fn outside_tests(file: &File) -> &str {
     // Where there is nothing before the first mark, there is nothing behind it either.
     if rules::outside_tests(file).is_empty() {
         return "";
     }
-    file.text.split("\n#[cfg(test)]").next().unwrap_or_default()
+    // A mark above `mod tests;` says that they are in a file of their own, and code goes on below.
+    let begins = |at: &usize| file.text[at + MARK.len()..].lines().nth(1).is_some_and(|next| next.ends_with('{'));
+    let end = file.text.match_indices(MARK).map(|(at, _)| at).find(begins);
+    &file.text[..end.unwrap_or(file.text.len())]
 }
 
 /// What the `error!`s of a file's code say; `…` stands for what is filled in.
