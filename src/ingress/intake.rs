@@ -26,7 +26,11 @@ use super::sources::{Place, Source};
 use super::{Ingress, Tally};
 use crate::event;
 use crate::journal::{Append, OnFailure, Progress};
+use crate::telemetry;
 use crate::verify::{Verified, Which};
+
+/// Most bytes of a body that a line of the log shows, where bodies are asked for.
+const SHOWN_BODY: usize = 4 << 10;
 
 /// The way of the requests that one serving thread takes from one listener.
 pub(in crate::ingress) struct Intake {
@@ -208,11 +212,24 @@ fn hand_over(
     let event: Event =
         plan.event(Received { id, time, remote: asked.remote(), headers: &parts.headers, kind, subject, body });
     ticket.tally = ingress.on_append.get().map(|tally_of| tally_of(&event.source, &event.kind));
+    in_detail(&event);
     let record = event::encode(&event, identity.as_ref().map(|known| &known.digest), plan.dedupes());
     let on_progress = Box::new(move |progress| ticket.follow(progress));
     let notify = Some(intake.batch.notify());
     intake.batch.append(Append { record, on_failure: plan.on_failure, on_progress, notify });
     Ok(outcome)
+}
+
+/// Says what came, where the log is to say that much; the body only where it is asked for.
+fn in_detail(event: &Event) {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    let (id, source, kind, subject) = (event.id.to_string(), &*event.source, &*event.kind, &*event.subject);
+    let bytes = event.body.len();
+    let shown = event.body.get(..bytes.min(SHOWN_BODY)).unwrap_or_default();
+    let body = telemetry::shows_bodies().then(|| String::from_utf8_lossy(shown));
+    tracing::debug!(id, source, r#type = kind, subject, bytes, body = body.as_deref(), "a webhook is believed");
 }
 
 /// A repeat shares the answer of the event it repeats.

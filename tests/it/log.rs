@@ -234,3 +234,23 @@ fn a_log_table_that_cannot_be_meant_is_refused_with_the_place_and_the_way_out() 
         assert!(said.contains(part), "{part}: {said}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_detail_each_line_about_an_event_has_its_id_and_a_body_only_where_bodies_are_asked_for() {
+    for bodies in [false, true] {
+        let levels = "levels = { ingress = \"debug\", deliver = \"debug\" }";
+        let house = House::new(&format!("[log]\n{levels}\nbodies = {bodies}\n{ARCHIVE}"));
+        let daemon = house.start();
+        post_all(&daemon.url(), [br#"{"type":"t","secret_of_mine":7}"#.to_vec()]).await;
+        wait_until("it is delivered", || (lines_under(&house.path("out"), ".jsonl").len() == 1).then_some(())).await;
+        let delivered = &lines_under(&house.path("out"), ".jsonl")[0];
+        let id = delivered.split("\"id\":\"").nth(1).unwrap().split('"').next().unwrap();
+        let log = daemon.log.clone();
+        for words in ["a webhook is believed", "a delivery was tried"] {
+            let is_it = |line: &str| line.contains(words) && line.contains(id);
+            assert!(log.wait_for(is_it).is_some(), "{words}: {}", log.text());
+        }
+        assert_eq!(log.text().contains("secret_of_mine"), bodies, "{}", log.text());
+        assert_eq!(daemon.terminate(), 0);
+    }
+}

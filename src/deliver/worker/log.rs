@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sink_api::Reason;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::deliver::book::Book;
 use crate::deliver::breaker::Change;
 use crate::deliver::spec::Spec;
 use crate::deliver::told::{self, Of};
+use crate::deliver::verdict::Verdict;
 use crate::news::{Kind, News};
 
 /// There is at most one line about dead letters in this time; the next one says how many others there were.
@@ -84,6 +85,19 @@ impl Log {
     /// Tells that so many deliveries of what the journal has deleted are dropped.
     pub fn dropped(&self, deliveries: u64) {
         told::dropped(&self.sink, deliveries).into_iter().for_each(|item| self.news.tell(item));
+    }
+
+    /// Says in detail what an attempt came to.
+    pub fn attempt(&self, verdict: &Verdict) {
+        let (item, outcome, why) = match verdict {
+            Verdict::Delivered(item) => (item, "delivered", None),
+            Verdict::Failed(item, _, why) => (item, "retry", Some(why)),
+            Verdict::Dead(item, why) => (item, "reject", Some(why)),
+            // Nothing was tried.
+            Verdict::Again(..) => return,
+        };
+        let (reason, detail) = (why.map(|why| why.code), why.map(|why| why.detail.as_str()));
+        debug!(sink = %self.sink, id = item.delivery.id, outcome, reason, detail, "a delivery was tried");
     }
 
     /// Says that a delivery failed, which nothing else says where the breaker stays closed over a few failures.

@@ -236,6 +236,7 @@ impl Worker {
         let now = Instant::now();
         let (verdicts, changes, are_parked) = self.sender.judge(items, slots, probe, now);
         for verdict in &verdicts {
+            self.log.attempt(verdict);
             if let Verdict::Failed(item, _, why) = verdict {
                 self.log.failed(&item.delivery.id, why);
             }
