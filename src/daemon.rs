@@ -27,6 +27,7 @@ mod figures;
 mod main_loop;
 mod open_ingress;
 mod own_events;
+mod reasons;
 mod refusals;
 mod reload;
 mod replay_requests;

@@ -13,7 +13,6 @@ use serde::de::DeserializeOwned;
 use super::dead::DeadAct;
 use super::service::{Answer, json, text};
 use super::sink::SinkAct;
-use super::status::{CONFIG_REFUSED, FRONT_PRESSED};
 use super::{Control, Readiness, Refusal};
 use crate::metrics::Format;
 
@@ -141,9 +140,7 @@ impl Endpoint {
 
 fn ready(now: Readiness) -> Answer {
     let status = if now.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let reasons = [(now.is_pressed, FRONT_PRESSED), (now.is_config_refused, CONFIG_REFUSED)];
-    let reasons: Vec<&str> = reasons.into_iter().filter_map(|(holds, code)| holds.then_some(code)).collect();
-    json(status, &serde_json::json!({ "at_risk": now.at_risk, "reasons": reasons }))
+    json(status, &serde_json::json!({ "at_risk": now.at_risk, "reasons": now.reasons }))
 }
 
 fn done<T: serde::Serialize>(outcome: Result<T, Refusal>) -> Result<Answer, Refusal> {

@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 pub struct Status {
     /// Whether a webhook sent now would be taken.
     pub ready: bool,
-    /// Everything that is not as it should be.
+    /// Whether all is as it should be.
+    #[serde(default)]
+    pub state: State,
+    /// Everything that is not as it should be, the gravest first.
     #[serde(default)]
     pub reasons: Vec<Reason>,
     /// The daemon's version.
@@ -41,7 +44,7 @@ pub struct Status {
 /// Something that is not as it should be, though webhooks may be taken all the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reason {
-    /// What is wrong: [`FRONT_PRESSED`], [`CONFIG_REFUSED`].
+    /// What is wrong: the name of a [`ReasonCode`].
     pub code: String,
     /// The source, the sink or the file it is about; empty where it is about none of these.
     pub subject: String,
@@ -49,11 +52,69 @@ pub struct Reason {
     pub text: String,
 }
 
-/// More webhooks are sent than `[server]` has room for, so that some have to wait or are cut.
-pub const FRONT_PRESSED: &str = "front_pressed";
+impl Reason {
+    /// A few words for a line that has others, too.
+    pub fn in_words(&self) -> String {
+        let what = self.code.replace('_', " ");
+        // The file's path would be long.
+        let is_named = !self.subject.is_empty() && self.code != ReasonCode::ConfigRefused.name();
+        if is_named { format!("{what} ({})", self.subject) } else { what }
+    }
+}
 
-/// The config file was refused, so that the daemon runs on another config than it says.
-pub const CONFIG_REFUSED: &str = "config_refused";
+/// Whether all is as it should be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It is.
+    #[default]
+    Ready,
+    /// Something is not: the reasons say what.
+    Degraded,
+    /// The daemon is stopping.
+    Stopping,
+}
+
+/// Defines [`ReasonCode`] with the name of each.
+macro_rules! reason_codes {
+    ($($(#[$about:meta])* $code:ident $name:literal,)*) => {
+        /// What may be wrong. Scripts rely on the names.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum ReasonCode {
+            $($(#[$about])* $code,)*
+        }
+
+        impl ReasonCode {
+            /// Its name.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$code => $name,)*
+                }
+            }
+        }
+    };
+}
+
+reason_codes! {
+    /// The journal cannot be written.
+    JournalFailing "journal_failing",
+    /// Accepted webhooks wait in memory for the disk.
+    AtRisk "at_risk",
+    /// A source's provider has probably switched the feed off.
+    BudgetSpent "budget_spent",
+    /// A source's provider may soon switch the feed off.
+    BudgetLow "budget_low",
+    /// A source has gone quiet.
+    SourceSilent "source_silent",
+    /// A sink takes no deliveries.
+    SinkDown "sink_down",
+    /// The disk is near `min_free`, or what sinks are owed near `max_size`.
+    DiskLow "disk_low",
+    /// The config file was refused, so that the daemon runs on another config than it says.
+    ConfigRefused "config_refused",
+    /// More webhooks are sent than `[server]` has room for, so that some have to wait or are cut.
+    FrontPressed "front_pressed",
+}
 
 /// Whether the config file is what runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +201,9 @@ pub struct SourceStatus {
     /// Since when the feed has been quiet, RFC 3339, where it has gone quiet.
     #[serde(default)]
     pub silent_since: Option<String>,
+    /// Events taken a second, over the last minute.
+    #[serde(default)]
+    pub rate: f64,
     /// Events that were taken without their type or subject, as that was too long.
     #[serde(default)]
     pub too_long: TooLongStatus,
@@ -243,14 +307,12 @@ impl SinkStatus {
 }
 
 /// Whether webhooks are taken, as `GET /readyz` tells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
     /// Whether a webhook sent now would be taken.
     pub ready: bool,
     /// Bytes that wait in memory because the disk cannot be written.
     pub at_risk: u64,
-    /// Whether more webhooks are sent than there is room for: [`FRONT_PRESSED`].
-    pub is_pressed: bool,
-    /// Whether the config file was refused: [`CONFIG_REFUSED`].
-    pub is_config_refused: bool,
+    /// The codes of all that is not as it should be, each once.
+    pub reasons: Vec<String>,
 }

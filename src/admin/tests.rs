@@ -20,7 +20,7 @@ struct Fixed(bool);
 #[async_trait::async_trait]
 impl Control for Fixed {
     fn readiness(&self) -> Readiness {
-        Readiness { ready: self.0, at_risk: 7, is_pressed: !self.0, is_config_refused: false }
+        Readiness { ready: self.0, at_risk: 7, reasons: if self.0 { vec![] } else { vec!["front_pressed".into()] } }
     }
 
     async fn dead(&self, ask: DeadAsk) -> Result<DeadPage, Refusal> {

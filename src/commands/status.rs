@@ -1,14 +1,21 @@
-//! `hookrelay status`: prints the figures of the running daemon.
+//! `hookrelay status`: prints the figures of the running daemon, once or again and again.
 
-use std::io::Write;
+mod columns;
+mod human;
+mod view;
+
+use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
 
+use anstream::{AutoStream, ColorChoice};
 use clap::Args;
+use sink_api::Timestamp;
 
 use super::status_check::{self, CheckArgs};
-use super::{Failure, block_on, count};
+use super::{Failure, block_on};
 use crate::admin::client::{self, AskError};
-use crate::admin::status::{ConfigState, ConfigStatus, Status};
+use crate::admin::status::Status;
 use crate::config;
 
 /// `status`.
@@ -17,17 +24,26 @@ pub struct StatusArgs {
     /// One JSON object on standard output
     #[arg(long)]
     pub json: bool,
+    /// Again every two seconds, until Ctrl-C
+    #[arg(long, conflicts_with_all = ["json", "check"])]
+    pub watch: bool,
     /// For monitors.
     #[command(flatten)]
     pub check: CheckArgs,
 }
+
+/// How often `--watch` asks.
+const WATCH: Duration = Duration::from_secs(2);
+/// Puts a terminal's cursor at its beginning, and clears the screen.
+const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 
 /// For `--help`.
 pub const HELP: &str = "\
 Asks the daemon that runs with the same config, at `[admin] listen`; of the config only data_dir
 and [admin] are read. Sources and sinks count since they were first in the config; of sinks
 accepted = delivered + dead + pending + filtered + dropped. `config` tells whether the config file
-is what runs: same, changed since, or refused by a start or a reload.
+is what runs: same, changed since, or refused by a start or a reload. The first line is `ready`, or
+`degraded` and why.
 
 With --check it prints one line, as Nagios and its like want it, and exits 0 (ready), 1 (degraded: a
 sink is down, or any other reason that `status` gives, or more than --pending or --dead) or 2
@@ -48,66 +64,41 @@ impl From<AskError> for Failure {
 /// Prints the figures.
 ///
 /// # Errors
-/// No daemon answers, or the config does not say where.
+/// No daemon answers, or the config does not say where. With `--watch` the former is shown, and asked again.
 pub fn run(file: &Path, args: &StatusArgs, out: &mut impl Write) -> Result<(), Failure> {
     let admin = config::read_admin(file)?;
-    let answer = block_on(async { Ok(client::get::<Status>(&admin, "/api/status").await) })?;
+    let ask = || block_on(async { Ok(client::get::<Status>(&admin, "/api/status").await) });
     if args.check.check {
-        return status_check::run(answer, &args.check, out);
+        return status_check::run(ask()?, &args.check, out);
     }
-    let status = answer?;
     if args.json {
-        serde_json::to_writer(&mut *out, &status).map_err(std::io::Error::from)?;
+        serde_json::to_writer(&mut *out, &ask()??).map_err(io::Error::from)?;
         writeln!(out)?;
         return Ok(());
     }
-    print(&status, out)?;
-    Ok(())
+    let colours = AutoStream::choice(&io::stdout());
+    if !args.watch {
+        return Ok(print(&view::text(&ask()??, Timestamp::now()), colours, out)?);
+    }
+    loop {
+        let text = match ask()? {
+            Ok(status) => view::text(&status, Timestamp::now()),
+            Err(error) => format!("{error}\n"),
+        };
+        // On a terminal the figures stay where they are.
+        if colours != ColorChoice::Never {
+            write!(out, "{CLEAR}")?;
+        }
+        print(&text, colours, out)?;
+        std::thread::sleep(WATCH);
+    }
 }
 
-fn print(status: &Status, out: &mut impl Write) -> std::io::Result<()> {
-    let journal = &status.journal;
-    writeln!(out, "{}", if status.ready { "ready" } else { "not ready: webhooks are refused" })?;
-    let since = journal.oldest_time.as_deref().map(|time| format!(", since {time}")).unwrap_or_default();
-    writeln!(out, "journal: {}, {} bytes{since}", count(journal.events, "event"), journal.bytes)?;
-    if journal.at_risk > 0 {
-        writeln!(out, "AT RISK: {} bytes wait in memory, the disk cannot be written", journal.at_risk)?;
+/// The text, without its colours where they are not wanted.
+fn print(text: &str, colours: ColorChoice, out: &mut impl Write) -> io::Result<()> {
+    match colours {
+        ColorChoice::Never => write!(out, "{}", anstream::adapter::strip_str(text))?,
+        _ => write!(out, "{text}")?,
     }
-    if status.config.state == ConfigState::Changed {
-        let ConfigStatus { path, since, fault, .. } = &status.config;
-        let fault = fault.as_ref().map(|fault| format!(" ({fault})")).unwrap_or_default();
-        writeln!(out, "config: {path} is not what runs, since {since}{fault}; `hookrelay reload` puts it in force")?;
-    }
-    for reason in &status.reasons {
-        writeln!(out, "{}: {}", reason.code, reason.text)?;
-    }
-    for (name, source) in &status.sources {
-        let (taken, again, refused) = (source.accepted, source.duplicate, source.rejected);
-        write!(out, "source {name}: {taken} accepted, {again} duplicate, {refused} rejected")?;
-        for (long, what) in [(source.too_long.kind, "type"), (source.too_long.subject, "subject")] {
-            if long > 0 {
-                write!(out, "; {} too long to be taken", count(long, what))?;
-            }
-        }
-        let previous = &source.previous_secret;
-        if let Some(last) = &previous.last {
-            write!(out, "; {} still signed with previous_secret, the last at {last}", previous.count)?;
-        }
-        writeln!(out)?;
-    }
-    for (name, sink) in &status.sinks {
-        write!(out, "sink {name}: {} accepted = {} delivered", sink.accepted, sink.delivered)?;
-        for (count, what) in [(sink.dead, "dead"), (sink.pending, "pending"), (sink.filtered, "filtered")] {
-            write!(out, " + {count} {what}")?;
-        }
-        write!(out, " + {} dropped; breaker {}", sink.dropped, sink.breaker)?;
-        if sink.paused {
-            write!(out, "; PAUSED")?;
-        }
-        if sink.pending > 0 {
-            write!(out, "; oldest pending {:.1} s", sink.oldest_pending_s)?;
-        }
-        writeln!(out)?;
-    }
-    Ok(())
+    out.flush()
 }

@@ -23,7 +23,8 @@ pub(super) fn start(
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let (storage, max_age) = (store.storage.clone(), config.dead_letters.max_age.0);
-    tasks.spawn(disk_watch::run(Arc::clone(&storage.journal), config.journal.clone(), news.clone()));
+    let (journal, trouble) = (Arc::clone(&storage.journal), Arc::clone(&store.disk_trouble));
+    tasks.spawn(disk_watch::run(journal, config.journal.clone(), trouble, news.clone()));
     tasks.spawn(dead_letters::forget_old(storage, max_age, news.clone()));
     tasks.spawn(config_state::look_after(Arc::clone(config_state)));
     let own_events = Arc::clone(own_events);

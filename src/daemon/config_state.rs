@@ -82,11 +82,6 @@ impl ConfigState {
         now.refused = Some(Trouble { since: since.unwrap_or(trouble.since), ..trouble });
     }
 
-    /// Whether the file was refused.
-    pub fn is_refused(&self) -> bool {
-        self.now().refused.is_some()
-    }
-
     /// What `status` tells.
     pub fn status(&self) -> ConfigStatus {
         let now = self.now();
@@ -229,7 +224,6 @@ mod tests {
         let state = ConfigState::new(&config(SOURCE), refused_at_start);
         happen(&state);
         let ConfigStatus { state: told, fault, .. } = state.status();
-        assert_eq!(state.is_refused(), told == State::Refused);
         (told, fault)
     }
 

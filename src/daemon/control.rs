@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use sink_api::Timestamp;
 
-use super::books::Books;
+use super::books::{Books, SinkBook};
 use super::config_state::ConfigState;
 use super::dead_letters;
+use super::disk_watch::DiskTrouble;
 use super::figures::{self, Figures};
+use super::reasons::{Down, Seen, reasons};
 use super::refusals::unable;
 use super::requests::{Request, Requests};
 use super::scrape::Scrape;
@@ -22,12 +24,13 @@ use crate::admin::reload::ReloadDone;
 use crate::admin::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView};
 use crate::admin::sink::{SinkAct, SinkAsk, SinkDone};
 use crate::admin::status::{
-    BudgetStatus, CONFIG_REFUSED, ConfigState as State, ConfigStatus, DiskStatus, FRONT_PRESSED, JournalStatus,
-    PreviousSecretStatus, Reason, SourceStatus, TooLongStatus,
+    BudgetStatus, ConfigStatus, DiskStatus, JournalStatus, PreviousSecretStatus, Reason, SourceStatus, State,
+    TooLongStatus,
 };
 use crate::admin::{Control, Readiness, Refusal, Status};
+use crate::deliver::Condition;
 use crate::ingress::counts::{self, SOURCE_REASONS};
-use crate::ingress::{BudgetUse, Ingress, Pressed, PreviousSecret, SourceFacts};
+use crate::ingress::{BudgetUse, Ingress, PreviousSecret, SourceFacts};
 use crate::ledger::Storage;
 use crate::ledger::replays::Replay;
 use crate::metrics::Page;
@@ -47,6 +50,7 @@ pub(super) struct DaemonControl {
     started: Timestamp,
     /// `[journal] min_free` and `max_size`, bytes.
     disk_bounds: [u64; 2],
+    disk_trouble: Arc<DiskTrouble>,
     requests: Requests,
     config_state: Arc<ConfigState>,
     stopping: AtomicBool,
@@ -55,16 +59,16 @@ pub(super) struct DaemonControl {
 #[async_trait]
 impl Control for DaemonControl {
     fn readiness(&self) -> Readiness {
-        let at_risk = self.storage.journal.at_risk();
-        let refuses = self.ingress.refuses(self.storage.journal.refuses());
-        let ready = !self.stopping.load(Ordering::Acquire) && !refuses;
-        let (is_pressed, is_config_refused) = (self.ingress.is_pressed(), self.config_state.is_refused());
-        Readiness { ready, at_risk, is_pressed, is_config_refused }
+        let ready = self.is_ready();
+        let mut reasons: Vec<String> =
+            self.reasons(&self.config_state.status()).into_iter().map(|reason| reason.code).collect();
+        reasons.dedup();
+        Readiness { ready, at_risk: self.storage.journal.at_risk(), reasons }
     }
 
     async fn status(&self) -> Status {
-        let Readiness { ready, at_risk, is_pressed, .. } = self.readiness();
         let config = self.config_state.status();
+        let reasons = self.reasons(&config);
         // A journal that cannot be read shows nothing of itself.
         let stat = self.storage.journal.stat().await.unwrap_or_default();
         let oldest_time = stat.oldest_time.and_then(|time| Timestamp::from_microsecond(time).ok());
@@ -75,9 +79,13 @@ impl Control for DaemonControl {
         };
         let elsewhere = self.ingress.elsewhere().totals();
         let [min_free, max_size] = self.disk_bounds;
-        let reasons = is_pressed.then(|| pressed(&self.ingress)).into_iter().chain(refused(&config)).collect();
         Status {
-            ready,
+            ready: self.is_ready(),
+            state: match self.stopping.load(Ordering::Acquire) {
+                true => State::Stopping,
+                false if reasons.is_empty() => State::Ready,
+                false => State::Degraded,
+            },
             reasons,
             version: VERSION.to_owned(),
             started: figures::text(self.started),
@@ -87,7 +95,7 @@ impl Control for DaemonControl {
                 events: stat.events,
                 bytes: stat.bytes,
                 oldest_time: oldest_time.map(|time| time.to_string()),
-                at_risk,
+                at_risk: self.storage.journal.at_risk(),
             },
             unmatched: self.unmatched.counts().into_iter().map(|(_, _, events)| events).sum(),
             sources: self.ingress.sources_now().into_iter().map(source).collect(),
@@ -162,6 +170,7 @@ impl DaemonControl {
             unmatched: Arc::clone(unmatched),
             started: Timestamp::now(),
             disk_bounds: store.disk_bounds,
+            disk_trouble: Arc::clone(&store.disk_trouble),
             config_state: Arc::clone(config_state),
             storage: store.storage.clone(),
             ingress: Arc::clone(ingress),
@@ -170,6 +179,33 @@ impl DaemonControl {
             requests,
             stopping: AtomicBool::new(false),
         }
+    }
+
+    /// Whether a webhook sent now would be taken.
+    fn is_ready(&self) -> bool {
+        !self.stopping.load(Ordering::Acquire) && !self.ingress.refuses(self.storage.journal.refuses())
+    }
+
+    /// Everything that is not as it should be. Answers at once.
+    fn reasons(&self, config: &ConfigStatus) -> Vec<Reason> {
+        let (gives_back, takes_none) = self.storage.journal.refuses();
+        let down = |book: &SinkBook| {
+            let vitals = book.book.vitals();
+            (vitals.condition() == Condition::Down).then(|| Down {
+                sink: book.name.clone(),
+                since: vitals.down_since(),
+                last_error: vitals.last_error(),
+            })
+        };
+        reasons(&Seen {
+            is_failing: gives_back || takes_none,
+            at_risk: self.storage.journal.at_risk(),
+            disk: self.disk_trouble.text(),
+            pressed: self.ingress.is_pressed().then(|| self.ingress.pressed()),
+            config,
+            down: &self.books.now().sinks.iter().filter_map(down).collect::<Vec<_>>(),
+            sources: &self.ingress.sources_now(),
+        })
     }
 
     /// From now on a POST may be refused: the daemon shows as not ready.
@@ -182,17 +218,6 @@ impl DaemonControl {
     pub fn is_spared(&self) -> bool {
         self.stopping.load(Ordering::Acquire) || self.storage.journal.at_risk() > 0
     }
-}
-
-/// Why the status names [`CONFIG_REFUSED`], where it does.
-fn refused(config: &ConfigStatus) -> Option<Reason> {
-    let ConfigStatus { state: State::Refused, path, since, fault } = config else { return None };
-    let fault = fault.as_deref().unwrap_or("its faults are in the log");
-    let text = format!(
-        "the config file was refused at {since}, and another config is in force: {fault}; once it is mended, or a \
-         restart is done that it takes, `hookrelay reload` puts it in force (`hookrelay check` tells all faults)"
-    );
-    Some(Reason { code: CONFIG_REFUSED.to_owned(), subject: path.clone(), text })
 }
 
 fn source_status(facts: &SourceFacts) -> SourceStatus {
@@ -210,6 +235,7 @@ fn source_status(facts: &SourceFacts) -> SourceStatus {
         rejected: SOURCE_REASONS.iter().map(|reason| of(reason.word())).sum(),
         refused: refused.collect(),
         late: of("late"),
+        rate: (facts.rate * 100.0).round() / 100.0,
         last_accepted: text(facts.last_accepted),
         budget,
         silent_since: text(facts.silent_since),
@@ -220,14 +246,4 @@ fn source_status(facts: &SourceFacts) -> SourceStatus {
 
 fn previous_secret(previous: &PreviousSecret) -> PreviousSecretStatus {
     PreviousSecretStatus { count: previous.count.get(), last: previous.last().map(|time| time.to_string()) }
-}
-
-/// Why the status names [`FRONT_PRESSED`].
-fn pressed(ingress: &Ingress) -> Reason {
-    let Pressed { connections_cut, requests_cut, waiting } = ingress.pressed();
-    let text = format!(
-        "more is sent than [server] has room for (max_connections, max_inflight_bytes): {waiting} requests wait; since \
-         the start {connections_cut} connections and {requests_cut} slow requests had to go"
-    );
-    Reason { code: FRONT_PRESSED.to_owned(), subject: String::new(), text }
 }

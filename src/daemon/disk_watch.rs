@@ -1,7 +1,7 @@
 //! Looks at the room that the journal has, and tells when it runs out: early, so that the news still finds room itself.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
@@ -37,6 +37,42 @@ struct Seen {
     refuses: bool,
 }
 
+/// What is wrong with the room that the journal has, where something is.
+#[derive(Debug, Default)]
+pub(super) struct DiskTrouble(Mutex<Option<String>>);
+
+impl DiskTrouble {
+    /// A sentence for people.
+    pub fn text(&self) -> Option<String> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<String>> {
+        // Valid whoever panicked: it is replaced whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    fn owed_percent(&self) -> u64 {
+        self.owed.saturating_mul(100) / self.max_size.max(1)
+    }
+
+    fn owed_text(&self) -> String {
+        let Self { owed, max_size, .. } = self;
+        format!(
+            "the journal is {} % full of events that sinks are still owed ({owed} of {max_size} bytes): a sink does \
+             not keep up",
+            self.owed_percent()
+        )
+    }
+
+    fn free_text(&self) -> String {
+        let (free, min_free) = (self.free.unwrap_or_default(), self.min_free);
+        format!("the journal's disk has {free} bytes free; below min_free ({min_free}) it counts as full")
+    }
+}
+
 /// Something to be told, once when it begins and then now and then.
 #[derive(Debug, Default)]
 struct Alarm(Option<Instant>);
@@ -65,6 +101,12 @@ struct Alarms {
 }
 
 impl Alarms {
+    /// What is wrong with the room that there is, after a look, where something is.
+    fn trouble(&self, seen: Seen) -> Option<String> {
+        let free = self.free.0.map(|_| seen.free_text());
+        free.or_else(|| self.owed.0.map(|_| seen.owed_text()))
+    }
+
     /// What is to be told of what was seen of the journal in that folder.
     fn judge(&mut self, seen: Seen, folder: &Path, now: Instant) -> Vec<Item> {
         let mut told = Vec::new();
@@ -72,20 +114,14 @@ impl Alarms {
             Item::new(Kind::DiskFilling, folder.display().to_string(), text).reason(reason)
         };
         let Seen { owed, max_size, free, min_free, at_risk, refuses } = seen;
-        let percent = owed.saturating_mul(100) / max_size.max(1);
+        let percent = seen.owed_percent();
         if self.owed.is_due(percent >= OWED.0, percent >= OWED.1, now) {
-            let text = format!(
-                "the journal is {percent} % full of events that sinks are still owed ({owed} of {max_size} bytes): a \
-                 sink does not keep up"
-            );
-            told.push(item(text, "max_size").with("used", owed).with("of", max_size));
+            told.push(item(seen.owed_text(), "max_size").with("used", owed).with("of", max_size));
         }
         if let Some(free) = free {
             let is_below = |times: u64| min_free > 0 && free < min_free.saturating_mul(times);
             if self.free.is_due(is_below(FREE.0), is_below(FREE.1), now) {
-                let text =
-                    format!("the journal's disk has {free} bytes free; below min_free ({min_free}) it counts as full");
-                told.push(item(text, FREE_RUNS_OUT).with("free", free).with("min_free", min_free));
+                told.push(item(seen.free_text(), FREE_RUNS_OUT).with("free", free).with("min_free", min_free));
             }
         }
         let fails = at_risk > 0 || refuses;
@@ -98,7 +134,7 @@ impl Alarms {
 }
 
 /// Looks until this is dropped.
-pub(super) async fn run(journal: Arc<dyn Journal>, config: JournalConfig, news: News) {
+pub(super) async fn run(journal: Arc<dyn Journal>, config: JournalConfig, trouble: Arc<DiskTrouble>, news: News) {
     let folder = config.dir.clone().unwrap_or_default();
     let (mut alarms, mut asking) = (Alarms::default(), None);
     loop {
@@ -118,6 +154,7 @@ pub(super) async fn run(journal: Arc<dyn Journal>, config: JournalConfig, news: 
             }
             news.tell(item);
         }
+        *trouble.lock() = alarms.trouble(seen);
         tokio::time::sleep(EVERY).await;
     }
 }
@@ -161,5 +198,20 @@ mod tests {
         assert_eq!(reasons(Seen { refuses: true, ..well }, 10 + REMIND.as_secs()), ["journal_failing"], "it lasts");
         let unbounded = Seen { min_free: 0, free: Some(0), ..well };
         assert_eq!(reasons(unbounded, 9999), Vec::<String>::new(), "min_free = 0 switches it off");
+    }
+
+    #[test]
+    fn what_is_wrong_is_known_for_as_long_as_it_lasts() {
+        let (mut alarms, now) = (Alarms::default(), Instant::now());
+        let mut trouble = |seen: Seen| {
+            alarms.judge(seen, Path::new("/j"), now);
+            alarms.trouble(seen).unwrap_or_default()
+        };
+        let well = Seen { max_size: 100, free: Some(100), min_free: 10, ..Seen::default() };
+        assert_eq!(trouble(well), "");
+        assert!(trouble(Seen { owed: 80, ..well }).starts_with("the journal is 80 % full"));
+        assert!(trouble(Seen { owed: 75, ..well }).starts_with("the journal is 75 % full"));
+        assert!(trouble(Seen { owed: 75, free: Some(19), ..well }).contains("has 19 bytes free"));
+        assert_eq!(trouble(well), "");
     }
 }

@@ -1,7 +1,7 @@
 //! The daemon's state in one line, for `systemctl status`. Pure: figures in, text out.
 
 use crate::admin::Status;
-use crate::admin::status::CONFIG_REFUSED;
+use crate::admin::status::{Reason, ReasonCode};
 
 /// The line; `rate` is how many events were accepted a second since the line before.
 pub(super) fn status_line(status: &Status, rate: f64) -> String {
@@ -23,8 +23,10 @@ pub(super) fn status_line(status: &Status, rate: f64) -> String {
         parts.push(format!("AT RISK: {} bytes are not on disk", status.journal.at_risk));
     }
     parts.extend(status.config.words().map(str::to_owned));
-    let others = status.reasons.iter().filter(|reason| reason.code != CONFIG_REFUSED);
-    parts.extend(others.map(|reason| reason.code.clone()));
+    // What the words above have not told.
+    let is_told = [ReasonCode::ConfigRefused, ReasonCode::AtRisk, ReasonCode::SinkDown].map(ReasonCode::name);
+    let others = status.reasons.iter().filter(|reason| !is_told.contains(&reason.code.as_str()));
+    parts.extend(others.map(Reason::in_words));
     parts.join(", ")
 }
 
@@ -37,7 +39,7 @@ fn names(status: &Status, holds: impl Fn(&str, bool) -> bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::status::{ConfigState, FRONT_PRESSED, JournalStatus, Reason, SinkStatus};
+    use crate::admin::status::{ConfigState, JournalStatus, SinkStatus};
 
     fn status(at_risk: u64, sinks: &[(&str, &str, bool, u64)]) -> Status {
         let sink = |&(name, breaker, paused, pending): &(&str, &str, bool, u64)| {
@@ -61,13 +63,20 @@ mod tests {
         let mut status = status(9, &sick);
         status.ready = false;
         status.config.state = ConfigState::Refused;
-        for code in [CONFIG_REFUSED, FRONT_PRESSED] {
-            status.reasons.push(Reason { code: code.to_owned(), subject: String::new(), text: String::new() });
+        for (code, subject) in [
+            (ReasonCode::AtRisk, ""),
+            (ReasonCode::BudgetLow, "shop"),
+            (ReasonCode::SinkDown, "a"),
+            (ReasonCode::ConfigRefused, "config.toml"),
+            (ReasonCode::FrontPressed, ""),
+        ] {
+            let code = code.name().to_owned();
+            status.reasons.push(Reason { code, subject: subject.to_owned(), text: String::new() });
         }
         assert_eq!(
             status_line(&status, 0.0),
             "webhooks are REFUSED, 0 events/s, 8 pending, sick: a b, paused: c, AT RISK: 9 bytes are not on disk, \
-             config on disk refused, front_pressed"
+             config on disk refused, budget low (shop), front pressed"
         );
     }
 }

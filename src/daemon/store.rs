@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tracing::{error, info, warn};
 
+use super::disk_watch::DiskTrouble;
 use super::error::DaemonError;
 use crate::config::Config;
 use crate::journal::{Commits, Journal, JournalError, LocalJournal, Marks, Pulse, folder};
@@ -24,6 +25,8 @@ pub struct Store {
     pub commits: Commits,
     /// `[journal] min_free` and `max_size`, bytes.
     pub disk_bounds: [u64; 2],
+    /// What is wrong with the room that the journal has.
+    pub disk_trouble: Arc<DiskTrouble>,
     path: PathBuf,
     /// Whether the journal held events when it was opened.
     had_records: bool,
@@ -59,6 +62,7 @@ impl Store {
             pulse: journal.clone(),
             commits: journal.commits(),
             disk_bounds: [config.journal.min_free.0, config.journal.max_size.0],
+            disk_trouble: Arc::default(),
             storage: Storage { retention: journal.clone(), journal, settle, ledger },
             path,
             had_records: found.had_records,

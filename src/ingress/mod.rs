@@ -7,7 +7,7 @@
 //!
 //! What is watched: `answered` is the one place that every answer passes; [`counts`] are what was counted,
 //! [`elsewhere`] the same of paths that no source has (`paths`); `refusals` says which refusals are told in the log,
-//! and when; [`guard`] watches each feed, whose failures are in `spending`. Somebody has to call
+//! and when; [`guard`] watches each feed, whose failures are in `spending`; `recent` has its rate. Somebody has to call
 //! [`Ingress::look_around`] every second. [`answer_seconds`] are for metrics, and so is [`at_risk`].
 //!
 //! Knows the journal only as something to append to. Knows no sinks and no rules. Spawns only connections.
@@ -23,6 +23,7 @@ pub mod guard;
 pub mod http;
 mod intake;
 mod paths;
+mod recent;
 mod refusals;
 pub mod source;
 mod sources;
@@ -86,6 +87,8 @@ pub struct SourceFacts {
     pub budget: Option<BudgetUse>,
     /// Since when it has been quiet, where it has gone quiet.
     pub silent_since: Option<Timestamp>,
+    /// Events accepted a second, over the last minute.
+    pub rate: f64,
 }
 
 /// All that takes webhooks in, shared by all listeners and runtimes.
@@ -220,6 +223,7 @@ impl Ingress {
                 totals: source.counts.totals(),
                 last_accepted: source.counts.last_ever_accepted(),
                 budget: source.guard.budget(&source.plan),
+                rate: source.recent.rate(source.counts.accepted.get(), Instant::now()),
                 // Of a feed that never said anything in this life, what an earlier one has heard.
                 silent_since: silent_since.map(|since| match source.counts.last_accepted.get() {
                     None => source.counts.last_ever_accepted().unwrap_or(since),
@@ -249,6 +253,7 @@ impl Ingress {
         due.into_iter().for_each(|refused| self.tell(&refused));
         for source in &self.sources().list {
             self.is_news(source.guard.look(&source.plan, source.counts.last_accepted.get(), now));
+            source.recent.note(source.counts.accepted.get(), now.0);
         }
     }
 

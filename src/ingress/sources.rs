@@ -8,6 +8,7 @@ use super::answer_seconds::AnswerSeconds;
 use super::at_risk::AtRisk;
 use super::counts::{PreviousSecret, SourceCounts};
 use super::guard::Guard;
+use super::recent::Recent;
 use super::source::SourcePlan;
 use super::throttle::Throttle;
 
@@ -33,6 +34,7 @@ pub(super) struct Source {
     /// Its table in dedupe.
     pub slot: usize,
     pub guard: Arc<Guard>,
+    pub recent: Arc<Recent>,
     pub at_risk: Throttle,
     pub late: Throttle,
     /// For the line about the previous secret. It is no trouble, and may go on for days.
@@ -60,15 +62,17 @@ impl Sources {
     pub fn new(plans: Vec<Arc<SourcePlan>>, before: &Self, mut new_slot: impl FnMut(&SourcePlan) -> usize) -> Self {
         let source = |plan: Arc<SourcePlan>| {
             let old = before.list.iter().find(|old| old.plan.name == plan.name);
-            let (slot, counts, metered, guard) = match old {
-                Some(old) => (old.slot, Arc::clone(&old.counts), Arc::clone(&old.metered), Arc::clone(&old.guard)),
-                None => (new_slot(&plan), Arc::default(), Arc::default(), Arc::default()),
+            let (slot, counts, metered) = match old {
+                Some(old) => (old.slot, Arc::clone(&old.counts), Arc::clone(&old.metered)),
+                None => (new_slot(&plan), Arc::default(), Arc::default()),
             };
+            let guard = old.map(|old| Arc::clone(&old.guard)).unwrap_or_default();
+            let recent = old.map(|old| Arc::clone(&old.recent)).unwrap_or_default();
             let previous = old.filter(|old| old.plan.previous == plan.previous);
             let previous = previous.map(|old| Arc::clone(&old.previous)).unwrap_or_default();
             let (at_risk, late) = Default::default();
             let by_previous = Throttle::every(PREVIOUS_EVERY);
-            Arc::new(Source { plan, counts, metered, previous, slot, guard, at_risk, late, by_previous })
+            Arc::new(Source { plan, counts, metered, previous, slot, guard, recent, at_risk, late, by_previous })
         };
         let list: Vec<Arc<Source>> = plans.into_iter().map(source).collect();
         let by_path = list.iter().map(|source| (Arc::clone(&source.plan.path), Arc::clone(source))).collect();

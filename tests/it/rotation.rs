@@ -107,7 +107,7 @@ async fn what_is_still_signed_with_the_previous_secret_is_counted_and_dated() {
     let now = counted();
     assert!(now["count"] == 3 && now["last"].as_str().unwrap().starts_with("20"), "{now}");
     let status = verb_without_secret(&house, 0, &["status"]);
-    assert!(status.contains("3 still signed with previous_secret, the last at 20"), "{status}");
+    assert!(status.contains("interakt: 3 still signed with previous_secret, the last "), "{status}");
     let line = daemon.log.wait_for(|line| line.contains("still signed with the previous secret")).unwrap();
     assert!(line.contains("\"source\":\"interakt\"") && line.contains("\"count\":1"), "{line}");
     verb(&house, 0, &["reload"]);

@@ -1,9 +1,9 @@
 //! The live figures, and that they add up: `accepted = delivered + dead + pending + filtered + dropped`, over kill -9.
 
 use crate::bodies::numbered;
-use crate::harness::{Callback, House, column, post_all, wait_until};
+use crate::harness::{Callback, House, ask_admin, column, post_all, wait_until};
 use crate::tables::{IMPATIENT, archive_and_crm};
-use crate::verbs::status;
+use crate::verbs::{status, verb};
 
 /// A second route names the archive again.
 fn tables(url: &str) -> String {
@@ -67,6 +67,52 @@ async fn a_single_delivery_that_fails_on_and_on_is_in_the_log_and_grows_old_in_s
         |line: &&str| line.contains("a delivery failed") && line.contains("\"crm\"") && line.contains("503");
     assert_eq!(daemon.log.text().lines().filter(is_failure).count(), 1, "{}", daemon.log.text());
     daemon.kill();
+}
+
+/// The columns of the row of that name, each with the head that it stands below.
+fn row(printed: &str, heads: &str, name: &str) -> Vec<(String, String)> {
+    let begins = |word: &str| printed.lines().find(|line| line.split("  ").next().unwrap().trim() == word).unwrap();
+    let cells = |line: &str| -> Vec<String> {
+        line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect()
+    };
+    let (heads, row) = (cells(begins(heads)), cells(begins(name)));
+    assert!(heads.len() >= row.len(), "{printed}");
+    heads.into_iter().zip(row).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_says_first_whether_all_is_well_and_then_what_is_not() {
+    let callback = Callback::start().await;
+    let house = House::new(&tables(&callback.url()));
+    let daemon = house.start();
+    post_all(&daemon.url(), (0..10).map(numbered)).await;
+    let crm = || status(&house)["sinks"]["crm"].clone();
+    wait_until("all is delivered", || (crm()["delivered"] == 10).then_some(())).await;
+    let well = verb(&house, 0, &["status"]);
+    assert!(well.starts_with("ready\nhookrelay ") && well.contains(", up "), "{well}");
+    assert!(well.contains("\njournal: 10 events, ") && well.contains(" of 10.0 GiB"), "{well}");
+    let source = row(&well, "SOURCE", "interakt");
+    let is = |row: &[(String, String)], head: &str, cell: &str| row.contains(&(head.to_owned(), cell.to_owned()));
+    assert!(is(&source, "ACCEPTED", "10") && is(&source, "BUDGET", "0 of 5 failures"), "{well}");
+    let sink = row(&well, "SINK", "crm");
+    assert!(is(&sink, "STATE", "running") && is(&sink, "DELIVERED", "10") && is(&sink, "PENDING", "0"), "{well}");
+    assert_eq!(status(&house)["state"], "ready");
+    assert!(!well.contains('\u{1b}'), "colours are for terminals: {well}");
+
+    callback.answer_with(500);
+    post_all(&daemon.url(), (10..20).map(numbered)).await;
+    wait_until("the sink is down", || (crm()["state"] == "down").then_some(())).await;
+    let sick = verb(&house, 0, &["status"]);
+    let reason = "\n  sink_down: sink crm takes no deliveries since 20";
+    assert!(sick.starts_with("degraded: sink down (crm)\n") && sick.contains(reason), "{sick}");
+    assert!(row(&sick, "SINK", "crm")[1].1.starts_with("DOWN for "), "{sick}");
+    assert!(sick.contains(" http_5xx: 500"), "the last error with its code and detail: {sick}");
+    let told = status(&house);
+    assert_eq!((&told["state"], &told["ready"]), (&"degraded".into(), &true.into()), "{told}");
+    assert_eq!(told["reasons"][0]["code"], "sink_down", "{told}");
+    let ready = ask_admin(&house, "/readyz").await;
+    assert_eq!(ready["reasons"], serde_json::json!(["sink_down"]), "{ready}");
+    assert_eq!(daemon.terminate(), 0);
 }
 
 #[test]

@@ -170,9 +170,11 @@ async fn pressure_on_the_public_port_is_shown_in_the_log_in_readyz_and_in_status
     };
     assert_eq!(status()["reasons"], serde_json::json!([]));
     let _crowd = Crowd::of(&SORTS, 60, daemon.address);
-    wait_until("status says so", || (status()["reasons"][0]["code"] == "front_pressed").then_some(())).await;
+    // A crowd that speaks to a source's path may spend its failure budget, too.
+    let is_pressed = || status()["reasons"].as_array().unwrap().iter().any(|reason| reason["code"] == "front_pressed");
+    wait_until("status says so", || is_pressed().then_some(())).await;
     assert_eq!(status()["ready"], true);
     assert!(daemon.log.wait_for(|line| line.contains("more is sent than [server] has room for")).is_some());
     let ready = ask_admin(&house, "/readyz").await;
-    assert_eq!(ready["reasons"], serde_json::json!(["front_pressed"]), "{ready}");
+    assert!(ready["reasons"].as_array().unwrap().contains(&"front_pressed".into()), "{ready}");
 }

@@ -20,6 +20,7 @@ const ROWS: &[&[&str]] = &[
         "counted",
         "descriptors",
         "disk_watch",
+        "reasons",
         "refusals",
         "requests",
         "status_line",

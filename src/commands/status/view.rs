@@ -1,0 +1,192 @@
+//! What `status` shows people: a line that says whether all is well, then tables of sources and sinks. Pure: figures
+//! and the time in, text out.
+
+use std::fmt::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use sink_api::Timestamp;
+
+use super::columns::{Cell, columns};
+use super::human;
+use crate::admin::status::{ConfigState, Reason, SinkStatus, SourceStatus, State, Status};
+use crate::commands::count;
+
+/// Most paths shown of those that no source has.
+const PATHS: usize = 5;
+
+const GOOD: Style = AnsiColor::Green.on_default();
+const DOUBTFUL: Style = AnsiColor::Yellow.on_default();
+const BAD: Style = AnsiColor::Red.on_default();
+const QUIET: Style = Style::new().dimmed();
+
+/// The text, with colours; what prints it takes them out where they are not wanted.
+pub fn text(status: &Status, now: Timestamp) -> String {
+    let mut out = String::new();
+    // Writing to a string does not fail.
+    let _ = write_all(status, now, &mut out);
+    out
+}
+
+fn write_all(status: &Status, now: Timestamp, out: &mut String) -> fmt::Result {
+    headline(status, out)?;
+    for Reason { code, text, .. } in &status.reasons {
+        writeln!(out, "  {DOUBTFUL}{code}{DOUBTFUL:#}: {text}")?;
+    }
+    about(status, now, out)?;
+    writeln!(out)?;
+    sources(status, now, out)?;
+    writeln!(out)?;
+    sinks(status, now, out)
+}
+
+fn headline(status: &Status, out: &mut String) -> fmt::Result {
+    if status.state == State::Stopping {
+        return writeln!(out, "{DOUBTFUL}stopping{DOUBTFUL:#}");
+    }
+    if !status.ready {
+        return writeln!(out, "{BAD}not ready{BAD:#}: webhooks are refused");
+    }
+    if status.state == State::Ready {
+        return writeln!(out, "{GOOD}ready{GOOD:#}");
+    }
+    let mut why: Vec<String> = status.reasons.iter().map(Reason::in_words).collect();
+    why.dedup();
+    writeln!(out, "{DOUBTFUL}degraded{DOUBTFUL:#}: {}", why.join(", "))
+}
+
+/// The daemon, its journal and its config.
+fn about(status: &Status, now: Timestamp, out: &mut String) -> fmt::Result {
+    let Status { journal, disk, config, .. } = status;
+    writeln!(out, "hookrelay {}, up {}", status.version, human::since(Some(&status.started), now))?;
+    let oldest = match &journal.oldest_time {
+        Some(time) => format!(", the oldest {} ago", human::since(Some(time), now)),
+        None => String::new(),
+    };
+    let (bytes, most, free) = (human::size(journal.bytes), human::size(disk.max_size), human::size(disk.free));
+    writeln!(out, "journal: {}, {bytes} of {most}{oldest}; {free} free", events(journal.events))?;
+    if journal.at_risk > 0 {
+        let bytes = human::size(journal.at_risk);
+        writeln!(out, "{BAD}AT RISK{BAD:#}: {bytes} wait in memory, the disk cannot be written")?;
+    }
+    let since = human::since(Some(&config.since), now);
+    let fault = config.fault.as_ref().map(|fault| format!(" ({fault})")).unwrap_or_default();
+    match config.state {
+        ConfigState::Same => writeln!(out, "config: {}, in force for {since}", config.path)?,
+        ConfigState::Changed => writeln!(
+            out,
+            "config: {} is not what runs, for {since}{fault}; `hookrelay reload` puts it in force",
+            config.path
+        )?,
+        // The reason of that code has said it all.
+        ConfigState::Refused => {}
+    }
+    if status.unmatched > 0 {
+        let matched = events(status.unmatched);
+        writeln!(out, "routes: {matched} matched none since the start (`hookrelay explain --id ID` tells why)")?;
+    }
+    Ok(())
+}
+
+fn events(n: u64) -> String {
+    count(n, "event").replacen(&n.to_string(), &human::number(n), 1)
+}
+
+fn sources(status: &Status, now: Timestamp, out: &mut String) -> fmt::Result {
+    let heads = ["SOURCE", "LAST ACCEPTED", "A SECOND", "ACCEPTED", "DUPLICATE", "REFUSED", "BUDGET"];
+    let row = |(name, source): (&String, &SourceStatus)| {
+        let last = match (&source.silent_since, &source.last_accepted) {
+            (Some(silent), _) => Cell::styled(format!("SILENT for {}", human::since(Some(silent), now)), DOUBTFUL),
+            (None, last) => Cell::plain(human::ago(last.as_deref(), now)),
+        };
+        let budget = match &source.budget {
+            None => Cell::styled("-".to_owned(), QUIET),
+            Some(budget) => {
+                let text = format!("{} of {} failures", budget.used, budget.of);
+                Cell::styled(text, if budget.used == 0 { Style::new() } else { BAD })
+            }
+        };
+        let numbers = [source.accepted, source.duplicate].map(|n| Cell::right(human::number(n)));
+        let [accepted, duplicate] = numbers;
+        let refused = if source.rejected == 0 { Cell::plain("0".to_owned()) } else { refused(source) };
+        vec![
+            Cell::plain(name.clone()),
+            last,
+            Cell::right(human::rate(source.rate)),
+            accepted,
+            duplicate,
+            refused,
+            budget,
+        ]
+    };
+    out.push_str(&columns(&heads, status.sources.iter().map(row).collect()));
+    for (name, source) in &status.sources {
+        for (long, what) in [(source.too_long.kind, "type"), (source.too_long.subject, "subject")] {
+            if long > 0 {
+                writeln!(out, "  {name}: {} too long to be taken", count(long, what))?;
+            }
+        }
+        let previous = &source.previous_secret;
+        if let Some(last) = &previous.last {
+            let ago = human::ago(Some(last), now);
+            writeln!(out, "  {name}: {} still signed with previous_secret, the last {ago}", previous.count)?;
+        }
+    }
+    let paths = &status.refused_elsewhere;
+    if !paths.is_empty() {
+        let mut all: Vec<_> = paths.iter().collect();
+        all.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let shown = all.iter().take(PATHS).map(|(path, count)| format!("{path} {}", human::number(**count)));
+        let rest = all.len().saturating_sub(PATHS);
+        let rest = if rest > 0 { format!(", and {}", count(rest, "other path")) } else { String::new() };
+        writeln!(out, "  at no source: {}{rest}", shown.collect::<Vec<_>>().join(", "))?;
+    }
+    Ok(())
+}
+
+/// How many requests were refused, by reason.
+fn refused(source: &SourceStatus) -> Cell {
+    let words = source.refused.iter().filter(|(_, count)| **count > 0);
+    let words: Vec<String> =
+        words.map(|(reason, count)| format!("{} {}", human::number(*count), reason.replace('_', " "))).collect();
+    Cell::styled(words.join(", "), DOUBTFUL)
+}
+
+fn sinks(status: &Status, now: Timestamp, out: &mut String) -> fmt::Result {
+    let heads = [
+        "SINK",
+        "STATE",
+        "DELIVERED",
+        "PENDING",
+        "PARKED",
+        "DEAD",
+        "FILTERED",
+        "DROPPED",
+        "OLDEST",
+        "LAST SUCCESS",
+        "NEXT TRY",
+    ];
+    let row = |(name, sink): (&String, &SinkStatus)| {
+        let state = match sink.state.as_str() {
+            "down" => Cell::styled(format!("DOWN for {}", human::since(sink.down_since.as_deref(), now)), BAD),
+            "running" => Cell::styled("running".to_owned(), GOOD),
+            other => Cell::styled(other.to_owned(), DOUBTFUL),
+        };
+        let plain = |n: u64| Cell::right(human::number(n));
+        let bad = |n: u64| plain(n).with(if n == 0 { Style::new() } else { BAD });
+        let oldest = if sink.pending == 0 { "-".to_owned() } else { human::seconds(sink.oldest_pending_s) };
+        let mut row = vec![Cell::plain(name.clone()), state];
+        row.extend([plain(sink.delivered), plain(sink.pending), plain(sink.parked), bad(sink.dead)]);
+        row.extend([plain(sink.filtered), bad(sink.dropped), Cell::right(oldest)]);
+        row.push(Cell::plain(human::ago(sink.last_delivered.as_deref(), now)));
+        row.push(Cell::plain(human::until(sink.next_try.as_deref(), now)));
+        row
+    };
+    out.push_str(&columns(&heads, status.sinks.iter().map(row).collect()));
+    for (name, sink) in &status.sinks {
+        if let Some(last) = &sink.last_error {
+            let ago = human::ago(Some(&last.time), now);
+            writeln!(out, "  {name}: {ago} {BAD}{}{BAD:#}: {}", last.code, last.detail)?;
+        }
+    }
+    Ok(())
+}

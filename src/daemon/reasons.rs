@@ -1,0 +1,152 @@
+//! Everything that is not as it should be, for `status` and `/readyz`. Pure: what was seen in, reasons out.
+
+use sink_api::Timestamp;
+
+use crate::admin::status::{ConfigState, ConfigStatus, Reason, ReasonCode};
+use crate::deliver::LastError;
+use crate::ingress::{BudgetUse, Pressed, SourceFacts};
+
+/// What was seen.
+pub(super) struct Seen<'s> {
+    /// Whether the journal cannot be written: it gives back, or takes no more.
+    pub is_failing: bool,
+    /// Bytes that wait in memory for the disk.
+    pub at_risk: u64,
+    /// What is wrong with the room on the disk.
+    pub disk: Option<String>,
+    /// That strangers press on the port.
+    pub pressed: Option<Pressed>,
+    pub config: &'s ConfigStatus,
+    pub down: &'s [Down],
+    pub sources: &'s [SourceFacts],
+}
+
+/// A sink that takes no deliveries.
+pub(super) struct Down {
+    pub sink: String,
+    pub since: Option<Timestamp>,
+    pub last_error: Option<LastError>,
+}
+
+/// The reasons, the gravest first.
+pub(super) fn reasons(seen: &Seen<'_>) -> Vec<Reason> {
+    let mut all = Vec::new();
+    let mut add = |code: ReasonCode, subject: &str, text: String| {
+        all.push(Reason { code: code.name().to_owned(), subject: subject.to_owned(), text });
+    };
+    if seen.is_failing {
+        add(ReasonCode::JournalFailing, "", "the journal cannot be written: the log says why".to_owned());
+    }
+    if seen.at_risk > 0 {
+        let text = format!("{} bytes of accepted webhooks wait in memory, as the disk cannot be written", seen.at_risk);
+        add(ReasonCode::AtRisk, "", text);
+    }
+    for facts in seen.sources {
+        if let Some((code, text)) = budget(facts) {
+            add(code, &facts.name, text);
+        }
+        if let Some(since) = facts.silent_since {
+            let text = format!("source {} has had no webhook since {since}", facts.name);
+            add(ReasonCode::SourceSilent, &facts.name, text);
+        }
+    }
+    for Down { sink, since, last_error } in seen.down {
+        let since = since.map(|since| format!(" since {since}")).unwrap_or_default();
+        let why = last_error.as_ref().map(|LastError { why, .. }| format!(": {}: {}", why.code, why.detail));
+        let text = format!("sink {sink} takes no deliveries{since}{}", why.unwrap_or_default());
+        add(ReasonCode::SinkDown, sink, text);
+    }
+    if let Some(text) = &seen.disk {
+        add(ReasonCode::DiskLow, "", text.clone());
+    }
+    if let ConfigStatus { state: ConfigState::Refused, path, since, fault } = seen.config {
+        let fault = fault.as_deref().unwrap_or("its faults are in the log");
+        let text = format!(
+            "the config file was refused at {since}, and another config is in force: {fault}; once it is mended, or a \
+             restart is done that it takes, `hookrelay reload` puts it in force (`hookrelay check` tells all faults)"
+        );
+        add(ReasonCode::ConfigRefused, path, text);
+    }
+    if let Some(Pressed { connections_cut, requests_cut, waiting }) = seen.pressed {
+        let text = format!(
+            "more is sent than [server] has room for (max_connections, max_inflight_bytes): {waiting} requests wait; \
+             since the start {connections_cut} connections and {requests_cut} slow requests had to go"
+        );
+        add(ReasonCode::FrontPressed, "", text);
+    }
+    all
+}
+
+/// Whether the provider may soon switch the source's feed off, or has done so.
+fn budget(facts: &SourceFacts) -> Option<(ReasonCode, String)> {
+    let BudgetUse { used, budget } = facts.budget?;
+    let (name, of, within) = (&facts.name, budget.failures, budget.within);
+    let spent = format!("source {name} has {used} of {of} failures within {within}");
+    match used {
+        used if used >= budget.most() => {
+            let text = format!("{spent}: its provider has probably switched it off; the log says what to do");
+            Some((ReasonCode::BudgetSpent, text))
+        }
+        used if used >= budget.low() => {
+            Some((ReasonCode::BudgetLow, format!("{spent}: at {of} its provider switches it off; the log says why")))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sink_api::Reason as Why;
+
+    use super::*;
+
+    const FINE: ConfigStatus =
+        ConfigStatus { state: ConfigState::Same, path: String::new(), since: String::new(), fault: None };
+
+    fn fine(config: &ConfigStatus) -> Seen<'_> {
+        Seen { is_failing: false, at_risk: 0, disk: None, pressed: None, config, down: &[], sources: &[] }
+    }
+
+    #[test]
+    fn where_all_is_well_there_is_no_reason() {
+        assert_eq!(reasons(&fine(&FINE)), []);
+    }
+
+    #[test]
+    fn each_trouble_has_its_code_and_a_sentence_and_the_gravest_comes_first() {
+        let last_error = LastError { time: Timestamp::UNIX_EPOCH, why: Why::new("connect", "refused") };
+        let down = [Down { sink: "crm".into(), since: Some(Timestamp::UNIX_EPOCH), last_error: Some(last_error) }];
+        let config = ConfigStatus { state: ConfigState::Refused, path: "config.toml".into(), ..FINE };
+        let pressed = Some(Pressed::default());
+        let disk = Some("little room".to_owned());
+        let seen = Seen { is_failing: true, at_risk: 7, disk, pressed, config: &config, down: &down, sources: &[] };
+        let all = reasons(&seen);
+        let codes: Vec<&str> = all.iter().map(|reason| reason.code.as_str()).collect();
+        let wanted = ["journal_failing", "at_risk", "sink_down", "disk_low", "config_refused", "front_pressed"];
+        assert_eq!(codes, wanted);
+        assert_eq!(all[2].text, "sink crm takes no deliveries since 1970-01-01T00:00:00Z: connect: refused");
+        assert_eq!((all[2].subject.as_str(), all[4].subject.as_str()), ("crm", "config.toml"));
+    }
+
+    #[test]
+    fn a_budget_is_low_at_three_fifths_and_spent_at_its_end() {
+        let with = |used: usize| {
+            let budget = Some(BudgetUse { used, budget: Default::default() });
+            let sources = [SourceFacts { budget, ..facts() }];
+            let all = reasons(&Seen { sources: &sources, ..fine(&FINE) });
+            all.into_iter().map(|reason| reason.code).collect::<Vec<_>>()
+        };
+        assert_eq!([2, 3, 4, 5].map(with), [&[][..], &["budget_low"], &["budget_low"], &["budget_spent"]]);
+    }
+
+    fn facts() -> SourceFacts {
+        SourceFacts {
+            name: "shop".into(),
+            totals: vec![],
+            last_accepted: None,
+            budget: None,
+            silent_since: None,
+            rate: 0.0,
+        }
+    }
+}
