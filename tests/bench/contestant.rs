@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::{self, Load, PATH, SECRET};
 use crate::figures::{self, Cell};
+use crate::scraper::Scraper;
 
 /// Longest time that a server may take to start, to stop, or to bring its sink up to date.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,24 +30,43 @@ pub struct Recipe {
     env: Option<Vec<(String, String)>>,
     /// The daemon's program.
     program: PathBuf,
+    /// Whether the daemon is watched: scraped every second, with a silence to look for and a route for its own events.
+    is_watched: bool,
 }
+
+/// What a daemon's config has more where it is watched.
+const WATCHED: &str = r#"
+[sinks.alarms]
+kind = "file"
+path = "alarms.jsonl"
+[[routes]]
+source = "hookrelay"
+match = "*"
+to = ["alarms"]
+"#;
 
 impl Recipe {
     /// The bare hyper server.
     pub fn bare() -> Self {
-        Self { name: "bare".to_owned(), env: None, program: PathBuf::new() }
+        Self { name: "bare".to_owned(), env: None, program: PathBuf::new(), is_watched: false }
     }
 
     /// The daemon of this build.
     pub fn relay() -> Self {
-        Self { name: "relay".to_owned(), env: Some(vec![]), program: env!("CARGO_BIN_EXE_hookrelay").into() }
+        let program = env!("CARGO_BIN_EXE_hookrelay").into();
+        Self { name: "relay".to_owned(), env: Some(vec![]), program, is_watched: false }
+    }
+
+    /// The daemon of this build, with all that watches it at work.
+    pub fn watched() -> Self {
+        Self { name: "watched".to_owned(), is_watched: true, ..Self::relay() }
     }
 
     /// Reads a variant: `NAME:KEY=VALUE,KEY=VALUE`.
     pub fn parse(text: &str) -> Result<Self, String> {
         let usage = || format!("{text:?} is not NAME:KEY=VALUE,KEY=VALUE");
         let (name, pairs) = text.split_once(':').ok_or_else(usage)?;
-        if name.is_empty() || name.contains('/') || ["bare", "relay"].contains(&name) {
+        if name.is_empty() || name.contains('/') || ["bare", "relay", "watched"].contains(&name) {
             return Err(format!("{name:?} cannot be the name of a variant"));
         }
         let pair = |pair: &str| pair.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
@@ -57,9 +77,12 @@ impl Recipe {
     /// Another build of the daemon, named after its file.
     pub fn other(program: &str) -> Result<Self, String> {
         let program = PathBuf::from(program);
-        let name = program.file_name().and_then(|name| name.to_str()).filter(|name| !["bare", "relay"].contains(name));
+        let name = program
+            .file_name()
+            .and_then(|name| name.to_str())
+            .filter(|name| !["bare", "relay", "watched"].contains(name));
         let name = name.ok_or_else(|| format!("{} has no name for a build", program.display()))?.to_owned();
-        Ok(Self { name, env: Some(vec![]), program })
+        Ok(Self { name, env: Some(vec![]), program, is_watched: false })
     }
 }
 
@@ -72,6 +95,8 @@ pub struct Contestant {
     sink: Option<SinkFile>,
     /// How many answers it has given so far.
     acknowledged: u64,
+    /// Asks a daemon that is watched for its figures.
+    scraper: Option<Scraper>,
 }
 
 impl Contestant {
@@ -83,11 +108,12 @@ impl Contestant {
                 (process, address, None)
             }
             Some(env) => {
-                let (process, address) = start_daemon(&recipe.program, env, folder)?;
+                let (process, address) = start_daemon(recipe, env, folder)?;
                 (process, address, Some(SinkFile::new(folder.join("events.jsonl"))))
             }
         };
-        Ok(Self { name: recipe.name.clone(), process, address, sink, acknowledged: 0 })
+        let scraper = recipe.is_watched.then(|| Scraper::start(&folder.join("data")));
+        Ok(Self { name: recipe.name.clone(), process, address, sink, acknowledged: 0, scraper })
     }
 
     /// Measures one cell. The sink's work belongs to a request's cost, so processor time is read when the sink has
@@ -112,6 +138,7 @@ impl Contestant {
 
     /// Stops the server as an operator would.
     pub fn stop(mut self) -> Result<(), Box<dyn Error>> {
+        self.scraper.take().map_or(Ok(()), Scraper::stop)?;
         drop(self.process.stdin.take());
         if self.sink.is_some() {
             let pid = rustix::process::Pid::from_child(&self.process);
@@ -144,11 +171,12 @@ fn start_bare() -> Result<(Child, SocketAddr), Box<dyn Error>> {
 }
 
 fn start_daemon(
-    program: &Path,
+    recipe: &Recipe,
     env: &[(String, String)],
     folder: &Path,
 ) -> Result<(Child, SocketAddr), Box<dyn Error>> {
     fs::create_dir_all(folder)?;
+    let (silence, watched) = if recipe.is_watched { ("silence = \"30m\"", WATCHED) } else { ("", "") };
     let config = folder.join("config.toml");
     fs::write(
         &config,
@@ -161,17 +189,18 @@ kind = "interakt"
 path = "{PATH}"
 secret = "{SECRET}"
 dedupe = "off"
+{silence}
 [sinks.archive]
 kind = "file"
 path = "events.jsonl"
 [[routes]]
 match = "*"
 to = ["archive"]
-"#
+{watched}"#
         ),
     )?;
     let log = folder.join("daemon.log");
-    let mut process = Command::new(program)
+    let mut process = Command::new(&recipe.program)
         .arg("run")
         .arg("--config")
         .arg(&config)

@@ -3,8 +3,8 @@
 //! loopback is used, and every loop is bounded.
 //!
 //! Rooms: `client` makes the load; `bare` is the server compared with; `contestant` starts, measures and stops either;
-//! `figures` turns cells into a table. The daemon runs as shipped: journal on disk, one file sink following, dedupe
-//! off.
+//! `scraper` asks a daemon for its metrics; `figures` turns cells into a table. The daemon runs as shipped: journal on
+//! disk, one file sink following, dedupe off.
 
 #![allow(clippy::print_stdout, clippy::indexing_slicing, missing_docs)]
 
@@ -12,6 +12,7 @@ mod bare;
 mod client;
 mod contestant;
 mod figures;
+mod scraper;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,9 @@ struct Options {
     /// A further daemon with more environment, measured in turn: NAME:KEY=VALUE,KEY=VALUE. May be repeated.
     #[arg(long, value_name = "NAME:KEY=VALUE", value_parser = Recipe::parse)]
     variant: Vec<Recipe>,
+    /// Also the daemon with all that watches it at work: figures scraped every second, a silence, its own events.
+    #[arg(long)]
+    watched: bool,
     /// A further build of the daemon, measured in turn. May be repeated.
     #[arg(long, value_name = "PROGRAM", value_parser = Recipe::other)]
     build: Vec<Recipe>,
@@ -81,6 +85,7 @@ fn compare(options: &Options) -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bench");
     contestant::warn_where_a_flush_costs_nothing(&folder)?;
     let mut recipes = vec![Recipe::bare(), Recipe::relay()];
+    recipes.extend(options.watched.then(Recipe::watched));
     recipes.extend(options.variant.iter().chain(&options.build).cloned());
     let (rounds, window) = match options.quick {
         true => (1, Duration::from_secs(1)),
