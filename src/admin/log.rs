@@ -16,8 +16,11 @@ pub struct LogAsk {
 /// What is in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLevels {
-    /// As `RUST_LOG` has it: `info,hookrelay::deliver=debug`. Of two for the same the last one counts.
+    /// As `RUST_LOG` has it: `info,hookrelay::deliver=debug`.
     pub levels: String,
+    /// Whether `RUST_LOG` is set, so that `level` and `levels` of the config do not count.
+    #[serde(default)]
+    pub of_environment: bool,
     /// Lines that were left out since the start, as nobody took them.
     pub left_out: u64,
 }

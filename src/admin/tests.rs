@@ -54,11 +54,11 @@ impl Control for Fixed {
     }
 
     fn log_levels(&self) -> LogLevels {
-        LogLevels { levels: "info".into(), left_out: 2 }
+        LogLevels { levels: "info".into(), of_environment: false, left_out: 2 }
     }
 
     fn set_log_level(&self, ask: LogAsk) -> Result<LogLevels, Refusal> {
-        Ok(LogLevels { levels: format!("{:?}={}", ask.room, ask.level), left_out: 2 })
+        Ok(LogLevels { levels: format!("{:?}={}", ask.room, ask.level), of_environment: false, left_out: 2 })
     }
 
     async fn reload(&self) -> Result<ReloadDone, Refusal> {

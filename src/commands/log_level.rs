@@ -26,13 +26,13 @@ pub struct LogLevelArgs {
 pub const HELP: &str = "\
 Asks the daemon that runs with the same config, at `[admin] listen`. Levels are error, warn, info,
 debug, trace and off; rooms are admin, config, daemon, deliver, ingress, journal, ledger, route,
-sinks and systemd. What is set holds until the next reload or restart; `[log]` in the config says
-what holds then.
+sinks and systemd. What is set holds until the next reload or restart; `[log]` in the config (or
+RUST_LOG, where it is set) says what holds then. `left_out` of --json is how many lines nobody took.
 
 Examples:
   hookrelay log-level                      what is in force?
   hookrelay log-level deliver=debug        a line for each attempt of a delivery
-  hookrelay log-level info                 everything as by default
+  hookrelay log-level info                 everything from info on; rooms set apart are forgotten
 
 Exit codes: 0 done, 1 refused, 69 no daemon answers, 78 the config has faults, or there is none.";
 
@@ -61,6 +61,7 @@ pub fn run(file: &Path, args: &LogLevelArgs, out: &mut impl Write) -> Result<(),
         writeln!(out)?;
         return Ok(());
     }
-    writeln!(out, "{}", levels.levels)?;
+    let remark = if levels.of_environment { " (RUST_LOG is set: the levels of [log] do not count)" } else { "" };
+    writeln!(out, "{}{remark}", levels.levels)?;
     Ok(())
 }

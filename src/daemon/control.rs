@@ -140,7 +140,11 @@ impl Control for DaemonControl {
     }
 
     fn log_levels(&self) -> LogLevels {
-        LogLevels { levels: levels::now(), left_out: telemetry::left_out() }
+        LogLevels {
+            levels: levels::now(),
+            of_environment: levels::is_of_environment(),
+            left_out: telemetry::left_out(),
+        }
     }
 
     fn set_log_level(&self, ask: LogAsk) -> Result<LogLevels, Refusal> {
@@ -224,8 +228,8 @@ fn source_status(facts: &SourceFacts) -> SourceStatus {
     let of = |what| counts::count_of(&facts.totals, what);
     let text = |time: Option<Timestamp>| time.map(|time| time.to_string());
     let refused = SOURCE_REASONS.iter().map(|reason| (reason.word().to_owned(), of(reason.word())));
-    let budget = facts.budget.map(|BudgetUse { used, budget }| BudgetStatus {
-        used: used as u64,
+    let budget = facts.budget.as_ref().map(|BudgetUse { used, budget, .. }| BudgetStatus {
+        used: *used as u64,
         of: budget.failures.into(),
         within_s: budget.within.0.as_secs(),
     });

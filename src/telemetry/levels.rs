@@ -19,6 +19,10 @@ const HELD_BACK: &[(&str, tracing::Level)] = &[
     ("tokio_postgres", tracing::Level::WARN),
     // Whoever can connect brings about a line for each connection; what matters of it is counted by ingress.
     ("h2", tracing::Level::ERROR),
+    // What HTTP clients do in between says nothing that the sinks do not say.
+    ("hyper", tracing::Level::INFO),
+    ("hyper_util", tracing::Level::INFO),
+    ("reqwest", tracing::Level::INFO),
 ];
 
 /// What decides whether a line is written.
@@ -38,12 +42,16 @@ struct Levels {
 }
 
 impl Levels {
+    /// What is in force: of the config's directives (or `RUST_LOG`'s) those in whose place nothing else was asked for.
     fn all(&self) -> String {
-        let asked = self.asked.iter().map(|(target, level)| match target.as_str() {
-            "" => level.name().to_owned(),
-            target => format!("{target}={}", level.name()),
-        });
-        std::iter::once(self.directives.clone()).chain(asked).collect::<Vec<_>>().join(",")
+        let base = match self.asked.get("") {
+            Some(level) => level.name(),
+            None => &self.directives,
+        };
+        let is_replaced = |word: &str| word.split_once('=').is_some_and(|(own, _)| self.asked.contains_key(own.trim()));
+        let base = base.split(',').filter(|word| !is_replaced(word)).map(str::to_owned);
+        let rooms = self.asked.iter().filter(|(target, _)| !target.is_empty());
+        base.chain(rooms.map(|(target, level)| format!("{target}={}", level.name()))).collect::<Vec<_>>().join(",")
     }
 
     fn apply(&self) {
@@ -104,6 +112,11 @@ pub fn set(room: Option<&str>, level: Level) -> Result<(), String> {
         levels.apply();
     }
     Ok(())
+}
+
+/// Whether `RUST_LOG` is set, which counts in the place of the config's levels.
+pub fn is_of_environment() -> bool {
+    in_force().is_some_and(|levels| levels.is_fixed)
 }
 
 /// The levels in force, as `RUST_LOG` has them: `info,hookrelay::deliver=debug`.

@@ -198,8 +198,7 @@ fn the_level_of_a_room_is_changed_while_the_daemon_runs_until_a_reload() {
     let daemon = house.start();
     let of_config = "warn,hookrelay::daemon=info";
     assert_eq!(log_level(&house, &[]), (Some(0), of_config.to_owned()));
-    let asked = format!("{of_config},hookrelay::daemon=error");
-    assert_eq!(log_level(&house, &["daemon=error"]), (Some(0), asked));
+    assert_eq!(log_level(&house, &["daemon=error"]), (Some(0), "warn,hookrelay::daemon=error".to_owned()));
     // The daemon says at level info that a level was changed: where it still writes lines of that level.
     assert_eq!(log_level(&house, &["daemon=Info"]).0, Some(0));
     assert!(daemon.log.wait_for(|line| line.contains("log level was changed")).is_some());
@@ -207,7 +206,7 @@ fn the_level_of_a_room_is_changed_while_the_daemon_runs_until_a_reload() {
     assert!(house.command(&["reload"]).status().unwrap().success());
     assert_eq!(log_level(&house, &[]), (Some(0), of_config.to_owned()), "the reload has brought the config's back");
     assert_eq!(log_level(&house, &["daemon=error"]).0, Some(0));
-    assert_eq!(log_level(&house, &["DEBUG"]), (Some(0), format!("{of_config},debug")), "a level for all is for all");
+    assert_eq!(log_level(&house, &["DEBUG"]), (Some(0), "debug".to_owned()), "a level for all is for all");
     for (wrong, mend) in [("deliverr=debug", "did you mean `deliver`?"), ("inof", "did you mean `info`?")] {
         let (code, why) = log_level(&house, &[wrong]);
         assert!(code == Some(2) && why.contains(mend), "{why}");
