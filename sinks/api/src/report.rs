@@ -59,8 +59,10 @@ impl Reason {
     /// A reason; the detail is cut at [`MAX_DETAIL`] bytes and kept to one line.
     pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
         let mut detail: String = detail.into();
-        if detail.contains(['\n', '\r']) {
-            detail = detail.split_whitespace().collect::<Vec<_>>().join(" ");
+        // It goes to terminals, too: what would steer one is taken out.
+        if detail.contains(char::is_control) {
+            let words = detail.split(|c: char| c.is_control() || c.is_whitespace()).filter(|word| !word.is_empty());
+            detail = words.collect::<Vec<_>>().join(" ");
         }
         detail.truncate(detail.floor_char_boundary(MAX_DETAIL));
         Self { code, detail }
