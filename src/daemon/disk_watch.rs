@@ -1,5 +1,6 @@
 //! Looks at the room that the journal has, and tells when it runs out: early, so that the news still finds room itself.
 
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,7 +34,7 @@ struct Seen {
     min_free: u64,
     /// Bytes that are accepted and not on disk.
     at_risk: u64,
-    /// Whether the journal takes no record.
+    /// Whether the journal cannot write, so that it gives back what sources let it refuse.
     refuses: bool,
 }
 
@@ -61,16 +62,23 @@ impl Seen {
     fn owed_text(&self) -> String {
         let Self { owed, max_size, .. } = self;
         format!(
-            "the journal is {} % full of events that sinks are still owed ({owed} of {max_size} bytes): a sink does \
-             not keep up",
-            self.owed_percent()
+            "the journal is {} % full of events that sinks are still owed ({} of {}): a sink does not keep up",
+            self.owed_percent(),
+            size(*owed),
+            size(*max_size)
         )
     }
 
     fn free_text(&self) -> String {
         let (free, min_free) = (self.free.unwrap_or_default(), self.min_free);
-        format!("the journal's disk has {free} bytes free; below min_free ({min_free}) it counts as full")
+        let (free, min_free) = (size(free), size(min_free));
+        format!("the journal's disk has {free} free; below min_free ({min_free}) it counts as full")
     }
+}
+
+/// A size as people read it.
+fn size(bytes: u64) -> impl Display {
+    bytesize::ByteSize(bytes).display().iec()
 }
 
 /// Something to be told, once when it begins and then now and then.
@@ -126,7 +134,10 @@ impl Alarms {
         }
         let fails = at_risk > 0 || refuses;
         if self.failing.is_due(fails, fails, now) {
-            let text = format!("the journal cannot be written: {at_risk} bytes are accepted and not on disk");
+            let text = match at_risk {
+                0 => "the journal cannot be written: webhooks are refused".to_owned(),
+                _ => format!("the journal cannot be written: {at_risk} bytes are accepted and not on disk"),
+            };
             told.push(item(text, "journal_failing").with("at_risk", at_risk));
         }
         told
@@ -145,7 +156,7 @@ pub(super) async fn run(journal: Arc<dyn Journal>, config: JournalConfig, troubl
             free: free(&folder, &mut asking).await,
             min_free: config.min_free.0,
             at_risk: journal.at_risk(),
-            refuses: journal.refuses().1,
+            refuses: journal.refuses().0,
         };
         for item in alarms.judge(seen, &folder, Instant::now()) {
             // The journal itself logs the others.
@@ -211,7 +222,7 @@ mod tests {
         assert_eq!(trouble(well), "");
         assert!(trouble(Seen { owed: 80, ..well }).starts_with("the journal is 80 % full"));
         assert!(trouble(Seen { owed: 75, ..well }).starts_with("the journal is 75 % full"));
-        assert!(trouble(Seen { owed: 75, free: Some(19), ..well }).contains("has 19 bytes free"));
+        assert!(trouble(Seen { owed: 75, free: Some(19), ..well }).contains("has 19 B free"));
         assert_eq!(trouble(well), "");
     }
 }

@@ -16,14 +16,17 @@ use super::asking::Questions;
 use super::flight::Shared;
 use crate::event;
 use crate::journal::{Entry, Position, Record};
+use crate::news::Kind;
 use crate::route::{Destination, RuleSet};
 
 /// Most events that wait for a worker; of more the oldest goes.
 const MAX_WAITING: usize = 32;
 /// An event that waits longer, because the sink's worker does not run, is old news.
 const MAX_AGE: Duration = Duration::from_secs(60);
-/// Most of them under way at once; what comes beyond is dropped.
+/// Most of them under way at once; the others wait.
 const MAX_UNDER_WAY: usize = 4;
+/// Why one is dropped.
+const MANY: &str = "too many wait to go from memory";
 /// Asking jq takes no longer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -39,8 +42,17 @@ impl Inbox {
     pub fn hand(&self, record: Arc<Record>) {
         // Whole between any two statements.
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_refusal = |(_, record): &(Instant, Arc<Record>)| &*record.kind == Kind::RequestRefused.name();
         if waiting.len() == MAX_WAITING {
-            waiting.pop_front();
+            // Of those there may be many, and each says little.
+            let at = waiting.iter().position(is_refusal).unwrap_or_default();
+            if let Some((_, record)) = waiting.remove(at) {
+                warn!(
+                    kind = &*record.kind,
+                    subject = &*record.key,
+                    "one of the daemon's own events is dropped: {MANY}"
+                );
+            }
         }
         waiting.push_back((Instant::now(), record));
         drop(waiting);
@@ -59,6 +71,11 @@ impl Inbox {
         }
     }
 
+    /// Whether one waits.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     fn take(&self) -> Option<(Instant, Arc<Record>)> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
@@ -69,7 +86,13 @@ impl Inbox {
 pub struct Asides(JoinSet<()>);
 
 impl Asides {
-    /// Sends what the rules make of the event for this sink, once.
+    /// Whether one more may be sent.
+    pub fn has_room(&mut self) -> bool {
+        while self.0.try_join_next().is_some() {}
+        self.0.len() < MAX_UNDER_WAY
+    }
+
+    /// Sends what the rules make of the event for this sink, once. There is room.
     pub fn send(
         &mut self,
         sink: &Shared,
@@ -78,11 +101,6 @@ impl Asides {
         record: Arc<Record>,
         timeout: Duration,
     ) {
-        while self.0.try_join_next().is_some() {}
-        if self.0.len() >= MAX_UNDER_WAY {
-            warn!(sink = %to.name, "one of the daemon's own events is dropped: too many are under way from memory");
-            return;
-        }
         self.0.spawn(send(Arc::clone(sink), to, rules, record, timeout));
     }
 

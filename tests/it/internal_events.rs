@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::bodies::numbered;
-use crate::harness::{Callback, Got, House, lines_under, post_all, wait_until};
+use crate::harness::{Callback, Got, House, lines_under, post, post_all, wait_until};
 use crate::shim::Shim;
 use crate::tables::{IMPATIENT, file, route};
 use crate::verbs::{figures, status, verb};
@@ -267,6 +267,30 @@ async fn while_the_disk_fails_the_alarm_goes_from_memory() {
     shim.disk(0);
     daemon.log.wait_for(|line| line.contains("delivered from memory")).expect("the log says so");
     assert_eq!(figures(&house, "alerts", ["accepted", "delivered"]), [0, 0], "it is not counted");
+    assert_eq!(daemon.terminate(), 0);
+}
+
+/// Then nothing is at risk, as nothing is taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_webhooks_are_refused_as_the_disk_fails_that_is_told_too() {
+    let alerts = Callback::start().await;
+    let house = House::new(&[http("alerts", &alerts.url()), own("disk.filling", "alerts")].concat());
+    let text = std::fs::read_to_string(house.config()).unwrap();
+    let refuse = "kind = \"interakt\"\non_journal_failure = \"refuse\"\n";
+    std::fs::write(house.config(), text.replace("kind = \"interakt\"\n", refuse)).unwrap();
+    let name = "internal_events::where_webhooks_are_refused_as_the_disk_fails_that_is_told_too";
+    let Some(shim) = Shim::build(name, house.folder.path()) else { return };
+    let mut command = house.command(&["run"]);
+    shim.preload(&mut command);
+    let daemon = House::start_as(command);
+    daemon.log.wait_for(|line| line.contains("\"ready\"")).expect("it is ready");
+    shim.disk(1);
+    let refused = post(&reqwest::Client::new(), &daemon.url(), numbered(1)).await.unwrap();
+    assert_eq!(refused.0, 503, "{refused:?}");
+    let alarm = wait_until("the alarm", || alerts.got().first().cloned()).await;
+    let body = data(&alarm);
+    assert_eq!((&body["reason"], &body["at_risk"]), (&"journal_failing".into(), &0.into()), "{body}");
+    shim.disk(0);
     assert_eq!(daemon.terminate(), 0);
 }
 

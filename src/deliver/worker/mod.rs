@@ -37,6 +37,8 @@ use crate::journal::JournalError;
 use crate::ledger::Settlement;
 use crate::route::RuleSet;
 
+/// While events of the daemon's own wait to go from memory, the worker looks so often whether they may.
+const ASIDE_LOOK: Duration = Duration::from_millis(100);
 /// The worker looks again after this time where nothing else wakes it.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -105,6 +107,10 @@ impl Worker {
         let book = Arc::clone(&self.spec.book);
         while !*stop.borrow_and_update() {
             let wake = self.advance(Instant::now());
+            let may_aside = self.sender.may_send_aside();
+            // Nobody tells when there is room again.
+            let look = !may_aside && self.sender.is_open() && book.aside.is_waiting();
+            let wake = if look { wake.min(Instant::now() + ASIDE_LOOK) } else { wake };
             self.fetch(Instant::now());
             self.reader.start(self.settler.has_room());
             tokio::select! {
@@ -121,7 +127,7 @@ impl Worker {
                     () = self.load_parked() => {}
                     _ = stop.wait_for(|stop| *stop) => {}
                 },
-                record = book.aside.next() => self.sender.send_aside(record, self.reader.rules().0),
+                record = book.aside.next(), if may_aside => self.sender.send_aside(record, self.reader.rules().0),
                 () = tokio::time::sleep_until(wake.into()) => {}
                 Ok(()) = rules.changed() => self.reader.follow(rules.borrow_and_update().clone()),
                 changed = stop.changed() => if changed.is_err() { break },

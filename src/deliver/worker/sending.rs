@@ -206,6 +206,11 @@ impl Sender {
         self.flights.launch(sink, items, self.spec.keys.timeout.0, self.spec.is_ordered(), probe);
     }
 
+    /// Whether an event that the journal could not take may be sent now: the sink is open, and few are under way.
+    pub fn may_send_aside(&mut self) -> bool {
+        self.sink.is_some() && self.asides.has_room()
+    }
+
     /// Sends an event that the journal could not take, once; nothing where the sink was not opened.
     pub fn send_aside(&mut self, record: Arc<Record>, rules: Arc<RuleSet>) {
         if let Some(sink) = &self.sink {
