@@ -82,7 +82,7 @@ pub(super) const BAD: &[Bad] = &[
         "[sources.b]\nkind = \"github\"\npath = \"/b\"\nsecret = \"s\"\n\
          failure_budget = { failures = 0, within = \"2days\" }\n",
         &[
-            "6:31: error: [sources.b] `failure_budget.failures` is out of bounds, expected 1 to 1000",
+            "6:31: error: [sources.b] `failure_budget.failures` is 0, expected 1 to 1000",
             "6:43: error: [sources.b] `failure_budget.within` is out of bounds, expected \"1s\" to \"1day\"",
         ],
     ),

@@ -121,7 +121,7 @@ fn watching(source: &SourceConfig, faults: &mut Vec<Fault>) {
     let second = Period::secs(1);
     if let Some(budget) = source.failure_budget.and_then(BudgetKey::budget) {
         if !(1..=MOST_FAILURES).contains(&budget.failures) {
-            let message = format!("`failure_budget.failures` is out of bounds, expected 1 to {MOST_FAILURES}");
+            let message = format!("`failure_budget.failures` is {}, expected 1 to {MOST_FAILURES}", budget.failures);
             faults.push(Fault::at_key("failure_budget.failures", message));
         }
         faults.extend(budget.within.fault("failure_budget.within", second..=LONGEST));
@@ -135,6 +135,14 @@ fn watching(source: &SourceConfig, faults: &mut Vec<Fault>) {
     }
     if let Some(silence) = source.silence() {
         faults.extend(silence.after.fault("silence.after", second..=Period::YEAR));
+        if let Some(longest) = silence.longest().filter(|longest| silence.after > *longest) {
+            let message = format!(
+                "`silence.after` is {}, and the hours and days that are watched are {longest} at a stretch: nothing \
+                 could ever be told",
+                silence.after
+            );
+            faults.push(Fault::at_key("silence.after", message).help("make `after` shorter, or `hours` longer"));
+        }
     }
 }
 

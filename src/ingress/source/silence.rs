@@ -43,6 +43,20 @@ impl Silence {
         self.open_since(now).is_some_and(|open| quiet(open) >= after)
     }
 
+    /// The longest time without a break in which webhooks are expected, changes of the clock aside; `None` where they
+    /// always are.
+    pub fn longest(&self) -> Option<Period> {
+        let Hours { from, to } = self.hours;
+        let days = match (from, to) {
+            // Whole days follow each other, Sunday and Monday, too.
+            (0, DAY) if self.days == Days::default() => return None,
+            (0, DAY) => self.days.longest_run(),
+            _ => 1,
+        };
+        let minutes = if to > from { to - from } else { DAY - from + to };
+        Some(Period::secs(60 * u64::from(minutes) * days))
+    }
+
     /// Since when, at `now`, webhooks are expected without a break; `None` where they are not.
     fn open_since(&self, now: Timestamp) -> Option<Timestamp> {
         if self.hours == Hours::default() && self.days == Days::default() {
@@ -130,6 +144,17 @@ impl Default for Days {
 }
 
 impl Days {
+    /// Most days that follow each other, where not all are in.
+    fn longest_run(self) -> u64 {
+        let (mut longest, mut run) = (0, 0);
+        // Twice round the week, as a run may go past Sunday.
+        for day in (0..7).cycle().take(14) {
+            run = if self.0 & (1 << day) == 0 { 0 } else { run + 1 };
+            longest = longest.max(run);
+        }
+        longest
+    }
+
     fn has(self, day: Weekday) -> bool {
         self.0 & (1 << day.to_monday_zero_offset()) != 0
     }

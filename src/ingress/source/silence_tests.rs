@@ -139,3 +139,19 @@ fn a_zone_that_is_not_known_is_told_with_the_nearest() {
     let why = "Asia/Kolkatta".parse::<Zone>().unwrap_err();
     assert!(why.contains("is not known") && why.contains("did you mean \"Asia/Kolkata\"?"), "{why}");
 }
+
+#[test]
+fn the_longest_stretch_of_a_week_is_known() {
+    for (text, hours) in [
+        ("\"30m\"", None),
+        ("{ after = \"1m\", hours = \"00:00-24:00\" }", None),
+        ("{ after = \"1m\", hours = \"09:00-10:30\" }", Some(1.5)),
+        ("{ after = \"1m\", hours = \"21:00-06:00\" }", Some(9.0)),
+        ("{ after = \"1m\", days = \"mon,wed\" }", Some(24.0)),
+        ("{ after = \"1m\", days = \"fri-mon\" }", Some(96.0)),
+        ("{ after = \"1m\", days = \"sat-thu\" }", Some(144.0)),
+    ] {
+        let longest = silence(text).longest().map(|longest| longest.0.as_secs_f64() / 3600.0);
+        assert_eq!(longest, hours, "{text}");
+    }
+}
