@@ -93,6 +93,7 @@ impl Carrier {
             None => {
                 let rows = self.ledger.counted().await?;
                 let paths = rows.iter().filter(|row| row.of == CountOf::Path);
+                let paths = paths.filter(|row| row.count > 0);
                 let paths: Vec<_> = paths.map(|row| (row.name.clone(), row.count.cast_unsigned())).collect();
                 self.ingress.continue_elsewhere(&paths);
                 kept.insert(rows.into_iter().map(|row| ((row.of, row.name, row.what), row.count)).collect())
@@ -126,6 +127,10 @@ impl Carrier {
         };
         all.extend(self.ingress.elsewhere().totals().into_iter().map(path));
         all.extend(gone.iter().map(|(key, count)| (key.clone(), *count)));
+        // A path that found no place counts as another: its own row would be added again at the next start.
+        let is_path = |(of, _, _): &&Key| *of == CountOf::Path;
+        let folded: Vec<Key> = kept.keys().filter(is_path).filter(|key| !all.contains_key(*key)).cloned().collect();
+        all.extend(folded.into_iter().map(|key| (key, 0)));
         // What never was counted needs no row.
         all.retain(|key, count| kept.get(key).copied().unwrap_or_default() != *count);
         Ok(all)

@@ -97,8 +97,10 @@ impl OwnEvents {
     async fn write(&self, notices: Vec<Notice>) -> Vec<Arc<Record>> {
         let handed: Vec<_> = notices.iter().filter_map(|notice| self.append(notice)).collect();
         let until = Instant::now() + PATIENCE;
-        let changes =
-            notices.iter().filter(|Notice { item, .. }| self.told_down.note(item.kind, &item.subject)).count();
+        let changes = notices
+            .iter()
+            .filter(|Notice { item, .. }| item.subject != news::OTHER && self.told_down.note(item.kind, &item.subject))
+            .count();
         if changes > 0 {
             let told_down = Arc::clone(&self.told_down);
             let kept = timeout_at(until, tokio::task::spawn_blocking(move || told_down.keep())).await;

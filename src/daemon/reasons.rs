@@ -35,7 +35,12 @@ pub(super) fn reasons(seen: &Seen<'_>) -> Vec<Reason> {
         all.push(Reason { code: code.name().to_owned(), subject: subject.to_owned(), text });
     };
     if seen.is_failing {
-        add(ReasonCode::JournalFailing, "", "the journal cannot be written: the log says why".to_owned());
+        add(
+            ReasonCode::JournalFailing,
+            "",
+            "the journal cannot be written, so that webhooks are refused or wait in memory: the log says why"
+                .to_owned(),
+        );
     }
     if seen.at_risk > 0 {
         let text = format!("{} bytes of accepted webhooks wait in memory, as the disk cannot be written", seen.at_risk);
@@ -46,12 +51,12 @@ pub(super) fn reasons(seen: &Seen<'_>) -> Vec<Reason> {
             add(code, &facts.name, text);
         }
         if let Some(since) = facts.silent_since {
-            let text = format!("source {} has had no webhook since {since}", facts.name);
+            let text = format!("source {} has had no webhook since {since:.0}", facts.name);
             add(ReasonCode::SourceSilent, &facts.name, text);
         }
     }
     for Down { sink, since, last_error } in seen.down {
-        let since = since.map(|since| format!(" since {since}")).unwrap_or_default();
+        let since = since.map(|since| format!(" since {since:.0}")).unwrap_or_default();
         let why = last_error.as_ref().map(|LastError { why, .. }| format!(": {}: {}", why.code, why.detail));
         let text = format!("sink {sink} takes no deliveries{since}{}", why.unwrap_or_default());
         add(ReasonCode::SinkDown, sink, text);
@@ -62,8 +67,8 @@ pub(super) fn reasons(seen: &Seen<'_>) -> Vec<Reason> {
     if let ConfigStatus { state: ConfigState::Refused, path, since, fault } = seen.config {
         let fault = fault.as_deref().unwrap_or("its faults are in the log");
         let text = format!(
-            "the config file was refused at {since}, and another config is in force: {fault}; once it is mended, or a \
-             restart is done that it takes, `hookrelay reload` puts it in force (`hookrelay check` tells all faults)"
+            "the config file was refused at {since}, and the config before it stays in force: {fault}; mend the file \
+             (`hookrelay check` tells all faults), then `hookrelay reload`"
         );
         add(ReasonCode::ConfigRefused, path, text);
     }
@@ -79,24 +84,21 @@ pub(super) fn reasons(seen: &Seen<'_>) -> Vec<Reason> {
 
 /// Whether the provider may soon switch the source's feed off, or has done so.
 fn budget(facts: &SourceFacts) -> Option<(ReasonCode, String)> {
-    let BudgetUse { used, budget } = facts.budget?;
+    let BudgetUse { used, budget, failures, advice } = facts.budget.as_ref()?;
     let (name, of, within) = (&facts.name, budget.failures, budget.within);
-    let spent = format!("source {name} has {used} of {of} failures within {within}");
-    match used {
-        used if used >= budget.most() => {
-            let text = format!("{spent}: its provider has probably switched it off; the log says what to do");
-            Some((ReasonCode::BudgetSpent, text))
-        }
-        used if used >= budget.low() => {
-            Some((ReasonCode::BudgetLow, format!("{spent}: at {of} its provider switches it off; the log says why")))
-        }
-        _ => None,
-    }
+    let code = match *used {
+        used if used >= budget.most() => ReasonCode::BudgetSpent,
+        used if used >= budget.low() => ReasonCode::BudgetLow,
+        _ => return None,
+    };
+    Some((code, format!("source {name} has {used} of {of} failures within {within} ({failures}): {advice}")))
 }
 
 #[cfg(test)]
 mod tests {
     use sink_api::Reason as Why;
+
+    use crate::ingress::source::failure_budget::FailureBudget;
 
     use super::*;
 
@@ -131,7 +133,8 @@ mod tests {
     #[test]
     fn a_budget_is_low_at_three_fifths_and_spent_at_its_end() {
         let with = |used: usize| {
-            let budget = Some(BudgetUse { used, budget: Default::default() });
+            let budget = FailureBudget::default();
+            let budget = Some(BudgetUse { used, budget, failures: String::new(), advice: "" });
             let sources = [SourceFacts { budget, ..facts() }];
             let all = reasons(&Seen { sources: &sources, ..fine(&FINE) });
             all.into_iter().map(|reason| reason.code).collect::<Vec<_>>()

@@ -154,8 +154,8 @@ impl Scrape {
             feeds.iter().filter_map(last),
         );
         let used = |feed: &SourceFacts| {
-            let BudgetUse { used, budget } = feed.budget?;
-            Some((labels([("source", &feed.name)]), used as f64 / f64::from(budget.failures.max(1))))
+            let BudgetUse { used, budget, .. } = feed.budget.as_ref()?;
+            Some((labels([("source", &feed.name)]), *used as f64 / f64::from(budget.failures.max(1))))
         };
         page.gauge(
             "hookrelay_failure_budget_used_ratio",

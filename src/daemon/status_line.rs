@@ -5,7 +5,7 @@ use crate::admin::status::{Reason, ReasonCode};
 
 /// The line; `rate` is how many events were accepted a second since the line before.
 pub(super) fn status_line(status: &Status, rate: f64) -> String {
-    let pending: u64 = status.sinks.values().map(|sink| sink.pending).sum();
+    let pending: u64 = status.sinks.values().map(|sink| sink.pending).fold(0, u64::saturating_add);
     let sick = names(status, |breaker, _| breaker != "closed");
     let paused = names(status, |_, is_paused| is_paused);
     let mut parts = Vec::new();

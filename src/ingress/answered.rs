@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{Method, request};
+use sink_api::Timestamp;
 
 use super::counts::Reason;
 use super::elsewhere::OTHER;
@@ -95,7 +96,7 @@ impl<'r> Asked<'r> {
     }
 
     fn refused(&self, reason: Reason, status: u16, text: &str) {
-        let remote = self.remote();
+        let (remote, now) = (self.remote(), Timestamp::now());
         match self.place {
             Place::Source(source) => {
                 source.counts.refused.add(reason);
@@ -110,13 +111,15 @@ impl<'r> Asked<'r> {
                     text: text.into(),
                     is_kin: true,
                     count: 1,
+                    first: now,
+                    last: now,
                 });
             }
             Place::Health | Place::Nowhere => {
                 let sources = self.ingress.sources();
                 let path = self.parts.uri.path();
                 let (shown, meant) = (paths::shown(path), sources.meant(path));
-                let is_kin = meant.is_some() || sources.know_a_header_of(&self.parts.headers);
+                let is_kin = meant.is_some();
                 let hint = meant.map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
                 let text = format!("{text} at {shown}{hint}");
                 let counted = self.ingress.elsewhere.add(&shown, is_kin, reason);
@@ -130,6 +133,8 @@ impl<'r> Asked<'r> {
                     text: text.into(),
                     is_kin,
                     count: 1,
+                    first: now,
+                    last: now,
                 });
             }
         }
@@ -179,6 +184,7 @@ pub(super) fn refused_headless(ingress: &Ingress, link: &Link, bad: BadHead) {
         BadHead::TooLarge => (Reason::TooLarge, 431, "a request's head is larger than max_header_bytes"),
         BadHead::Malformed => (Reason::Malformed, 400, "what came is not HTTP (nor is TLS, where no tls:// listens)"),
     };
+    let now = Timestamp::now();
     ingress.told(Refused {
         source: None,
         path: ingress.elsewhere.add(OTHER, false, reason),
@@ -189,6 +195,8 @@ pub(super) fn refused_headless(ingress: &Ingress, link: &Link, bad: BadHead) {
         text: text.into(),
         is_kin: false,
         count: 1,
+        first: now,
+        last: now,
     });
 }
 
@@ -223,10 +231,5 @@ impl Sources {
     /// The source's path that was probably meant.
     pub(super) fn meant(&self, path: &str) -> Option<&str> {
         paths::meant(path, self.list.iter().map(|source| &*source.plan.path))
-    }
-
-    /// Whether a request carries a header in which a source looks for its proof.
-    fn know_a_header_of(&self, headers: &http::HeaderMap) -> bool {
-        self.list.iter().flat_map(|source| source.plan.proof.headers()).any(|name| headers.contains_key(name))
     }
 }

@@ -48,6 +48,19 @@ impl Paths {
     }
 }
 
+impl Paths {
+    /// Adds what was counted for a path before. It has a place of its own whosever it is, as it had one then.
+    fn restore(&mut self, path: &str, is_kin: bool, count: u64) {
+        let is_new = path != OTHER && !self.counts.contains_key(path) && self.counts.len() < MOST_PATHS;
+        if is_new {
+            self.strangers += usize::from(!is_kin);
+            self.counts.insert(path.into(), count);
+        } else {
+            self.add(path, is_kin, count);
+        }
+    }
+}
+
 impl Elsewhere {
     /// One more, at a path as it is shown. `is_kin`: it looks like a sender's mistake. Gives by which name it counts.
     pub(super) fn add(&self, path: &str, is_kin: bool, reason: Reason) -> Arc<str> {
@@ -59,7 +72,7 @@ impl Elsewhere {
     pub(super) fn continues(&self, before: &[(String, u64)], is_kin: impl Fn(&str) -> bool) {
         let mut paths = self.paths();
         for (path, count) in before {
-            paths.add(path, is_kin(path), *count);
+            paths.restore(path, is_kin(path), *count);
         }
     }
 
@@ -118,5 +131,18 @@ mod tests {
         all.sort();
         assert_eq!(all, [("/a".to_owned(), 6), ("/b".to_owned(), 3), (OTHER.to_owned(), 7)]);
         assert_eq!(elsewhere.by_reason().get(Reason::UnknownPath), 2, "this life's alone");
+    }
+
+    #[test]
+    fn paths_keep_their_places_over_restarts_whosever_they_are() {
+        let before: Vec<_> = (0..MOST_PATHS).map(|n| (format!("/{n}"), 1)).chain([(OTHER.to_owned(), 9)]).collect();
+        let elsewhere = Elsewhere::default();
+        elsewhere.continues(&before, |_| false);
+        let mut all: Vec<_> = elsewhere.totals().into_iter().map(|(path, count)| (path.to_string(), count)).collect();
+        let mut wanted = before;
+        all.sort();
+        wanted.sort();
+        assert_eq!(all, wanted);
+        assert_eq!(&*elsewhere.add("/more", false, Reason::UnknownPath), OTHER);
     }
 }

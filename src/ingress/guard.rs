@@ -24,12 +24,16 @@ pub(super) struct Guard {
 }
 
 /// How much of a budget is spent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetUse {
     /// Failures that count now.
     pub used: usize,
     /// The budget.
     pub budget: FailureBudget,
+    /// What they were, and from whom: `4 × wrong from 203.0.113.9`.
+    pub failures: String,
+    /// What to do, where it is spent; what to be afraid of, where it nearly is.
+    pub advice: &'static str,
 }
 
 /// Now, by both clocks: one that is never set, and the one that people read.
@@ -69,7 +73,7 @@ impl Guard {
             tracing::warn!(source, used, of, within, failures, "the failure budget is nearly spent: {text}");
         }
         let text = format!("source {source} has {used} of {of} failures within {within} ({failures}): {text}");
-        let item = Item::new(kind, source, text).reason(why);
+        let item = Item::new(kind, source, text).reason(why).with("failures", failures);
         Some(item.with("used", used).with("of", of).with("within_s", budget.within.0.as_secs()))
     }
 
@@ -122,7 +126,10 @@ impl Guard {
     /// How much of the budget is spent, where there is one.
     pub fn budget(&self, plan: &SourcePlan) -> Option<BudgetUse> {
         let budget = plan.failure_budget?;
-        Some(BudgetUse { used: self.spending().used(&budget, Instant::now()), budget })
+        let mut spending = self.spending();
+        let used = spending.used(&budget, Instant::now());
+        let advice = if used >= budget.most() { failing(plan.kind) } else { at_risk(plan.kind) };
+        Some(BudgetUse { used, budget, failures: spending.told(), advice })
     }
 
     /// Since when the feed has been quiet, where it has gone quiet.

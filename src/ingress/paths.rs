@@ -18,10 +18,12 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'\\').add(b'`');
 /// A path as it is shown and counted: cut where a query may begin (`/webhooks&token=…`), and when it is long.
 pub(super) fn shown(path: &str) -> String {
     let plain = before_query(path);
-    let encoded: String = utf8_percent_encode(plain, ENCODED).collect();
+    // One character of it is one of the encoded at least.
+    let begin = plain.get(..plain.floor_char_boundary(MOST_SHOWN + 1)).unwrap_or(plain);
+    let encoded: String = utf8_percent_encode(begin, ENCODED).collect();
     // All ASCII: each byte is a character.
     let kept = encoded.get(..MOST_SHOWN).unwrap_or(&encoded);
-    match (kept.is_empty(), kept.len() < encoded.len() || plain.len() < path.len()) {
+    match (kept.is_empty(), kept.len() < encoded.len() || begin.len() < path.len()) {
         (true, false) => "/".to_owned(),
         (_, true) => format!("{kept}{CUT}"),
         (_, false) => kept.to_owned(),

@@ -9,6 +9,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sink_api::Timestamp;
+
 use super::counts::Reason;
 use super::elsewhere::OTHER;
 use crate::news::{self, Item};
@@ -39,6 +41,10 @@ pub(super) struct Refused {
     pub is_kin: bool,
     /// How many.
     pub count: u64,
+    /// When the first one came.
+    pub first: Timestamp,
+    /// When the last one came.
+    pub last: Timestamp,
 }
 
 type Kind = (Option<Arc<str>>, Arc<str>, Reason);
@@ -50,10 +56,16 @@ impl Refused {
 
     /// The same as a piece of news.
     pub fn as_news(&self) -> Item {
-        let Self { source, path, method, reason, status, remote, text, count, .. } = self;
+        let Self { source, path, method, reason, status, remote, text, count, first, last, .. } = self;
         let subject = source.as_deref().unwrap_or(path);
-        let text = format!("a request at {path} was refused with status {status}: {text}");
-        let item = Item::new(news::Kind::RequestRefused, subject, text).reason(reason.word()).times(*count);
+        let text = match count {
+            1 => format!("a request at {path} was refused with status {status}: {text}"),
+            _ => format!("{count} requests at {path} were refused, the last one with status {status}: {text}"),
+        };
+        let item = Item::new(news::Kind::RequestRefused, subject, text)
+            .reason(reason.word())
+            .times(*count)
+            .between(*first, *last);
         let item = item.with("path", &**path).with("method", &**method).with("status", *status);
         let item = item.with("remote", &**remote);
         if let Some(source) = source { item.with("source", &**source) } else { item }
@@ -80,8 +92,11 @@ impl HeldBack {
     pub fn note(&mut self, refused: Refused, now: Instant) -> Option<Refused> {
         let kind = refused.kind();
         if let Some(held) = self.kinds.get_mut(&kind) {
-            let before = held.rest.as_ref().map_or(0, |rest| rest.count);
-            held.rest = Some(Refused { count: before + refused.count, ..refused });
+            let (before, first) = held.rest.as_ref().map_or((0, refused.first), |rest| (rest.count, rest.first));
+            // Whom others surround is not hidden by them.
+            let kin = held.rest.take().filter(|rest| rest.is_kin && !refused.is_kin);
+            let (text, is_kin) = kin.map_or((refused.text, refused.is_kin), |rest| (rest.text, true));
+            held.rest = Some(Refused { count: before + refused.count, first, text, is_kin, ..refused });
             return None;
         }
         let is_told = refused.is_kin || self.has_room(now);
@@ -119,7 +134,10 @@ impl HeldBack {
                 continue;
             }
             match lines.iter_mut().find(|sum| &*sum.path == OTHER && sum.reason == refused.reason) {
-                Some(sum) => sum.count += refused.count,
+                Some(sum) => {
+                    sum.count += refused.count;
+                    (sum.first, sum.last) = (sum.first.min(refused.first), sum.last.max(refused.last));
+                }
                 None => lines.push(Refused { path: OTHER.into(), ..refused }),
             }
         }
@@ -142,6 +160,8 @@ mod tests {
             text: "".into(),
             is_kin: source.is_some(),
             count: 1,
+            first: Timestamp::UNIX_EPOCH,
+            last: Timestamp::UNIX_EPOCH,
         }
     }
 

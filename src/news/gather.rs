@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use sink_api::Timestamp;
 
-use super::{Item, Notice};
+use super::{Item, Kind, Notice};
 
 /// One event for what is told within this time, beside the first.
 pub const WINDOW: Duration = Duration::from_secs(10);
 /// Most kinds, subjects and reasons that are told apart within [`WINDOW`]; what comes beyond is summed up by kind.
 pub const MOST_APART: usize = 100;
+/// The same of all other kinds, whose subjects are those of the config.
+const MOST_OURS: usize = 1000;
 /// The subject of what is not told apart.
 pub const OTHER: &str = "other";
 
@@ -54,7 +56,7 @@ impl Gather {
     pub fn take_in(&mut self, item: Item, now: Instant, time: Timestamp) {
         let mut notice = Notice::of(item, time);
         let mut key = Key::of(&notice.item);
-        if self.held.len() >= MOST_APART && !self.held.contains_key(&key) {
+        if !self.held.contains_key(&key) && !self.has_room(notice.item.kind) {
             notice.merge_into_other();
             key = Key::of(&notice.item);
         }
@@ -68,6 +70,14 @@ impl Gather {
                 self.ready.push(notice);
             }
         }
+    }
+
+    /// Whether one more subject of that kind may be told apart. Strangers choose the subjects of refused requests,
+    /// which take no room from the others.
+    fn has_room(&self, kind: Kind) -> bool {
+        let refused = Kind::RequestRefused;
+        let strangers = self.held.keys().filter(|key| key.topic == refused.name()).count();
+        if kind == refused { strangers < MOST_APART } else { self.held.len() - strangers < MOST_OURS }
     }
 
     /// What is to be sent now, in the order in which it was told last.
@@ -105,7 +115,8 @@ fn in_order(mut notices: Vec<Notice>) -> Vec<Notice> {
 
 impl Notice {
     fn of(item: Item, time: Timestamp) -> Self {
-        Self { item, first: time, last: time, pieces: 1 }
+        let [first, last] = item.when.unwrap_or([time; 2]);
+        Self { item, first, last, pieces: 1 }
     }
 
     fn add(&mut self, later: Self) {
@@ -125,7 +136,6 @@ impl Notice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::news::Kind;
 
     struct Clock(Instant);
 
@@ -208,5 +218,20 @@ mod tests {
         assert_eq!(all.iter().map(|n| n.item.count).sum::<u64>(), 10_001);
         assert!(all.iter().any(|n| n.item.subject == OTHER && n.item.text.ends_with("404")));
         assert_eq!(gather.next(clock.at(0)), None);
+    }
+
+    #[test]
+    fn strangers_who_are_refused_at_many_paths_take_no_name_from_a_sink() {
+        let (mut gather, now, time) = (Gather::default(), Instant::now(), Timestamp::UNIX_EPOCH);
+        for n in 0..300 {
+            gather.take_in(Item::new(Kind::RequestRefused, format!("/{n}"), "refused"), now, time);
+        }
+        gather.take_in(Item::new(Kind::SinkDown, "crm", "down"), now, time);
+        let due = gather.take_all();
+        let down = due.iter().find(|notice| notice.item.kind == Kind::SinkDown).map(|notice| &*notice.item.subject);
+        // Of "other" the first goes at once, and the rest as one.
+        assert_eq!((down, due.len()), (Some("crm"), MOST_APART + 3));
+        let sum: u64 = due.iter().map(|notice| notice.item.count).sum();
+        assert_eq!(sum, 301);
     }
 }

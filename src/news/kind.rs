@@ -66,7 +66,7 @@ impl Kind {
     pub const fn fields(self) -> &'static [&'static str] {
         match self {
             Self::RequestRefused => &["reason", "source", "path", "method", "status", "remote"],
-            Self::FeedAtRisk | Self::FeedFailing => &["reason", "used", "of", "within_s"],
+            Self::FeedAtRisk | Self::FeedFailing => &["reason", "used", "of", "within_s", "failures"],
             Self::SourceSilent => &["since", "after_s"],
             Self::SourceBack => &["since", "silent_s"],
             Self::SinkDown => &["reason", "detail", "pending"],

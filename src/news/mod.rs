@@ -47,6 +47,8 @@ pub struct Item {
     pub text: String,
     /// How often it happened; 1 as a rule.
     pub count: u64,
+    /// When it happened first and last, where that was before it is told.
+    pub when: Option<[Timestamp; 2]>,
     /// What else belongs to the kind ([`Kind::fields`]).
     pub data: Map<String, Value>,
 }
@@ -55,7 +57,7 @@ impl Item {
     /// It happened once, for no reason, with no data.
     pub fn new(kind: Kind, subject: impl Into<String>, text: impl Into<String>) -> Self {
         let (subject, text) = (cut(subject.into(), MAX_SUBJECT), cut(text.into(), MAX_TEXT));
-        Self { kind, subject, reason: String::new(), text, count: 1, data: Map::new() }
+        Self { kind, subject, reason: String::new(), text, count: 1, when: None, data: Map::new() }
     }
 
     /// The same for that reason.
@@ -69,6 +71,13 @@ impl Item {
     #[must_use]
     pub fn times(mut self, count: u64) -> Self {
         self.count = count;
+        self
+    }
+
+    /// The same, from the first time to the last.
+    #[must_use]
+    pub fn between(mut self, first: Timestamp, last: Timestamp) -> Self {
+        self.when = Some([first, last]);
         self
     }
 
@@ -98,9 +107,9 @@ fn cut(mut text: String, most: usize) -> String {
 pub struct Notice {
     /// The last piece, with the count of all.
     pub item: Item,
-    /// When the first piece was told.
+    /// When the first piece happened.
     pub first: Timestamp,
-    /// When the last piece was told.
+    /// When the last piece happened.
     pub last: Timestamp,
     pieces: u64,
 }
@@ -108,7 +117,7 @@ pub struct Notice {
 impl Notice {
     /// The event's body: one flat JSON object.
     pub fn body(&self) -> Vec<u8> {
-        let Self { item: Item { kind, subject, reason, text, count, data }, first, last, pieces } = self;
+        let Self { item: Item { kind, subject, reason, text, count, data, .. }, first, last, pieces } = self;
         let text = match pieces {
             0 | 1 => text.clone(),
             _ => format!("{text} ({count} in all from {first:.0} to {last:.0})"),
