@@ -59,6 +59,30 @@ pub async fn get<T: DeserializeOwned>(config: &AdminConfig, path: &str) -> Resul
     ask(config, Method::GET, path, &()).await
 }
 
+/// The same, where an answer that takes longer is none.
+///
+/// # Errors
+/// [`AskError`].
+pub async fn get_within<T: DeserializeOwned>(
+    config: &AdminConfig,
+    path: &str,
+    within: Duration,
+) -> Result<T, AskError> {
+    let late = |_| {
+        let why = format!("no answer within {} s", within.as_secs());
+        Err(AskError::NoDaemon { at: place(config), why })
+    };
+    tokio::time::timeout(within, get(config, path)).await.unwrap_or_else(late)
+}
+
+/// Where the daemon listens.
+fn place(config: &AdminConfig) -> String {
+    match &config.listen {
+        Listen::Unix(path) => path.display().to_string(),
+        Listen::Tcp(address) => address.clone(),
+    }
+}
+
 /// Asks a running daemon. The question goes into the body as JSON, unless it is `()`.
 ///
 /// # Errors
@@ -69,10 +93,7 @@ pub async fn ask<T: DeserializeOwned>(
     path: &str,
     question: &impl Serialize,
 ) -> Result<T, AskError> {
-    let at = match &config.listen {
-        Listen::Unix(path) => path.display().to_string(),
-        Listen::Tcp(address) => address.clone(),
-    };
+    let at = place(config);
     let nobody = |why: String| AskError::NoDaemon { at: at.clone(), why };
     // No TLS is spoken: a machine without root certificates is fine.
     let mut client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().tls_certs_only([]);

@@ -32,6 +32,8 @@ pub struct StatusArgs {
     pub check: CheckArgs,
 }
 
+/// How long `--check` waits for an answer: monitors wait for ten seconds.
+const CHECK: Duration = Duration::from_secs(8);
 /// How often `--watch` asks.
 const WATCH: Duration = Duration::from_secs(2);
 /// Puts a terminal's cursor at its beginning, and clears the screen.
@@ -50,7 +52,7 @@ sink is down, or any other reason that `status` gives, or more than --pending or
 (critical: webhooks are refused, events are at risk, a sink is down for longer than --down, the
 failure budget is spent, or no daemon answers).
 
-Exit codes: 0 it answered, 69 no daemon answers, 78 the config has faults, or there is none.";
+Exit codes without --check: 0 it answered, 69 no daemon answers, 78 the config has faults, or there is none.";
 
 impl From<AskError> for Failure {
     fn from(error: AskError) -> Self {
@@ -69,7 +71,11 @@ pub fn run(file: &Path, args: &StatusArgs, out: &mut impl Write) -> Result<(), F
     let admin = config::read_admin(file)?;
     let ask = || block_on(async { Ok(client::get::<Status>(&admin, "/api/status").await) });
     if args.check.check {
-        return status_check::run(ask()?, &args.check, out);
+        return status_check::run(
+            block_on(async { Ok(client::get_within(&admin, "/api/status", CHECK).await) })?,
+            &args.check,
+            out,
+        );
     }
     if args.json {
         serde_json::to_writer(&mut *out, &ask()??).map_err(io::Error::from)?;
@@ -86,8 +92,9 @@ pub fn run(file: &Path, args: &StatusArgs, out: &mut impl Write) -> Result<(), F
             Err(error) => format!("{error}\n"),
         };
         // On a terminal the figures stay where they are.
-        if colours != ColorChoice::Never {
-            write!(out, "{CLEAR}")?;
+        match colours {
+            ColorChoice::Never => writeln!(out, "\n{:.0}", Timestamp::now())?,
+            _ => write!(out, "{CLEAR}")?,
         }
         print(&text, colours, out)?;
         std::thread::sleep(WATCH);

@@ -93,7 +93,8 @@ fn judged(status: &Status, args: &CheckArgs, now: Timestamp) -> (Level, String) 
         let of = if reason.subject.is_empty() { String::new() } else { format!(" ({})", reason.subject) };
         found.push((level, format!("{}{of}", reason.code)));
     }
-    let sum = |of: fn(&crate::admin::status::SinkStatus) -> u64| status.sinks.values().map(of).sum::<u64>();
+    let sum =
+        |of: fn(&crate::admin::status::SinkStatus) -> u64| status.sinks.values().map(of).fold(0, u64::saturating_add);
     let (pending, dead) = (sum(|sink| sink.pending), sum(|sink| sink.dead));
     for (number, most, what) in [(pending, args.pending, "pending"), (dead, args.dead, "dead")] {
         if let Some(most) = most.filter(|most| number > *most) {

@@ -28,7 +28,11 @@ pub fn size(bytes: u64) -> String {
 /// So many a second.
 pub fn rate(rate: f64) -> String {
     // Below ten a second the tenths say something.
-    if rate > 0.0 && rate < 10.0 { format!("{rate:.1}") } else { format!("{rate:.0}") }
+    match rate {
+        rate if rate > 0.0 && rate < 0.1 => "<0.1".to_owned(),
+        rate if rate > 0.0 && rate < 10.0 => format!("{rate:.1}"),
+        rate => format!("{rate:.0}"),
+    }
 }
 
 /// A length of time: its largest unit, and below that the next one.
@@ -36,8 +40,12 @@ pub fn seconds(seconds: f64) -> String {
     if seconds < 10.0 {
         return format!("{:.1} s", seconds.max(0.0));
     }
-    let whole = seconds as u64;
-    let Some(at) = UNITS.iter().position(|(_, unit)| whole >= *unit) else { return NOTHING.to_owned() };
+    whole(seconds as u64)
+}
+
+/// The same in whole seconds.
+fn whole(whole: u64) -> String {
+    let Some(at) = UNITS.iter().position(|(_, unit)| whole >= *unit) else { return "0 s".to_owned() };
     let mut left = whole;
     let mut words = Vec::new();
     for (name, unit) in UNITS.iter().skip(at).take(2) {
@@ -51,12 +59,16 @@ pub fn seconds(seconds: f64) -> String {
 
 /// How long that time, RFC 3339, has been past.
 pub fn since(time: Option<&str>, now: Timestamp) -> String {
-    distance(time, now).map_or(NOTHING.to_owned(), |past| seconds(past.max(0.0).floor()))
+    distance(time, now).map_or(NOTHING.to_owned(), |past| whole(past.max(0.0) as u64))
 }
 
 /// The same as `5 min ago`, or `never`.
 pub fn ago(time: Option<&str>, now: Timestamp) -> String {
-    if time.is_none() { "never".to_owned() } else { format!("{} ago", since(time, now)) }
+    match distance(time, now) {
+        _ if time.is_none() => "never".to_owned(),
+        Some(past) if past < 1.0 => "now".to_owned(),
+        _ => format!("{} ago", since(time, now)),
+    }
 }
 
 /// How long that time is still to come.
@@ -64,7 +76,7 @@ pub fn until(time: Option<&str>, now: Timestamp) -> String {
     match distance(time, now) {
         None => NOTHING.to_owned(),
         Some(past) if past >= 0.0 => "now".to_owned(),
-        Some(past) => format!("in {}", seconds((-past).ceil())),
+        Some(past) => format!("in {}", whole((-past).ceil() as u64)),
     }
 }
 
@@ -83,7 +95,7 @@ mod tests {
         let numbers = [0, 12, 999, 1_000, 12_345, 1_234_567].map(number);
         assert_eq!(numbers, ["0", "12", "999", "1,000", "12,345", "1,234,567"]);
         assert_eq!([0, 512, 1 << 20, 10 << 30].map(size), ["0 B", "512 B", "1.0 MiB", "10.0 GiB"]);
-        assert_eq!([0.0, 0.04, 3.21, 10.4, 1234.5].map(rate), ["0", "0.0", "3.2", "10", "1234"]);
+        assert_eq!([0.0, 0.04, 3.21, 10.4, 1234.5].map(rate), ["0", "<0.1", "3.2", "10", "1234"]);
     }
 
     #[test]
@@ -103,7 +115,7 @@ mod tests {
         let (before, after) = (Some("2026-11-29T11:58:00.5Z"), Some("2026-11-29T12:00:29.5Z"));
         assert_eq!(
             (ago(before, now), ago(None, now), ago(after, now)),
-            ("1 min 59 s ago".into(), "never".into(), "0.0 s ago".into())
+            ("1 min 59 s ago".into(), "never".into(), "now".into())
         );
         assert_eq!(
             (until(after, now), until(before, now), until(None, now)),

@@ -44,7 +44,7 @@ fn headline(status: &Status, out: &mut String) -> fmt::Result {
         return writeln!(out, "{DOUBTFUL}stopping{DOUBTFUL:#}");
     }
     if !status.ready {
-        return writeln!(out, "{BAD}not ready{BAD:#}: webhooks are refused");
+        return writeln!(out, "{BAD}not ready{BAD:#}: webhooks of some source, or of all, are refused");
     }
     if status.state == State::Ready {
         return writeln!(out, "{GOOD}ready{GOOD:#}");
@@ -64,10 +64,6 @@ fn about(status: &Status, now: Timestamp, out: &mut String) -> fmt::Result {
     };
     let (bytes, most, free) = (human::size(journal.bytes), human::size(disk.max_size), human::size(disk.free));
     writeln!(out, "journal: {}, {bytes} of {most}{oldest}; {free} free", events(journal.events))?;
-    if journal.at_risk > 0 {
-        let bytes = human::size(journal.at_risk);
-        writeln!(out, "{BAD}AT RISK{BAD:#}: {bytes} wait in memory, the disk cannot be written")?;
-    }
     let since = human::since(Some(&config.since), now);
     let fault = config.fault.as_ref().map(|fault| format!(" ({fault})")).unwrap_or_default();
     match config.state {
@@ -92,7 +88,7 @@ fn events(n: u64) -> String {
 }
 
 fn sources(status: &Status, now: Timestamp, out: &mut String) -> fmt::Result {
-    let heads = ["SOURCE", "LAST ACCEPTED", "A SECOND", "ACCEPTED", "DUPLICATE", "REFUSED", "BUDGET"];
+    let heads = ["SOURCE", "LAST ACCEPTED", "PER SECOND", "ACCEPTED", "DUPLICATE", "REFUSED", "BUDGET"];
     let row = |(name, source): (&String, &SourceStatus)| {
         let last = match (&source.silent_since, &source.last_accepted) {
             (Some(silent), _) => Cell::styled(format!("SILENT for {}", human::since(Some(silent), now)), DOUBTFUL),
@@ -102,7 +98,12 @@ fn sources(status: &Status, now: Timestamp, out: &mut String) -> fmt::Result {
             None => Cell::styled("-".to_owned(), QUIET),
             Some(budget) => {
                 let text = format!("{} of {} failures", budget.used, budget.of);
-                Cell::styled(text, if budget.used == 0 { Style::new() } else { BAD })
+                let style = match budget.used {
+                    0 => Style::new(),
+                    used if used >= budget.of => BAD,
+                    _ => DOUBTFUL,
+                };
+                Cell::styled(text, style)
             }
         };
         let numbers = [source.accepted, source.duplicate].map(|n| Cell::right(human::number(n)));
@@ -183,7 +184,8 @@ fn sinks(status: &Status, now: Timestamp, out: &mut String) -> fmt::Result {
     };
     out.push_str(&columns(&heads, status.sinks.iter().map(row).collect()));
     for (name, sink) in &status.sinks {
-        if let Some(last) = &sink.last_error {
+        // Of a sink that is down it stands among the reasons.
+        if let Some(last) = sink.last_error.as_ref().filter(|_| sink.state != "down") {
             let ago = human::ago(Some(&last.time), now);
             writeln!(out, "  {name}: {ago} {BAD}{}{BAD:#}: {}", last.code, last.detail)?;
         }

@@ -7,7 +7,7 @@ pub(super) const EXAMPLE: &str = include_str!("../../../config.example.toml");
 
 fn env() -> FakeEnv {
     let names = ["INTERAKT_WEBHOOK_SECRET", "OLD_SECRET", "CRM_SECRET", "CRM_TOKEN", "CRM_PASSWORD"];
-    let more = ["GITHUB_SECRET", "WORKFLOW_TOKEN"];
+    let more = ["GITHUB_SECRET", "WORKFLOW_TOKEN", "HOOKRELAY_ADMIN_TOKEN"];
     let all = names.into_iter().chain(more);
     let mut set: Vec<_> = all.map(|name| (name, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")).collect();
     set.push(("DATABASE_URL", "postgres://hookrelay:secret@localhost/hookrelay"));
