@@ -13,7 +13,7 @@ use super::config_state::ConfigState;
 use super::dead_letters;
 use super::disk_watch::DiskTrouble;
 use super::figures::{self, Figures};
-use super::reasons::{Down, Seen, reasons};
+use super::reasons::{Down, Seen, codes, reasons};
 use super::refusals::unable;
 use super::requests::{Request, Requests};
 use super::scrape::Scrape;
@@ -60,9 +60,7 @@ pub(super) struct DaemonControl {
 impl Control for DaemonControl {
     fn readiness(&self) -> Readiness {
         let ready = self.is_ready();
-        let mut reasons: Vec<String> =
-            self.reasons(&self.config_state.status()).into_iter().map(|reason| reason.code).collect();
-        reasons.dedup();
+        let reasons = codes(&self.reasons(&self.config_state.status()));
         Readiness { ready, at_risk: self.storage.journal.at_risk(), reasons }
     }
 

@@ -82,6 +82,17 @@ pub(super) fn reasons(seen: &Seen<'_>) -> Vec<Reason> {
     all
 }
 
+/// The codes of these reasons, each once.
+pub(super) fn codes(reasons: &[Reason]) -> Vec<String> {
+    let mut codes: Vec<String> = Vec::new();
+    for Reason { code, .. } in reasons {
+        if !codes.contains(code) {
+            codes.push(code.clone());
+        }
+    }
+    codes
+}
+
 /// Whether the provider may soon switch the source's feed off, or has done so.
 fn budget(facts: &SourceFacts) -> Option<(ReasonCode, String)> {
     let BudgetUse { used, budget, failures, advice } = facts.budget.as_ref()?;
@@ -140,6 +151,18 @@ mod tests {
             all.into_iter().map(|reason| reason.code).collect::<Vec<_>>()
         };
         assert_eq!([2, 3, 4, 5].map(with), [&[][..], &["budget_low"], &["budget_low"], &["budget_spent"]]);
+    }
+
+    #[test]
+    fn a_code_that_several_reasons_have_is_named_once() {
+        let both = ["shop", "other"].map(|name| {
+            let budget = FailureBudget::default();
+            let budget = Some(BudgetUse { used: 3, budget, failures: String::new(), advice: "" });
+            let silent_since = Some(Timestamp::UNIX_EPOCH);
+            SourceFacts { name: name.to_owned(), budget, silent_since, ..facts() }
+        });
+        let all = reasons(&Seen { sources: &both, ..fine(&FINE) });
+        assert_eq!((all.len(), codes(&all)), (4, vec!["budget_low".to_owned(), "source_silent".to_owned()]));
     }
 
     fn facts() -> SourceFacts {

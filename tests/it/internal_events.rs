@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::bodies::numbered;
-use crate::harness::{Callback, Got, House, lines_under, post, post_all, wait_until};
+use crate::harness::{Callback, Daemon, Got, House, lines_under, post, post_all, wait_until};
 use crate::shim::Shim;
 use crate::tables::{IMPATIENT, file, route};
 use crate::verbs::{figures, status, verb};
@@ -248,17 +248,28 @@ async fn a_journal_that_fills_is_told_early_and_what_it_drops_is_told_too() {
     assert_eq!(daemon.terminate(), 0);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn while_the_disk_fails_the_alarm_goes_from_memory() {
-    let alerts = Callback::start().await;
+/// A daemon on a disk that a shim makes fail, with a sink that gets the alarms about it, and its source's further keys;
+/// `None`, said aloud, where no shim can be built.
+fn on_a_failing_disk(test: &str, alerts: &Callback, keys: &str) -> Option<(House, Shim, Daemon)> {
     let house = House::new(&[http("alerts", &alerts.url()), own("disk.filling", "alerts")].concat());
-    let name = "internal_events::while_the_disk_fails_the_alarm_goes_from_memory";
-    let Some(shim) = Shim::build(name, house.folder.path()) else { return };
+    let text = std::fs::read_to_string(house.config()).unwrap();
+    let source = "kind = \"interakt\"\n";
+    assert!(text.contains(source), "{text}");
+    std::fs::write(house.config(), text.replace(source, &format!("{source}{keys}"))).unwrap();
+    let shim = Shim::build(&format!("internal_events::{test}"), house.folder.path())?;
     let mut command = house.command(&["run"]);
     shim.preload(&mut command);
     let daemon = House::start_as(command);
     daemon.log.wait_for(|line| line.contains("\"ready\"")).expect("it is ready");
     shim.disk(1);
+    Some((house, shim, daemon))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_disk_fails_the_alarm_goes_from_memory() {
+    let alerts = Callback::start().await;
+    let begun = on_a_failing_disk("while_the_disk_fails_the_alarm_goes_from_memory", &alerts, "");
+    let Some((house, shim, daemon)) = begun else { return };
     // Answered 200 from memory: what is at risk is what is told.
     post_all(&daemon.url(), [numbered(1)]).await;
     let alarm = wait_until("the alarm", || alerts.got().first().cloned()).await;
@@ -274,17 +285,9 @@ async fn while_the_disk_fails_the_alarm_goes_from_memory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_webhooks_are_refused_as_the_disk_fails_that_is_told_too() {
     let alerts = Callback::start().await;
-    let house = House::new(&[http("alerts", &alerts.url()), own("disk.filling", "alerts")].concat());
-    let text = std::fs::read_to_string(house.config()).unwrap();
-    let refuse = "kind = \"interakt\"\non_journal_failure = \"refuse\"\n";
-    std::fs::write(house.config(), text.replace("kind = \"interakt\"\n", refuse)).unwrap();
-    let name = "internal_events::where_webhooks_are_refused_as_the_disk_fails_that_is_told_too";
-    let Some(shim) = Shim::build(name, house.folder.path()) else { return };
-    let mut command = house.command(&["run"]);
-    shim.preload(&mut command);
-    let daemon = House::start_as(command);
-    daemon.log.wait_for(|line| line.contains("\"ready\"")).expect("it is ready");
-    shim.disk(1);
+    let (test, refuse) =
+        ("where_webhooks_are_refused_as_the_disk_fails_that_is_told_too", "on_journal_failure = \"refuse\"\n");
+    let Some((_house, shim, daemon)) = on_a_failing_disk(test, &alerts, refuse) else { return };
     let refused = post(&reqwest::Client::new(), &daemon.url(), numbered(1)).await.unwrap();
     assert_eq!(refused.0, 503, "{refused:?}");
     let alarm = wait_until("the alarm", || alerts.got().first().cloned()).await;
