@@ -4,8 +4,10 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use socket2::{SockFilter, SockRef};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -46,12 +48,14 @@ pub struct Listening {
     pub is_inherited: bool,
     /// Removes the file of a socket that the daemon has made.
     placed: Option<Placed>,
+    /// Shared with every duplicate: who is left with it alone has the socket's last descriptor.
+    share: Arc<()>,
 }
 
 impl Listening {
     /// A socket that listens.
     pub(super) fn new(socket: StreamSocket, is_tls: bool, is_inherited: bool, placed: Option<Placed>) -> Self {
-        Self { socket, is_tls, is_inherited, placed }
+        Self { socket, is_tls, is_inherited, placed, share: Arc::default() }
     }
 
     /// Another descriptor of it.
@@ -63,7 +67,8 @@ impl Listening {
             StreamSocket::Tcp(listener) => StreamSocket::Tcp(listener.try_clone()?),
             StreamSocket::Unix(listener) => StreamSocket::Unix(listener.try_clone()?),
         };
-        Ok(Self { socket, is_tls: self.is_tls, is_inherited: self.is_inherited, placed: None })
+        let share = Arc::clone(&self.share);
+        Ok(Self { socket, is_tls: self.is_tls, is_inherited: self.is_inherited, placed: None, share })
     }
 
     /// What removes the file of a socket that the daemon has made, when it is dropped.
@@ -100,7 +105,7 @@ impl Listening {
             StreamSocket::Tcp(listener) => ListenerSocket::Tcp(TcpListener::from_std(listener)?),
             StreamSocket::Unix(listener) => ListenerSocket::Unix(UnixListener::from_std(listener)?),
         };
-        Ok(Listener { socket, is_tls: self.is_tls, is_inherited: self.is_inherited })
+        Ok(Listener { socket, is_tls: self.is_tls, is_inherited: self.is_inherited, share: self.share })
     }
 }
 
@@ -109,6 +114,7 @@ pub struct Listener {
     socket: ListenerSocket,
     pub(super) is_tls: bool,
     pub(super) is_inherited: bool,
+    share: Arc<()>,
 }
 
 enum ListenerSocket {
@@ -128,17 +134,37 @@ impl Listener {
         })
     }
 
-    /// Takes it off the runtime, which may not know yet that a connection has come.
-    pub(super) fn into_queue(self) -> io::Result<Queue> {
+    /// Takes it off the runtime, which may not know yet that a connection has come. Over TCP, where this is the
+    /// socket's last descriptor, nobody is let in any more: see [`LET_NOBODY_IN`].
+    pub(in crate::ingress) fn into_queue(self) -> io::Result<Queue> {
+        let is_last = Arc::into_inner(self.share).is_some();
         Ok(Queue(match self.socket {
-            ListenerSocket::Tcp(listener) => StreamSocket::Tcp(listener.into_std()?),
+            ListenerSocket::Tcp(listener) => {
+                let listener = listener.into_std()?;
+                if is_last {
+                    // A system without such filters resets what comes between the last look into the queue and the end.
+                    let _ = SockRef::from(&listener).attach_filter(LET_NOBODY_IN);
+                }
+                StreamSocket::Tcp(listener)
+            }
             ListenerSocket::Unix(listener) => StreamSocket::Unix(listener.into_std()?),
         }))
     }
 }
 
+/// A filter over TCP segments that drops those that begin a connection (SYN). When a listening socket is closed the
+/// kernel resets what still waits in its queue, so that a client is cut off whom the daemon has never seen. With the
+/// filter in place the queue can be emptied to its end, and whoever comes meanwhile tries again after a second, as TCP
+/// does: by then the next daemon listens, or nobody does.
+const LET_NOBODY_IN: &[SockFilter] = &[
+    SockFilter::new(0x30, 0, 0, 13),       // load the byte at 13, the segment's flags
+    SockFilter::new(0x45, 0, 1, 0x02),     // is SYN among them? else pass over one instruction
+    SockFilter::new(0x06, 0, 0, 0),        // keep nothing of it
+    SockFilter::new(0x06, 0, 0, u32::MAX), // keep all of it
+];
+
 /// The connections that the kernel keeps.
-pub(super) struct Queue(StreamSocket);
+pub(in crate::ingress) struct Queue(StreamSocket);
 
 impl Queue {
     /// The next one, at once.

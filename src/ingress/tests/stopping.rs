@@ -194,6 +194,23 @@ fn several_single_threaded_runtimes_share_one_socket() {
     assert_eq!(ingress.source_counts()[0].1.accepted.get(), 50);
 }
 
+#[tokio::test]
+async fn who_stands_in_the_queue_at_the_end_is_served_and_whoever_comes_then_is_not_let_in_to_be_reset() {
+    let connect = |at| std::net::TcpStream::connect_timeout(&at, Duration::from_millis(200));
+    let bound = listening(&server());
+    let at = bound.tcp_address().unwrap();
+    let (first, last) = (bound.duplicate().unwrap().start().unwrap(), bound.start().unwrap());
+    let early = connect(at).unwrap();
+    let queue = first.into_queue().unwrap();
+    assert_eq!(queue.accept().unwrap().1, early.local_addr().unwrap().into());
+    drop(queue);
+    let late = connect(at).expect("another thread still accepts");
+    let queue = last.into_queue().unwrap();
+    assert_eq!(connect(at).unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+    assert_eq!(queue.accept().unwrap().1, late.local_addr().unwrap().into());
+    assert_eq!(queue.accept().err().map(|error| error.kind()), Some(std::io::ErrorKind::WouldBlock));
+}
+
 #[test]
 fn an_address_in_use_is_named() {
     let holder = listening(&server());
