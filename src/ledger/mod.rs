@@ -13,6 +13,7 @@ mod budget;
 mod config;
 mod counted;
 mod cursors;
+pub mod fates;
 mod files;
 pub mod held;
 pub mod parked;
@@ -28,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sink_api::Timestamp;
+use sink_api::{Timestamp, Uuid};
 use tokio::sync::oneshot;
 
 use crate::access;
@@ -37,6 +38,7 @@ use crate::journal::{Cursors, CursorsError, Deleted, Marks, Position, TypeCount,
 pub use budget::{Dead, HeldBudget};
 pub use config::DeadLetterKeys;
 pub use counted::{CountOf, Counted};
+use fates::SinkFates;
 use held::{Change, Filter, Letter, Page};
 use parked::Schedule;
 use replays::Replay;
@@ -205,6 +207,14 @@ impl Ledger {
         self.look(move |connection| connection.query_row(sql, [sink], |row| row.get(0))).await
     }
 
+    /// What became of an event's deliveries, at every sink that ever began. The event stands, or stood, at that position.
+    ///
+    /// # Errors
+    /// It is not open, or cannot be read.
+    pub async fn fates(&self, at: Position, event: [u8; 16]) -> Result<Vec<SinkFates>, SettleError> {
+        self.look(move |connection| fates::of(connection, at, Uuid::from_bytes(event))).await
+    }
+
     /// What ingress has counted, as it was kept last. Read on the ledger's own thread: while the daemon starts, it
     /// takes none of those that others still need.
     ///
@@ -367,6 +377,8 @@ impl Cursors for Ledger {
 
 #[cfg(test)]
 pub(crate) mod conformance;
+#[cfg(test)]
+mod fates_tests;
 #[cfg(test)]
 mod held_tests;
 #[cfg(test)]
