@@ -41,6 +41,7 @@ mod status_line;
 mod store;
 pub mod threads;
 mod told_down;
+mod trimming;
 mod world;
 
 use std::sync::Arc;

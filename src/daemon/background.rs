@@ -9,11 +9,12 @@ use super::dead_letters;
 use super::disk_watch;
 use super::own_events::OwnEvents;
 use super::store::Store;
+use super::trimming;
 use crate::config::Config;
 use crate::news::News;
 
-/// Starts it: forgetting old dead letters, looking at the config file and at the disk, writing what is told as news. It
-/// ends when this is dropped.
+/// Starts it: forgetting old dead letters and what is noted of deleted events, looking at the config file and at the
+/// disk, writing what is told as news. It ends when this is dropped.
 pub(super) fn start(
     config: &Config,
     store: &Store,
@@ -25,6 +26,7 @@ pub(super) fn start(
     let (storage, max_age) = (store.storage.clone(), config.dead_letters.max_age.0);
     let (journal, trouble) = (Arc::clone(&storage.journal), Arc::clone(&store.disk_trouble));
     tasks.spawn(disk_watch::run(journal, config.journal.clone(), trouble, news.clone()));
+    tasks.spawn(trimming::run(storage.clone()));
     tasks.spawn(dead_letters::forget_old(storage, max_age, news.clone()));
     tasks.spawn(config_state::look_after(Arc::clone(config_state)));
     let own_events = Arc::clone(own_events);

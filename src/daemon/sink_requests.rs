@@ -11,6 +11,7 @@ use super::refusals::{known_sink, optional_time, sinks_not_started, unable};
 use super::world::World;
 use crate::admin::Refusal;
 use crate::admin::sink::{SinkAct, SinkAsk, SinkDone};
+use crate::ledger::runs::Passed;
 use crate::ledger::{Counters, Settlement};
 
 impl World {
@@ -79,7 +80,8 @@ impl World {
             let span = [&state.cursors, &cursor.into()];
             let dropped = counted.between(name, span, &self.config.rules, &storage.of(name)).await?;
             let delta = Counters { accepted: dropped, dropped, ..Counters::default() };
-            steps.push(Settlement { delta, ..Settlement::to(name, cursor) });
+            let passed = Passed::skipped(state.cursors.at(cursor.shard), cursor, dropped);
+            steps.push(Settlement { delta, passed, ..Settlement::to(name, cursor) });
             all += dropped;
         }
         storage.settle.settle(steps).await?;

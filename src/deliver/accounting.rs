@@ -37,6 +37,8 @@ pub struct Accounted {
     pub deliveries: Vec<Delivery>,
     /// The dead letters of what never became a delivery; `counts` has them.
     pub letters: Vec<HeldDelivery>,
+    /// The routes that left nothing of the event, as `counts` has them; empty names where nobody knows which.
+    pub filtered: Vec<Arc<str>>,
 }
 
 /// Routes an event to one sink by the rules, with jq's answers about the event where jq was asked.
@@ -58,25 +60,28 @@ impl Accounted {
     pub fn of(routed: Routed, origin: Origin<'_>) -> Self {
         let Routed { deliveries, failed, filtered } = routed;
         let counts = Counters {
-            accepted: (deliveries.len() + failed.len()) as u64 + u64::from(filtered),
+            accepted: (deliveries.len() + failed.len() + filtered.len()) as u64,
             dead: failed.len() as u64,
-            filtered: u64::from(filtered),
+            filtered: filtered.len() as u64,
             ..Counters::default()
         };
-        Self { counts, deliveries, letters: failed.into_iter().map(|failed| letter(origin, failed)).collect() }
+        let letters = failed.into_iter().map(|failed| letter(origin, failed)).collect();
+        Self { counts, deliveries, letters, filtered }
     }
 
     /// What an event comes to that cannot be read and for which the rules owe `owed` deliveries: one letter, which
     /// keeps the event's bytes, stands for them all, as nobody knows which they would have been.
     pub fn undecodable(entry: &Entry, owed: u32, error: &CodecError) -> Self {
+        let filtered = vec![Arc::from(""); owed.saturating_sub(1) as usize];
         let owed = u64::from(owed);
         let Entry { position, record } = entry;
         let origin = Origin { position: *position, record, subject: "", key: &record.key };
         let id = Uuid::from_bytes(record.id).to_string();
         let reason = Reason::new(UNDECODABLE, error.to_string());
         Self {
-            counts: Counters { accepted: owed, dead: 1, filtered: owed.saturating_sub(1), ..Counters::default() },
+            counts: Counters { accepted: owed, dead: 1, filtered: filtered.len() as u64, ..Counters::default() },
             deliveries: vec![],
+            filtered,
             letters: vec![letter(origin, Failed { id, payload: None, reason })],
         }
     }

@@ -4,6 +4,7 @@
 
 use super::config::StartAt;
 use crate::journal::Marks;
+use crate::ledger::runs::Passed;
 use crate::ledger::{Settle, SettleError, Settlement};
 
 /// The cursors of each sink, in the order given; sinks that had none have durable ones when this returns. `oldest` is
@@ -28,7 +29,9 @@ pub async fn first_cursors(
             StartAt::Now if !lost => now,
             StartAt::Now | StartAt::Beginning => oldest,
         };
-        firsts.extend(cursors.iter().map(|cursor| Settlement::to(name, cursor)));
+        // Of what stands before it a sink is owed nothing.
+        let first = |cursor| Settlement { passed: Passed::from(0), ..Settlement::to(name, cursor) };
+        firsts.extend(cursors.iter().map(first));
         all.push(cursors.clone());
     }
     if !firsts.is_empty() {

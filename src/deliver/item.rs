@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sink_api::Delivery;
+use sink_api::{Delivery, Reason};
 
 use crate::journal::Position;
 
@@ -29,6 +29,8 @@ pub struct Item {
     pub first: Option<FirstTry>,
     /// Until when the target asked to be left alone at the last attempt (`Retry-After`).
     pub not_before: Option<Instant>,
+    /// How it failed last in this life.
+    pub last_failure: Option<Arc<Reason>>,
     /// What the ledger knew of the delivery; `None` where the delivery was never parked.
     pub parked: Option<History>,
 }
@@ -68,6 +70,7 @@ impl Item {
             failures: 0,
             first: None,
             not_before: None,
+            last_failure: None,
             parked: None,
         }
     }

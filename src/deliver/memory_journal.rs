@@ -150,6 +150,11 @@ impl Memory {
         self.log.appended.send_modify(|_| {});
     }
 
+    /// The events, and where they stand.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.log.shards.lock().unwrap().iter().flatten().cloned().collect()
+    }
+
     /// How many events were read.
     pub fn furthest(&self) -> watch::Receiver<u64> {
         self.log.furthest.subscribe()

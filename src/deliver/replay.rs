@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use globset::GlobMatcher;
+use sink_api::Timestamp;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -20,6 +21,7 @@ use super::source::Source;
 use super::told::{self, Of};
 use crate::event;
 use crate::journal::{Chunk, Entry, JournalError, Marks};
+use crate::ledger::runs::{Ended, Passed, Run, suffix, tick};
 use crate::ledger::{Settlement, SinkStorage};
 use crate::news::News;
 use crate::route::jq::Said;
@@ -63,7 +65,7 @@ pub async fn feed(feed: Feed, mut at: Marks, rules: watch::Receiver<Arc<RuleSet>
     while !at.reaches(&feed.until) {
         // What was not settled is routed again.
         let step = tokio::select! {
-            made = feed.make(&mut source, &rules) => made,
+            made = feed.make(&mut source, &at, &rules) => made,
             () = stopped(&mut stop) => return,
         };
         let (accepted, cursor) = (step.delta.accepted, step.cursor);
@@ -95,7 +97,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 impl Feed {
     /// Reads the next stretch, and makes the step that parks what it comes to.
-    async fn make(&self, source: &mut Source, rules: &watch::Receiver<Arc<RuleSet>>) -> Settlement {
+    async fn make(&self, source: &mut Source, at: &Marks, rules: &watch::Receiver<Arc<RuleSet>>) -> Settlement {
         let bytes = if self.rate.is_some() { READ_BYTES_SLOWLY } else { READ_BYTES };
         loop {
             self.wait_for_room().await;
@@ -110,7 +112,7 @@ impl Feed {
                 }
             }
             let rules = Arc::clone(&rules.borrow());
-            if let Some(step) = self.step(source, &rules).await {
+            if let Some(step) = self.step(source, at, &rules).await {
                 return step;
             }
         }
@@ -154,7 +156,7 @@ impl Feed {
     }
 
     /// The step that parks what the stretch that was read comes to, or as much of it as jq was asked about.
-    async fn step(&self, source: &mut Source, rules: &Arc<RuleSet>) -> Option<Settlement> {
+    async fn step(&self, source: &mut Source, at: &Marks, rules: &Arc<RuleSet>) -> Option<Settlement> {
         let chunk = source.chunk()?;
         let is_wanted = |entry: &&Entry| {
             let record = &entry.record;
@@ -170,7 +172,8 @@ impl Feed {
         if let Some(gap) = gap {
             warn!(sink = %self.to.name, from = gap.from.offset, to = gap.to.offset, "a part of the span is gone");
         }
-        let mut step = Settlement { replay: Some(self.id), ..Settlement::to(&self.to.name, next) };
+        let passed = Passed::from(at.at(next.shard).offset);
+        let mut step = Settlement { replay: Some(self.id), passed, ..Settlement::to(&self.to.name, next) };
         for (index, entry) in wanted.iter().take(answered).enumerate() {
             self.account(entry, rules, said.get(index).and_then(Option::as_ref), &mut step);
         }
@@ -194,7 +197,14 @@ impl Feed {
             let told = told::given_up(&self.to.name, Of::event(&event), &letter.id, [&letter.code, &letter.detail]);
             told.into_iter().for_each(|item| self.news.tell(item));
         }
+        let tick = tick(Timestamp::now().as_microsecond());
+        let filtered = accounted.filtered.iter().map(|route| Ended::Filtered { route: Arc::clone(route), tick });
+        let mut ended: Vec<Ended> = filtered.collect();
         let (counts, rows) = accounted.into_rows(*position);
+        ended.extend(rows.iter().map(|row| Ended::Held { suffix: suffix(&row.id).into() }));
+        if !ended.is_empty() {
+            step.passed.add(Run { first: position.offset, events: 1, ended });
+        }
         step.delta.add(&counts);
         step.held.extend(rows);
     }

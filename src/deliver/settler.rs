@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sink_api::Delivery;
+use sink_api::{Delivery, Timestamp};
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::accounting::Accounted;
 use super::book::Book;
-use super::window::{self, End, Passed, Window};
+use super::window::{self, End, Event, Passed, Window};
 use crate::journal::{Marks, Position};
 use crate::ledger::held::size_of;
-use crate::ledger::{Counters, Fate, ParkedFate, SettleError, Settlement, SinkStorage};
+use crate::ledger::runs::{Ended, Skip, suffix, tick};
+use crate::ledger::{Counters, Fate, HeldDelivery, ParkedFate, SettleError, Settlement, SinkStorage};
 
 /// How often a sink's steps are made durable while the sink is busy. What was delivered since the last one is delivered
 /// again after a kill.
@@ -78,6 +79,9 @@ impl Shard {
         self.booked[0].adjustment += passed.adjustment;
         let bytes = passed.held.iter().map(size_of).sum();
         self.next.held.extend(passed.held);
+        self.next.retried.extend(passed.retried);
+        passed.runs.into_iter().for_each(|run| self.next.passed.add(run));
+        self.next.passed.from = self.durable.map(|durable| durable.offset);
         let cursor = window.cursor();
         self.next.cursor = (self.durable != Some(cursor)).then_some(cursor);
         bytes
@@ -156,24 +160,33 @@ impl Settler {
     /// Opens an event that was counted as `counted` deliveries when it was appended, and gives the deliveries to be
     /// made.
     pub fn open(&mut self, at: Position, counted: u64, event: Accounted) -> Vec<Delivery> {
-        let Accounted { counts, deliveries, letters } = event;
+        let Accounted { counts, deliveries, letters, filtered } = event;
         let signed = |count| i64::try_from(count).unwrap_or(i64::MAX);
         let adjustment = signed(counts.accepted).saturating_sub(signed(counted));
         self.book.adjust(adjustment);
-        let count = u32::try_from(deliveries.len()).unwrap_or(u32::MAX);
-        let bytes = deliveries.iter().map(|delivery| delivery.bytes().len() as u64).sum();
+        let event = Event {
+            deliveries: u32::try_from(deliveries.len()).unwrap_or(u32::MAX),
+            bytes: deliveries.iter().map(|delivery| delivery.bytes().len() as u64).sum(),
+            ended: ended_by_rules(filtered, &letters, deliveries.len()),
+            passed: Passed { tally: counts, held: letters, adjustment, ..Passed::default() },
+            more: 0,
+        };
         if let Some(window) = self.window(at.shard) {
-            window.opened(at, count, bytes, Passed { tally: counts, held: letters, adjustment });
+            window.opened(at, event);
         }
         deliveries
     }
 
-    /// Books what the sink was owed of a gap in that shard and will never get. It travels with the cursor: the step
+    /// Books what the sink was owed of a gap that ends there and will never get. It travels with the cursor: the step
     /// that moves the cursor over the gap counts it, once.
-    pub fn drop_owed(&mut self, shard: u32, dropped: u64) {
-        let tally = Counters { accepted: dropped, dropped, ..Counters::default() };
-        if let Some(window) = self.window(shard) {
-            window.opened(window.read_position(), 0, 0, Passed { tally, ..Passed::default() });
+    pub fn drop_owed(&mut self, end: Position, dropped: u64) {
+        let passed =
+            Passed { tally: Counters { accepted: dropped, dropped, ..Counters::default() }, ..Passed::default() };
+        if let Some(window) = self.window(end.shard) {
+            let at = window.read_position();
+            let more = end.offset.saturating_sub(at.offset).saturating_sub(1);
+            let ended = vec![Ended::Skipped { why: Skip::Deleted, tick: tick_now() }];
+            window.opened(at, Event { passed, ended, more, ..Event::default() });
         }
     }
 
@@ -213,7 +226,8 @@ impl Settler {
 
     /// Whether so much waits for the ledger that nothing more may be tried.
     pub fn is_full(&self) -> bool {
-        let rows = self.steps().map(|step| step.held.len() + step.fates.len()).sum::<usize>();
+        let rows = |step: &Settlement| step.held.len() + step.fates.len() + step.retried.len();
+        let rows = self.steps().map(rows).sum::<usize>();
         rows >= MAX_ROWS || self.bytes >= MAX_BYTES || self.is_stuck()
     }
 
@@ -314,6 +328,9 @@ impl Settler {
                     next.delta.add(&step.delta);
                     next.held.splice(0..0, step.held);
                     next.fates.splice(0..0, step.fates);
+                    next.retried.splice(0..0, step.retried);
+                    let later = std::mem::replace(&mut next.passed, step.passed);
+                    next.passed.extend(later);
                 }
             }
             // The task does not panic by itself. Where the runtime is going down, what it carried is delivered again.
@@ -351,4 +368,20 @@ impl Settler {
         }
         self.lost.extend(shards);
     }
+}
+
+/// How what the rules alone decided of an event ended, with room for so many deliveries.
+fn ended_by_rules(filtered: Vec<Arc<str>>, letters: &[HeldDelivery], deliveries: usize) -> Vec<Ended> {
+    let mut ended = Vec::with_capacity(filtered.len() + letters.len() + deliveries);
+    if filtered.is_empty() && letters.is_empty() {
+        return ended;
+    }
+    let now = tick_now();
+    let filtered = filtered.into_iter().map(|route| Ended::Filtered { route, tick: now });
+    ended.extend(filtered.chain(letters.iter().map(|letter| Ended::Held { suffix: suffix(&letter.id).into() })));
+    ended
+}
+
+fn tick_now() -> i64 {
+    tick(Timestamp::now().as_microsecond())
 }

@@ -144,6 +144,8 @@ async fn first_cursors_are_written_at_once_or_not_at_all(shards: u32) {
     let of = |name: &str, marks: &Marks| marks.iter().map(|at| (name.to_owned(), at)).collect::<Vec<_>>();
     assert_eq!(written, [of("old", &oldest), of("new", &now)].concat());
     assert_eq!(now.iter().map(|end| end.offset).sum::<u64>(), 3);
+    let owes_nothing_before = |step: &crate::ledger::Settlement| step.passed.from == Some(0);
+    assert!(journal.settlements().iter().all(owes_nothing_before));
     let lost = [("older", StartAt::Beginning), ("newer", StartAt::Now)];
     let lost = first_cursors(&*journal, lost, [&oldest, &now], true).await.unwrap();
     assert_eq!(lost, [oldest.clone(), oldest], "a lost ledger: nobody is new");
@@ -447,6 +449,8 @@ on_one_shard_and_on_two!(
 
 #[path = "breaking_tests.rs"]
 mod breaking;
+#[path = "fates_tests.rs"]
+mod fates;
 #[path = "holding_tests.rs"]
 mod holding;
 #[path = "parking_tests.rs"]

@@ -72,7 +72,10 @@ pub fn judge(
             stopped.insert(Arc::clone(&item.delivery.key));
         }
         changes.extend(breaker.note(item.delivery.event.id, &outcome, now));
-        item.failures += u32::from(matches!(outcome, Outcome::Retry { .. }) && !probe);
+        if let Outcome::Retry { why, .. } = &outcome {
+            item.failures += u32::from(!probe);
+            item.last_failure = Some(Arc::new(why.clone()));
+        }
         verdicts.push(match outcome {
             Outcome::Delivered => Verdict::Delivered(item),
             Outcome::Reject { why } => {

@@ -3,51 +3,93 @@
 //! The windows of a sink hold at most [`MAX_EVENTS`] events and [`MAX_BYTES`] of payloads together, and what one read
 //! brings beyond; after a kill at most these are delivered again.
 //!
-//! An event's counts travel with the cursor, and so do its dead letters and what is parked of it: they are added when
-//! the cursor passes the event, so that an event delivered again after a crash is neither counted nor kept twice.
+//! An event's counts travel with the cursor, and so do its dead letters, what is parked of it and how its deliveries
+//! ended: they are added when the cursor passes the event, so that an event delivered again after a crash is neither
+//! counted nor kept nor told twice.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sink_api::Reason;
 
 use crate::journal::Position;
-use crate::ledger::{Counters, HeldDelivery};
+use crate::ledger::runs::{Call, Ended, Run, suffix};
+use crate::ledger::{Counters, HeldDelivery, Retried};
 
 /// Most events between a sink's cursors and the positions from which the worker reads on.
 pub const MAX_EVENTS: usize = 20_000;
 /// Most payload bytes of these events.
 pub const MAX_BYTES: u64 = 64 << 20;
 
-#[derive(Debug)]
-struct Open {
-    remaining: u32,
-    bytes: u64,
-    passed: Passed,
+/// An event that was read.
+#[derive(Debug, Default)]
+pub struct Event {
+    /// Deliveries to be made.
+    pub deliveries: u32,
+    /// Bytes of these together.
+    pub bytes: u64,
+    /// What the event comes to already (accepted, filtered, dead by rule).
+    pub passed: Passed,
+    /// How deliveries ended that are not to be made.
+    pub ended: Vec<Ended>,
+    /// Further places behind the event's for which the same is true.
+    pub more: u64,
 }
 
 /// How one delivery of an event ended.
 #[derive(Debug)]
 pub enum End {
     /// It arrived.
-    Delivered,
+    Delivered(Arrival),
     /// The ledger is to keep it: given up, or parked.
     Held(Box<HeldDelivery>),
 }
 
-/// What goes into the ledger with the cursor when it passes an event.
+/// How a delivery arrived.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Its id behind the event's.
+    pub suffix: Box<str>,
+    /// The call that brought it there.
+    pub call: Call,
+    /// How many calls there were.
+    pub attempts: u32,
+    /// Why it failed last before that, where it did.
+    pub after: Option<Arc<Reason>>,
+}
+
+/// What goes into the ledger with the cursor when it passes events.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Passed {
     /// What the event adds to the totals.
     pub tally: Counters,
     /// Rows of what was parked or given up; `tally` counts the latter.
     pub held: Vec<HeldDelivery>,
+    /// What arrived after failures.
+    pub retried: Vec<Retried>,
     /// By how much the book was adjusted for the event: to be taken back where the event is not passed.
     pub adjustment: i64,
+    /// How the deliveries of each event ended, in order.
+    pub runs: Vec<Run>,
+}
+
+impl Event {
+    fn arrived(&mut self, at: Position, arrival: Arrival) {
+        let Arrival { suffix, call, attempts, after } = arrival;
+        self.passed.tally.delivered += 1;
+        if let Some(why) = after {
+            let (suffix, code, detail) = (suffix.clone(), why.code, why.detail.clone());
+            self.passed.retried.push(Retried { position: at, suffix, call, attempts, code, detail });
+        }
+        self.ended.push(Ended::Delivered { suffix, call, attempts });
+    }
 }
 
 /// The events of one shard between a sink's cursor and the position from which the worker reads on.
 #[derive(Debug)]
 pub struct Window {
     /// By offset.
-    open: BTreeMap<u64, Open>,
+    open: BTreeMap<u64, Event>,
     bytes: u64,
     /// Every event before this position was read.
     read: Position,
@@ -75,22 +117,22 @@ impl Window {
         self.read = next;
     }
 
-    /// Opens an event with so many deliveries to make, of `bytes` together; `passed` is what the event comes to already
-    /// (accepted, filtered, dead by rule).
-    pub fn opened(&mut self, at: Position, deliveries: u32, bytes: u64, passed: Passed) {
-        self.bytes += bytes;
-        self.open.insert(at.offset, Open { remaining: deliveries, bytes, passed });
+    /// Opens an event.
+    pub fn opened(&mut self, at: Position, event: Event) {
+        self.bytes += event.bytes;
+        self.open.insert(at.offset, event);
         self.pass();
     }
 
     /// Takes note that a delivery of the event at that position ended.
     pub fn ended(&mut self, at: Position, end: End) {
         if let Some(event) = self.open.get_mut(&at.offset) {
-            event.remaining = event.remaining.saturating_sub(1);
+            event.deliveries = event.deliveries.saturating_sub(1);
             match end {
-                End::Delivered => event.passed.tally.delivered += 1,
+                End::Delivered(arrival) => event.arrived(at, arrival),
                 End::Held(held) => {
                     event.passed.tally.dead += u64::from(held.due.is_none());
+                    event.ended.push(Ended::Held { suffix: suffix(&held.id).into() });
                     event.passed.held.push(*held);
                 }
             }
@@ -100,14 +142,18 @@ impl Window {
 
     fn pass(&mut self) {
         while let Some(first) = self.open.first_entry() {
-            if first.get().remaining > 0 {
+            if first.get().deliveries > 0 {
                 return;
             }
-            let event = first.remove();
+            let (offset, event) = first.remove_entry();
             self.bytes = self.bytes.saturating_sub(event.bytes);
             self.passed.tally.add(&event.passed.tally);
             self.passed.held.extend(event.passed.held);
+            self.passed.retried.extend(event.passed.retried);
             self.passed.adjustment += event.passed.adjustment;
+            if !event.ended.is_empty() {
+                self.passed.runs.push(Run { first: offset, events: event.more + 1, ended: event.ended });
+            }
         }
     }
 
@@ -167,20 +213,35 @@ mod tests {
         }
     }
 
+    fn arrival(suffix: &str, attempts: u32, after: Option<&str>) -> End {
+        let after = after.map(|detail| Arc::new(Reason::new("x", detail)));
+        End::Delivered(Arrival { suffix: suffix.into(), call: Call::default(), attempts, after })
+    }
+
+    fn delivered(suffix: &str, attempts: u32) -> Ended {
+        Ended::Delivered { suffix: suffix.into(), call: Call::default(), attempts }
+    }
+
     #[test]
-    fn the_cursor_stays_at_the_first_unsettled_event_and_counts_and_letters_only_follow_it() {
+    fn the_cursor_stays_at_the_first_unsettled_event_and_all_that_is_told_only_follows_it() {
         let mut w = Window::new(at(5));
-        w.opened(at(5), 2, 10, owing(2));
-        w.opened(at(7), 1, 10, owing(1));
+        w.opened(at(5), Event { deliveries: 2, bytes: 10, passed: owing(2), ..Event::default() });
+        w.opened(at(7), Event { deliveries: 1, bytes: 10, passed: owing(1), ..Event::default() });
         w.read_to(at(9));
-        w.ended(at(7), End::Held(Box::new(letter("later"))));
-        w.ended(at(5), End::Delivered);
+        let later = format!("{}-route", sink_api::Uuid::nil());
+        w.ended(at(7), End::Held(Box::new(letter(&later))));
+        w.ended(at(5), arrival("-2", 3, Some("was down")));
         assert_eq!((w.cursor(), w.take_passed()), (at(5), Passed::default()));
-        w.ended(at(5), End::Delivered);
+        w.ended(at(5), arrival("", 1, None));
         assert_eq!(w.cursor(), at(9));
         let passed = w.take_passed();
         assert_eq!(passed.tally, Counters { accepted: 3, delivered: 2, dead: 1, ..Counters::default() });
-        assert_eq!(passed.held, [letter("later")]);
+        assert_eq!(passed.held, [letter(&later)]);
+        let run = |first, ended| Run { first, events: 1, ended };
+        let both = vec![delivered("-2", 3), delivered("", 1)];
+        assert_eq!(passed.runs, [run(5, both), run(7, vec![Ended::Held { suffix: "-route".into() }])]);
+        let retried: Vec<_> = passed.retried.iter().map(|r| (r.position, &*r.suffix, &*r.detail)).collect();
+        assert_eq!(retried, [(at(5), "-2", "was down")]);
         assert_eq!((w.size(), w.take_passed()), ((0, 0), Passed::default()));
     }
 
@@ -188,10 +249,13 @@ mod tests {
     fn an_event_that_owes_nothing_is_passed_at_once() {
         let mut w = Window::new(at(0));
         let tally = Counters { accepted: 2, filtered: 1, dead: 1, ..Counters::default() };
-        w.opened(at(3), 0, 10, Passed { tally, held: vec![letter("by rule")], adjustment: 0 });
-        w.read_to(at(4));
-        assert_eq!(w.cursor(), at(4));
+        let passed = Passed { tally, held: vec![letter("by rule")], ..Passed::default() };
+        let ended = vec![Ended::Filtered { route: "r".into(), tick: 1 }];
+        w.opened(at(3), Event { bytes: 10, passed, ended: ended.clone(), more: 4, ..Event::default() });
+        w.read_to(at(8));
+        assert_eq!(w.cursor(), at(8));
         let passed = w.take_passed();
         assert_eq!((passed.tally.filtered, passed.held.len()), (1, 1));
+        assert_eq!(passed.runs, [Run { first: 3, events: 5, ended }]);
     }
 }

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use sink_api::Size;
 use tokio::sync::mpsc;
 
+use super::fates::Rest;
+use super::runs::{Call, Ended, Passed, Run};
 use super::*;
 use crate::journal::{
     AppendError, Chunk, JournalConfig, LocalJournal, News, Of, OnFailure, Owed, Progress, Reader, Record,
@@ -38,6 +40,7 @@ pub(crate) async fn conforms(engine: impl Fn() -> Engine) {
     what_stands_between_two_places_is_counted(engine()).await;
     a_time_is_found_in_each_shard(engine()).await;
     steps_are_durable_together_and_move_their_shard_alone(engine()).await;
+    what_became_of_an_event_is_told_in_its_shard(engine()).await;
     a_journal_that_is_closed_takes_no_more(engine()).await;
 }
 
@@ -263,6 +266,37 @@ async fn steps_are_durable_together_and_move_their_shard_alone(engine: Engine) {
     settle.pause("a", true).await.unwrap();
     assert!(settle.pause("nobody", true).await.is_err());
     assert!(engine.storage.ledger.is_paused("a").await.unwrap());
+}
+
+async fn what_became_of_an_event_is_told_in_its_shard(engine: Engine) {
+    let positions = engine.fill(0..40).await;
+    let mut cursors = engine.storage.journal.oldest().await.unwrap();
+    let call = Call::new(5_000_000, Duration::from_millis(7));
+    // Of each shard the first events, of which the odd ones are owed.
+    let mut steps: BTreeMap<u32, Settlement> = BTreeMap::new();
+    for (n, position) in positions.range(..25) {
+        let step = steps.entry(position.shard).or_insert_with(|| {
+            let passed = Passed::from(cursors.at(position.shard).offset);
+            Settlement { passed, ..Settlement::to("a", *position) }
+        });
+        step.cursor = Some(position.behind());
+        cursors.set(position.behind());
+        if n % 2 == 1 {
+            let ended = vec![Ended::Delivered { suffix: "".into(), call, attempts: 1 }];
+            step.passed.add(Run { first: position.offset, events: 1, ended });
+        }
+    }
+    engine.storage.settle.settle(steps.into_values().collect()).await.unwrap();
+    for (n, position) in &positions {
+        let told = engine.storage.ledger.fates(*position, record(*n).id).await.unwrap();
+        let (wanted, rest) = match n {
+            25.. => (0, Rest::Pending),
+            n => (n % 2, Rest::Nothing),
+        };
+        assert_eq!((told.len(), told[0].deliveries.len() as u64, told[0].rest), (1, wanted, rest), "{n}");
+        let times = told[0].deliveries.iter().map(|fate| (fate.time, fate.took));
+        assert!(times.into_iter().all(|told| told == (Some(5_000_000), Some(Duration::from_millis(7)))), "{told:?}");
+    }
 }
 
 async fn a_journal_that_is_closed_takes_no_more(engine: Engine) {

@@ -1,5 +1,6 @@
-//! What became of the deliveries of one event, sink by sink: put together from where the cursors stand and from what is
-//! held. Only reads; each look has a connection of its own, so that no settlement waits for it.
+//! What became of the deliveries of one event, sink by sink: put together from where the cursors stand, from the log of
+//! steps, from single rows for what did not go straight, and from what is held. Only reads; each look has a connection
+//! of its own, so that no settlement waits for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,9 @@ use rusqlite::{Connection, Row, params};
 use sink_api::Uuid;
 
 use super::cursors;
+use super::notes::{self, Kind, Note};
+use super::runs::{Ended, Skip, TICK};
+use super::steps::{self, LIVE};
 use crate::journal::Position;
 
 /// What became of a delivery.
@@ -68,7 +72,8 @@ pub enum Rest {
     Dropped {
         /// When, microseconds.
         time: i64,
-        /// `skip`: somebody moved the sink on by hand. `max_size`: the journal deleted the event before the sink had it.
+        /// `skip`: somebody moved the sink on by hand. `max_size`: the journal deleted the event before the sink had
+        /// it.
         code: &'static str,
     },
 }
@@ -88,27 +93,134 @@ pub struct SinkFates {
 
 /// What became of the event at that position, at every sink that ever began.
 pub(super) fn of(connection: &Connection, at: Position, event: Uuid) -> Result<Vec<SinkFates>, rusqlite::Error> {
+    // All that is read is of one moment.
+    let moment = connection.unchecked_transaction()?;
+    let notes = notes::find(&moment, at)?;
     let mut fates = Vec::new();
-    for (sink, cursors) in cursors::all(connection)? {
-        let deliveries = held(connection, &sink, at, event)?;
+    for (sink, cursors) in cursors::all(&moment)? {
+        let of_sink = notes.iter().filter(|note| note.sink == sink);
+        let mut known: Vec<DeliveryFate> = of_sink.map(|note| noted(note, event)).collect();
+        known.extend(held(&moment, &sink, at, event)?);
+        let live = steps::find(&moment, &sink, LIVE, at)?;
         let is_passed = cursors.is_past(at);
-        let rest = if is_passed { Rest::Over } else { Rest::Pending };
+        let rest = rest(live.as_deref(), is_passed);
+        let mut deliveries = told(live.unwrap_or_default(), event, None, &mut known);
+        for replay in steps::replays(&moment, &sink)? {
+            let ended = steps::find(&moment, &sink, replay, at)?.unwrap_or_default();
+            deliveries.extend(told(ended, event, Some(replay), &mut known));
+        }
+        // What the rules made of a held delivery later, and what no step tells of.
+        deliveries.extend(known);
+        deliveries.sort_by_key(|delivery| delivery.replay);
         fates.push(SinkFates { sink, is_passed, rest, deliveries });
     }
     Ok(fates)
 }
 
+fn rest(live: Option<&[Ended]>, is_passed: bool) -> Rest {
+    let skipped = |ended: &Ended| match ended {
+        Ended::Skipped { why, tick } => Some((*why, *tick)),
+        _ => None,
+    };
+    match live.map(|ended| ended.iter().find_map(skipped)) {
+        Some(None) => Rest::Nothing,
+        Some(Some((why, tick))) => {
+            let code = if why == Skip::ByHand { "skip" } else { "max_size" };
+            Rest::Dropped { time: tick.saturating_mul(TICK), code }
+        }
+        None if is_passed => Rest::Over,
+        None => Rest::Pending,
+    }
+}
+
+/// The deliveries that a step tells of, each with what is `known` of it besides, which is taken out.
+fn told(ended: Vec<Ended>, event: Uuid, replay: Option<i64>, known: &mut Vec<DeliveryFate>) -> Vec<DeliveryFate> {
+    let mut fates = Vec::new();
+    for ended in ended {
+        let nothing = DeliveryFate { replay, ..DeliveryFate::nothing(event, "") };
+        let fate = match ended {
+            Ended::Skipped { .. } => continue,
+            Ended::Filtered { route, tick } => DeliveryFate {
+                kind: FateKind::Filtered,
+                time: Some(tick.saturating_mul(TICK)),
+                route: (!route.is_empty()).then_some(route),
+                ..nothing
+            },
+            Ended::Delivered { suffix, call, attempts } => {
+                let straight = DeliveryFate {
+                    id: format!("{event}{suffix}"),
+                    time: Some(call.time()),
+                    attempts,
+                    took: Some(call.took()),
+                    ..nothing
+                };
+                take(known, &straight).unwrap_or(straight)
+            }
+            // Where no row says what became of it, the row is one of those that are let go when there are too many.
+            Ended::Held { suffix } => {
+                let over = DeliveryFate { id: format!("{event}{suffix}"), ..nothing };
+                take(known, &over).unwrap_or(over)
+            }
+        };
+        fates.push(fate);
+    }
+    fates
+}
+
+/// Takes what is known of the same delivery: the last of it, which is the latest.
+fn take(known: &mut Vec<DeliveryFate>, of: &DeliveryFate) -> Option<DeliveryFate> {
+    let is_same = |fate: &mut DeliveryFate| fate.id == of.id && fate.replay == of.replay;
+    known.extract_if(.., is_same).last()
+}
+
+impl DeliveryFate {
+    /// A delivery that is over, and nobody knows when.
+    fn nothing(event: Uuid, suffix: &str) -> Self {
+        Self {
+            id: format!("{event}{suffix}"),
+            kind: FateKind::Delivered,
+            time: None,
+            attempts: 0,
+            took: None,
+            code: None,
+            detail: None,
+            next_try: None,
+            replay: None,
+            route: None,
+        }
+    }
+}
+
+fn noted(note: &Note, event: Uuid) -> DeliveryFate {
+    let kind = match note.kind {
+        Kind::Delivered => FateKind::Delivered,
+        Kind::Filtered => FateKind::Filtered,
+        Kind::Dropped => FateKind::Dropped,
+    };
+    DeliveryFate {
+        kind,
+        time: Some(note.time),
+        attempts: note.attempts,
+        took: note.took.and_then(|micros| u64::try_from(micros).ok()).map(Duration::from_micros),
+        code: some(&note.code),
+        detail: some(&note.detail),
+        replay: (note.replay != LIVE).then_some(note.replay),
+        route: some(&note.route).map(Into::into),
+        ..DeliveryFate::nothing(event, &note.suffix)
+    }
+}
+
 /// What the ledger holds of the event for a sink.
 fn held(connection: &Connection, sink: &str, at: Position, event: Uuid) -> Result<Vec<DeliveryFate>, rusqlite::Error> {
     // Ids are the event's, or that and `-…`; in order of bytes `.` comes after `-`.
-    let sql = "SELECT id, due, how, attempts, last_try, code, detail FROM held
+    let sql = "SELECT id, due, how, attempts, last_try, code, detail, replay FROM held
                WHERE sink = ?1 AND id >= ?2 AND id < ?2 || '.' AND shard = ?3 AND place = ?4
                ORDER BY length(id), id";
     let params = params![sink, event.to_string(), at.shard, at.offset.cast_signed()];
-    connection.prepare_cached(sql)?.query_map(params, held_fate)?.collect()
+    connection.prepare_cached(sql)?.query_map(params, |row| held_fate(row, event))?.collect()
 }
 
-fn held_fate(row: &Row<'_>) -> Result<DeliveryFate, rusqlite::Error> {
+fn held_fate(row: &Row<'_>, event: Uuid) -> Result<DeliveryFate, rusqlite::Error> {
     let (due, how): (Option<i64>, Option<String>) = (row.get(1)?, row.get(2)?);
     let (attempts, last_try): (u32, i64) = (row.get(3)?, row.get(4)?);
     let kind = match due {
@@ -117,17 +229,19 @@ fn held_fate(row: &Row<'_>) -> Result<DeliveryFate, rusqlite::Error> {
         Some(_) => FateKind::Parked,
     };
     let was_tried = attempts > 0 || kind == FateKind::Dead;
-    let told = |text: String| (!text.is_empty()).then_some(text);
     Ok(DeliveryFate {
         id: row.get(0)?,
         kind,
         time: was_tried.then_some(last_try),
         attempts,
-        took: None,
-        code: told(row.get(5)?),
-        detail: told(row.get(6)?),
+        code: some(&row.get::<_, String>(5)?),
+        detail: some(&row.get::<_, String>(6)?),
         next_try: due,
-        replay: None,
-        route: None,
+        replay: row.get(7)?,
+        ..DeliveryFate::nothing(event, "")
     })
+}
+
+fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
 }

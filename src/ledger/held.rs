@@ -10,6 +10,7 @@ use bytes::Bytes;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
 
+use super::notes::{self, End};
 use super::{Dead, HeldDelivery};
 use crate::journal::Record;
 
@@ -219,6 +220,9 @@ pub(super) fn change(
     let transaction = connection.transaction()?;
     let mut changed = Dead::default();
     for id in ids {
+        if change == Change::Drop {
+            notes::ended(&transaction, sink, id, End::Dropped)?;
+        }
         let size: Option<i64> = match change {
             Change::Retry { due, as_was } => transaction
                 .prepare_cached(&format!(
@@ -276,6 +280,9 @@ pub(super) fn keep(connection: &Connection, sink: &str, held: &HeldDelivery) -> 
         .prepare_cached(&old)?
         .query_row(params![sink, held.id], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
+    if old.is_some() {
+        notes::ended(connection, sink, &held.id, End::Replaced)?;
+    }
     insert(connection, sink, held)?;
     let was_dead = old.filter(|(dead, _)| *dead);
     let now = if held.due.is_none() { size_of(held).cast_signed() } else { 0 };

@@ -1,6 +1,6 @@
 //! The ledger: what is derived from the journal and must outlive a restart. SQLite: each sink's cursor and totals,
-//! held deliveries (dead letters and parked ones), and what the journal deleted before sinks had it; beside them what
-//! ingress has counted.
+//! held deliveries (dead letters and parked ones), what became of the others, and what the journal deleted before sinks
+//! had it; beside them what ingress has counted.
 //!
 //! One thread owns the connection; settlements that arrive together share one transaction and one flush
 //! (`synchronous = FULL`), so that what [`Settle::settle`] returned is on disk. Off the journal's commit path.
@@ -16,11 +16,14 @@ mod cursors;
 pub mod fates;
 mod files;
 pub mod held;
+mod notes;
 pub mod parked;
 pub mod replays;
+pub mod runs;
 mod schema;
 mod settle;
 mod settlement;
+mod steps;
 mod storage;
 mod thread;
 
@@ -40,6 +43,7 @@ pub use config::DeadLetterKeys;
 pub use counted::{CountOf, Counted};
 use fates::SinkFates;
 use held::{Change, Filter, Letter, Page};
+pub use notes::Retried;
 use parked::Schedule;
 use replays::Replay;
 pub use settle::{LocalSettle, Settle, SettleError};
@@ -207,7 +211,8 @@ impl Ledger {
         self.look(move |connection| connection.query_row(sql, [sink], |row| row.get(0))).await
     }
 
-    /// What became of an event's deliveries, at every sink that ever began. The event stands, or stood, at that position.
+    /// What became of an event's deliveries, at every sink that ever began. The event stands, or stood, at that
+    /// position.
     ///
     /// # Errors
     /// It is not open, or cannot be read.
@@ -313,6 +318,15 @@ impl Ledger {
     /// It is not open.
     pub async fn look_after(&self) -> Result<bool, SettleError> {
         self.ask(|reply| Request::Look { reply }).await
+    }
+
+    /// Lets go of a part of what is noted of events before these marks, the oldest still in the journal; says whether
+    /// there is more to let go of. Settlements come in between two parts.
+    ///
+    /// # Errors
+    /// It is not open, or cannot be written; then nothing has changed.
+    pub async fn trim(&self, oldest: Marks) -> Result<bool, SettleError> {
+        self.ask(|reply| Request::Trim { oldest, reply }).await
     }
 
     /// Closes the ledger once it has done what it was asked for before. Blocks until then.

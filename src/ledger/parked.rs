@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, Row as SqlRow, params};
+use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 
 use super::held::{self, AS_WAS, BY_RULES, SIZE};
-use super::{Fate, HeldDelivery, ParkedFate, Spent};
+use super::notes::{self, End};
+use super::{Fate, HeldDelivery, ParkedFate, Spent, replays};
 use crate::journal::{Position, Record};
 
 /// Most rows of a lane given at once.
@@ -137,14 +138,28 @@ fn read(row: &SqlRow<'_>, lane: &Arc<str>) -> Result<Row, rusqlite::Error> {
     Ok(Row { lane: Arc::clone(lane), held, how, size: row.get::<_, i64>(22)?.cast_unsigned() })
 }
 
+/// Forgets a parked delivery; gives the replay that brought it.
+fn forget(connection: &Connection, sink: &str, id: &str) -> Result<Option<i64>, rusqlite::Error> {
+    let sql = "DELETE FROM held WHERE sink = ?1 AND id = ?2 AND due IS NOT NULL RETURNING replay";
+    let replay = connection.prepare_cached(sql)?.query_row(params![sink, id], |row| row.get(0)).optional()?;
+    Ok(replay.flatten())
+}
+
 /// Writes down what became of a parked delivery.
 pub(super) fn end(connection: &Connection, sink: &str, parked: &ParkedFate) -> Result<(), rusqlite::Error> {
-    const FORGET: &str = "DELETE FROM held WHERE sink = ?1 AND id = ?2 AND due IS NOT NULL";
+    let over = |end| {
+        notes::ended(connection, sink, &parked.id, end)?;
+        forget(connection, sink, &parked.id).map(drop)
+    };
     let (due, tried) = match &parked.fate {
-        Fate::Over => return connection.prepare_cached(FORGET)?.execute(params![sink, parked.id]).map(drop),
+        Fate::Delivered(call, attempts) => return over(End::Delivered(*call, *attempts)),
+        Fate::Filtered(route) => return over(End::Filtered(route)),
         Fate::Replaced(by) => {
-            connection.prepare_cached(FORGET)?.execute(params![sink, parked.id])?;
-            return by.iter().try_for_each(|held| held::keep(connection, sink, held));
+            let replay = forget(connection, sink, &parked.id)?;
+            return by.iter().try_for_each(|held| {
+                held::keep(connection, sink, held)?;
+                replays::brought(connection, sink, &held.id, replay)
+            });
         }
         Fate::Again(due, tried) => (Some(due), tried),
         Fate::Dead(tried) => (None, tried),

@@ -125,6 +125,18 @@ pub(super) fn cancel(connection: &Connection, id: i64) -> Result<usize, rusqlite
     Ok(usize::try_from(sinks).unwrap_or_default())
 }
 
+/// Notes of a held delivery which replay brought it.
+pub(super) fn brought(
+    connection: &Connection,
+    sink: &str,
+    id: &str,
+    replay: Option<i64>,
+) -> Result<(), rusqlite::Error> {
+    let Some(replay) = replay else { return Ok(()) };
+    let sql = "UPDATE held SET replay = ?3 WHERE sink = ?1 AND id = ?2";
+    connection.prepare_cached(sql)?.execute(params![sink, id, replay]).map(drop)
+}
+
 /// Notes how far one has come in a shard.
 pub(super) fn passed(connection: &Connection, id: i64, step: &Settlement) -> Result<(), rusqlite::Error> {
     let Some(cursor) = step.cursor else { return Ok(()) };

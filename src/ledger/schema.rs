@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{LedgerError, Opened, away, counted, cursors, files, held, replays};
+use super::{LedgerError, Opened, away, counted, cursors, files, held, notes, replays, steps};
 use crate::journal::disk;
 
 /// Version of the tables, in `user_version`.
@@ -69,11 +69,13 @@ CREATE TABLE IF NOT EXISTS deleted (
 /// Came later than version 1, too: what is to become of a row with a `due` time. `how`: nothing for a delivery that is
 /// tried again as it stands; `by_rules` or `as_was` for a dead letter that somebody wants delivered. `nth` attempts
 /// and `spent` microseconds count against its bounds.
+/// `replay`: which one brought the row, where one did.
 /// `dead_bytes`: room the sink's dead letters take. `paused`: it is held by hand. `away`: it is not in the config.
-const ADDED: [(&str, &str, &str); 6] = [
+const ADDED: [(&str, &str, &str); 7] = [
     ("held", "how", "TEXT"),
     ("held", "nth", "INTEGER NOT NULL DEFAULT 0"),
     ("held", "spent", "INTEGER NOT NULL DEFAULT 0"),
+    ("held", "replay", "INTEGER"),
     ("sinks", "dead_bytes", "INTEGER NOT NULL DEFAULT 0"),
     ("sinks", "paused", "INTEGER NOT NULL DEFAULT 0"),
     ("sinks", "away", "INTEGER NOT NULL DEFAULT 0"),
@@ -195,6 +197,8 @@ fn complete(connection: &mut Connection) -> Result<(), rusqlite::Error> {
     replays::complete(&transaction)?;
     transaction.execute_batch(away::TABLE)?;
     transaction.execute_batch(counted::TABLE)?;
+    transaction.execute_batch(steps::TABLE)?;
+    transaction.execute_batch(notes::TABLE)?;
     transaction.commit()
 }
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::notes::Retried;
+use super::runs::{Call, Passed};
 use crate::journal::{Marks, Position, Record};
 
 /// Running totals of one sink. The transaction that moves its cursor carries the deltas.
@@ -97,8 +99,10 @@ pub struct ParkedFate {
 /// See [`ParkedFate`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It is over, delivered or filtered, as the step's counts say.
-    Over,
+    /// It arrived, with that call, the last of so many.
+    Delivered(Call, u32),
+    /// Routed anew, and that route left nothing of it.
+    Filtered(Arc<str>),
     /// Tried in vain: again at that time, microseconds.
     Again(i64, Try),
     /// Given up.
@@ -136,6 +140,10 @@ pub struct Settlement {
     pub cursor: Option<Position>,
     /// What to add to its totals.
     pub delta: Counters,
+    /// What the cursor passes.
+    pub passed: Passed,
+    /// Of that: what arrived after failures.
+    pub retried: Vec<Retried>,
     /// What it gave up, or tries again later.
     pub held: Vec<HeldDelivery>,
     /// What became of deliveries that were parked.
@@ -153,7 +161,7 @@ impl Settlement {
         let buries = |parked: &ParkedFate| match &parked.fate {
             Fate::Dead(_) => true,
             Fate::Replaced(by) => by.iter().any(|held| held.due.is_none()),
-            Fate::Over | Fate::Again(..) => false,
+            Fate::Delivered(..) | Fate::Filtered(_) | Fate::Again(..) => false,
         };
         self.held.iter().any(|held| held.due.is_none()) || self.fates.iter().any(buries)
     }

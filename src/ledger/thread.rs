@@ -10,11 +10,13 @@ use tokio::sync::{mpsc, oneshot};
 use super::files::Files;
 use super::held::{self, Change};
 use super::replays::{self, Replay};
-use super::{Counted, Dead, HeldBudget, Settlement, SinkState, away, counted, cursors, parked};
+use super::{Counted, Dead, HeldBudget, Settlement, SinkState, away, counted, cursors, notes, parked, steps};
 use crate::journal::{Deleted, Marks, Position, TypeCount};
 
 /// Most requests in one transaction.
 const BATCH: usize = 256;
+/// Most rows of a kind that are let go of at once.
+const TRIM: i64 = 500;
 
 /// Where an answer goes.
 pub type Reply<T> = oneshot::Sender<Result<T, rusqlite::Error>>;
@@ -102,6 +104,13 @@ pub enum Request {
         /// Answer, after the flush.
         reply: Reply<()>,
     },
+    /// To let go of what is noted of events that are not in the journal any more.
+    Trim {
+        /// The oldest that are.
+        oldest: Marks,
+        /// Answer, after the flush: whether there is more.
+        reply: Reply<bool>,
+    },
     /// To read what ingress has counted.
     Counted {
         /// Answer.
@@ -151,6 +160,7 @@ pub(super) fn serve(
                 Request::Missed { sink, reply } => drop(reply.send(away::missed(&connection, &sink))),
                 Request::Book { sink, dropped, reply } => drop(reply.send(away::book(&mut connection, &sink, dropped))),
                 Request::Keep { deleted, reply } => drop(reply.send(keep(&mut connection, &deleted))),
+                Request::Trim { oldest, reply } => drop(reply.send(trim(&mut connection, &oldest))),
                 Request::Look { reply } => drop(reply.send(Ok(files.look(&mut connection)))),
                 Request::Counted { reply } => drop(reply.send(counted::all(&connection))),
                 Request::KeepCounted { counted, reply } => {
@@ -207,20 +217,34 @@ fn pause(connection: &Connection, sink: &str, paused: bool) -> Result<(), rusqli
 
 fn settle<'s>(connection: &mut Connection, steps: impl Iterator<Item = &'s Settlement>) -> Result<(), rusqlite::Error> {
     let transaction = connection.transaction()?;
+    let now = Timestamp::now().as_microsecond();
     for step in steps {
         // The cursor comes first, so that the sink has a row by the time its deliveries are held.
         if let Some(id) = step.replay {
             replays::passed(&transaction, id, step)?;
         }
         cursors::step(&transaction, step)?;
+        steps::append(&transaction, step, now)?;
+        for retried in &step.retried {
+            notes::retried(&transaction, &step.sink, retried)?;
+        }
         for held in &step.held {
             held::keep(&transaction, &step.sink, held)?;
+            replays::brought(&transaction, &step.sink, &held.id, step.replay)?;
         }
         for fate in &step.fates {
             parked::end(&transaction, &step.sink, fate)?;
         }
     }
     transaction.commit()
+}
+
+/// Lets go of a part of what is noted; says whether there is more.
+fn trim(connection: &mut Connection, oldest: &Marks) -> Result<bool, rusqlite::Error> {
+    let transaction = connection.transaction()?;
+    let gone = [steps::trim(&transaction, oldest, TRIM)?, notes::trim(&transaction, oldest, TRIM)?];
+    transaction.commit()?;
+    Ok(gone.into_iter().any(|gone| gone >= TRIM))
 }
 
 /// Keeps a stretch: as counts for sinks that are away, as it is for the others. Lets go of the stretches that every

@@ -26,17 +26,17 @@ pub struct Destination {
 
 /// What one event comes to at one sink.
 ///
-/// It balances with [`RuleSet::owed`]: `deliveries + failed + filtered ≥ owed`. The surplus are further payloads of one
-/// transform, and is added to what was accepted.
+/// It balances with [`RuleSet::owed`], in numbers: `deliveries + failed + filtered ≥ owed`. The surplus are further
+/// payloads of one transform, and is added to what was accepted.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Routed {
     /// The deliveries, in the order in which they are to be made.
     pub deliveries: Vec<Delivery>,
     /// The deliveries that become dead letters at once.
     pub failed: Vec<Failed>,
-    /// How many routes that name the sink came to nothing: the condition was false, an earlier final route took the
+    /// The routes that name the sink and came to nothing: the condition was false, an earlier final route took the
     /// event, or the transform yielded nothing, or only what another route had yielded already.
-    pub filtered: u32,
+    pub filtered: Vec<Arc<str>>,
 }
 
 /// A delivery whose payload or target could not be made.
@@ -131,7 +131,7 @@ impl RuleSet {
             if let Some(last) = final_route {
                 if stop.named {
                     observer.saw(stop.route, Step::AfterFinal(last));
-                    gathered.routed.filtered += 1;
+                    gathered.routed.filtered.push(route.name.as_str().into());
                 }
                 continue;
             }
@@ -139,7 +139,9 @@ impl RuleSet {
                 Ok(true) => observer.saw(stop.route, Step::Applies),
                 Ok(false) => {
                     observer.saw(stop.route, Step::False);
-                    gathered.routed.filtered += u32::from(stop.named);
+                    if stop.named {
+                        gathered.routed.filtered.push(route.name.as_str().into());
+                    }
                     continue;
                 }
                 Err(reason) => {
@@ -196,7 +198,8 @@ impl RuleSet {
         }
         if outputs.len() == before {
             observer.saw(index, Step::Nothing { outputs: count });
-            routed.filtered += 1;
+            let name = self.routes.get(index).map(|route| route.name.as_str());
+            routed.filtered.push(name.unwrap_or_default().into());
         }
     }
 

@@ -26,6 +26,7 @@ const ROWS: &[&[&str]] = &[
         "status_line",
         "threads",
         "told_down",
+        "trimming",
     ],
     &["error"],
 ];

@@ -236,7 +236,7 @@ impl Backlog {
     pub fn settled(&mut self, step: &Settlement) {
         let replaced = step.fates.iter().filter_map(|parked| match &parked.fate {
             Fate::Replaced(by) => Some(by),
-            Fate::Over | Fate::Again(..) | Fate::Dead(_) => None,
+            Fate::Delivered(..) | Fate::Filtered(_) | Fate::Again(..) | Fate::Dead(_) => None,
         });
         let held = step.held.iter().chain(replaced.flatten());
         for held in held.filter(|held| held.due.is_some()) {

@@ -177,6 +177,7 @@ impl Fetcher {
         let routed = only(accounting::route(rules, said, &self.to, &event, &mut ()), is_meant);
         let origin = Origin { position: held.position, record: &held.event, subject: &held.subject, key: &held.key };
         let accounted = Accounted::of(routed, origin);
+        let filtered = accounted.filtered.first().cloned();
         for letter in &accounted.letters {
             outcomes.log.dead(Of::record(&letter.event), &letter.id, [&letter.code, &letter.detail]);
         }
@@ -187,7 +188,10 @@ impl Fetcher {
             parked.attempts = held.attempts;
             parked.times = held.times;
         }
-        outcomes.replaced(&ParkedRow::of(lane, row), by, &counts);
+        match filtered {
+            Some(route) => outcomes.filtered(&ParkedRow::of(lane, row), route, &counts),
+            None => outcomes.replaced(&ParkedRow::of(lane, row), by, &counts),
+        }
     }
 }
 
@@ -208,10 +212,11 @@ fn unreadable(lane: &Arc<str>, row: &Row, error: &CodecError, outcomes: &mut Out
 
 /// What routing an event comes to for those of its deliveries that are meant; filtered, where it comes to none of them.
 fn only(routed: Routed, is_meant: impl Fn(&str) -> bool) -> Routed {
-    let Routed { mut deliveries, mut failed, .. } = routed;
+    let Routed { mut deliveries, mut failed, mut filtered } = routed;
     deliveries.retain(|delivery| is_meant(&delivery.id));
     failed.retain(|failed| is_meant(&failed.id));
-    let filtered = u32::from(deliveries.is_empty() && failed.is_empty());
+    let is_nothing = deliveries.is_empty() && failed.is_empty();
+    filtered.resize(usize::from(is_nothing), "".into());
     Routed { deliveries, failed, filtered }
 }
 

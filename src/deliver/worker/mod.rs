@@ -18,7 +18,7 @@ mod under_way;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sink_api::Outcome;
+use sink_api::{Outcome, Timestamp};
 use tokio::sync::watch;
 
 use self::backlog::Backlog;
@@ -35,6 +35,7 @@ use super::spec::Spec;
 use super::verdict::Verdict;
 use crate::journal::JournalError;
 use crate::ledger::Settlement;
+use crate::ledger::runs::Call;
 use crate::route::RuleSet;
 
 /// While events of the daemon's own wait to go from memory, the worker looks so often whether they may.
@@ -234,12 +235,12 @@ impl Worker {
                     self.log.breaker(&change);
                 }
             }
-            Landed::Batch { items, slots, probe, .. } => self.on_batch(items, slots, probe),
+            Landed::Batch { items, slots, probe, took } => self.on_batch(items, slots, probe, took),
         }
     }
 
-    fn on_batch(&mut self, items: Vec<Item>, slots: Vec<Option<Outcome>>, probe: bool) {
-        let now = Instant::now();
+    fn on_batch(&mut self, items: Vec<Item>, slots: Vec<Option<Outcome>>, probe: bool, took: Duration) {
+        let (now, call) = (Instant::now(), Call::new(Timestamp::now().as_microsecond(), took));
         let (verdicts, changes, are_parked) = self.sender.judge(items, slots, probe, now);
         for verdict in &verdicts {
             self.log.attempt(verdict);
@@ -256,9 +257,9 @@ impl Worker {
             self.log.well();
         }
         if are_parked {
-            self.outcomes().retried(verdicts, at);
+            self.outcomes().retried(verdicts, call, at);
         } else {
-            self.outcomes().tried(verdicts, at);
+            self.outcomes().tried(verdicts, call, at);
         }
     }
 

@@ -14,9 +14,10 @@ use crate::deliver::item::Item;
 use crate::deliver::rows;
 use crate::deliver::told::Of;
 use crate::deliver::verdict::Verdict;
-use crate::deliver::window::End;
+use crate::deliver::window::{Arrival, End};
 use crate::ledger::Spent;
 use crate::ledger::held::size_of;
+use crate::ledger::runs::{Call, suffix};
 
 /// A delivery is parked after so many tries…
 const QUICK_TRIES: u32 = 3;
@@ -24,8 +25,8 @@ const QUICK_TRIES: u32 = 3;
 const QUICK_WAIT: Duration = Duration::from_secs(5);
 
 impl Outcomes<'_> {
-    /// Takes in a batch of fresh deliveries that came back.
-    pub fn tried(&mut self, verdicts: Vec<Verdict>, at: Moment) {
+    /// Takes in a batch of fresh deliveries that came back from that call.
+    pub fn tried(&mut self, verdicts: Vec<Verdict>, call: Call, at: Moment) {
         let (mut again, mut done) = (Vec::new(), Vec::with_capacity(verdicts.len()));
         let mut yielder = Yielder::default();
         for verdict in verdicts {
@@ -38,7 +39,7 @@ impl Outcomes<'_> {
                     done.push(item);
                 }
                 Verdict::Delivered(item) => {
-                    self.settler.ended(item.position, End::Delivered);
+                    self.settler.ended(item.position, End::Delivered(arrival(&item, call)));
                     done.push(item);
                 }
                 Verdict::Dead(item, why) => {
@@ -94,4 +95,10 @@ impl Outcomes<'_> {
             }
         }
     }
+}
+
+/// How a delivery arrived that this call brought there.
+fn arrival(item: &Item, call: Call) -> Arrival {
+    let suffix = suffix(&item.delivery.id).into();
+    Arrival { suffix, call, attempts: item.attempts.saturating_add(1), after: item.last_failure.clone() }
 }

@@ -241,7 +241,7 @@ impl Reader {
         let sink = &self.to.name;
         let (from, to) = (gap.from.offset, gap.to.offset);
         if dropped > 0 {
-            outcomes.settler.drop_owed(gap.to.shard, dropped);
+            outcomes.settler.drop_owed(gap.to, dropped);
             outcomes.log.dropped(dropped.saturating_sub(self.owed_news(gap)));
             error!(%sink, dropped, from, to,
                 "deliveries this sink was owed are dropped: the journal reached max_size, or the sink was out of the \

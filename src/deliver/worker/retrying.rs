@@ -14,6 +14,7 @@ use crate::deliver::told::Of;
 use crate::deliver::verdict::Verdict;
 use crate::ledger::held::size_of;
 use crate::ledger::parked::Row;
+use crate::ledger::runs::Call;
 use crate::ledger::{Counters, Fate, HeldDelivery, ParkedFate, Spent};
 
 /// A row of the ledger that meets its fate.
@@ -35,8 +36,8 @@ impl<'r> ParkedRow<'r> {
 }
 
 impl Outcomes<'_> {
-    /// Takes in a batch of parked deliveries that came back.
-    pub fn retried(&mut self, verdicts: Vec<Verdict>, at: Moment) {
+    /// Takes in a batch of parked deliveries that came back from that call.
+    pub fn retried(&mut self, verdicts: Vec<Verdict>, call: Call, at: Moment) {
         let (mut again, mut done, mut failed) = (Vec::new(), Vec::new(), Vec::new());
         for verdict in verdicts {
             match verdict {
@@ -47,7 +48,8 @@ impl Outcomes<'_> {
                     done.push(item);
                 }
                 Verdict::Delivered(item) => {
-                    self.item_over(&item, Fate::Over, &Counters { delivered: 1, ..Counters::default() });
+                    let fate = Fate::Delivered(call, item.attempts.saturating_add(1));
+                    self.item_over(&item, fate, &Counters { delivered: 1, ..Counters::default() });
                     done.push(item);
                 }
                 Verdict::Dead(item, why) => {
@@ -83,6 +85,11 @@ impl Outcomes<'_> {
         self.backlog.over(row.lane, row.size);
         let parked = ParkedFate { id: row.id.to_owned(), lane: Arc::clone(row.lane), fate };
         self.settler.decided(row.shard, parked, counts);
+    }
+
+    /// A row was routed anew, and that route left nothing of it.
+    pub fn filtered(&mut self, row: &ParkedRow<'_>, route: Arc<str>, counts: &Counters) {
+        self.over(row, Fate::Filtered(route), counts);
     }
 
     /// A row was routed anew: these rows take its place, each parked in its own lane as if it were new.

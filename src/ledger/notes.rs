@@ -1,0 +1,201 @@
+//! Single rows for deliveries that did not go straight: delivered after failures, filtered or dropped after they were
+//! held. What is held is not among them, as the row that holds it says it all. The newest are kept, so many of each
+//! kind for a sink, until the journal has deleted their event.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use sink_api::Timestamp;
+
+use super::runs::{self, Call};
+use super::steps::LIVE;
+use crate::journal::{Marks, Position};
+
+/// Came later than version 1; a build that does not know it leaves it alone. `suffix`: the delivery's id behind the
+/// event's. `took` in microseconds.
+pub(super) const TABLE: &str = "
+CREATE TABLE IF NOT EXISTS fates (
+  sink     TEXT NOT NULL,
+  kind     INTEGER NOT NULL,
+  nth      INTEGER NOT NULL,
+  shard    INTEGER NOT NULL,
+  place    INTEGER NOT NULL,
+  suffix   TEXT NOT NULL,
+  replay   INTEGER NOT NULL,
+  time     INTEGER NOT NULL,
+  attempts INTEGER NOT NULL,
+  took     INTEGER,
+  code     TEXT NOT NULL,
+  detail   TEXT NOT NULL,
+  route    TEXT NOT NULL,
+  PRIMARY KEY (sink, kind, nth)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS fates_at ON fates (shard, place);
+";
+
+/// Most rows of a kind for a sink.
+const MOST: i64 = 50_000;
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It arrived.
+    Delivered,
+    /// A route left nothing of it.
+    Filtered,
+    /// It is not tried any more, and not kept.
+    Dropped,
+}
+
+const KINDS: [Kind; 3] = [Kind::Delivered, Kind::Filtered, Kind::Dropped];
+
+impl Kind {
+    fn number(self) -> i64 {
+        match self {
+            Self::Delivered => 0,
+            Self::Filtered => 1,
+            Self::Dropped => 2,
+        }
+    }
+}
+
+/// A delivery that arrived after it had failed, and was never held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retried {
+    /// Where its event stands.
+    pub position: Position,
+    /// Its id behind the event's.
+    pub suffix: Box<str>,
+    /// The call that brought it there.
+    pub call: Call,
+    /// How many calls there were.
+    pub attempts: u32,
+    /// Reason code of the last failure.
+    pub code: &'static str,
+    /// One line on it.
+    pub detail: String,
+}
+
+/// How a delivery ended that was held.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum End<'e> {
+    /// It arrived, with that call, the last of so many.
+    Delivered(Call, u32),
+    /// That route left nothing of it.
+    Filtered(&'e str),
+    /// The dead letter was dropped. What is not dead stays.
+    Dropped,
+    /// A replay came to the same delivery, which takes its place.
+    Replaced,
+}
+
+/// A row that was found.
+#[derive(Clone, Debug)]
+pub(super) struct Note {
+    pub sink: String,
+    pub kind: Kind,
+    pub suffix: String,
+    pub replay: i64,
+    pub time: i64,
+    pub attempts: u32,
+    pub took: Option<i64>,
+    pub code: String,
+    pub detail: String,
+    pub route: String,
+}
+
+/// The number of a sink's next row of a kind.
+const NEXT: &str = "(SELECT ifnull(max(nth), 0) + 1 FROM fates WHERE sink = ?1 AND kind = ?2)";
+
+/// Keeps a row for a delivery that arrived after failures.
+pub(super) fn retried(connection: &Connection, sink: &str, retried: &Retried) -> Result<(), rusqlite::Error> {
+    let Retried { position, suffix, call, attempts, code, detail } = retried;
+    let sql = format!(
+        "INSERT INTO fates (sink, kind, nth, shard, place, suffix, replay, time, attempts, took, code, detail, route)
+         VALUES (?1, ?2, {NEXT}, ?3, ?4, ?5, {LIVE}, ?6, ?7, ?8, ?9, ?10, '') RETURNING nth"
+    );
+    let (kind, place) = (Kind::Delivered.number(), position.offset.cast_signed());
+    let params = params![sink, kind, position.shard, place, suffix, call.time(), attempts, micros(*call), code, detail];
+    let nth: i64 = connection.prepare_cached(&sql)?.query_row(params, |row| row.get(0))?;
+    bound(connection, sink, kind, nth)
+}
+
+/// Keeps a row for a delivery that is held still and will not be any more; nothing where it is not held.
+pub(super) fn ended(connection: &Connection, sink: &str, id: &str, end: End<'_>) -> Result<(), rusqlite::Error> {
+    let now = Timestamp::now().as_microsecond();
+    let (kind, words) = match end {
+        End::Delivered(..) => (Kind::Delivered, ""),
+        End::Filtered(_) => (Kind::Filtered, ""),
+        End::Dropped => (Kind::Dropped, "the dead letter was dropped"),
+        End::Replaced => (Kind::Dropped, "a replay took its place"),
+    };
+    let kind = kind.number();
+    let (time, attempts, took, route) = match end {
+        End::Delivered(call, attempts) => (call.time(), Some(attempts), Some(micros(call)), ""),
+        // It is as if it had never been tried.
+        End::Filtered(route) => (now, Some(0), None, route),
+        End::Dropped | End::Replaced => (now, None, None, ""),
+    };
+    let only = if matches!(end, End::Dropped) { "AND due IS NULL" } else { "" };
+    let sql = format!(
+        "INSERT INTO fates (sink, kind, nth, shard, place, suffix, replay, time, attempts, took, code, detail, route)
+         SELECT sink, ?2, {NEXT}, shard, place, substr(id, {BEHIND}), ifnull(replay, {LIVE}), ?4, ifnull(?5, attempts),
+           ?6, iif(?2 = {filtered}, '', code),
+           iif(?2 = {filtered}, '', ?7 || iif(?7 = '' OR detail = '', '', ': ') || detail), ?8
+         FROM held WHERE sink = ?1 AND id = ?3 {only} RETURNING nth",
+        filtered = Kind::Filtered.number()
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let params = params![sink, kind, id, time, attempts, took, words, route];
+    let nth: Option<i64> = statement.query_row(params, |row| row.get(0)).optional()?;
+    nth.map_or(Ok(()), |nth| bound(connection, sink, kind, nth))
+}
+
+/// Where a suffix begins in an id, for SQL, which counts from 1.
+const BEHIND: usize = runs::EVENT_ID + 1;
+
+fn micros(call: Call) -> i64 {
+    i64::try_from(call.took().as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Lets go of the sink's oldest rows of that kind.
+fn bound(connection: &Connection, sink: &str, kind: i64, nth: i64) -> Result<(), rusqlite::Error> {
+    if nth <= MOST {
+        return Ok(());
+    }
+    let sql = "DELETE FROM fates WHERE sink = ?1 AND kind = ?2 AND nth <= ?3";
+    connection.prepare_cached(sql)?.execute(params![sink, kind, nth - MOST]).map(drop)
+}
+
+/// The rows of the event at that position, in the order in which they were made, by sink.
+pub(super) fn find(connection: &Connection, at: Position) -> Result<Vec<Note>, rusqlite::Error> {
+    let sql = "SELECT sink, kind, suffix, replay, time, attempts, took, code, detail, route FROM fates
+               WHERE shard = ?1 AND place = ?2 ORDER BY sink, time, length(suffix), suffix";
+    let note = |row: &Row<'_>| {
+        let kind: i64 = row.get(1)?;
+        let kind = KINDS.into_iter().find(|known| known.number() == kind).unwrap_or(Kind::Dropped);
+        Ok(Note {
+            sink: row.get(0)?,
+            kind,
+            suffix: row.get(2)?,
+            replay: row.get(3)?,
+            time: row.get(4)?,
+            attempts: row.get(5)?,
+            took: row.get(6)?,
+            code: row.get(7)?,
+            detail: row.get(8)?,
+            route: row.get(9)?,
+        })
+    };
+    connection.prepare_cached(sql)?.query_map(params![at.shard, at.offset.cast_signed()], note)?.collect()
+}
+
+/// Lets go of rows of events before these marks, at most so many; says how many went.
+pub(super) fn trim(connection: &Connection, oldest: &Marks, most: i64) -> Result<i64, rusqlite::Error> {
+    let sql = "DELETE FROM fates WHERE (sink, kind, nth) IN (
+                 SELECT sink, kind, nth FROM fates WHERE shard = ?1 AND place < ?2 ORDER BY place LIMIT ?3)";
+    let mut gone = 0;
+    for mark in oldest.iter() {
+        let params = params![mark.shard, mark.offset.cast_signed(), most - gone];
+        gone += i64::try_from(connection.prepare_cached(sql)?.execute(params)?).unwrap_or(most);
+    }
+    Ok(gone)
+}
