@@ -15,6 +15,7 @@ use crate::config::{self, Config};
 use crate::exit;
 use crate::registry::KINDS;
 use crate::route::jq;
+use crate::times::Zone;
 
 /// Where a config is looked for where the command line names none.
 const DEFAULT_FILES: [&str; 2] = ["config.toml", "/etc/hookrelay/config.toml"];
@@ -36,6 +37,9 @@ pub struct Cli {
     /// The config; without it config.toml, then /etc/hookrelay/config.toml
     #[arg(long, short, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Times are read and shown in UTC, whatever `timezone` of the config says
+    #[arg(long, global = true)]
+    pub utc: bool,
     /// With --version: also the commit, the features, and the libraries that run
     #[arg(long, requires = "version")]
     pub verbose: bool,
@@ -124,12 +128,12 @@ impl Cli {
             Command::Test(args) => test::run(&self.read()?, args, out),
             Command::Send(args) => send::run(&self.read()?, args, out),
             Command::Status(args) => status::run(&self.file()?, args, out),
-            Command::Dead(verb) => dead::run(&self.file()?, verb, out),
-            Command::Replay(args) => replay::run(&self.file()?, args, out),
-            Command::Sink(verb) => sink::run(&self.file()?, verb, out),
+            Command::Dead(verb) => dead::run(&self.file()?, verb, &self.zone()?, out),
+            Command::Replay(args) => replay::run(&self.file()?, args, &self.zone()?, out),
+            Command::Sink(verb) => sink::run(&self.file()?, verb, &self.zone()?, out),
             Command::Reload(args) => reload::run(&self.file()?, args, out),
             Command::LogLevel(args) => log_level::run(&self.file()?, args, out),
-            Command::Journal(verb) => journal::run(&self.file()?, verb, out),
+            Command::Journal(verb) => journal::run(&self.file()?, verb, &self.zone()?, out),
             Command::Kinds(args) => kinds::run(args, out),
             Command::Schema => schema::run(out),
             Command::Completions(args) => completions::run(&Self::command(), args, out),
@@ -140,6 +144,11 @@ impl Cli {
 
     fn read(&self) -> Result<Config, Failure> {
         Ok(config::read(&self.file()?, KINDS)?)
+    }
+
+    /// By whose clock times are read and shown.
+    fn zone(&self) -> Result<Zone, Failure> {
+        if self.utc { Ok(Zone::utc()) } else { Ok(config::read_zone(&self.file()?)?) }
     }
 
     fn file(&self) -> Result<PathBuf, Failure> {

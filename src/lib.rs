@@ -22,5 +22,6 @@ pub mod shutdown;
 pub mod sockets;
 pub mod systemd;
 pub mod telemetry;
+pub mod times;
 pub mod verify;
 pub mod version;

@@ -5,14 +5,14 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use clap::{Args, Subcommand};
-use sink_api::Timestamp;
 
-use super::{Failure, block_on};
+use super::{Failure, block_on, time};
 use crate::admin::AdminConfig;
 use crate::admin::client;
 use crate::admin::dead::{DeadAsk, DeadDone, DeadPage, DeadView};
 use crate::config;
 use crate::route::{printable, printable_json};
+use crate::times::Zone;
 
 /// `dead`.
 #[derive(Debug, Subcommand)]
@@ -41,12 +41,12 @@ pub struct DeadArgs {
     /// Given up for this reason
     #[arg(long)]
     pub code: Option<String>,
-    /// Accepted since: `2h` ago, or a time such as 2026-01-31T12:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub since: Option<Timestamp>,
+    /// Accepted since: `2h` ago, `today`, `2026-01-31 09:00` …
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
     /// Accepted before
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub until: Option<Timestamp>,
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
     /// JSON on standard output
     #[arg(long)]
     pub json: bool,
@@ -99,26 +99,17 @@ Examples:
 Exit codes: 0 done, 1 refused or no such id, 2 nothing was said of which, 69 no daemon answers,
 78 the config has faults, or there is none.";
 
-/// Reads a point in time: `2h`, which means two hours ago, or a time.
-pub(super) fn time(text: &str) -> Result<Timestamp, String> {
-    if let Ok(time) = text.parse() {
-        return Ok(time);
-    }
-    let ago = humantime::parse_duration(text).map_err(|_| "expected `2h` or 2026-01-31T12:00:00Z".to_owned())?;
-    Timestamp::now().checked_sub(ago).map_err(|error| error.to_string())
-}
-
 impl DeadArgs {
-    fn ask(&self) -> DeadAsk {
-        DeadAsk {
+    fn ask(&self, zone: &Zone) -> Result<DeadAsk, Failure> {
+        Ok(DeadAsk {
             ids: self.ids.clone(),
             sink: self.sink.clone(),
             kind: self.kind.clone(),
             code: self.code.clone(),
-            since: self.since.map(|time| time.to_string()),
-            until: self.until.map(|time| time.to_string()),
+            since: time("--since", self.since.as_deref(), zone)?.map(|time| time.to_string()),
+            until: time("--until", self.until.as_deref(), zone)?.map(|time| time.to_string()),
             ..DeadAsk::default()
-        }
+        })
     }
 }
 
@@ -126,16 +117,16 @@ impl DeadArgs {
 ///
 /// # Errors
 /// No daemon answers, it refuses, or the config does not say where it is.
-pub fn run(file: &Path, verb: &DeadVerb, out: &mut impl Write) -> Result<(), Failure> {
+pub fn run(file: &Path, verb: &DeadVerb, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
     let admin = config::read_admin(file)?;
     match verb {
-        DeadVerb::List(args) => list(&admin, args, out),
-        DeadVerb::Show(args) => show(&admin, args, out),
+        DeadVerb::List(args) => list(&admin, args, zone, out),
+        DeadVerb::Show(args) => show(&admin, args, zone, out),
         DeadVerb::Retry(args) => {
-            let ask = DeadAsk { as_was: args.as_was, ..args.which.which.ask() };
+            let ask = DeadAsk { as_was: args.as_was, ..args.which.which.ask(zone)? };
             change(&admin, &args.which, ask, ("/api/dead/retry", "to be delivered again"), out)
         }
-        DeadVerb::Drop(args) => change(&admin, args, args.which.ask(), ("/api/dead/drop", "forgotten"), out),
+        DeadVerb::Drop(args) => change(&admin, args, args.which.ask(zone)?, ("/api/dead/drop", "forgotten"), out),
     }
 }
 
@@ -153,8 +144,8 @@ fn letters(admin: &AdminConfig, mut ask: DeadAsk, limit: usize) -> Result<Vec<De
     }
 }
 
-fn list(admin: &AdminConfig, args: &ListArgs, out: &mut impl Write) -> Result<(), Failure> {
-    let letters = letters(admin, args.which.ask(), args.limit.map_or(usize::MAX, NonZeroUsize::get))?;
+fn list(admin: &AdminConfig, args: &ListArgs, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
+    let letters = letters(admin, args.which.ask(zone)?, args.limit.map_or(usize::MAX, NonZeroUsize::get))?;
     if args.which.json {
         return json(&letters, out);
     }
@@ -167,11 +158,11 @@ fn list(admin: &AdminConfig, args: &ListArgs, out: &mut impl Write) -> Result<()
     Ok(())
 }
 
-fn show(admin: &AdminConfig, args: &DeadArgs, out: &mut impl Write) -> Result<(), Failure> {
+fn show(admin: &AdminConfig, args: &DeadArgs, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
     if args.ids.is_empty() {
         return Err(Failure::Usage("say which: `dead show ID…`; `dead list` has the ids".into()));
     }
-    let letters = letters(admin, DeadAsk { whole: true, ..args.ask() }, usize::MAX)?;
+    let letters = letters(admin, DeadAsk { whole: true, ..args.ask(zone)? }, usize::MAX)?;
     all_there(&args.ids, |id| letters.iter().any(|letter| letter.id == id))?;
     if args.json {
         return json(&letters, out);

@@ -11,12 +11,13 @@ use sink_api::Timestamp;
 
 use super::replay::ReplayArgs;
 use super::trial::Trial;
-use super::{Failure, count, progress, runtime};
+use super::{Failure, count, progress, runtime, time};
 use crate::config;
 use crate::event;
 use crate::journal::{Record, Scanned, scan};
 use crate::registry::KINDS;
 use crate::route::{self, Explanation};
+use crate::times::Zone;
 
 /// Most examples of each sort.
 const MAX_EXAMPLES: usize = 5;
@@ -68,7 +69,7 @@ struct Report {
 ///
 /// # Errors
 /// A config with faults, or a journal that cannot be read.
-pub fn run(file: &Path, args: &ReplayArgs, out: &mut impl Write) -> Result<(), Failure> {
+pub fn run(file: &Path, args: &ReplayArgs, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
     let old = config::read(file, KINDS)?;
     let new = args.rules.as_deref().map(|rules| config::read(rules, KINDS)).transpose()?;
     for sink in &args.sinks {
@@ -79,7 +80,9 @@ pub fn run(file: &Path, args: &ReplayArgs, out: &mut impl Write) -> Result<(), F
     let kind = args.kind.as_deref().map(route::glob::read).transpose();
     let kind = kind.map_err(Failure::Usage)?.map(|glob| glob.compile_matcher());
     let micros = |time: Option<Timestamp>, other: i64| time.map_or(other, Timestamp::as_microsecond);
-    let span = (micros(args.since, i64::MIN), micros(args.until, i64::MAX));
+    let [since, until] = [("--since", &args.since), ("--until", &args.until)];
+    let time = |(option, text): (&str, &Option<String>)| time(option, text.as_deref(), zone);
+    let span = (micros(time(since)?, i64::MIN), micros(time(until)?, i64::MAX));
     let dir = old.journal.dir.as_deref().unwrap_or(&old.data_dir);
     let bar = progress::bar_of_bytes();
     let (mut before, mut after) = (Trial::new(&old), new.as_ref().map(Trial::new));

@@ -9,7 +9,7 @@ use globset::GlobMatcher;
 use serde_json::{Value, json};
 use sink_api::{Event, Timestamp, Uuid};
 
-use super::{Failure, count, dead, progress};
+use super::{Failure, count, progress, time};
 use crate::config::{self, Dirs};
 use crate::daemon::DaemonError;
 use crate::event;
@@ -17,6 +17,7 @@ use crate::journal::lock::Lock;
 use crate::journal::verify::{self, Finding, JournalCheck, SegmentStat, Sort};
 use crate::journal::{JournalError, Record, scan};
 use crate::route::{self, PayloadView};
+use crate::times::{self, Zone};
 
 /// `journal`.
 #[derive(Debug, Subcommand)]
@@ -51,12 +52,12 @@ pub struct DumpArgs {
     /// The event of this id
     #[arg(long)]
     pub id: Option<Uuid>,
-    /// Accepted since: `2h` ago, or a time such as 2026-01-31T12:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = dead::time)]
-    pub since: Option<Timestamp>,
+    /// Accepted since: `2h` ago, `today`, `2026-01-31 09:00` …
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
     /// Accepted before
-    #[arg(long, value_name = "TIME", value_parser = dead::time)]
-    pub until: Option<Timestamp>,
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
     /// Whole events, a JSON object a line
     #[arg(long)]
     pub json: bool,
@@ -83,15 +84,15 @@ faults, or there is none.";
 ///
 /// # Errors
 /// Rot (`verify`), a held lock (`repair`), a folder that cannot be read.
-pub fn run(file: &Path, verb: &JournalVerb, out: &mut impl Write) -> Result<(), Failure> {
+pub fn run(file: &Path, verb: &JournalVerb, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
     let dirs = config::read_dirs(file)?;
     if !dirs.journal.is_dir() {
         return Err(Failure::Refused(format!("there is no journal in {}", dirs.journal.display())));
     }
     match verb {
         JournalVerb::Verify(plain) => verify(&dirs, *plain, out),
-        JournalVerb::Dump(args) => dump(&dirs, args, out),
-        JournalVerb::Stat(plain) => stat(&dirs, *plain, out),
+        JournalVerb::Dump(args) => dump(&dirs, args, zone, out),
+        JournalVerb::Stat(plain) => stat(&dirs, *plain, zone, out),
         JournalVerb::Repair(plain) => repair(&dirs, *plain, out),
     }
 }
@@ -155,17 +156,19 @@ fn described(one: &Finding) -> String {
     format!("{file}: bytes {from} to {to}: {what}")
 }
 
-fn dump(dirs: &Dirs, args: &DumpArgs, out: &mut impl Write) -> Result<(), Failure> {
+fn dump(dirs: &Dirs, args: &DumpArgs, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
     let kind = args.kind.as_deref().map(route::glob::read).transpose();
     let kind: Option<GlobMatcher> = kind.map_err(Failure::Usage)?.map(|glob| glob.compile_matcher());
     let micros = |time: Option<Timestamp>, other: i64| time.map_or(other, Timestamp::as_microsecond);
-    let span = (micros(args.since, i64::MIN), micros(args.until, i64::MAX));
+    let since = time("--since", args.since.as_deref(), zone)?;
+    let until = time("--until", args.until.as_deref(), zone)?;
+    let span = (micros(since, i64::MIN), micros(until, i64::MAX));
     let scanned = scan(&dirs.journal, span, |record: Record, _| -> Result<(), Failure> {
         let is_meant = kind.as_ref().is_none_or(|kind| kind.is_match(&*record.kind))
             && args.source.as_ref().is_none_or(|source| **source == *record.source)
             && args.id.is_none_or(|id| *id.as_bytes() == record.id);
         if is_meant {
-            writeln!(out, "{}", line(&record, args.json))?;
+            writeln!(out, "{}", line(&record, args.json, zone))?;
         }
         Ok(())
     })?;
@@ -176,9 +179,9 @@ fn dump(dirs: &Dirs, args: &DumpArgs, out: &mut impl Write) -> Result<(), Failur
     Ok(())
 }
 
-fn line(record: &Record, whole: bool) -> String {
+fn line(record: &Record, whole: bool, zone: &Zone) -> String {
     let id = Uuid::from_bytes(record.id);
-    let time = time(record.time);
+    let time = moment(record.time, |time| times::shown_exactly(time, zone));
     match event::decode(record) {
         Err(error) => format!("{time} {id} {} {}: {error}", printable(&record.source), printable(&record.kind)),
         Ok(event) if whole => object(&event),
@@ -203,7 +206,7 @@ fn object(event: &Event) -> String {
     format!("{},\"body\":{body}}}", head.strip_suffix('}').unwrap_or(&head))
 }
 
-fn stat(dirs: &Dirs, plain: Plain, out: &mut impl Write) -> Result<(), Failure> {
+fn stat(dirs: &Dirs, plain: Plain, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
     let all = verify::stat(&dirs.journal).map_err(failed)?;
     let mut counts: std::collections::BTreeMap<(&str, &str), u64> = Default::default();
     for (source, kind, n) in all.iter().flat_map(|one| &one.counts) {
@@ -215,8 +218,8 @@ fn stat(dirs: &Dirs, plain: Plain, out: &mut impl Write) -> Result<(), Failure> 
         let segment = |one: &SegmentStat| {
             let (first, next) = one.positions;
             json!({"file": one.file, "bytes": one.bytes, "first_position": first, "next_position": next,
-                "events": one.records, "oldest": one.times.map(|(oldest, _)| time(oldest)),
-                "newest": one.times.map(|(_, newest)| time(newest)), "sealed": one.sealed})
+                "events": one.records, "oldest": one.times.map(|(oldest, _)| utc(oldest)),
+                "newest": one.times.map(|(_, newest)| utc(newest)), "sealed": one.sealed})
         };
         let of_type = |((source, kind), n): (&(&str, &str), &u64)| json!({"source": source, "type": kind, "events": n});
         let (segments, counts): (Vec<Value>, Vec<Value>) =
@@ -226,7 +229,9 @@ fn stat(dirs: &Dirs, plain: Plain, out: &mut impl Write) -> Result<(), Failure> 
     }
     for one in &all {
         let SegmentStat { file, bytes, records, times, sealed, .. } = one;
-        let span = times.map(|(oldest, newest)| format!(", {} to {}", time(oldest), time(newest))).unwrap_or_default();
+        let shown = |micros| moment(micros, |time| times::shown(time, zone));
+        let span =
+            times.map(|(oldest, newest)| format!(", {} to {}", shown(oldest), shown(newest))).unwrap_or_default();
         let state = if *sealed { "" } else { ", not sealed" };
         writeln!(out, "{file}: {}, {}{span}{state}", count(*records, "event"), count(*bytes, "byte"))?;
     }
@@ -269,8 +274,13 @@ fn repair(dirs: &Dirs, plain: Plain, out: &mut impl Write) -> Result<(), Failure
     Ok(())
 }
 
-fn time(micros: i64) -> String {
-    Timestamp::from_microsecond(micros).map_or_else(|_| micros.to_string(), |time| time.to_string())
+fn utc(micros: i64) -> String {
+    moment(micros, |time| time.to_string())
+}
+
+/// A record's time; as the number it is, where no clock can show it.
+fn moment(micros: i64, shown: impl Fn(Timestamp) -> String) -> String {
+    Timestamp::from_microsecond(micros).map_or_else(|_| micros.to_string(), shown)
 }
 
 /// The text with its control characters escaped, so that what a webhook sent cannot steer a terminal.

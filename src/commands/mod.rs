@@ -33,12 +33,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sink_api::Timestamp;
 use sink_api::fault::nearest;
 
 use crate::config::{Config, Faults};
 use crate::daemon::DaemonError;
 use crate::ingress::SourcePlan;
 use crate::news::SOURCE;
+use crate::times::{self, Zone};
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -119,6 +121,12 @@ fn source<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Arc<SourcePl
 /// The same; `None` where the name is that of the daemon's own events.
 fn source_or_own<'c>(config: &'c Config, name: Option<&str>) -> Result<Option<&'c Arc<SourcePlan>>, Failure> {
     if name == Some(SOURCE) { Ok(None) } else { source(config, name).map(Some) }
+}
+
+/// What an option such as `--since` says, by the clock of the zone.
+fn time(option: &str, text: Option<&str>, zone: &Zone) -> Result<Option<Timestamp>, Failure> {
+    let read = text.map(|text| times::read(text, zone, Timestamp::now())).transpose();
+    read.map_err(|why| Failure::Usage(format!("{option}: {why}")))
 }
 
 /// Runs a command's asynchronous part on a small runtime of its own. When it is done, work that still blocks, such as a

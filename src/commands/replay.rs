@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use sink_api::Timestamp;
 
-use super::{Failure, block_on, dead, dry_run, progress};
+use super::{Failure, block_on, dry_run, progress, time};
 use crate::admin::AdminConfig;
 use crate::admin::client;
 use crate::admin::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView};
 use crate::config;
+use crate::times::Zone;
 
 /// How often progress is asked for.
 const LOOK: Duration = Duration::from_millis(200);
@@ -19,12 +19,12 @@ const LOOK: Duration = Duration::from_millis(200);
 /// `replay`.
 #[derive(Debug, Default, Args)]
 pub struct ReplayArgs {
-    /// Events accepted since: `2h` ago, or a time such as 2026-01-31T12:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = dead::time, required_unless_present_any = ["list", "cancel"])]
-    pub since: Option<Timestamp>,
+    /// Events accepted since: `2h` ago, `today`, `2026-01-31 09:00` …
+    #[arg(long, value_name = "TIME", required_unless_present_any = ["list", "cancel"])]
+    pub since: Option<String>,
     /// Accepted before; without it, up to now
-    #[arg(long, value_name = "TIME", value_parser = dead::time)]
-    pub until: Option<Timestamp>,
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
     /// Of this type; may hold `*` and `?`
     #[arg(long = "type", value_name = "TYPE")]
     pub kind: Option<String>,
@@ -77,9 +77,9 @@ Exit codes: 0 done, 1 refused, 69 no daemon answers, 78 the config has faults, o
 ///
 /// # Errors
 /// No daemon answers, it refuses, or a config has faults.
-pub fn run(file: &Path, args: &ReplayArgs, out: &mut impl Write) -> Result<(), Failure> {
+pub fn run(file: &Path, args: &ReplayArgs, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
     if args.dry_run {
-        return dry_run::run(file, args, out);
+        return dry_run::run(file, args, zone, out);
     }
     let admin = config::read_admin(file)?;
     if args.list {
@@ -92,8 +92,8 @@ pub fn run(file: &Path, args: &ReplayArgs, out: &mut impl Write) -> Result<(), F
         return print(args.json, &done, &format!("replay {id} ended"), out);
     }
     let ask = ReplayAsk {
-        since: args.since.map(|time| time.to_string()).unwrap_or_default(),
-        until: args.until.map(|time| time.to_string()),
+        since: time("--since", args.since.as_deref(), zone)?.map(|time| time.to_string()).unwrap_or_default(),
+        until: time("--until", args.until.as_deref(), zone)?.map(|time| time.to_string()),
         kind: args.kind.clone(),
         subject: args.subject.clone(),
         sinks: args.sinks.clone(),

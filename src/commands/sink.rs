@@ -4,12 +4,12 @@ use std::io::Write;
 use std::path::Path;
 
 use clap::{Args, Subcommand};
-use sink_api::Timestamp;
 
-use super::{Failure, block_on, count, dead};
+use super::{Failure, block_on, count, time};
 use crate::admin::client;
 use crate::admin::sink::{SinkAsk, SinkDone};
 use crate::config;
+use crate::times::Zone;
 
 /// `sink`.
 #[derive(Debug, Subcommand)]
@@ -38,9 +38,9 @@ pub struct SkipArgs {
     /// Which sink.
     #[command(flatten)]
     pub which: SinkArgs,
-    /// To what was accepted since: `2h` ago, or a time such as 2026-01-31T12:00:00Z; without it, to the end
-    #[arg(long, value_name = "TIME", value_parser = dead::time)]
-    pub to: Option<Timestamp>,
+    /// To what was accepted since: `2h` ago, `today`, `2026-01-31 09:00` …; without it, to the end
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
 }
 
 /// For `--help`.
@@ -59,11 +59,11 @@ Exit codes: 0 done, 1 refused, 69 no daemon answers, 78 the config has faults, o
 ///
 /// # Errors
 /// No daemon answers, it refuses, or the config does not say where it is.
-pub fn run(file: &Path, verb: &SinkVerb, out: &mut impl Write) -> Result<(), Failure> {
+pub fn run(file: &Path, verb: &SinkVerb, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
     let (args, path, to) = match verb {
         SinkVerb::Pause(args) => (args, "/api/sink/pause", None),
         SinkVerb::Resume(args) => (args, "/api/sink/resume", None),
-        SinkVerb::Skip(skip) => (&skip.which, "/api/sink/skip", skip.to),
+        SinkVerb::Skip(skip) => (&skip.which, "/api/sink/skip", time("--to", skip.to.as_deref(), zone)?),
     };
     let admin = config::read_admin(file)?;
     let ask = SinkAsk { sink: args.name.clone(), to: to.map(|time| time.to_string()) };

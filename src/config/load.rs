@@ -29,6 +29,7 @@ use crate::ledger::DeadLetterKeys;
 use crate::route::INTERNAL_SOURCE;
 use crate::route::doubts::Known;
 use crate::telemetry::config::LogConfig;
+use crate::times::Zone;
 
 /// Longest name of a source or sink.
 const MAX_NAME: usize = 64;
@@ -92,6 +93,16 @@ pub(super) fn load_admin_at(text: &str, place: &Place<'_>, env: &dyn Env) -> Res
     let data_dir = loader.data_dir();
     let admin = loader.admin(&data_dir);
     loader.report.finish().map(|_| admin)
+}
+
+/// Reads only by whose clock times are read and shown.
+///
+/// # Errors
+/// The faults of `timezone`, and faults of syntax.
+pub(super) fn load_zone_at(text: &str, place: &Place<'_>, env: &dyn Env) -> Result<Zone, Faults> {
+    let mut loader = Loader::new(text, place, env, &[], &["timezone"])?;
+    let zone = loader.zone();
+    loader.report.finish().map(|_| zone)
 }
 
 /// Reads only which folders the daemon keeps its data in.
@@ -200,6 +211,7 @@ impl<'t> Loader<'t> {
     fn load(mut self, place: &Place<'_>, env: &dyn Env) -> Result<Config, Faults> {
         self.unknown_tables();
         let data_dir = self.data_dir();
+        let timezone = self.zone();
         let server = self.server();
         let tls = server.tls(env, &mut self.report);
         let log = self.log();
@@ -225,6 +237,7 @@ impl<'t> Loader<'t> {
             fixed: self.fixed,
             base_dir: self.base_dir,
             data_dir,
+            timezone,
             server: server.config,
             tls,
             log,
@@ -267,6 +280,19 @@ impl<'t> Loader<'t> {
             self.report.error("", value.span(), "`data_dir` is not a path, expected the path of a folder", None);
         }
         self.data_dir.map_or_else(|| self.base_dir.join(dir), Path::to_owned)
+    }
+
+    fn zone(&mut self) -> Zone {
+        let Some(value) = self.root.remove("timezone") else { return Zone::utc() };
+        let fault = match value.get_ref().as_str().map(str::parse) {
+            Some(Ok(zone)) => return zone,
+            Some(Err(fault)) => fault,
+            None => "`timezone` is not a name, expected one such as \"Asia/Kolkata\"".to_owned(),
+        };
+        let (message, help) = fault.split_once('\n').unwrap_or((&fault, ""));
+        let help = (!help.is_empty()).then(|| help.to_owned());
+        self.report.error("", value.span(), message, help);
+        Zone::utc()
     }
 
     /// Takes a table out of the root. It is a fault if another type of value stands there.

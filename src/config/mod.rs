@@ -42,7 +42,7 @@ pub use faults::{Faults, Located, Severity};
 pub use interpolate::FixedKey;
 pub use load::{Dirs, load, load_admin, load_dirs};
 pub use mask::{Masker, Masks};
-pub use reading::{Reading, read, read_admin, read_dirs};
+pub use reading::{Reading, read, read_admin, read_dirs, read_zone};
 pub use sinks::SinkEntry;
 pub use written::{Digest, Written, digest};
 
@@ -53,6 +53,7 @@ use crate::ledger::DeadLetterKeys;
 use crate::route::cases::Case;
 use crate::route::{RouteConfig, RuleSet};
 use crate::telemetry::config::LogConfig;
+use crate::times::Zone;
 
 /// Largest config file.
 pub const MAX_FILE: u64 = 4 << 20;
@@ -66,6 +67,8 @@ pub struct Config {
     pub base_dir: PathBuf,
     /// The folder in which the daemon keeps what it must not lose; absolute.
     pub data_dir: PathBuf,
+    /// By whose clock people read and write times.
+    pub timezone: Zone,
     /// The listener.
     pub server: ServerConfig,
     /// What its addresses with TLS need, read from the files that it names.

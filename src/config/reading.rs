@@ -8,10 +8,11 @@ use sink_api::files::{self, Patience};
 
 use super::env::RealEnv;
 use super::faults::Faults;
-use super::load::{Dirs, Overlooked, Place, load_admin, load_admin_at, load_at, load_dirs};
+use super::load::{Dirs, Overlooked, Place, load_admin, load_admin_at, load_at, load_dirs, load_zone_at};
 use super::written::{Digest, digest, folder_of};
 use super::{Config, MAX_FILE, exposed, lenient};
 use crate::admin::AdminConfig;
+use crate::times::Zone;
 
 /// A config file that was read, and is not judged yet.
 pub struct Reading<'f> {
@@ -100,6 +101,17 @@ pub fn read_admin(file: &Path) -> Result<AdminConfig, Faults> {
 pub fn read_dirs(file: &Path) -> Result<Dirs, Faults> {
     let (file, text, env) = Reading::of(file)?.text_and_env()?;
     load_dirs(&text, file, &env)
+}
+
+/// Reads by whose clock times are read and shown; other keys do not matter, and where the file is no TOML, as much is
+/// read as can be.
+///
+/// # Errors
+/// The faults of `timezone`; the file cannot be read.
+pub fn read_zone(file: &Path) -> Result<Zone, Faults> {
+    let place = Place { overlooked: Overlooked::Syntax, ..Place::of(file) };
+    let env = RealEnv::new(file.parent().unwrap_or(Path::new("")), Patience::new());
+    load_zone_at(&Reading::of(file)?.lossy(), &place, &env)
 }
 
 /// The fault of a file that is not UTF-8, at its first bad byte.

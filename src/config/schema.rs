@@ -38,6 +38,7 @@ pub fn schema(kinds: &[SinkKind]) -> Value {
         "properties": {
             "data_dir": { "type": "string" },
             "env_file": { "type": "string" },
+            "timezone": { "type": "string" },
             "server": table(&ask::<ServerConfig>),
             "log": table(&ask::<crate::telemetry::config::LogConfig>),
             "journal": table(&ask::<JournalConfig>),

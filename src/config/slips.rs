@@ -16,6 +16,7 @@ use super::sinks::with_article;
 pub(super) const TOP: &[&str] = &[
     "data_dir",
     "env_file",
+    "timezone",
     "server",
     "log",
     "journal",

@@ -5,12 +5,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::civil::{Date, Weekday};
-use jiff::tz::{self, TimeZone};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use sink_api::fault::{nearest, with_help};
+use sink_api::fault::with_help;
 use sink_api::{Period, Timestamp};
+
+use crate::times::Zone;
 
 /// Minutes of a day.
 const DAY: u16 = 24 * 60;
@@ -62,7 +63,7 @@ impl Silence {
         if self.hours == Hours::default() && self.days == Days::default() {
             return Some(Timestamp::MIN);
         }
-        let mut date = now.to_zoned_datetime(self.timezone.0.clone()).date();
+        let mut date = self.timezone.clock(now).date();
         let is_now = |(open, close): &(Timestamp, Timestamp)| *open <= now && now < *close;
         let (mut open, _) = match self.window(date).filter(is_now) {
             Some(window) => window,
@@ -90,7 +91,12 @@ impl Silence {
             return None;
         }
         let until = if to > from { date } else { date.tomorrow().ok()? };
-        Some((self.timezone.at(date, from)?, self.timezone.at(until, to)?))
+        let at = |date: Date, minute: u16| {
+            let (date, minute) = if minute == DAY { (date.tomorrow().ok()?, 0) } else { (date, minute) };
+            let (hour, minute) = (i8::try_from(minute / 60).ok()?, i8::try_from(minute % 60).ok()?);
+            self.timezone.at(date.at(hour, minute, 0, 0))
+        };
+        Some((at(date, from)?, at(until, to)?))
     }
 }
 
@@ -187,40 +193,6 @@ impl FromStr for Days {
     }
 }
 
-/// `Asia/Kolkata`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Zone(TimeZone);
-
-impl Default for Zone {
-    fn default() -> Self {
-        Self(TimeZone::UTC)
-    }
-}
-
-impl Zone {
-    /// When that day's clock shows that minute.
-    fn at(&self, date: Date, minute: u16) -> Option<Timestamp> {
-        let (date, minute) = if minute == DAY { (date.tomorrow().ok()?, 0) } else { (date, minute) };
-        let (hour, minute) = (i8::try_from(minute / 60).ok()?, i8::try_from(minute % 60).ok()?);
-        self.0.to_timestamp(date.at(hour, minute, 0, 0)).ok()
-    }
-}
-
-impl FromStr for Zone {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        TimeZone::get(text).map(Self).map_err(|_| {
-            let fault = format!("timezone `{text}` is not known, expected a name such as \"Asia/Kolkata\" or \"UTC\"");
-            let known: Vec<String> = tz::db().available().map(|name| name.to_string()).collect();
-            match nearest(text, known.iter().map(String::as_str)) {
-                Some(near) => with_help(&fault, &format!("did you mean \"{near}\"?")),
-                None => fault,
-            }
-        })
-    }
-}
-
 /// Reads a string.
 macro_rules! from_text {
     ($($type:ty)*) => {$(
@@ -232,7 +204,7 @@ macro_rules! from_text {
     )*};
 }
 
-from_text!(Hours Days Zone);
+from_text!(Hours Days);
 
 /// The key as it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
