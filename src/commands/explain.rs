@@ -16,6 +16,7 @@ use super::trial::{self, Trial, masked};
 use super::{Failure, block_on, source_or_own};
 use crate::config::Config;
 use crate::ingress::SourcePlan;
+use crate::journal::Find;
 use crate::route::printable_json;
 use crate::{event, journal};
 
@@ -94,15 +95,13 @@ fn journaled(config: &Config, id: &str) -> Result<Event, Failure> {
     let uuid = Uuid::try_parse(event).map_err(|error| {
         Failure::Usage(format!("--id `{id}`: {error}; expected the id a webhook was answered with"))
     })?;
-    let about = uuid.get_timestamp().map(|time| {
-        let (seconds, nanos) = time.to_unix();
-        i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000).saturating_add(i64::from(nanos / 1_000))
-    });
     let dir = config.journal.dir.as_deref().unwrap_or(&config.data_dir);
     let refused = |what: String| Failure::Refused(format!("the journal in {}: {what}", dir.display()));
-    let record = journal::find(dir, *uuid.as_bytes(), about).map_err(|error| refused(error.to_string()))?;
-    let record = record.ok_or_else(|| refused(format!("there is no event {uuid}; retention may have deleted it")))?;
-    event::decode(&record).map_err(|error| refused(format!("event {uuid} cannot be read: {error}")))
+    let what = Find::Event(*uuid.as_bytes());
+    let found = journal::find(dir, &what, 1, event::subject_of).map_err(|error| refused(error.to_string()))?;
+    let record =
+        found.first().ok_or_else(|| refused(format!("there is no event {uuid}; retention may have deleted it")))?;
+    event::decode(record).map_err(|error| refused(format!("event {uuid} cannot be read: {error}")))
 }
 
 /// What was not taken of an event of the journal, read again with the headers that were kept; nothing where its source

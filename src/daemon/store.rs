@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 use super::disk_watch::DiskTrouble;
 use super::error::DaemonError;
 use crate::config::Config;
+use crate::event;
 use crate::journal::{Commits, Journal, JournalError, LocalJournal, Marks, Pulse, folder};
 use crate::ledger::{Ledger, LocalSettle, Storage};
 
@@ -53,7 +54,8 @@ impl Store {
         };
         let folder = config.journal.dir.clone().unwrap_or_else(|| config.data_dir.join("journal"));
         folder::make(&folder)?;
-        let (journal, found) = LocalJournal::open(&folder, &config.journal, ledger.clone(), Box::new(size))?;
+        let (journal, found) =
+            LocalJournal::open(&folder, &config.journal, event::subject_of, ledger.clone(), Box::new(size))?;
         info!(segments = found.segments, scanned = found.scanned, cut_bytes = found.cut_bytes, "journal opened");
         let begun = journal.known_ends();
         let journal = Arc::new(journal);

@@ -122,6 +122,20 @@ pub fn decode_shared(record: &Record, texts: &mut Texts) -> Result<Arc<Event>, C
     decode_with(record, texts).map(Arc::new)
 }
 
+/// What the event is about whose record has this payload; `None` where it is not one of ours.
+pub fn subject_of(payload: &[u8]) -> Option<&str> {
+    let mut rest = payload;
+    let [version, flags] = *take(&mut rest, 2).ok()? else { return None };
+    if version != VERSION {
+        return None;
+    }
+    if flags & HAS_DIGEST != 0 {
+        take(&mut rest, 32).ok()?;
+    }
+    (0..3).try_for_each(|_| get16(&mut rest).map(drop)).ok()?;
+    std::str::from_utf8(get32(&mut rest).ok()?).ok()
+}
+
 fn decode_with(record: &Record, texts: &mut Texts) -> Result<Event, CodecError> {
     let mut rest = &record.payload[..];
     let [version] = *take(&mut rest, 1)? else { return Err(CodecError::Short) };
@@ -220,7 +234,9 @@ mod tests {
     fn an_event_comes_back_as_it_went_in() {
         let event = event();
         for digest in [None, Some([7; 32])] {
-            assert_eq!(decode(&encode(&event, digest.as_ref(), true)).unwrap(), event);
+            let record = encode(&event, digest.as_ref(), true);
+            assert_eq!(decode(&record).unwrap(), event);
+            assert_eq!(subject_of(&record.payload), Some("m-1"));
         }
         assert_eq!(encode(&event, Some(&[7; 32]), true).fingerprint, Some([7; 16]));
         assert_eq!(encode(&event, Some(&[7; 32]), false).fingerprint, None);
@@ -259,7 +275,7 @@ mod tests {
             let mut record = encode(&event(), None, false);
             record.payload = payload.into();
             record.time = time;
-            let _ = decode(&record);
+            let _ = (decode(&record), subject_of(&record.payload));
         }
     }
 }

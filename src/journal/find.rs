@@ -1,48 +1,114 @@
-//! One record by its event's id, out of a journal that may be in use: nothing is locked or written, and a tail that is
-//! being written reads as its end.
+//! Records by their event's id or subject, out of a journal that may be in use: nothing is locked or written, and a tail
+//! that is being written reads as its end.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Record;
-use super::disk::{Disk, RealDisk};
-use super::format::{self, HeaderState};
+use super::disk::{Disk, DiskFile, RealDisk};
+use super::format::{self, Fields, HeaderState};
 use super::segment::{Store, read_core};
 use super::walk::{Step, Walker};
+use super::{Find, Record, SubjectOf};
 
 /// How far a record's time may lie from what its id says, in microseconds: a clock may have been set in between.
 const SLACK: i64 = 3_600_000_000;
 
-/// The record of this event, newest segments first. `about` is when it was accepted (microseconds since 1970), where
-/// that is known: sealed segments of other times are not read.
+/// What records are compared with.
+pub(super) struct Wanted<'w> {
+    pub what: &'w Find,
+    pub subject_of: SubjectOf,
+}
+
+impl Wanted<'_> {
+    fn is(&self, fields: &Fields<'_>) -> bool {
+        match self.what {
+            Find::Event(id) => fields.id == *id,
+            Find::Subject(subject) => (self.subject_of)(fields.payload) == Some(&**subject),
+        }
+    }
+
+    /// Whether the record can stand among records of such times (oldest and newest, microseconds): an id of version 7
+    /// says when it was made.
+    fn can_be_in(&self, times: Option<(i64, i64)>) -> bool {
+        let (Find::Event(id), Some((oldest, newest))) = (self.what, times) else { return true };
+        let Some(made) = uuid::Uuid::from_bytes(*id).get_timestamp() else { return true };
+        let (seconds, nanos) = made.to_unix();
+        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+        let made = seconds.saturating_mul(1_000_000).saturating_add(i64::from(nanos / 1_000));
+        (oldest.saturating_sub(SLACK)..=newest.saturating_add(SLACK)).contains(&made)
+    }
+}
+
+/// A segment's file, and where its records lie in it.
+pub(super) struct Place<'f> {
+    pub file: &'f dyn DiskFile,
+    pub salt: u32,
+    pub base: u64,
+    pub end: u64,
+}
+
+impl Place<'_> {
+    /// The last `most` records that match, with their sequences, by reading all of them.
+    pub fn scan(&self, wanted: &Wanted<'_>, most: usize) -> io::Result<Vec<(u64, Record)>> {
+        let first = (self.base, format::RECORDS_AT);
+        let mut walker = Walker::new(self.file, self.salt, first, self.end).lenient();
+        let mut found = VecDeque::new();
+        loop {
+            match walker.step()? {
+                Step::Record(at) => {
+                    if let Some(fields) = walker.fields(&at).filter(|fields| wanted.is(fields)) {
+                        found.push_back((at.sequence, fields.to_record(|name| Arc::from(name))));
+                        if found.len() > most {
+                            found.pop_front();
+                        }
+                    }
+                }
+                Step::Damaged(_) => {}
+                Step::Rest(_) | Step::End => return Ok(found.into()),
+            }
+        }
+    }
+}
+
+/// The newest `most` records that match, oldest first. Sealed segments of other times than an event's id says are not
+/// scanned for it.
 ///
 /// # Errors
 /// Where the folder or a segment cannot be read.
-pub fn find(dir: &Path, id: [u8; 16], about: Option<i64>) -> io::Result<Option<Record>> {
+pub fn find(dir: &Path, what: &Find, most: usize, subject_of: SubjectOf) -> io::Result<Vec<Record>> {
     let mut bases = Vec::new();
     for entry in fs::read_dir(dir)? {
         bases.extend(entry?.file_name().to_str().and_then(format::segment_base));
     }
     bases.sort_unstable();
     let store = Store { disk: Arc::new(RealDisk) as Arc<dyn Disk>, dir: dir.to_owned() };
+    let wanted = Wanted { what, subject_of };
+    let (mut found, mut left) = (Vec::new(), most);
     for base in bases.into_iter().rev() {
-        match find_in(&store, base, id, about) {
+        if left == 0 {
+            break;
+        }
+        match find_in(&store, base, &wanted, left) {
             // Retention deletes while we look.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Ok(None) => {}
-            found => return found,
+            records => {
+                let records = records?;
+                left -= records.len();
+                found.push(records);
+            }
         }
     }
-    Ok(None)
+    Ok(found.into_iter().rev().flatten().map(|(_, record)| record).collect())
 }
 
-fn find_in(store: &Store, base: u64, id: [u8; 16], about: Option<i64>) -> io::Result<Option<Record>> {
+fn find_in(store: &Store, base: u64, wanted: &Wanted<'_>, most: usize) -> io::Result<Vec<(u64, Record)>> {
     let (file, header) = store.open(base)?;
     let header = match header {
         HeaderState::Good(header) => header,
-        HeaderState::Damaged => return Ok(None),
+        HeaderState::Damaged => return Ok(vec![]),
         HeaderState::Newer(version) => {
             return Err(io::Error::other(format!(
                 "{} has format {version}, of a later version",
@@ -50,27 +116,13 @@ fn find_in(store: &Store, base: u64, id: [u8; 16], about: Option<i64>) -> io::Re
             )));
         }
     };
-    let sealed = read_core(&*file, &header)?;
-    let times = sealed.as_ref().and_then(|(summary, _)| summary.times);
-    if let (Some(about), Some((oldest, newest))) = (about, times)
-        && (about < oldest.saturating_sub(SLACK) || about > newest.saturating_add(SLACK))
-    {
-        return Ok(None);
+    let sealed = read_core(&*file, &header)?.map(|(summary, _)| summary);
+    if sealed.as_ref().is_some_and(|summary| !wanted.can_be_in(summary.times)) {
+        return Ok(vec![]);
     }
     let end = match &sealed {
-        Some((summary, _)) => summary.end,
+        Some(summary) => summary.end,
         None => file.size()?,
     };
-    let mut walker = Walker::new(&*file, header.salt, (base, format::RECORDS_AT), end).lenient();
-    loop {
-        match walker.step()? {
-            Step::Record(found) => {
-                if let Some(fields) = walker.fields(&found).filter(|fields| fields.id == id) {
-                    return Ok(Some(fields.to_record(|name| Arc::from(name))));
-                }
-            }
-            Step::Damaged(_) => {}
-            Step::Rest(_) | Step::End => return Ok(None),
-        }
-    }
+    Place { file: &*file, salt: header.salt, base, end }.scan(wanted, most)
 }

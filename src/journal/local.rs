@@ -19,8 +19,8 @@ use super::tally::{Counted, Tally};
 use super::view::{SHARD, View, lock, position};
 use super::writer::Writer;
 use super::{
-    Append, Commits, Cursors, Fingerprint, Journal, JournalConfig, JournalError, JournalStat, Marks, Of, Owed,
-    Position, Pulse, Reader, Retention, reader, retention,
+    Append, Commits, Cursors, Entry, Find, Fingerprint, Journal, JournalConfig, JournalError, JournalStat, Marks, Of,
+    Owed, Position, Pulse, Reader, Retention, SubjectOf, lookup, reader, retention,
 };
 
 /// Longest wait for a thread when the journal is closed.
@@ -44,7 +44,7 @@ struct Running {
 
 impl LocalJournal {
     /// Opens (or begins) the journal in `dir`, which is made where it is missing. Blocks: the newest segment is read.
-    /// `other_bytes` gives the bytes that count towards `max_size` beside the segments: the ledger's.
+    /// `subject_of` says what events are about, `other_bytes` gives the bytes that count towards `max_size` beside the segments: the ledger's.
     ///
     /// # Errors
     /// [`JournalError::Locked`] where another process has it, [`JournalError::Format`] where a later version wrote it,
@@ -53,10 +53,11 @@ impl LocalJournal {
     pub fn open(
         dir: &Path,
         config: &JournalConfig,
+        subject_of: SubjectOf,
         cursors: Arc<dyn Cursors>,
         other_bytes: Box<dyn Fn() -> u64 + Send + Sync>,
     ) -> Result<(Self, Recovered), JournalError> {
-        Self::open_with(Env::real(), dir, config, cursors, other_bytes)
+        Self::open_with(Env::real(subject_of), dir, config, cursors, other_bytes)
     }
 
     /// [`Self::open`] with another disk, clock or salt.
@@ -156,6 +157,10 @@ impl Journal for LocalJournal {
     async fn seek(&self, time: i64) -> Result<Marks, JournalError> {
         let found = blocking(&self.core, move |core| reader::seek(core, time)).await?;
         Ok(Marks::from(position(found)))
+    }
+
+    async fn find(&self, what: Find, most: usize) -> Result<Vec<Entry>, JournalError> {
+        blocking(&self.core, move |core| lookup::find(core, &what, most)).await
     }
 
     async fn owed(&self, from: &Marks, to: &Marks) -> Result<Owed, JournalError> {

@@ -162,6 +162,7 @@ mod format;
 mod home;
 pub mod local;
 pub mod lock;
+mod lookup;
 mod position;
 mod queue;
 mod reader;
@@ -191,5 +192,5 @@ pub use record::{Chunk, Deleted, Entry, Fingerprint, Gap, JournalStat, News, Owe
 pub use recovery::{DamageReport, Recovered};
 pub use rescue::kept_open;
 pub use scan::{Scanned, scan};
-pub use seam::{Cursors, Journal, Of, Pulse, Reader, Retention};
+pub use seam::{Cursors, Find, Journal, Of, Pulse, Reader, Retention, SubjectOf};
 pub use state::{Commits, Env};

@@ -1,11 +1,13 @@
 //! What the rest of the daemon asks of a journal, whichever engine keeps it, and what the local engine asks of the
 //! ledger.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::{
-    Append, CursorsError, Deleted, Fingerprint, JournalError, JournalStat, Marks, News, OnFailure, OnProgress, Owed,
-    Position, Record,
+    Append, CursorsError, Deleted, Entry, Fingerprint, JournalError, JournalStat, Marks, News, OnFailure, OnProgress,
+    Owed, Position, Record,
 };
 
 /// What a reader is to give.
@@ -22,6 +24,19 @@ pub enum Of {
         until: Marks,
     },
 }
+
+/// What is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Find {
+    /// The event of this id.
+    Event([u8; 16]),
+    /// Events about this: a message's id.
+    Subject(Arc<str>),
+}
+
+/// Reads the subject from a record's payload, which the journal itself does not look into; `None` where it has none
+/// that can be read. Pure: the same bytes have the same subject for ever, or the indexes are wrong.
+pub type SubjectOf = fn(&[u8]) -> Option<&str>;
 
 /// The journal as the rest of the daemon sees it.
 #[async_trait]
@@ -49,6 +64,9 @@ pub trait Journal: Send + Sync {
     /// The first position in each shard whose event was accepted at or after that time (microseconds); the end where
     /// there is none.
     async fn seek(&self, time: i64) -> Result<Marks, JournalError>;
+    /// The durable events that match, oldest first, at most `most` of them: the newest, where there are more. What is
+    /// damaged is passed over. May take long; never blocks the caller's runtime.
+    async fn find(&self, what: Find, most: usize) -> Result<Vec<Entry>, JournalError>;
     /// How many events of each source and type stood, or still stand, from one mark up to another in each shard. Those
     /// that were deleted although they were owed count: their readers have yet to hear of it.
     async fn owed(&self, from: &Marks, to: &Marks) -> Result<Owed, JournalError>;

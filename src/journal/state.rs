@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
-use super::Cursors;
 use super::config::{JournalConfig, WhenFull};
 use super::disk::{Disk, RealDisk};
 use super::home::Home;
@@ -19,6 +18,7 @@ use super::retention::Chores;
 use super::segment::Store;
 use super::view::View;
 use super::writer::AHEAD;
+use super::{Cursors, SubjectOf};
 use crate::metrics::{Histogram, histograms};
 
 /// What the journal takes from its surroundings.
@@ -34,6 +34,8 @@ pub struct Env {
     pub pauses: (Duration, Duration),
     /// Bytes of room made ahead of what is written; 1 MiB at most.
     pub ahead: u64,
+    /// What events are about, for lookups.
+    pub subject_of: SubjectOf,
 }
 
 /// The pauses of [`Env::real`].
@@ -41,8 +43,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 
 impl Env {
     /// The machine's own.
-    pub fn real() -> Self {
-        Self { disk: Arc::new(RealDisk), clock: Arc::new(now), salt: Arc::new(salt), pauses: PAUSES, ahead: AHEAD }
+    pub fn real(subject_of: SubjectOf) -> Self {
+        let (clock, salt) = (Arc::new(now), Arc::new(salt));
+        Self { disk: Arc::new(RealDisk), clock, salt, pauses: PAUSES, ahead: AHEAD, subject_of }
     }
 }
 

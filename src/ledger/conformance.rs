@@ -319,7 +319,8 @@ async fn the_local_engine_conforms_with_one_shard() {
         std::fs::create_dir(&dir).unwrap();
         let ledger = Arc::new(Ledger::open(&dir.join("ledger.db")).unwrap().0);
         let config = JournalConfig { min_free: Size(0), segment_size: Size(2048), ..JournalConfig::default() };
-        let (journal, _) = LocalJournal::open(&dir.join("j"), &config, ledger.clone(), Box::new(|| 0)).unwrap();
+        let (journal, _) =
+            LocalJournal::open(&dir.join("j"), &config, |_| None, ledger.clone(), Box::new(|| 0)).unwrap();
         let journal = Arc::new(journal);
         let settle = Arc::new(LocalSettle::new(Arc::clone(&ledger), journal.clone()));
         Engine { storage: Storage { retention: journal.clone(), journal, settle, ledger }, shards: 1 }

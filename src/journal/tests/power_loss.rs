@@ -121,6 +121,7 @@ impl Run {
             salt: Arc::new(move || (salt.fetch_add(1, Ordering::Relaxed) as u32 + 1).wrapping_mul(0x9e37_79b9)),
             pauses: (Duration::from_micros(50), Duration::from_millis(1)),
             ahead: self.ahead,
+            subject_of,
         };
         let cursors = Arc::clone(&self.cursors) as Arc<dyn Cursors>;
         LocalJournal::open_with(env, Path::new("/journal"), &self.config, cursors, Box::new(|| 0))
