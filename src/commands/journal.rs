@@ -148,6 +148,9 @@ fn described(one: &Finding) -> String {
         Sort::Unfinished => "a segment whose creation was cut short: the next start removes it".to_owned(),
         Sort::GivenUp => "given up for a later segment: the next start moves it aside".to_owned(),
         Sort::Known => format!("known damage: {lost} records from position {first} on, kept in quarantine/"),
+        Sort::Index => {
+            "an index that is not whole: the daemon makes it anew, and reads the segment until then".to_owned()
+        }
         Sort::Footer => "ROT: the footer is not whole; the records are not touched by that".to_owned(),
         Sort::Gone => format!("GONE: the file with {lost} positions from {first} on is not there"),
         Sort::Rot => format!("ROT: {lost} records from position {first} on cannot be read"),
@@ -219,7 +222,7 @@ fn stat(dirs: &Dirs, plain: Plain, zone: &Zone, out: &mut impl Write) -> Result<
             let (first, next) = one.positions;
             json!({"file": one.file, "bytes": one.bytes, "first_position": first, "next_position": next,
                 "events": one.records, "oldest": one.times.map(|(oldest, _)| utc(oldest)),
-                "newest": one.times.map(|(_, newest)| utc(newest)), "sealed": one.sealed})
+                "newest": one.times.map(|(_, newest)| utc(newest)), "sealed": one.sealed, "index_bytes": one.index})
         };
         let of_type = |((source, kind), n): (&(&str, &str), &u64)| json!({"source": source, "type": kind, "events": n});
         let (segments, counts): (Vec<Value>, Vec<Value>) =
@@ -228,11 +231,15 @@ fn stat(dirs: &Dirs, plain: Plain, zone: &Zone, out: &mut impl Write) -> Result<
         return Ok(());
     }
     for one in &all {
-        let SegmentStat { file, bytes, records, times, sealed, .. } = one;
+        let SegmentStat { file, bytes, records, times, sealed, index, .. } = one;
         let shown = |micros| moment(micros, |time| times::shown(time, zone));
         let span =
             times.map(|(oldest, newest)| format!(", {} to {}", shown(oldest), shown(newest))).unwrap_or_default();
-        let state = if *sealed { "" } else { ", not sealed" };
+        let state = match (sealed, index) {
+            (true, Some(_)) => "",
+            (true, None) => ", no index",
+            (false, _) => ", not sealed",
+        };
         writeln!(out, "{file}: {}, {}{span}{state}", count(*records, "event"), count(*bytes, "byte"))?;
     }
     for ((source, kind), n) in &counts {
@@ -257,7 +264,10 @@ fn repair(dirs: &Dirs, plain: Plain, out: &mut impl Write) -> Result<(), Failure
         return Ok(());
     }
     for one in &mended {
-        writeln!(out, "{}; kept aside, and noted in the footer", described(one))?;
+        match one.sort {
+            Sort::Index => writeln!(out, "{}: a damaged index, removed: the daemon makes it anew", one.file)?,
+            _ => writeln!(out, "{}; kept aside, and noted in the footer", described(one))?,
+        }
     }
     for one in rot {
         let (file, from, to, lost) = (&one.file, one.from, one.to, one.lost);

@@ -1,5 +1,5 @@
-//! Records by their event's id or subject, out of a journal that may be in use: nothing is locked or written, and a tail
-//! that is being written reads as its end.
+//! Records by their event's id or subject, out of a journal that may be in use: nothing is locked or written, and a
+//! tail that is being written reads as its end.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -9,12 +9,16 @@ use std::sync::Arc;
 
 use super::disk::{Disk, DiskFile, RealDisk};
 use super::format::{self, Fields, HeaderState};
+use super::index::{Index, Of, index_name};
 use super::segment::{Store, read_core};
 use super::walk::{Step, Walker};
 use super::{Find, Record, SubjectOf};
 
 /// How far a record's time may lie from what its id says, in microseconds: a clock may have been set in between.
 const SLACK: i64 = 3_600_000_000;
+
+/// Most records read before it is looked whether they are enough.
+const AT_ONCE: usize = 256;
 
 /// What records are compared with.
 pub(super) struct Wanted<'w> {
@@ -51,6 +55,31 @@ pub(super) struct Place<'f> {
 }
 
 impl Place<'_> {
+    /// The last `most` records that match, with their sequences, of those at these offsets, which are in order. What is
+    /// damaged is passed over, as in a scan.
+    pub fn read(&self, offsets: &[u64], wanted: &Wanted<'_>, most: usize) -> io::Result<Vec<(u64, Record)>> {
+        let mut walker = Walker::new(self.file, self.salt, (self.base, format::RECORDS_AT), self.end).lenient();
+        let mut parts = Vec::new();
+        let mut left = most;
+        // From the end on; each part in its own order, so that neighbours are read together.
+        for part in offsets.rchunks(most.clamp(1, AT_ONCE)) {
+            let mut found = Vec::new();
+            for offset in part {
+                let Some(at) = walker.look_at(*offset)? else { continue };
+                if let Some(fields) = walker.fields(&at).filter(|fields| wanted.is(fields)) {
+                    found.push((at.sequence, fields.to_record(|name| Arc::from(name))));
+                }
+            }
+            let found = found.split_off(found.len().saturating_sub(left));
+            left -= found.len();
+            parts.push(found);
+            if left == 0 {
+                break;
+            }
+        }
+        Ok(parts.into_iter().rev().flatten().collect())
+    }
+
     /// The last `most` records that match, with their sequences, by reading all of them.
     pub fn scan(&self, wanted: &Wanted<'_>, most: usize) -> io::Result<Vec<(u64, Record)>> {
         let first = (self.base, format::RECORDS_AT);
@@ -79,12 +108,7 @@ impl Place<'_> {
 /// # Errors
 /// Where the folder or a segment cannot be read.
 pub fn find(dir: &Path, what: &Find, most: usize, subject_of: SubjectOf) -> io::Result<Vec<Record>> {
-    let mut bases = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        bases.extend(entry?.file_name().to_str().and_then(format::segment_base));
-    }
-    bases.sort_unstable();
-    let store = Store { disk: Arc::new(RealDisk) as Arc<dyn Disk>, dir: dir.to_owned() };
+    let (store, bases) = opened(dir)?;
     let wanted = Wanted { what, subject_of };
     let (mut found, mut left) = (Vec::new(), most);
     for base in bases.into_iter().rev() {
@@ -104,6 +128,35 @@ pub fn find(dir: &Path, what: &Find, most: usize, subject_of: SubjectOf) -> io::
     Ok(found.into_iter().rev().flatten().map(|(_, record)| record).collect())
 }
 
+/// Hands every record that matches to `visit`, oldest first; a segment's at a time are in memory.
+///
+/// # Errors
+/// Where the folder or a segment cannot be read, and what `visit` says.
+pub fn each<E: From<io::Error>>(
+    dir: &Path,
+    what: &Find,
+    subject_of: SubjectOf,
+    mut visit: impl FnMut(Record) -> Result<(), E>,
+) -> Result<(), E> {
+    let (store, bases) = opened(dir)?;
+    for base in bases {
+        match find_in(&store, base, &Wanted { what, subject_of }, usize::MAX) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            records => records?.into_iter().try_for_each(|(_, record)| visit(record))?,
+        }
+    }
+    Ok(())
+}
+
+fn opened(dir: &Path) -> io::Result<(Store, Vec<u64>)> {
+    let mut bases = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        bases.extend(entry?.file_name().to_str().and_then(format::segment_base));
+    }
+    bases.sort_unstable();
+    Ok((Store { disk: Arc::new(RealDisk) as Arc<dyn Disk>, dir: dir.to_owned() }, bases))
+}
+
 fn find_in(store: &Store, base: u64, wanted: &Wanted<'_>, most: usize) -> io::Result<Vec<(u64, Record)>> {
     let (file, header) = store.open(base)?;
     let header = match header {
@@ -117,6 +170,14 @@ fn find_in(store: &Store, base: u64, wanted: &Wanted<'_>, most: usize) -> io::Re
         }
     };
     let sealed = read_core(&*file, &header)?.map(|(summary, _)| summary);
+    let place = |end| Place { file: &*file, salt: header.salt, base, end };
+    if let Some(summary) = &sealed {
+        let of = Of { salt: header.salt, base, next: summary.next, end: summary.end };
+        let index = Index::open(&*store.disk, &store.dir.join(index_name(base)), &of);
+        if let Some(offsets) = index.and_then(|index| index.candidates(wanted.what)) {
+            return place(summary.end).read(&offsets, wanted, most);
+        }
+    }
     if sealed.as_ref().is_some_and(|summary| !wanted.can_be_in(summary.times)) {
         return Ok(vec![]);
     }
@@ -124,5 +185,5 @@ fn find_in(store: &Store, base: u64, wanted: &Wanted<'_>, most: usize) -> io::Re
         Some(summary) => summary.end,
         None => file.size()?,
     };
-    Place { file: &*file, salt: header.salt, base, end }.scan(wanted, most)
+    place(end).scan(wanted, most)
 }

@@ -44,7 +44,8 @@ struct Running {
 
 impl LocalJournal {
     /// Opens (or begins) the journal in `dir`, which is made where it is missing. Blocks: the newest segment is read.
-    /// `subject_of` says what events are about, `other_bytes` gives the bytes that count towards `max_size` beside the segments: the ledger's.
+    /// `subject_of` says what events are about, `other_bytes` gives the bytes that count towards `max_size` beside the
+    /// segments: the ledger's.
     ///
     /// # Errors
     /// [`JournalError::Locked`] where another process has it, [`JournalError::Format`] where a later version wrote it,

@@ -4,9 +4,12 @@
 use std::io;
 use std::sync::Arc;
 
+use super::disk::DiskFile;
 use super::find::{Place, Wanted};
+use super::index::Growing;
+use super::indexing;
 use super::state::Core;
-use super::view::{Segment, file_name, position};
+use super::view::{Segment, file_name, lock, position};
 use super::{Entry, Find, JournalError};
 
 /// The newest `most` records that match, oldest first.
@@ -41,7 +44,38 @@ fn find_in(core: &Core, segment: &Segment, wanted: &Wanted<'_>, most: usize) -> 
         None => core.store.disk.open(&core.store.path(segment.base), false)?,
     };
     let place = Place { file: &*file, salt: segment.salt, base: segment.base, end: segment.end };
-    let records = place.scan(wanted, most)?;
+    let records = match candidates(core, segment, &*file, wanted.what) {
+        Some(offsets) => place.read(&offsets, wanted, most)?,
+        None => place.scan(wanted, most)?,
+    };
     let entry = |(sequence, record)| Entry { position: position(sequence), record: Arc::new(record) };
     Ok(records.into_iter().map(entry).collect())
+}
+
+/// Where in the segment that may stand which is looked for; `None` where nothing short of reading all of it says so.
+fn candidates(core: &Core, segment: &Segment, file: &dyn DiskFile, what: &Find) -> Option<Vec<u64>> {
+    if segment.index.is_none() {
+        return of_growing(core, segment, file, what);
+    }
+    let candidates = indexing::open(core, segment).and_then(|index| index.candidates(what));
+    if candidates.is_none() {
+        // It is not there any more, or damaged.
+        indexing::set(core, segment.base, None);
+        core.chores.kick();
+    }
+    candidates
+}
+
+/// The segment that is being written is read by the first lookup that comes to it; those after it read on from there.
+fn of_growing(core: &Core, segment: &Segment, file: &dyn DiskFile, what: &Find) -> Option<Vec<u64>> {
+    let growing = &mut *lock(&core.growing);
+    let is_newest = core.view().segments.last().is_some_and(|newest| newest.base <= segment.base);
+    let known = match growing {
+        Some(known) if known.base == segment.base => known,
+        _ if is_newest => growing.insert(Growing::new(segment.base)),
+        _ => return None,
+    };
+    let grown = known.grow(file, segment.salt, segment.end, core.env.subject_of, || true);
+    // The records behind the segment's end, as this lookup knows it, are passed over by whoever reads them.
+    grown.ok().map(|()| known.candidates(what))
 }

@@ -17,6 +17,7 @@
 //! ```text
 //! LOCK                             the lock, beside one on the folder itself
 //! 01790000000000000000.segment     a segment; the name is its base sequence, 20 digits
+//! 01790000000000000000.index       that segment's index, which may be missing; `.index.new` while it is written
 //! quarantine/                      damaged bytes (NAME.FROM-TO) and whole files (NAME.N); only people read it
 //! ```
 //! All integers are little-endian, all checksums CRC-32C. A segment is a header, records back to back, and, once it is
@@ -72,6 +73,20 @@
 //! ```
 //! A footer says nothing that a scan would not: where it is missing or not whole, the segment is scanned.
 //!
+//! ## Index, a file of its own beside a sealed segment
+//! ```text
+//! header     magic 8 "hookidx" 1a, version u16 1, header length u16 64, the segment's salt u32, base u64, next
+//!            sequence u64, end of its records u64, pairs u32, checksum of the directory u32 (begun with the salt),
+//!            zeros, at 60 the checksum u32 of the 60 bytes before it (salt not used)
+//! directory  of each block the hash of its first pair, u32
+//! blocks     each: checksum u32 of what follows in it (begun with the salt), 511 pairs (the last one the rest), all in
+//!            order: hash u32, offset of a record u32
+//! ```
+//! Each event has a pair for its id (the hash is CRC-32C of `e` and the 16 bytes) and one for its subject (of `s` and
+//! the text), which a function of the daemon reads from the payload. Several keys may have one hash: whoever looks
+//! something up compares the record itself. A file that is not whole, of another version, or whose salt, base, next or
+//! end are not the segment's, is no index.
+//!
 //! ## Versions
 //! Magic, version, header length and checksum stay where they are for ever. A build refuses a whole header with a
 //! version above its own and touches nothing. New head fields, flags and kinds of record that old readers may pass over
@@ -113,6 +128,16 @@
 //! From memory (the newest 32 MiB) or, for those further behind, from the files: the index finds the place, every
 //! checksum is verified. Where a record is bad the reader looks on for the next place that holds a good one with a
 //! sequence that can stand there, reports the stretch between once, keeps its bytes aside, and goes on.
+//!
+//! # Looking up
+//! All records of one event or subject, newest segments first: two small reads of a segment's index say where they can
+//! stand. The segment being written has none: the first lookup reads all of it (at most `segment_size`) and keeps its
+//! pairs in memory (8 bytes each, at most 64 MiB), later ones read on from there; the commit thread has no part in it.
+//! Other segments without an index are read whole by each lookup, until they have one. The housekeeping thread makes it
+//! when a segment is sealed, and where one is missing or was met damaged: one at a time, the newest first, with rests of
+//! four times what it took, whole and flushed under another name. A start opens the indexes that are there, removes
+//! those that belong to no segment, and reads no record for them. Where the disk is full, there is none. An index goes
+//! with its segment, and counts towards `max_size`: 16 bytes an event. Nothing else depends on it.
 //!
 //! # Recovery
 //! From the newest segment to the oldest:
@@ -160,6 +185,8 @@ mod follow;
 mod footer;
 mod format;
 mod home;
+mod index;
+mod indexing;
 pub mod local;
 pub mod lock;
 mod lookup;
@@ -185,7 +212,7 @@ mod writer;
 pub use append::{Append, AppendError, NotifyBatch, OnFailure, OnProgress, Progress};
 pub use config::{JournalConfig, WhenFull};
 pub use error::{CursorsError, JournalError};
-pub use find::find;
+pub use find::{each as find_each, find};
 pub use local::LocalJournal;
 pub use position::{Marks, Position};
 pub use record::{Chunk, Deleted, Entry, Fingerprint, Gap, JournalStat, News, Owed, Record, TypeCount};

@@ -162,7 +162,7 @@ fn restore(core: &Core, segment: &Segment, file: &Arc<dyn DiskFile>) -> io::Resu
 fn take(core: &Core, segment: &Segment, file: Arc<dyn DiskFile>, size: u64, has_footer: bool) {
     core.cache.forget(segment.base);
     if let Some(segment) = core.view_mut().segment_mut(segment.base) {
-        (segment.file, segment.size) = (Some(file), size);
+        (segment.file, segment.size, segment.index) = (Some(file), size, None);
         segment.summary.take_if(|_| has_footer);
     }
 }

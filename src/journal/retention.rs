@@ -1,5 +1,5 @@
-//! The housekeeping thread: writes footers of ended segments and deletes old ones. What may go is decided by [`plan`],
-//! a pure function; nothing here is needed for an acknowledgement.
+//! The housekeeping thread: writes footers of ended segments, keeps their indexes, and deletes old ones. What may go is
+//! decided by [`plan`], a pure function; nothing here is needed for an acknowledgement.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::config::WhenFull;
 use super::disk::DiskFile;
+use super::indexing::{self, Indexes};
 use super::rescue::Rescue;
 use super::segment::SealError;
 use super::state::{Core, Limits};
@@ -79,16 +80,21 @@ impl Chores {
         lock(&self.state).stop == Some(false)
     }
 
+    /// Whether the thread is to end, at once or soon.
+    pub fn is_ending(&self) -> bool {
+        lock(&self.state).stop.is_some()
+    }
+
     /// Ends the thread, once it has done what it was asked for or at once.
     pub fn stop(&self, finish: bool) {
         lock(&self.state).stop = Some(finish);
         self.wake.notify_all();
     }
 
-    fn wait(&self) -> State {
+    fn wait(&self, most: Duration) -> State {
         let state = lock(&self.state);
         let idle = |s: &mut State| !s.kicked && s.stop.is_none();
-        let mut state = self.wake.wait_timeout_while(state, EVERY, idle).unwrap_or_else(PoisonError::into_inner).0;
+        let mut state = self.wake.wait_timeout_while(state, most, idle).unwrap_or_else(PoisonError::into_inner).0;
         let stop = state.stop;
         State { stop, ..std::mem::take(&mut *state) }
     }
@@ -105,11 +111,11 @@ struct Alarms {
 
 /// Runs until stopped.
 pub(super) fn run(core: &Core) {
-    let (mut alarms, mut rescue) = (Alarms::default(), Rescue::default());
+    let (mut alarms, mut rescue, mut indexes) = (Alarms::default(), Rescue::default(), Indexes::default());
     // Segments whose footer could not be written, on a full disk: tried again at every look.
     let mut unsealed: Vec<Seal> = Vec::new();
     loop {
-        let state = core.chores.wait();
+        let state = core.chores.wait(indexes.rest().unwrap_or(EVERY).min(EVERY));
         if state.stop == Some(false) {
             return;
         }
@@ -125,6 +131,7 @@ pub(super) fn run(core: &Core) {
             return;
         }
         pass(core, &mut alarms);
+        indexes.look(core);
         #[cfg(test)]
         core.looks.fetch_add(1, Ordering::Relaxed);
     }
@@ -173,9 +180,9 @@ pub(super) struct Plan {
 /// segments.
 pub(super) fn plan(segments: &[Segment], floor: u64, now: i64, other_bytes: u64, limits: &Limits) -> Plan {
     let mut plan = Plan::default();
-    let mut total = other_bytes + segments.iter().map(|s| s.size).sum::<u64>();
+    let mut total = other_bytes + segments.iter().map(Segment::bytes).sum::<u64>();
     let is_settled = |s: &Segment| s.next <= floor;
-    plan.owed_bytes = segments.iter().filter(|s| !is_settled(s)).map(|s| s.size).sum();
+    plan.owed_bytes = segments.iter().filter(|s| !is_settled(s)).map(Segment::bytes).sum();
     let age = |time: i64| Duration::from_micros(u64::try_from(now.saturating_sub(time)).unwrap_or(0));
     let is_old = |s: &Segment| s.times.is_none_or(|(_, newest)| age(newest) > limits.retention);
     let Some((newest, sealed)) = segments.split_last() else {
@@ -187,14 +194,14 @@ pub(super) fn plan(segments: &[Segment], floor: u64, now: i64, other_bytes: u64,
             break;
         }
         plan.settled += 1;
-        total -= segment.size;
+        total -= segment.bytes();
     }
     for segment in sealed.iter().skip(plan.settled) {
         if total <= limits.max_size || limits.when_full == WhenFull::Refuse {
             break;
         }
         plan.owed += 1;
-        total -= segment.size;
+        total -= segment.bytes();
     }
     plan.full = total > limits.max_size && limits.when_full == WhenFull::Refuse;
     // The newest segment never goes; it can be ended, so that it is not the newest once the next record comes.
@@ -286,6 +293,7 @@ fn delete(core: &Core, gone: &[Segment], settled: usize) {
         if let Err(error) = core.store.remove(segment.base) {
             tracing::warn!(file, %error, "a segment could not be deleted");
         }
+        indexing::remove(core, segment.base);
     }
     if !gone.is_empty()
         && let Err(error) = core.store.disk.sync_dir(&core.store.dir)

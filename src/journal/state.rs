@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::config::{JournalConfig, WhenFull};
 use super::disk::{Disk, RealDisk};
 use super::home::Home;
+use super::index::Growing;
 use super::queue::Queue;
 use super::reader::Cache;
 use super::retention::Chores;
@@ -121,6 +122,8 @@ pub(super) struct Core {
     pub queue: Queue,
     pub chores: Chores,
     pub cache: Cache,
+    /// What lookups have read of the segment that is being written.
+    pub growing: Mutex<Option<Growing>>,
     /// Where cursors are kept, and what was deleted before them.
     pub cursors: Arc<dyn Cursors>,
     /// Bytes on disk beside the segments that count towards `max_size`.
@@ -167,6 +170,7 @@ impl Core {
             queue: Queue::new(parts.overflow_max),
             chores: Chores::default(),
             cache: Cache::default(),
+            growing: Mutex::default(),
             mark: watch::Sender::new(parts.view.end),
             holds: Mutex::default(),
             retaining: AtomicBool::new(false),

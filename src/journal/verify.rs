@@ -12,6 +12,7 @@ use super::aside;
 use super::disk::{Disk, DiskFile, RealDisk, read_full};
 use super::footer::{Damage, FOOTER_MAGIC, Summary, TRAILER};
 use super::format::{self, Before, Header, HeaderState, RECORDS_AT};
+use super::index::{Index, Of, index_name};
 use super::lock::Lock;
 use super::recovery::{self, Recovered, scan, written_end};
 use super::segment::{self, Store};
@@ -27,6 +28,9 @@ pub enum Sort {
     GivenUp,
     /// Damage that was found before: counted and kept aside then.
     Known,
+    /// An index that is not whole, of another version or another segment's. It is no part of the journal: the daemon
+    /// makes it anew.
+    Index,
     /// A footer that is not whole. It says nothing that the records do not; `repair` writes it anew.
     Footer,
     /// A segment that its successor names, and that is not there.
@@ -50,6 +54,7 @@ impl Sort {
             Self::Unfinished => "unfinished",
             Self::GivenUp => "given_up",
             Self::Known => "known",
+            Self::Index => "index",
             Self::Footer => "footer",
             Self::Gone => "gone",
             Self::Rot => "rot",
@@ -155,6 +160,7 @@ pub fn verify(dir: &Path, mut progress: impl FnMut(u64, u64)) -> Result<JournalC
         verified.records += records;
         verified.findings.extend(missing(&store, &lying, at));
         verified.findings.extend(findings);
+        verified.findings.extend(damaged_index(&store, one));
         done += one.size;
     }
     progress(total, total);
@@ -200,6 +206,22 @@ fn look(one: &Lying, next: Option<&Header>, is_last: bool) -> io::Result<(u64, V
         findings.push(finding(Sort::Footer, (judged.summary.end, one.size), judged.summary.next, 0));
     }
     Ok((judged.summary.records, findings))
+}
+
+/// The index of a sealed segment, where there is one that is not whole.
+fn damaged_index(store: &Store, one: &Lying) -> Option<Finding> {
+    let file = index_name(one.base);
+    let size = store.disk.open(&store.dir.join(&file), false).and_then(|file| file.size());
+    let size = match size {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        size => size.unwrap_or(0),
+    };
+    let header = one.header.as_ref()?;
+    let (summary, _) = segment::read_core(&*one.file, header).ok()??;
+    let of = Of { salt: header.salt, base: one.base, next: summary.next, end: summary.end };
+    let index = Index::open(&*store.disk, &store.dir.join(&file), &of);
+    let finding = Finding { file, sort: Sort::Index, bytes: (0, size), first: one.base, lost: 0 };
+    (!index.is_some_and(|index| index.is_whole())).then_some(finding)
 }
 
 /// A segment's records, and what is wrong among them.
@@ -260,7 +282,8 @@ fn has_mark(one: &Lying, end: u64) -> io::Result<bool> {
     Ok(first == FOOTER_MAGIC || last.windows(FOOTER_MAGIC.len()).any(|part| part == FOOTER_MAGIC))
 }
 
-/// Mends a journal: copies what is damaged to `quarantine/`, writes footers that say so, and does what a start would do
+/// Mends a journal: removes damaged indexes, copies what is damaged to `quarantine/`, writes footers that say so, and
+/// does what a start would do
 /// (cuts unfinished writes, moves aside what cannot be used). No good record is touched.
 ///
 /// # Errors
@@ -275,6 +298,11 @@ pub fn repair(dir: &Path, now: i64) -> Result<(Vec<Finding>, Recovered), Journal
         if let Some(gone) = missing(&store, &lying, at).filter(|gone| gone.sort == Sort::Gone) {
             aside::note(&*store.disk, dir, &gone.file).map_err(|error| failed("cannot note in", dir, error))?;
             mended.push(gone);
+        }
+        if let Some(index) = damaged_index(&store, one) {
+            let path = store.dir.join(&index.file);
+            store.disk.unlink(&path).map_err(|error| failed("cannot remove", &path, error))?;
+            mended.push(index);
         }
         let Some(header) = &one.header else { continue }; // a start moves it aside
         let stated = next.map(|next| next.before).filter(|before| before.base == one.base);
@@ -322,6 +350,8 @@ pub struct SegmentStat {
     pub times: Option<(i64, i64)>,
     /// Whether it has its footer.
     pub sealed: bool,
+    /// Bytes of its index, where that is there.
+    pub index: Option<u64>,
     /// Events by source and type.
     pub counts: Vec<(String, String, u64)>,
 }
@@ -343,6 +373,7 @@ pub fn stat(dir: &Path) -> Result<Vec<SegmentStat>, JournalError> {
             Some((summary, _)) => summary,
             None => scan(&*one.file, header, one.size).map_err(unreadable)?.summary,
         };
+        let index = store.disk.open(&store.dir.join(index_name(one.base)), false).and_then(|file| file.size()).ok();
         let mut counts: Vec<_> =
             summary.counts().map(|(source, kind, n)| (source.to_string(), kind.to_string(), n)).collect();
         counts.sort_unstable();
@@ -353,6 +384,7 @@ pub fn stat(dir: &Path) -> Result<Vec<SegmentStat>, JournalError> {
             records: summary.records,
             times: summary.times,
             sealed,
+            index,
             counts,
         });
     }

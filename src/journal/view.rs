@@ -49,6 +49,8 @@ pub(super) struct Segment {
     pub file: Option<Arc<dyn DiskFile>>,
     /// Whether nothing is written to it any more but a footer.
     pub ended: bool,
+    /// Bytes of its index, where that is there.
+    pub index: Option<u64>,
 }
 
 impl Segment {
@@ -66,7 +68,13 @@ impl Segment {
             summary: None,
             file: None,
             ended: false,
+            index: None,
         }
+    }
+
+    /// Bytes on disk, its index included.
+    pub fn bytes(&self) -> u64 {
+        self.size + self.index.unwrap_or(0)
     }
 
     /// Whether a cursor stands behind its first record and before its end.
@@ -187,9 +195,9 @@ impl View {
         self.segments.iter_mut().find(|s| s.base == base)
     }
 
-    /// Bytes of all segments.
+    /// Bytes of all segments and their indexes.
     pub fn size(&self) -> u64 {
-        self.segments.iter().map(|s| s.size).sum()
+        self.segments.iter().map(Segment::bytes).sum()
     }
 
     /// The journal at a glance.

@@ -81,6 +81,15 @@ impl<'f> Walker<'f> {
         Ok(Step::Record(found))
     }
 
+    /// The good record that stands at a place, where one does; its fields can be had until the next call.
+    pub fn look_at(&mut self, offset: u64) -> io::Result<Option<Found>> {
+        if offset >= self.limit {
+            return Ok(None);
+        }
+        let mut budget = u64::MAX;
+        self.try_at(offset, &mut budget)
+    }
+
     /// The fields of the record the last step found; `None` for a kind of record this build does not know.
     pub fn fields(&self, found: &Found) -> Option<Fields<'_>> {
         self.bytes(found.offset).get(..found.length as usize).and_then(Fields::decode)

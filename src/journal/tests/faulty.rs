@@ -3,7 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -22,6 +22,16 @@ pub enum Op {
     Unlink(String),
     Rename(String),
     Truncate(String, u64),
+}
+
+impl Op {
+    fn is_of_index(&self) -> bool {
+        match self {
+            Self::Create(name) | Self::Sync(name) | Self::Unlink(name) | Self::Rename(name) => name.contains(".index"),
+            Self::Read(name, ..) | Self::Write(name, ..) | Self::Truncate(name, _) => name.contains(".index"),
+            Self::SyncDir => false,
+        }
+    }
 }
 
 /// What happens instead of the operation.
@@ -56,13 +66,20 @@ pub struct FaultyDisk {
     state: Mutex<State>,
     changed: Condvar,
     pub free: AtomicU64,
+    /// Whether rules and log are also about the files of indexes: these come when they come, in the background.
+    pub indexes: AtomicBool,
 }
 
 const LONG: Duration = Duration::from_secs(60);
 
 impl FaultyDisk {
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), changed: Condvar::new(), free: AtomicU64::new(u64::MAX) })
+        Arc::new(Self {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            free: AtomicU64::new(u64::MAX),
+            indexes: AtomicBool::new(false),
+        })
     }
 
     /// The next `times` operations that match do `act`.
@@ -91,6 +108,9 @@ impl FaultyDisk {
     }
 
     fn before(&self, op: Op) -> Option<Act> {
+        if op.is_of_index() && !self.indexes.load(Ordering::Relaxed) {
+            return None;
+        }
         let mut state = self.state.lock().unwrap();
         if !matches!(op, Op::Read(..)) {
             state.log.push(op.clone());

@@ -7,6 +7,7 @@ mod failing;
 mod faulty;
 mod finding;
 mod golden;
+mod indexes;
 mod keeping;
 mod model;
 mod power_loss;

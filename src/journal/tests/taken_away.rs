@@ -15,6 +15,14 @@ fn until_on_disk(world: &World, records: u64) {
     });
 }
 
+/// Deletes the folder; where an index came into it meanwhile, once more.
+fn deleted(world: &World) {
+    wait_until("deleted", || match fs::remove_dir_all(&world.dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => false,
+        done => done.map(|()| true).unwrap(),
+    });
+}
+
 /// What a start after a crash finds.
 fn after_a_crash(world: &World, journal: &LocalJournal) -> Vec<u64> {
     journal.crash();
@@ -30,7 +38,7 @@ fn of_a_folder_that_is_deleted_nothing_is_lost_though_nothing_comes_after() {
     world.crashed_after(4);
     let (journal, _) = world.open();
     fill(&journal, 4..9);
-    fs::remove_dir_all(&world.dir).unwrap();
+    deleted(&world);
     assert_eq!(numbers(&journal), (0..9).collect::<Vec<_>>(), "from the files still open");
     until_on_disk(&world, 9);
     assert_eq!(after_a_crash(&world, &journal), (0..9).collect::<Vec<_>>());
@@ -41,7 +49,7 @@ fn what_is_appended_after_the_folder_was_deleted_is_durable_in_the_next_one() {
     let world = World::new();
     let (journal, _) = world.open();
     let before = fill(&journal, 0..3);
-    fs::remove_dir_all(&world.dir).unwrap();
+    deleted(&world);
     let reports = Reports::default();
     journal.append(record(3), OnFailure::GiveBack, reports.of(3));
     reports.until_final(1);
@@ -61,7 +69,7 @@ fn a_batch_whose_file_is_deleted_under_it_is_told_durable_only_where_it_stays() 
     let reports = Reports::default();
     journal.append(record(3), OnFailure::GiveBack, reports.of(3));
     world.disk.until_hanging();
-    fs::remove_dir_all(&world.dir).unwrap();
+    deleted(&world);
     world.disk.release();
     reports.until_final(1);
     assert!(matches!(reports.about(3)[..], [Progress::Durable(_)]), "{:?}", reports.all());
@@ -94,7 +102,7 @@ fn a_folder_that_is_moved_is_left_and_one_that_comes_back_is_taken_again() {
     fill(&journal, 3..5);
     until_on_disk(&world, 5);
     fill(&journal, 5..7);
-    fs::remove_dir_all(&world.dir).unwrap();
+    deleted(&world);
     fs::rename(&elsewhere, &world.dir).unwrap();
     until_on_disk(&world, 7);
     fill(&journal, 7..8);

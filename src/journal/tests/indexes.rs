@@ -1,0 +1,269 @@
+//! Indexes: lookups give what a scan gives, whatever becomes of the index files, and read little where they are whole.
+
+use proptest::prelude::*;
+
+use super::faulty::segments;
+use super::*;
+use crate::journal::index::{index_base, index_name};
+use crate::journal::{disk::Disk as _, format};
+
+fn indexes(world: &World) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(&world.dir).unwrap().map(|e| e.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|e| e == "index"));
+    paths.sort();
+    paths
+}
+
+/// Waits until every ended segment has its index.
+fn until_indexed(journal: &LocalJournal) {
+    wait_until("indexed", || {
+        journal.core().chores.kick();
+        let view = journal.core().view();
+        view.segments.iter().all(|segment| !segment.ended || segment.index.is_some())
+    });
+}
+
+/// What lookups of a subject and of an event give.
+fn looked_up(journal: &LocalJournal, what: Find, most: usize) -> Vec<(u64, u64)> {
+    let found = run(journal.find(what, most)).unwrap();
+    found.iter().map(|entry| (number(&entry.record), entry.position.offset)).collect()
+}
+
+fn about(digit: u64) -> Find {
+    Find::Subject(digit.to_string().into())
+}
+
+fn event(n: u64) -> Find {
+    Find::Event(record(n).id)
+}
+
+/// Lookups are compared with what reading gives, live and from the folder.
+fn agree(world: &World, journal: &LocalJournal) {
+    let all = read_from(journal, 0, 1 << 20);
+    for digit in 0..10 {
+        let expected: Vec<_> = all.iter().copied().filter(|(n, _)| n % 10 == digit).collect();
+        assert_eq!(looked_up(journal, about(digit), usize::MAX), expected, "about {digit}");
+        let newest = expected[expected.len().saturating_sub(2)..].to_vec();
+        assert_eq!(looked_up(journal, about(digit), 2), newest, "the newest about {digit}");
+        let offline = find(&world.dir, &about(digit), usize::MAX, subject_of).unwrap();
+        assert!(offline.iter().map(number).eq(expected.iter().map(|(n, _)| *n)), "in the folder, about {digit}");
+    }
+    for (n, at) in all.iter().step_by(7) {
+        assert_eq!(looked_up(journal, event(*n), 1), [(*n, *at)], "event {n}");
+    }
+    assert_eq!(looked_up(journal, about(11), 9), []);
+    assert_eq!(looked_up(journal, event(1 << 40), 9), []);
+}
+
+#[test]
+fn a_lookup_reads_only_segments_that_hold_what_is_looked_for() {
+    let world = World::with_segments(4096);
+    let (journal, _) = world.open();
+    fill(&journal, 0..200);
+    until_indexed(&journal);
+    let (bases, newest): (Vec<u64>, u64) = {
+        let view = journal.core().view();
+        (view.segments.iter().map(|s| s.base).collect(), view.segments.last().unwrap().base)
+    };
+    assert!(bases.len() > 5);
+    let read = Arc::new(Mutex::new(std::collections::BTreeSet::new()));
+    let seen = Arc::clone(&read);
+    world.disk.on(usize::MAX, Act::Hang, move |op| {
+        if let Op::Read(name, ..) = op {
+            seen.lock().unwrap().insert(name.clone());
+        }
+        false
+    });
+    let all = read_from(&journal, 0, 1 << 20);
+    read.lock().unwrap().clear();
+    let (n, at) = all[all.len() / 2];
+    assert_eq!(looked_up(&journal, event(n), 9), [(n, at)]);
+    let own = bases.iter().rev().find(|base| **base <= at).unwrap();
+    // What is being written has no index.
+    let expected = [*own, newest].map(format::segment_name);
+    assert_eq!(read.lock().unwrap().iter().cloned().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn an_index_goes_with_its_segment_and_one_of_no_segment_goes_at_the_next_start() {
+    let mut world = World::with_segments(2048);
+    world.config.retention = Period::secs(60);
+    let (journal, _) = world.open();
+    let offsets = fill(&journal, 0..60);
+    until_indexed(&journal);
+    let before = indexes(&world).len();
+    assert!(
+        before > 4 && journal.stat().bytes > segments(&world.dir).iter().map(|s| s.metadata().unwrap().len()).sum()
+    );
+    world.clock.fetch_add(7200 * SECOND, Ordering::Relaxed);
+    journal.hold("sink", &at(offsets[30]).into());
+    journal.begin();
+    wait_until("deleted", || indexes(&world).len() < before);
+    wait_until("all of them", || {
+        let left: Vec<String> =
+            segments(&world.dir).iter().map(|s| s.file_stem().unwrap().display().to_string()).collect();
+        indexes(&world).iter().all(|index| left.contains(&index.file_stem().unwrap().display().to_string()))
+    });
+    agree(&world, &journal);
+    run(journal.close()).unwrap();
+    for name in [index_name(77), format!("{}.new", index_name(offsets[30]))] {
+        assert!(index_base(&name).is_some());
+        std::fs::write(world.dir.join(name), "of nobody").unwrap();
+    }
+    let (journal, _) = world.open();
+    until_indexed(&journal);
+    let names = crate::journal::disk::RealDisk.list(&world.dir).unwrap();
+    assert!(!names.iter().any(|name| name.ends_with(".new") || *name == index_name(77)), "{names:?}");
+    agree(&world, &journal);
+}
+
+#[test]
+fn a_disk_without_room_costs_indexes_and_nothing_else() {
+    let world = World::with_segments(2048);
+    world.disk.indexes.store(true, Ordering::Relaxed);
+    world.disk.on(
+        usize::MAX,
+        Act::Half(faulty::ENOSPC),
+        |op| matches!(op, Op::Write(name, ..) if name.contains(".index")),
+    );
+    let (journal, _) = world.open();
+    fill(&journal, 0..40);
+    wait_until("it was tried", || {
+        world.disk.log().iter().any(|op| matches!(op, Op::Write(name, ..) if name.contains(".index")))
+    });
+    agree(&world, &journal);
+    run(journal.close()).unwrap();
+    assert!(indexes(&world).is_empty());
+    let names = crate::journal::disk::RealDisk.list(&world.dir).unwrap();
+    assert!(names.iter().all(|name| !name.contains(".index")), "half an index was left: {names:?}");
+}
+
+#[test]
+fn verify_and_repair_know_indexes_and_a_start_makes_them_anew() {
+    let world = World::with_segments(2048);
+    let (journal, _) = world.open();
+    fill(&journal, 0..40);
+    until_indexed(&journal);
+    run(journal.close()).unwrap();
+    let sound = verify::verify(&world.dir, |_, _| {}).unwrap();
+    assert_eq!(sound.findings, []);
+    let broken = indexes(&world);
+    edit(&broken[1], |bytes| *bytes.last_mut().unwrap() ^= 4);
+    std::fs::copy(&broken[0], &broken[2]).unwrap();
+    let check = verify::verify(&world.dir, |_, _| {}).unwrap();
+    let found: Vec<_> = check.findings.iter().map(|one| (one.file.clone(), one.sort)).collect();
+    let name = |path: &PathBuf| path.file_name().unwrap().display().to_string();
+    assert_eq!(found, [1, 2].map(|n| (name(&broken[n]), verify::Sort::Index)));
+    assert!(check.is_sound());
+    let whole = |path: &PathBuf| std::fs::read(path).ok();
+    let (mended, recovered) = verify::repair(&world.dir, START).unwrap();
+    assert_eq!((mended.len(), recovered.rot.len()), (2, 0));
+    assert_eq!([0, 1, 2].map(|n| whole(&broken[n]).is_some()), [true, false, false]);
+    let (journal, _) = world.open();
+    until_indexed(&journal);
+    agree(&world, &journal);
+    run(journal.close()).unwrap();
+    assert_eq!(verify::verify(&world.dir, |_, _| {}).unwrap().findings, []);
+}
+
+/// What happens to a journal and its indexes.
+#[derive(Clone, Debug)]
+enum Step {
+    Append(u64),
+    /// The segment is ended.
+    Roll,
+    /// An index is deleted.
+    Delete(usize),
+    /// A bit of one is flipped.
+    Flip(usize, usize),
+    /// One is cut.
+    Cut(usize, usize),
+    /// One gets another's place.
+    Swap(usize, usize),
+    /// Every segment has its index.
+    Wait,
+    Retain,
+    Close,
+    Crash,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1..25u64).prop_map(Step::Append),
+        1 => Just(Step::Roll),
+        1 => any::<usize>().prop_map(Step::Delete),
+        2 => any::<(usize, usize)>().prop_map(|(n, at)| Step::Flip(n, at)),
+        1 => any::<(usize, usize)>().prop_map(|(n, at)| Step::Cut(n, at)),
+        1 => any::<(usize, usize)>().prop_map(|(n, at)| Step::Swap(n, at)),
+        3 => Just(Step::Wait),
+        1 => Just(Step::Retain),
+        1 => Just(Step::Close),
+        1 => Just(Step::Crash),
+    ]
+}
+
+/// Changes one of the indexes, where there is any.
+fn meddle(world: &World, n: usize, change: impl FnOnce(&Path, &[PathBuf])) {
+    let all = indexes(world);
+    if let Some(path) = all.get(n % all.len().max(1)) {
+        change(path, &all);
+    }
+}
+
+fn take(world: &World, journal: &mut LocalJournal, next: &mut u64, step: &Step) {
+    match *step {
+        Step::Append(count) => {
+            fill(journal, *next..*next + count);
+            *next += count;
+        }
+        Step::Roll => journal.closes_soon(),
+        Step::Delete(n) => meddle(world, n, |path, _| drop(std::fs::remove_file(path))),
+        Step::Flip(n, at) => meddle(world, n, |path, _| {
+            edit(path, |bytes| {
+                let at = at % (bytes.len() * 8).max(1);
+                bytes.get_mut(at / 8).into_iter().for_each(|byte| *byte ^= 1 << (at % 8));
+            });
+        }),
+        Step::Cut(n, at) => meddle(world, n, |path, _| edit(path, |bytes| bytes.truncate(at % (bytes.len() + 1)))),
+        Step::Swap(n, other) => meddle(world, n, |path, all| {
+            let _ = std::fs::copy(&all[other % all.len()], path);
+        }),
+        Step::Wait => until_indexed(journal),
+        Step::Retain => {
+            journal.begin();
+            world.clock.fetch_add(2 * 86_400 * SECOND, Ordering::Relaxed);
+            let core = journal.core();
+            let start = core.looks.load(Ordering::Relaxed);
+            wait_until("retention looks", || {
+                core.chores.kick();
+                core.looks.load(Ordering::Relaxed) > start + 1
+            });
+        }
+        Step::Close | Step::Crash => {
+            if matches!(step, Step::Close) {
+                run(journal.close()).unwrap();
+            }
+            journal.crash();
+            *journal = world.open().0;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn lookups_equal_a_scan_whatever_becomes_of_the_indexes(
+        segment in 1600..12_000u64,
+        steps in prop::collection::vec(step(), 1..20),
+    ) {
+        let world = World::with_segments(segment);
+        let (mut journal, _) = world.open();
+        let mut next = 0;
+        for step in &steps {
+            take(&world, &mut journal, &mut next, step);
+            agree(&world, &journal);
+        }
+        journal.crash();
+    }
+}
