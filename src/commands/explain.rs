@@ -10,10 +10,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sink_api::files::{self, Patience};
-use sink_api::{Event, Uuid, json};
+use sink_api::{Event, json};
 
 use super::trial::{self, Trial, masked};
-use super::{Failure, block_on, source_or_own};
+use super::{Failure, block_on, dump, source_or_own};
 use crate::config::Config;
 use crate::ingress::SourcePlan;
 use crate::journal::Find;
@@ -90,11 +90,7 @@ pub fn run(config: &Config, args: &ExplainArgs, out: &mut dyn Write) -> Result<(
 
 /// The event of that id, as it was accepted.
 fn journaled(config: &Config, id: &str) -> Result<Event, Failure> {
-    // A delivery's id begins with its event's, which has 36 characters.
-    let event = id.get(..36).unwrap_or(id);
-    let uuid = Uuid::try_parse(event).map_err(|error| {
-        Failure::Usage(format!("--id `{id}`: {error}; expected the id a webhook was answered with"))
-    })?;
+    let uuid = dump::event_id(id)?;
     let dir = config.journal.dir.as_deref().unwrap_or(&config.data_dir);
     let refused = |what: String| Failure::Refused(format!("the journal in {}: {what}", dir.display()));
     let what = Find::Event(*uuid.as_bytes());

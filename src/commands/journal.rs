@@ -5,18 +5,15 @@ use std::io::Write;
 use std::path::Path;
 
 use clap::{Args, Subcommand};
-use globset::GlobMatcher;
 use serde_json::{Value, json};
-use sink_api::{Event, Timestamp, Uuid};
+use sink_api::Timestamp;
 
-use super::{Failure, count, progress, time};
+use super::{Failure, count, dump, progress};
 use crate::config::{self, Dirs};
 use crate::daemon::DaemonError;
-use crate::event;
+use crate::journal::JournalError;
 use crate::journal::lock::Lock;
 use crate::journal::verify::{self, Finding, JournalCheck, SegmentStat, Sort};
-use crate::journal::{JournalError, Record, scan};
-use crate::route::{self, PayloadView};
 use crate::times::{self, Zone};
 
 /// `journal`.
@@ -24,8 +21,8 @@ use crate::times::{self, Zone};
 pub enum JournalVerb {
     /// Looks at every byte and says exactly what is damaged; changes nothing
     Verify(Plain),
-    /// Prints events, oldest first, one a line
-    Dump(DumpArgs),
+    /// Prints events, oldest first, one a line; or counts them
+    Dump(dump::DumpArgs),
     /// Segments, events and bytes, by source and type
     Stat(Plain),
     /// Keeps damage aside and makes the rest whole again; the daemon must not run
@@ -36,29 +33,6 @@ pub enum JournalVerb {
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Plain {
     /// JSON on standard output
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `journal dump`.
-#[derive(Debug, Args)]
-pub struct DumpArgs {
-    /// Of this type; may hold `*` and `?`
-    #[arg(long = "type", value_name = "TYPE")]
-    pub kind: Option<String>,
-    /// Of this source
-    #[arg(long)]
-    pub source: Option<String>,
-    /// The event of this id
-    #[arg(long)]
-    pub id: Option<Uuid>,
-    /// Accepted since: `2h` ago, `today`, `2026-01-31 09:00` …
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<String>,
-    /// Accepted before
-    #[arg(long, value_name = "TIME")]
-    pub until: Option<String>,
-    /// Whole events, a JSON object a line
     #[arg(long)]
     pub json: bool,
 }
@@ -74,6 +48,8 @@ quarantine/, and good records on both sides of it are delivered.
 Examples:
   hookrelay journal verify
   hookrelay journal dump --since 1h --type 'message_api_*' --json
+  hookrelay journal dump --subject 0b8c3f…                every event of one message
+  hookrelay journal dump --since today --type '*_failed' --count-by '.data.message.channel_error_code'
   hookrelay journal stat
   hookrelay journal repair
 
@@ -91,7 +67,7 @@ pub fn run(file: &Path, verb: &JournalVerb, zone: &Zone, out: &mut impl Write) -
     }
     match verb {
         JournalVerb::Verify(plain) => verify(&dirs, *plain, out),
-        JournalVerb::Dump(args) => dump(&dirs, args, zone, out),
+        JournalVerb::Dump(args) => dump::run(&dirs, args, zone, out),
         JournalVerb::Stat(plain) => stat(&dirs, *plain, zone, out),
         JournalVerb::Repair(plain) => repair(&dirs, *plain, out),
     }
@@ -157,56 +133,6 @@ fn described(one: &Finding) -> String {
         Sort::Header => "ROT: both copies of the header are damaged, or it is not this file's".to_owned(),
     };
     format!("{file}: bytes {from} to {to}: {what}")
-}
-
-fn dump(dirs: &Dirs, args: &DumpArgs, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
-    let kind = args.kind.as_deref().map(route::glob::read).transpose();
-    let kind: Option<GlobMatcher> = kind.map_err(Failure::Usage)?.map(|glob| glob.compile_matcher());
-    let micros = |time: Option<Timestamp>, other: i64| time.map_or(other, Timestamp::as_microsecond);
-    let since = time("--since", args.since.as_deref(), zone)?;
-    let until = time("--until", args.until.as_deref(), zone)?;
-    let span = (micros(since, i64::MIN), micros(until, i64::MAX));
-    let scanned = scan(&dirs.journal, span, |record: Record, _| -> Result<(), Failure> {
-        let is_meant = kind.as_ref().is_none_or(|kind| kind.is_match(&*record.kind))
-            && args.source.as_ref().is_none_or(|source| **source == *record.source)
-            && args.id.is_none_or(|id| *id.as_bytes() == record.id);
-        if is_meant {
-            writeln!(out, "{}", line(&record, args.json, zone))?;
-        }
-        Ok(())
-    })?;
-    if scanned.damaged > 0 {
-        // This is a remark: if standard error is gone, it is lost.
-        let _ = writeln!(std::io::stderr(), "{} stretches could not be read: see `journal verify`", scanned.damaged);
-    }
-    Ok(())
-}
-
-fn line(record: &Record, whole: bool, zone: &Zone) -> String {
-    let id = Uuid::from_bytes(record.id);
-    let time = moment(record.time, |time| times::shown_exactly(time, zone));
-    match event::decode(record) {
-        Err(error) => format!("{time} {id} {} {}: {error}", printable(&record.source), printable(&record.kind)),
-        Ok(event) if whole => object(&event),
-        Ok(event) => {
-            let Event { source, kind, key, body, .. } = &event;
-            format!("{time} {id} {} {} {} {} bytes", printable(source), printable(kind), printable(key), body.len())
-        }
-    }
-}
-
-fn object(event: &Event) -> String {
-    let headers: serde_json::Map<String, Value> =
-        event.headers.iter().map(|(name, value)| (name.to_string(), Value::from(&**value))).collect();
-    let head = json!({
-        "id": event.id.to_string(), "source": &*event.source, "type": &*event.kind, "subject": &*event.subject,
-        "key": &*event.key, "time": event.time.to_string(), "method": &*event.method, "path": &*event.path,
-        "remote": &*event.remote, "headers": headers,
-    });
-    // The body is texts, or JSON as it came, so that serialising it cannot fail.
-    let body = serde_json::to_string(&PayloadView::of(&event.body)).unwrap_or_default();
-    let head = head.to_string();
-    format!("{},\"body\":{body}}}", head.strip_suffix('}').unwrap_or(&head))
 }
 
 fn stat(dirs: &Dirs, plain: Plain, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
@@ -289,11 +215,11 @@ fn utc(micros: i64) -> String {
 }
 
 /// A record's time; as the number it is, where no clock can show it.
-fn moment(micros: i64, shown: impl Fn(Timestamp) -> String) -> String {
+pub(super) fn moment(micros: i64, shown: impl Fn(Timestamp) -> String) -> String {
     Timestamp::from_microsecond(micros).map_or_else(|_| micros.to_string(), shown)
 }
 
 /// The text with its control characters escaped, so that what a webhook sent cannot steer a terminal.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }

@@ -7,6 +7,7 @@ pub mod check;
 pub mod completions;
 pub mod dead;
 mod dry_run;
+mod dump;
 pub mod explain;
 pub mod journal;
 pub mod kinds;

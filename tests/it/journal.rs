@@ -40,7 +40,7 @@ async fn the_journal_is_looked_at_beside_a_daemon_and_mended_without_one() {
         (&true.into(), &12.into(), &Value::Array(vec![]))
     );
     let dumped = verb_without_secret(&house, 0, &["journal", "dump", "--since", "1h", "--type", "*_sent"]);
-    let seen: Vec<&str> = dumped.lines().map(|line| line.split(' ').nth(1).unwrap()).collect();
+    let seen: Vec<&str> = dumped.lines().map(|line| line.split(' ').nth(2).unwrap()).collect();
     let sent: Vec<&str> = ids.iter().step_by(3).map(String::as_str).collect();
     assert_eq!(seen, sent, "{dumped}");
     let one = verb_without_secret(&house, 0, &["journal", "dump", "--json", "--id", &ids[4]]);

@@ -73,6 +73,7 @@ mod doubtful_rules;
 mod exec;
 mod failing_disk;
 mod feed_guard;
+mod finding_dump;
 mod full_disk;
 mod guide;
 mod harness;

@@ -138,9 +138,18 @@ impl Asker {
         Self::with_executable(rules, Path::new("/proc/self/exe"))
     }
 
+    /// The same for these programs.
+    pub fn of<'p>(programs: impl Iterator<Item = &'p Program>) -> Option<Self> {
+        Self::started_by(programs, Path::new("/proc/self/exe"))
+    }
+
     /// An asker that starts another binary; for tests.
     pub fn with_executable(rules: &RuleSet, executable: &Path) -> Option<Self> {
-        let texts: Vec<Arc<str>> = rules.programs().map(Program::shared).collect();
+        Self::started_by(rules.programs(), executable)
+    }
+
+    fn started_by<'p>(programs: impl Iterator<Item = &'p Program>, executable: &Path) -> Option<Self> {
+        let texts: Vec<Arc<str>> = programs.map(Program::shared).collect();
         let numbers = texts.iter().cloned().zip(0..).collect();
         let executable = executable.to_owned();
         let asker = Self { executable, texts, numbers, running: None, silence: SILENCE, silences: 0 };

@@ -50,6 +50,14 @@ pub const MAX_DEPTH: usize = 1_000;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct JqEval;
 
+/// Reads a program that stands in no config. `option` is what its text was given by.
+///
+/// # Errors
+/// A fault at that key, or inside its value.
+pub fn read(option: &str, text: &str) -> Result<Program, Fault> {
+    program::check(option, text).map(|()| Program::new(text))
+}
+
 impl Eval for JqEval {
     fn read_condition(&self, text: &str) -> Result<Program, Fault> {
         program::check("where", text).map(|()| Program::new(text))
