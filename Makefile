@@ -29,6 +29,7 @@ bench: ## requests/s, p99 and CPU beside a bare hyper server (minutes); ARGS=--q
 	@tests/services/tools cargo cc c++ make ssl
 	cargo bench --bench relay -- $(ARGS)
 	cargo bench --bench rules
+	cargo bench --bench lookup
 
 deb: ## a Debian package, target/debian/hookrelay_*.deb; DEB_VERSION=0.1.0-2: of that version; PROFILE=dev: of the tests' build
 	@PROFILE=$(PROFILE) BINARY=$(BINARY) DEB_VERSION=$(DEB_VERSION) deploy/deb
