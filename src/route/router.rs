@@ -241,7 +241,7 @@ fn address(
         match &target {
             Ok((target, key)) => {
                 let (event, key, target) = (Arc::clone(event), Arc::clone(key), target.clone());
-                routed.deliveries.push(Delivery { id, event, payload, key, target });
+                routed.deliveries.push(Delivery { id, event, payload, key, target, trace: None });
             }
             Err(reason) => {
                 observer.saw(route, Step::Failed(reason));

@@ -12,6 +12,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::event::Event;
+use crate::trace::TraceHeaders;
 
 /// What is delivered.
 #[derive(Clone, PartialEq, Eq)]
@@ -81,6 +82,9 @@ pub struct Delivery {
     pub key: Arc<str>,
     /// Where to, inside the sink.
     pub target: Target,
+    /// What its target is told of the trace it belongs to, where traces are made. A sink whose target has headers
+    /// passes it on, unless its own config sets such a header; others ignore it.
+    pub trace: Option<Arc<TraceHeaders>>,
 }
 
 impl Delivery {

@@ -9,8 +9,8 @@
 //! `config.toml`, [`planned`] for a table that is worked out when it is read; [`template`] for `{type}` and its like,
 //! [`field`] for fields of the body in them; [`cloudevents`], [`json`] and [`mod@line`] for output shapes; [`rows`],
 //! [`bad_row`] and [`table`] for sinks that fill tables; [`disk`] for the free-space floor; [`files`] for small files
-//! that a config names; [`log_limit`] for log lines that must not become a flood; [`yielder`] for giving way in long
-//! loops.
+//! that a config names; [`log_limit`] for log lines that must not become a flood; [`trace`] for what
+//! targets are told of traces; [`yielder`] for giving way in long loops.
 
 pub mod bad_row;
 pub mod cloudevents;
@@ -32,6 +32,7 @@ pub mod sink;
 mod survey;
 pub mod table;
 pub mod template;
+pub mod trace;
 pub mod units;
 pub mod yielder;
 
@@ -47,8 +48,9 @@ pub use planned::Planned;
 pub use report::{Outcome, Reason, Report, code};
 pub use secret::Secret;
 pub use settings::Settings;
-pub use sink::{BuildError, Defaults, Sink, SinkConfig, SinkContext, SinkKind};
+pub use sink::{BuildError, Defaults, Messaging, Sink, SinkConfig, SinkContext, SinkKind};
 pub use template::{Escape, Template};
+pub use trace::TraceHeaders;
 pub use units::{Period, Size};
 pub use uuid::Uuid;
 pub use yielder::Yielder;

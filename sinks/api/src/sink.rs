@@ -61,6 +61,11 @@ pub trait SinkConfig: Debug + Send + Sync {
         calls.saturating_mul(4).saturating_add(8)
     }
 
+    /// What its deliveries are in traces, where it sends messages; others make calls.
+    fn messaging(&self) -> Option<Messaging> {
+        None
+    }
+
     /// Opens what the sink needs. I/O yes, spawn no.
     ///
     /// # Errors
@@ -79,6 +84,15 @@ pub trait SinkConfig: Debug + Send + Sync {
         sink.close().await;
         answer.map(|()| None).map_err(BuildError::Unavailable)
     }
+}
+
+/// How OpenTelemetry's semantic conventions name a sink that sends messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Messaging {
+    /// `messaging.system`, such as `kafka`.
+    pub system: &'static str,
+    /// The part of a delivery's target that is `messaging.destination.name`.
+    pub destination: &'static str,
 }
 
 /// What a sink is built with.

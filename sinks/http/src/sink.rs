@@ -10,6 +10,7 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RET
 use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Body, Certificate, Client, Method, Request, Response, Url};
 use sink_api::files::{self, Patience};
+use sink_api::trace::TRACEPARENT;
 use sink_api::{
     Batch, BuildError, Bytes, Delivery, Escape, Event, Fault, Outcome, Reason, Report, Sink, SinkConfig, SinkContext,
     Target, cloudevents,
@@ -151,6 +152,13 @@ impl HttpSink {
                 if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
                     headers.insert(name, value);
                 }
+            }
+        }
+        if let Some(trace) = delivery.trace.as_deref().filter(|_| !headers.contains_key(TRACEPARENT)) {
+            for (name, value) in trace.all() {
+                // A value that headers cannot carry is left out.
+                let value = HeaderValue::try_from(value);
+                value.into_iter().for_each(|value| _ = headers.entry(name).or_insert(value));
             }
         }
         if body.is_empty() {

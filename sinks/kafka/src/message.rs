@@ -4,6 +4,7 @@
 //! and the media type in `content-type`; in structured mode the value is one JSON object.
 
 use rdkafka::message::{Header, OwnedHeaders};
+use sink_api::trace::TRACEPARENT;
 use sink_api::{Bytes, Delivery, cloudevents};
 
 use crate::config::{Format, HEADER};
@@ -38,12 +39,20 @@ pub fn headers(delivery: &Delivery, format: Format) -> OwnedHeaders {
             headers = headers.insert(Header { key: name, value: Some(value) });
         }
     }
+    // The config's own header wins.
+    let is_own = |(name, _): (&str, &str)| name.strip_prefix(HEADER).is_some_and(|name| name == TRACEPARENT);
+    if let Some(trace) = delivery.trace.as_deref().filter(|_| !delivery.target.parts().any(is_own)) {
+        for (key, value) in trace.all() {
+            headers = headers.insert(Header { key, value: Some(value) });
+        }
+    }
     headers
 }
 
 #[cfg(test)]
 mod tests {
     use rdkafka::message::Headers as _;
+    use sink_api::{Target, TraceHeaders};
     use sink_testkit::{EventBuilder, event};
 
     use super::*;
@@ -60,5 +69,20 @@ mod tests {
         assert!(!named.iter().any(|name| name.starts_with("ce_")), "{named:?}");
         assert_eq!(names(theirs(), Format::Cloudevents), ["content-type"]);
         assert!(names(theirs().json("{}"), Format::Raw).contains(&"ce_id".to_owned()));
+    }
+
+    #[test]
+    fn the_trace_is_passed_on_but_for_where_the_config_has_a_header_of_that_name() {
+        let told = |target: Target| {
+            let trace = TraceHeaders { parent: "ours".into(), state: Some("a=1".into()) };
+            let delivery = Delivery { trace: Some(trace.into()), target, ..event("t").delivery() };
+            let all = headers(&delivery, Format::Cloudevents);
+            let text = |header: Header<'_, &[u8]>| {
+                format!("{}={}", header.key, str::from_utf8(header.value.unwrap()).unwrap())
+            };
+            all.iter().map(text).skip(1).collect::<Vec<_>>()
+        };
+        assert_eq!(told(Target::of("topic", "t")), ["traceparent=ours", "tracestate=a=1"]);
+        assert_eq!(told(Target::of("header traceparent", "theirs")), ["traceparent=theirs"]);
     }
 }

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rdkafka::config::ClientConfig;
-use sink_api::{Batch, BuildError, Event, Fault, Outcome, Reason, Report, Sink, SinkConfig, SinkContext, Target, code};
+use sink_api::{
+    Batch, BuildError, Event, Fault, Messaging, Outcome, Reason, Report, Sink, SinkConfig, SinkContext, Target, code,
+};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout_at;
@@ -35,6 +37,10 @@ impl SinkConfig for KafkaConfig {
     /// A connection to every broker of a large cluster, however many calls there are, and librdkafka's own pipes.
     fn descriptors(&self, _calls: usize) -> usize {
         128
+    }
+
+    fn messaging(&self) -> Option<Messaging> {
+        Some(Messaging { system: "kafka", destination: "topic" })
     }
 
     async fn build(&self, cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError> {

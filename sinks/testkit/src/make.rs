@@ -122,7 +122,8 @@ impl EventBuilder {
         let id = self.id.clone();
         let (event, payload) = self.split();
         let id = id.unwrap_or_else(|| event.id.to_string());
-        Delivery { id, key: event.key.clone(), event: Arc::new(event), payload, target: Target::default() }
+        let (key, target) = (event.key.clone(), Target::default());
+        Delivery { id, key, event: Arc::new(event), payload, target, trace: None }
     }
 
     /// Its delivery, with the target this config gives it.

@@ -147,7 +147,8 @@ impl Fetcher {
         let payload = held.payload.clone().map_or(Payload::Body, Payload::Json);
         let target: BTreeMap<String, String> = serde_json::from_str(&held.target).unwrap_or_default();
         let target: Target = target.into_iter().collect();
-        let delivery = Delivery { id: held.id.clone(), event, payload, key: held.key.as_str().into(), target };
+        let (id, key) = (held.id.clone(), held.key.as_str().into());
+        let delivery = Delivery { id, event, payload, key, target, trace: None };
         let micros = u64::try_from(held.spent.micros).unwrap_or_default();
         let history = History {
             size: row.size,
