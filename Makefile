@@ -13,6 +13,7 @@ test: ## every test; starts the real servers they need (tests/services/up) and s
 	@tests/services/tools cargo cc c++ make python3 ssl
 	@[ "$$(id -u)" -ne 0 ] || tests/services/tools debootstrap nspawn || true # without them tests/boot is skipped
 	@deploy/tools || true # without it the tests of the package are skipped
+	@tests/services/collector >/dev/null || true # without it a test of traces is skipped
 	tests/services/with cargo test --workspace --no-fail-fast
 	@echo "make test: all tests passed"
 
