@@ -121,7 +121,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     let (news, own_events) = OwnEvents::new(&books, &store, &config.data_dir);
     let ingress = open_ingress(&config, &server, &store, &unmatched, (&books, &news));
     refused.iter().for_each(|refused| news.tell(own_events::config_refused(&config.file, &refused.why, LAST_GOOD)));
-    let mut sinks = Sinks::new(&config.rules, news.clone());
+    let mut sinks = Sinks::new(&config.rules, news.clone(), ingress.traces());
     sinks.start_if_possible(&config, &mut store, &books).await?;
     let counting = FrontCounts::start(&ingress, &store.storage.ledger).await;
 
@@ -168,7 +168,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     stop_ingress.send_replace(true);
     // Joining cannot fail but by a panic, which was reported already.
     let _ = tokio::task::spawn_blocking(|| threads.join()).await;
-    counting.end().await;
+    tokio::join!(counting.end(), ingress.traces().stop());
     // The admin listener stops last but for the journal, so that it can be asked how the stop goes.
     let _ = tokio::task::spawn_blocking(move || admin.stop()).await;
     own_events.last_words().await;

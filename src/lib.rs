@@ -23,5 +23,6 @@ pub mod sockets;
 pub mod systemd;
 pub mod telemetry;
 pub mod times;
+pub mod traces;
 pub mod verify;
 pub mod version;

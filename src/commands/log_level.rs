@@ -26,8 +26,9 @@ pub struct LogLevelArgs {
 pub const HELP: &str = "\
 Asks the daemon that runs with the same config, at `[admin] listen`. Levels are error, warn, info,
 debug, trace and off; rooms are admin, config, daemon, deliver, ingress, journal, ledger, route,
-sinks and systemd. What is set holds until the next reload or restart; `[log]` in the config (or
-RUST_LOG, where it is set) says what holds then. `left_out` of --json is how many lines nobody took.
+sinks, systemd and traces. What is set holds until the next reload or restart; `[log]` in the
+config (or RUST_LOG, where it is set) says what holds then. `left_out` of --json is how many lines
+nobody took.
 
 Examples:
   hookrelay log-level                      what is in force?

@@ -30,6 +30,7 @@ use crate::route::INTERNAL_SOURCE;
 use crate::route::doubts::Known;
 use crate::telemetry::config::LogConfig;
 use crate::times::Zone;
+use crate::traces::TracingConfig;
 
 /// Longest name of a source or sink.
 const MAX_NAME: usize = 64;
@@ -201,6 +202,13 @@ impl<'t> Loader<'t> {
         read.map(|(keys, _)| keys).unwrap_or_default()
     }
 
+    /// `[tracing]`.
+    fn tracing(&mut self) -> TracingConfig {
+        let table = self.take("tracing");
+        let read = table.and_then(|table| self.read_on("tracing", table, TracingConfig::check));
+        read.map(|(keys, _)| keys).unwrap_or_default()
+    }
+
     /// `[dead_letters]`.
     fn dead_letters(&mut self) -> DeadLetterKeys {
         let table = self.take("dead_letters");
@@ -215,6 +223,7 @@ impl<'t> Loader<'t> {
         let server = self.server();
         let tls = server.tls(env, &mut self.report);
         let log = self.log();
+        let tracing = self.tracing();
         let mut journal = self.journal(server.config.max_body, server.max_body_at.clone());
         let admin = self.admin(&data_dir);
         server.admin(&admin, &mut self.report);
@@ -241,6 +250,7 @@ impl<'t> Loader<'t> {
             server: server.config,
             tls,
             log,
+            tracing,
             journal,
             admin,
             dead_letters,

@@ -54,6 +54,7 @@ use crate::route::cases::Case;
 use crate::route::{RouteConfig, RuleSet};
 use crate::telemetry::config::LogConfig;
 use crate::times::Zone;
+use crate::traces::TracingConfig;
 
 /// Largest config file.
 pub const MAX_FILE: u64 = 4 << 20;
@@ -75,6 +76,8 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// What the log says.
     pub log: LogConfig,
+    /// Where spans are sent.
+    pub tracing: TracingConfig,
     /// The journal; `dir` is always set, and absolute.
     pub journal: JournalConfig,
     /// The admin listener.

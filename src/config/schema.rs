@@ -21,8 +21,14 @@ const PROBE: &str = "zz-probe";
 /// How deep tables in tables are followed.
 const MAX_DEPTH: usize = 6;
 /// The schema's name of each type, and a value of it.
-const TYPES: &[(&str, &str)] =
-    &[("string", "'zz-probe'"), ("integer", "1"), ("boolean", "true"), ("array", "[]"), ("object", "{}")];
+const TYPES: &[(&str, &str)] = &[
+    ("string", "'zz-probe'"),
+    ("integer", "1"),
+    ("number", "0.5"),
+    ("boolean", "true"),
+    ("array", "[]"),
+    ("object", "{}"),
+];
 
 /// A reader of tables; gives its faults.
 type Ask<'a> = &'a dyn Fn(Settings<'_>) -> Vec<Fault>;
@@ -41,6 +47,7 @@ pub fn schema(kinds: &[SinkKind]) -> Value {
             "timezone": { "type": "string" },
             "server": table(&ask::<ServerConfig>),
             "log": table(&ask::<crate::telemetry::config::LogConfig>),
+            "tracing": table(&ask::<crate::traces::TracingConfig>),
             "journal": table(&ask::<JournalConfig>),
             "admin": table(&ask::<crate::admin::AdminKeys>),
             "dead_letters": table(&ask::<crate::ledger::DeadLetterKeys>),
@@ -130,9 +137,12 @@ fn shape(ask: Ask<'_>, path: &[String], expected: &str) -> Value {
     if takes.len() == TYPES.len() {
         return json!({});
     }
+    if takes.iter().any(|(name, _)| *name == "number") {
+        takes.retain(|(name, _)| *name != "integer");
+    }
     let one = |(name, faults): &(&str, Vec<String>)| match *name {
         "string" => text(faults, expected),
-        "integer" => json!({ "type": "integer", "minimum": 0 }),
+        number @ ("integer" | "number") => json!({ "type": number, "minimum": 0 }),
         "array" if path.len() < MAX_DEPTH => json!({ "type": "array", "items": shape(ask, &under(path, "[]"), "") }),
         "object" if path.len() < MAX_DEPTH => object(ask, path),
         other => json!({ "type": other }),

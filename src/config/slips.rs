@@ -19,6 +19,7 @@ pub(super) const TOP: &[&str] = &[
     "timezone",
     "server",
     "log",
+    "tracing",
     "journal",
     "admin",
     "sources",
@@ -28,7 +29,7 @@ pub(super) const TOP: &[&str] = &[
     "tests",
 ];
 /// Those of [`TOP`] that are tables.
-const TABLES: &[&str] = &["server", "log", "journal", "admin", "sources", "sinks", "dead_letters"];
+const TABLES: &[&str] = &["server", "log", "tracing", "journal", "admin", "sources", "sinks", "dead_letters"];
 /// Those of [`TOP`] that are lists of tables.
 const LISTS: &[&str] = &["routes", "tests"];
 /// Names in the singular, each with the key that is meant.

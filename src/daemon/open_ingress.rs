@@ -1,5 +1,5 @@
 //! Ingress as the daemon opens it: its sources, the fingerprints that dedupe knows from earlier lives of the daemon,
-//! who counts each event, and where it tells what is news.
+//! who counts each event, and where it tells what is news and what becomes a span.
 
 use std::sync::Arc;
 
@@ -30,6 +30,7 @@ pub(super) fn open_ingress(
     let ingress = Ingress::new(server, config.sources.clone(), Arc::clone(journal), known);
     ingress.set_tls(config.tls.clone());
     ingress.set_news(news.clone());
+    ingress.traces().put_in_force(&config.tracing);
     let (books, counted) = (Arc::clone(books), Arc::clone(unmatched));
     ingress.on_append(Box::new(move |source, kind| {
         let (tally, wanted) = books.tally(source, kind);

@@ -117,6 +117,7 @@ impl World {
         self.sinks.set_rules(&next.rules);
         self.ingress.set_tls(next.tls.clone());
         telemetry::put_in_force(&next.log);
+        self.ingress.traces().put_in_force(&next.tracing);
         self.config = next;
         for (name, first) in done.added.iter().zip(prepared) {
             storage.retention.hold(name, &first.cursors);

@@ -25,6 +25,7 @@ use crate::ledger::Counters;
 use crate::metrics::{Labels, Page, add_process, labels};
 use crate::route::Unmatched;
 use crate::telemetry;
+use crate::traces;
 use crate::version::{COMMIT, VERSION};
 
 /// How old a page may be that is given once more.
@@ -339,6 +340,11 @@ impl Scrape {
             "hookrelay_log_lines_left_out_total",
             "Lines of the log that nobody took.",
             [(vec![], telemetry::left_out())],
+        );
+        page.counter(
+            "hookrelay_spans_left_out_total",
+            "Spans that the collector did not take.",
+            [(vec![], traces::left_out())],
         );
         page.info(
             "hookrelay_build_info",

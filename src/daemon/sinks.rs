@@ -20,6 +20,7 @@ use crate::deliver::{self, Book, Spec};
 use crate::ledger::{SettleError, Storage};
 use crate::news::{News, SOURCE};
 use crate::route::RuleSet;
+use crate::traces::Traces;
 
 /// How long a sink that is stopped may take to finish the deliveries under way.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -31,6 +32,7 @@ pub struct Sinks {
     running: HashMap<String, Running>,
     rules: watch::Sender<Arc<RuleSet>>,
     news: News,
+    traces: Arc<Traces>,
     started: bool,
     /// Whether [`Self::keep_trying`] has said so to its caller.
     announced: bool,
@@ -42,10 +44,10 @@ struct Running {
 }
 
 impl Sinks {
-    /// No worker runs yet. What workers tell goes to `news`.
-    pub fn new(rules: &Arc<RuleSet>, news: News) -> Self {
-        let rules = watch::Sender::new(Arc::clone(rules));
-        Self { running: HashMap::new(), rules, news, started: false, announced: false }
+    /// No worker runs yet. What workers tell goes to `news` and `traces`.
+    pub fn new(rules: &Arc<RuleSet>, news: News, traces: &Arc<Traces>) -> Self {
+        let (rules, traces) = (watch::Sender::new(Arc::clone(rules)), Arc::clone(traces));
+        Self { running: HashMap::new(), rules, news, traces, started: false, announced: false }
     }
 
     /// Starts the sinks, unless the disk is full or failing: then [`Self::keep_trying`] will, and until then every sink
@@ -113,7 +115,7 @@ impl Sinks {
             book.vitals().set_enabled(sink.keys.enabled);
             book.vitals().set_paused(is_paused);
             let runs = sink.keys.enabled && !is_paused;
-            ready.push((sink, cursors, runs.then(|| spec(config, sink, book, store, &self.news))));
+            ready.push((sink, cursors, runs.then(|| self.spec(config, sink, book, store))));
         }
         for replay in ledger.replays().await? {
             storage.hold_replay(replay.id, &replay.sink, &replay.at);
@@ -180,8 +182,28 @@ impl Sinks {
         if store.storage.settle.load(name).await?.is_none() {
             return Err(SettleError::NoCursor(name.clone()).into());
         }
-        self.spawn(spec(config, sink, book, store, &self.news));
+        self.spawn(self.spec(config, sink, book, store));
         Ok(())
+    }
+
+    fn spec(&self, config: &Config, sink: &SinkEntry, book: &Arc<Book>, store: &Store) -> Spec {
+        let context = SinkContext {
+            name: sink.name.clone(),
+            base_dir: config.base_dir.clone(),
+            state_dir: config.data_dir.join("sinks").join(&sink.name),
+            floor: DiskFloor { min_free: config.journal.min_free.0 },
+        };
+        Spec {
+            name: sink.name.clone(),
+            config: Arc::clone(&sink.config),
+            keys: sink.keys.clone(),
+            limits: sink.limits,
+            context,
+            book: Arc::clone(book),
+            storage: store.storage.of(&sink.name),
+            news: self.news.clone(),
+            traces: Arc::clone(&self.traces),
+        }
     }
 
     fn spawn(&mut self, spec: Spec) {
@@ -236,23 +258,4 @@ pub(super) async fn book_missed(store: &Store, rules: &RuleSet, sink: &str, news
         news.tell(own_events::dropped(sink, dropped, "sink_removed", why));
     }
     Ok(())
-}
-
-fn spec(config: &Config, sink: &SinkEntry, book: &Arc<Book>, store: &Store, news: &News) -> Spec {
-    let context = SinkContext {
-        name: sink.name.clone(),
-        base_dir: config.base_dir.clone(),
-        state_dir: config.data_dir.join("sinks").join(&sink.name),
-        floor: DiskFloor { min_free: config.journal.min_free.0 },
-    };
-    Spec {
-        name: sink.name.clone(),
-        config: Arc::clone(&sink.config),
-        keys: sink.keys.clone(),
-        limits: sink.limits,
-        context,
-        book: Arc::clone(book),
-        storage: store.storage.of(&sink.name),
-        news: news.clone(),
-    }
 }

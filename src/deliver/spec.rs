@@ -9,6 +9,7 @@ use super::config::{DeliveryKeys, Ordering};
 use crate::ledger::SinkStorage;
 use crate::news::News;
 use crate::route::Destination;
+use crate::traces::Traces;
 
 /// What a worker is made from.
 pub struct Spec {
@@ -28,6 +29,8 @@ pub struct Spec {
     pub storage: SinkStorage,
     /// Where it tells what people want to hear of.
     pub news: News,
+    /// Where it tells the spans of deliveries.
+    pub traces: Arc<Traces>,
 }
 
 impl Spec {

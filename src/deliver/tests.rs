@@ -67,6 +67,7 @@ fn spec(sink: &Scripted, journal: &Arc<Memory>, keys: DeliveryKeys, max_events: 
         book: Arc::default(),
         storage: journal.of_sink(),
         news: crate::news::News::default(),
+        traces: Arc::default(),
         name: "crm".into(),
         config: Arc::from(sink.config()) as Arc<dyn SinkConfig>,
         keys,

@@ -16,6 +16,7 @@ use super::http::{BadHead, Peer, remote};
 use super::refusals::Refused;
 use super::sources::{Place, Sources};
 use super::{Ingress, paths};
+use crate::traces::Accepting;
 
 /// Most letters of a method that are told.
 const MOST_METHOD: usize = 16;
@@ -26,6 +27,8 @@ pub(super) struct Asked<'r> {
     pub link: &'r Link,
     pub parts: &'r request::Parts,
     pub place: &'r Place,
+    /// Told with the answer, where the request became an event whose trace is recorded.
+    pub accepting: Option<Box<Accepting>>,
     began: Instant,
     state: State,
 }
@@ -43,7 +46,7 @@ enum State {
 impl<'r> Asked<'r> {
     /// A request whose head is complete.
     pub fn new(ingress: &'r Ingress, link: &'r Link, parts: &'r request::Parts, place: &'r Place) -> Self {
-        Self { ingress, link, parts, place, began: Instant::now(), state: State::Reading }
+        Self { ingress, link, parts, place, accepting: None, began: Instant::now(), state: State::Reading }
     }
 
     /// Its body has come whole.
@@ -57,6 +60,9 @@ impl<'r> Asked<'r> {
         let took = self.began.elapsed();
         if let Place::Source(source) = self.place {
             source.metered.answers.add(reply::status(answer).as_u16(), took);
+        }
+        if let Some(accepting) = self.accepting.take() {
+            accepting.answered(Some(reply::status(answer).as_u16()), took);
         }
         match why(answer) {
             Some(reason) => {
@@ -171,7 +177,13 @@ impl Drop for Asked<'_> {
         match self.state {
             State::Reading => self.refused(Reason::Broken, 0, BROKEN_OFF),
             // The event is kept, but nobody was told in time.
-            State::Read => self.in_time(self.began.elapsed()),
+            State::Read => {
+                let took = self.began.elapsed();
+                if let Some(accepting) = self.accepting.take() {
+                    accepting.answered(None, took);
+                }
+                self.in_time(took);
+            }
             State::Answered => {}
         }
     }

@@ -170,8 +170,8 @@ fn no_body(server: &Server, fault: BodyFault) -> Answer {
 }
 
 /// A request whose sender is believed.
-struct Proven<'r> {
-    asked: &'r Asked<'r>,
+struct Proven<'p, 'r> {
+    asked: &'p mut Asked<'r>,
     body: Bytes,
     verified: Option<Verified>,
     id: Uuid,
@@ -185,7 +185,7 @@ struct Proven<'r> {
 fn hand_over(
     intake: &Arc<Intake>,
     source: &Arc<Source>,
-    Proven { asked, body, verified, id, time }: Proven<'_>,
+    Proven { asked, body, verified, id, time }: Proven<'_, '_>,
 ) -> Result<oneshot::Receiver<Outcome>, Known> {
     let (ingress, plan, parts) = (&intake.ingress, &source.plan, asked.parts);
     let (identity, envelope) = plan.identity(verified, &parts.headers, &body);
@@ -209,8 +209,11 @@ fn hand_over(
     let envelope = envelope.unwrap_or_else(|| plan.envelope(&parts.headers, &body));
     source.counts.passed_over(envelope.too_long);
     let (kind, subject) = (envelope.kind.into(), envelope.subject.into());
-    let event: Event =
+    let mut event: Event =
         plan.event(Received { id, time, remote: asked.remote(), headers: &parts.headers, kind, subject, body });
+    if let Some(tracer) = ingress.traces.tracer() {
+        asked.accepting = tracer.accepting(&mut event, &parts.headers);
+    }
     ticket.tally = ingress.on_append.get().map(|tally_of| tally_of(&event.source, &event.kind));
     in_detail(&event);
     let record = event::encode(&event, identity.as_ref().map(|known| &known.digest), plan.dedupes());

@@ -64,6 +64,7 @@ use self::refusals::{HeldBack, Refused};
 use self::sources::{Source, Sources};
 use crate::journal::{Fingerprint, Journal, OnFailure, Position};
 use crate::news::{Item, Kind, News};
+use crate::traces::Traces;
 
 /// Counts the events of one source and type.
 pub trait Tally: Send + Sync {
@@ -101,6 +102,7 @@ pub struct Ingress {
     elsewhere: Elsewhere,
     held_back: Mutex<HeldBack>,
     news: OnceLock<News>,
+    traces: Arc<Traces>,
     is_stopping: AtomicBool,
 }
 
@@ -131,6 +133,7 @@ impl Ingress {
             elsewhere: Elsewhere::default(),
             held_back: Mutex::default(),
             news: OnceLock::new(),
+            traces: Arc::default(),
             is_stopping: AtomicBool::new(false),
         })
     }
@@ -160,6 +163,11 @@ impl Ingress {
     /// From now on what is refused, and what becomes of the feeds, is told there; a second call changes nothing.
     pub fn set_news(&self, news: News) {
         let _ = self.news.set(news);
+    }
+
+    /// Where accepted webhooks are told as spans; off until a config that wants them is put in force there.
+    pub fn traces(&self) -> &Arc<Traces> {
+        &self.traces
     }
 
     /// From now on this is what handshakes at addresses with TLS need.

@@ -83,7 +83,7 @@ pub enum Format {
 
 /// The rooms whose level can be set apart. `sinks` are all crates of sinks.
 pub const ROOMS: &[&str] =
-    &["admin", "config", "daemon", "deliver", "ingress", "journal", "ledger", "route", SINKS, "systemd"];
+    &["admin", "config", "daemon", "deliver", "ingress", "journal", "ledger", "route", SINKS, "systemd", "traces"];
 const SINKS: &str = "sinks";
 
 /// How the targets of a room's lines begin.

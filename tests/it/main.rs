@@ -23,6 +23,7 @@
 //! - `status`: the live figures, and that they add up after kill -9
 //! - `counts`: exact at any moment, whatever is reloaded under load; and whether a webhook would be taken
 //! - `metrics`: what `/metrics` shows, what `status` says of sinks and monitors; `prometheus`: a real one reads it
+//! - `traces`: one webhook is one trace; `collectors`: who takes it, a real OpenTelemetry Collector among them
 //! - `dead`: dead letters by the verbs
 //! - `log`: a log that nobody reads, or that cannot be written, and what `RUST_LOG` does to it
 //! - `secrets`: values that no message, no verb and no log shows
@@ -63,6 +64,7 @@ mod backup;
 mod bodies;
 #[allow(dead_code)]
 mod certificates;
+mod collectors;
 mod command_line;
 mod config;
 mod counts;
@@ -114,5 +116,6 @@ mod tables;
 mod taken_away;
 mod threads;
 mod tls;
+mod traces;
 mod verbs;
 mod whose_folder;

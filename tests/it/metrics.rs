@@ -45,6 +45,7 @@ const PROMISED: &[(&str, &str)] = &[
     ("hookrelay_config_state", "state"),
     ("hookrelay_reloads_total", "outcome"),
     ("hookrelay_log_lines_left_out_total", ""),
+    ("hookrelay_spans_left_out_total", ""),
     ("hookrelay_build_info", "commit version"),
     ("process_cpu_seconds_total", ""),
     ("process_resident_memory_bytes", ""),

@@ -10,6 +10,19 @@ macro_rules! rules {
 }
 
 pub(super) const BAD: &[Bad] = &[
+    // [tracing]
+    Bad(
+        "[tracing]\notlp = \"127.0.0.1:4317\"\n",
+        &[
+            "3:8: error: [tracing] `otlp` is not an address, expected http:// or https:// and a host",
+            "help: otlp = \"http://127.0.0.1:4318\"; 4318 is the port for OTLP over HTTP, 4317 is gRPC's",
+        ],
+    ),
+    Bad("[tracing]\nsample = 2\n", &["3:10: error: [tracing] `sample` is out of bounds, expected a share from 0 to 1"]),
+    Bad(
+        "[tracing]\notlp = \"http://a:4318/v1/traces\"\n",
+        &["3:8: error: [tracing] `otlp` names the path of traces", "help: otlp = \"http://a:4318\""],
+    ),
     // a table for a list, and a list for a table
     Bad(
         "[sinks.archive]\nkind = \"stdout\"\n[routes]\nmatch = \"*\"\nto = \"archive\"\n[routes]\nmatch = \"x\"\n\

@@ -86,6 +86,7 @@ fn faults_of_shape_are_the_schemas_faults_too() {
 #[test]
 fn every_kind_and_every_key_of_the_core_is_there() {
     let schema = schema(KINDS);
+    assert_eq!(schema["properties"]["tracing"]["properties"]["sample"]["type"], "number");
     let kinds = |what: &str| &schema["properties"][what]["additionalProperties"]["allOf"];
     let of = |what: &str, name: &str| {
         let all = kinds(what).as_array().unwrap();

@@ -3,7 +3,7 @@
 //! The worker is put together here of parts that know nothing of each other's insides, nor of the loop: `reading` the
 //! journal, `fetching` what is parked, the `backlog` of what waits, `sending` to the sink, and the settler
 //! (`deliver/settler.rs`) on the way into the ledger. `outcomes`, with `parking` for fresh deliveries and `retrying`
-//! for parked ones, says what becomes of a delivery.
+//! for parked ones, says what becomes of a delivery. `spans` tells traces of it.
 
 mod backlog;
 mod fetching;
@@ -13,6 +13,7 @@ mod parking;
 mod reading;
 mod retrying;
 mod sending;
+mod spans;
 mod under_way;
 
 use std::sync::Arc;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use sink_api::{BuildError, Outcome, Reason, Timestamp};
 use tracing::{error, warn};
 
+use super::spans::Spans;
 use crate::deliver::aside::Asides;
 use crate::deliver::breaker::{Breaker, BreakerState, Change, Moment};
 use crate::deliver::flight::{Flights, Landed, Shared};
@@ -37,6 +38,7 @@ pub(super) struct Sender {
     last_was_parked: bool,
     linger_until: Option<Instant>,
     asides: Asides,
+    spans: Spans,
 }
 
 impl Sender {
@@ -52,6 +54,7 @@ impl Sender {
             last_was_parked: false,
             linger_until: None,
             asides: Asides::default(),
+            spans: Spans::default(),
             spec,
         }
     }
@@ -200,6 +203,7 @@ impl Sender {
         for item in &mut items {
             item.first.get_or_insert(first);
         }
+        Spans::begin(&self.spec, &mut items);
         self.last_was_parked = are_parked(&items);
         self.parked_flights += usize::from(self.last_was_parked);
         self.spec.book.vitals().left(items.len());
@@ -251,6 +255,7 @@ impl Sender {
                 other => vitals.attempted(other),
             });
         vitals.delivered(delivered);
+        self.spans.judged(&self.spec, &verdicts);
         (verdicts, changes, are_parked)
     }
 
