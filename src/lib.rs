@@ -16,6 +16,7 @@ pub mod journal;
 pub mod ledger;
 pub mod metrics;
 pub mod news;
+pub mod page;
 pub mod registry;
 pub mod route;
 pub mod shutdown;

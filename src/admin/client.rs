@@ -75,6 +75,11 @@ pub async fn get_within<T: DeserializeOwned>(
     tokio::time::timeout(within, get(config, path)).await.unwrap_or_else(late)
 }
 
+/// A text as one part of a path.
+pub fn part(text: &str) -> impl std::fmt::Display {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC)
+}
+
 /// Where the daemon listens.
 fn place(config: &AdminConfig) -> String {
     match &config.listen {

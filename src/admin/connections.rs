@@ -3,20 +3,24 @@
 //! Every connection begins as an anonymous one. Where there are too many of them, the oldest is cut, once it has had
 //! its time to speak: nobody occupies the listener by keeping connections open. A connection that asks for what takes
 //! the token, and shows the token, gets a reserved slot, which no anonymous connection can take. (Where the config has
-//! no token, every connection that asks for such a thing does.)
+//! no token, every connection that asks for such a thing does.) A connection whose answer is a stream gives its slot
+//! back; the number of streams has a bound of its own.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::{Duration, Instant};
 
+use super::streams::STREAMS;
+
 /// Most anonymous connections, and most of those that have shown the token.
 const ANONYMOUS: usize = 32;
 const RESERVED: usize = 32;
 /// Most connections at the same time.
-pub const CONNECTIONS: usize = ANONYMOUS + RESERVED;
+pub const CONNECTIONS: usize = ANONYMOUS + RESERVED + STREAMS;
 
 /// How long an anonymous connection is kept for certain; a new one waits in the kernel meanwhile.
 const HEARING: Duration = Duration::from_millis(100);
@@ -38,7 +42,8 @@ struct Anonymous {
 pub(super) struct Slot {
     connections: Arc<Connections>,
     number: u64,
-    reserved: OnceLock<OwnedSemaphorePermit>,
+    reserved: Mutex<Option<OwnedSemaphorePermit>>,
+    is_stream: AtomicBool,
 }
 
 impl Connections {
@@ -67,7 +72,8 @@ impl Connections {
             anonymous.next
         };
         // One thread runs all of these tasks: this one begins after this function has returned.
-        let task = spawn(Slot { connections: Arc::clone(self), number, reserved: OnceLock::new() });
+        let (reserved, is_stream) = (Mutex::default(), AtomicBool::new(false));
+        let task = spawn(Slot { connections: Arc::clone(self), number, reserved, is_stream });
         let mut anonymous = self.anonymous();
         anonymous.all.push_back((number, Instant::now(), task));
         let too_many = anonymous.all.len() > ANONYMOUS;
@@ -91,14 +97,29 @@ impl Slot {
     /// Moves the connection, which has shown the token, to a reserved slot, once one is free; until then it may be cut
     /// as an anonymous one.
     pub async fn reserve(&self) {
-        if self.reserved.get().is_some() {
+        if self.reserved().is_some() {
             return;
         }
         // The semaphore is never closed.
         if let Ok(permit) = Arc::clone(&self.connections.reserved).acquire_owned().await {
-            let _ = self.reserved.set(permit);
+            *self.reserved() = Some(permit);
             self.connections.forget(self.number);
         }
+    }
+
+    /// The answer on this connection goes on, for as long as the client wants.
+    pub fn streams(&self) {
+        self.is_stream.store(true, Ordering::Relaxed);
+        *self.reserved() = None;
+    }
+
+    /// Whether the answer on this connection goes on.
+    pub fn is_stream(&self) -> bool {
+        self.is_stream.load(Ordering::Relaxed)
+    }
+
+    fn reserved(&self) -> MutexGuard<'_, Option<OwnedSemaphorePermit>> {
+        self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

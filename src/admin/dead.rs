@@ -1,11 +1,12 @@
 //! Dead letters as the admin listener shows and takes them: `GET /api/dead`, `POST /api/dead/retry`, `POST
 //! /api/dead/drop`. Plain data.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// Which dead letters are meant, and how much of them is shown. A filter that is not set lets all letters through.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeadAsk {
     /// Letters with any of these delivery ids.
@@ -39,7 +40,7 @@ pub struct DeadAsk {
 }
 
 /// One page of dead letters.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DeadPage {
     /// In order of sink and id.
     pub letters: Vec<DeadView>,
@@ -48,7 +49,7 @@ pub struct DeadPage {
 }
 
 /// One dead letter; `dead list --json` is a list of them.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DeadView {
     /// The sink it was for.
     pub sink: String,
@@ -80,17 +81,20 @@ pub struct DeadView {
     pub event_id: Option<String>,
     /// The event's body: JSON, or `{"base64":"…"}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Value>")]
     pub event: Option<Box<RawValue>>,
     /// The payload that was to be delivered, where that is not the body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Value>")]
     pub payload: Option<Box<RawValue>>,
     /// The target inside the sink.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Value>")]
     pub target: Option<Box<RawValue>>,
 }
 
 /// Why a delivery was given up.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ReasonView {
     /// The reason's code, a label.
     pub code: String,
@@ -99,7 +103,7 @@ pub struct ReasonView {
 }
 
 /// What a change did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeadDone {
     /// How many letters were changed.
     pub letters: u64,

@@ -1,27 +1,27 @@
 //! Every path of the admin listener, in one table. A request is read once, into an [`Endpoint`]; what the table does
 //! not hold is no endpoint, and answered 404 or 405.
 //!
-//! Below `/api/` a JSON object comes in and a JSON object goes out. `GET` takes its question from the body, as `POST`
-//! does.
+//! Below `/api/` a question comes in as a query string (`GET`) or a JSON object (`POST`; the verbs' `GET`s, too), and a
+//! JSON object goes out.
 
-use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Limited};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
-use serde::de::DeserializeOwned;
+use percent_encoding::percent_decode_str;
 
+use super::answers::{Answer, json, text};
 use super::dead::DeadAct;
-use super::service::{Answer, json, text};
-use super::sink::SinkAct;
-use super::{Control, Readiness, Refusal};
+use super::found::EventAsk;
+use super::question::{asked, nothing, told};
+use super::sink::{ProbeAsk, SinkAct};
+use super::{Control, Readiness, Refusal, answers, streams};
 use crate::metrics::Format;
-
-/// Largest question that is read.
-const MAX_QUESTION: usize = 1 << 20;
+use crate::page;
 
 /// What can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Endpoint {
+    /// The page for people, or a file of it.
+    Page,
     /// Does the process answer?
     Health,
     /// Would a webhook be taken?
@@ -30,49 +30,113 @@ pub(super) enum Endpoint {
     Status,
     /// All figures, for Prometheus.
     Metrics,
+    /// Lists events.
+    ListEvents,
+    /// Shows an event.
+    ShowEvent,
+    /// Shows the history of a message.
+    Trace,
+    /// Shows events as they come.
+    Tail,
     /// Lists dead letters.
     ListDead,
     /// Retries dead letters, or forgets them.
     ChangeDead(DeadAct),
+    /// Lists what is parked.
+    ListPending,
     /// Pauses a sink, resumes it, or moves it on.
     ChangeSink(SinkAct),
+    /// Tries a sink at once.
+    ProbeSink,
     /// Lists the replays under way.
     ListReplays,
     /// Begins a replay.
     StartReplay,
     /// Ends a replay.
     CancelReplay,
+    /// Shows the config in force.
+    ShowConfig,
     /// Reads the config again.
     Reload,
+    /// The last hour or day in figures.
+    History,
+    /// Says where an event goes, and what other rules would change.
+    Explain,
     /// What the log says.
     LogLevels,
     /// Changes what the log says.
     SetLogLevel,
 }
 
-const READ: &[Method] = &[Method::GET, Method::HEAD];
-const GET: &[Method] = &[Method::GET];
+/// What it takes to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Right {
+    /// Everybody who can connect may.
+    Open,
+    /// Who shows the token may: it changes nothing.
+    Read,
+    /// Who shows the token may, unless the config says `read_only`.
+    Change,
+}
+
+use Right::{Change, Open, Read};
+
+const GET: &[Method] = &[Method::GET, Method::HEAD];
 const POST: &[Method] = &[Method::POST];
 
-/// Path, methods, and what they ask.
-const TABLE: &[(&str, &[Method], Endpoint)] = &[
-    ("/healthz", READ, Endpoint::Health),
-    ("/readyz", READ, Endpoint::Ready),
-    ("/metrics", READ, Endpoint::Metrics),
-    ("/api/status", READ, Endpoint::Status),
-    ("/api/dead", GET, Endpoint::ListDead),
-    ("/api/dead/retry", POST, Endpoint::ChangeDead(DeadAct::Retry)),
-    ("/api/dead/drop", POST, Endpoint::ChangeDead(DeadAct::Drop)),
-    ("/api/sink/pause", POST, Endpoint::ChangeSink(SinkAct::Pause)),
-    ("/api/sink/resume", POST, Endpoint::ChangeSink(SinkAct::Resume)),
-    ("/api/sink/skip", POST, Endpoint::ChangeSink(SinkAct::Skip)),
-    ("/api/replay", GET, Endpoint::ListReplays),
-    ("/api/replay", POST, Endpoint::StartReplay),
-    ("/api/replay/cancel", POST, Endpoint::CancelReplay),
-    ("/api/reload", POST, Endpoint::Reload),
-    ("/api/log-level", GET, Endpoint::LogLevels),
-    ("/api/log-level", POST, Endpoint::SetLogLevel),
+/// Path, methods, what they ask, and what that takes. `{name}` stands for one part of the path, whatever it is.
+type Row = (&'static str, &'static [Method], Endpoint, Right);
+
+/// Everything that can be asked.
+pub(super) const TABLE: &[Row] = &[
+    ("/", GET, Endpoint::Page, Open),
+    ("/page/{file}", GET, Endpoint::Page, Open),
+    ("/healthz", GET, Endpoint::Health, Open),
+    ("/readyz", GET, Endpoint::Ready, Open),
+    ("/metrics", GET, Endpoint::Metrics, Read),
+    ("/api/status", GET, Endpoint::Status, Read),
+    ("/api/events", GET, Endpoint::ListEvents, Read),
+    ("/api/events/{id}", GET, Endpoint::ShowEvent, Read),
+    ("/api/messages/{id}", GET, Endpoint::Trace, Read),
+    ("/api/tail", GET, Endpoint::Tail, Read),
+    ("/api/dead", GET, Endpoint::ListDead, Read),
+    ("/api/dead/retry", POST, Endpoint::ChangeDead(DeadAct::Retry), Change),
+    ("/api/dead/drop", POST, Endpoint::ChangeDead(DeadAct::Drop), Change),
+    ("/api/pending", GET, Endpoint::ListPending, Read),
+    ("/api/sinks/{sink}/pause", POST, Endpoint::ChangeSink(SinkAct::Pause), Change),
+    ("/api/sinks/{sink}/resume", POST, Endpoint::ChangeSink(SinkAct::Resume), Change),
+    ("/api/sinks/{sink}/skip", POST, Endpoint::ChangeSink(SinkAct::Skip), Change),
+    ("/api/sinks/{sink}/probe", POST, Endpoint::ProbeSink, Change),
+    ("/api/replay", GET, Endpoint::ListReplays, Read),
+    ("/api/replay", POST, Endpoint::StartReplay, Change),
+    ("/api/replay/cancel", POST, Endpoint::CancelReplay, Change),
+    ("/api/config", GET, Endpoint::ShowConfig, Read),
+    ("/api/reload", POST, Endpoint::Reload, Change),
+    ("/api/history", GET, Endpoint::History, Read),
+    ("/api/explain", POST, Endpoint::Explain, Read),
+    ("/api/log-level", GET, Endpoint::LogLevels, Read),
+    ("/api/log-level", POST, Endpoint::SetLogLevel, Change),
 ];
+
+/// The part of a path that varies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    /// What the table calls it, which is also its name in the question.
+    pub name: &'static str,
+    /// What stands there, percent-decoded.
+    pub value: String,
+}
+
+/// What a request asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// What is asked.
+    pub endpoint: Endpoint,
+    /// What it takes.
+    pub right: Right,
+    /// The part of the path that varies, where there is one.
+    pub part: Option<Part>,
+}
 
 /// Why a request asks for nothing.
 #[derive(Debug, PartialEq, Eq)]
@@ -83,59 +147,105 @@ pub(super) enum NoEndpoint {
     Method(Vec<Method>),
 }
 
-/// Whether everybody who can connect may ask at this path, without the token.
-pub(super) fn is_open(path: &str) -> bool {
-    TABLE.iter().any(|(at, _, endpoint)| *at == path && matches!(endpoint, Endpoint::Health | Endpoint::Ready))
-}
-
-impl Endpoint {
+impl Asked {
     /// What a request asks.
     pub fn of(method: &Method, path: &str) -> Result<Self, NoEndpoint> {
-        let at_path = || TABLE.iter().filter(|(at, ..)| *at == path);
-        if let Some((.., endpoint)) = at_path().find(|(_, methods, _)| methods.contains(method)) {
-            return Ok(*endpoint);
+        let mut allowed = Vec::new();
+        for (pattern, methods, endpoint, right) in TABLE {
+            let Some(part) = fits(pattern, path) else { continue };
+            if methods.contains(method) {
+                return Ok(Self { endpoint: *endpoint, right: *right, part });
+            }
+            allowed.extend(methods.iter().cloned());
         }
-        match at_path().flat_map(|(_, methods, _)| methods.iter().cloned()).collect::<Vec<_>>() {
-            methods if methods.is_empty() => Err(NoEndpoint::Path),
-            methods => Err(NoEndpoint::Method(methods)),
-        }
+        Err(if allowed.is_empty() { NoEndpoint::Path } else { NoEndpoint::Method(allowed) })
     }
+}
 
-    /// Asks the daemon.
-    ///
-    /// # Errors
-    /// The question is not understood, or the daemon refuses.
-    pub async fn ask(self, control: &dyn Control, request: Request<Incoming>) -> Result<Answer, Refusal> {
-        match self {
-            Self::Health => Ok(json(StatusCode::OK, &serde_json::json!({}))),
-            Self::Ready => Ok(ready(control.readiness())),
-            Self::Status => Ok(json(StatusCode::OK, &control.status().await)),
-            Self::Metrics => {
-                let accept = request.headers().get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-                let format = Format::of(&accept.collect::<Vec<_>>().join(","));
-                let page = control.metrics().await.write(format);
-                Ok(text(HeaderValue::from_static(format.content_type()), page))
-            }
-            Self::ListDead => done(control.dead(question(request).await?).await),
-            Self::ChangeDead(act) => done(control.change_dead(question(request).await?, act).await),
-            Self::ChangeSink(act) => done(control.sink(question(request).await?, act).await),
-            Self::ListReplays => {
-                read(request).await?;
-                done(control.replays().await)
-            }
-            Self::StartReplay => done(control.replay(question(request).await?).await),
-            Self::CancelReplay => done(control.cancel_replay(question(request).await?).await),
-            Self::LogLevels => {
-                read(request).await?;
-                Ok(json(StatusCode::OK, &control.log_levels()))
-            }
-            Self::SetLogLevel => done(control.set_log_level(question(request).await?)),
-            Self::Reload => {
-                read(request).await?;
-                done(control.reload().await)
-            }
+/// Whether a path is one of the pattern, and what its varying part is.
+#[expect(clippy::option_option, reason = "a path that fits need not have a part that varies")]
+fn fits(pattern: &'static str, path: &str) -> Option<Option<Part>> {
+    let mut part = None;
+    let (mut expected, mut found) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (expected.next(), found.next()) {
+            (None, None) => return Some(part),
+            (Some(one), Some(other)) => match one.strip_prefix('{').and_then(|one| one.strip_suffix('}')) {
+                Some(name) if !other.is_empty() => {
+                    let value = percent_decode_str(other).decode_utf8().ok()?.into_owned();
+                    part = Some(Part { name, value });
+                }
+                None if one == other => {}
+                _ => return None,
+            },
+            _ => return None,
         }
     }
+}
+
+/// Asks the daemon.
+///
+/// # Errors
+/// The question is not understood, or the daemon refuses.
+pub(super) async fn ask(
+    Asked { endpoint, part, .. }: Asked,
+    control: &dyn Control,
+    streams: &streams::Streams,
+    request: Request<Incoming>,
+) -> Result<Answer, Refusal> {
+    match endpoint {
+        Endpoint::Page => {
+            let name = part.map(|part| part.value).unwrap_or_default();
+            let file = page::file(&name).ok_or_else(|| Refusal::Missing("there is nothing at this path".into()))?;
+            answers::file(file, request.headers())
+        }
+        Endpoint::Health => Ok(json(StatusCode::OK, &serde_json::json!({}))),
+        Endpoint::Ready => Ok(ready(control.readiness())),
+        Endpoint::Status => done(Ok(control.status().await)),
+        Endpoint::Metrics => {
+            let format = metrics_format(request.headers());
+            let page = control.metrics().await.write(format);
+            Ok(text(HeaderValue::from_static(format.content_type()), page))
+        }
+        Endpoint::ListEvents => done(control.events(asked(request, part).await?).await),
+        Endpoint::ShowEvent => done(control.event(asked::<EventAsk>(request, part).await?).await),
+        Endpoint::Trace => done(control.trace(asked(request, part).await?).await),
+        Endpoint::Tail => {
+            let place = streams.place()?;
+            Ok(streams::answer(control.tail(asked(request, part).await?).await?, place))
+        }
+        Endpoint::ListDead => done(control.dead(asked(request, part).await?).await),
+        Endpoint::ChangeDead(act) => done(control.change_dead(told(request, part).await?, act).await),
+        Endpoint::ListPending => done(control.pending(asked(request, part).await?).await),
+        Endpoint::ChangeSink(act) => done(control.sink(told(request, part).await?, act).await),
+        Endpoint::ProbeSink => done(control.probe(told::<ProbeAsk>(request, part).await?.sink).await),
+        Endpoint::ListReplays => {
+            nothing(request).await?;
+            done(control.replays().await)
+        }
+        Endpoint::StartReplay => done(control.replay(told(request, part).await?).await),
+        Endpoint::CancelReplay => done(control.cancel_replay(told(request, part).await?).await),
+        Endpoint::ShowConfig => {
+            nothing(request).await?;
+            done(control.config().await)
+        }
+        Endpoint::Reload => {
+            nothing(request).await?;
+            done(control.reload().await)
+        }
+        Endpoint::History => done(control.history(asked(request, part).await?).await),
+        Endpoint::Explain => done(control.explain(told(request, part).await?).await),
+        Endpoint::LogLevels => {
+            nothing(request).await?;
+            done(Ok(control.log_levels()))
+        }
+        Endpoint::SetLogLevel => done(control.set_log_level(told(request, part).await?)),
+    }
+}
+
+fn metrics_format(headers: &HeaderMap) -> Format {
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    Format::of(&accept.collect::<Vec<_>>().join(","))
 }
 
 fn ready(now: Readiness) -> Answer {
@@ -147,44 +257,48 @@ fn done<T: serde::Serialize>(outcome: Result<T, Refusal>) -> Result<Answer, Refu
     outcome.map(|done| json(StatusCode::OK, &done))
 }
 
-/// The question in the body. An empty body asks for everything.
-async fn question<T: DeserializeOwned + Default>(request: Request<Incoming>) -> Result<T, Refusal> {
-    let body = read(request).await?;
-    if body.is_empty() {
-        return Ok(T::default());
-    }
-    serde_json::from_slice(&body).map_err(|error| Refusal::Question(format!("the question is not understood: {error}")))
-}
-
-async fn read(request: Request<Incoming>) -> Result<Bytes, Refusal> {
-    let body = Limited::new(request.into_body(), MAX_QUESTION).collect().await;
-    let body = body.map_err(|error| Refusal::Question(format!("the question cannot be read: {error}")))?;
-    Ok(body.to_bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn path_of(pattern: &str) -> String {
+        let parts = pattern.split('/').map(|part| if part.starts_with('{') { "a%20b" } else { part });
+        parts.collect::<Vec<_>>().join("/")
+    }
+
     #[test]
     fn a_request_is_one_endpoint_of_the_table_or_none() {
         let all = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE];
-        for (path, methods, endpoint) in TABLE {
+        for (pattern, methods, endpoint, right) in TABLE {
+            let path = path_of(pattern);
             for method in *methods {
-                assert_eq!(Endpoint::of(method, path), Ok(*endpoint), "{method} {path}");
+                let asked = Asked::of(method, &path).unwrap();
+                assert_eq!((asked.endpoint, asked.right), (*endpoint, *right), "{method} {path}");
+                let part = asked.part.map(|part| part.value);
+                assert_eq!(part.as_deref(), pattern.contains('{').then_some("a b"), "{method} {path}");
             }
-            let rows = TABLE.iter().filter(|(at, ..)| at == path);
-            let taken: Vec<Method> = rows.flat_map(|(_, methods, _)| methods.iter().cloned()).collect();
+            let rows = TABLE.iter().filter(|(at, ..)| at == pattern);
+            let taken: Vec<Method> = rows.flat_map(|(_, methods, ..)| methods.iter().cloned()).collect();
             for method in all.iter().filter(|method| !taken.contains(method)) {
-                assert_eq!(Endpoint::of(method, path), Err(NoEndpoint::Method(taken.clone())), "{method} {path}");
+                assert_eq!(Asked::of(method, &path), Err(NoEndpoint::Method(taken.clone())), "{method} {path}");
             }
         }
         let near =
             ["/api/reload/", "/api/reload/now", "/api/reloads", "/api/sink/stop", "/api/dead/forget", "/api/replays"];
-        for path in near.into_iter().chain(["", "/", "/api", "/api/", "/api/sink", "/API/RELOAD", "//api/reload"]) {
+        let parts = ["/api/events/", "/api/events/a/b", "/api/sinks/pause", "/api/sinks//pause", "/api/events/%ff"];
+        let other = ["", "/api", "/api/", "/api/sink", "/API/RELOAD", "//api/reload", "/page", "/page/", "//"];
+        for path in near.into_iter().chain(parts).chain(other) {
             for method in &all {
-                assert_eq!(Endpoint::of(method, path), Err(NoEndpoint::Path), "{method} {path}");
+                assert_eq!(Asked::of(method, path), Err(NoEndpoint::Path), "{method} {path}");
             }
+        }
+    }
+
+    #[test]
+    fn what_changes_something_is_no_get_and_what_everybody_may_ask_is_little() {
+        for (path, methods, _, right) in TABLE {
+            assert!(*right != Change || *methods == POST, "{path}");
+            assert!(*right != Open || !path.starts_with("/api/"), "{path}");
         }
     }
 }

@@ -2,6 +2,7 @@
 //! folder's lock: it is replaced.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -26,7 +27,7 @@ const BACKLOG: i32 = 4096;
 const UNIX_BACKLOG: i32 = 128;
 /// Who may connect to the Unix socket: the daemon's user.
 const SOCKET_MODE: u32 = 0o600;
-/// Longest life of a connection, whatever it asks.
+/// Longest life of a connection, whatever it asks, unless it is a stream's.
 const LIFETIME: Duration = Duration::from_secs(60);
 /// Longest wait for a request's head, be it the connection's first request or a later one.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -189,10 +190,14 @@ impl Accepting {
 
 async fn connection(stream: Box<dyn Stream>, slot: Slot, service: Service) {
     let slot = Arc::new(slot);
+    let asked = Arc::clone(&slot);
     let answer =
-        hyper::service::service_fn(move |request| service::answer(service.clone(), Arc::clone(&slot), request));
+        hyper::service::service_fn(move |request| service::answer(service.clone(), Arc::clone(&asked), request));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    let mut serving = pin!(http.serve_connection(TokioIo::new(stream), answer));
     // A client that goes away or speaks no HTTP is its own affair.
-    let _ = tokio::time::timeout(LIFETIME, http.serve_connection(TokioIo::new(stream), answer)).await;
+    if tokio::time::timeout(LIFETIME, serving.as_mut()).await.is_err() && slot.is_stream() {
+        let _ = serving.await;
+    }
 }

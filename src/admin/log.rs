@@ -1,9 +1,10 @@
 //! What the log says, as the admin listener is asked: `GET` and `POST /api/log-level`. Plain data.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// From which level on lines are to be written, until the next reload or restart.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogAsk {
     /// Of which room; of all where unset.
@@ -14,7 +15,7 @@ pub struct LogAsk {
 }
 
 /// What is in force.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogLevels {
     /// As `RUST_LOG` has it: `info,hookrelay::deliver=debug`.
     pub levels: String,

@@ -7,38 +7,57 @@
 //!
 //! - [`config`]: the table `[admin]`
 //! - `listener`: the socket and the thread; `connections`: which connections are kept
-//! - `service`: the token and the statuses; `endpoints`: the table of paths
-//! - [`status`], [`dead`], [`sink`], [`replay`], [`reload`], [`log`]: the shapes of questions and answers
+//! - `service`: who may ask, and the statuses; `endpoints`: the table of paths
+//! - `question` reads what is asked, `answers` makes answers, `streams` those that go on
+//! - [`status`], [`found`], [`dead`], [`sink`], [`replay`], [`running`], [`reload`], [`history`], [`explain`], [`log`]:
+//!   the shapes of questions and answers; [`list`]: that of every list
 //! - [`client`]: how the live verbs ask
 
+mod answers;
 pub mod client;
 pub mod config;
 mod connections;
 pub mod dead;
 mod endpoints;
+pub mod explain;
+pub mod found;
+pub mod history;
+pub mod list;
 mod listener;
 pub mod log;
+mod question;
 pub mod reload;
 pub mod replay;
+pub mod running;
 mod service;
 pub mod sink;
 pub mod status;
+mod streams;
 #[cfg(test)]
 mod tests;
 
 pub use config::{AdminConfig, AdminKeys, Listen};
 pub use connections::CONNECTIONS;
+pub use list::List;
 pub use listener::{AdminError, Listener};
 pub use status::{Readiness, Status};
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::metrics::Page;
-use dead::{DeadAct, DeadAsk, DeadDone, DeadPage};
+use dead::{DeadAct, DeadAsk, DeadDone, DeadPage, DeadView};
+use explain::{ExplainAsk, ExplainView};
+use found::{CloudLine, EventAsk, EventView, EventsAsk, TailAsk, TraceAsk, TraceView};
+use history::{HistoryAsk, HistoryView};
 use log::{LogAsk, LogLevels};
 use reload::ReloadDone;
 use replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView};
-use sink::{SinkAct, SinkAsk, SinkDone};
+use running::ConfigView;
+use sink::{ProbeDone, SinkAct, SinkAsk, SinkDone};
+
+/// What comes one after the other, for as long as it is asked for.
+pub type BoxStream<T> = Pin<Box<dyn futures_core::Stream<Item = T> + Send>>;
 
 /// Why the daemon does not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +65,12 @@ pub enum Refusal {
     /// The question makes no sense.
     #[error("{0}")]
     Question(String),
+    /// There is no such thing.
+    #[error("{0}")]
+    Missing(String),
+    /// Others ask for the same already.
+    #[error("{0}")]
+    Busy(String),
     /// The config has faults, or asks for what a running daemon cannot do.
     #[error("{0}")]
     Config(String),
@@ -81,4 +106,44 @@ pub trait Control: Send + Sync + 'static {
     fn set_log_level(&self, ask: LogAsk) -> Result<LogLevels, Refusal>;
     /// Changes a page of dead letters; durable when this returns.
     async fn change_dead(&self, ask: DeadAsk, act: DeadAct) -> Result<DeadDone, Refusal>;
+    /// The events that match.
+    async fn events(&self, _ask: EventsAsk) -> Result<List<CloudLine>, Refusal> {
+        Err(not_here())
+    }
+    /// One event, with all that is known of it.
+    async fn event(&self, _ask: EventAsk) -> Result<EventView, Refusal> {
+        Err(not_here())
+    }
+    /// The history of a message, and the way of each of its events.
+    async fn trace(&self, _ask: TraceAsk) -> Result<TraceView, Refusal> {
+        Err(not_here())
+    }
+    /// The events that match, as they come. Ends when the stream is dropped.
+    async fn tail(&self, _ask: TailAsk) -> Result<BoxStream<CloudLine>, Refusal> {
+        Err(not_here())
+    }
+    /// A page of what is parked.
+    async fn pending(&self, _ask: DeadAsk) -> Result<List<DeadView>, Refusal> {
+        Err(not_here())
+    }
+    /// Tries a sink at once.
+    async fn probe(&self, _sink: String) -> Result<ProbeDone, Refusal> {
+        Err(not_here())
+    }
+    /// The config in force, and the file's where that is another one.
+    async fn config(&self) -> Result<ConfigView, Refusal> {
+        Err(not_here())
+    }
+    /// The last hour or day in figures.
+    async fn history(&self, _ask: HistoryAsk) -> Result<HistoryView, Refusal> {
+        Err(not_here())
+    }
+    /// Where an event goes and why, and what other rules would change.
+    async fn explain(&self, _ask: ExplainAsk) -> Result<ExplainView, Refusal> {
+        Err(not_here())
+    }
+}
+
+fn not_here() -> Refusal {
+    Refusal::Unable("this daemon cannot do that".into())
 }

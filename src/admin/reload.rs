@@ -1,9 +1,10 @@
 //! What a reload changed, as the admin listener tells it: the answer to `POST /api/reload`. Plain data.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a reload changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReloadDone {
     /// Sinks that are new, or back.
     pub added: Vec<String>,
@@ -24,7 +25,7 @@ pub struct ReloadDone {
 }
 
 /// A key whose value no reload changes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fixed {
     /// The key with its tables.
     pub key: String,
@@ -33,7 +34,7 @@ pub struct Fixed {
 }
 
 /// A sink that is gone. When it is back in the config it is given what it was owed, as far as retention has kept that.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Removed {
     /// Its name.
     pub sink: String,

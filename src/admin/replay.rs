@@ -1,10 +1,11 @@
 //! Replays as the admin listener shows and takes them: `GET` and `POST /api/replay`, `POST /api/replay/cancel`. Plain
 //! data.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What to replay, and for whom.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReplayAsk {
     /// Events accepted at or after that time, RFC 3339.
@@ -27,7 +28,7 @@ pub struct ReplayAsk {
 }
 
 /// What came of the request: a replay that has begun.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReplayBegun {
     /// The replay's number; 0 where there was nothing to replay.
     pub id: i64,
@@ -38,7 +39,7 @@ pub struct ReplayBegun {
 }
 
 /// A replay under way for one sink; `GET /api/replay` gives a list of them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReplayView {
     /// Number of the replay.
     pub id: i64,
@@ -51,7 +52,7 @@ pub struct ReplayView {
 }
 
 /// Which replay to end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReplayCancel {
     /// Its number.
@@ -59,7 +60,7 @@ pub struct ReplayCancel {
 }
 
 /// The replay that was ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReplayCancelled {
     /// Its number.
     pub id: i64,

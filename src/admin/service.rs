@@ -7,17 +7,16 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http::{Method, Request, StatusCode, header};
 use hyper::body::Incoming;
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
+use super::Control;
+use super::answers::{self, Answer, error};
 use super::connections::Slot;
-use super::endpoints::{self, Endpoint, NoEndpoint};
-use super::{Control, Refusal};
+use super::endpoints::{self, Asked, NoEndpoint, Right};
+use super::streams::{GoesOn, Streams};
 
 /// An answer that takes longer is given up; a sink may need its time to hand over.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,11 +29,17 @@ pub(super) struct Service {
     /// A runtime that has threads for work that blocks. The listener's own runtime has none to begin with, and tokio
     /// panics where the system does not give it the first one.
     blocking: Handle,
+    streams: Streams,
 }
 
 impl Service {
     pub fn new(control: Arc<dyn Control>, token: Option<String>, blocking: Handle) -> Self {
-        Self { control, token: token.map(|token| Sha256::digest(token.as_bytes()).into()), blocking }
+        Self {
+            control,
+            token: token.map(|token| Sha256::digest(token.as_bytes()).into()),
+            blocking,
+            streams: Streams::new(),
+        }
     }
 
     /// Whether the token was shown. Digests are compared, so that the time it takes says nothing of the token.
@@ -45,14 +50,13 @@ impl Service {
     }
 }
 
-pub(super) type Answer = Response<Full<Bytes>>;
-
 pub(super) async fn answer(
     service: Service,
     slot: Arc<Slot>,
     request: Request<Incoming>,
 ) -> Result<Answer, Infallible> {
-    let is_open = endpoints::is_open(request.uri().path());
+    let asked = Asked::of(request.method(), request.uri().path());
+    let is_open = asked.as_ref().is_ok_and(|asked| asked.right == Right::Open);
     let shown = request.headers().get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
     let is_authorized = !is_open && service.is_authorized(shown);
     let answer = async {
@@ -61,7 +65,7 @@ pub(super) async fn answer(
         } else if !is_open {
             return error(StatusCode::UNAUTHORIZED, "the token of [admin] is missing or wrong");
         }
-        let mut answer = pin!(respond(&service, request));
+        let mut answer = pin!(respond(&service, asked, request));
         poll_fn(|cx| {
             let _blocking = service.blocking.enter();
             answer.as_mut().poll(cx)
@@ -74,12 +78,18 @@ pub(super) async fn answer(
         // Whoever shows no token keeps no connection.
         answer.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
     }
+    if answer.extensions().get::<GoesOn>().is_some() {
+        slot.streams();
+    }
+    answers::harden(&mut answer);
     Ok(answer)
 }
 
-async fn respond(service: &Service, request: Request<Incoming>) -> Answer {
-    match Endpoint::of(request.method(), request.uri().path()) {
-        Ok(endpoint) => endpoint.ask(&*service.control, request).await.unwrap_or_else(refused),
+async fn respond(service: &Service, asked: Result<Asked, NoEndpoint>, request: Request<Incoming>) -> Answer {
+    match asked {
+        Ok(asked) => endpoints::ask(asked, &*service.control, &service.streams, request)
+            .await
+            .unwrap_or_else(|refusal| answers::refused(&refusal)),
         Err(NoEndpoint::Path) => error(StatusCode::NOT_FOUND, "there is nothing at this path"),
         Err(NoEndpoint::Method(allowed)) => {
             let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
@@ -90,33 +100,4 @@ async fn respond(service: &Service, request: Request<Incoming>) -> Answer {
             answer
         }
     }
-}
-
-fn refused(refusal: Refusal) -> Answer {
-    match refusal {
-        Refusal::Question(why) => error(StatusCode::BAD_REQUEST, &why),
-        Refusal::Config(why) => error(StatusCode::UNPROCESSABLE_ENTITY, &why),
-        Refusal::Unable(why) => error(StatusCode::SERVICE_UNAVAILABLE, &why),
-    }
-}
-
-pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
-    let (status, bytes) = match serde_json::to_vec(body) {
-        Ok(bytes) => (status, bytes),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string().into_bytes()),
-    };
-    let mut answer = Response::new(Full::new(Bytes::from(bytes)));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
-    answer
-}
-
-pub(super) fn text(kind: header::HeaderValue, body: String) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body)));
-    answer.headers_mut().insert(header::CONTENT_TYPE, kind);
-    answer
-}
-
-fn error(status: StatusCode, why: &str) -> Answer {
-    json(status, &serde_json::json!({ "error": why }))
 }

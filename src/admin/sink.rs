@@ -1,9 +1,11 @@
-//! A sink as the admin listener is asked to change it: `POST /api/sink/pause`, `/resume`, `/skip`. Plain data.
+//! A sink as the admin listener is asked to change it: `POST /api/sinks/{name}/pause`, `/resume`, `/skip`, `/probe`. Plain
+//! data.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Which sink, and for a skip where to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SinkAsk {
     /// The sink.
@@ -25,10 +27,28 @@ pub enum SinkAct {
 }
 
 /// What came of the change.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SinkDone {
     /// Whether the sink is paused now.
     pub paused: bool,
     /// Deliveries that count as dropped.
     pub dropped: u64,
+}
+
+/// Which sink is tried at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProbeAsk {
+    /// The sink.
+    pub sink: String,
+}
+
+/// What came of trying a sink at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProbeDone {
+    /// Whether the sink is there.
+    pub up: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }

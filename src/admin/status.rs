@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `GET /api/status`, and `status --json`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Whether a webhook sent now would be taken.
     pub ready: bool,
@@ -42,7 +43,7 @@ pub struct Status {
 }
 
 /// Something that is not as it should be, though webhooks may be taken all the same.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Reason {
     /// What is wrong: the name of a [`ReasonCode`].
     pub code: String,
@@ -63,7 +64,7 @@ impl Reason {
 }
 
 /// Whether all is as it should be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// It is.
@@ -117,7 +118,7 @@ reason_codes! {
 }
 
 /// Whether the config file is what runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigStatus {
     /// What the file is to what runs.
     pub state: ConfigState,
@@ -130,7 +131,7 @@ pub struct ConfigStatus {
 }
 
 /// What the config file is to what runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ConfigState {
     /// It is what runs.
@@ -154,7 +155,7 @@ impl ConfigStatus {
 }
 
 /// The disk that the journal lies on, bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DiskStatus {
     /// Free for the daemon; 0 where the disk does not say.
     pub free: u64,
@@ -165,7 +166,7 @@ pub struct DiskStatus {
 }
 
 /// The journal at a glance.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JournalStatus {
     /// Events that the journal holds.
     pub events: u64,
@@ -178,7 +179,7 @@ pub struct JournalStatus {
 }
 
 /// What a source has counted.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SourceStatus {
     /// Events that were taken.
     pub accepted: u64,
@@ -213,7 +214,7 @@ pub struct SourceStatus {
 }
 
 /// How many answers the provider has counted as failures, as far as we know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BudgetStatus {
     /// Failures that count now, at most `of`.
     pub used: u64,
@@ -224,7 +225,7 @@ pub struct BudgetStatus {
 }
 
 /// What was proved with the previous secret alone, since that one and the new one are both believed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PreviousSecretStatus {
     /// How many webhooks.
     pub count: u64,
@@ -233,7 +234,7 @@ pub struct PreviousSecretStatus {
 }
 
 /// How many types and subjects were too long.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TooLongStatus {
     /// Types of more than 128 bytes: these events are `unknown`.
     #[serde(rename = "type")]
@@ -244,7 +245,7 @@ pub struct TooLongStatus {
 
 /// How many deliveries a sink was owed, and what became of them: `accepted = delivered + dead + pending + filtered +
 /// dropped`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SinkStatus {
     /// Deliveries that were owed.
     pub accepted: u64,
@@ -289,7 +290,7 @@ pub struct SinkStatus {
 }
 
 /// What went wrong at a sink.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SinkError {
     /// When, RFC 3339.
     pub time: String,

@@ -84,15 +84,12 @@ async fn changes_go_through_and_a_refused_config_is_told_apart() {
     let listener = Listener::start(&on(&path), Arc::new(Fixed(true))).unwrap();
     let change = |what: &'static str| {
         let at = on(&path);
-        async move {
-            let crm = SinkAsk { sink: "crm".into(), to: None };
-            ask::<SinkDone>(&at, http::Method::POST, what, &crm).await
-        }
+        async move { ask::<SinkDone>(&at, http::Method::POST, &format!("/api/sinks/crm/{what}"), &()).await }
     };
-    for (what, paused) in [("/api/sink/pause", true), ("/api/sink/resume", false), ("/api/sink/skip", false)] {
+    for (what, paused) in [("pause", true), ("resume", false), ("skip", false)] {
         assert_eq!(change(what).await.unwrap(), SinkDone { paused, dropped: 3 }, "{what}");
     }
-    assert!(matches!(change("/api/sink/stop").await, Err(AskError::Refused { status: 404, .. })));
+    assert!(matches!(change("stop").await, Err(AskError::Refused { status: 404, .. })));
     let replays: Vec<ReplayView> = get(&on(&path), "/api/replay").await.unwrap();
     assert_eq!((replays.len(), replays[0].id), (1, 3));
     let question = ReplayAsk { since: "x".into(), sinks: vec!["crm".into()], ..ReplayAsk::default() };
@@ -164,14 +161,14 @@ async fn an_unknown_path_is_no_verb_and_a_wrong_method_is_told_the_right_ones() 
         Err(AskError::Refused { status, why, .. }) => (status, why),
         other => panic!("{path}: {other:?}"),
     };
-    for path in ["/api/reload/now", "/api/reloads", "/api/sink/stop", "/api/dead/forget", "/api/replay/", "/api", "/"] {
+    for path in ["/api/reload/now", "/api/reloads", "/api/sinks/a/stop", "/api/dead/forget", "/api/replay/", "/api"] {
         for method in [http::Method::GET, http::Method::POST, http::Method::DELETE] {
             assert_eq!(refused(method, path).await, (404, "there is nothing at this path".into()), "{path}");
         }
     }
     for (method, path, allowed) in [
         (http::Method::POST, "/api/status", "only GET and HEAD"),
-        (http::Method::DELETE, "/api/replay", "only GET and POST"),
+        (http::Method::DELETE, "/api/replay", "only GET and HEAD and POST"),
         (http::Method::GET, "/api/reload", "only POST"),
     ] {
         assert_eq!(refused(method, path).await, (405, allowed.into()), "{path}");

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::{Failure, block_on, count, time};
 use crate::admin::client;
-use crate::admin::sink::{SinkAsk, SinkDone};
+use crate::admin::sink::SinkDone;
 use crate::config;
 use crate::times::Zone;
 
@@ -60,14 +60,15 @@ Exit codes: 0 done, 1 refused, 69 no daemon answers, 78 the config has faults, o
 /// # Errors
 /// No daemon answers, it refuses, or the config does not say where it is.
 pub fn run(file: &Path, verb: &SinkVerb, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
-    let (args, path, to) = match verb {
-        SinkVerb::Pause(args) => (args, "/api/sink/pause", None),
-        SinkVerb::Resume(args) => (args, "/api/sink/resume", None),
-        SinkVerb::Skip(skip) => (&skip.which, "/api/sink/skip", time("--to", skip.to.as_deref(), zone)?),
+    let (args, act, to) = match verb {
+        SinkVerb::Pause(args) => (args, "pause", None),
+        SinkVerb::Resume(args) => (args, "resume", None),
+        SinkVerb::Skip(skip) => (&skip.which, "skip", time("--to", skip.to.as_deref(), zone)?),
     };
     let admin = config::read_admin(file)?;
-    let ask = SinkAsk { sink: args.name.clone(), to: to.map(|time| time.to_string()) };
-    let done: SinkDone = block_on(async { Ok(client::ask(&admin, http::Method::POST, path, &ask).await?) })?;
+    let path = format!("/api/sinks/{}/{act}", client::part(&args.name));
+    let ask = serde_json::json!({ "to": to.map(|time| time.to_string()) });
+    let done: SinkDone = block_on(async { Ok(client::ask(&admin, http::Method::POST, &path, &ask).await?) })?;
     if args.json {
         serde_json::to_writer(&mut *out, &done).map_err(std::io::Error::from)?;
         writeln!(out)?;

@@ -1,0 +1,119 @@
+//! Reads what is asked: from a query string, from a JSON body, and from the path's part that varies. A name that nobody
+//! knows is a fault, so that a misspelt filter does not widen what it filters.
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
+
+use super::Refusal;
+use super::endpoints::Part;
+
+/// Largest question that is read, bytes.
+const MAX_QUESTION: usize = 1 << 20;
+
+/// The question of a `GET`: a query string or, as the verbs ask, a JSON object in the body. Neither asks for everything.
+///
+/// # Errors
+/// It is not understood, or is both.
+pub(super) async fn asked<T: DeserializeOwned>(request: Request<Incoming>, part: Option<Part>) -> Result<T, Refusal> {
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let body = body(request).await?;
+    match (query.is_empty(), body.is_empty()) {
+        (_, true) => of_query(&query, part),
+        (true, false) => of_body(&body, part),
+        (false, false) => Err(Refusal::Question("the question stands in the query string and in the body".into())),
+    }
+}
+
+/// The question of a `POST`: a JSON object in the body, or nothing.
+///
+/// # Errors
+/// It is not understood; there is a query string.
+pub(super) async fn told<T: DeserializeOwned>(request: Request<Incoming>, part: Option<Part>) -> Result<T, Refusal> {
+    if request.uri().query().is_some_and(|query| !query.is_empty()) {
+        return Err(Refusal::Question("a POST has its question in the body, not in a query string".into()));
+    }
+    of_body(&body(request).await?, part)
+}
+
+/// Reads a question that is none.
+///
+/// # Errors
+/// There is one.
+pub(super) async fn nothing(request: Request<Incoming>) -> Result<(), Refusal> {
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let body = body(request).await?;
+    let is_empty = query.is_empty() && (body.is_empty() || body.trim_ascii() == b"{}" || body.trim_ascii() == b"null");
+    if is_empty { Ok(()) } else { Err(Refusal::Question("nothing can be asked for here".into())) }
+}
+
+/// The body's bytes.
+///
+/// # Errors
+/// It is too large, or breaks off.
+pub(super) async fn body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
+    let body = Limited::new(request.into_body(), MAX_QUESTION).collect().await;
+    let body = body.map_err(|error| Refusal::Question(format!("the question cannot be read: {error}")))?;
+    Ok(body.to_bytes())
+}
+
+fn of_query<T: DeserializeOwned>(query: &str, part: Option<Part>) -> Result<T, Refusal> {
+    let part = part.map(|Part { name, value }| serde_html_form::to_string([(name, value)])).transpose();
+    let part = part.map_err(not_understood)?.unwrap_or_default();
+    serde_html_form::from_str(&format!("{query}&{part}")).map_err(not_understood)
+}
+
+fn of_body<T: DeserializeOwned>(body: &[u8], part: Option<Part>) -> Result<T, Refusal> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    let Some(Part { name, value }) = part else { return serde_json::from_slice(body).map_err(not_understood) };
+    let mut object: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(body).map_err(not_understood)?;
+    if object.insert(name.to_owned(), value.into()).is_some() {
+        return Err(Refusal::Question(format!("`{name}` stands in the path already")));
+    }
+    serde_json::from_value(object.into()).map_err(not_understood)
+}
+
+fn not_understood(error: impl std::fmt::Display) -> Refusal {
+    Refusal::Question(format!("the question is not understood: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::dead::DeadAsk;
+    use crate::admin::found::{EventAsk, EventsAsk};
+    use crate::admin::sink::SinkAsk;
+
+    fn id(value: &str) -> Option<Part> {
+        Some(Part { name: "id", value: value.to_owned() })
+    }
+
+    #[test]
+    fn a_query_is_read_by_its_names_and_a_path_adds_its_part() {
+        let ask: EventsAsk = of_query("type=message_*&limit=5&clear=true&where=.a%20%3D%3D+1", None).unwrap();
+        assert_eq!((ask.kind.as_deref(), ask.limit, ask.clear), (Some("message_*"), Some(5), true));
+        assert_eq!(ask.condition.as_deref(), Some(".a == 1"));
+        assert_eq!(of_query::<DeadAsk>("ids=a&ids=b", None).unwrap().ids, ["a", "b"]);
+        assert_eq!(of_query::<EventAsk>("clear=true", id("é&=")).unwrap(), EventAsk { id: "é&=".into(), clear: true });
+        let part = Some(Part { name: "sink", value: "crm".into() });
+        let ask: SinkAsk = of_body(br#"{"to":"2026-01-01T00:00:00Z"}"#, part.clone()).unwrap();
+        assert_eq!((ask.sink.as_str(), ask.to.is_some()), ("crm", true));
+        assert_eq!(of_body::<SinkAsk>(b"", part).unwrap().sink, "crm");
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named() {
+        let query = |text| of_query::<EventsAsk>(text, None).unwrap_err().to_string();
+        for (text, named) in
+            [("typ=a", "typ"), ("limit=many", "invalid digit"), ("clear=yes", "yes"), ("type=a&type=b", "type")]
+        {
+            assert!(query(text).contains(named), "{text}: {}", query(text));
+        }
+        assert!(of_query::<EventAsk>("id=a", id("b")).is_err());
+        assert!(of_body::<EventAsk>(br#"{"id":"a"}"#, id("b")).unwrap_err().to_string().contains("`id`"));
+        assert!(of_body::<EventAsk>(b"[]", id("b")).is_err() && of_body::<EventAsk>(b"{", None).is_err());
+    }
+}

@@ -1,0 +1,103 @@
+//! Answers that go on: events as they come, as server-sent events (WHATWG HTML, *Server-sent events*). Their number has
+//! a bound of its own, so that they take no place from what is answered at once.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use futures_core::Stream;
+use http::{HeaderValue, Response, header};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Frame};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::answers::Answer;
+use super::found::CloudLine;
+use super::{BoxStream, Refusal};
+
+/// Most streams at the same time.
+pub(super) const STREAMS: usize = 16;
+/// How often a stream says that it is there. A client that is gone is noticed by then, and no proxy takes the
+/// connection for idle.
+const BEAT: Duration = Duration::from_secs(15);
+
+/// The places for streams of one listener.
+#[derive(Clone)]
+pub(super) struct Streams(Arc<Semaphore>);
+
+/// One stream's place, free again when this is dropped.
+pub(super) struct Place(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+
+impl Streams {
+    pub fn new() -> Self {
+        Self(Arc::new(Semaphore::new(STREAMS)))
+    }
+
+    /// A place for one more stream.
+    ///
+    /// # Errors
+    /// There are as many as there may be.
+    pub fn place(&self) -> Result<Place, Refusal> {
+        let full = |_| Refusal::Busy(format!("{STREAMS} streams are open already; end one of them"));
+        Arc::clone(&self.0).try_acquire_owned().map(Place).map_err(full)
+    }
+}
+
+/// That an answer is a stream, for whoever limits the life of its connection.
+#[derive(Clone, Copy)]
+pub(super) struct GoesOn;
+
+/// An answer of these events as they come.
+pub(super) fn answer(lines: BoxStream<CloudLine>, place: Place) -> Answer {
+    let mut beat = interval(BEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut answer = Response::new(Lines { lines, beat, _place: place }.boxed_unsync());
+    answer.extensions_mut().insert(GoesOn);
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    // nginx holds answers back otherwise (nginx's module ngx_http_proxy_module, `X-Accel-Buffering`).
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    // The connection has had more than its time when the stream ends.
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
+struct Lines {
+    lines: BoxStream<CloudLine>,
+    beat: Interval,
+    _place: Place,
+}
+
+impl Body for Lines {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let frame = |bytes: Bytes| Poll::Ready(Some(Ok(Frame::data(bytes))));
+        match Pin::new(&mut self.lines).poll_next(cx) {
+            Poll::Ready(Some(line)) => return frame(event(&line)),
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Pending => {}
+        }
+        // The first beat is at once: the client learns that the stream is open. A line that begins with `:` says nothing.
+        match self.beat.poll_tick(cx) {
+            Poll::Ready(_) => frame(Bytes::from_static(b":\n\n")),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+fn event(line: &CloudLine) -> Bytes {
+    let mut bytes = BytesMut::from(&b"data: "[..]).writer();
+    // A line has nothing that cannot be written.
+    let _ = serde_json::to_writer(&mut bytes, line);
+    let mut bytes = bytes.into_inner();
+    // Inside JSON's strings they are escaped: what is left of them is blank.
+    bytes.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+    bytes.extend_from_slice(b"\n\n");
+    bytes.freeze()
+}
