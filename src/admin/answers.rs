@@ -11,6 +11,7 @@ use http_body_util::{BodyExt as _, Full};
 use serde::Serialize;
 
 use super::Refusal;
+use super::doors::Denied;
 use crate::page::File;
 
 /// An answer, whose body may be a stream.
@@ -68,6 +69,39 @@ pub(super) fn refused(refusal: &Refusal) -> Answer {
         Refusal::Unable(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     error(status, &refusal.to_string())
+}
+
+/// Why somebody may not ask.
+pub(super) fn denied(denied: Denied) -> Answer {
+    let (status, why) = match denied {
+        Denied::NoToken => (StatusCode::UNAUTHORIZED, "the token of [admin] is missing or wrong"),
+        Denied::TooOften(_) => {
+            (StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens came from your address; try again in a minute")
+        }
+        Denied::OtherSite => (StatusCode::FORBIDDEN, "a page of another site may not ask this: the Origin is not ours"),
+        Denied::ReadOnly => (StatusCode::FORBIDDEN, "nothing can be changed here: [admin] read_only is set"),
+    };
+    let mut answer = error(status, why);
+    match denied {
+        // RFC 9110, section 15.5.2, and RFC 6750, section 3.
+        Denied::NoToken => {
+            answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        Denied::TooOften(wait) => {
+            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        }
+        Denied::OtherSite | Denied::ReadOnly => {}
+    }
+    answer
+}
+
+/// Done, with a cookie to be set.
+pub(super) fn with_cookie(cookie: Option<HeaderValue>) -> Answer {
+    let mut answer = empty(StatusCode::NO_CONTENT);
+    if let Some(cookie) = cookie {
+        answer.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    answer
 }
 
 /// A file of the page: nothing where the browser has it already, compressed where the browser takes that.

@@ -16,6 +16,8 @@ pub struct AdminKeys {
     pub listen: Option<String>,
     /// The token that a client must show; over TCP there must be one.
     pub token: Option<Secret>,
+    /// Whether nothing can be changed by way of the listener.
+    pub read_only: bool,
 }
 
 /// Where the listener listens.
@@ -34,6 +36,8 @@ pub struct AdminConfig {
     pub listen: Listen,
     /// The token that every request must show, where one is set.
     pub token: Option<Secret>,
+    /// Whether nothing can be changed by way of the listener.
+    pub read_only: bool,
 }
 
 impl AdminKeys {
@@ -73,7 +77,7 @@ impl AdminKeys {
                 None => Listen::Tcp(listen),
             },
         };
-        AdminConfig { listen, token: self.token }
+        AdminConfig { listen, token: self.token, read_only: self.read_only }
     }
 }
 
@@ -82,7 +86,7 @@ mod tests {
     use super::*;
 
     fn keys(listen: Option<&str>, token: Option<&str>) -> AdminKeys {
-        AdminKeys { listen: listen.map(Into::into), token: token.map(Secret::new) }
+        AdminKeys { listen: listen.map(Into::into), token: token.map(Secret::new), read_only: false }
     }
 
     #[test]

@@ -4,16 +4,22 @@
 //! Below `/api/` a question comes in as a query string (`GET`) or a JSON object (`POST`; the verbs' `GET`s, too), and a
 //! JSON object goes out.
 
+use std::net::IpAddr;
+use std::time::Instant;
+
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 
 use super::answers::{Answer, json, text};
 use super::dead::DeadAct;
+use super::doors::{Doors, Visitor};
 use super::found::EventAsk;
-use super::question::{asked, nothing, told};
+use super::login::LogInAsk;
+use super::question::{asked, login, nothing, told};
+use super::service::Service;
 use super::sink::{ProbeAsk, SinkAct};
-use super::{Control, Readiness, Refusal, answers, streams};
+use super::{Readiness, Refusal, answers, streams};
 use crate::metrics::Format;
 use crate::page;
 
@@ -22,6 +28,10 @@ use crate::page;
 pub(super) enum Endpoint {
     /// The page for people, or a file of it.
     Page,
+    /// Begins a session.
+    LogIn,
+    /// Ends it.
+    LogOut,
     /// Does the process answer?
     Health,
     /// Would a webhook be taken?
@@ -71,15 +81,19 @@ pub(super) enum Endpoint {
 /// What it takes to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Right {
-    /// Everybody who can connect may.
+    /// Everybody who can connect may, and whoever does keeps no connection.
     Open,
+    /// Everybody who can connect may: the page has the login.
+    Page,
+    /// Everybody who can connect may try, but no page of another site.
+    Enter,
     /// Who shows the token may: it changes nothing.
     Read,
     /// Who shows the token may, unless the config says `read_only`.
     Change,
 }
 
-use Right::{Change, Open, Read};
+use Right::{Change, Enter, Open, Page, Read};
 
 const GET: &[Method] = &[Method::GET, Method::HEAD];
 const POST: &[Method] = &[Method::POST];
@@ -89,11 +103,13 @@ type Row = (&'static str, &'static [Method], Endpoint, Right);
 
 /// Everything that can be asked.
 pub(super) const TABLE: &[Row] = &[
-    ("/", GET, Endpoint::Page, Open),
-    ("/page/{file}", GET, Endpoint::Page, Open),
+    ("/", GET, Endpoint::Page, Page),
+    ("/page/{file}", GET, Endpoint::Page, Page),
     ("/healthz", GET, Endpoint::Health, Open),
     ("/readyz", GET, Endpoint::Ready, Open),
     ("/metrics", GET, Endpoint::Metrics, Read),
+    ("/api/login", POST, Endpoint::LogIn, Enter),
+    ("/api/logout", POST, Endpoint::LogOut, Enter),
     ("/api/status", GET, Endpoint::Status, Read),
     ("/api/events", GET, Endpoint::ListEvents, Read),
     ("/api/events/{id}", GET, Endpoint::ShowEvent, Read),
@@ -189,11 +205,17 @@ fn fits(pattern: &'static str, path: &str) -> Option<Option<Part>> {
 /// The question is not understood, or the daemon refuses.
 pub(super) async fn ask(
     Asked { endpoint, part, .. }: Asked,
-    control: &dyn Control,
-    streams: &streams::Streams,
+    Service { control, streams, doors, .. }: &Service,
     request: Request<Incoming>,
+    remote: Option<IpAddr>,
 ) -> Result<Answer, Refusal> {
     match endpoint {
+        Endpoint::LogIn => log_in(doors, request, remote).await,
+        Endpoint::LogOut => {
+            let cookie = doors.log_out(request.headers());
+            nothing(request).await?;
+            Ok(answers::with_cookie(Some(cookie)))
+        }
         Endpoint::Page => {
             let name = part.map(|part| part.value).unwrap_or_default();
             let file = page::file(&name).ok_or_else(|| Refusal::Missing("there is nothing at this path".into()))?;
@@ -241,6 +263,13 @@ pub(super) async fn ask(
         }
         Endpoint::SetLogLevel => done(control.set_log_level(told(request, part).await?)),
     }
+}
+
+async fn log_in(doors: &Doors, request: Request<Incoming>, remote: Option<IpAddr>) -> Result<Answer, Refusal> {
+    let headers = request.headers().clone();
+    let LogInAsk { token } = login(request).await?;
+    let outcome = doors.log_in(&token, Visitor { remote, headers: &headers, now: Instant::now() });
+    Ok(outcome.map_or_else(answers::denied, answers::with_cookie))
 }
 
 fn metrics_format(headers: &HeaderMap) -> Format {
@@ -298,7 +327,8 @@ mod tests {
     fn what_changes_something_is_no_get_and_what_everybody_may_ask_is_little() {
         for (path, methods, _, right) in TABLE {
             assert!(*right != Change || *methods == POST, "{path}");
-            assert!(*right != Open || !path.starts_with("/api/"), "{path}");
+            assert!(!matches!(right, Open | Page) || !path.starts_with("/api/"), "{path}");
+            assert!(*right != Enter || path.contains("/log"), "{path}");
         }
     }
 }

@@ -2,6 +2,7 @@
 //! folder's lock: it is replaced.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -16,6 +17,7 @@ use tokio::task::JoinSet;
 
 use super::config::{AdminConfig, Listen};
 use super::connections::{Connections, Slot};
+use super::hurried::Hurried;
 use super::service::Service;
 use super::{Control, service};
 use crate::sockets::unix::{Bound, Placed, is_alive};
@@ -78,8 +80,7 @@ impl Listener {
         };
         let failed = |error| AdminError { at: at.clone(), error };
         let socket = open(&config.listen).map_err(failed)?;
-        let service =
-            Service::new(control, config.token.as_ref().map(|token| token.expose().to_owned()), Handle::current());
+        let service = Service::new(control, config, Handle::current());
         let (stop, stopped) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let runtime = ListenerRuntime(Some(runtime));
@@ -147,7 +148,9 @@ async fn serve(socket: Socket, service: Service, mut stopped: watch::Receiver<bo
         };
         tokio::select! {
             stream = accept => match stream {
-                Ok(stream) => connections.admit(|slot| serving.spawn(connection(stream, slot, service.clone()))),
+                Ok((stream, remote)) => {
+                    connections.admit(|slot| serving.spawn(connection(stream, remote, slot, service.clone())));
+                }
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             },
             // A connection has ended, or was cut: there may be a slot again.
@@ -180,22 +183,27 @@ impl Accepting {
         })
     }
 
-    async fn next(&self) -> io::Result<Box<dyn Stream>> {
+    /// The next connection, and its other end's address; a Unix socket has none.
+    async fn next(&self) -> io::Result<(Box<dyn Stream>, Option<IpAddr>)> {
         Ok(match self {
-            Self::Unix { listener, .. } => Box::new(listener.accept().await?.0),
-            Self::Tcp(listener) => Box::new(listener.accept().await?.0),
+            Self::Unix { listener, .. } => (Box::new(listener.accept().await?.0), None),
+            Self::Tcp(listener) => {
+                let (stream, remote) = listener.accept().await?;
+                (Box::new(stream), Some(remote.ip()))
+            }
         })
     }
 }
 
-async fn connection(stream: Box<dyn Stream>, slot: Slot, service: Service) {
+async fn connection(stream: Box<dyn Stream>, remote: Option<IpAddr>, slot: Slot, service: Service) {
     let slot = Arc::new(slot);
     let asked = Arc::clone(&slot);
-    let answer =
-        hyper::service::service_fn(move |request| service::answer(service.clone(), Arc::clone(&asked), request));
+    let answer = hyper::service::service_fn(move |request| {
+        service::answer(service.clone(), Arc::clone(&asked), remote, request)
+    });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    let mut serving = pin!(http.serve_connection(TokioIo::new(stream), answer));
+    let mut serving = pin!(http.serve_connection(TokioIo::new(Hurried::new(stream)), answer));
     // A client that goes away or speaks no HTTP is its own affair.
     if tokio::time::timeout(LIFETIME, serving.as_mut()).await.is_err() && slot.is_stream() {
         let _ = serving.await;

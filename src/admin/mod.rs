@@ -6,8 +6,10 @@
 //! implements.
 //!
 //! - [`config`]: the table `[admin]`
-//! - `listener`: the socket and the thread; `connections`: which connections are kept
-//! - `service`: who may ask, and the statuses; `endpoints`: the table of paths
+//! - `listener`: the socket and the thread; `connections`: which connections are kept; `hurried`: whoever does not read
+//!   his answer is not waited for
+//! - `service`: a request's way to its answer; `endpoints`: the table of paths
+//! - `doors`: who may ask what, with `session`s of browsers, `guesses` at the token, and `sites` that are not ours
 //! - `question` reads what is asked, `answers` makes answers, `streams` those that go on
 //! - [`status`], [`found`], [`dead`], [`sink`], [`replay`], [`running`], [`reload`], [`history`], [`explain`], [`log`]:
 //!   the shapes of questions and answers; [`list`]: that of every list
@@ -18,19 +20,25 @@ pub mod client;
 pub mod config;
 mod connections;
 pub mod dead;
+mod doors;
 mod endpoints;
 pub mod explain;
 pub mod found;
+mod guesses;
 pub mod history;
+mod hurried;
 pub mod list;
 mod listener;
 pub mod log;
+mod login;
 mod question;
 pub mod reload;
 pub mod replay;
 pub mod running;
 mod service;
+mod session;
 pub mod sink;
+mod sites;
 pub mod status;
 mod streams;
 #[cfg(test)]

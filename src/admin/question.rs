@@ -1,17 +1,22 @@
 //! Reads what is asked: from a query string, from a JSON body, and from the path's part that varies. A name that nobody
 //! knows is a fault, so that a misspelt filter does not widen what it filters.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
-use http::Request;
+use http::{Request, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 
 use super::Refusal;
 use super::endpoints::Part;
+use super::login::LogInAsk;
 
 /// Largest question that is read, bytes.
 const MAX_QUESTION: usize = 1 << 20;
+/// Largest login that is read, bytes: anybody may send one.
+const MAX_LOGIN: usize = 4 << 10;
 
 /// The question of a `GET`: a query string or, as the verbs ask, a JSON object in the body. Neither asks for everything.
 ///
@@ -49,12 +54,23 @@ pub(super) async fn nothing(request: Request<Incoming>) -> Result<(), Refusal> {
     if is_empty { Ok(()) } else { Err(Refusal::Question("nothing can be asked for here".into())) }
 }
 
-/// The body's bytes.
+/// What somebody logs in with: JSON, or a form as a browser sends it.
 ///
 /// # Errors
-/// It is too large, or breaks off.
-pub(super) async fn body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
-    let body = Limited::new(request.into_body(), MAX_QUESTION).collect().await;
+/// It is not understood, or too large.
+pub(super) async fn login(request: Request<Incoming>) -> Result<LogInAsk, Refusal> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let is_form = kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded");
+    let body = limited(request, MAX_LOGIN).await?;
+    if is_form { serde_html_form::from_bytes(&body).map_err(not_understood) } else { of_body(&body, None) }
+}
+
+async fn body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
+    limited(request, MAX_QUESTION).await
+}
+
+async fn limited(request: Request<Incoming>, most: usize) -> Result<Bytes, Refusal> {
+    let body = Limited::new(request.into_body(), most).collect().await;
     let body = body.map_err(|error| Refusal::Question(format!("the question cannot be read: {error}")))?;
     Ok(body.to_bytes())
 }
@@ -62,7 +78,19 @@ pub(super) async fn body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
 fn of_query<T: DeserializeOwned>(query: &str, part: Option<Part>) -> Result<T, Refusal> {
     let part = part.map(|Part { name, value }| serde_html_form::to_string([(name, value)])).transpose();
     let part = part.map_err(not_understood)?.unwrap_or_default();
-    serde_html_form::from_str(&format!("{query}&{part}")).map_err(not_understood)
+    let query = format!("{query}&{part}");
+    serde_html_form::from_str(&query).map_err(|error| match twice(&query) {
+        // Some names may be given twice; what this one says of it is hard to understand.
+        Some(name) => Refusal::Question(format!("the question is not understood: `{name}` is given more than once")),
+        None => not_understood(error),
+    })
+}
+
+/// The first name of a query string that is there twice.
+fn twice(query: &str) -> Option<String> {
+    let pairs: Vec<(String, String)> = serde_html_form::from_str(query).ok()?;
+    let mut names = HashSet::new();
+    pairs.into_iter().map(|(name, _)| name).find(|name| !names.insert(name.clone()))
 }
 
 fn of_body<T: DeserializeOwned>(body: &[u8], part: Option<Part>) -> Result<T, Refusal> {
@@ -108,11 +136,11 @@ mod tests {
     fn what_is_not_understood_is_named() {
         let query = |text| of_query::<EventsAsk>(text, None).unwrap_err().to_string();
         for (text, named) in
-            [("typ=a", "typ"), ("limit=many", "invalid digit"), ("clear=yes", "yes"), ("type=a&type=b", "type")]
+            [("typ=a", "typ"), ("limit=many", "invalid digit"), ("clear=yes", "yes"), ("type=a&type=b", "`type`")]
         {
             assert!(query(text).contains(named), "{text}: {}", query(text));
         }
-        assert!(of_query::<EventAsk>("id=a", id("b")).is_err());
+        assert!(of_query::<EventAsk>("id=a", id("b")).unwrap_err().to_string().contains("`id`"));
         assert!(of_body::<EventAsk>(br#"{"id":"a"}"#, id("b")).unwrap_err().to_string().contains("`id`"));
         assert!(of_body::<EventAsk>(b"[]", id("b")).is_err() && of_body::<EventAsk>(b"{", None).is_err());
     }

@@ -1,71 +1,71 @@
-//! Answers a request to the admin listener: sees that the token is shown, where one is configured, asks the endpoint,
-//! and turns what comes of it into a status. Only `/healthz` and `/readyz` are for everybody who can connect.
+//! Answers a request to the admin listener: sees that whoever asks may do so, asks the endpoint, and turns what comes of
+//! it into a status.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Method, Request, StatusCode, header};
 use hyper::body::Incoming;
-use sha2::{Digest, Sha256};
+use sink_api::Secret;
 use tokio::runtime::Handle;
 
-use super::Control;
 use super::answers::{self, Answer, error};
 use super::connections::Slot;
+use super::doors::{Denied, Doors, Visitor};
 use super::endpoints::{self, Asked, NoEndpoint, Right};
 use super::streams::{GoesOn, Streams};
+use super::{AdminConfig, Control};
 
 /// An answer that takes longer is given up; a sink may need its time to hand over.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The daemon, and the token that opens the way to it.
+/// The daemon, and who may ask it.
 #[derive(Clone)]
 pub(super) struct Service {
-    control: Arc<dyn Control>,
-    token: Option<[u8; 32]>,
+    pub control: Arc<dyn Control>,
+    pub doors: Arc<Doors>,
     /// A runtime that has threads for work that blocks. The listener's own runtime has none to begin with, and tokio
     /// panics where the system does not give it the first one.
     blocking: Handle,
-    streams: Streams,
+    pub streams: Streams,
 }
 
 impl Service {
-    pub fn new(control: Arc<dyn Control>, token: Option<String>, blocking: Handle) -> Self {
-        Self {
-            control,
-            token: token.map(|token| Sha256::digest(token.as_bytes()).into()),
-            blocking,
-            streams: Streams::new(),
-        }
-    }
-
-    /// Whether the token was shown. Digests are compared, so that the time it takes says nothing of the token.
-    fn is_authorized(&self, given: Option<&[u8]>) -> bool {
-        let Some(token) = &self.token else { return true };
-        let given = given.and_then(|value| value.strip_prefix(b"Bearer "));
-        given.is_some_and(|given| *Sha256::digest(given) == *token)
+    pub fn new(control: Arc<dyn Control>, config: &AdminConfig, blocking: Handle) -> Self {
+        let doors = Doors::new(config.token.as_ref().map(Secret::expose), config.read_only);
+        Self { control, doors: Arc::new(doors), blocking, streams: Streams::new() }
     }
 }
 
+/// Answers a request of somebody at that address; none over a Unix socket.
 pub(super) async fn answer(
     service: Service,
     slot: Arc<Slot>,
+    remote: Option<IpAddr>,
     request: Request<Incoming>,
 ) -> Result<Answer, Infallible> {
     let asked = Asked::of(request.method(), request.uri().path());
-    let is_open = asked.as_ref().is_ok_and(|asked| asked.right == Right::Open);
-    let shown = request.headers().get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
-    let is_authorized = !is_open && service.is_authorized(shown);
+    // What is not there, too, takes the token: strangers learn nothing.
+    let right = asked.as_ref().map_or(Right::Read, |asked| asked.right);
+    let visitor = Visitor { remote, headers: request.headers(), now: Instant::now() };
+    let admitted = service.doors.admit(right, request.method(), visitor);
+    let is_known = match right {
+        Right::Open | Right::Enter => false,
+        Right::Page => service.doors.knows(visitor),
+        Right::Read | Right::Change => !matches!(admitted, Err(Denied::NoToken | Denied::TooOften(_))),
+    };
     let answer = async {
-        if is_authorized {
-            slot.reserve().await;
-        } else if !is_open {
-            return error(StatusCode::UNAUTHORIZED, "the token of [admin] is missing or wrong");
+        if let Err(why) = admitted {
+            return answers::denied(why);
         }
-        let mut answer = pin!(respond(&service, asked, request));
+        if is_known {
+            slot.reserve().await;
+        }
+        let mut answer = pin!(respond(&service, asked, request, remote));
         poll_fn(|cx| {
             let _blocking = service.blocking.enter();
             answer.as_mut().poll(cx)
@@ -74,7 +74,7 @@ pub(super) async fn answer(
     };
     let late = |_| error(StatusCode::SERVICE_UNAVAILABLE, "no answer in time: the disk may hang");
     let mut answer = tokio::time::timeout(ANSWER_TIMEOUT, answer).await.unwrap_or_else(late);
-    if !is_authorized {
+    if !is_known {
         // Whoever shows no token keeps no connection.
         answer.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
     }
@@ -85,11 +85,16 @@ pub(super) async fn answer(
     Ok(answer)
 }
 
-async fn respond(service: &Service, asked: Result<Asked, NoEndpoint>, request: Request<Incoming>) -> Answer {
+async fn respond(
+    service: &Service,
+    asked: Result<Asked, NoEndpoint>,
+    request: Request<Incoming>,
+    remote: Option<IpAddr>,
+) -> Answer {
     match asked {
-        Ok(asked) => endpoints::ask(asked, &*service.control, &service.streams, request)
-            .await
-            .unwrap_or_else(|refusal| answers::refused(&refusal)),
+        Ok(asked) => {
+            endpoints::ask(asked, service, request, remote).await.unwrap_or_else(|refusal| answers::refused(&refusal))
+        }
         Err(NoEndpoint::Path) => error(StatusCode::NOT_FOUND, "there is nothing at this path"),
         Err(NoEndpoint::Method(allowed)) => {
             let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();

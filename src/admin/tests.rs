@@ -104,7 +104,7 @@ async fn changes_go_through_and_a_refused_config_is_told_apart() {
 }
 
 fn on(path: &std::path::Path) -> AdminConfig {
-    AdminConfig { listen: Listen::Unix(path.to_owned()), token: None }
+    AdminConfig { listen: Listen::Unix(path.to_owned()), token: None, read_only: false }
 }
 
 #[tokio::test]
@@ -182,6 +182,7 @@ async fn over_tcp_the_token_is_demanded() {
     let with = |token: Option<&str>| AdminConfig {
         listen: Listen::Tcp(format!("127.0.0.1:{port}")),
         token: token.map(Secret::new),
+        read_only: false,
     };
     let listener = Listener::start(&with(Some("right")), Arc::new(Fixed(true))).unwrap();
     get::<Status>(&with(Some("right")), "/api/status").await.unwrap();
@@ -219,7 +220,8 @@ fn on_a_connection(stream: &mut std::net::TcpStream, path: &str, token: Option<&
 #[tokio::test(flavor = "multi_thread")]
 async fn only_who_shows_the_token_keeps_a_connection() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let config = AdminConfig { listen: Listen::Tcp(format!("127.0.0.1:{port}")), token: Some(Secret::new("right")) };
+    let listen = Listen::Tcp(format!("127.0.0.1:{port}"));
+    let config = AdminConfig { listen, token: Some(Secret::new("right")), read_only: false };
     let listener = Listener::start(&config, Arc::new(Fixed(true))).unwrap();
     let connect = || std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     let strange = [("/healthz", None), ("/readyz", None), ("/api/status", None), ("/nothing", None)];

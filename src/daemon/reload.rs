@@ -250,7 +250,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         &new.journal,
         JournalConfig { dir, segment_size, retention, max_size, when_full, min_free, overflow_max }
     );
-    let admin = changed_keys!("admin", &old.admin, &new.admin, AdminConfig { listen, token });
+    let admin = changed_keys!("admin", &old.admin, &new.admin, AdminConfig { listen, token, read_only });
     let dead_letters =
         changed_keys!("dead_letters", &old.dead_letters, &new.dead_letters, DeadLetterKeys { max_size, max_age });
     let log = changed_keys!("log", &old.log, &new.log, LogConfig { format; level, levels, bodies });
