@@ -23,7 +23,9 @@ mod dead_letters;
 mod descriptors;
 mod disk_watch;
 mod error;
+mod explaining;
 mod figures;
+mod history;
 mod main_loop;
 mod open_ingress;
 mod own_events;
@@ -35,6 +37,7 @@ mod requests;
 mod running_replays;
 mod scrape;
 mod service_manager;
+mod shown_config;
 mod sink_requests;
 mod sinks;
 mod status_line;
@@ -125,22 +128,21 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     sinks.start_if_possible(&config, &mut store, &books).await?;
     let counting = FrontCounts::start(&ingress, &store.storage.ledger).await;
 
-    let listeners = bound.into_iter().map(Bound::listen).collect::<Result<Vec<_>, _>>()?;
+    let listeners: Vec<_> = bound.into_iter().map(Bound::listen).collect::<Result<_, _>>()?;
     let (stop_ingress, ingress_stop) = watch::channel(false);
     let told: Vec<_> = listeners.iter().map(|own| (own.address(), own.is_tls, own.is_inherited)).collect();
     let threads = Threads::start(&ingress, listeners, &ingress_stop).map_err(DaemonError::Runtime)?;
     config_state.keep().await;
-    for (address, tls, inherited) in told {
-        info!(address, tls, inherited, "listening");
-    }
+    told.into_iter().for_each(|(address, tls, inherited)| info!(address, tls, inherited, "listening"));
     news.tell(own_events::started(config.sources.len(), config.sinks.len()));
 
     let mut background = background::start(&config, &store, &config_state, &news, &own_events);
     let (requests, inbox) = Requests::new();
     let control = Arc::new(DaemonControl::new(&store, &ingress, &books, &config_state, &unmatched, requests.clone()));
+    background.spawn(control.keep_history());
     let admin = AdminListener::start(config.admin.clone(), &control);
-    let looking = data_folder::look_after(lock, Arc::clone(&store.storage.ledger), admin.clone(), requests);
-    let looking = tokio::spawn(looking);
+    let ledger = Arc::clone(&store.storage.ledger);
+    let looking = tokio::spawn(data_folder::look_after(lock, ledger, admin.clone(), requests));
     // Webhooks are taken. Sinks that wait for room on the disk keep nobody waiting for that.
     let watchdog = service_manager::watch(&manager, &threads, Arc::clone(&store.pulse), &control);
     telling.abort_all();

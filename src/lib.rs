@@ -25,5 +25,6 @@ pub mod systemd;
 pub mod telemetry;
 pub mod times;
 pub mod traces;
+pub mod trial;
 pub mod verify;
 pub mod version;

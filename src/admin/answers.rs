@@ -8,6 +8,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Refusal;
@@ -54,9 +55,16 @@ pub(super) fn empty(status: StatusCode) -> Answer {
     answer
 }
 
+/// The body of every answer that refuses.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Refused {
+    /// Why, for people.
+    pub error: String,
+}
+
 /// Why something was not done.
 pub(super) fn error(status: StatusCode, why: &str) -> Answer {
-    json(status, &serde_json::json!({ "error": why }))
+    json(status, &Refused { error: why.to_owned() })
 }
 
 /// Why the daemon refuses.

@@ -19,7 +19,8 @@ use super::login::LogInAsk;
 use super::question::{asked, login, nothing, told};
 use super::service::Service;
 use super::sink::{ProbeAsk, SinkAct};
-use super::{Readiness, Refusal, answers, streams};
+use super::status::{Alive, ReadyView};
+use super::{Readiness, Refusal, answers, openapi, streams};
 use crate::metrics::Format;
 use crate::page;
 
@@ -28,6 +29,8 @@ use crate::page;
 pub(super) enum Endpoint {
     /// The page for people, or a file of it.
     Page,
+    /// Describes all of this.
+    Describe,
     /// Begins a session.
     LogIn,
     /// Ends it.
@@ -108,6 +111,7 @@ pub(super) const TABLE: &[Row] = &[
     ("/healthz", GET, Endpoint::Health, Open),
     ("/readyz", GET, Endpoint::Ready, Open),
     ("/metrics", GET, Endpoint::Metrics, Read),
+    ("/openapi.json", GET, Endpoint::Describe, Read),
     ("/api/login", POST, Endpoint::LogIn, Enter),
     ("/api/logout", POST, Endpoint::LogOut, Enter),
     ("/api/status", GET, Endpoint::Status, Read),
@@ -210,6 +214,10 @@ pub(super) async fn ask(
     remote: Option<IpAddr>,
 ) -> Result<Answer, Refusal> {
     match endpoint {
+        Endpoint::Describe => {
+            nothing(request).await?;
+            Ok(text(HeaderValue::from_static("application/json"), openapi::text().to_owned()))
+        }
         Endpoint::LogIn => log_in(doors, request, remote).await,
         Endpoint::LogOut => {
             let cookie = doors.log_out(request.headers());
@@ -221,7 +229,7 @@ pub(super) async fn ask(
             let file = page::file(&name).ok_or_else(|| Refusal::Missing("there is nothing at this path".into()))?;
             answers::file(file, request.headers())
         }
-        Endpoint::Health => Ok(json(StatusCode::OK, &serde_json::json!({}))),
+        Endpoint::Health => done(Ok(Alive {})),
         Endpoint::Ready => Ok(ready(control.readiness())),
         Endpoint::Status => done(Ok(control.status().await)),
         Endpoint::Metrics => {
@@ -279,7 +287,7 @@ fn metrics_format(headers: &HeaderMap) -> Format {
 
 fn ready(now: Readiness) -> Answer {
     let status = if now.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    json(status, &serde_json::json!({ "at_risk": now.at_risk, "reasons": now.reasons }))
+    json(status, &ReadyView { at_risk: now.at_risk, reasons: now.reasons })
 }
 
 fn done<T: serde::Serialize>(outcome: Result<T, Refusal>) -> Result<Answer, Refusal> {

@@ -10,6 +10,7 @@
 //!   his answer is not waited for
 //! - `service`: a request's way to its answer; `endpoints`: the table of paths
 //! - `doors`: who may ask what, with `session`s of browsers, `guesses` at the token, and `sites` that are not ours
+//! - `openapi`: the table and the shapes as a description for other programs
 //! - `question` reads what is asked, `answers` makes answers, `streams` those that go on
 //! - [`status`], [`found`], [`dead`], [`sink`], [`replay`], [`running`], [`reload`], [`history`], [`explain`], [`log`]:
 //!   the shapes of questions and answers; [`list`]: that of every list
@@ -31,6 +32,7 @@ pub mod list;
 mod listener;
 pub mod log;
 mod login;
+mod openapi;
 mod question;
 pub mod reload;
 pub mod replay;

@@ -307,6 +307,19 @@ impl SinkStatus {
     }
 }
 
+/// The answer to `GET /healthz`: nothing but that there is one.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct Alive {}
+
+/// The body of `GET /readyz`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ReadyView {
+    /// Bytes that wait in memory because the disk cannot be written.
+    pub at_risk: u64,
+    /// The codes of all that is not as it should be, each once.
+    pub reasons: Vec<String>,
+}
+
 /// Whether webhooks are taken, as `GET /readyz` tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {

@@ -1,69 +1,23 @@
 //! `hookrelay replay --dry-run`: shows what a span of the journal comes to by the rules in force, or how other rules
 //! would change that. It delivers nothing and needs no daemon; the rules are asked by the same code that delivers.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::Serialize;
 use sink_api::Timestamp;
 
 use super::replay::ReplayArgs;
-use super::trial::Trial;
 use super::{Failure, count, progress, runtime, time};
+use crate::admin::explain::{Change, Example, Traffic};
 use crate::config;
 use crate::event;
 use crate::journal::{Record, Scanned, scan};
 use crate::registry::KINDS;
-use crate::route::{self, Explanation};
+use crate::route;
 use crate::times::Zone;
-
-/// Most examples of each sort.
-const MAX_EXAMPLES: usize = 5;
-/// Most types that are counted separately; the events of further types are counted together.
-const MAX_TYPES: usize = 1000;
-/// The name under which events of further types are counted.
-const OTHERS: &str = "(other types)";
-
-/// What one sink would get of the events of one type.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-struct Change {
-    /// Deliveries by the rules in force.
-    before: u64,
-    /// Deliveries by the other rules.
-    after: u64,
-    /// Deliveries that only the other rules make.
-    gained: u64,
-    /// Deliveries that only the rules in force make.
-    lost: u64,
-    /// Deliveries that both make, with another payload, key or target.
-    changed: u64,
-}
-
-/// A delivery that is gained, lost or changed.
-#[derive(Debug, Serialize)]
-struct Example {
-    what: &'static str,
-    sink: String,
-    id: String,
-    #[serde(rename = "type")]
-    kind: String,
-    subject: String,
-}
-
-#[derive(Debug, Default, Serialize)]
-struct Report {
-    /// Events looked at.
-    events: u64,
-    /// Events whose deliveries are not the same by both rules.
-    differing: u64,
-    /// Stretches of damage in the journal.
-    damaged: u64,
-    /// By type, then sink.
-    changes: BTreeMap<String, BTreeMap<String, Change>>,
-    examples: Vec<Example>,
-}
+use crate::trial::Trial;
+use crate::trial::traffic::Comparison;
 
 /// Reads the span and says what it comes to, or what would change.
 ///
@@ -87,7 +41,7 @@ pub fn run(file: &Path, args: &ReplayArgs, zone: &Zone, out: &mut impl Write) ->
     let bar = progress::bar_of_bytes();
     let (mut before, mut after) = (Trial::new(&old), new.as_ref().map(Trial::new));
     let runtime = runtime()?;
-    let mut report = Report::default();
+    let mut compared = Comparison::default();
     let scanned = scan(dir, span, |record: Record, at: Scanned| -> Result<(), Failure> {
         bar.set_length(at.bytes.1);
         bar.set_position(at.bytes.0);
@@ -99,13 +53,13 @@ pub fn run(file: &Path, args: &ReplayArgs, zone: &Zone, out: &mut impl Write) ->
             let event = Arc::new(event);
             let was = runtime.block_on(before.explain(&event))?;
             match &mut after {
-                Some(after) => report.note(&was, &runtime.block_on(after.explain(&event))?, &args.sinks),
-                None => report.note(&was, &was, &args.sinks),
+                Some(after) => compared.note(&was, &runtime.block_on(after.explain(&event))?, &args.sinks),
+                None => compared.note(&was, &was, &args.sinks),
             }
         }
         Ok(())
     })?;
-    report.damaged = scanned.damaged;
+    let report = Traffic { damaged: scanned.damaged, complete: true, ..compared.0 };
     bar.finish_and_clear();
     if args.json {
         serde_json::to_writer(&mut *out, &report).map_err(std::io::Error::from)?;
@@ -119,58 +73,8 @@ pub fn run(file: &Path, args: &ReplayArgs, zone: &Zone, out: &mut impl Write) ->
     Ok(())
 }
 
-/// The deliveries by sink and id, each as the text by which it is compared.
-fn deliveries(of: &Explanation, sinks: &[String]) -> BTreeMap<(String, String), String> {
-    let meant = of.deliveries.iter().filter(|one| sinks.is_empty() || sinks.contains(&one.sink));
-    // Serialising cannot fail: `explain --json` serialises the same.
-    let one = |one: &crate::route::DeliveryView| {
-        ((one.sink.clone(), one.id.clone()), serde_json::to_string(one).unwrap_or_default())
-    };
-    meant.map(one).collect()
-}
-
-impl Report {
-    fn note(&mut self, was: &Explanation, is: &Explanation, sinks: &[String]) {
-        self.events += 1;
-        let (before, after) = (deliveries(was, sinks), deliveries(is, sinks));
-        self.differing += u64::from(before != after);
-        for ((sink, id), delivery) in &before {
-            self.count(was, sink, |change| change.before += 1);
-            match after.get(&(sink.clone(), id.clone())) {
-                None => self.example("lost", was, sink, id, |change| change.lost += 1),
-                Some(other) if other != delivery => {
-                    self.example("changed", was, sink, id, |change| change.changed += 1);
-                }
-                Some(_) => {}
-            }
-        }
-        for (sink, id) in after.keys() {
-            self.count(is, sink, |change| change.after += 1);
-            if !before.contains_key(&(sink.clone(), id.clone())) {
-                self.example("gained", is, sink, id, |change| change.gained += 1);
-            }
-        }
-    }
-
-    fn count(&mut self, of: &Explanation, sink: &str, count: impl FnOnce(&mut Change)) {
-        let kind = match self.changes.contains_key(&of.event.kind) || self.changes.len() < MAX_TYPES {
-            true => of.event.kind.as_str(),
-            false => OTHERS,
-        };
-        count(self.changes.entry(kind.to_owned()).or_default().entry(sink.to_owned()).or_default());
-    }
-
-    fn example(&mut self, what: &'static str, of: &Explanation, sink: &str, id: &str, count: impl FnOnce(&mut Change)) {
-        self.count(of, sink, count);
-        if self.examples.iter().filter(|example| example.what == what).count() < MAX_EXAMPLES {
-            let (kind, subject) = (of.event.kind.clone(), of.event.subject.clone());
-            self.examples.push(Example { what, sink: sink.to_owned(), id: id.to_owned(), kind, subject });
-        }
-    }
-}
-
 /// Prints what the rules in force make of the span.
-fn print_alone(report: &Report, out: &mut impl Write) -> std::io::Result<()> {
+fn print_alone(report: &Traffic, out: &mut impl Write) -> std::io::Result<()> {
     writeln!(out, "{} of this span", count(report.events, "event"))?;
     print_damage(report, out)?;
     for (kind, sinks) in &report.changes {
@@ -181,14 +85,14 @@ fn print_alone(report: &Report, out: &mut impl Write) -> std::io::Result<()> {
     Ok(())
 }
 
-fn print_damage(report: &Report, out: &mut impl Write) -> std::io::Result<()> {
+fn print_damage(report: &Traffic, out: &mut impl Write) -> std::io::Result<()> {
     match report.damaged {
         0 => Ok(()),
         damaged => writeln!(out, "{damaged} damaged stretches of the journal were passed over"),
     }
 }
 
-fn print(report: &Report, out: &mut impl Write) -> std::io::Result<()> {
+fn print(report: &Traffic, out: &mut impl Write) -> std::io::Result<()> {
     writeln!(out, "{}, {} of them with other deliveries", count(report.events, "event"), report.differing)?;
     print_damage(report, out)?;
     for (kind, sinks) in &report.changes {

@@ -12,12 +12,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use sink_api::files::{self, Patience};
 use sink_api::{Event, json};
 
-use super::trial::{self, Trial, masked};
 use super::{Failure, block_on, dump, source_or_own};
 use crate::config::Config;
 use crate::ingress::SourcePlan;
 use crate::journal::Find;
 use crate::route::printable_json;
+use crate::trial::{self, Trial, masked};
 use crate::{event, journal};
 
 /// `explain`.
@@ -63,7 +63,7 @@ pub fn run(config: &Config, args: &ExplainArgs, out: &mut dyn Write) -> Result<(
     let (event, notes) = match (&args.id, &args.event) {
         (Some(id), _) => {
             let event = journaled(config, id)?;
-            let notes = notes(config, &event);
+            let notes = trial::notes(config, &event);
             (event, notes)
         }
         (None, file) => {
@@ -75,7 +75,7 @@ pub fn run(config: &Config, args: &ExplainArgs, out: &mut dyn Write) -> Result<(
         }
     };
     let event = Arc::new(event);
-    let mut explanation = block_on(async { Trial::new(config).explain(&event).await })?;
+    let mut explanation = block_on(async { Ok(Trial::new(config).explain(&event).await?) })?;
     explanation.event.notes = notes;
     if json::compact(&event.body).is_none() {
         explanation.event.notes.insert(0, "its body is not JSON: `where` and `transform` see null".to_owned());
@@ -98,16 +98,6 @@ fn journaled(config: &Config, id: &str) -> Result<Event, Failure> {
     let record =
         found.first().ok_or_else(|| refused(format!("there is no event {uuid}; retention may have deleted it")))?;
     event::decode(record).map_err(|error| refused(format!("event {uuid} cannot be read: {error}")))
-}
-
-/// What was not taken of an event of the journal, read again with the headers that were kept; nothing where its source
-/// is gone.
-fn notes(config: &Config, event: &Event) -> Vec<String> {
-    let Some(source) = config.sources.iter().find(|source| source.name == event.source) else { return vec![] };
-    let header = |(name, value): &(Arc<str>, Arc<str>)| {
-        Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(value.as_bytes()).ok()?))
-    };
-    source.envelope(&event.headers.iter().filter_map(header).collect(), &event.body).notes()
 }
 
 /// `NAME:VALUE`, each.

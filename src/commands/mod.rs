@@ -25,7 +25,6 @@ pub mod status;
 mod status_check;
 mod target;
 pub mod test;
-mod trial;
 pub mod version;
 
 use std::fmt::Display;
@@ -42,6 +41,7 @@ use crate::daemon::DaemonError;
 use crate::ingress::SourcePlan;
 use crate::news::SOURCE;
 use crate::times::{self, Zone};
+use crate::trial::TrialError;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +81,12 @@ pub enum Failure {
     /// Standard output cannot be written.
     #[error("standard output: {0}")]
     Output(#[from] io::Error),
+}
+
+impl From<TrialError> for Failure {
+    fn from(error: TrialError) -> Self {
+        Self::Refused(error.to_string())
+    }
 }
 
 fn no_config(paths: &[PathBuf]) -> String {

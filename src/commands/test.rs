@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use sink_api::files::{self, Patience};
 
 use super::explain::headers;
-use super::trial::{Trial, event};
 use super::{Failure, block_on, count, source_or_own};
 use crate::config::{Config, MAX_FILE};
 use crate::route::cases::Case;
 use crate::route::{printable, printable_json};
+use crate::trial::{Trial, event};
 
 /// `test`.
 #[derive(Debug, Args)]

@@ -158,7 +158,7 @@ struct SourcesRead {
 
 impl<'t> Loader<'t> {
     /// Parses the file, drops all known keys but those of `wanted`, and fills in `${…}` in what is left.
-    fn new(
+    pub fn new(
         text: &'t str,
         place: &Place<'t>,
         env: &dyn Env,
@@ -264,7 +264,8 @@ impl<'t> Loader<'t> {
         })
     }
 
-    fn unknown_tables(&mut self) {
+    /// Reports keys of the root that nobody knows.
+    pub fn unknown_tables(&mut self) {
         slips::singulars(&mut self.root, &mut self.report);
         let list = TOP.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
         let mut strangers: Vec<_> = self.root.keys().filter(|key| !TOP.contains(&key.get_ref().as_ref())).collect();

@@ -7,7 +7,8 @@
 //! recognise what people often write by mistake; `limits` has bounds of numbers; `schema` makes a JSON Schema of the
 //! whole; `digest` tells whether a sink has changed; `reading` reads the file, whose text is [`Written`], and `lenient`
 //! what can be told of one that is no TOML; [`last_good`] keeps the text in force, for a start that finds the file
-//! refused. Pure but for `reading`, [`last_good`] and [`RealEnv`]; opens nothing else, starts nothing.
+//! refused; `shown` makes a text fit to be shown, and `other_rules` puts rules to be tried in the place of those in
+//! force. Pure but for `reading`, [`last_good`] and [`RealEnv`]; opens nothing else, starts nothing.
 
 mod credentials;
 mod digest;
@@ -24,8 +25,10 @@ mod load;
 mod load_rules;
 mod location;
 mod mask;
+mod other_rules;
 mod reading;
 pub mod schema;
+mod shown;
 mod sinks;
 mod slips;
 #[cfg(test)]
@@ -42,7 +45,9 @@ pub use faults::{Faults, Located, Severity};
 pub use interpolate::FixedKey;
 pub use load::{Dirs, load, load_admin, load_dirs};
 pub use mask::{Masker, Masks};
+pub use other_rules::with_rules;
 pub use reading::{Reading, read, read_admin, read_dirs, read_zone};
+pub use shown::shown;
 pub use sinks::SinkEntry;
 pub use written::{Digest, Written, digest};
 

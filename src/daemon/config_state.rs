@@ -46,6 +46,7 @@ struct Now {
 
 #[derive(Clone)]
 struct InForce {
+    config: Arc<Config>,
     written: Written,
     digest: Digest,
     since: Timestamp,
@@ -72,6 +73,11 @@ impl ConfigState {
     pub fn put_in_force(&self, config: &Config) {
         let mut now = self.now();
         (now.in_force, now.refused, now.differs, now.is_kept) = (InForce::of(config), None, None, false);
+    }
+
+    /// The config in force.
+    pub fn in_force(&self) -> Arc<Config> {
+        Arc::clone(&self.now().in_force.config)
     }
 
     /// A reload has refused the file.
@@ -138,7 +144,7 @@ impl ConfigState {
     /// Keeps the config in force in the data folder, as the last good one, unless it is there. Waits for the disk no
     /// longer than is bearable; what is not kept by then is tried again at the next look.
     pub async fn keep(self: &Arc<Self>) {
-        let InForce { written, digest, since } = {
+        let InForce { written, digest, since, .. } = {
             let mut now = self.now();
             if now.is_kept || std::mem::replace(&mut now.is_busy, true) {
                 return;
@@ -174,7 +180,7 @@ impl ConfigState {
 impl InForce {
     fn of(config: &Config) -> Self {
         let written = config.written.clone();
-        Self { digest: written.digest(), written, since: instant() }
+        Self { config: Arc::new(config.clone()), digest: written.digest(), written, since: instant() }
     }
 }
 

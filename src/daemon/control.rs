@@ -12,16 +12,22 @@ use super::books::{Books, SinkBook};
 use super::config_state::ConfigState;
 use super::dead_letters;
 use super::disk_watch::DiskTrouble;
+use super::explaining::Explaining;
 use super::figures::{self, Figures};
+use super::history::History;
 use super::reasons::{Down, Seen, codes, reasons};
 use super::refusals::unable;
 use super::requests::{Request, Requests};
 use super::scrape::Scrape;
+use super::shown_config;
 use super::store::Store;
 use crate::admin::dead::{DeadAct, DeadAsk, DeadDone, DeadPage};
+use crate::admin::explain::{ExplainAsk, ExplainView};
+use crate::admin::history::{HistoryAsk, HistoryView};
 use crate::admin::log::{LogAsk, LogLevels};
 use crate::admin::reload::ReloadDone;
 use crate::admin::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView};
+use crate::admin::running::ConfigView;
 use crate::admin::sink::{SinkAct, SinkAsk, SinkDone};
 use crate::admin::status::{
     BudgetStatus, ConfigStatus, DiskStatus, JournalStatus, PreviousSecretStatus, Reason, SourceStatus, State,
@@ -46,6 +52,8 @@ pub(super) struct DaemonControl {
     books: Arc<Books>,
     figures: Arc<Figures>,
     scrape: Scrape,
+    history: Arc<History>,
+    explaining: Explaining,
     unmatched: Arc<Unmatched>,
     started: Timestamp,
     /// `[journal] min_free` and `max_size`, bytes.
@@ -155,6 +163,18 @@ impl Control for DaemonControl {
     async fn reload(&self) -> Result<ReloadDone, Refusal> {
         self.requests.ask(Request::Reload).await
     }
+
+    async fn config(&self) -> Result<ConfigView, Refusal> {
+        shown_config::view(&self.config_state).await
+    }
+
+    async fn history(&self, ask: HistoryAsk) -> Result<HistoryView, Refusal> {
+        Ok(self.history.view(ask.span))
+    }
+
+    async fn explain(&self, ask: ExplainAsk) -> Result<ExplainView, Refusal> {
+        self.explaining.explain(ask).await
+    }
 }
 
 impl DaemonControl {
@@ -169,6 +189,8 @@ impl DaemonControl {
         let figures = Arc::new(Figures::new(store, books));
         Self {
             scrape: Scrape::new(store, ingress, books, &figures, config_state, unmatched),
+            history: History::new(&config_state.in_force().data_dir, store, ingress, books),
+            explaining: Explaining::new(config_state, &store.storage.journal),
             unmatched: Arc::clone(unmatched),
             started: Timestamp::now(),
             disk_bounds: store.disk_bounds,
@@ -208,6 +230,11 @@ impl DaemonControl {
             down: &self.books.now().sinks.iter().filter_map(down).collect::<Vec<_>>(),
             sources: &self.ingress.sources_now(),
         })
+    }
+
+    /// Takes samples for the history until the task is ended.
+    pub fn keep_history(&self) -> impl Future<Output = ()> + Send + use<> {
+        Arc::clone(&self.history).run()
     }
 
     /// From now on a POST may be refused: the daemon shows as not ready.

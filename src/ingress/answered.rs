@@ -60,6 +60,7 @@ impl<'r> Asked<'r> {
         let took = self.began.elapsed();
         if let Place::Source(source) = self.place {
             source.metered.answers.add(reply::status(answer).as_u16(), took);
+            source.metered.latency.add(took);
         }
         if let Some(accepting) = self.accepting.take() {
             accepting.answered(Some(reply::status(answer).as_u16()), took);

@@ -22,6 +22,7 @@ pub mod elsewhere;
 pub mod guard;
 pub mod http;
 mod intake;
+pub mod latency;
 mod paths;
 mod recent;
 mod refusals;

@@ -8,6 +8,7 @@ use super::answer_seconds::AnswerSeconds;
 use super::at_risk::AtRisk;
 use super::counts::{PreviousSecret, SourceCounts};
 use super::guard::Guard;
+use super::latency::Latency;
 use super::recent::Recent;
 use super::source::SourcePlan;
 use super::throttle::Throttle;
@@ -20,6 +21,8 @@ const PREVIOUS_EVERY: Duration = Duration::from_secs(60);
 pub struct Metered {
     /// How long its answers took.
     pub answers: AnswerSeconds,
+    /// The same, all statuses together, for the history.
+    pub latency: Latency,
     /// How many of its events are at risk now.
     pub at_risk: AtRisk,
 }

@@ -11,8 +11,8 @@ const ROWS: &[&[&str]] = &[
     &["data_folder", "world"],
     &["admin_listener", "open_ingress", "running_replays", "service_manager", "sinks"],
     &["background", "control"],
-    &["scrape"],
-    &["config_state", "dead_letters", "figures"],
+    &["explaining", "scrape", "shown_config"],
+    &["config_state", "dead_letters", "figures", "history"],
     &["own_events"],
     &["books", "config_reading", "store"],
     &[

@@ -41,7 +41,7 @@ pub const TIERS: &[&[&str]] = &[
     &["cli"],
     &["exit"],
     &["commands"],
-    &["daemon", "registry"],
+    &["daemon", "registry", "trial"],
     &["config"],
     &["admin", "deliver", "ingress"],
     &["event", "ledger", "route", "verify"],
@@ -49,7 +49,7 @@ pub const TIERS: &[&[&str]] = &[
     &["access", "metrics", "news", "page", "shutdown", "sockets", "systemd", "telemetry", "times", "traces", "version"],
 ];
 /// Rooms of one tier of which the first may import the second; `src/ARCHITECTURE.md` says why.
-pub const SIBLINGS: &[(&str, &str)] = &[("deliver", "ingress")];
+pub const SIBLINGS: &[(&str, &str)] = &[("daemon", "trial"), ("deliver", "ingress")];
 
 /// Most lines a shipped file may have, the two that read as a table of contents, and the map of the code.
 const MOST_LINES: usize = 500;

@@ -1,19 +1,28 @@
-//! What `explain`, `test` and `replay --dry-run` share: they try the rules on events. A body becomes an event as in the
-//! daemon, jq is asked through the same worker process, and the same code routes the event.
+//! Tries rules on events, for `explain`, `test`, `replay --dry-run` and the admin API. A body becomes an event as in the
+//! daemon, jq is asked through the same worker process, and the same code routes the event. Delivers nothing.
+//!
+//! - [`Trial`]: a config's rules on one event; [`event`] makes one of a body
+//! - [`traffic`]: two configs' rules on many events, and how they differ
+
+pub mod traffic;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use sink_api::{Event, Timestamp, Uuid};
 
-use super::Failure;
 use crate::config::{Config, Masks, is_credential};
 use crate::event;
 use crate::ingress::SourcePlan;
 use crate::ingress::source::plan::Received;
-use crate::route::jq::{Ask, Asker};
+use crate::route::jq::{Ask, AskError, Asker};
 use crate::route::{DeliveryView, Destination, Explanation, explain_by};
+
+/// Why rules cannot be tried.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct TrialError(#[from] AskError);
 
 /// A config's rules and enabled sinks, ready to be tried on events.
 pub struct Trial<'c> {
@@ -38,7 +47,7 @@ impl<'c> Trial<'c> {
     ///
     /// # Errors
     /// No worker process can be started.
-    pub async fn explain(&mut self, event: &Arc<Event>) -> Result<Explanation, Failure> {
+    pub async fn explain(&mut self, event: &Arc<Event>) -> Result<Explanation, TrialError> {
         let rules = &self.config.rules;
         let questions = |sink: &Destination| rules.questions(&sink.name, &event.source, &event.kind);
         let ask = |sink| Ask { event: Arc::clone(event), questions: questions(sink), show: true };
@@ -46,7 +55,7 @@ impl<'c> Trial<'c> {
             None => vec![],
             Some(asker) => {
                 let asks: Vec<Ask> = self.sinks.iter().map(ask).collect();
-                asker.ask(&asks).await.map_err(|error| Failure::Refused(error.to_string()))?
+                asker.ask(&asks).await?
             }
         };
         Ok(explain_by(rules, &self.sinks, event, &said))
@@ -62,6 +71,16 @@ pub fn event(source: Option<&Arc<SourcePlan>>, headers: &HeaderMap, body: Bytes)
     let (kind, subject) = (envelope.kind.into(), envelope.subject.into());
     let (id, time, remote) = (Uuid::now_v7(), Timestamp::now(), "127.0.0.1".into());
     (source.event(Received { id, time, remote, headers, kind, subject, body }), notes)
+}
+
+/// What was not taken of an event of the journal, read again with the headers that were kept; nothing where its source
+/// is gone.
+pub fn notes(config: &Config, event: &Event) -> Vec<String> {
+    let Some(source) = config.sources.iter().find(|source| source.name == event.source) else { return vec![] };
+    let header = |(name, value): &(Arc<str>, Arc<str>)| {
+        Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(value.as_bytes()).ok()?))
+    };
+    source.envelope(&event.headers.iter().filter_map(header).collect(), &event.body).notes()
 }
 
 /// The explanation with the config's values shown as `${NAME}`, wherever they are: in templates, messages and payloads.
