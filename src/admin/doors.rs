@@ -2,8 +2,8 @@
 //! not do. Pure but for the chance in a session's cookie; whoever asks says what time it is.
 //!
 //! - A program shows the token as `Authorization: Bearer`. No page of another site can make a browser do that.
-//! - A browser shows a session's cookie. What changes something, or is a question in a body, must then come from our own
-//!   page: the cookie is `SameSite=Strict`, and its `Origin` is looked at besides.
+//! - A browser shows a session's cookie. What changes something, or is a question in a body, must then come from our
+//!   own page: the cookie is `SameSite=Strict`, and its `Origin` is looked at besides.
 //! - Where the config has no token, everybody who can open the Unix socket may ask. A browser that comes through a
 //!   proxy can, too, and so can a page of another site in it: it is refused by what the browser says of it.
 //!
@@ -141,7 +141,7 @@ impl Doors {
         // One line in a while, however many addresses guess.
         if guesses.wrong(from, now) && told.is_none_or(|told| now.saturating_duration_since(told) >= WINDOW) {
             *told = Some(now);
-            tracing::warn!(%from, "too many wrong tokens for the admin listener: no more of them are looked at for a minute");
+            tracing::warn!(%from, "too many wrong tokens came from there: none is looked at for a minute");
         }
         Err(Denied::NoToken)
     }

@@ -1,5 +1,5 @@
-//! A connection whose other end must read: where it takes nothing for a while, writing fails. Otherwise whoever asks and
-//! does not read his answer would keep a place from others for as long as a connection may live.
+//! A connection whose other end must read: where it takes nothing for a while, writing fails. Otherwise whoever asks
+//! and does not read his answer would keep a place from others for as long as a connection may live.
 
 use std::io;
 use std::pin::Pin;

@@ -71,7 +71,7 @@ fn describe() -> Value {
     }
     let mut schemas = asks.take_definitions(true);
     schemas.extend(answers.take_definitions(true));
-    json!({
+    let mut described = json!({
         "openapi": "3.1.0",
         "info": {
             "title": "hookrelay's admin API",
@@ -87,7 +87,26 @@ fn describe() -> Value {
                 "session": { "type": "apiKey", "in": "cookie", "name": super::session::COOKIE },
             },
         },
-    })
+    });
+    without_tuples(&mut described);
+    described
+}
+
+/// Makes plain arrays of tuples, whose `prefixItems` (JSON Schema 2020-12) many a program that reads OpenAPI does not
+/// know. All of ours have parts of one type.
+fn without_tuples(value: &mut Value) {
+    match value {
+        Value::Array(all) => all.iter_mut().for_each(without_tuples),
+        Value::Object(object) => {
+            if let Some(Value::Array(parts)) = object.remove("prefixItems")
+                && let Some(one) = parts.into_iter().next()
+            {
+                object.insert("items".into(), one);
+            }
+            object.values_mut().for_each(without_tuples);
+        }
+        _ => {}
+    }
 }
 
 fn operation(

@@ -18,7 +18,8 @@ const MAX_QUESTION: usize = 1 << 20;
 /// Largest login that is read, bytes: anybody may send one.
 const MAX_LOGIN: usize = 4 << 10;
 
-/// The question of a `GET`: a query string or, as the verbs ask, a JSON object in the body. Neither asks for everything.
+/// The question of a `GET`: a query string or, as the verbs ask, a JSON object in the body. Neither of them asks for
+/// everything.
 ///
 /// # Errors
 /// It is not understood, or is both.

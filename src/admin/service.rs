@@ -1,5 +1,5 @@
-//! Answers a request to the admin listener: sees that whoever asks may do so, asks the endpoint, and turns what comes of
-//! it into a status.
+//! Answers a request to the admin listener: sees that whoever asks may do so, asks the endpoint, and turns what comes
+//! of it into a status.
 
 use std::convert::Infallible;
 use std::future::poll_fn;

@@ -1,5 +1,5 @@
-//! A sink as the admin listener is asked to change it: `POST /api/sinks/{name}/pause`, `/resume`, `/skip`, `/probe`. Plain
-//! data.
+//! A sink as the admin listener is asked to change it: `POST /api/sinks/{sink}/pause`, `/resume`, `/skip`, `/probe`.
+//! Plain data.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

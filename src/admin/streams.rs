@@ -83,7 +83,8 @@ impl Body for Lines {
             Poll::Ready(None) => return Poll::Ready(None),
             Poll::Pending => {}
         }
-        // The first beat is at once: the client learns that the stream is open. A line that begins with `:` says nothing.
+        // The first beat is at once: the client learns that the stream is open. A line that begins with `:` says
+        // nothing.
         match self.beat.poll_tick(cx) {
             Poll::Ready(_) => frame(Bytes::from_static(b":\n\n")),
             Poll::Pending => Poll::Pending,

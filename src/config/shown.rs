@@ -156,8 +156,8 @@ mod tests {
 
     #[test]
     fn a_text_is_shown_as_it_was_written_but_for_secrets() {
-        let text = "# about\n[sources.a]\nsecret = \"${S}\" # as it was\nkeep = ['#', \"a\"]\n[sinks.b]\npath = \"x # y\"\n\
-                    url = \"https://h/p\"\n[[routes]]\nwhere = '''\n.a # jq\n'''\n";
+        let text = "# about\n[sources.a]\nsecret = \"${S}\" # as it was\nkeep = ['#', \"a\"]\n\
+                    [sinks.b]\npath = \"x # y\"\nurl = \"https://h/p\"\n[[routes]]\nwhere = '''\n.a # jq\n'''\n";
         assert_eq!(of(text), text);
     }
 

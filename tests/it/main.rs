@@ -43,6 +43,8 @@
 //! - `service_manager`: what systemd is told, and when the watchdog beats
 //! - `restarts`: restarts under load refuse nobody with an inherited socket, and hardly anybody without
 //! - `descriptors`: idle connections take none that the journal, the ledger or the admin listener needs
+//! - `admin_api`: sessions, other sites, guesses, what is shown of the config, rules that are tried; `openapi`: the API
+//!   against its own description, by schemathesis
 //! - `admin_places`: clients without the token do not occupy the admin listener
 //! - `threads`: where the system gives few threads or none
 //! - `jq_worker`: worker processes that do not start, or are stopped
@@ -58,6 +60,7 @@
     missing_docs
 )]
 
+mod admin_api;
 mod admin_places;
 mod answers;
 mod backup;
@@ -91,6 +94,7 @@ mod main_job;
 mod metrics;
 mod nothing_lost;
 mod odd_webhooks;
+mod openapi;
 mod pipelines;
 mod prometheus;
 mod proxy;
