@@ -128,3 +128,30 @@ impl Drop for Slot {
         self.connections.forget(self.number);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_whose_answer_goes_on_gives_its_slot_back() {
+        let connections = Connections::new();
+        let mut slots = Vec::new();
+        for _ in 0..=RESERVED {
+            connections.admit(|slot| {
+                slots.push(slot);
+                tokio::spawn(pending::<()>()).abort_handle()
+            });
+            if slots.len() <= RESERVED {
+                slots[slots.len() - 1].reserve().await;
+            }
+        }
+        let last = &slots[RESERVED];
+        let reserve = async |slot: &Slot| tokio::time::timeout(Duration::from_millis(10), slot.reserve()).await.is_ok();
+        assert!(!reserve(last).await, "all are taken");
+        slots[0].streams();
+        assert!(slots[0].is_stream() && !last.is_stream() && reserve(last).await);
+    }
+}

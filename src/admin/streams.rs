@@ -102,3 +102,26 @@ fn event(line: &CloudLine) -> Bytes {
     bytes.extend_from_slice(b"\n\n");
     bytes.freeze()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_have_a_bound_and_one_that_ends_makes_room() {
+        let streams = Streams::new();
+        let mut places: Vec<Place> = (0..STREAMS).map(|_| streams.place().unwrap()).collect();
+        assert!(matches!(streams.place(), Err(Refusal::Busy(_))));
+        places.pop();
+        assert!(streams.place().is_ok());
+    }
+
+    #[test]
+    fn a_line_is_one_event_whatever_its_body_looks_like() {
+        let data = serde_json::value::RawValue::from_string("{\n \"a\": \"b\\nc\"\r\n}".into()).unwrap();
+        let line = CloudLine { data: Some(data), ..CloudLine::default() };
+        let text = String::from_utf8(event(&line).to_vec()).unwrap();
+        assert!(text.starts_with("data: {") && text.ends_with("}\n\n"), "{text}");
+        assert_eq!((text.matches(['\n', '\r']).count(), text.contains("b\\nc")), (2, true), "{text}");
+    }
+}

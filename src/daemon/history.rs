@@ -32,7 +32,7 @@ const MAX_FILE: u64 = 1 << 20;
 const STEPS: [i64; 2] = [10, 600];
 /// Seconds that are looked back at most.
 const SPANS: [i64; 2] = [3600, 86_400];
-/// Every how many samples the file is written.
+/// Every how many samples the file is written, beside the first one.
 const WRITE_EVERY: i64 = 6;
 /// Longest wait for the ledger.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -102,7 +102,8 @@ impl History {
             let totals = self.totals(Some(&last)).await;
             let mut kept = self.kept();
             let is_long = kept.note(sample(time, &last, &totals), &since(&answers, &totals.answers));
-            let text = (time / step % WRITE_EVERY == 0).then(|| serde_json::to_vec(&*kept).unwrap_or_default());
+            let is_due = writing.is_none() || time / step % WRITE_EVERY == 0;
+            let text = is_due.then(|| serde_json::to_vec(&*kept).unwrap_or_default());
             drop(kept);
             if is_long || time % long == 0 {
                 answers = totals.answers;

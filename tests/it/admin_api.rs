@@ -8,7 +8,7 @@ use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
 use crate::bodies::numbered;
-use crate::harness::{Daemon, House, ask_admin, post_all};
+use crate::harness::{Daemon, House, ask_admin, post_all, wait_until};
 
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const PASSWORD: &str = "hunter2hunter2";
@@ -28,9 +28,15 @@ impl Admin {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let at = format!("127.0.0.1:{port}");
         let house = House::new(&format!("[admin]\nlisten = \"{at}\"\ntoken = \"${{ADMIN}}\"\n{keys}\n{tables}"));
+        Self::run(house, at)
+    }
+
+    /// Starts the daemon of a house.
+    fn run(house: House, at: String) -> Self {
         let mut command = house.command(&["run"]);
         command.env("ADMIN", TOKEN).env("CRM_PASSWORD", PASSWORD);
         let daemon = House::start_as(command);
+        daemon.log.wait_for(|line| line.contains("\"admin listener\"")).expect("the admin listener");
         Self { house, daemon, at, client: Client::new() }
     }
 
@@ -241,6 +247,13 @@ async fn bad_queries_are_named_and_the_history_goes_on_after_a_restart() {
     }
     let taken = seen.iter().find(|sample| sample["accepted"] == 1).unwrap();
     assert!(taken["answer_p99"].as_f64().unwrap() > 0.0, "{taken}");
+    let file = admin.house.path("data/history.json");
+    wait_until("the history is written", || file.is_file().then_some(())).await;
+    let Admin { house, daemon, at, .. } = admin;
+    daemon.kill();
+    let again = Admin::run(house, at);
+    let (_, view) = again.told(Method::GET, "/api/history", Value::Null).await;
+    assert!(view["samples"].as_array().unwrap().contains(taken), "{taken}: {view}");
 }
 
 #[tokio::test]
@@ -248,6 +261,7 @@ async fn slow_readers_and_streams_keep_nobody_from_the_figures() {
     use tokio::io::AsyncWriteExt as _;
     let house = House::new(SINK);
     let daemon = house.start();
+    daemon.log.wait_for(|line| line.contains("\"admin listener\"")).expect("the admin listener");
     let mut slow = Vec::new();
     for _ in 0..40 {
         let mut stream = tokio::net::UnixStream::connect(house.path("data/admin.sock")).await.unwrap();
