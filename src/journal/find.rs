@@ -36,7 +36,7 @@ impl Wanted<'_> {
 
     /// Whether the record can stand among records of such times (oldest and newest, microseconds): an id of version 7
     /// says when it was made.
-    fn can_be_in(&self, times: Option<(i64, i64)>) -> bool {
+    pub fn can_be_in(&self, times: Option<(i64, i64)>) -> bool {
         let (Find::Event(id), Some((oldest, newest))) = (self.what, times) else { return true };
         let Some(made) = uuid::Uuid::from_bytes(*id).get_timestamp() else { return true };
         let (seconds, nanos) = made.to_unix();

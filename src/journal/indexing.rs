@@ -1,6 +1,6 @@
 //! Keeps an index beside every sealed segment: makes missing ones, one at a time and with rests, and removes those
-//! whose segments are gone. Runs on the housekeeping thread. Nothing here is a fault of the journal: without its index a
-//! segment is scanned.
+//! whose segments are gone. Runs on the housekeeping thread. Nothing here is a fault of the journal: without its index
+//! a segment is scanned.
 
 use std::collections::BTreeSet;
 use std::io;

@@ -46,6 +46,7 @@ fn find_in(core: &Core, segment: &Segment, wanted: &Wanted<'_>, most: usize) -> 
     let place = Place { file: &*file, salt: segment.salt, base: segment.base, end: segment.end };
     let records = match candidates(core, segment, &*file, wanted.what) {
         Some(offsets) => place.read(&offsets, wanted, most)?,
+        None if !wanted.can_be_in(segment.times) => vec![],
         None => place.scan(wanted, most)?,
     };
     let entry = |(sequence, record)| Entry { position: position(sequence), record: Arc::new(record) };

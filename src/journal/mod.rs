@@ -133,11 +133,12 @@
 //! All records of one event or subject, newest segments first: two small reads of a segment's index say where they can
 //! stand. The segment being written has none: the first lookup reads all of it (at most `segment_size`) and keeps its
 //! pairs in memory (8 bytes each, at most 64 MiB), later ones read on from there; the commit thread has no part in it.
-//! Other segments without an index are read whole by each lookup, until they have one. The housekeeping thread makes it
-//! when a segment is sealed, and where one is missing or was met damaged: one at a time, the newest first, with rests of
-//! four times what it took, whole and flushed under another name. A start opens the indexes that are there, removes
-//! those that belong to no segment, and reads no record for them. Where the disk is full, there is none. An index goes
-//! with its segment, and counts towards `max_size`: 16 bytes an event. Nothing else depends on it.
+//! Other segments without an index are read whole by each lookup, until they have one (for an event, where its id, of
+//! version 7, says that it can be there). The housekeeping thread makes it when a segment is sealed, and where one is
+//! missing or was met damaged: one at a time, the newest first, with rests of four times what it took, whole and
+//! flushed under another name. A start opens the indexes that are there, removes those that belong to no segment, and
+//! reads no record for them. Where the disk is full, there is none. An index goes with its segment, and counts towards
+//! `max_size`: 16 bytes an event. Nothing else depends on it.
 //!
 //! # Recovery
 //! From the newest segment to the oldest:

@@ -1,5 +1,5 @@
-//! `cargo bench --bench lookup -- [GIB] [FOLDER]`: how long it takes to find all events of one message, or one event, in
-//! a journal of that size (by default 1 GiB), which it makes in the folder (by default a temporary one) and deletes.
+//! `cargo bench --bench lookup -- [GIB] [FOLDER]`: how long it takes to find all events of one message, or one event,
+//! in a journal of that size (by default 1 GiB), which it makes in the folder (by default a temporary one) and deletes.
 //! What was just written is in the page cache, so that the disk has no part in the figures.
 
 #![allow(clippy::print_stdout, missing_docs)]
@@ -96,7 +96,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (segments, sealed) = wait_for_indexes(&dir)?;
     let (of_segments, of_indexes) = (bytes(&dir, "segment")?, bytes(&dir, "index")?);
     println!(
-        "{events} events, {:.2} GiB in {segments} segments, {sealed} of them sealed; indexes {:.1} MiB, {:.1} bytes an event",
+        "{events} events, {:.2} GiB, {segments} segments, {sealed} with an index: {:.1} MiB, {:.1} bytes an event",
         of_segments as f64 / (1_u64 << 30) as f64,
         of_indexes as f64 / (1_u64 << 20) as f64,
         of_indexes as f64 / events as f64
