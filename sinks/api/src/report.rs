@@ -46,6 +46,44 @@ pub mod code {
 /// Longest `detail` kept, in bytes.
 pub const MAX_DETAIL: usize = 500;
 
+/// Longest [`Answer`] kept, in bytes.
+pub const MAX_ANSWER: usize = 512;
+
+/// What a target said when it did not take a delivery: the beginning of it, as text. It may hold a body's values, so
+/// that it is shown nowhere but in `dead show`, and only where the sink's table says `keep_answer = true`; its `Debug`
+/// shows none of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Answer(Box<str>);
+
+impl Answer {
+    /// What the target said, cut at [`MAX_ANSWER`] bytes; `None` where it said nothing. What is no UTF-8 is replaced,
+    /// and control characters are escaped (`\n`, `\u{1b}`).
+    pub fn of(said: &[u8]) -> Option<Self> {
+        // More than this is never kept, as nothing becomes shorter.
+        let begun = said.get(..MAX_ANSWER).unwrap_or(said);
+        let mut text = String::new();
+        for c in String::from_utf8_lossy(begun).chars() {
+            let escaped = if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+            if text.len() + escaped.len() > MAX_ANSWER {
+                break;
+            }
+            text.push_str(&escaped);
+        }
+        (!text.trim().is_empty()).then(|| Self(text.into()))
+    }
+
+    /// The text.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Answer({} bytes)", self.0.len())
+    }
+}
+
 /// Why a delivery was not made. `detail` never holds row values, bodies, or URLs with user-info or query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {
@@ -53,6 +91,8 @@ pub struct Reason {
     pub code: &'static str,
     /// One line for people.
     pub detail: String,
+    /// What the target said, where it said anything; the core drops it unless the sink's table wants it kept.
+    pub answer: Option<Answer>,
 }
 
 impl Reason {
@@ -65,7 +105,13 @@ impl Reason {
             detail = words.collect::<Vec<_>>().join(" ");
         }
         detail.truncate(detail.floor_char_boundary(MAX_DETAIL));
-        Self { code, detail }
+        Self { code, detail, answer: None }
+    }
+
+    /// The same, with what the target said beside it: see [`Answer::of`].
+    #[must_use]
+    pub fn answered(self, said: &[u8]) -> Self {
+        Self { answer: Answer::of(said), ..self }
     }
 
     /// The batch's deadline has passed before anything was tried.
@@ -113,6 +159,23 @@ impl Outcome {
     /// Reject.
     pub fn reject(code: &'static str, detail: impl Into<String>) -> Self {
         Self::Reject { why: Reason::new(code, detail) }
+    }
+
+    /// Why it is not there; `None` where it is.
+    pub fn why(&mut self) -> Option<&mut Reason> {
+        match self {
+            Self::Delivered => None,
+            Self::Retry { why, .. } | Self::Reject { why } => Some(why),
+        }
+    }
+
+    /// The same, with what the target said beside the reason; see [`Answer::of`].
+    #[must_use]
+    pub fn answered(mut self, said: &[u8]) -> Self {
+        if let Some(why) = self.why() {
+            why.answer = Answer::of(said);
+        }
+        self
     }
 }
 
@@ -162,5 +225,24 @@ impl Report {
     /// The slots, one per delivery, in the batch's order.
     pub fn into_slots(self) -> Vec<Option<Outcome>> {
         self.slots
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_bounded_text_that_steers_no_terminal_and_shows_in_no_log() {
+        let text = |said: &[u8]| Answer::of(said).map(|answer| answer.text().to_owned());
+        assert_eq!(text(b"no such \xff\x1b[31muser\n").as_deref(), Some("no such \u{fffd}\\u{1b}[31muser\\n"));
+        assert_eq!((text(b""), text(b"  ")), (None, None));
+        for said in ["\n".repeat(2000), "é".repeat(2000), "x".repeat(2000)] {
+            let kept = text(said.as_bytes()).unwrap();
+            assert!((MAX_ANSWER - 6..=MAX_ANSWER).contains(&kept.len()), "{}", kept.len());
+        }
+        let why = Reason::new("http_4xx", "400").answered(b"secret");
+        assert!(!format!("{why:?} {why}").contains("secret"), "{why:?}");
+        assert!(Outcome::Delivered.answered(b"x") == Outcome::Delivered);
     }
 }

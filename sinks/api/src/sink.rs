@@ -142,6 +142,28 @@ pub struct Defaults {
 /// Reads a kind's table.
 pub type Read = fn(Settings<'_>) -> Result<Box<dyn SinkConfig>, Vec<Fault>>;
 
+/// What a delivery comes to that was made before, under the same id (after a kill, or by a replay).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeats {
+    /// Nothing: the target knows ids, and keeps what it has.
+    Ignored,
+    /// The target gets it again with the same id, by which it can tell.
+    Marked,
+    /// It is there twice.
+    Doubled,
+}
+
+impl Repeats {
+    /// The word that verbs and the admin listener use.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ignored => "ignored",
+            Self::Marked => "marked",
+            Self::Doubled => "doubled",
+        }
+    }
+}
+
 /// A kind of sink, as the registry lists it.
 #[derive(Clone, Copy, Debug)]
 pub struct SinkKind {
@@ -155,6 +177,8 @@ pub struct SinkKind {
     pub example: &'static str,
     /// Defaults of the core's keys.
     pub defaults: Defaults,
+    /// What comes of a delivery that is made a second time.
+    pub repeats: Repeats,
     /// Reads its table.
     pub read: Read,
 }

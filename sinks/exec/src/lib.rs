@@ -27,7 +27,7 @@ mod verdict;
 
 use std::time::Duration;
 
-use sink_api::{Defaults, SinkKind};
+use sink_api::{Defaults, Repeats, SinkKind};
 
 pub use config::ExecConfig;
 
@@ -38,5 +38,6 @@ pub const KIND: SinkKind = SinkKind {
     about: "a program of yours, in any language: JSON lines in, verdict lines out",
     example: include_str!("../example.toml"),
     defaults: Defaults { max_events: 20, max_bytes: 1 << 20, linger: Duration::ZERO, concurrency: 1 },
+    repeats: Repeats::Marked,
     read: config::read,
 };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sink_api::json::Text;
-use sink_api::report::MAX_DETAIL;
+use sink_api::report::{MAX_ANSWER, MAX_DETAIL};
 use sink_api::{Outcome, Reason, code};
 
 use crate::mask::Mask;
@@ -33,6 +33,7 @@ struct Line {
     after: Option<f64>,
     code: Option<Text>,
     detail: Option<Text>,
+    answer: Option<Text>,
 }
 
 #[derive(serde::Deserialize)]
@@ -53,7 +54,8 @@ pub fn read(line: &[u8], mask: &Mask) -> Result<(String, Outcome), String> {
     let after = after.map_err(|_| "`after` is no number of seconds from 0 on".to_owned())?;
     let why = |known: &[&'static str], own| {
         let text = |text: &Option<Text>, max| text.as_ref().map(|Text(t)| mask.clean(t, max)).unwrap_or_default();
-        reason(known, own, &text(&line.code, MAX_CODE), text(&line.detail, MAX_DETAIL))
+        let why = reason(known, own, &text(&line.code, MAX_CODE), text(&line.detail, MAX_DETAIL));
+        why.answered(text(&line.answer, MAX_ANSWER).as_bytes())
     };
     let outcome = match line.outcome {
         Word::Delivered => Outcome::Delivered,
@@ -115,6 +117,13 @@ mod tests {
         ] {
             assert_eq!(rest(members), Ok(expected), "{members}");
         }
+    }
+
+    #[test]
+    fn what_the_programs_target_said_goes_beside_the_reason_without_secrets() {
+        let outcome = rest(r#""outcome":"reject","detail":"x","answer":"no hush-hush, Asha""#).unwrap();
+        assert_eq!(outcome, Outcome::reject(EXEC_REJECT, "x").answered(b"no ***, Asha"));
+        assert!(!format!("{outcome:?}").contains("Asha"), "{outcome:?}");
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod tests;
 
 use std::time::Duration;
 
-use sink_api::{Defaults, SinkKind};
+use sink_api::{Defaults, Repeats, SinkKind};
 
 pub use config::{Compress, FileConfig, Rotate, Sync};
 pub use sink_api::line::Format;
@@ -35,5 +35,6 @@ pub const KIND: SinkKind = SinkKind {
     about: "lines in files named by a template, rotated, compressed and kept for a time",
     example: include_str!("../example.toml"),
     defaults: Defaults { max_events: 4096, max_bytes: 4 << 20, linger: Duration::from_millis(5), concurrency: 1 },
+    repeats: Repeats::Doubled,
     read: config::read,
 };

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use sink_api::{Defaults, SinkKind, Size};
+use sink_api::{Defaults, Repeats, SinkKind, Size};
 
 pub mod config;
 pub mod sign;
@@ -21,5 +21,6 @@ pub const KIND: SinkKind = SinkKind {
     about: "HTTP callbacks: one request per delivery, optionally signed (Standard Webhooks)",
     example: include_str!("../example.toml"),
     defaults: Defaults { max_events: 1, max_bytes: Size::mib(1).0, linger: Duration::ZERO, concurrency: 8 },
+    repeats: Repeats::Marked,
     read: config::read,
 };

@@ -10,6 +10,7 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RET
 use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Body, Certificate, Client, Method, Request, Response, Url};
 use sink_api::files::{self, Patience};
+use sink_api::report::MAX_ANSWER;
 use sink_api::trace::TRACEPARENT;
 use sink_api::{
     Batch, BuildError, Bytes, Delivery, Escape, Event, Fault, Outcome, Reason, Report, Sink, SinkConfig, SinkContext,
@@ -89,8 +90,7 @@ impl HttpSink {
                 let after = answer.headers().get(RETRY_AFTER);
                 let after = after.and_then(|value| verdict::retry_after(value.as_bytes(), SystemTime::now()));
                 let outcome = verdict::of_status(answer.status(), after, self.plan.url.is_constant());
-                drain(answer, self.plan.max_response).await;
-                outcome
+                outcome.answered(&rest(answer, self.plan.max_response).await)
             }
             Err(error) => Outcome::retry_for(verdict::of_error(&error)),
         }
@@ -223,22 +223,29 @@ fn has_userinfo(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
 
-/// Reads the rest of the answer and forgets it, so that the connection can serve the next request; gives the connection
-/// up where the answer is too large or too slow. What was delivered stays delivered, whatever happens here.
-async fn drain(mut answer: Response, max: u64) {
-    if answer.content_length().is_some_and(|length| length > max) {
-        return;
-    }
-    let rest = async {
+/// Reads the rest of the answer, so that the connection can serve the next request, and gives the beginning of what it
+/// says; gives the connection up where the answer is too large or too slow. What was delivered stays delivered,
+/// whatever happens here.
+async fn rest(mut answer: Response, max: u64) -> Vec<u8> {
+    // Of an answer that is too large its beginning is enough.
+    let is_large = answer.content_length().is_some_and(|length| length > max);
+    let is_wanted = !answer.status().is_success();
+    let mut begun = Vec::new();
+    let read = async {
         let mut left = max;
-        while let Ok(Some(chunk)) = answer.chunk().await {
+        while !is_large || (is_wanted && begun.len() < MAX_ANSWER) {
+            let Ok(Some(chunk)) = answer.chunk().await else { return };
+            if is_wanted {
+                begun.extend_from_slice(chunk.get(..MAX_ANSWER.saturating_sub(begun.len())).unwrap_or(&chunk));
+            }
             match left.checked_sub(chunk.len() as u64) {
                 Some(less) => left = less,
                 None => return,
             }
         }
     };
-    let _ = tokio::time::timeout(DRAIN, rest).await;
+    let _ = tokio::time::timeout(DRAIN, read).await;
+    begun
 }
 
 async fn read_ca(path: &Path) -> Result<Vec<Certificate>, BuildError> {

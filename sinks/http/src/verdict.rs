@@ -1,7 +1,7 @@
 //! The table from an answer, or the lack of one, to an outcome. Pure: no clock, no I/O.
 //!
 //! What is unknown is Retry: the core bounds attempts, and a retry too many harms less than a loss. A detail never
-//! holds the URL, a header or a byte of the answer's body.
+//! holds more of the URL than host and port, nor a header or a byte of the answer's body.
 
 use std::error::Error as StdError;
 use std::io;
@@ -77,7 +77,7 @@ pub fn retry_after(value: &[u8], now: SystemTime) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or(Duration::ZERO).min(MAX_AFTER))
 }
 
-/// Why a delivery was not answered.
+/// Why a delivery was not answered; names the host and the port.
 pub fn of_error(error: &reqwest::Error) -> Reason {
     let (code, words) = if error.is_dns() {
         (code::DNS, "name not resolved")
@@ -92,12 +92,21 @@ pub fn of_error(error: &reqwest::Error) -> Reason {
     } else {
         (code::IO, "no answer that can be read")
     };
+    let words = match error.url().and_then(place) {
+        Some(place) => format!("{place}: {words}"),
+        None => words.to_owned(),
+    };
     Reason::new(code, causes(words, error))
 }
 
+/// `crm.example:443`: the one part of a URL that holds neither user-info nor what a template filled in.
+fn place(url: &reqwest::Url) -> Option<String> {
+    Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
+}
+
 /// The causes below the error, which shows its URL and is therefore left out itself.
-fn causes(words: &str, error: &reqwest::Error) -> String {
-    let mut all = words.to_owned();
+fn causes(words: String, error: &reqwest::Error) -> String {
+    let mut all = words;
     let mut cause = error.source();
     while let Some(error) = cause {
         if !error.is::<reqwest::Error>() {
@@ -194,6 +203,17 @@ mod tests {
     fn a_detail_names_the_status_in_our_own_words() {
         assert_eq!(verdict(400, true).2, "400 Bad Request");
         assert_eq!(verdict(599, true).2, "599");
+    }
+
+    #[test]
+    fn of_a_url_host_and_port_are_told_and_nothing_else() {
+        for (url, told) in [
+            ("https://u:secret@crm.example/a?b=secret", Some("crm.example:443")),
+            ("http://[::1]:4007/secret", Some("[::1]:4007")),
+            ("data:secret", None),
+        ] {
+            assert_eq!(place(&reqwest::Url::parse(url).unwrap()).as_deref(), told);
+        }
     }
 
     #[test]

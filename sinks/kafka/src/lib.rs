@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use sink_api::{Defaults, SinkKind, Size};
+use sink_api::{Defaults, Repeats, SinkKind, Size};
 
 mod call;
 pub mod config;
@@ -28,6 +28,7 @@ pub const KIND: SinkKind = SinkKind {
     about: "messages of Kafka topics, by an idempotent producer",
     example: include_str!("../example.toml"),
     defaults: Defaults { max_events: 500, max_bytes: Size::mib(1).0, linger: Duration::from_millis(5), concurrency: 4 },
+    repeats: Repeats::Marked,
     read: config::read,
 };
 

@@ -21,7 +21,7 @@ mod verdict;
 
 use std::time::Duration;
 
-use sink_api::{Defaults, SinkKind};
+use sink_api::{Defaults, Repeats, SinkKind};
 
 /// How the registry lists this sink.
 pub const KIND: SinkKind = SinkKind {
@@ -30,5 +30,6 @@ pub const KIND: SinkKind = SinkKind {
     about: "rows of a table in a PostgreSQL database",
     example: include_str!("../example.toml"),
     defaults: Defaults { max_events: 500, max_bytes: 1 << 20, linger: Duration::from_millis(5), concurrency: 2 },
+    repeats: Repeats::Ignored,
     read: config::read,
 };

@@ -8,7 +8,7 @@ mod sink;
 
 use std::time::Duration;
 
-use sink_api::{Defaults, SinkKind};
+use sink_api::{Defaults, Repeats, SinkKind};
 
 pub use config::StdoutConfig;
 pub use sink::StdoutSink;
@@ -21,5 +21,6 @@ pub const KIND: SinkKind = SinkKind {
     about: "lines on standard output, for trying things out",
     example: include_str!("../example.toml"),
     defaults: Defaults { max_events: 500, max_bytes: 1 << 20, linger: Duration::from_millis(5), concurrency: 1 },
+    repeats: Repeats::Doubled,
     read: config::read,
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::http::{HttpServer, Reply, Seen};
+use crate::http::{HttpServer, Reply, Seen, Then};
 
 /// A request that the receiver took.
 #[derive(Clone, Debug)]
@@ -39,18 +39,26 @@ impl From<Seen> for Got {
 pub struct Callback {
     server: Arc<HttpServer>,
     answer: Arc<Mutex<(u16, Duration)>>,
+    says: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Callback {
     /// On a free port of the loopback. Answers 200 at once, until it is told otherwise.
     pub async fn start() -> Self {
         let answer = Arc::new(Mutex::new((200, Duration::ZERO)));
-        let current = Arc::clone(&answer);
+        let says: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let (current, body) = (Arc::clone(&answer), Arc::clone(&says));
         let script = move |_: &Seen| {
             let (status, delay) = *current.lock().unwrap_or_else(PoisonError::into_inner);
-            Reply::After(delay, status)
+            match body.lock().unwrap_or_else(PoisonError::into_inner).as_slice() {
+                [] => Reply::After(delay, status),
+                body => {
+                    let head = format!("HTTP/1.1 {status} Said\r\ncontent-length: {}\r\n\r\n", body.len());
+                    Reply::Bytes([head.as_bytes(), body].concat(), Then::Keep)
+                }
+            }
         };
-        Self { server: Arc::new(HttpServer::start(script).await), answer }
+        Self { server: Arc::new(HttpServer::start(script).await), answer, says }
     }
 
     /// Where it takes requests.
@@ -66,6 +74,11 @@ impl Callback {
     /// Answers with this status from now on.
     pub fn answer_with(&self, status: u16) {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner).0 = status;
+    }
+
+    /// Says this in every answer from now on, at once.
+    pub fn say(&self, body: &[u8]) {
+        *self.says.lock().unwrap_or_else(PoisonError::into_inner) = body.to_vec();
     }
 
     /// Takes so long for each answer from now on.

@@ -17,6 +17,7 @@ const CORE_KEYS: &[&str] = &[
     "breaker",
     "timeout",
     "parked_max",
+    "keep_answer",
 ];
 
 /// Reads a kind's `example.toml`, which holds exactly one `[sinks.NAME]` table of that kind, and checks it.
