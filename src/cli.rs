@@ -8,8 +8,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    self, Failure, check, completions, dead, explain, journal, kinds, log_level, manual, reload, replay, run, schema,
-    send, sink, status, test, version,
+    self, Failure, check, completions, dead, explain, journal, kinds, log_level, manual, pending, reload, replay, run,
+    schema, send, sink, status, test, version,
 };
 use crate::config::{self, Config};
 use crate::exit;
@@ -72,10 +72,13 @@ pub enum Command {
     /// Dead letters: list, show, retry, drop
     #[command(subcommand, after_help = dead::HELP)]
     Dead(dead::DeadVerb),
+    /// What has failed and is tried again: list
+    #[command(subcommand, after_help = pending::HELP)]
+    Pending(pending::PendingVerb),
     /// Delivers a span of the journal once more, by the rules in force
     #[command(after_help = replay::HELP)]
     Replay(replay::ReplayArgs),
-    /// Holds a sink, lets it go, or moves it on: pause, resume, skip
+    /// Holds a sink, lets it go, moves it on, or has it try at once: pause, resume, skip, probe
     #[command(subcommand, after_help = sink::HELP)]
     Sink(sink::SinkVerb),
     /// The running daemon reads its config again and puts it in force, or says why not
@@ -129,6 +132,7 @@ impl Cli {
             Command::Send(args) => send::run(&self.read()?, args, out),
             Command::Status(args) => status::run(&self.file()?, args, out),
             Command::Dead(verb) => dead::run(&self.file()?, verb, &self.zone()?, out),
+            Command::Pending(verb) => pending::run(&self.file()?, verb, &self.zone()?, out),
             Command::Replay(args) => replay::run(&self.file()?, args, &self.zone()?, out),
             Command::Sink(verb) => sink::run(&self.file()?, verb, &self.zone()?, out),
             Command::Reload(args) => reload::run(&self.file()?, args, out),

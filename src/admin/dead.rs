@@ -1,15 +1,16 @@
-//! Dead letters as the admin listener shows and takes them: `GET /api/dead`, `POST /api/dead/retry`, `POST
-//! /api/dead/drop`. Plain data.
+//! Dead letters, and what is parked, as the admin listener shows and takes them: `GET /api/dead` and `/api/pending`,
+//! the same below `/counts`, `POST /api/dead/retry`, `/drop` and `/outcomes`. Plain data.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// Which dead letters are meant, and how much of them is shown. A filter that is not set lets all letters through.
+/// Which deliveries are meant, dead letters or parked ones, and how much of them is shown. A filter that is not set
+/// lets all through.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeadAsk {
-    /// Letters with any of these delivery ids.
+    /// Letters with any of these delivery ids. The last 8 characters of an id are enough where they are unambiguous.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ids: Vec<String>,
     /// Letters of that sink.
@@ -27,9 +28,9 @@ pub struct DeadAsk {
     /// Letters whose event was accepted before that time, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
-    /// Letters behind this sink and id, where the page before ended.
+    /// Letters behind this one: the `next` of the page before.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<(String, String)>,
+    pub after: Option<String>,
     /// Most letters in one answer; the daemon has a bound of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
@@ -37,19 +38,34 @@ pub struct DeadAsk {
     pub whole: bool,
     /// Retry with payload, target and id as they were, and not by the rules in force.
     pub as_was: bool,
+    /// For counts: by what; by code where unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<DeadBy>,
 }
 
-/// One page of dead letters.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct DeadPage {
-    /// In order of sink and id.
-    pub letters: Vec<DeadView>,
-    /// Where the next page begins; `null` where there is none.
-    pub next: Option<(String, String)>,
+/// By what dead letters, or parked deliveries, are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum DeadBy {
+    /// The reason's code.
+    Code,
+    /// The sink.
+    Sink,
+    /// The event's type.
+    Type,
 }
 
-/// One dead letter; `dead list --json` is a list of them.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+/// How many there are of one key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Count {
+    /// The key.
+    pub key: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// One dead letter, or one parked delivery; `dead list --json` and `pending list --json` are lists of them.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DeadView {
     /// The sink it was for.
     pub sink: String,
@@ -66,10 +82,20 @@ pub struct DeadView {
     pub attempts: u32,
     /// When it was tried first, RFC 3339.
     pub first_try: String,
-    /// When it was given up, RFC 3339.
+    /// When it was tried last; of a dead letter that is when it was given up, RFC 3339.
     pub last_try: String,
-    /// Why it was given up.
+    /// When a parked delivery is tried next, RFC 3339; a dead letter has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_try: Option<String>,
+    /// Where its event stands in the journal: what `outcomes` wants to know.
+    #[serde(default)]
+    pub at: String,
+    /// Why it was given up, or failed last; both texts are empty where it was not tried yet.
     pub reason: ReasonView,
+    /// What the target said to the last try, where the sink's table has `keep_answer = true`. This field is there where
+    /// event and payload were asked for, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
     /// The ordering key at the sink. This field and those after it are there where they were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
@@ -94,7 +120,7 @@ pub struct DeadView {
 }
 
 /// Why a delivery was given up.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ReasonView {
     /// The reason's code, a label.
     pub code: String,
@@ -108,7 +134,28 @@ pub struct DeadDone {
     /// How many letters were changed.
     pub letters: u64,
     /// Where to go on; `null` where all that matched were changed.
-    pub next: Option<(String, String)>,
+    pub next: Option<String>,
+}
+
+/// Which retried deliveries are asked after.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct OutcomesAsk {
+    /// `sink`, `id` and `at` of each; the daemon has a bound of its own.
+    pub of: Vec<(String, String, String)>,
+}
+
+/// What became of a delivery so far.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OutcomeView {
+    /// Its sink.
+    pub sink: String,
+    /// Its id.
+    pub id: String,
+    /// `delivered`, `dead`, `pending`, `filtered` or `dropped`.
+    pub outcome: String,
+    /// Of a dead letter, the reason's code.
+    pub code: Option<String>,
 }
 
 /// What to do with dead letters.

@@ -53,16 +53,26 @@ pub(super) enum Endpoint {
     Tail,
     /// Lists dead letters.
     ListDead,
+    /// Counts them by key.
+    CountDead,
+    /// Lists what has failed and is tried again.
+    ListPending,
+    /// Counts it by key.
+    CountPending,
+    /// What became of dead letters that were retried.
+    Outcomes,
     /// Retries dead letters, or forgets them.
     ChangeDead(DeadAct),
-    /// Lists what is parked.
-    ListPending,
     /// Pauses a sink, resumes it, or moves it on.
     ChangeSink(SinkAct),
     /// Tries a sink at once.
     ProbeSink,
     /// Lists the replays under way.
     ListReplays,
+    /// What a replay would come to.
+    PlanReplay,
+    /// What became of a replay so far.
+    ReplayOutcome,
     /// Begins a replay.
     StartReplay,
     /// Ends a replay.
@@ -122,13 +132,18 @@ pub(super) const TABLE: &[Row] = &[
     ("/api/dead", GET, Endpoint::ListDead, Read),
     ("/api/dead/retry", POST, Endpoint::ChangeDead(DeadAct::Retry), Change),
     ("/api/dead/drop", POST, Endpoint::ChangeDead(DeadAct::Drop), Change),
+    ("/api/dead/counts", GET, Endpoint::CountDead, Read),
+    ("/api/dead/outcomes", POST, Endpoint::Outcomes, Read),
     ("/api/pending", GET, Endpoint::ListPending, Read),
+    ("/api/pending/counts", GET, Endpoint::CountPending, Read),
     ("/api/sinks/{sink}/pause", POST, Endpoint::ChangeSink(SinkAct::Pause), Change),
     ("/api/sinks/{sink}/resume", POST, Endpoint::ChangeSink(SinkAct::Resume), Change),
     ("/api/sinks/{sink}/skip", POST, Endpoint::ChangeSink(SinkAct::Skip), Change),
     ("/api/sinks/{sink}/probe", POST, Endpoint::ProbeSink, Change),
     ("/api/replay", GET, Endpoint::ListReplays, Read),
     ("/api/replay", POST, Endpoint::StartReplay, Change),
+    ("/api/replay/plan", POST, Endpoint::PlanReplay, Read),
+    ("/api/replay/outcome", GET, Endpoint::ReplayOutcome, Read),
     ("/api/replay/cancel", POST, Endpoint::CancelReplay, Change),
     ("/api/config", GET, Endpoint::ShowConfig, Read),
     ("/api/reload", POST, Endpoint::Reload, Change),
@@ -246,6 +261,11 @@ pub(super) async fn ask(
         }
         Endpoint::ListDead => done(control.dead(asked(request, part).await?).await),
         Endpoint::ChangeDead(act) => done(control.change_dead(told(request, part).await?, act).await),
+        Endpoint::CountDead => done(control.dead_counts(asked(request, part).await?).await),
+        Endpoint::Outcomes => done(control.outcomes(told(request, part).await?).await),
+        Endpoint::CountPending => done(control.pending_counts(asked(request, part).await?).await),
+        Endpoint::PlanReplay => done(control.replay_plan(told(request, part).await?).await),
+        Endpoint::ReplayOutcome => done(control.replay_outcome(asked(request, part).await?).await),
         Endpoint::ListPending => done(control.pending(asked(request, part).await?).await),
         Endpoint::ChangeSink(act) => done(control.sink(told(request, part).await?, act).await),
         Endpoint::ProbeSink => done(control.probe(told::<ProbeAsk>(request, part).await?.sink).await),

@@ -56,13 +56,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::metrics::Page;
-use dead::{DeadAct, DeadAsk, DeadDone, DeadPage, DeadView};
+use dead::{Count, DeadAct, DeadAsk, DeadDone, DeadView, OutcomeView, OutcomesAsk};
 use explain::{ExplainAsk, ExplainView};
 use found::{CloudLine, EventAsk, EventView, EventsAsk, TailAsk, TraceAsk, TraceView};
 use history::{HistoryAsk, HistoryView};
 use log::{LogAsk, LogLevels};
 use reload::ReloadDone;
-use replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView};
+use replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayOutcome, ReplayPlan, ReplayView};
 use running::ConfigView;
 use sink::{ProbeDone, SinkAct, SinkAsk, SinkDone};
 
@@ -99,11 +99,39 @@ pub trait Control: Send + Sync + 'static {
     /// The same and more for Prometheus: half a second old at most.
     async fn metrics(&self) -> Arc<Page>;
     /// A page of dead letters.
-    async fn dead(&self, ask: DeadAsk) -> Result<DeadPage, Refusal>;
+    async fn dead(&self, ask: DeadAsk) -> Result<List<DeadView>, Refusal>;
+    /// A page of what has failed and is tried again.
+    async fn pending(&self, _ask: DeadAsk) -> Result<List<DeadView>, Refusal> {
+        Err(not_here())
+    }
+    /// How many dead letters there are of each key, the most first.
+    async fn dead_counts(&self, _ask: DeadAsk) -> Result<List<Count>, Refusal> {
+        Err(not_here())
+    }
+    /// The same of what has failed and is tried again.
+    async fn pending_counts(&self, _ask: DeadAsk) -> Result<List<Count>, Refusal> {
+        Err(not_here())
+    }
+    /// What became of dead letters that were retried.
+    async fn outcomes(&self, _ask: OutcomesAsk) -> Result<List<OutcomeView>, Refusal> {
+        Err(not_here())
+    }
+    /// Tries a sink at once, and says what came of it.
+    async fn probe(&self, _sink: String) -> Result<ProbeDone, Refusal> {
+        Err(not_here())
+    }
     /// Pauses a sink, resumes it, or moves its cursor on; durable when this returns.
     async fn sink(&self, ask: SinkAsk, act: SinkAct) -> Result<SinkDone, Refusal>;
     /// The replays under way.
     async fn replays(&self) -> Result<Vec<ReplayView>, Refusal>;
+    /// What a replay would come to.
+    async fn replay_plan(&self, _ask: ReplayAsk) -> Result<ReplayPlan, Refusal> {
+        Err(not_here())
+    }
+    /// What became of a replay so far.
+    async fn replay_outcome(&self, _ask: ReplayCancel) -> Result<List<ReplayOutcome>, Refusal> {
+        Err(not_here())
+    }
     /// Begins a replay; durable when this returns.
     async fn replay(&self, ask: ReplayAsk) -> Result<ReplayBegun, Refusal>;
     /// Ends a replay before it has read all of its span; durable when this returns.
@@ -130,14 +158,6 @@ pub trait Control: Send + Sync + 'static {
     }
     /// The events that match, as they come. Ends when the stream is dropped.
     async fn tail(&self, _ask: TailAsk) -> Result<BoxStream<CloudLine>, Refusal> {
-        Err(not_here())
-    }
-    /// A page of what is parked.
-    async fn pending(&self, _ask: DeadAsk) -> Result<List<DeadView>, Refusal> {
-        Err(not_here())
-    }
-    /// Tries a sink at once.
-    async fn probe(&self, _sink: String) -> Result<ProbeDone, Refusal> {
         Err(not_here())
     }
     /// The config in force, and the file's where that is another one.

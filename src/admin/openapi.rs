@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::List;
 use super::answers::Refused;
-use super::dead::{DeadAct, DeadAsk, DeadDone, DeadPage, DeadView};
+use super::dead::{Count, DeadAct, DeadAsk, DeadDone, DeadView, OutcomeView, OutcomesAsk};
 use super::endpoints::{Endpoint, Right, TABLE};
 use super::explain::{ExplainAsk, ExplainView};
 use super::found::{CloudLine, EventAsk, EventView, EventsAsk, TailAsk, TraceAsk, TraceView};
@@ -18,7 +18,7 @@ use super::history::{HistoryAsk, HistoryView};
 use super::log::{LogAsk, LogLevels};
 use super::login::LogInAsk;
 use super::reload::ReloadDone;
-use super::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView};
+use super::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayOutcome, ReplayPlan, ReplayView};
 use super::running::ConfigView;
 use super::sink::{ProbeAsk, ProbeDone, SinkAct, SinkAsk, SinkDone};
 use super::status::{Alive, ReadyView, Status};
@@ -258,7 +258,13 @@ fn about(endpoint: Endpoint, path: &str) -> About {
         Endpoint::Tail => {
             says("Shows events as they come: server-sent events.", Some(of::<TailAsk>), Text(&["text/event-stream"]))
         }
-        Endpoint::ListDead => says("Lists dead letters.", Some(of::<DeadAsk>), Json(to::<DeadPage>)),
+        Endpoint::ListDead => says("Lists dead letters.", Some(of::<DeadAsk>), Json(to::<List<DeadView>>)),
+        Endpoint::CountDead => says("Counts dead letters by key.", Some(of::<DeadAsk>), Json(to::<List<Count>>)),
+        Endpoint::CountPending => says("Counts what is parked by key.", Some(of::<DeadAsk>), Json(to::<List<Count>>)),
+        Endpoint::Outcomes => {
+            let summary = "Says what became of dead letters that were retried.";
+            says(summary, Some(of::<OutcomesAsk>), Json(to::<List<OutcomeView>>))
+        }
         Endpoint::ChangeDead(act) => {
             let summary = match act {
                 DeadAct::Retry => "Delivers dead letters again.",
@@ -277,6 +283,13 @@ fn about(endpoint: Endpoint, path: &str) -> About {
         }
         Endpoint::ProbeSink => says("Tries a sink at once.", Some(of::<ProbeAsk>), Json(to::<ProbeDone>)),
         Endpoint::ListReplays => says("Lists the replays under way.", None, Json(to::<Vec<ReplayView>>)),
+        Endpoint::PlanReplay => {
+            says("Says what a replay would come to.", Some(of::<ReplayAsk>), Json(to::<ReplayPlan>))
+        }
+        Endpoint::ReplayOutcome => {
+            let summary = "Says what became of a replay so far.";
+            says(summary, Some(of::<ReplayCancel>), Json(to::<List<ReplayOutcome>>))
+        }
         Endpoint::StartReplay => says("Begins a replay.", Some(of::<ReplayAsk>), Json(to::<ReplayBegun>)),
         Endpoint::CancelReplay => says("Ends a replay.", Some(of::<ReplayCancel>), Json(to::<ReplayCancelled>)),
         Endpoint::ShowConfig => says("The config in force, and the one on disk.", None, Json(to::<ConfigView>)),

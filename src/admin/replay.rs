@@ -1,5 +1,5 @@
-//! Replays as the admin listener shows and takes them: `GET` and `POST /api/replay`, `POST /api/replay/cancel`. Plain
-//! data.
+//! Replays as the admin listener shows and takes them: `GET` and `POST /api/replay`, `POST /api/replay/plan`, `/cancel`
+//! and `/outcome`. Plain data.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,31 @@ pub struct ReplayAsk {
     /// Most deliveries in a span of time, for each sink: `300/min`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<String>,
+    /// Only what a sink has not: no delivery is known to have arrived, and none is pending.
+    pub only_missing: bool,
+}
+
+/// What a replay would come to, before it begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReplayPlan {
+    /// Events of the span that have such a type, at most.
+    pub events: u64,
+    /// What each sink would be given.
+    pub sinks: Vec<SinkPlan>,
+}
+
+/// What a replay would give one sink.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SinkPlan {
+    /// The sink.
+    pub sink: String,
+    /// Its kind.
+    pub kind: String,
+    /// Deliveries that the routes name for these types, at most: subject, conditions and `only_missing` leave out more.
+    pub deliveries: u64,
+    /// What comes of a delivery that was made before: `ignored`, `marked` (it comes again with the same id) or
+    /// `doubled` (it is there twice).
+    pub repeats: String,
 }
 
 /// What came of the request: a replay that has begun.
@@ -51,7 +76,28 @@ pub struct ReplayView {
     pub deliveries: u64,
 }
 
-/// Which replay to end.
+/// What became of one sink's share of a replay.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReplayOutcome {
+    /// The sink.
+    pub sink: String,
+    /// Whether its span is being read still.
+    pub is_under_way: bool,
+    /// Deliveries that it came to.
+    pub accepted: u64,
+    /// Of these: delivered.
+    pub delivered: u64,
+    /// Given up, and kept as dead letters.
+    pub dead: u64,
+    /// Held back by a condition or an empty transform.
+    pub filtered: u64,
+    /// Dropped, by hand, or because a further replay came to the same deliveries.
+    pub dropped: u64,
+    /// Yet to be made.
+    pub pending: u64,
+}
+
+/// Which replay to end, or is asked after.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReplayCancel {

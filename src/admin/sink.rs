@@ -44,11 +44,15 @@ pub struct ProbeAsk {
 }
 
 /// What came of trying a sink at once.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProbeDone {
-    /// Whether the sink is there.
-    pub up: bool,
-    /// Why not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
+    /// The sink.
+    pub sink: String,
+    /// `delivered`; `opens`: there was nothing to deliver, but the target answers; `failed`; `waits`: nothing came of
+    /// it in time.
+    pub outcome: String,
+    /// Where it failed, the reason's code.
+    pub code: Option<String>,
+    /// Where it failed, one line of detail.
+    pub detail: Option<String>,
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use sink_api::Secret;
 
 use super::client::{AskError, ask, get};
-use super::dead::{DeadAct, DeadAsk, DeadDone, DeadPage};
+use super::dead::{DeadAct, DeadAsk, DeadDone, DeadView};
+use super::list::List;
 use super::log::{LogAsk, LogLevels};
 use super::reload::ReloadDone;
 use super::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView};
@@ -23,9 +24,9 @@ impl Control for Fixed {
         Readiness { ready: self.0, at_risk: 7, reasons: if self.0 { vec![] } else { vec!["front_pressed".into()] } }
     }
 
-    async fn dead(&self, ask: DeadAsk) -> Result<DeadPage, Refusal> {
+    async fn dead(&self, ask: DeadAsk) -> Result<List<DeadView>, Refusal> {
         match ask.sink.as_deref() {
-            Some("crm") => Ok(DeadPage { letters: vec![], next: Some(("crm".into(), "a".into())) }),
+            Some("crm") => Ok(List { items: vec![], next: Some("crm/a".into()) }),
             other => Err(Refusal::Question(format!("no sink {other:?}"))),
         }
     }
@@ -244,8 +245,8 @@ async fn questions_reach_the_control_whole_and_refusals_come_back_with_their_rea
     let path = folder.path().join("admin.sock");
     let (listener, on) = (Listener::start(&on(&path), Arc::new(Fixed(true))).unwrap(), on(&path));
     let of = |sink: &str| DeadAsk { sink: Some(sink.into()), ids: vec!["a".into(), "b".into()], ..DeadAsk::default() };
-    let page: DeadPage = ask(&on, http::Method::GET, "/api/dead", &of("crm")).await.unwrap();
-    assert_eq!(page.next, Some(("crm".into(), "a".into())));
+    let page: List<DeadView> = ask(&on, http::Method::GET, "/api/dead", &of("crm")).await.unwrap();
+    assert_eq!(page.next.as_deref(), Some("crm/a"));
     let done: DeadDone = ask(&on, http::Method::POST, "/api/dead/retry", &of("crm")).await.unwrap();
     assert_eq!(done.letters, 2);
     let refused =
@@ -262,6 +263,9 @@ async fn questions_reach_the_control_whole_and_refusals_come_back_with_their_rea
     assert!(status == 400 && why.contains("sinks"), "a misspelt filter must not widen it: {status} {why}");
     assert_eq!(refused(http::Method::GET, "/api/dead/drop", &other).await.0, 405);
     let large = serde_json::json!({ "sink": "x".repeat(2 << 20) });
-    assert!(ask::<DeadPage>(&on, http::Method::GET, "/api/dead", &large).await.is_err(), "it is not read to its end");
+    assert!(
+        ask::<List<DeadView>>(&on, http::Method::GET, "/api/dead", &large).await.is_err(),
+        "it is not read to its end"
+    );
     listener.stop();
 }

@@ -3,13 +3,16 @@
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 
-use super::{Failure, block_on, time};
+use super::columns::{BAD, Cell, colours, columns, counts, print};
+use super::{Failure, block_on, human, progress, short, time};
 use crate::admin::AdminConfig;
 use crate::admin::client;
-use crate::admin::dead::{DeadAsk, DeadDone, DeadPage, DeadView};
+use crate::admin::dead::{Count, DeadAsk, DeadBy, DeadDone, DeadView, OutcomeView, OutcomesAsk};
+use crate::admin::list::List;
 use crate::config;
 use crate::route::{printable, printable_json};
 use crate::times::Zone;
@@ -17,9 +20,9 @@ use crate::times::Zone;
 /// `dead`.
 #[derive(Debug, Subcommand)]
 pub enum DeadVerb {
-    /// One line per dead letter
+    /// A table, or with --by counts
     List(ListArgs),
-    /// Everything about dead letters: reason, event, payload, target
+    /// Everything about dead letters: reason, what the target answered, event, payload, target
     Show(DeadArgs),
     /// Delivers them again, from now on, by the rules in force or as they were
     Retry(RetryArgs),
@@ -27,10 +30,10 @@ pub enum DeadVerb {
     Drop(DropArgs),
 }
 
-/// Which dead letters.
+/// Which deliveries.
 #[derive(Clone, Debug, Default, Args)]
 pub struct DeadArgs {
-    /// Delivery ids
+    /// Delivery ids, or their last 8 characters
     pub ids: Vec<String>,
     /// Of this sink
     #[arg(long)]
@@ -38,7 +41,7 @@ pub struct DeadArgs {
     /// Of this type; may hold `*` and `?`
     #[arg(long = "type", value_name = "TYPE")]
     pub kind: Option<String>,
-    /// Given up for this reason
+    /// With this code of the last failure
     #[arg(long)]
     pub code: Option<String>,
     /// Accepted since: `2h` ago, `today`, `2026-01-31 09:00` …
@@ -52,15 +55,25 @@ pub struct DeadArgs {
     pub json: bool,
 }
 
-/// `dead list`.
+/// `dead list`, `pending list`.
 #[derive(Debug, Args)]
 pub struct ListArgs {
-    /// Which dead letters.
+    /// Which deliveries.
     #[command(flatten)]
     pub which: DeadArgs,
     /// No more than so many
     #[arg(long, value_name = "N")]
     pub limit: Option<NonZeroUsize>,
+    /// How many there are of each, the most first
+    #[arg(long, value_name = "KEY")]
+    pub by: Option<DeadBy>,
+}
+
+impl ListArgs {
+    /// Most rows.
+    pub(super) fn limit(&self) -> usize {
+        self.limit.map_or(usize::MAX, NonZeroUsize::get)
+    }
 }
 
 /// `dead drop`.
@@ -83,24 +96,44 @@ pub struct RetryArgs {
     /// Payload, target and id as they were, instead of by the rules in force
     #[arg(long)]
     pub as_was: bool,
+    /// Waits for what becomes of them, and says it of each
+    #[arg(long)]
+    pub wait: bool,
+    /// Waits no longer
+    #[arg(long, value_name = "TIME", default_value = "60s", requires = "wait", value_parser = timeout)]
+    pub timeout: Duration,
 }
+
+fn timeout(text: &str) -> Result<Duration, humantime::DurationError> {
+    humantime::parse_duration(text)
+}
+
+/// How often is asked what became of what was retried.
+const LOOK: Duration = Duration::from_millis(200);
+/// What the daemon says of a delivery that is yet to be made.
+const PENDING: &str = "pending";
+/// After so many is asked at once.
+const AT_ONCE: usize = 500;
 
 /// For `--help`.
 pub const HELP: &str = "\
 Asks the daemon that runs with the same config, at `[admin] listen`. Filters narrow together; retry and
-drop want at least one, or --all. What is retried counts as pending again.
+drop want at least one, or --all. What is retried counts as pending again; with --wait a line says of each
+what became of it: `delivered`, `dead CODE`, or `pending` where the time is up.
 
 Examples:
   hookrelay dead list --sink crm --since 2h
-  hookrelay dead show 0198c0de-…
-  hookrelay dead retry --sink crm --code http_4xx
+  hookrelay dead list --by code
+  hookrelay dead show 456789ab
+  hookrelay dead retry --sink crm --code http_4xx --wait
   hookrelay dead drop --all
 
-Exit codes: 0 done, 1 refused or no such id, 2 nothing was said of which, 69 no daemon answers,
-78 the config has faults, or there is none.";
+Exit codes: 0 done, 1 refused, no such id, or (--wait) not all were delivered, 2 nothing was said of which,
+69 no daemon answers, 78 the config has faults, or there is none.";
 
 impl DeadArgs {
-    fn ask(&self, zone: &Zone) -> Result<DeadAsk, Failure> {
+    /// The question of these filters.
+    pub(super) fn ask(&self, zone: &Zone) -> Result<DeadAsk, Failure> {
         Ok(DeadAsk {
             ids: self.ids.clone(),
             sink: self.sink.clone(),
@@ -124,46 +157,92 @@ pub fn run(file: &Path, verb: &DeadVerb, zone: &Zone, out: &mut impl Write) -> R
         DeadVerb::Show(args) => show(&admin, args, zone, out),
         DeadVerb::Retry(args) => {
             let ask = DeadAsk { as_was: args.as_was, ..args.which.which.ask(zone)? };
-            change(&admin, &args.which, ask, ("/api/dead/retry", "to be delivered again"), out)
+            let letters = meant(&admin, &args.which, zone, args.wait)?;
+            let changed = change(&admin, ask, "/api/dead/retry")?;
+            if args.wait {
+                return wait(&admin, args, &letters, changed, out);
+            }
+            told(changed, "to be delivered again", args.which.which.json, out)
         }
-        DeadVerb::Drop(args) => change(&admin, args, args.which.ask(zone)?, ("/api/dead/drop", "forgotten"), out),
+        DeadVerb::Drop(args) => {
+            meant(&admin, args, zone, false)?;
+            told(change(&admin, args.which.ask(zone)?, "/api/dead/drop")?, "forgotten", args.which.json, out)
+        }
     }
 }
 
-/// All dead letters that match, asked for page by page.
-fn letters(admin: &AdminConfig, mut ask: DeadAsk, limit: usize) -> Result<Vec<DeadView>, Failure> {
-    let mut letters: Vec<DeadView> = Vec::new();
+/// All rows that match, asked for page by page.
+pub(super) fn rows(admin: &AdminConfig, path: &str, mut ask: DeadAsk, limit: usize) -> Result<Vec<DeadView>, Failure> {
+    let mut rows: Vec<DeadView> = Vec::new();
     loop {
-        ask.limit = Some(limit.saturating_sub(letters.len()));
-        let page: DeadPage = block_on(async { Ok(client::ask(admin, http::Method::GET, "/api/dead", &ask).await?) })?;
-        letters.extend(page.letters);
+        ask.limit = Some(limit.saturating_sub(rows.len()));
+        let page: List<DeadView> = block_on(async { Ok(client::ask(admin, http::Method::GET, path, &ask).await?) })?;
+        rows.extend(page.items);
         ask.after = page.next;
-        if ask.after.is_none() || letters.len() >= limit {
-            return Ok(letters);
+        if ask.after.is_none() || rows.len() >= limit {
+            return Ok(rows);
         }
     }
+}
+
+/// Prints counts where they are wanted, and says whether they are.
+pub(super) fn counted(
+    admin: &AdminConfig,
+    path: &str,
+    args: &ListArgs,
+    zone: &Zone,
+    out: &mut impl Write,
+) -> Result<bool, Failure> {
+    if args.by.is_none() {
+        return Ok(false);
+    }
+    let ask = DeadAsk { by: args.by, ..args.which.ask(zone)? };
+    let list: List<Count> = block_on(async { Ok(client::ask(admin, http::Method::GET, path, &ask).await?) })?;
+    let rows: Vec<Count> = list.items.into_iter().take(args.limit()).collect();
+    if args.which.json {
+        json(&rows, out)?;
+    } else {
+        write!(out, "{}", counts(rows.iter().map(|row| (row.key.as_str(), row.count))))?;
+    }
+    Ok(true)
 }
 
 fn list(admin: &AdminConfig, args: &ListArgs, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
-    let letters = letters(admin, args.which.ask(zone)?, args.limit.map_or(usize::MAX, NonZeroUsize::get))?;
+    if counted(admin, "/api/dead/counts", args, zone, out)? {
+        return Ok(());
+    }
+    let letters = rows(admin, "/api/dead", args.which.ask(zone)?, args.limit())?;
     if args.which.json {
         return json(&letters, out);
     }
-    for letter in &letters {
-        let DeadView { sink, id, kind, subject, time, attempts, reason, .. } = letter;
-        let (code, detail) = (&reason.code, &reason.detail);
-        let line = format!("{time} {sink} {id} {kind} {subject} attempts {attempts}: {code}: {detail}");
-        writeln!(out, "{}", printable(&line))?;
+    if letters.is_empty() {
+        writeln!(out, "no dead letters")?;
+        return Ok(());
     }
-    Ok(())
+    let heads = ["SINK", "ID", "TYPE", "SUBJECT", "CAME", "DIED", "TRIES", "WHY"];
+    Ok(print(&columns(&heads, letters.iter().map(|letter| cells(letter, zone)).collect()), colours(), out)?)
+}
+
+fn cells(letter: &DeadView, zone: &Zone) -> Vec<Cell> {
+    let DeadView { sink, id, kind, subject, time, last_try, attempts, reason, .. } = letter;
+    vec![
+        Cell::plain(printable(sink)),
+        Cell::plain(printable(short(id))),
+        Cell::plain(printable(kind)),
+        Cell::plain(printable(subject)),
+        Cell::plain(human::clock(time, zone)),
+        Cell::plain(human::clock(last_try, zone)),
+        Cell::right(human::number(u64::from(*attempts))),
+        Cell::styled(printable(&format!("{}: {}", reason.code, reason.detail)), BAD),
+    ]
 }
 
 fn show(admin: &AdminConfig, args: &DeadArgs, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
     if args.ids.is_empty() {
         return Err(Failure::Usage("say which: `dead show ID…`; `dead list` has the ids".into()));
     }
-    let letters = letters(admin, DeadAsk { whole: true, ..args.ask(zone)? }, usize::MAX)?;
-    all_there(&args.ids, |id| letters.iter().any(|letter| letter.id == id))?;
+    let letters = rows(admin, "/api/dead", DeadAsk { whole: true, ..args.ask(zone)? }, usize::MAX)?;
+    all_there(&args.ids, &letters)?;
     if args.json {
         return json(&letters, out);
     }
@@ -174,40 +253,45 @@ fn show(admin: &AdminConfig, args: &DeadArgs, zone: &Zone, out: &mut impl Write)
     Ok(())
 }
 
-fn all_there(ids: &[String], is_there: impl Fn(&str) -> bool) -> Result<(), Failure> {
-    match ids.iter().find(|id| !is_there(id)) {
+/// Sees that there is a letter for each of these ids, which may be short.
+fn all_there(ids: &[String], letters: &[DeadView]) -> Result<(), Failure> {
+    match ids.iter().find(|id| !letters.iter().any(|letter| letter.id.ends_with(id.as_str()))) {
         None => Ok(()),
         Some(id) => Err(Failure::Refused(format!("there is no dead letter `{id}`; `dead list` has the ids"))),
     }
 }
 
-fn change(
-    admin: &AdminConfig,
-    args: &DropArgs,
-    mut ask: DeadAsk,
-    (path, what): (&str, &str),
-    out: &mut impl Write,
-) -> Result<(), Failure> {
-    let which = DeadAsk { as_was: false, ..ask.clone() };
+/// Sees that it was said which letters are meant, and that those are there; gives them where ids or `all` ask for it.
+fn meant(admin: &AdminConfig, args: &DropArgs, zone: &Zone, all: bool) -> Result<Vec<DeadView>, Failure> {
+    let which = args.which.ask(zone)?;
     if args.all == (which != DeadAsk::default()) {
         let text =
             "say which dead letters: by id, --sink, --type, --code, --since, --until, or --all and none of these";
         return Err(Failure::Usage(text.into()));
     }
-    if !args.which.ids.is_empty() {
-        let there = letters(admin, which, usize::MAX)?;
-        all_there(&args.which.ids, |id| there.iter().any(|letter| letter.id == id))?;
+    if !all && which.ids.is_empty() {
+        return Ok(vec![]);
     }
+    let letters = rows(admin, "/api/dead", which, usize::MAX)?;
+    all_there(&args.which.ids, &letters)?;
+    Ok(letters)
+}
+
+/// Changes all letters that match; says how many there were.
+fn change(admin: &AdminConfig, mut ask: DeadAsk, path: &str) -> Result<u64, Failure> {
     let mut changed = 0;
     loop {
         let done: DeadDone = block_on(async { Ok(client::ask(admin, http::Method::POST, path, &ask).await?) })?;
         changed += done.letters;
         ask.after = done.next;
         if ask.after.is_none() {
-            break;
+            return Ok(changed);
         }
     }
-    if args.which.json {
+}
+
+fn told(changed: u64, what: &str, is_json: bool, out: &mut impl Write) -> Result<(), Failure> {
+    if is_json {
         return json(&serde_json::json!({ "letters": changed }), out);
     }
     let letters = if changed == 1 { "dead letter" } else { "dead letters" };
@@ -215,7 +299,62 @@ fn change(
     Ok(())
 }
 
-fn json(value: &impl serde::Serialize, out: &mut impl Write) -> Result<(), Failure> {
+/// Waits for what becomes of letters that were retried, and prints it.
+fn wait(
+    admin: &AdminConfig,
+    args: &RetryArgs,
+    letters: &[DeadView],
+    changed: u64,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let outcomes = outcomes(admin, letters, args.timeout)?;
+    if args.which.which.json {
+        json(&serde_json::json!({ "letters": changed, "outcomes": outcomes }), out)?;
+    } else {
+        for OutcomeView { sink, id, outcome, code } in &outcomes {
+            let code = code.as_ref().map(|code| format!(" {code}")).unwrap_or_default();
+            writeln!(out, "{}", printable(&format!("{sink} {} {outcome}{code}", short(id))))?;
+        }
+    }
+    if outcomes.iter().all(|outcome| outcome.outcome == "delivered") { Ok(()) } else { Err(Failure::Checked(1)) }
+}
+
+/// What is said of a delivery of which nothing more is known.
+fn pending(letter: &DeadView) -> OutcomeView {
+    let DeadView { sink, id, .. } = letter.clone();
+    OutcomeView { sink, id, outcome: PENDING.to_owned(), code: None }
+}
+
+/// What became of each of these, as far as it is known when the time is up.
+fn outcomes(admin: &AdminConfig, letters: &[DeadView], timeout: Duration) -> Result<Vec<OutcomeView>, Failure> {
+    let bar = progress::bar(letters.len() as u64, "retry {bar:40} {pos} of {len} ({elapsed})");
+    let end = Instant::now() + timeout;
+    let mut known: Vec<OutcomeView> = letters.iter().map(pending).collect();
+    for (part, known) in letters.chunks(AT_ONCE).zip(known.chunks_mut(AT_ONCE)) {
+        loop {
+            let left = part.iter().zip(known.iter()).filter(|(_, known)| known.outcome == PENDING);
+            let of: Vec<_> = left.map(|(one, _)| (one.sink.clone(), one.id.clone(), one.at.clone())).collect();
+            if of.is_empty() {
+                break;
+            }
+            let (is_late, ask) = (Instant::now() >= end, OutcomesAsk { of });
+            let list: List<OutcomeView> =
+                block_on(async { Ok(client::ask(admin, http::Method::POST, "/api/dead/outcomes", &ask).await?) })?;
+            let ended = list.items.iter().filter(|outcome| outcome.outcome != PENDING).count();
+            let left = known.iter_mut().filter(|known| known.outcome == PENDING);
+            left.zip(list.items).for_each(|(known, outcome)| *known = outcome);
+            bar.inc(ended as u64);
+            if is_late {
+                break;
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+    bar.finish_and_clear();
+    Ok(known)
+}
+
+pub(super) fn json(value: &impl serde::Serialize, out: &mut impl Write) -> Result<(), Failure> {
     let json = serde_json::to_string(value).map_err(std::io::Error::from)?;
     Ok(writeln!(out, "{}", printable_json(&json))?)
 }

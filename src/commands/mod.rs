@@ -4,15 +4,18 @@
 //! The result of a verb goes to `out` (standard output); remarks go to standard error.
 
 pub mod check;
+mod columns;
 pub mod completions;
 pub mod dead;
 mod dry_run;
 mod dump;
 pub mod explain;
+mod human;
 pub mod journal;
 pub mod kinds;
 pub mod log_level;
 pub mod manual;
+pub mod pending;
 mod progress;
 pub mod reload;
 pub mod replay;
@@ -151,6 +154,18 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     runtime.map_err(|error| Failure::Refused(format!("no runtime: {error}")))
 }
 
+/// An id as tables show it: its last characters, which are random, and the number of an event's further deliveries.
+/// Verbs that take an id take this one, too, where it is unambiguous.
+fn short(id: &str) -> &str {
+    let uuid = id.get(..WHOLE_ID).map_or(id.len(), str::len);
+    id.get(uuid.saturating_sub(SHORT_ID)..).unwrap_or(id)
+}
+
+/// Length of a UUID's text.
+const WHOLE_ID: usize = 36;
+/// So many characters of an id are told apart.
+const SHORT_ID: usize = 8;
+
 /// A number with its noun: `1 sink`, `2 sinks`, `2 deliveries`.
 fn count(n: impl TryInto<u64> + Copy + Display, what: &str) -> String {
     let is_one = n.try_into().is_ok_and(|n| n == 1);
@@ -164,6 +179,12 @@ fn count(n: impl TryInto<u64> + Copy + Display, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_is_shortened_to_its_random_end() {
+        let id = "01937e0c-5a1b-7c3d-8e4f-0123456789ab";
+        assert_eq!((short(id), short(&format!("{id}-2")), short("abc")), ("456789ab", "456789ab-2", "abc"));
+    }
 
     #[test]
     fn a_missing_config_names_the_paths_and_the_example() {

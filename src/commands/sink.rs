@@ -1,4 +1,4 @@
-//! `hookrelay sink`: pauses a sink of the running daemon, resumes it, or has it skip events.
+//! `hookrelay sink`: pauses a sink of the running daemon, resumes it, has it skip events, or has it try at once.
 
 use std::io::Write;
 use std::path::Path;
@@ -6,9 +6,11 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 
 use super::{Failure, block_on, count, time};
+use crate::admin::AdminConfig;
 use crate::admin::client;
-use crate::admin::sink::SinkDone;
+use crate::admin::sink::{ProbeDone, SinkDone};
 use crate::config;
+use crate::route::printable;
 use crate::times::Zone;
 
 /// `sink`.
@@ -20,6 +22,8 @@ pub enum SinkVerb {
     Resume(SinkArgs),
     /// It goes on further on; what it was owed up to there counts as dropped
     Skip(SkipArgs),
+    /// It tries at once, whatever it waits for; says what came of it
+    Probe(SinkArgs),
 }
 
 /// Which sink.
@@ -52,20 +56,24 @@ Examples:
   hookrelay sink pause crm
   hookrelay sink skip crm --to 1h          only the last hour is of interest
   hookrelay sink resume crm
+  hookrelay sink probe crm                 it is mended: do not wait for the next try
 
-Exit codes: 0 done, 1 refused, 69 no daemon answers, 78 the config has faults, or there is none.";
+A probe delivers what is tried next; where nothing waits it only asks the target whether it is there.
+
+Exit codes: 0 done, 1 refused, or a probe failed, 69 no daemon answers, 78 the config has faults, or there is none.";
 
 /// Asks, and prints the answer.
 ///
 /// # Errors
 /// No daemon answers, it refuses, or the config does not say where it is.
 pub fn run(file: &Path, verb: &SinkVerb, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
+    let admin = config::read_admin(file)?;
     let (args, act, to) = match verb {
         SinkVerb::Pause(args) => (args, "pause", None),
         SinkVerb::Resume(args) => (args, "resume", None),
         SinkVerb::Skip(skip) => (&skip.which, "skip", time("--to", skip.to.as_deref(), zone)?),
+        SinkVerb::Probe(args) => return probe(&admin, args, out),
     };
-    let admin = config::read_admin(file)?;
     let path = format!("/api/sinks/{}/{act}", client::part(&args.name));
     let ask = serde_json::json!({ "to": to.map(|time| time.to_string()) });
     let done: SinkDone = block_on(async { Ok(client::ask(&admin, http::Method::POST, &path, &ask).await?) })?;
@@ -80,4 +88,22 @@ pub fn run(file: &Path, verb: &SinkVerb, zone: &Zone, out: &mut impl Write) -> R
         _ => writeln!(out, "sink {}: {state}", args.name)?,
     }
     Ok(())
+}
+
+fn probe(admin: &AdminConfig, args: &SinkArgs, out: &mut impl Write) -> Result<(), Failure> {
+    let path = format!("/api/sinks/{}/probe", client::part(&args.name));
+    let done: ProbeDone = block_on(async { Ok(client::ask(admin, http::Method::POST, &path, &()).await?) })?;
+    if args.json {
+        serde_json::to_writer(&mut *out, &done).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        let what = match (done.outcome.as_str(), &done.code, &done.detail) {
+            ("opens", ..) => "nothing to try, but the sink opens".to_owned(),
+            ("waits", ..) => "nothing came of it in time; `status` says what it waits for".to_owned(),
+            (_, Some(code), Some(detail)) => format!("{} {code}: {detail}", done.outcome),
+            (outcome, ..) => outcome.to_owned(),
+        };
+        writeln!(out, "{}", printable(&format!("sink {}: {what}", args.name)))?;
+    }
+    if matches!(done.outcome.as_str(), "delivered" | "opens") { Ok(()) } else { Err(Failure::Checked(1)) }
 }

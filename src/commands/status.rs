@@ -1,17 +1,16 @@
 //! `hookrelay status`: prints the figures of the running daemon, once or again and again.
 
-mod columns;
-mod human;
 mod view;
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use anstream::{AutoStream, ColorChoice};
+use anstream::ColorChoice;
 use clap::Args;
 use sink_api::Timestamp;
 
+use super::columns::{colours, print};
 use super::status_check::{self, CheckArgs};
 use super::{Failure, block_on};
 use crate::admin::client::{self, AskError};
@@ -82,7 +81,7 @@ pub fn run(file: &Path, args: &StatusArgs, out: &mut impl Write) -> Result<(), F
         writeln!(out)?;
         return Ok(());
     }
-    let colours = AutoStream::choice(&io::stdout());
+    let colours = colours();
     if !args.watch {
         return Ok(print(&view::text(&ask()??, Timestamp::now()), colours, out)?);
     }
@@ -99,13 +98,4 @@ pub fn run(file: &Path, args: &StatusArgs, out: &mut impl Write) -> Result<(), F
         print(&text, colours, out)?;
         std::thread::sleep(WATCH);
     }
-}
-
-/// The text, without its colours where they are not wanted.
-fn print(text: &str, colours: ColorChoice, out: &mut impl Write) -> io::Result<()> {
-    match colours {
-        ColorChoice::Never => write!(out, "{}", anstream::adapter::strip_str(text))?,
-        _ => write!(out, "{text}")?,
-    }
-    out.flush()
 }

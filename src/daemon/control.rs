@@ -15,20 +15,25 @@ use super::disk_watch::DiskTrouble;
 use super::explaining::Explaining;
 use super::figures::{self, Figures};
 use super::history::History;
+use super::probing;
 use super::reasons::{Down, Seen, codes, reasons};
-use super::refusals::unable;
+use super::refusals::{known_sink, sinks_not_started, unable};
+use super::replay_outcome;
 use super::requests::{Request, Requests};
 use super::scrape::Scrape;
 use super::shown_config;
 use super::store::Store;
-use crate::admin::dead::{DeadAct, DeadAsk, DeadDone, DeadPage};
+use crate::admin::dead::{Count, DeadAct, DeadAsk, DeadDone, DeadView, OutcomeView, OutcomesAsk};
 use crate::admin::explain::{ExplainAsk, ExplainView};
 use crate::admin::history::{HistoryAsk, HistoryView};
+use crate::admin::list::List;
 use crate::admin::log::{LogAsk, LogLevels};
 use crate::admin::reload::ReloadDone;
-use crate::admin::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView};
+use crate::admin::replay::{
+    ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayOutcome, ReplayPlan, ReplayView,
+};
 use crate::admin::running::ConfigView;
-use crate::admin::sink::{SinkAct, SinkAsk, SinkDone};
+use crate::admin::sink::{ProbeDone, SinkAct, SinkAsk, SinkDone};
 use crate::admin::status::{
     BudgetStatus, ConfigStatus, DiskStatus, JournalStatus, PreviousSecretStatus, Reason, SourceStatus, State,
     TooLongStatus,
@@ -38,6 +43,7 @@ use crate::deliver::Condition;
 use crate::ingress::counts::{self, SOURCE_REASONS};
 use crate::ingress::{BudgetUse, Ingress, PreviousSecret, SourceFacts};
 use crate::ledger::Storage;
+use crate::ledger::held::Held;
 use crate::ledger::replays::Replay;
 use crate::metrics::Page;
 use crate::route::Unmatched;
@@ -114,8 +120,39 @@ impl Control for DaemonControl {
         self.scrape.page().await
     }
 
-    async fn dead(&self, ask: DeadAsk) -> Result<DeadPage, Refusal> {
-        dead_letters::list(&self.storage.ledger, ask).await
+    async fn dead(&self, ask: DeadAsk) -> Result<List<DeadView>, Refusal> {
+        dead_letters::list(&self.storage.ledger, Held::Dead, ask).await
+    }
+
+    async fn pending(&self, ask: DeadAsk) -> Result<List<DeadView>, Refusal> {
+        dead_letters::list(&self.storage.ledger, Held::Parked, ask).await
+    }
+
+    async fn dead_counts(&self, ask: DeadAsk) -> Result<List<Count>, Refusal> {
+        dead_letters::counts(&self.storage.ledger, Held::Dead, ask).await
+    }
+
+    async fn pending_counts(&self, ask: DeadAsk) -> Result<List<Count>, Refusal> {
+        dead_letters::counts(&self.storage.ledger, Held::Parked, ask).await
+    }
+
+    async fn outcomes(&self, ask: OutcomesAsk) -> Result<List<OutcomeView>, Refusal> {
+        dead_letters::outcomes(&self.storage.ledger, ask).await
+    }
+
+    async fn probe(&self, sink: String) -> Result<ProbeDone, Refusal> {
+        let books = self.books.now();
+        known_sink(&sink, books.sinks.iter().map(|book| &book.name))?;
+        let Some(book) = books.of(&sink) else { return Err(sinks_not_started()) };
+        probing::probe(&sink, &book.book).await
+    }
+
+    async fn replay_plan(&self, ask: ReplayAsk) -> Result<ReplayPlan, Refusal> {
+        self.requests.ask(|reply| Request::PlanReplay(ask, reply)).await
+    }
+
+    async fn replay_outcome(&self, ask: ReplayCancel) -> Result<List<ReplayOutcome>, Refusal> {
+        replay_outcome::outcome(&self.storage.ledger, ask.id).await
     }
 
     async fn change_dead(&self, ask: DeadAsk, act: DeadAct) -> Result<DeadDone, Refusal> {

@@ -1,4 +1,5 @@
-//! Lists dead letters for the admin listener, changes them, and forgets those that are too old.
+//! Lists dead letters, and what is parked, for the admin listener; changes dead letters, says what became of those that
+//! were retried, and forgets those that are too old.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,9 +11,12 @@ use tracing::warn;
 use super::own_events;
 use super::refusals::{nobody_delivers, optional_time, unable};
 use crate::admin::Refusal;
-use crate::admin::dead::{DeadAct, DeadAsk, DeadDone, DeadPage, DeadView, ReasonView};
+use crate::admin::dead::{Count, DeadAct, DeadAsk, DeadBy, DeadDone, DeadView, OutcomeView, OutcomesAsk, ReasonView};
+use crate::admin::list::List;
 use crate::event;
-use crate::ledger::held::{Change, Content, Filter, Letter, MAX_PAGE, Page};
+use crate::journal::Position;
+use crate::ledger::fates::FateKind;
+use crate::ledger::held::{By, Change, Content, Filter, Held, Letter, MAX_CANDIDATES, MAX_PAGE, Page, SHORT_ID};
 use crate::ledger::{Ledger, Settle, Storage};
 use crate::news::News;
 use crate::route::PayloadView;
@@ -20,12 +24,32 @@ use crate::route::PayloadView;
 /// How often the daemon looks for letters that are too old.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
+/// How long an id is that nobody shortened, at the least: a UUID's text.
+const WHOLE_ID: usize = 36;
+
 /// The page that was asked for.
-pub(super) async fn list(ledger: &Ledger, ask: DeadAsk) -> Result<DeadPage, Refusal> {
-    let (filter, page) = read(ask)?;
-    let (letters, more) = ledger.dead(filter, page).await.map_err(unable)?;
-    let next = letters.last().filter(|_| more).map(|last| (last.sink.clone(), last.id.clone()));
-    Ok(DeadPage { letters: letters.into_iter().map(view).collect(), next })
+pub(super) async fn list(ledger: &Ledger, held: Held, ask: DeadAsk) -> Result<List<DeadView>, Refusal> {
+    let (filter, page) = read(ledger, held, ask).await?;
+    let (letters, more) = ledger.held(filter, page).await.map_err(unable)?;
+    let next = next(&letters, more);
+    Ok(List { items: letters.into_iter().map(view).collect(), next })
+}
+
+/// How many there are of each key.
+pub(super) async fn counts(ledger: &Ledger, held: Held, ask: DeadAsk) -> Result<List<Count>, Refusal> {
+    let by = match ask.by {
+        Some(DeadBy::Code) | None => By::Code,
+        Some(DeadBy::Sink) => By::Sink,
+        Some(DeadBy::Type) => By::Type,
+    };
+    let (filter, _) = read(ledger, held, ask).await?;
+    let counts = ledger.held_by(filter, by).await.map_err(unable)?;
+    Ok(List { items: counts.into_iter().map(|(key, count)| Count { key, count }).collect(), next: None })
+}
+
+/// Where the next page begins.
+fn next(letters: &[Letter], more: bool) -> Option<String> {
+    letters.last().filter(|_| more).map(|last| format!("{}/{}", last.sink, last.id))
 }
 
 /// Changes one page of the letters that match. `sinks` are those of the config: nobody else could deliver.
@@ -44,9 +68,9 @@ pub(super) async fn change(
     {
         return Err(nobody_delivers(sink));
     }
-    let (filter, page) = read(DeadAsk { whole: false, ..ask })?;
-    let (letters, more) = storage.ledger.dead(filter, page).await.map_err(unable)?;
-    let next = letters.last().filter(|_| more).map(|last| (last.sink.clone(), last.id.clone()));
+    let (filter, page) = read(&storage.ledger, Held::Dead, DeadAsk { whole: false, ..ask }).await?;
+    let (letters, more) = storage.ledger.held(filter, page).await.map_err(unable)?;
+    let next = next(&letters, more);
     let letters = letters.into_iter().filter(|letter| act == DeadAct::Drop || sinks.contains(&letter.sink));
     Ok(DeadDone { letters: apply(&*storage.settle, letters, change).await?, next })
 }
@@ -76,7 +100,7 @@ pub(super) async fn forget_old(storage: Storage, max_age: Duration, news: News) 
         let (mut after, mut dropped, mut told) = (None, 0, BTreeMap::<String, u64>::new());
         // A ledger that is not open, or cannot be read now, may be at the next look.
         while let Ok((letters, more)) =
-            storage.ledger.dead(filter.clone(), Page { after: after.take(), limit: MAX_PAGE, whole: false }).await
+            storage.ledger.held(filter.clone(), Page { after: after.take(), limit: MAX_PAGE, whole: false }).await
         {
             after = letters.last().map(|last| (last.sink.clone(), last.id.clone()));
             let mut of_page = BTreeMap::<String, u64>::new();
@@ -105,13 +129,25 @@ pub(super) async fn forget_old(storage: Storage, max_age: Duration, news: News) 
     }
 }
 
-/// Which letters are asked for, and which page of them.
-fn read(ask: DeadAsk) -> Result<(Filter, Page), Refusal> {
+/// Which deliveries are asked for, and which page of them.
+async fn read(ledger: &Ledger, held: Held, ask: DeadAsk) -> Result<(Filter, Page), Refusal> {
     if ask.ids.len() > MAX_PAGE {
         return Err(Refusal::Question(format!("more than {MAX_PAGE} ids at once")));
     }
+    let after = ask.after.as_deref().map(|after| {
+        let (sink, id) = after.split_once('/').ok_or_else(|| {
+            Refusal::Question(format!("`after` is `{after}`, expected the `next` of the page before"))
+        })?;
+        Ok((sink.to_owned(), id.to_owned()))
+    });
+    let after = after.transpose()?;
+    let mut ids = Vec::with_capacity(ask.ids.len());
+    for id in ask.ids {
+        ids.push(whole_id(ledger, held, id).await?);
+    }
     let filter = Filter {
-        ids: ask.ids,
+        held,
+        ids,
         sink: ask.sink,
         kind: ask.kind,
         code: ask.code,
@@ -119,7 +155,69 @@ fn read(ask: DeadAsk) -> Result<(Filter, Page), Refusal> {
         until: optional_time("until", ask.until.as_deref())?,
         given_up_before: None,
     };
-    Ok((filter, Page { after: ask.after, limit: ask.limit.unwrap_or(MAX_PAGE), whole: ask.whole }))
+    Ok((filter, Page { after, limit: ask.limit.unwrap_or(MAX_PAGE), whole: ask.whole }))
+}
+
+/// The whole id that a short one stands for; what stands for none stays as it is, and matches nothing.
+///
+/// # Errors
+/// It stands for several.
+async fn whole_id(ledger: &Ledger, held: Held, id: String) -> Result<String, Refusal> {
+    if id.len() < SHORT_ID || id.len() >= WHOLE_ID {
+        return Ok(id);
+    }
+    let ids = ledger.held_ids(held, id.clone()).await.map_err(unable)?;
+    the_one(id, &ids)
+}
+
+/// The only one of the ids that the short one stands for.
+fn the_one(id: String, ids: &[String]) -> Result<String, Refusal> {
+    match ids {
+        [] => Ok(id),
+        [only] => Ok(only.clone()),
+        several => {
+            let more = if several.len() > MAX_CANDIDATES { ", …" } else { "" };
+            let several: Vec<&str> = several.iter().take(MAX_CANDIDATES).map(String::as_str).collect();
+            Err(Refusal::Question(format!("`{id}` stands for several ids: {}{more}", several.join(", "))))
+        }
+    }
+}
+
+/// What became of deliveries that were dead letters and are tried again.
+pub(super) async fn outcomes(ledger: &Ledger, ask: OutcomesAsk) -> Result<List<OutcomeView>, Refusal> {
+    if ask.of.len() > MAX_PAGE {
+        return Err(Refusal::Question(format!("more than {MAX_PAGE} deliveries at once")));
+    }
+    let keys = ask.of.iter().map(|(sink, id, _)| (sink.clone(), id.clone())).collect();
+    let found = ledger.held_states(keys).await.map_err(unable)?;
+    let mut items = Vec::with_capacity(found.len());
+    for ((sink, id, at), state) in ask.of.into_iter().zip(found) {
+        let (outcome, code) = match state {
+            Some((Held::Dead, code)) => ("dead", Some(code)),
+            Some((Held::Parked, _)) => ("pending", None),
+            None => (ended(ledger, &sink, &id, &at).await?, None),
+        };
+        items.push(OutcomeView { sink, id, outcome: outcome.to_owned(), code });
+    }
+    Ok(List { items, next: None })
+}
+
+/// What became of a delivery that is not held any more. Of one of which nothing is noted it is taken that it arrived.
+async fn ended(ledger: &Ledger, sink: &str, id: &str, at: &str) -> Result<&'static str, Refusal> {
+    let position = at
+        .split_once('/')
+        .and_then(|(shard, offset)| Some(Position { shard: shard.parse().ok()?, offset: offset.parse().ok()? }));
+    let event = id.get(..WHOLE_ID).and_then(|event| Uuid::try_parse(event).ok());
+    let Some((position, event)) = position.zip(event) else {
+        return Err(Refusal::Question(format!(
+            "`{id}` at `{at}` is no delivery, expected `id` and `at` of a dead letter"
+        )));
+    };
+    let fates = ledger.fates(position, *event.as_bytes()).await.map_err(unable)?;
+    let of_sink = fates.into_iter().filter(|fates| fates.sink == sink).flat_map(|fates| fates.deliveries);
+    let kinds: Vec<FateKind> = of_sink.filter(|fate| fate.id == id).map(|fate| fate.kind).collect();
+    let ends = [(FateKind::Delivered, "delivered"), (FateKind::Filtered, "filtered"), (FateKind::Dropped, "dropped")];
+    Ok(ends.iter().find(|(kind, _)| kinds.contains(kind)).map_or("delivered", |(_, word)| word))
 }
 
 fn view(letter: Letter) -> DeadView {
@@ -134,7 +232,10 @@ fn view(letter: Letter) -> DeadView {
         attempts: letter.attempts,
         first_try,
         last_try,
+        next_try: letter.due.map(rfc3339),
+        at: format!("{}/{}", letter.position.shard, letter.position.offset),
         reason: ReasonView { code, detail },
+        answer: None,
         key: None,
         source: None,
         event_id: None,
@@ -144,6 +245,7 @@ fn view(letter: Letter) -> DeadView {
     };
     if let Some(content) = letter.content {
         view.key = Some(letter.key);
+        view.answer = letter.answer;
         fill(&mut view, content);
     }
     view
@@ -165,4 +267,19 @@ fn fill(view: &mut DeadView, content: Content) {
     view.event = raw(&body);
     view.payload = content.payload.and_then(|payload| raw(&payload));
     view.target = RawValue::from_string(content.target).ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_id_that_stands_for_several_is_refused_with_all_of_them() {
+        let ids = |n: usize| (0..n).map(|n| format!("{n}-12345678")).collect::<Vec<_>>();
+        let one = |n| the_one("12345678".into(), &ids(n));
+        assert_eq!((one(0), one(1)), (Ok("12345678".into()), Ok("0-12345678".into())));
+        let Err(Refusal::Question(why)) = one(2) else { panic!("one was taken") };
+        assert_eq!(why, "`12345678` stands for several ids: 0-12345678, 1-12345678");
+        assert!(one(MAX_CANDIDATES + 1).unwrap_err().to_string().ends_with(", …"));
+    }
 }

@@ -8,6 +8,7 @@ use super::appended::Appended;
 use super::aside::Inbox;
 use super::breaker::BreakerState;
 use super::counted::Counted;
+use super::probes::Probes;
 use super::vitals::Vitals;
 use crate::journal::Marks;
 use crate::ledger::{Counters, SinkState};
@@ -89,6 +90,8 @@ pub struct Book {
     vitals: Vitals,
     /// For the worker, where the ledger has parked deliveries that it does not know of.
     parked: tokio::sync::Notify,
+    /// For the worker, who wants to know at once whether the sink takes deliveries.
+    pub probes: Probes,
     /// For the worker, what the journal could not take of the daemon's own events.
     pub aside: Inbox,
 }

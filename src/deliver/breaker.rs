@@ -122,6 +122,13 @@ impl Breaker {
         }
     }
 
+    /// Lets a probe start now, where one would have to wait.
+    pub fn hurry(&mut self, now: Instant) {
+        if let State::Open { until, wait, since } = self.state {
+            self.state = State::Open { until: until.min(now), wait, since };
+        }
+    }
+
     /// Takes note that a probe starts.
     pub fn probing(&mut self) {
         if let State::Open { wait, since, .. } = self.state {
@@ -286,6 +293,19 @@ mod tests {
         b.probing();
         b.note(id(1), &Outcome::retry(code::CONNECT, ""), start);
         assert_eq!(opens_in(&b, start), Some(Duration::from_secs(4)), "its own wait does not grow by what was asked");
+    }
+
+    #[test]
+    fn a_probe_that_somebody_asks_for_waits_for_nothing_and_there_is_one_at_a_time() {
+        let (mut b, now) = breaker();
+        b.hurry(now);
+        assert_eq!(b.probe_at(), None, "there is nothing to probe while it is closed");
+        b.note(id(1), &Outcome::retry(code::CONNECT, "refused"), now);
+        b.hurry(now);
+        assert_eq!(b.probe_at(), Some(now));
+        b.probing();
+        b.hurry(now);
+        assert_eq!(b.probe_at(), None, "one is under way");
     }
 
     #[test]

@@ -113,6 +113,8 @@ pub struct DeliveryKeys {
     pub parked_max: Size,
     /// Most deliveries handed to the sink in a span of time (`300/min`), evenly spread, retries included.
     pub rate: Option<String>,
+    /// Whether what the target said to a delivery that it did not take is kept with it, for `dead show`.
+    pub keep_answer: bool,
 }
 
 impl Default for DeliveryKeys {
@@ -129,6 +131,7 @@ impl Default for DeliveryKeys {
             timeout: Period::secs(10),
             parked_max: Size(256 << 20),
             rate: None,
+            keep_answer: false,
         }
     }
 }
@@ -147,6 +150,7 @@ impl DeliveryKeys {
         "timeout",
         "parked_max",
         "rate",
+        "keep_answer",
     ];
 
     /// Batching and concurrency with the kind's defaults filled in.

@@ -37,11 +37,14 @@ pub enum Landed {
     },
     /// The sink was opened, or not.
     Built(Result<Shared, BuildError>),
+    /// The target was asked whether it could take deliveries.
+    Asked(Result<(), Reason>),
 }
 
 enum Answer {
     Slots(Vec<Option<Outcome>>),
     Built(Result<Shared, BuildError>),
+    Asked(Result<(), Reason>),
 }
 
 /// The tasks under way.
@@ -49,6 +52,8 @@ enum Answer {
 pub struct Flights {
     tasks: JoinSet<Answer>,
     batches: HashMap<Id, Flown>,
+    /// The task that asks the target.
+    asks: Option<Id>,
 }
 
 /// A batch under way.
@@ -85,6 +90,16 @@ impl Flights {
         });
     }
 
+    /// Asks the target whether it could take deliveries.
+    pub fn ask(&mut self, sink: &Shared, timeout: Duration) {
+        let sink = Arc::clone(sink);
+        let task = self.tasks.spawn(async move {
+            let late = |_| Err(Reason::new(code::TIMEOUT, "the target did not answer in time"));
+            Answer::Asked(tokio::time::timeout(timeout, sink.probe()).await.unwrap_or_else(late))
+        });
+        self.asks = Some(task.id());
+    }
+
     /// Sends a batch.
     pub fn launch(&mut self, sink: &Shared, items: Vec<Item>, timeout: Duration, ordered: bool, probe: bool) {
         let deliveries = items.iter().map(|item| Arc::clone(&item.delivery)).collect();
@@ -118,6 +133,8 @@ impl Flights {
                 Landed::Batch { items, slots, probe, took }
             }
             Ok(Answer::Built(built)) => Landed::Built(built),
+            Ok(Answer::Asked(answer)) => Landed::Asked(answer),
+            Err(_) if self.asks == Some(id) => Landed::Asked(Err(Reason::new(PANIC, "the sink panicked"))),
             Err(error) if items.is_empty() => {
                 let why = Reason::new(PANIC, format!("opening the sink failed: {error}"));
                 Landed::Built(Err(BuildError::Unavailable(why)))
@@ -133,5 +150,6 @@ impl Flights {
     pub async fn abandon(&mut self) {
         self.tasks.shutdown().await;
         self.batches.clear();
+        self.asks = None;
     }
 }

@@ -260,6 +260,13 @@ impl Lanes {
         }
     }
 
+    /// Makes ready the retry that would be due next, where nothing is ready.
+    pub fn hurry(&mut self) {
+        if let Some(((due, _), _)) = self.index.waiting.first_key_value().filter(|_| self.index.ready.is_empty()) {
+            self.wake(*due);
+        }
+    }
+
     /// When the next retry is due.
     pub fn next_due(&self) -> Option<Instant> {
         self.index.waiting.first_key_value().map(|((due, _), _)| *due)

@@ -11,7 +11,8 @@
 //! may move, `rows` how deliveries look in the ledger, and `settler` takes all of it there. `replay` routes a span of
 //! the journal once more. `appended` counts what sinks are owed, `counted` knows by which rules that was counted, and
 //! `book` with its `vitals` is what `status` reads. `aside` delivers the daemon's own events past all of that, where
-//! the journal fails. `told` is what people are told. Pure helpers: `backoff`, `breaker`, `rate_limit`.
+//! the journal fails. `probes` asks a worker to try at once. `told` is what people are told. Pure helpers: `backoff`,
+//! `breaker`, `rate_limit`.
 //!
 //! Imports go one way: `worker` and `replay` know the others, and none of those knows them.
 
@@ -29,6 +30,7 @@ mod flight;
 mod item;
 mod lanes;
 mod parked;
+mod probes;
 mod rate_limit;
 mod replay;
 mod rows;
@@ -47,6 +49,7 @@ pub use breaker::BreakerState;
 pub use config::DeliveryKeys;
 pub use counted::owed;
 pub use first::first_cursors;
+pub use probes::Probed;
 pub use rate_limit::Rate;
 pub use replay::{Feed, feed};
 pub use spec::Spec;

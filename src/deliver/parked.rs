@@ -126,6 +126,13 @@ impl Parked {
         self.due.first().map(|(due, _)| *due)
     }
 
+    /// Makes the lane due now that would be due next.
+    pub fn hurry(&mut self, now: Instant) {
+        if let Some((_, lane)) = self.due.first().filter(|(due, _)| *due > now).cloned() {
+            self.change(&lane, |slot| slot.due = now);
+        }
+    }
+
     /// Lanes that are due, which count as being fetched from now on.
     pub fn take_due(&mut self, now: Instant, most: usize) -> Vec<Arc<str>> {
         let due = self.due.iter().take_while(|(due, _)| *due <= now).take(most);
@@ -236,6 +243,17 @@ mod tests {
         assert_eq!(lanes(&p.take_due(again, 9)), ["a"]);
         assert!(p.fetched("a", 0) && !p.holds("a"));
         assert_eq!((p.rows, p.bytes, p.unwritten), (0, 0, (0, 0)));
+    }
+
+    #[test]
+    fn the_lane_that_is_due_next_can_be_due_now() {
+        let (mut p, now) = (Parked::new(1000), Instant::now());
+        for (lane, secs) in [("a", 9), ("b", 5)] {
+            p.park(&Arc::from(lane), now + Duration::from_secs(secs), 100);
+        }
+        p.hurry(now);
+        p.hurry(now);
+        assert_eq!(lanes(&p.take_due(now, 9)), ["b"]);
     }
 
     #[test]

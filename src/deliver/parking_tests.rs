@@ -90,7 +90,7 @@ async fn what_is_parked_ends_as_a_dead_letter_with_all_its_attempts_and_lets_its
     let all = Counters { accepted: 20, delivered: 19, dead: 1, ..Counters::default() };
     journal.wait_until("given up, and the others delivered", |j| j.totals() == all).await;
     let journal = running.stop().await;
-    let (letters, _) = journal.ledger.dead(Filter::default(), Page { limit: 9, ..Page::default() }).await.unwrap();
+    let (letters, _) = journal.ledger.held(Filter::default(), Page { limit: 9, ..Page::default() }).await.unwrap();
     let letter: Vec<_> = letters.iter().map(|l| (l.id.as_str(), l.attempts, l.reason[0].as_str())).collect();
     assert_eq!(letter, [(poison.as_str(), 6, "http_5xx")]);
     let tried = sink.batches().iter().flat_map(|b| b.deliveries.clone()).filter(|d| d.id == poison).count();

@@ -22,7 +22,7 @@ use super::told::{self, Of};
 use crate::event;
 use crate::journal::{Chunk, Entry, JournalError, Marks};
 use crate::ledger::runs::{Ended, Passed, Run, suffix, tick};
-use crate::ledger::{Settlement, SinkStorage};
+use crate::ledger::{Had, SettleError, Settlement, SinkStorage};
 use crate::news::News;
 use crate::route::jq::Said;
 use crate::route::{Destination, RuleSet};
@@ -47,6 +47,8 @@ pub struct Feed {
     pub kind: Option<GlobMatcher>,
     /// Which subject; all where unset.
     pub subject: Option<String>,
+    /// Only what the sink has not.
+    pub only_missing: bool,
     /// Most deliveries in a span of time.
     pub rate: Option<Rate>,
     /// Where the replay ends in each shard.
@@ -164,6 +166,7 @@ impl Feed {
                 && rules.wants(&self.to.name, &record.source, &record.kind)
         };
         let wanted: Vec<Entry> = chunk.entries.iter().filter(is_wanted).cloned().collect();
+        let had = self.had(&wanted).await.ok()?;
         let (answered, said) = Questions::new(&self.to.name, rules).ask(&wanted).await;
         // Up to the first that was not asked about.
         let rest = wanted.get(answered).map(|first| first.position);
@@ -175,13 +178,27 @@ impl Feed {
         let passed = Passed::from(at.at(next.shard).offset);
         let mut step = Settlement { replay: Some(self.id), passed, ..Settlement::to(&self.to.name, next) };
         for (index, entry) in wanted.iter().take(answered).enumerate() {
-            self.account(entry, rules, said.get(index).and_then(Option::as_ref), &mut step);
+            self.account(entry, rules, said.get(index).and_then(Option::as_ref), had.get(index), &mut step);
         }
         Some(step)
     }
 
-    /// Adds to the step what one event comes to.
-    fn account(&self, entry: &Entry, rules: &RuleSet, said: Option<&Said>, step: &mut Settlement) {
+    /// What the sink has of these events, where only what it has not is replayed; nothing elsewhere.
+    async fn had(&self, events: &[Entry]) -> Result<Vec<Had>, SettleError> {
+        if !self.only_missing {
+            return Ok(vec![]);
+        }
+        let events = events.iter().map(|entry| (entry.position, entry.record.id)).collect();
+        let had = self.storage.had(events).await;
+        if let Err(error) = &had {
+            warn!(sink = %self.to.name, %error, "a replay cannot read the ledger; trying again");
+            tokio::time::sleep(PAUSE * 10).await;
+        }
+        had
+    }
+
+    /// Adds to the step what one event comes to, but for what the sink has of it.
+    fn account(&self, entry: &Entry, rules: &RuleSet, said: Option<&Said>, had: Option<&Had>, step: &mut Settlement) {
         let Entry { position, record } = entry;
         let Ok(event) = event::decode_shared(record, &mut event::Texts::default()) else {
             warn!(sink = %self.to.name, "an event of a later version is left out of the replay");
@@ -191,7 +208,16 @@ impl Feed {
             return;
         }
         let origin = Origin { position: *position, record, subject: &event.subject, key: &event.key };
-        let accounted = Accounted::of(accounting::route(rules, said, &self.to, &event, &mut ()), origin);
+        let mut routed = accounting::route(rules, said, &self.to, &event, &mut ());
+        if let Some(had) = had {
+            routed.deliveries.retain(|delivery| !had.has(&delivery.id));
+            routed.failed.retain(|failed| !had.has(&failed.id));
+            // Of what the sink has nothing is counted anew.
+            if !had.may_lack() {
+                routed.filtered.clear();
+            }
+        }
+        let accounted = Accounted::of(routed, origin);
         for letter in &accounted.letters {
             self.book.vitals().gave_up(&letter.code);
             let told = told::given_up(&self.to.name, Of::event(&event), &letter.id, [&letter.code, &letter.detail]);

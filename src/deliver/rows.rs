@@ -47,6 +47,7 @@ pub fn delivery(delivery: &Delivery, kept: Kept) -> HeldDelivery {
         key: delivery.key.to_string(),
         code: kept.why.code.to_owned(),
         detail: kept.why.detail,
+        answer: kept.why.answer.map(|answer| answer.text().to_owned()),
         attempts: kept.attempts,
         times: [event.time.as_microsecond(), kept.first.unwrap_or(now), now],
         event: Arc::new(event::encode(event, None, false)),
@@ -83,6 +84,7 @@ pub fn unrouted(
         key,
         code: failed.reason.code.to_owned(),
         detail: failed.reason.detail,
+        answer: None,
         attempts: 0,
         times: [record.time, now, now],
         event: Arc::clone(record),
@@ -102,6 +104,7 @@ pub fn last_try(item: &Item, why: Reason, spent: Spent) -> Try {
         times: [item.first_wall().unwrap_or(now), now],
         code: why.code.to_owned(),
         detail: why.detail,
+        answer: why.answer.map(|answer| answer.text().to_owned()),
     }
 }
 

@@ -16,9 +16,9 @@ use super::item::Item;
 pub enum Verdict {
     /// It arrived.
     Delivered(Item),
-    /// It was not tried, or the try does not count. It goes back to the front of its lane and is not tried before that
-    /// time; `None`: as soon as the breaker lets it.
-    Again(Item, Option<Instant>),
+    /// It was not tried, or the try, which failed for that reason, does not count. It goes back to the front of its
+    /// lane and is not tried before that time; `None`: as soon as the breaker lets it.
+    Again(Item, Option<Instant>, Option<Reason>),
     /// It was tried in vain and is tried again at that time.
     Failed(Item, Instant, Reason),
     /// It is a dead letter.
@@ -26,6 +26,15 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Why the sink did not take it, where it was tried.
+    pub fn why(&self) -> Option<&Reason> {
+        match self {
+            Self::Delivered(_) => None,
+            Self::Again(_, _, why) => why.as_ref(),
+            Self::Failed(_, _, why) | Self::Dead(_, why) => Some(why),
+        }
+    }
+
     /// Whether the sink was tried in vain.
     pub fn has_failed(&self) -> bool {
         matches!(self, Self::Failed(..) | Self::Dead(..))
@@ -58,15 +67,18 @@ pub fn judge(
     let mut stopped: HashSet<Arc<str>> = HashSet::new();
     let mut verdicts = Vec::with_capacity(items.len());
     for (mut item, slot) in items.into_iter().zip(slots) {
-        let outcome = match slot {
+        let mut outcome = match slot {
             Some(outcome) => outcome,
             // The sink stopped at an earlier delivery of the key that it could not make: this is no attempt.
             None if ordered && stopped.contains(&item.delivery.key) => {
-                verdicts.push(Verdict::Again(item, None));
+                verdicts.push(Verdict::Again(item, None, None));
                 continue;
             }
             None => Outcome::retry(code::NO_VERDICT, "the sink gave no verdict"),
         };
+        if let Some(why) = outcome.why().filter(|_| !keys.keep_answer) {
+            why.answer = None;
+        }
         attempted(&outcome);
         if ordered && outcome != Outcome::Delivered {
             stopped.insert(Arc::clone(&item.delivery.key));
@@ -83,10 +95,10 @@ pub fn judge(
                 Verdict::Dead(item, why)
             }
             // While the breaker is open only the probe uses up attempts.
-            Outcome::Retry { after, .. } if !breaker.is_closed() && !probe => {
+            Outcome::Retry { after, why } if !breaker.is_closed() && !probe => {
                 item.not_before = not_before(after, now);
                 let due = item.not_before;
-                Verdict::Again(item, due)
+                Verdict::Again(item, due, Some(why))
             }
             Outcome::Retry { after, why } => {
                 item.attempts += 1;
@@ -133,7 +145,7 @@ mod tests {
     /// Offset, attempts, and whether it waits, of each delivery that is tried again.
     fn again(verdicts: &[Verdict]) -> Vec<(u64, u32, bool)> {
         let one = |v: &Verdict| match v {
-            Verdict::Again(item, due) => Some((item.position.offset, item.attempts, due.is_some())),
+            Verdict::Again(item, due, _) => Some((item.position.offset, item.attempts, due.is_some())),
             Verdict::Failed(item, ..) => Some((item.position.offset, item.attempts, true)),
             Verdict::Delivered(_) | Verdict::Dead(..) => None,
         };
@@ -144,6 +156,22 @@ mod tests {
         let settings = DeliveryKeys::default();
         let batch = Returned { keys: &settings, ordered: true, probe, now: Instant::now() };
         judge(&batch, items(keys), slots, breaker, &mut |_| {}).0
+    }
+
+    #[test]
+    fn what_the_target_said_is_kept_where_the_table_says_so_and_nowhere_else() {
+        for keep_answer in [false, true] {
+            let keys = DeliveryKeys { keep_answer, ..DeliveryKeys::default() };
+            let batch = Returned { keys: &keys, ordered: true, probe: false, now: Instant::now() };
+            let slots =
+                vec![Some(Outcome::reject("x", "").answered(b"no")), Some(Outcome::retry("x", "").answered(b"no"))];
+            let mut breaker = Breaker::new(keys.breaker);
+            let (verdicts, _) = judge(&batch, items(&["a", "b"]), slots, &mut breaker, &mut |_| {});
+            for verdict in verdicts {
+                let (Verdict::Dead(_, why) | Verdict::Failed(_, _, why)) = verdict else { panic!("{verdict:?}") };
+                assert_eq!(why.answer.is_some(), keep_answer);
+            }
+        }
     }
 
     #[test]
@@ -172,7 +200,7 @@ mod tests {
         let now = Instant::now();
         let verdicts = judged(false, &mut breaker, &["a", "b", "c"], slots);
         let waits =
-            |v: &Verdict| if let Verdict::Again(item, due) = v { (*due, item.not_before) } else { (None, None) };
+            |v: &Verdict| if let Verdict::Again(item, due, _) = v { (*due, item.not_before) } else { (None, None) };
         assert_eq!(waits(&verdicts[0]), (None, None));
         for (n, least) in [(1, Duration::from_secs(9)), (2, backoff::MAX_AFTER)] {
             assert!(waits(&verdicts[n]).0.is_some_and(|due| due >= now + least), "{n}");

@@ -203,6 +203,7 @@ mod tests {
             key: text(),
             code: text(),
             detail: text(),
+            answer: None,
             attempts: 1,
             times: [0; 3],
             event: Arc::new(record),

@@ -12,7 +12,7 @@ use super::cursors;
 use super::notes::{self, Kind, Note};
 use super::runs::{Ended, Skip, TICK};
 use super::steps::{self, LIVE};
-use crate::journal::Position;
+use crate::journal::{Marks, Position};
 
 /// What became of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,23 +98,51 @@ pub(super) fn of(connection: &Connection, at: Position, event: Uuid) -> Result<V
     let notes = notes::find(&moment, at)?;
     let mut fates = Vec::new();
     for (sink, cursors) in cursors::all(&moment)? {
-        let of_sink = notes.iter().filter(|note| note.sink == sink);
-        let mut known: Vec<DeliveryFate> = of_sink.map(|note| noted(note, event)).collect();
-        known.extend(held(&moment, &sink, at, event)?);
-        let live = steps::find(&moment, &sink, LIVE, at)?;
-        let is_passed = cursors.is_past(at);
-        let rest = rest(live.as_deref(), is_passed);
-        let mut deliveries = told(live.unwrap_or_default(), event, None, &mut known);
-        for replay in steps::replays(&moment, &sink)? {
-            let ended = steps::find(&moment, &sink, replay, at)?.unwrap_or_default();
-            deliveries.extend(told(ended, event, Some(replay), &mut known));
-        }
-        // What the rules made of a held delivery later, and what no step tells of.
-        deliveries.extend(known);
-        deliveries.sort_by_key(|delivery| delivery.replay);
-        fates.push(SinkFates { sink, is_passed, rest, deliveries });
+        let replays = steps::replays(&moment, &sink)?;
+        fates.push(at_sink(&moment, (&sink, &cursors, &replays), &notes, at, event)?);
     }
     Ok(fates)
+}
+
+/// What became of each of these events at one sink; of a sink that never began nothing is known.
+pub(super) fn of_sink(
+    connection: &Connection,
+    sink: &str,
+    events: &[(Position, Uuid)],
+) -> Result<Vec<SinkFates>, rusqlite::Error> {
+    let moment = connection.unchecked_transaction()?;
+    let cursors = cursors::load(&moment, sink)?.map(|state| state.cursors).unwrap_or_default();
+    let replays = steps::replays(&moment, sink)?;
+    let fates = events.iter().map(|(at, event)| {
+        let notes = notes::find(&moment, *at)?;
+        at_sink(&moment, (sink, &cursors, &replays), &notes, *at, *event)
+    });
+    fates.collect()
+}
+
+/// The same of one event, by the sink's cursors, the replays that are noted of it, and the event's notes.
+fn at_sink(
+    moment: &Connection,
+    (sink, cursors, replays): (&str, &Marks, &[i64]),
+    notes: &[Note],
+    at: Position,
+    event: Uuid,
+) -> Result<SinkFates, rusqlite::Error> {
+    let of_sink = notes.iter().filter(|note| note.sink == sink);
+    let mut known: Vec<DeliveryFate> = of_sink.map(|note| noted(note, event)).collect();
+    known.extend(held(moment, sink, at, event)?);
+    let live = steps::find(moment, sink, LIVE, at)?;
+    let is_passed = cursors.is_past(at);
+    let rest = rest(live.as_deref(), is_passed);
+    let mut deliveries = told(live.unwrap_or_default(), event, None, &mut known);
+    for replay in replays {
+        let ended = steps::find(moment, sink, *replay, at)?.unwrap_or_default();
+        deliveries.extend(told(ended, event, Some(*replay), &mut known));
+    }
+    // What the rules made of a held delivery later, and what no step tells of.
+    deliveries.extend(known);
+    deliveries.sort_by_key(|delivery| delivery.replay);
+    Ok(SinkFates { sink: sink.to_owned(), is_passed, rest, deliveries })
 }
 
 fn rest(live: Option<&[Ended]>, is_passed: bool) -> Rest {

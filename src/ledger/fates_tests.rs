@@ -126,6 +126,7 @@ async fn go_on(ledger: &Ledger, n: u64, name: &str, then: Then) {
         times: [1, THEN],
         code: "late".to_owned(),
         detail: String::new(),
+        answer: None,
     };
     let fate = match then {
         Then::Stays => return,

@@ -1,6 +1,7 @@
-//! Dead letters as they lie in the ledger. Lists are read on a connection of their own, so that a long list keeps no
-//! settlement waiting. Changes are made on the ledger's thread, a few letters at a time, each time in one transaction
-//! with the counts: a crash in between leaves some letters changed, and those completely.
+//! Dead letters and parked deliveries as they lie in the ledger. Lists are read on a connection of their own, so that a
+//! long list keeps no settlement waiting. Changes of dead letters are made on the ledger's thread, a few letters at a
+//! time, each time in one transaction with the counts: a crash in between leaves some letters changed, and those
+//! completely.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,8 +12,9 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
 
 use super::notes::{self, End};
+use super::replays::{self, Delta};
 use super::{Dead, HeldDelivery};
-use crate::journal::Record;
+use crate::journal::{Position, Record};
 
 /// Most letters that one page holds, and that one change takes.
 pub const MAX_PAGE: usize = 500;
@@ -21,17 +23,54 @@ pub const MAX_PAGE_BYTES: u64 = 4 << 20;
 /// Bytes that a letter is taken to need besides its event and payload.
 pub const OVERHEAD: u64 = 256;
 
-/// A letter's size by the same measure as [`size_of`].
+/// Most keys that [`count`] tells.
+pub const MAX_KEYS: usize = 1000;
+/// The least of an id that stands for it: its last characters, which are random.
+pub const SHORT_ID: usize = 8;
+/// Most ids that are told where a short one stands for several.
+pub const MAX_CANDIDATES: usize = 10;
+
+/// A row's size by the same measure as [`size_of`].
 pub(super) const SIZE: &str = "256 + length(event) + ifnull(length(payload), 0)";
+/// A dead letter's: what its target said is counted, too, which of a parked delivery changes with every try.
+pub(super) const DEAD_SIZE: &str = "256 + length(event) + ifnull(length(payload), 0) + ifnull(octet_length(answer), 0)";
 
 /// Room a letter takes, bytes.
 pub fn size_of(letter: &HeldDelivery) -> u64 {
     OVERHEAD + letter.event.payload.len() as u64 + letter.payload.as_ref().map_or(0, |payload| payload.len() as u64)
 }
 
-/// Which dead letters are meant. A field that is not set excludes none.
+/// Room a dead letter takes, bytes.
+pub fn dead_size_of(letter: &HeldDelivery) -> u64 {
+    size_of(letter) + letter.answer.as_ref().map_or(0, |answer| answer.len() as u64)
+}
+
+/// What the ledger holds deliveries for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Held {
+    /// They were given up.
+    #[default]
+    Dead,
+    /// They are to be tried again.
+    Parked,
+}
+
+/// By what deliveries are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The code of the last failure.
+    Code,
+    /// The sink.
+    Sink,
+    /// The event's type.
+    Type,
+}
+
+/// Which deliveries are meant. A field that is not set excludes none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
+    /// Dead letters, or what is parked.
+    pub held: Held,
     /// Delivery ids, any of them.
     pub ids: Vec<String>,
     /// The sink.
@@ -60,7 +99,7 @@ pub struct Page {
     pub whole: bool,
 }
 
-/// A dead letter.
+/// A dead letter, or a parked delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Letter {
     /// Its sink.
@@ -73,11 +112,17 @@ pub struct Letter {
     pub subject: String,
     /// Ordering key at the sink.
     pub key: String,
-    /// Why it was given up: code and detail.
+    /// Why it was given up, or failed last: code and detail.
     pub reason: [String; 2],
+    /// What the target said to the last try, where that is kept.
+    pub answer: Option<String>,
+    /// Where its event stands.
+    pub position: Position,
+    /// When it is tried next, microseconds; `None` where it was given up.
+    pub due: Option<i64>,
     /// How often it was tried.
     pub attempts: u32,
-    /// Event accepted, first tried, given up: microseconds.
+    /// Event accepted, first tried, last tried or given up: microseconds.
     pub times: [i64; 3],
     /// Room it takes, bytes.
     pub size: u64,
@@ -118,7 +163,11 @@ pub(super) const AS_WAS: &str = "as_was";
 impl Filter {
     /// The filter as an SQL condition, and the condition's parameters.
     fn sql(&self) -> (String, Vec<Value>) {
-        let mut sql = "due IS NULL".to_owned();
+        let mut sql = match self.held {
+            Held::Dead => "due IS NULL",
+            Held::Parked => "due IS NOT NULL",
+        }
+        .to_owned();
         let mut values: Vec<Value> = Vec::new();
         if !self.ids.is_empty() {
             let marks = vec!["?"; self.ids.len()].join(", ");
@@ -161,7 +210,8 @@ pub(super) fn look(
     let limit = page.limit.clamp(1, MAX_PAGE);
     let content = if page.whole { ", event_id, source, event_key, event, payload, target" } else { "" };
     let sql = format!(
-        "SELECT sink, id, type, subject, key, code, detail, attempts, accepted, first_try, last_try, {SIZE}{content}
+        "SELECT sink, id, type, subject, key, code, detail, attempts, accepted, first_try, last_try, {DEAD_SIZE},
+           answer, due, shard, place{content}
          FROM held WHERE {sql} ORDER BY sink, id LIMIT {}",
         limit + 1
     );
@@ -192,22 +242,61 @@ fn letter(row: &Row<'_>, whole: bool) -> Result<Letter, rusqlite::Error> {
         attempts: row.get(7)?,
         times,
         size: row.get::<_, i64>(11)?.cast_unsigned(),
+        answer: row.get(12)?,
+        due: row.get(13)?,
+        position: Position { shard: row.get(14)?, offset: row.get::<_, i64>(15)?.cast_unsigned() },
         content,
     })
 }
 
 fn content(row: &Row<'_>, kind: &str, [accepted, ..]: [i64; 3]) -> Result<Content, rusqlite::Error> {
     let record = Record {
-        id: row.get(12)?,
+        id: row.get(16)?,
         time: accepted,
-        source: row.get::<_, String>(13)?.into(),
+        source: row.get::<_, String>(17)?.into(),
         kind: kind.into(),
-        key: row.get::<_, String>(14)?.into(),
+        key: row.get::<_, String>(18)?.into(),
         fingerprint: None,
-        payload: row.get::<_, Vec<u8>>(15)?.into(),
+        payload: row.get::<_, Vec<u8>>(19)?.into(),
     };
-    let payload = row.get::<_, Option<Vec<u8>>>(16)?.map(Bytes::from);
-    Ok(Content { event: Arc::new(record), payload, target: row.get(17)? })
+    let payload = row.get::<_, Option<Vec<u8>>>(20)?.map(Bytes::from);
+    Ok(Content { event: Arc::new(record), payload, target: row.get(21)? })
+}
+
+/// How many of the deliveries that match there are of each key, the most first; at most [`MAX_KEYS`] keys.
+pub(super) fn count(connection: &Connection, filter: &Filter, by: By) -> Result<Vec<(String, u64)>, rusqlite::Error> {
+    let column = match by {
+        By::Code => "code",
+        By::Sink => "sink",
+        By::Type => "type",
+    };
+    let (which, values) = filter.sql();
+    let sql = format!(
+        "SELECT {column}, count(*) FROM held WHERE {which} GROUP BY {column} ORDER BY count(*) DESC, {column}
+         LIMIT {MAX_KEYS}"
+    );
+    let row = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned()));
+    connection.prepare(&sql)?.query_map(params_from_iter(values), row)?.collect()
+}
+
+/// The ids of what is held that end like this, at most [`MAX_CANDIDATES`] of them and one more.
+pub(super) fn ids(connection: &Connection, held: Held, end: &str) -> Result<Vec<String>, rusqlite::Error> {
+    let (which, _) = Filter { held, ..Filter::default() }.sql();
+    let sql = format!(
+        "SELECT DISTINCT id FROM held WHERE {which} AND substr(id, -length(?1)) = ?1 ORDER BY id LIMIT {}",
+        MAX_CANDIDATES + 1
+    );
+    connection.prepare(&sql)?.query_map([end], |row| row.get(0))?.collect()
+}
+
+/// For each sink and id whether the delivery is held, and then how, and the code of the last failure.
+pub(super) fn states(
+    connection: &Connection,
+    of: &[(String, String)],
+) -> Result<Vec<Option<(Held, String)>>, rusqlite::Error> {
+    let mut statement = connection.prepare("SELECT due IS NULL, code FROM held WHERE sink = ?1 AND id = ?2")?;
+    let held = |row: &Row<'_>| Ok((if row.get(0)? { Held::Dead } else { Held::Parked }, row.get(1)?));
+    of.iter().map(|(sink, id)| statement.query_row([sink, id], held).optional()).collect()
 }
 
 /// Changes the letters of a sink that are dead still; says how many there were, and the room they took.
@@ -223,23 +312,26 @@ pub(super) fn change(
         if change == Change::Drop {
             notes::ended(&transaction, sink, id, End::Dropped)?;
         }
-        let size: Option<i64> = match change {
+        let row: Option<(i64, Option<i64>)> = match change {
             Change::Retry { due, as_was } => transaction
                 .prepare_cached(&format!(
                     "UPDATE held SET due = ?3, how = ?4, nth = 0, spent = 0 WHERE sink = ?1 AND id = ?2 AND due IS NULL
-                     RETURNING {SIZE}"
+                     RETURNING {DEAD_SIZE}, replay"
                 ))?
-                .query_row(params![sink, id, due, if as_was { AS_WAS } else { BY_RULES }], |row| row.get(0))
+                .query_row(params![sink, id, due, if as_was { AS_WAS } else { BY_RULES }], size_and_replay)
                 .optional()?,
             Change::Drop => transaction
                 .prepare_cached(&format!(
-                    "DELETE FROM held WHERE sink = ?1 AND id = ?2 AND due IS NULL RETURNING {SIZE}"
+                    "DELETE FROM held WHERE sink = ?1 AND id = ?2 AND due IS NULL RETURNING {DEAD_SIZE}, replay"
                 ))?
-                .query_row(params![sink, id], |row| row.get(0))
+                .query_row(params![sink, id], size_and_replay)
                 .optional()?,
         };
-        changed.letters += u64::from(size.is_some());
-        changed.bytes += size.map_or(0, i64::cast_unsigned);
+        let Some((size, replay)) = row else { continue };
+        changed.letters += 1;
+        changed.bytes += size.cast_unsigned();
+        let dropped = i64::from(change == Change::Drop);
+        replays::count(&transaction, replay, sink, Delta { dead: -1, dropped, ..Delta::default() })?;
     }
     let dropped = if change == Change::Drop { changed.letters } else { 0 };
     transaction.execute(
@@ -250,12 +342,16 @@ pub(super) fn change(
     Ok(changed)
 }
 
+pub(super) fn size_and_replay(row: &Row<'_>) -> Result<(i64, Option<i64>), rusqlite::Error> {
+    Ok((row.get(0)?, row.get(1)?))
+}
+
 /// Works out anew what room dead letters take.
 pub(super) fn measure(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.execute(
         &format!(
             "UPDATE sinks SET dead_bytes =
-               (SELECT ifnull(sum({SIZE}), 0) FROM held WHERE held.sink = sinks.name AND due IS NULL)"
+               (SELECT ifnull(sum({DEAD_SIZE}), 0) FROM held WHERE held.sink = sinks.name AND due IS NULL)"
         ),
         [],
     )?;
@@ -275,18 +371,19 @@ pub(super) fn taken(connection: &Connection) -> Result<HashMap<String, Dead>, ru
 /// Holds a delivery of a sink, dead or parked. A row with the same id that is there already (a replay came to the same
 /// end as the first delivery) makes way and counts as dropped.
 pub(super) fn keep(connection: &Connection, sink: &str, held: &HeldDelivery) -> Result<(), rusqlite::Error> {
-    let old = format!("SELECT due IS NULL, {SIZE} FROM held WHERE sink = ?1 AND id = ?2");
-    let old: Option<(bool, i64)> = connection
+    let old = format!("SELECT due IS NULL, {DEAD_SIZE}, replay FROM held WHERE sink = ?1 AND id = ?2");
+    let old: Option<(bool, i64, Option<i64>)> = connection
         .prepare_cached(&old)?
-        .query_row(params![sink, held.id], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(params![sink, held.id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
-    if old.is_some() {
+    if let Some((was_dead, _, before)) = old {
         notes::ended(connection, sink, &held.id, End::Replaced)?;
+        replays::count(connection, before, sink, Delta { dead: -i64::from(was_dead), dropped: 1, ..Delta::default() })?;
     }
     insert(connection, sink, held)?;
-    let was_dead = old.filter(|(dead, _)| *dead);
-    let now = if held.due.is_none() { size_of(held).cast_signed() } else { 0 };
-    let bytes = now - was_dead.map_or(0, |(_, size)| size);
+    let was_dead = old.filter(|(dead, ..)| *dead);
+    let now = if held.due.is_none() { dead_size_of(held).cast_signed() } else { 0 };
+    let bytes = now - was_dead.map_or(0, |(_, size, _)| size);
     connection
         .prepare_cached(
             "UPDATE sinks SET dead_bytes = dead_bytes + ?2, dead = dead - ?3, dropped = dropped + ?4 WHERE name = ?1",
@@ -300,9 +397,10 @@ fn insert(connection: &Connection, sink: &str, held: &HeldDelivery) -> Result<()
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO held (sink, id, due, shard, place, type, subject, key, code, detail, attempts,
-               accepted, first_try, last_try, event_id, source, event_key, event, payload, target, nth, spent)
+               accepted, first_try, last_try, event_id, source, event_key, event, payload, target, nth, spent,
+               answer)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
-               ?22)",
+               ?22, ?23)",
         )?
         .execute(params![
             sink,
@@ -327,6 +425,7 @@ fn insert(connection: &Connection, sink: &str, held: &HeldDelivery) -> Result<()
             held.target,
             held.spent.attempts,
             held.spent.micros,
+            held.answer,
         ])?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Dead letters are found by what they are, read back whole, and changed with the counts or not at all.
 
-use super::held::{OVERHEAD, size_of};
+use super::held::{MAX_CANDIDATES, OVERHEAD, dead_size_of, size_of};
 use super::tests::{letter, step};
 use super::*;
 
@@ -13,7 +13,7 @@ async fn ledger(folder: &tempfile::TempDir, letters: Vec<(&str, HeldDelivery)>) 
 }
 
 async fn ids(ledger: &Ledger, filter: Filter) -> Vec<String> {
-    let (letters, more) = ledger.dead(filter, Page { limit: 100, ..Page::default() }).await.unwrap();
+    let (letters, more) = ledger.held(filter, Page { limit: 100, ..Page::default() }).await.unwrap();
     assert!(!more);
     letters.into_iter().map(|letter| letter.id).collect()
 }
@@ -65,7 +65,7 @@ async fn pages_follow_each_other_and_a_letter_is_read_back_whole() {
     let ledger = ledger(&folder, all).await;
     let (mut page, mut seen) = (Page { limit: 2, whole: true, ..Page::default() }, vec![]);
     loop {
-        let (letters, more) = ledger.dead(Filter::default(), page.clone()).await.unwrap();
+        let (letters, more) = ledger.held(Filter::default(), page.clone()).await.unwrap();
         assert!(letters.len() <= 2);
         seen.extend(letters);
         if !more {
@@ -144,6 +144,7 @@ async fn a_ledger_of_an_earlier_build_is_completed_and_its_letters_measured() {
     let old = rusqlite::Connection::open(&path).unwrap();
     old.execute_batch(
         "ALTER TABLE sinks DROP COLUMN dead_bytes; ALTER TABLE held DROP COLUMN how; ALTER TABLE held DROP COLUMN nth;
+         ALTER TABLE held DROP COLUMN answer; ALTER TABLE held DROP COLUMN replay;
          DROP INDEX held_given_up",
     )
     .unwrap();
@@ -156,5 +157,62 @@ async fn a_ledger_of_an_earlier_build_is_completed_and_its_letters_measured() {
     assert_eq!(ledger.held_budget().total(), Dead { letters: 2, bytes: 2 * size });
     assert_eq!(size, OVERHEAD + b"event bytes".len() as u64 + 2, "the same in SQL");
     assert_eq!(ledger.change_dead("crm", vec!["a".into()], Change::Drop).await.unwrap().bytes, size);
+    ledger.close();
+}
+
+#[tokio::test]
+async fn what_is_dead_and_what_is_parked_are_told_apart_counted_and_found_by_the_end_of_their_ids() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |id: &str, code: &str, due| HeldDelivery { code: code.into(), due, ..letter(id) };
+    let mut all: Vec<(&str, HeldDelivery)> = vec![
+        ("crm", with("a-12345678", "x", None)),
+        ("files", with("a-12345678", "y", None)),
+        ("crm", with("b-12345678", "y", None)),
+        ("crm", with("c-12345678", "z", Some(9))),
+    ];
+    let many: Vec<String> = (0..MAX_CANDIDATES + 5).map(|n| format!("{n}-99999999")).collect();
+    all.extend(many.iter().map(|id| ("crm", with(id, "many", Some(9)))));
+    let ledger = ledger(&folder, all).await;
+    let parked = || Filter { held: Held::Parked, code: Some("z".into()), ..Filter::default() };
+    assert_eq!(ids(&ledger, parked()).await, ["c-12345678"]);
+    let (row, _) = ledger.held(parked(), Page { limit: 1, ..Page::default() }).await.unwrap();
+    assert_eq!(row[0].due, Some(9));
+    let by = |by| ledger.held_by(Filter::default(), by);
+    assert_eq!(by(By::Code).await.unwrap(), [("y".to_owned(), 2), ("x".to_owned(), 1)]);
+    assert_eq!(by(By::Sink).await.unwrap(), [("crm".to_owned(), 2), ("files".to_owned(), 1)]);
+    let end = |held, end: &str| ledger.held_ids(held, end.to_owned());
+    assert_eq!(end(Held::Dead, "12345678").await.unwrap(), ["a-12345678", "b-12345678"], "of two sinks, once");
+    assert_eq!(end(Held::Parked, "12345678").await.unwrap(), ["c-12345678"]);
+    assert_eq!(end(Held::Parked, "99999999").await.unwrap().len(), MAX_CANDIDATES + 1);
+    assert!(end(Held::Dead, "1_345678").await.unwrap().is_empty(), "it is no pattern");
+    let of = [("crm", "b-12345678"), ("crm", "c-12345678"), ("files", "b-12345678")];
+    let states = ledger.held_states(of.map(|(sink, id)| (sink.to_owned(), id.to_owned())).into()).await.unwrap();
+    assert_eq!(states, [Some((Held::Dead, "y".to_owned())), Some((Held::Parked, "z".to_owned())), None]);
+    ledger.close();
+}
+
+#[tokio::test]
+async fn what_the_target_said_is_kept_and_takes_room_once_the_delivery_is_dead() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = |id: &str, due| HeldDelivery { answer: Some("né".into()), due, ..letter(id) };
+    let ledger = ledger(&folder, vec![("crm", said("a", None)), ("crm", said("b", Some(7)))]).await;
+    let dead = dead_size_of(&said("a", None));
+    assert_eq!((dead, ledger.held_budget().total().bytes), (size_of(&letter("a")) + 3, dead));
+    let rows = ledger.parked("crm", false, vec!["b".into()]).await.unwrap();
+    assert_eq!((rows[0].held.answer.as_deref(), rows[0].size), (Some("né"), size_of(&letter("b"))));
+    let tried = Try {
+        attempts: 4,
+        spent: Spent::default(),
+        times: [1, 2],
+        code: "y".into(),
+        detail: String::new(),
+        answer: None,
+    };
+    let fate = ParkedFate { id: "b".into(), lane: "b".into(), fate: Fate::Dead(tried) };
+    ledger.settle(vec![Settlement { sink: "crm".into(), fates: vec![fate], ..Settlement::default() }]).await.unwrap();
+    let (letters, _) = ledger.held(Filter::default(), Page { limit: 9, ..Page::default() }).await.unwrap();
+    let answers: Vec<Option<&str>> = letters.iter().map(|letter| letter.answer.as_deref()).collect();
+    assert_eq!(answers, [Some("né"), None], "the last try was not answered");
+    assert_eq!(ledger.change_dead("crm", vec!["a".into()], Change::Drop).await.unwrap().bytes, dead);
     ledger.close();
 }

@@ -15,6 +15,7 @@ mod counted;
 mod cursors;
 pub mod fates;
 mod files;
+mod had;
 pub mod held;
 mod notes;
 pub mod parked;
@@ -42,10 +43,11 @@ pub use budget::{Dead, HeldBudget};
 pub use config::DeadLetterKeys;
 pub use counted::{CountOf, Counted};
 use fates::SinkFates;
-use held::{Change, Filter, Letter, Page};
+pub use had::Had;
+use held::{By, Change, Filter, Held, Letter, Page};
 pub use notes::Retried;
 use parked::Schedule;
-use replays::Replay;
+use replays::{Replay, ReplayCounts};
 pub use settle::{LocalSettle, Settle, SettleError};
 pub use settlement::{Counters, Fate, HeldDelivery, ParkedFate, Settlement, SinkState, Spent, Try};
 pub use storage::{SinkStorage, Storage};
@@ -159,12 +161,36 @@ impl Ledger {
         Ok(opened)
     }
 
-    /// The dead letters that match, and whether there may be more behind them.
+    /// The deliveries that match of those that are held, and whether there may be more behind them.
     ///
     /// # Errors
     /// It is not open, or cannot be read.
-    pub async fn dead(&self, filter: Filter, page: Page) -> Result<(Vec<Letter>, bool), SettleError> {
+    pub async fn held(&self, filter: Filter, page: Page) -> Result<(Vec<Letter>, bool), SettleError> {
         self.look(move |connection| held::look(connection, &filter, &page)).await
+    }
+
+    /// How many of the deliveries that match there are of each key, the most first; at most [`held::MAX_KEYS`] keys.
+    ///
+    /// # Errors
+    /// It is not open, or cannot be read.
+    pub async fn held_by(&self, filter: Filter, by: By) -> Result<Vec<(String, u64)>, SettleError> {
+        self.look(move |connection| held::count(connection, &filter, by)).await
+    }
+
+    /// For each sink and id whether the delivery is held, and then how, and the code of the last failure.
+    ///
+    /// # Errors
+    /// It is not open, or cannot be read.
+    pub async fn held_states(&self, of: Vec<(String, String)>) -> Result<Vec<Option<(Held, String)>>, SettleError> {
+        self.look(move |connection| held::states(connection, &of)).await
+    }
+
+    /// The ids of what is held that end like this; at most [`held::MAX_CANDIDATES`] and one more.
+    ///
+    /// # Errors
+    /// It is not open, or cannot be read.
+    pub async fn held_ids(&self, held: Held, end: String) -> Result<Vec<String>, SettleError> {
+        self.look(move |connection| held::ids(connection, held, &end)).await
     }
 
     /// What a sink has parked: how much, and when each lane's first is due. Lanes are keys where `ordered`, else
@@ -252,6 +278,25 @@ impl Ledger {
     /// It is not open, or cannot be read.
     pub async fn replays(&self) -> Result<Vec<Replay>, SettleError> {
         self.look(replays::list).await
+    }
+
+    /// What became of a replay so far, sink by sink; nothing of one that is long over.
+    ///
+    /// # Errors
+    /// It is not open, or cannot be read.
+    pub async fn replay_counts(&self, id: i64) -> Result<Vec<ReplayCounts>, SettleError> {
+        self.look(move |connection| replays::counts(connection, id)).await
+    }
+
+    /// What a sink has of each of these events: their positions and ids.
+    ///
+    /// # Errors
+    /// It is not open, or cannot be read.
+    pub async fn had(&self, sink: &str, events: Vec<(Position, [u8; 16])>) -> Result<Vec<Had>, SettleError> {
+        let sink = sink.to_owned();
+        let events: Vec<_> = events.into_iter().map(|(at, id)| (at, Uuid::from_bytes(id))).collect();
+        let fates = self.look(move |connection| fates::of_sink(connection, &sink, &events)).await?;
+        Ok(fates.into_iter().map(Had::of).collect())
     }
 
     /// Whether a sink is held.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 
-use super::held::{self, AS_WAS, BY_RULES, SIZE};
+use super::held::{self, AS_WAS, BY_RULES, DEAD_SIZE, SIZE};
 use super::notes::{self, End};
-use super::{Fate, HeldDelivery, ParkedFate, Spent, replays};
+use super::replays::{self, Delta};
+use super::{Fate, HeldDelivery, ParkedFate, Spent};
 use crate::journal::{Position, Record};
 
 /// Most rows of a lane given at once.
@@ -79,7 +80,7 @@ pub(super) fn first(
 ) -> Result<Vec<Row>, rusqlite::Error> {
     let sql = format!(
         "SELECT id, shard, place, type, subject, key, code, detail, attempts, accepted, first_try, last_try, event_id,
-           source, event_key, event, payload, target, due, nth, spent, how, {SIZE}
+           source, event_key, event, payload, target, due, nth, spent, how, {SIZE}, answer
          FROM held WHERE sink = ?1 AND {} = ?2 AND due IS NOT NULL ORDER BY {IN_LINE} LIMIT {MAX_RUN}",
         if ordered { "key" } else { "id" }
     );
@@ -122,6 +123,7 @@ fn read(row: &SqlRow<'_>, lane: &Arc<str>) -> Result<Row, rusqlite::Error> {
         key: row.get(5)?,
         code: row.get(6)?,
         detail: row.get(7)?,
+        answer: row.get(23)?,
         attempts: row.get(8)?,
         times,
         event: Arc::new(record),
@@ -147,13 +149,15 @@ fn forget(connection: &Connection, sink: &str, id: &str) -> Result<Option<i64>, 
 
 /// Writes down what became of a parked delivery.
 pub(super) fn end(connection: &Connection, sink: &str, parked: &ParkedFate) -> Result<(), rusqlite::Error> {
-    let over = |end| {
+    let over = |end, delta| {
         notes::ended(connection, sink, &parked.id, end)?;
-        forget(connection, sink, &parked.id).map(drop)
+        replays::count(connection, forget(connection, sink, &parked.id)?, sink, delta)
     };
     let (due, tried) = match &parked.fate {
-        Fate::Delivered(call, attempts) => return over(End::Delivered(*call, *attempts)),
-        Fate::Filtered(route) => return over(End::Filtered(route)),
+        Fate::Delivered(call, attempts) => {
+            return over(End::Delivered(*call, *attempts), Delta { delivered: 1, ..Delta::default() });
+        }
+        Fate::Filtered(route) => return over(End::Filtered(route), Delta { filtered: 1, ..Delta::default() }),
         Fate::Replaced(by) => {
             let replay = forget(connection, sink, &parked.id)?;
             return by.iter().try_for_each(|held| {
@@ -166,8 +170,8 @@ pub(super) fn end(connection: &Connection, sink: &str, parked: &ParkedFate) -> R
     };
     let sql = format!(
         "UPDATE held SET due = ?3, how = NULL, attempts = ?4, nth = ?5, spent = ?6, first_try = ?7, last_try = ?8,
-           code = ?9, detail = ?10
-         WHERE sink = ?1 AND id = ?2 AND due IS NOT NULL RETURNING {SIZE}"
+           code = ?9, detail = ?10, answer = ?11
+         WHERE sink = ?1 AND id = ?2 AND due IS NOT NULL RETURNING {DEAD_SIZE}, replay"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params![
@@ -180,11 +184,13 @@ pub(super) fn end(connection: &Connection, sink: &str, parked: &ParkedFate) -> R
         tried.times[0],
         tried.times[1],
         tried.code,
-        tried.detail
+        tried.detail,
+        tried.answer
     ])?;
-    let size: Option<i64> = rows.next()?.map(|row| row.get(0)).transpose()?;
+    let changed: Option<(i64, Option<i64>)> = rows.next()?.map(held::size_and_replay).transpose()?;
     drop(rows);
-    if let (Fate::Dead(_), Some(size)) = (&parked.fate, size) {
+    if let (Fate::Dead(_), Some((size, replay))) = (&parked.fate, changed) {
+        replays::count(connection, replay, sink, Delta { dead: 1, ..Delta::default() })?;
         connection
             .prepare_cached("UPDATE sinks SET dead_bytes = dead_bytes + ?2 WHERE name = ?1")?
             .execute(params![sink, size])?;

@@ -60,6 +60,8 @@ pub struct HeldDelivery {
     pub code: String,
     /// One line.
     pub detail: String,
+    /// What the target said to the last try, where the sink's table wants it kept.
+    pub answer: Option<String>,
     /// How often it was tried.
     pub attempts: u32,
     /// Event accepted, first tried, last tried: microseconds.
@@ -124,6 +126,8 @@ pub struct Try {
     pub code: String,
     /// One line.
     pub detail: String,
+    /// What the target said, where the sink's table wants it kept.
+    pub answer: Option<String>,
 }
 
 /// One step of one sink in one shard: its cursor, what it counted on the way, what the ledger is to hold, and what

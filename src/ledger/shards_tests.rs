@@ -121,6 +121,7 @@ async fn a_replay_that_an_earlier_build_began_goes_on_and_its_ledger_is_taken_as
         kind: Some("x*".into()),
         subject: None,
         rate: Some("5/s".into()),
+        only_missing: false,
         deliveries: 17,
     };
     assert_eq!(ledger.replays().await.unwrap(), [replay]);

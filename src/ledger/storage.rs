@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::parked::{self, Schedule};
-use super::{HeldBudget, Ledger, Settle, SettleError, Settlement};
-use crate::journal::{Journal, JournalError, Marks, Of, Owed, Reader, Retention};
+use super::{Had, HeldBudget, Ledger, Settle, SettleError, Settlement};
+use crate::journal::{Journal, JournalError, Marks, Of, Owed, Position, Reader, Retention};
 
 /// The journal, and what is kept beside it.
 #[derive(Clone)]
@@ -106,6 +106,14 @@ impl SinkStorage {
     /// The ledger cannot be read.
     pub async fn parked_rows(&self) -> Result<u64, SettleError> {
         self.storage.ledger.parked_rows(&self.sink).await
+    }
+
+    /// What the sink has of each of these events: their positions and ids.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub async fn had(&self, events: Vec<(Position, [u8; 16])>) -> Result<Vec<Had>, SettleError> {
+        self.storage.ledger.had(&self.sink, events).await
     }
 
     /// How much dead letters may take.

@@ -29,6 +29,7 @@ pub(super) fn letter(id: &str) -> HeldDelivery {
         key: "m-1".into(),
         code: "http_4xx".into(),
         detail: "400 Bad Request".into(),
+        answer: None,
         attempts: 3,
         times: [1, 2, 3],
         event: Arc::new(record),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::bodies::numbered;
-use crate::harness::{Callback, House, post_all, wait_until};
+use crate::harness::{Callback, House, ask_admin, post_all, wait_until};
 use crate::verbs::{self, json_without_secret, verb_without_secret};
 
 fn tables(url: &str, more: &str) -> String {
@@ -11,6 +11,11 @@ fn tables(url: &str, more: &str) -> String {
         "[sinks.crm]\nkind = \"http\"\nurl = \"{url}\"\n[[routes]]\nmatch = \"*\"\nto = \"crm\"\n[dead_letters]\n\
          {more}\n"
     )
+}
+
+/// The same event in JSON that every parser takes.
+fn plain(n: u64) -> Vec<u8> {
+    String::from_utf8(numbered(n)).unwrap().replace("\\ud83d", "").into_bytes()
 }
 
 /// The sink's figures: accepted, dead, pending, dropped.
@@ -120,4 +125,90 @@ async fn dead_letters_past_their_age_are_forgotten_and_count_as_dropped() {
     let daemon = house.start();
     wait_until("they are forgotten", || (figures(&house) == [3, 0, 0, 3]).then_some(())).await;
     assert!(daemon.log.wait_for(|line| line.contains("max_age")).is_some(), "it says so");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_a_table_with_short_ids_and_can_be_counted() {
+    let callback = Callback::start().await;
+    callback.answer_with(400);
+    let house = House::new(&tables(&callback.url(), ""));
+    let daemon = house.start();
+    let ids = post_all(&daemon.url(), (0..5).map(plain)).await;
+    wait_until("all are dead", || (figures(&house)[1] == 5).then_some(())).await;
+    let table = verb_without_secret(&house, 0, &["dead", "list"]);
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 6, "{table}");
+    let heads = ["SINK", "ID", "TYPE", "SUBJECT", "CAME", "DIED", "TRIES", "WHY"];
+    assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), heads);
+    let short = ids[2].split_at(ids[2].len() - 8).1;
+    assert!(lines[3].contains(short) && lines[3].contains("m-2") && lines[3].contains("http_4xx: 400"), "{table}");
+    let shown = json_without_secret(&house, &["dead", "show", short]);
+    assert_eq!((shown.as_array().unwrap().len(), &shown[0]["id"]), (1, &ids[2].as_str().into()));
+    assert!(shown[0]["answer"].is_null(), "nobody wanted it kept");
+    assert_eq!(verb_without_secret(&house, 0, &["dead", "list", "--by", "type"]).lines().count(), 3);
+    let counts = json_without_secret(&house, &["dead", "list", "--by", "type"]);
+    let of = |key: &str, count: u64| serde_json::json!({ "key": key, "count": count });
+    let by_type = [of("message_api_delivered", 2), of("message_api_sent", 2), of("message_api_read", 1)];
+    assert_eq!(counts, serde_json::json!(by_type));
+    assert_eq!(verb_without_secret(&house, 0, &["dead", "list", "--by", "code"]), "5 http_4xx\n");
+    let some = json_without_secret(&house, &["dead", "list", "--by", "sink", "--type", "*_sent"]);
+    assert_eq!(some, serde_json::json!([of("crm", 2)]));
+    let page = ask_admin(&house, "/api/dead?limit=2&type=*_sent").await;
+    assert_eq!((page["items"].as_array().unwrap().len(), &page["next"]), (2, &serde_json::Value::Null), "{page}");
+    let first = ask_admin(&house, "/api/dead?limit=2").await;
+    let rest = ask_admin(&house, &format!("/api/dead?after={}", first["next"].as_str().unwrap())).await;
+    assert_eq!(rest["items"].as_array().unwrap().len(), 3, "{rest}");
+    assert!(verb_without_secret(&house, 0, &["dead", "drop", short]).contains("1 dead letter forgotten"));
+    assert_eq!(figures(&house), [5, 4, 0, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_can_wait_and_says_of_each_what_became_of_it() {
+    let callback = Callback::start().await;
+    callback.answer_with(400);
+    let house = House::new(&tables(&callback.url(), ""));
+    let daemon = house.start();
+    let ids = post_all(&daemon.url(), (0..3).map(numbered)).await;
+    wait_until("all are dead", || (figures(&house)[1] == 3).then_some(())).await;
+    let short: Vec<&str> = ids.iter().map(|id| id.split_at(id.len() - 8).1).collect();
+    let again = verb_without_secret(&house, 1, &["dead", "retry", short[0], "--wait"]);
+    assert!(again.contains(&format!("crm {} dead http_4xx\n", short[0])), "{again}");
+    callback.answer_with(503);
+    let waits = verb_without_secret(&house, 1, &["dead", "retry", short[0], "--wait", "--timeout", "1ms"]);
+    assert!(waits.contains(&format!("crm {} pending\n", short[0])), "{waits}");
+    callback.answer_with(200);
+    let done = verb_without_secret(&house, 0, &["dead", "retry", "--all", "--wait"]);
+    let lines: Vec<String> = short[1..].iter().map(|id| format!("crm {id} delivered")).collect();
+    assert_eq!(done.lines().collect::<Vec<_>>(), lines, "{done}");
+    wait_until("the first, too", || (figures(&house) == [3, 0, 0, 0]).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_target_answered_is_kept_where_the_table_says_so_and_logged_nowhere() {
+    let callback = Callback::start().await;
+    callback.answer_with(422);
+    callback.say(format!("no contact Asha\u{1b}[31m\n{}", "x".repeat(1000)).as_bytes());
+    let url = callback.url();
+    let house = House::new(&format!(
+        "[log]\nlevel = \"debug\"\n[sinks.crm]\nkind = \"http\"\nurl = \"{url}\"\nkeep_answer = true\n\
+         [sinks.other]\nkind = \"http\"\nurl = \"{url}\"\n[[routes]]\nmatch = \"*\"\nto = [\"crm\", \"other\"]\n"
+    ));
+    let daemon = house.start();
+    post_all(&daemon.url(), [plain(1)]).await;
+    let dead = |sink| verbs::figures(&house, sink, ["dead"]) == [1];
+    wait_until("both are dead", || (dead("crm") && dead("other")).then_some(())).await;
+    let list = json_without_secret(&house, &["dead", "list"]);
+    let id = list[0]["id"].as_str().unwrap();
+    assert!(list.as_array().unwrap().iter().all(|letter| letter["answer"].is_null()), "only `show` tells");
+    let shown = json_without_secret(&house, &["dead", "show", id]);
+    let answer = |sink: &str| {
+        let letters = shown.as_array().unwrap();
+        letters.iter().find(|letter| letter["sink"] == sink).unwrap()["answer"].clone()
+    };
+    let kept = answer("crm");
+    let kept = kept.as_str().unwrap();
+    assert!(kept.starts_with("no contact Asha\\u{1b}[31m\\nxxx") && kept.len() == 512, "{kept}");
+    assert!(answer("other").is_null());
+    assert!(daemon.log.wait_for(|line| line.contains("a delivery was tried")).is_some());
+    assert!(!daemon.log.text().contains("Asha"), "{}", daemon.log.text());
 }

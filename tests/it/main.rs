@@ -25,6 +25,7 @@
 //! - `metrics`: what `/metrics` shows, what `status` says of sinks and monitors; `prometheus`: a real one reads it
 //! - `traces`: one webhook is one trace; `collectors`: who takes it, a real OpenTelemetry Collector among them
 //! - `dead`: dead letters by the verbs
+//! - `dead`: dead letters by the verbs; `pending`: what is tried again, and sinks that try at once
 //! - `log`: a log that nobody reads, or that cannot be written, and what `RUST_LOG` does to it
 //! - `secrets`: values that no message, no verb and no log shows
 //! - `reload`: a new config in force without a restart; sinks held, let go, moved on
@@ -95,6 +96,7 @@ mod metrics;
 mod nothing_lost;
 mod odd_webhooks;
 mod openapi;
+mod pending;
 mod pipelines;
 mod prometheus;
 mod proxy;

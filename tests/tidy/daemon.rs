@@ -12,7 +12,7 @@ const ROWS: &[&[&str]] = &[
     &["admin_listener", "open_ingress", "running_replays", "service_manager", "sinks"],
     &["background", "control"],
     &["explaining", "scrape", "shown_config"],
-    &["config_state", "dead_letters", "figures", "history"],
+    &["config_state", "dead_letters", "figures", "history", "probing", "replay_outcome"],
     &["own_events"],
     &["books", "config_reading", "store"],
     &[

@@ -3,21 +3,15 @@
 
 use std::fmt::{self, Write};
 
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 use sink_api::Timestamp;
 
-use super::columns::{Cell, columns};
-use super::human;
 use crate::admin::status::{ConfigState, Reason, SinkStatus, SourceStatus, State, Status};
-use crate::commands::count;
+use crate::commands::columns::{BAD, Cell, DOUBTFUL, GOOD, QUIET, columns};
+use crate::commands::{count, human};
 
 /// Most paths shown of those that no source has.
 const PATHS: usize = 5;
-
-const GOOD: Style = AnsiColor::Green.on_default();
-const DOUBTFUL: Style = AnsiColor::Yellow.on_default();
-const BAD: Style = AnsiColor::Red.on_default();
-const QUIET: Style = Style::new().dimmed();
 
 /// The text, with colours; what prints it takes them out where they are not wanted.
 pub fn text(status: &Status, now: Timestamp) -> String {

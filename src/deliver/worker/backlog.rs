@@ -68,6 +68,15 @@ impl Backlog {
         self.retries.wake(now);
     }
 
+    /// Makes ready, or due, the first of what waits to be tried again.
+    pub fn hurry(&mut self, now: Instant) {
+        self.fresh.hurry();
+        self.retries.hurry();
+        if self.ready() == (0, 0) {
+            self.parked.hurry(now);
+        }
+    }
+
     /// When the next retry is due of what is in memory.
     pub fn next_retry(&self) -> Option<Instant> {
         [self.fresh.next_due(), self.retries.next_due()].into_iter().flatten().min()

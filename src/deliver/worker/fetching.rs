@@ -205,6 +205,7 @@ fn unreadable(lane: &Arc<str>, row: &Row, error: &CodecError, outcomes: &mut Out
         times: [held.times[1], held.times[2]],
         code: UNDECODABLE.to_owned(),
         detail: error.to_string(),
+        answer: None,
     };
     outcomes.log.dead(Of::record(&held.event), &held.id, [UNDECODABLE, &tried.detail]);
     let counts = Counters { dead: 1, ..Counters::default() };

@@ -93,8 +93,10 @@ impl Log {
             Verdict::Delivered(item) => (item, "delivered", None),
             Verdict::Failed(item, _, why) => (item, "retry", Some(why)),
             Verdict::Dead(item, why) => (item, "reject", Some(why)),
+            // It does not count, as the breaker is open by now.
+            Verdict::Again(item, _, Some(why)) => (item, "retry", Some(why)),
             // Nothing was tried.
-            Verdict::Again(..) => return,
+            Verdict::Again(_, _, None) => return,
         };
         let (reason, detail) = (why.map(|why| why.code), why.map(|why| why.detail.as_str()));
         debug!(sink = %self.sink, id = item.delivery.id, outcome, reason, detail, "a delivery was tried");

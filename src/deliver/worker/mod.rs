@@ -31,6 +31,7 @@ use self::sending::Sender;
 use super::breaker::Moment;
 use super::flight::Landed;
 use super::item::Item;
+use super::probes::Probed;
 use super::settler::Settler;
 use super::spec::Spec;
 use super::verdict::Verdict;
@@ -108,12 +109,14 @@ impl Worker {
         }
         let book = Arc::clone(&self.spec.book);
         while !*stop.borrow_and_update() {
+            self.hurry(Instant::now());
             let wake = self.advance(Instant::now());
             let may_aside = self.sender.may_send_aside();
             // Nobody tells when there is room again.
             let look = !may_aside && self.sender.is_open() && book.aside.is_waiting();
             let wake = if look { wake.min(Instant::now() + ASIDE_LOOK) } else { wake };
             self.fetch(Instant::now());
+            self.ask_target();
             self.reader.start(self.settler.has_room());
             tokio::select! {
                 landed = self.sender.landed() => self.on_landed(landed),
@@ -125,6 +128,7 @@ impl Worker {
                     }
                 }
                 fetched = self.fetcher.fetched() => self.on_fetched(fetched),
+                () = book.probes.asked() => {}
                 () = book.notified() => tokio::select! {
                     () = self.load_parked() => {}
                     _ = stop.wait_for(|stop| *stop) => {}
@@ -227,13 +231,36 @@ impl Worker {
         }
     }
 
+    /// Tries at once, where somebody wants to know whether the sink takes deliveries.
+    fn hurry(&mut self, now: Instant) {
+        if self.spec.book.probes.is_waiting() {
+            self.sender.hurry(now);
+            self.backlog.hurry(now);
+        }
+    }
+
+    /// Asks the target itself, where somebody wants to know and there is nothing to deliver.
+    fn ask_target(&mut self) {
+        let has_nothing = self.backlog.parked() == 0 && self.backlog.ready() == (0, 0) && self.sender.is_idle();
+        if has_nothing && self.spec.book.probes.is_waiting() {
+            self.sender.ask_target();
+        }
+    }
+
     // ── what came back ──
 
     fn on_landed(&mut self, landed: Landed) {
         match landed {
+            Landed::Asked(answer) => {
+                self.spec.book.probes.tell(&answer.map_or_else(Probed::Failed, |()| Probed::Opens));
+            }
             Landed::Built(built) => {
+                let has_failed = built.is_err();
                 if let Some(change) = self.sender.opened(built) {
                     self.log.breaker(&change);
+                }
+                if let Some(error) = self.spec.book.vitals().last_error().filter(|_| has_failed) {
+                    self.spec.book.probes.tell(&Probed::Failed(error.why));
                 }
             }
             Landed::Batch { items, slots, probe, took } => self.on_batch(items, slots, probe, took),
@@ -252,6 +279,7 @@ impl Worker {
         if let Some(Verdict::Failed(_, _, why) | Verdict::Dead(_, why)) = verdicts.iter().rfind(|v| v.has_failed()) {
             self.spec.book.vitals().failed(why);
         }
+        self.tell_probes(&verdicts);
         changes.iter().for_each(|change| self.log.breaker(change));
         let at = self.sender.moment(now);
         if at.is_closed && verdicts.iter().any(|verdict| matches!(verdict, Verdict::Delivered(_))) {
@@ -261,6 +289,19 @@ impl Worker {
             self.outcomes().retried(verdicts, call, at);
         } else {
             self.outcomes().tried(verdicts, call, at);
+        }
+    }
+
+    /// Tells those who wanted to know at once what came of a batch.
+    fn tell_probes(&self, verdicts: &[Verdict]) {
+        let probes = &self.spec.book.probes;
+        let is_delivered = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Delivered(_)));
+        match verdicts.iter().find_map(Verdict::why) {
+            _ if !probes.is_waiting() => {}
+            _ if is_delivered => probes.tell(&Probed::Delivered),
+            Some(why) => probes.tell(&Probed::Failed(why.clone())),
+            // None of them was tried.
+            None => {}
         }
     }
 

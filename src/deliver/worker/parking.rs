@@ -32,7 +32,7 @@ impl Outcomes<'_> {
         for verdict in verdicts {
             yielder.step();
             match verdict {
-                Verdict::Again(item, due) => again.push((item, due)),
+                Verdict::Again(item, due, _) => again.push((item, due)),
                 Verdict::Failed(item, due, _) if !self.may_park(&item, due, at) => again.push((item, Some(due))),
                 Verdict::Failed(item, due, why) => {
                     self.park(&item, due, why, at);

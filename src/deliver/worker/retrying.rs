@@ -41,7 +41,7 @@ impl Outcomes<'_> {
         let (mut again, mut done, mut failed) = (Vec::new(), Vec::new(), Vec::new());
         for verdict in verdicts {
             match verdict {
-                Verdict::Again(item, due) => again.push((item, due)),
+                Verdict::Again(item, due, _) => again.push((item, due)),
                 Verdict::Failed(item, due, why) => {
                     self.failed_again(&item, due, why, at);
                     failed.push(item.clone());

@@ -170,6 +170,11 @@ impl Sender {
         [self.breaker.probe_at(), self.linger_until, self.rate_limiter.next_at(now)]
     }
 
+    /// Lets a probe go now, where one would have to wait.
+    pub fn hurry(&mut self, now: Instant) {
+        self.breaker.hurry(now);
+    }
+
     // ── under way ──
 
     /// Whether nothing is under way.
@@ -187,6 +192,13 @@ impl Sender {
     pub fn probe(&mut self, item: Item) {
         self.breaker.probing();
         self.launch(vec![item], true);
+    }
+
+    /// Asks the target whether it could take deliveries; nothing, where the sink was not opened.
+    pub fn ask_target(&mut self) {
+        if let Some(sink) = &self.sink {
+            self.flights.ask(sink, self.spec.keys.timeout.0);
+        }
     }
 
     /// Sends a batch; nothing, where it is empty.

@@ -2,6 +2,8 @@
 
 use sink_api::Timestamp;
 
+use crate::times::{self, Zone};
+
 /// What stands where there is nothing to tell.
 const NOTHING: &str = "-";
 /// Units of time, and how many seconds each has.
@@ -55,6 +57,11 @@ fn whole(whole: u64) -> String {
         left %= unit;
     }
     words.join(" ")
+}
+
+/// That time, RFC 3339, by the clock of that zone.
+pub fn clock(time: &str, zone: &Zone) -> String {
+    time.parse().map_or_else(|_| time.to_owned(), |time| times::shown(time, zone))
 }
 
 /// How long that time, RFC 3339, has been past.

@@ -1,8 +1,20 @@
-//! Cells in columns, each as wide as its widest cell. Pure.
+//! What verbs show people in columns: cells, each column as wide as its widest cell, and the colours that all verbs
+//! use. Pure but for [`print`].
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{self, Write};
 
-use anstyle::Style;
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+
+/// What is as it should be.
+pub const GOOD: Style = AnsiColor::Green.on_default();
+/// What may not be.
+pub const DOUBTFUL: Style = AnsiColor::Yellow.on_default();
+/// What is not.
+pub const BAD: Style = AnsiColor::Red.on_default();
+/// What is of little interest.
+pub const QUIET: Style = Style::new().dimmed();
 
 /// Space between two columns.
 const GAP: &str = "  ";
@@ -55,6 +67,31 @@ pub fn columns(heads: &[&str], rows: Vec<Vec<Cell>>) -> String {
     all.iter().map(|row| line(row, &widths)).collect()
 }
 
+/// Counts by key, a `COUNT KEY` line each. A key that is empty shows as `-`.
+pub fn counts<'k>(rows: impl IntoIterator<Item = (&'k str, u64)>) -> String {
+    let rows: Vec<(&str, String)> = rows.into_iter().map(|(key, count)| (key, count.to_string())).collect();
+    let width = rows.iter().map(|(_, count)| count.len()).max().unwrap_or_default();
+    let shown = |key: &str| if key.is_empty() { "-".to_owned() } else { crate::route::printable(key) };
+    rows.iter().map(|(key, count)| format!("{count:>width$} {}\n", shown(key))).collect()
+}
+
+/// Whether standard output is to have colours.
+pub fn colours() -> ColorChoice {
+    AutoStream::choice(&io::stdout())
+}
+
+/// Prints the text, without its colours where they are not wanted.
+///
+/// # Errors
+/// The output's.
+pub fn print(text: &str, colours: ColorChoice, out: &mut impl Write) -> io::Result<()> {
+    match colours {
+        ColorChoice::Never => write!(out, "{}", anstream::adapter::strip_str(text))?,
+        _ => write!(out, "{text}")?,
+    }
+    out.flush()
+}
+
 fn line(row: &[Cell], widths: &[usize]) -> String {
     let mut out = String::new();
     for (at, (cell, width)) in row.iter().zip(widths).enumerate() {
@@ -75,6 +112,11 @@ fn line(row: &[Cell], widths: &[usize]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_end_together_and_an_empty_key_can_be_seen() {
+        assert_eq!(counts([("http_4xx", 12), ("", 3)]), "12 http_4xx\n 3 -\n");
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell_and_numbers_end_together() {
