@@ -96,6 +96,10 @@ fn twice(query: &str) -> Option<String> {
 
 fn of_body<T: DeserializeOwned>(body: &[u8], part: Option<Part>) -> Result<T, Refusal> {
     let body = if body.is_empty() { b"{}" } else { body };
+    // serde would take a list for an object, too, and an empty one for a question without any filter.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(not_understood("expected a JSON object"));
+    }
     let Some(Part { name, value }) = part else { return serde_json::from_slice(body).map_err(not_understood) };
     let mut object: serde_json::Map<String, serde_json::Value> =
         serde_json::from_slice(body).map_err(not_understood)?;
@@ -143,6 +147,10 @@ mod tests {
         }
         assert!(of_query::<EventAsk>("id=a", id("b")).unwrap_err().to_string().contains("`id`"));
         assert!(of_body::<EventAsk>(br#"{"id":"a"}"#, id("b")).unwrap_err().to_string().contains("`id`"));
+        for list in [b"[]".as_slice(), b" []", b"null", b"\"\"", b"[[\"a\"]]"] {
+            let why = of_body::<DeadAsk>(list, None).unwrap_err().to_string();
+            assert!(why.contains("expected a JSON object"), "it would mean all dead letters: {why}");
+        }
         assert!(of_body::<EventAsk>(b"[]", id("b")).is_err() && of_body::<EventAsk>(b"{", None).is_err());
     }
 }
