@@ -45,7 +45,7 @@ pub const TIERS: &[&[&str]] = &[
     &["config"],
     &["admin", "deliver", "ingress"],
     &["event", "ledger", "route", "verify"],
-    &["journal"],
+    &["journal", "message"],
     &["access", "metrics", "news", "page", "shutdown", "sockets", "systemd", "telemetry", "times", "traces", "version"],
 ];
 /// Rooms of one tier of which the first may import the second; `src/ARCHITECTURE.md` says why.

@@ -30,17 +30,11 @@
 //! `rule_error`.
 
 use bytes::Bytes;
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
 use serde::Serialize;
-use serde_json::value::RawValue;
-use sink_api::{Event, Reason, Timestamp, code};
+use sink_api::{Event, Reason, code};
 
-use super::lenient::{Raw, all_members, members, object, text};
 use super::{Builtin, payload, rfc3339};
-
-/// Most digits of a phone number, its country's among them (E.164).
-const MAX_DIGITS: usize = 15;
+use crate::message::Said;
 
 /// See the module's head.
 pub const MESSAGE_STATUS: Builtin =
@@ -65,139 +59,22 @@ struct Row<'e> {
 }
 
 fn run(event: &Event) -> Result<Vec<Bytes>, Reason> {
-    let body: &RawValue = serde_json::from_slice(&event.body)
-        .map_err(|_| Reason::new(code::RULE_ERROR, "interakt.message_status: the body is not JSON"))?;
-    let [data, top_customer, top_message, top_click, timestamp] =
-        members(Some(body), ["data", "customer", "message", "event", "timestamp"]);
-    let [customer, message, data_click, workflow_number, workflow_name] =
-        members(data, ["customer", "message", "event", "customer_number", "customer_name"]);
-
-    let message = object(message).or(top_message);
-    let [message_id, status, reason, error, campaign, meta] = members(
-        message,
-        ["id", "message_status", "channel_failure_reason", "channel_error_code", "campaign_id", "meta_data"],
-    );
-    let [source_data] = members(meta, ["source_data"]);
-    let [callback] = members(source_data, ["callback_data"]);
-    let customer = object(customer).or(top_customer);
-    let [traits, channel] = members(customer, ["traits", "channel_phone_number"]);
-    let [name] = members(traits, ["name"]);
-
-    let click = click(data_click).or(click(top_click)).or(click(meta)).or(click(message));
-    let status = text(status);
+    let said = Said::read(&event.body)
+        .ok_or_else(|| Reason::new(code::RULE_ERROR, "interakt.message_status: the body is not JSON"))?;
     payload(&Row {
         event_id: event.id.to_string(),
-        message_id: text(message_id),
         event_type: &event.kind,
-        customer_phone: customer_phone(customer).or_else(|| number(workflow_number)),
-        customer_id: id(channel).or_else(|| id(workflow_number)),
-        customer_name: text(name).or_else(|| text(workflow_name)),
-        occurred_at: own_time(&event.kind, status.as_deref(), message, click.time)
-            .or_else(|| text(timestamp).and_then(|t| utc(&t)))
-            .map(rfc3339),
-        status,
-        failure_reason: text(reason),
-        error_code: text(error),
-        click_type: click.kind,
-        button_text: click.button,
-        callback_data: text(callback).or(click.callback),
-        campaign_id: text(campaign),
+        occurred_at: said.occurred(&event.kind).map(rfc3339),
+        message_id: said.message_id,
+        customer_phone: said.customer_phone,
+        customer_id: said.customer_id,
+        customer_name: said.customer_name,
+        status: said.status,
+        failure_reason: said.failure_reason,
+        error_code: said.error_code,
+        click_type: said.click.kind,
+        button_text: said.click.button,
+        callback_data: said.callback_data,
+        campaign_id: said.campaign_id,
     })
-}
-
-/// What one object of the body says about a click.
-struct Click {
-    kind: Option<String>,
-    button: Option<String>,
-    callback: Option<String>,
-    time: Option<Timestamp>,
-}
-
-impl Click {
-    /// This click, with what it lacks taken from the other one.
-    fn or(self, other: Self) -> Self {
-        Self {
-            kind: self.kind.or(other.kind),
-            button: self.button.or(other.button),
-            callback: self.callback.or(other.callback),
-            time: self.time.or(other.time),
-        }
-    }
-}
-
-fn click(from: Raw<'_>) -> Click {
-    let [kind, button, callback, time, button_payload, links] = members(
-        from,
-        ["click_type", "button_text", "callbackData", "click_timestamp", "button_payload", "cta_click_info"],
-    );
-    // `{"payload":{"type":"QUICK_REPLY","text":…}}`, or without the wrapping, or only a text.
-    let [wrapped] = members(button_payload, ["payload"]);
-    let [reply, reply_text] = members(object(wrapped).or(button_payload), ["type", "text"]);
-    let is_reply = text(reply).is_some_and(|t| t == "QUICK_REPLY");
-    let links = all_members(links);
-    let inferred = if is_reply { Some("QR") } else { (!links.is_empty()).then_some("CTA") };
-    Click {
-        kind: text(kind).or_else(|| inferred.map(str::to_owned)),
-        button: text(button).or_else(|| text(reply_text)).or_else(|| text(wrapped)).or_else(|| text(button_payload)),
-        callback: text(callback),
-        // Of several links clicked, the last is what the event is about.
-        time: text(time).and_then(|t| utc(&t)).or_else(|| {
-            let times = links.into_iter().map(|link| members(Some(link), ["clicked_at_utc"]));
-            times.filter_map(|[time]| utc(&text(time)?)).max()
-        }),
-    }
-}
-
-fn customer_phone(customer: Raw<'_>) -> Option<String> {
-    let [channel, country, national] = members(customer, ["channel_phone_number", "country_code", "phone_number"]);
-    number(channel).or_else(|| {
-        let own = number(national)?;
-        if text(national).is_some_and(|t| t.trim_start().starts_with('+')) {
-            return Some(own);
-        }
-        // Without its country a national number would name somebody else's telephone.
-        let whole = number(country)? + own.trim_start_matches('+');
-        (whole.len() <= 1 + MAX_DIGITS).then_some(whole)
-    })
-}
-
-/// `+` and the digits of what is written as a phone number: an optional `+`, 1 to 15 digits, blanks and hyphens between
-/// them. Nothing else has a telephone's digits: neither the id `US.1349…` nor a number such as `9.1e11`.
-fn number(value: Raw<'_>) -> Option<String> {
-    let text = text(value)?;
-    let written = text.trim();
-    let written = written.strip_prefix('+').unwrap_or(written).trim_start();
-    let is_between = |c: char| matches!(c, ' ' | '-' | '\u{a0}');
-    let is_number = written.starts_with(|c: char| c.is_ascii_digit())
-        && written.ends_with(|c: char| c.is_ascii_digit())
-        && written.chars().all(|c| c.is_ascii_digit() || is_between(c));
-    let digits: String = written.chars().filter(char::is_ascii_digit).collect();
-    (is_number && digits.len() <= MAX_DIGITS).then(|| format!("+{digits}"))
-}
-
-/// The id that stands in a number's place: a text, or digits too many for a number.
-fn id(value: Raw<'_>) -> Option<String> {
-    let is_id = |raw: &RawValue| raw.get().starts_with('"') || raw.get().bytes().all(|b| b.is_ascii_digit());
-    text(value.filter(|raw| is_id(raw))).filter(|_| number(value).is_none())
-}
-
-/// The message's time for what the event says happened.
-fn own_time(kind: &str, status: Option<&str>, message: Raw<'_>, clicked: Option<Timestamp>) -> Option<Timestamp> {
-    let [received, delivered, seen] = members(message, ["received_at_utc", "delivered_at_utc", "seen_at_utc"]);
-    let of = |word: &str| match word {
-        "clicked" => Some(clicked),
-        "read" => Some(text(seen).and_then(|t| utc(&t))),
-        "delivered" => Some(text(delivered).and_then(|t| utc(&t))),
-        "sent" => Some(text(received).and_then(|t| utc(&t))),
-        "failed" => Some(None),
-        _ => None,
-    };
-    let last_word = kind.rsplit('_').next().unwrap_or_default();
-    of(last_word).or_else(|| of(&status?.to_ascii_lowercase())).flatten()
-}
-
-/// A time with its zone, or without one in UTC; `T` or a space between date and time.
-fn utc(text: &str) -> Option<Timestamp> {
-    let text = text.trim();
-    text.parse().ok().or_else(|| TimeZone::UTC.to_timestamp(text.parse::<DateTime>().ok()?).ok())
 }

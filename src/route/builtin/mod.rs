@@ -1,10 +1,9 @@
 //! The transforms that come with the daemon, one per file, each with its output documented there.
 //!
-//! A built-in is a pure function of the event. It reads the body leniently (`lenient`): webhooks hold numbers where
-//! strings were promised, and the reverse.
+//! A built-in is a pure function of the event. It reads the body leniently ([`crate::message::lenient`]): webhooks hold
+//! numbers where strings were promised, and the reverse.
 
 mod api_log;
-mod lenient;
 mod message_status;
 
 use bytes::Bytes;
