@@ -14,6 +14,7 @@ pub mod exit;
 pub mod ingress;
 pub mod journal;
 pub mod ledger;
+pub mod mask;
 pub mod message;
 pub mod metrics;
 pub mod news;
