@@ -14,7 +14,7 @@ use percent_encoding::percent_decode_str;
 use super::answers::{Answer, json, text};
 use super::dead::DeadAct;
 use super::doors::{Doors, Visitor};
-use super::found::EventAsk;
+use super::found::{EventAsk, TailAsk};
 use super::login::LogInAsk;
 use super::question::{asked, login, nothing, told};
 use super::service::Service;
@@ -257,7 +257,11 @@ pub(super) async fn ask(
         Endpoint::Trace => done(control.trace(asked(request, part).await?).await),
         Endpoint::Tail => {
             let place = streams.place()?;
-            Ok(streams::answer(control.tail(asked(request, part).await?).await?, place))
+            // What a browser says when it comes back (WHATWG HTML, *Server-sent events*).
+            let last = request.headers().get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+            let ask: TailAsk = asked(request, part).await?;
+            let ask = TailAsk { after: last.filter(|id| !id.is_empty()).or(ask.after), ..ask };
+            Ok(streams::answer(control.tail(ask).await?, place))
         }
         Endpoint::ListDead => done(control.dead(asked(request, part).await?).await),
         Endpoint::ChangeDead(act) => done(control.change_dead(told(request, part).await?, act).await),

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// Which events are meant, oldest first. A filter that is not set lets all events through.
+/// Which events are meant, newest first. A filter that is not set lets all events through.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EventsAsk {
@@ -27,7 +27,7 @@ pub struct EventsAsk {
     /// Events that the rules send to that sink.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sink: Option<String>,
-    /// Events of which this jq program says `true`.
+    /// Events of which this jq program says neither `false` nor `null`.
     #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
     /// Most events in one answer; the daemon has a bound of its own.
@@ -43,7 +43,7 @@ pub struct EventsAsk {
     pub clear: bool,
 }
 
-/// Which event is meant.
+/// Which event is meant: by its id, or by that of one of its deliveries.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EventAsk {
@@ -53,15 +53,18 @@ pub struct EventAsk {
     pub clear: bool,
 }
 
-/// Which message is meant.
+/// Which message, event or phone is meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TraceAsk {
-    /// An event's, a delivery's or a message's id, or a phone number.
+    /// An event's, a delivery's or a message's id, the last 8 characters of an event's, or a phone number.
     pub id: String,
-    /// For a phone number: how far back to look.
+    /// For a phone number: how far back to look; a week where unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
+    /// For a phone number: where the answer before ended, its `next`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
     /// Show personal data as it is, not masked.
     pub clear: bool,
 }
@@ -76,7 +79,7 @@ pub struct TailAsk {
     /// Events of that source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// Events of which this jq program says `true`.
+    /// Events of which this jq program says neither `false` nor `null`.
     #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
     /// Events that the rules send to that sink.
@@ -85,6 +88,9 @@ pub struct TailAsk {
     /// First those accepted at or after that time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
+    /// First those behind the event of this id. A request's `Last-Event-ID` says the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
     /// Whether the bodies are shown, too; they are where unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<bool>,
@@ -124,31 +130,18 @@ pub struct CloudLine {
     pub deliveries: Vec<String>,
 }
 
-/// One event with all that is known of it.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-pub struct EventView {
-    /// The event.
-    #[serde(flatten)]
-    pub event: CloudEvent,
-    /// The request's method.
-    pub method: String,
-    /// The request's path.
-    pub path: String,
-    /// Who sent it.
-    pub remote: String,
-    /// The headers that were kept.
-    pub headers: Vec<(String, String)>,
-    /// Every route, and why it matched or did not.
-    pub routes: Vec<RouteFate>,
-    /// What became of its deliveries.
-    pub deliveries: Vec<DeliveryFateView>,
-    /// Whether personal data is masked.
-    pub masked: bool,
+/// What a tail shows.
+#[derive(Clone, Debug)]
+pub enum Tailed {
+    /// An event.
+    Event(Box<CloudLine>),
+    /// So many events are left out here: whoever reads is too slow.
+    LeftOut(u64),
 }
 
-/// The attributes of a CloudEvent, and its data.
+/// One event with all that is known of it: a CloudEvent in the JSON format, and more.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-pub struct CloudEvent {
+pub struct EventView {
     /// `1.0`.
     pub specversion: String,
     /// The event's id.
@@ -166,12 +159,27 @@ pub struct CloudEvent {
     /// Media type of its body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datacontenttype: Option<String>,
-    /// Its body, where that is JSON.
+    /// Its body, where that is JSON. Masked, what is no JSON is a text that says its length.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data: Option<serde_json::Value>,
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub data: Option<Box<RawValue>>,
     /// Its body, where that is not JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_base64: Option<String>,
+    /// The request's method.
+    pub method: String,
+    /// The request's path.
+    pub path: String,
+    /// Who sent it.
+    pub remote: String,
+    /// The headers that were kept.
+    pub headers: Vec<(String, String)>,
+    /// Every route, and why it matched or did not, by the rules in force.
+    pub routes: Vec<RouteFate>,
+    /// What became of its deliveries.
+    pub deliveries: Vec<DeliveryFateView>,
+    /// Whether personal data is masked.
+    pub masked: bool,
 }
 
 /// What a route made of an event.
@@ -186,7 +194,7 @@ pub struct RouteFate {
 }
 
 /// What became of a delivery.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DeliveryFateView {
     /// The delivery's id.
     pub id: String,
@@ -198,26 +206,47 @@ pub struct DeliveryFateView {
     pub time: Option<String>,
     /// Calls that were made.
     pub attempts: u32,
-    /// Code of the last failure.
+    /// Code of the last failure, also after success; of what was dropped, why; of what waits for a sink that takes
+    /// nothing, that sink's.
     pub code: Option<String>,
     /// One line of detail.
     pub detail: Option<String>,
     /// When it is tried next, RFC 3339.
     pub next_try: Option<String>,
+    /// How long the last call took, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_ms: Option<f64>,
+    /// The route whose condition or transform left nothing of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
     /// Id of the replay that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<String>,
 }
 
-/// The history of one message.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// What was found: the history of a message, and the way of each event.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TraceView {
     /// What was looked for: `event`, `message` or `phone`.
     pub query: std::collections::BTreeMap<String, String>,
-    /// The message; `null` where the events are of none.
+    /// The message; `null` where the events are of none, or of several.
     pub message: Option<MessageView>,
-    /// Its events, oldest first.
+    /// The messages of a phone, by what was found here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<MessageView>,
+    /// The events, oldest first.
     pub events: Vec<TracedEvent>,
+    /// Whether personal data is masked.
+    pub masked: bool,
+    /// What was not looked at, for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// For a phone number: where the next answer begins, `null` where all of the span was looked at.
+    #[serde(default)]
+    pub next: Option<String>,
+    /// For a phone number: how much of the span was looked at, of 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<f64>,
 }
 
 /// A message and its statuses.
@@ -225,14 +254,26 @@ pub struct TraceView {
 pub struct MessageView {
     /// Its id.
     pub id: String,
-    /// Its status now.
-    pub status: String,
-    /// Every status that it had.
+    /// The highest status that it had: `Received`, `Sent`, `Failed`, `Delivered` or `Read`; `null` where no event says.
+    pub status: Option<String>,
+    /// Every status that it had, from the lowest.
     pub ladder: Vec<Rung>,
-    /// Clicks on its buttons.
+    /// Clicks on its buttons, in order of time.
     pub clicks: Vec<Click>,
-    /// Why it failed.
-    pub error: Option<String>,
+    /// What quoted it, in order of time.
+    pub replies: Vec<ReplyView>,
+    /// Why it failed, last; there also where it was delivered after all.
+    pub error: Option<MessageError>,
+    /// What it was sent by: `api`, `campaign`, `agent` or `customer`.
+    pub way: Option<String>,
+    /// The campaign's name, else its id.
+    pub campaign: Option<String>,
+    /// The template's name.
+    pub template: Option<String>,
+    /// The customer's phone.
+    pub phone: Option<String>,
+    /// The customer's name.
+    pub customer: Option<String>,
 }
 
 /// A status that a message had.
@@ -242,25 +283,59 @@ pub struct Rung {
     pub status: String,
     /// Since when, by the provider's clock.
     pub time: Option<String>,
-    /// When we were told.
+    /// When we were told first.
     pub accepted: String,
-    /// The event's id.
+    /// By the event of this id.
     pub event: String,
 }
 
 /// A click on a button.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Click {
-    /// When.
+    /// When, by the provider's clock.
     pub time: Option<String>,
     /// The button's text.
-    pub button: String,
+    pub button: Option<String>,
     /// `QR` or `CTA`.
-    pub kind: String,
+    pub kind: Option<String>,
+    /// When we were told first.
+    pub accepted: String,
+    /// By the event of this id.
+    pub event: String,
+}
+
+/// An answer to a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReplyView {
+    /// When, by the provider's clock.
+    pub time: Option<String>,
+    /// Its own message id.
+    pub id: Option<String>,
+    /// What it is: `Text`, `Image` …
+    pub content_type: Option<String>,
+    /// What it says.
+    pub text: Option<String>,
+    /// When we accepted it.
+    pub accepted: String,
+    /// In the event of this id.
+    pub event: String,
+}
+
+/// Why a message could not be delivered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MessageError {
+    /// When the provider said so.
+    pub time: Option<String>,
+    /// The provider's code.
+    pub code: Option<String>,
+    /// What the code means, where that is known; else the provider's reason.
+    pub text: Option<String>,
+    /// The provider's reason, as sent.
+    pub reason: Option<String>,
 }
 
 /// An event of a trace.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TracedEvent {
     /// Its id.
     pub id: String,
@@ -269,9 +344,11 @@ pub struct TracedEvent {
     pub kind: String,
     /// Name of its source.
     pub source: String,
+    /// What it is about.
+    pub subject: String,
     /// When it was accepted, RFC 3339.
     pub time: String,
-    /// Every route, and why it matched or did not.
+    /// Every route, and why it matched or did not, by the rules in force.
     pub routes: Vec<RouteFate>,
     /// What became of its deliveries.
     pub deliveries: Vec<DeliveryFateView>,

@@ -58,7 +58,7 @@ use std::sync::Arc;
 use crate::metrics::Page;
 use dead::{Count, DeadAct, DeadAsk, DeadDone, DeadView, OutcomeView, OutcomesAsk};
 use explain::{ExplainAsk, ExplainView};
-use found::{CloudLine, EventAsk, EventView, EventsAsk, TailAsk, TraceAsk, TraceView};
+use found::{CloudLine, EventAsk, EventView, EventsAsk, TailAsk, Tailed, TraceAsk, TraceView};
 use history::{HistoryAsk, HistoryView};
 use log::{LogAsk, LogLevels};
 use reload::ReloadDone;
@@ -145,21 +145,13 @@ pub trait Control: Send + Sync + 'static {
     /// Changes a page of dead letters; durable when this returns.
     async fn change_dead(&self, ask: DeadAsk, act: DeadAct) -> Result<DeadDone, Refusal>;
     /// The events that match.
-    async fn events(&self, _ask: EventsAsk) -> Result<List<CloudLine>, Refusal> {
-        Err(not_here())
-    }
+    async fn events(&self, ask: EventsAsk) -> Result<List<CloudLine>, Refusal>;
     /// One event, with all that is known of it.
-    async fn event(&self, _ask: EventAsk) -> Result<EventView, Refusal> {
-        Err(not_here())
-    }
+    async fn event(&self, ask: EventAsk) -> Result<EventView, Refusal>;
     /// The history of a message, and the way of each of its events.
-    async fn trace(&self, _ask: TraceAsk) -> Result<TraceView, Refusal> {
-        Err(not_here())
-    }
+    async fn trace(&self, ask: TraceAsk) -> Result<TraceView, Refusal>;
     /// The events that match, as they come. Ends when the stream is dropped.
-    async fn tail(&self, _ask: TailAsk) -> Result<BoxStream<CloudLine>, Refusal> {
-        Err(not_here())
-    }
+    async fn tail(&self, ask: TailAsk) -> Result<BoxStream<Tailed>, Refusal>;
     /// The config in force, and the file's where that is another one.
     async fn config(&self) -> Result<ConfigView, Refusal> {
         Err(not_here())

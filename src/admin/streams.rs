@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use http::{HeaderValue, Response, header};
 use http_body_util::BodyExt as _;
@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::answers::Answer;
-use super::found::CloudLine;
+use super::found::Tailed;
 use super::{BoxStream, Refusal};
 
 /// Most streams at the same time.
@@ -52,7 +52,7 @@ impl Streams {
 pub(super) struct GoesOn;
 
 /// An answer of these events as they come.
-pub(super) fn answer(lines: BoxStream<CloudLine>, place: Place) -> Answer {
+pub(super) fn answer(lines: BoxStream<Tailed>, place: Place) -> Answer {
     let mut beat = interval(BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut answer = Response::new(Lines { lines, beat, _place: place }.boxed_unsync());
@@ -67,7 +67,7 @@ pub(super) fn answer(lines: BoxStream<CloudLine>, place: Place) -> Answer {
 }
 
 struct Lines {
-    lines: BoxStream<CloudLine>,
+    lines: BoxStream<Tailed>,
     beat: Interval,
     _place: Place,
 }
@@ -92,13 +92,18 @@ impl Body for Lines {
     }
 }
 
-fn event(line: &CloudLine) -> Bytes {
-    let mut bytes = BytesMut::from(&b"data: "[..]).writer();
-    // A line has nothing that cannot be written.
-    let _ = serde_json::to_writer(&mut bytes, line);
-    let mut bytes = bytes.into_inner();
-    // Inside JSON's strings they are escaped: what is left of them is blank.
-    bytes.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+fn event(tailed: &Tailed) -> Bytes {
+    let (head, json) = match tailed {
+        // Whoever comes back says which event was the last.
+        Tailed::Event(line) => (format!("id: {}\ndata: ", line.id), serde_json::to_vec(line)),
+        Tailed::LeftOut(events) => {
+            ("event: left_out\ndata: ".to_owned(), serde_json::to_vec(&serde_json::json!({ "events": events })))
+        }
+    };
+    let mut bytes = BytesMut::from(head.as_bytes());
+    // A line has nothing that cannot be written. Inside JSON's strings line breaks are escaped: others are blank.
+    let json = json.unwrap_or_default().into_iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte });
+    bytes.extend(json);
     bytes.extend_from_slice(b"\n\n");
     bytes.freeze()
 }

@@ -7,13 +7,14 @@ use sink_api::Secret;
 
 use super::client::{AskError, ask, get};
 use super::dead::{DeadAct, DeadAsk, DeadDone, DeadView};
+use super::found::{CloudLine, EventAsk, EventView, EventsAsk, TailAsk, Tailed, TraceAsk, TraceView};
 use super::list::List;
 use super::log::{LogAsk, LogLevels};
 use super::reload::ReloadDone;
 use super::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView};
 use super::sink::{SinkAct, SinkAsk, SinkDone};
 use super::status::JournalStatus;
-use super::{AdminConfig, Control, Listen, Listener, Readiness, Refusal, Status};
+use super::{AdminConfig, BoxStream, Control, List, Listen, Listener, Readiness, Refusal, Status};
 use crate::metrics::Page;
 
 struct Fixed(bool);
@@ -69,6 +70,22 @@ impl Control for Fixed {
     async fn status(&self) -> Status {
         let journal = JournalStatus { events: 3, bytes: 9, ..JournalStatus::default() };
         Status { ready: self.0, journal, ..Status::default() }
+    }
+
+    async fn events(&self, _: EventsAsk) -> Result<List<CloudLine>, Refusal> {
+        Ok(List::default())
+    }
+
+    async fn event(&self, ask: EventAsk) -> Result<EventView, Refusal> {
+        Err(Refusal::Missing(format!("there is no event `{}`", ask.id)))
+    }
+
+    async fn trace(&self, ask: TraceAsk) -> Result<TraceView, Refusal> {
+        Err(Refusal::Missing(format!("nothing is `{}`", ask.id)))
+    }
+
+    async fn tail(&self, _: TailAsk) -> Result<BoxStream<Tailed>, Refusal> {
+        Err(Refusal::Unable("no journal".into()))
     }
 
     async fn metrics(&self) -> Arc<Page> {

@@ -14,6 +14,7 @@ use super::dead_letters;
 use super::disk_watch::DiskTrouble;
 use super::explaining::Explaining;
 use super::figures::{self, Figures};
+use super::found::Found;
 use super::history::History;
 use super::probing;
 use super::reasons::{Down, Seen, codes, reasons};
@@ -25,6 +26,7 @@ use super::shown_config;
 use super::store::Store;
 use crate::admin::dead::{Count, DeadAct, DeadAsk, DeadDone, DeadView, OutcomeView, OutcomesAsk};
 use crate::admin::explain::{ExplainAsk, ExplainView};
+use crate::admin::found::{CloudLine, EventAsk, EventView, EventsAsk, TailAsk, Tailed, TraceAsk, TraceView};
 use crate::admin::history::{HistoryAsk, HistoryView};
 use crate::admin::list::List;
 use crate::admin::log::{LogAsk, LogLevels};
@@ -38,7 +40,7 @@ use crate::admin::status::{
     BudgetStatus, ConfigStatus, DiskStatus, JournalStatus, PreviousSecretStatus, Reason, SourceStatus, State,
     TooLongStatus,
 };
-use crate::admin::{Control, Readiness, Refusal, Status};
+use crate::admin::{BoxStream, Control, List, Readiness, Refusal, Status};
 use crate::deliver::Condition;
 use crate::ingress::counts::{self, SOURCE_REASONS};
 use crate::ingress::{BudgetUse, Ingress, PreviousSecret, SourceFacts};
@@ -57,6 +59,7 @@ pub(super) struct DaemonControl {
     ingress: Arc<Ingress>,
     books: Arc<Books>,
     figures: Arc<Figures>,
+    found: Found,
     scrape: Scrape,
     history: Arc<History>,
     explaining: Explaining,
@@ -164,6 +167,22 @@ impl Control for DaemonControl {
         done
     }
 
+    async fn events(&self, ask: EventsAsk) -> Result<List<CloudLine>, Refusal> {
+        self.found.events(ask).await
+    }
+
+    async fn event(&self, ask: EventAsk) -> Result<EventView, Refusal> {
+        self.found.event(ask).await
+    }
+
+    async fn trace(&self, ask: TraceAsk) -> Result<TraceView, Refusal> {
+        self.found.trace(ask).await
+    }
+
+    async fn tail(&self, ask: TailAsk) -> Result<BoxStream<Tailed>, Refusal> {
+        self.found.tail(ask).await
+    }
+
     async fn sink(&self, ask: SinkAsk, act: SinkAct) -> Result<SinkDone, Refusal> {
         self.requests.ask(|reply| Request::Sink(ask, act, reply)).await
     }
@@ -234,6 +253,11 @@ impl DaemonControl {
             disk_trouble: Arc::clone(&store.disk_trouble),
             config_state: Arc::clone(config_state),
             storage: store.storage.clone(),
+            found: Found {
+                storage: store.storage.clone(),
+                books: Arc::clone(books),
+                config_state: Arc::clone(config_state),
+            },
             ingress: Arc::clone(ingress),
             books: Arc::clone(books),
             figures,

@@ -1,0 +1,252 @@
+//! Traces a message, an event or a phone number: what the provider said of the message, and the way of each event.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use memchr::memmem::Finder;
+use sink_api::{Event, Timestamp};
+
+use super::found::{Found, decoded, short_id};
+use super::found_fates::event_id;
+use super::found_reading::{deadline, read, span, written};
+use super::found_rules::Rules;
+use super::found_shown::message;
+use super::refusals::unable;
+use crate::admin::Refusal;
+use crate::admin::found::{MessageView, TraceAsk, TraceView, TracedEvent};
+use crate::journal::{Entry, Find};
+use crate::mask;
+use crate::message::{Said, digits, history, same_phone};
+
+/// Most events of one message that are shown: the newest.
+const MOST_EVENTS: usize = 500;
+/// Most messages of a phone that one answer shows.
+const MOST_MESSAGES: usize = 50;
+/// How far back a phone is looked for where nobody says.
+const PHONE_SPAN: Duration = Duration::from_hours(7 * 24);
+/// How long one answer looks for a phone; then it says where to go on.
+const LOOK_PHONE: Duration = Duration::from_secs(2);
+/// How long is looked for what quotes a message: its answers are of other subjects.
+const LOOK_REPLIES: Duration = Duration::from_millis(250);
+/// Fewest digits that are looked for as a phone.
+const PHONE_DIGITS: usize = 8;
+/// So many last digits stand together in whatever way a number is written.
+const LAST_DIGITS: usize = 4;
+/// Most replies that are shown.
+const MOST_REPLIES: usize = 50;
+
+/// The type of a message that came from the customer.
+const RECEIVED: &str = "message_received";
+
+impl Found {
+    /// What became of a message, an event, or what has to do with a phone.
+    ///
+    /// # Errors
+    /// There is no such thing, or the journal or the ledger cannot be read.
+    pub async fn trace(&self, ask: TraceAsk) -> Result<TraceView, Refusal> {
+        let id = ask.id.trim();
+        if id.is_empty() {
+            return Err(Refusal::Question(format!("say what to look for: {WHAT}")));
+        }
+        let phone = digits(id).filter(|digits| digits.len() >= PHONE_DIGITS);
+        if let Some(digits) = phone.as_deref().filter(|_| id.starts_with('+') || ask.after.is_some()) {
+            return self.of_phone(&ask, digits).await;
+        }
+        // A message's id may look like an event's, and the reverse: whichever is there.
+        let of_event = match event_id(id) {
+            Some(event) => self.by_id(event).await?,
+            None => None,
+        };
+        if let Some(entry) = of_event {
+            return self.of_event(entry, ask.clear).await;
+        }
+        let entries = self.storage.journal.find(Find::Subject(id.into()), MOST_EVENTS + 1).await.map_err(unable)?;
+        if !entries.is_empty() {
+            return self.of_message(id, entries, ask.clear).await;
+        }
+        if short_id(id).is_some()
+            && let Some(entry) = self.by_short(id).await?
+        {
+            return self.of_event(entry, ask.clear).await;
+        }
+        match phone {
+            Some(digits) => self.of_phone(&ask, &digits).await,
+            None => Err(nothing(id)),
+        }
+    }
+
+    async fn of_event(&self, entry: Entry, clear: bool) -> Result<TraceView, Refusal> {
+        let event = decoded(&entry)?;
+        let query = query("event", &event.id.to_string(), clear);
+        let (mut message, mut notes) = (None, vec![]);
+        if !event.subject.is_empty() {
+            let find = Find::Subject(Arc::clone(&event.subject));
+            let others = self.storage.journal.find(find, MOST_EVENTS).await.map_err(unable)?;
+            (message, notes) = self.message(&event.subject, &others, clear).await?;
+        }
+        let mut rules = Rules::of(&self.books.now());
+        let events = vec![self.way(&entry, &mut rules, clear).await?];
+        Ok(TraceView { query, message, events, notes, masked: !clear, ..TraceView::default() })
+    }
+
+    async fn of_message(&self, id: &str, mut entries: Vec<Entry>, clear: bool) -> Result<TraceView, Refusal> {
+        let mut cut = vec![];
+        if entries.len() > MOST_EVENTS {
+            entries.remove(0);
+            cut.push(format!("it has more than {MOST_EVENTS} events: only the newest are shown"));
+        }
+        let (message, mut notes) = self.message(id, &entries, clear).await?;
+        notes.extend(cut);
+        let events = self.ways(&entries, clear).await?;
+        let query = query("message", id, clear);
+        Ok(TraceView { query, message, events, notes, masked: !clear, ..TraceView::default() })
+    }
+
+    async fn ways(&self, entries: &[Entry], clear: bool) -> Result<Vec<TracedEvent>, Refusal> {
+        let mut rules = Rules::of(&self.books.now());
+        let mut ways = Vec::with_capacity(entries.len());
+        for entry in entries {
+            ways.push(self.way(entry, &mut rules, clear).await?);
+        }
+        Ok(ways)
+    }
+
+    /// The message's history, and what was not looked at for it. None where its events are about no message.
+    async fn message(
+        &self,
+        id: &str,
+        entries: &[Entry],
+        clear: bool,
+    ) -> Result<(Option<MessageView>, Vec<String>), Refusal> {
+        let mut events: Vec<Arc<Event>> = entries.iter().filter_map(|entry| decoded(entry).ok()).collect();
+        let first = entries.first();
+        let is_sent = events.iter().any(|event| Said::read(&event.body).is_some_and(|said| said.message_id.is_some()))
+            && events.iter().all(|event| *event.kind != *RECEIVED);
+        let mut notes = vec![];
+        if let Some(first) = first.filter(|_| is_sent) {
+            let (replies, is_all) = self.replies(id, first).await?;
+            events.extend(replies);
+            if !is_all {
+                notes.push("answers to it were looked for in a part of what came after it".to_owned());
+            }
+        }
+        let told = history(id, events.iter().map(|event| &**event));
+        let told = told.filter(|told| !told.ladder.is_empty() || !told.clicks.is_empty());
+        Ok((told.map(|told| message(told, clear)), notes))
+    }
+
+    /// What came after a message and quotes it, as far as can be read in a short time, and whether that is all.
+    async fn replies(&self, id: &str, first: &Entry) -> Result<(Vec<Arc<Event>>, bool), Refusal> {
+        let journal = &*self.storage.journal;
+        let (finder, mut found) = (Finder::new(id.as_bytes()), Vec::new());
+        let until = journal.ends().await.map_err(unable)?;
+        let reached = span(journal, first.position.into(), &until, deadline(LOOK_REPLIES), |entry| {
+            let is_one = *entry.record.kind == *RECEIVED && finder.find(&entry.record.payload).is_some();
+            if is_one && found.len() < MOST_REPLIES {
+                found.extend(decoded(&entry));
+            }
+        });
+        let reached = reached.await?;
+        Ok((found, reached.is_end))
+    }
+
+    /// What has to do with a phone, in the part of the span that is read in a short time.
+    async fn of_phone(&self, ask: &TraceAsk, digits: &str) -> Result<TraceView, Refusal> {
+        let journal = &*self.storage.journal;
+        let now = Timestamp::now().as_microsecond();
+        let week = now.saturating_sub(i64::try_from(PHONE_SPAN.as_micros()).unwrap_or(i64::MAX));
+        let since = self.moment("since", ask.since.as_deref())?.unwrap_or(week);
+        let from = match ask.after.as_deref() {
+            Some(after) => read(after)?,
+            None => journal.seek(since).await.map_err(unable)?,
+        };
+        let from = from.later(&journal.oldest().await.map_err(unable)?);
+        let until = journal.ends().await.map_err(unable)?;
+        let last = digits.get(digits.len().saturating_sub(LAST_DIGITS)..).unwrap_or(digits);
+        let (finder, deadline) = (Finder::new(last.as_bytes()), deadline(LOOK_PHONE));
+        let (mut found, mut newest, mut left_out) = (Vec::<Entry>::new(), since, 0_usize);
+        let reached = span(journal, from, &until, deadline, |entry| {
+            newest = newest.max(entry.record.time);
+            if finder.find(&entry.record.payload).is_none() || !is_of_phone(&entry, digits) {
+                return;
+            }
+            if found.len() == MOST_EVENTS {
+                found.remove(0);
+                left_out += 1;
+            }
+            found.push(entry);
+        });
+        let reached = reached.await?;
+        let mut view = self.phone_view(ask, digits, &found).await?;
+        if left_out > 0 {
+            view.notes.push(format!("{left_out} older events are left out: narrow it with `since`"));
+        }
+        // By time, because positions say nothing of how many events stand between them.
+        let done = (newest - since) as f64 / (now - since).max(1) as f64;
+        view.done = Some(if reached.is_end { 1.0 } else { done.clamp(0.0, 1.0) });
+        view.next = (!reached.is_end).then(|| written(&reached.at));
+        Ok(view)
+    }
+
+    async fn phone_view(&self, ask: &TraceAsk, digits: &str, found: &[Entry]) -> Result<TraceView, Refusal> {
+        // The newest messages, oldest first.
+        let (mut ids, mut seen) = (Vec::<Arc<str>>::new(), BTreeSet::new());
+        for event in found.iter().rev().filter_map(|entry| decoded(entry).ok()) {
+            if !event.subject.is_empty() && seen.insert(Arc::clone(&event.subject)) {
+                ids.push(Arc::clone(&event.subject));
+            }
+        }
+        let mut notes = vec![];
+        if ids.len() > MOST_MESSAGES {
+            notes.push(format!("{} older messages are left out", ids.len() - MOST_MESSAGES));
+            ids.truncate(MOST_MESSAGES);
+        }
+        let deadline = deadline(LOOK_PHONE);
+        let mut messages: Vec<MessageView> = Vec::new();
+        for id in ids.iter().rev() {
+            // What a message's other events say without its phone, such as a click, belongs to it, too.
+            let entries = if Instant::now() < deadline {
+                let find = Find::Subject(Arc::clone(id));
+                self.storage.journal.find(find, MOST_EVENTS).await.map_err(unable)?
+            } else {
+                found.to_vec()
+            };
+            let events: Vec<Arc<Event>> = entries.iter().chain(found).filter_map(|entry| decoded(entry).ok()).collect();
+            let told = history(id, events.iter().map(|event| &**event)).filter(|told| !told.ladder.is_empty());
+            messages.extend(told.map(|told| message(told, ask.clear)));
+        }
+        let only = if messages.len() == 1 { messages.pop() } else { None };
+        Ok(TraceView {
+            query: query("phone", &format!("+{digits}"), ask.clear),
+            message: only,
+            messages,
+            events: self.ways(found, ask.clear).await?,
+            masked: !ask.clear,
+            notes,
+            ..TraceView::default()
+        })
+    }
+}
+
+/// What can be looked for.
+const WHAT: &str = "the id of an event, a delivery or a message, the last 8 characters of an event's, or a phone \
+                    number (`+91…`)";
+
+fn nothing(id: &str) -> Refusal {
+    let shown = mask::text(id);
+    let retention = "retention may have deleted it; short ids are found of recent events only";
+    Refusal::Missing(format!("nothing in the journal is `{shown}`: {retention}\n  help: give {WHAT}"))
+}
+
+fn query(what: &str, value: &str, clear: bool) -> BTreeMap<String, String> {
+    let value = if clear { value.to_owned() } else { mask::text(value) };
+    BTreeMap::from([(what.to_owned(), value)])
+}
+
+/// Whether an event is about the customer who has that phone.
+fn is_of_phone(entry: &Entry, digits: &str) -> bool {
+    let event = decoded(entry).ok();
+    let said = event.and_then(|event| Said::read(&event.body));
+    said.and_then(|said| said.customer_phone).is_some_and(|phone| same_phone(&phone, digits))
+}
