@@ -9,7 +9,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
     self, Failure, check, completions, dead, explain, journal, kinds, log_level, manual, pending, reload, replay, run,
-    schema, send, sink, status, test, version,
+    schema, send, sink, status, tail, test, trace, version,
 };
 use crate::config::{self, Config};
 use crate::exit;
@@ -27,6 +27,8 @@ Examples:
   hookrelay run                            receive webhooks until Ctrl-C
   hookrelay send                           one signed sample of each type to the running daemon
   hookrelay explain body.json              where would this webhook go, and why?
+  hookrelay trace +919876543210            what became of a customer's messages?
+  hookrelay tail                           events as they come
   hookrelay test                           do the rules what their [[tests]] expect?";
 
 /// Receives webhooks, proves who sent them, keeps every one of them on disk, and routes each to the sinks its rules
@@ -69,6 +71,12 @@ pub enum Command {
     /// Live figures of the running daemon: journal, sources, sinks
     #[command(after_help = status::HELP)]
     Status(status::StatusArgs),
+    /// What became of a message, an event, or what has to do with a phone number
+    #[command(after_help = trace::HELP)]
+    Trace(trace::TraceArgs),
+    /// Events as they are accepted, one line each
+    #[command(after_help = tail::HELP)]
+    Tail(tail::TailArgs),
     /// Dead letters: list, show, retry, drop
     #[command(subcommand, after_help = dead::HELP)]
     Dead(dead::DeadVerb),
@@ -131,6 +139,8 @@ impl Cli {
             Command::Test(args) => test::run(&self.read()?, args, out),
             Command::Send(args) => send::run(&self.read()?, args, out),
             Command::Status(args) => status::run(&self.file()?, args, out),
+            Command::Trace(args) => trace::run(&self.file()?, args, &self.zone()?, out),
+            Command::Tail(args) => tail::run(&self.file()?, args, &self.zone()?, out),
             Command::Dead(verb) => dead::run(&self.file()?, verb, &self.zone()?, out),
             Command::Pending(verb) => pending::run(&self.file()?, verb, &self.zone()?, out),
             Command::Replay(args) => replay::run(&self.file()?, args, &self.zone()?, out),

@@ -11,7 +11,9 @@ use crate::sockets::unix::short_path;
 
 /// Longest wait for an answer: a little longer than the daemon takes to give up.
 const TIMEOUT: Duration = Duration::from_secs(32);
-/// Largest answer that is read.
+/// Longest silence of an answer that goes on: the daemon says every 15 s that it does.
+const SILENCE: Duration = Duration::from_mins(1);
+/// Largest answer that is read, and of one that goes on the largest event.
 const MAX_ANSWER: usize = 64 << 20;
 
 /// The mend where the daemon does not know the token.
@@ -99,9 +101,95 @@ pub async fn ask<T: DeserializeOwned>(
     question: &impl Serialize,
 ) -> Result<T, AskError> {
     let at = place(config);
+    let answer = send(config, method, path, question, Some(TIMEOUT)).await?;
+    let status = answer.status().as_u16();
+    let refused = |why: String| AskError::Refused { at: at.clone(), status, why };
+    if answer.content_length().is_some_and(|length| length > MAX_ANSWER as u64) {
+        return Err(refused("more than can be read".into()));
+    }
+    let body = answer.bytes().await.map_err(|error| refused(cause(&error)))?;
+    if status != 200 {
+        return Err(refused(why(status, &body)));
+    }
+    serde_json::from_slice(&body).map_err(|error| refused(format!("not understood: {error}")))
+}
+
+/// Opens an answer that goes on.
+///
+/// # Errors
+/// [`AskError`].
+pub async fn open(config: &AdminConfig, path: &str, question: &impl Serialize) -> Result<Stream, AskError> {
+    let answer = send(config, Method::GET, path, question, None).await?;
+    let status = answer.status().as_u16();
+    if status != 200 {
+        let body = answer.bytes().await.unwrap_or_default();
+        return Err(AskError::Refused { at: place(config), status, why: why(status, &body) });
+    }
+    Ok(Stream { answer, rest: Vec::new(), at: place(config) })
+}
+
+/// An answer that goes on: server-sent events (WHATWG HTML, *Server-sent events*).
+pub struct Stream {
+    answer: reqwest::Response,
+    /// What was read and is no whole event yet.
+    rest: Vec<u8>,
+    at: String,
+}
+
+impl Stream {
+    /// What comes next: the event's name, empty where it has none, and its data. Waits for it.
+    ///
+    /// # Errors
+    /// [`AskError::NoDaemon`]: the daemon has ended it, or has given no sign of life for long.
+    pub async fn next(&mut self) -> Result<(String, String), AskError> {
+        loop {
+            if let Some(end) = memchr::memmem::find(&self.rest, b"\n\n") {
+                let event: Vec<u8> = self.rest.drain(..end + 2).collect();
+                match read_event(&String::from_utf8_lossy(&event)) {
+                    Some(event) => return Ok(event),
+                    None => continue,
+                }
+            }
+            let gone = |why: String| AskError::NoDaemon { at: self.at.clone(), why };
+            let more = tokio::time::timeout(SILENCE, self.answer.chunk()).await;
+            let more =
+                more.map_err(|_| gone("it gives no sign of life".into()))?.map_err(|error| gone(cause(&error)))?;
+            let more = more.ok_or_else(|| gone("it has ended the answer".into()))?;
+            self.rest.extend_from_slice(&more);
+            if self.rest.len() > MAX_ANSWER {
+                return Err(gone("it sends more than can be read".into()));
+            }
+        }
+    }
+}
+
+/// Name and data of one event; none of what only says that the answer goes on.
+fn read_event(text: &str) -> Option<(String, String)> {
+    let (mut name, mut data) = (String::new(), None::<String>);
+    for line in text.lines() {
+        match line.split_once(':') {
+            Some(("event", value)) => value.trim_start().clone_into(&mut name),
+            Some(("data", value)) => data.get_or_insert_default().push_str(value.trim_start()),
+            _ => {}
+        }
+    }
+    Some((name, data?))
+}
+
+async fn send(
+    config: &AdminConfig,
+    method: Method,
+    path: &str,
+    question: &impl Serialize,
+    within: Option<Duration>,
+) -> Result<reqwest::Response, AskError> {
+    let at = place(config);
     let nobody = |why: String| AskError::NoDaemon { at: at.clone(), why };
     // No TLS is spoken: a machine without root certificates is fine.
-    let mut client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().tls_certs_only([]);
+    let mut client = reqwest::Client::builder().connect_timeout(TIMEOUT).no_proxy().tls_certs_only([]);
+    if let Some(within) = within {
+        client = client.timeout(within);
+    }
     let (mut host, mut _folder) = ("localhost".to_owned(), None);
     match &config.listen {
         Listen::Unix(path) => {
@@ -120,23 +208,18 @@ pub async fn ask<T: DeserializeOwned>(
     if question != b"null" {
         request = request.body(question);
     }
-    let answer = request.send().await.map_err(|error| {
+    request.send().await.map_err(|error| {
         let why = cause(&error);
         if is_denied(&error) { AskError::NotOurs { at: at.clone(), why } } else { nobody(why) }
-    })?;
-    let status = answer.status().as_u16();
-    let refused = |why: String| AskError::Refused { at: at.clone(), status, why };
-    if answer.content_length().is_some_and(|length| length > MAX_ANSWER as u64) {
-        return Err(refused("more than can be read".into()));
-    }
-    let body = answer.bytes().await.map_err(|error| refused(cause(&error)))?;
-    if status != 200 {
-        let why = serde_json::from_slice::<serde_json::Value>(&body).ok();
-        let why = why.and_then(|v| v.get("error")?.as_str().map(str::to_owned));
-        let why = why.unwrap_or_else(|| "no reason given".into());
-        return Err(refused(if status == 401 { format!("{why}\n  help: {OTHER_TOKEN}") } else { why }));
-    }
-    serde_json::from_slice(&body).map_err(|error| refused(format!("not understood: {error}")))
+    })
+}
+
+/// Why the daemon refuses, by what it says.
+fn why(status: u16, body: &[u8]) -> String {
+    let why = serde_json::from_slice::<serde_json::Value>(body).ok();
+    let why = why.and_then(|v| v.get("error")?.as_str().map(str::to_owned));
+    let why = why.unwrap_or_else(|| "no reason given".into());
+    if status == 401 { format!("{why}\n  help: {OTHER_TOKEN}") } else { why }
 }
 
 /// Whether the system lets us not connect.
@@ -152,4 +235,17 @@ fn cause(error: &dyn std::error::Error) -> String {
         inner = next;
     }
     inner.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_has_a_name_and_data_and_a_sign_of_life_is_none() {
+        let event = |name: &str, data: &str| Some((name.to_owned(), data.to_owned()));
+        assert_eq!(read_event("id: 7\ndata: {\"a\": \"b: c\"}\n\n"), event("", "{\"a\": \"b: c\"}"));
+        assert_eq!(read_event("event: left_out\ndata: 1\n\n"), event("left_out", "1"));
+        assert_eq!(read_event(":\n\n"), None);
+    }
 }

@@ -26,8 +26,10 @@ pub mod send;
 pub mod sink;
 pub mod status;
 mod status_check;
+pub mod tail;
 mod target;
 pub mod test;
+pub mod trace;
 pub mod version;
 
 use std::fmt::Display;

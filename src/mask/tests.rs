@@ -72,7 +72,10 @@ fn what_is_not_json_is_its_length_and_what_is_odd_json_stays_json() {
 /// Whether seven digits stand in a row anywhere but in a UUID.
 fn has_long(text: &str) -> bool {
     let words = text.split(|c: char| !c.is_alphanumeric() && c != '-');
-    words.filter(|word| uuid::Uuid::try_parse(word).is_err()).any(is_long)
+    let mut runs = words
+        .filter(|word| uuid::Uuid::try_parse(word).is_err())
+        .flat_map(|word| word.split(|c: char| !c.is_numeric()));
+    runs.any(|run| run.chars().count() >= 7)
 }
 
 fn texts(value: &Value, found: &mut Vec<String>) {

@@ -30,6 +30,7 @@
 //! - `secrets`: values that no message, no verb and no log shows
 //! - `reload`: a new config in force without a restart; sinks held, let go, moved on
 //! - `replay`: a span of the journal delivered once more, and dry runs
+//! - `trace`: what became of a message, an event, a phone's messages; `tail`: events as they pass
 //! - `journal`: verify, dump, stat and repair
 //! - `refusals`: every refused request is counted and told; `feed_guard`: the failure budget, and feeds that go quiet
 //! - `strangers`: connections, heads and bodies that strangers hold on to delay nobody; `hostile`: those strangers
@@ -119,9 +120,11 @@ mod sources;
 mod status;
 mod strangers;
 mod tables;
+mod tail;
 mod taken_away;
 mod threads;
 mod tls;
 mod traces;
+mod trace;
 mod verbs;
 mod whose_folder;
