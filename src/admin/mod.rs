@@ -101,37 +101,23 @@ pub trait Control: Send + Sync + 'static {
     /// A page of dead letters.
     async fn dead(&self, ask: DeadAsk) -> Result<List<DeadView>, Refusal>;
     /// A page of what has failed and is tried again.
-    async fn pending(&self, _ask: DeadAsk) -> Result<List<DeadView>, Refusal> {
-        Err(not_here())
-    }
+    async fn pending(&self, ask: DeadAsk) -> Result<List<DeadView>, Refusal>;
     /// How many dead letters there are of each key, the most first.
-    async fn dead_counts(&self, _ask: DeadAsk) -> Result<List<Count>, Refusal> {
-        Err(not_here())
-    }
+    async fn dead_counts(&self, ask: DeadAsk) -> Result<List<Count>, Refusal>;
     /// The same of what has failed and is tried again.
-    async fn pending_counts(&self, _ask: DeadAsk) -> Result<List<Count>, Refusal> {
-        Err(not_here())
-    }
+    async fn pending_counts(&self, ask: DeadAsk) -> Result<List<Count>, Refusal>;
     /// What became of dead letters that were retried.
-    async fn outcomes(&self, _ask: OutcomesAsk) -> Result<List<OutcomeView>, Refusal> {
-        Err(not_here())
-    }
+    async fn outcomes(&self, ask: OutcomesAsk) -> Result<List<OutcomeView>, Refusal>;
     /// Tries a sink at once, and says what came of it.
-    async fn probe(&self, _sink: String) -> Result<ProbeDone, Refusal> {
-        Err(not_here())
-    }
+    async fn probe(&self, sink: String) -> Result<ProbeDone, Refusal>;
     /// Pauses a sink, resumes it, or moves its cursor on; durable when this returns.
     async fn sink(&self, ask: SinkAsk, act: SinkAct) -> Result<SinkDone, Refusal>;
     /// The replays under way.
     async fn replays(&self) -> Result<Vec<ReplayView>, Refusal>;
     /// What a replay would come to.
-    async fn replay_plan(&self, _ask: ReplayAsk) -> Result<ReplayPlan, Refusal> {
-        Err(not_here())
-    }
+    async fn replay_plan(&self, ask: ReplayAsk) -> Result<ReplayPlan, Refusal>;
     /// What became of a replay so far.
-    async fn replay_outcome(&self, _ask: ReplayCancel) -> Result<List<ReplayOutcome>, Refusal> {
-        Err(not_here())
-    }
+    async fn replay_outcome(&self, ask: ReplayCancel) -> Result<List<ReplayOutcome>, Refusal>;
     /// Begins a replay; durable when this returns.
     async fn replay(&self, ask: ReplayAsk) -> Result<ReplayBegun, Refusal>;
     /// Ends a replay before it has read all of its span; durable when this returns.
@@ -153,19 +139,9 @@ pub trait Control: Send + Sync + 'static {
     /// The events that match, as they come. Ends when the stream is dropped.
     async fn tail(&self, ask: TailAsk) -> Result<BoxStream<Tailed>, Refusal>;
     /// The config in force, and the file's where that is another one.
-    async fn config(&self) -> Result<ConfigView, Refusal> {
-        Err(not_here())
-    }
+    async fn config(&self) -> Result<ConfigView, Refusal>;
     /// The last hour or day in figures.
-    async fn history(&self, _ask: HistoryAsk) -> Result<HistoryView, Refusal> {
-        Err(not_here())
-    }
+    async fn history(&self, ask: HistoryAsk) -> Result<HistoryView, Refusal>;
     /// Where an event goes and why, and what other rules would change.
-    async fn explain(&self, _ask: ExplainAsk) -> Result<ExplainView, Refusal> {
-        Err(not_here())
-    }
-}
-
-fn not_here() -> Refusal {
-    Refusal::Unable("this daemon cannot do that".into())
+    async fn explain(&self, ask: ExplainAsk) -> Result<ExplainView, Refusal>;
 }

@@ -110,6 +110,7 @@ fn event(tailed: &Tailed) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use super::super::found::CloudLine;
     use super::*;
 
     #[test]
@@ -124,9 +125,9 @@ mod tests {
     #[test]
     fn a_line_is_one_event_whatever_its_body_looks_like() {
         let data = serde_json::value::RawValue::from_string("{\n \"a\": \"b\\nc\"\r\n}".into()).unwrap();
-        let line = CloudLine { data: Some(data), ..CloudLine::default() };
-        let text = String::from_utf8(event(&line).to_vec()).unwrap();
-        assert!(text.starts_with("data: {") && text.ends_with("}\n\n"), "{text}");
-        assert_eq!((text.matches(['\n', '\r']).count(), text.contains("b\\nc")), (2, true), "{text}");
+        let line = CloudLine { id: "7".into(), data: Some(data), ..CloudLine::default() };
+        let text = String::from_utf8(event(&Tailed::Event(Box::new(line))).to_vec()).unwrap();
+        assert!(text.starts_with("id: 7\ndata: {") && text.ends_with("}\n\n"), "{text}");
+        assert_eq!((text.matches(['\n', '\r']).count(), text.contains("b\\nc")), (3, true), "{text}");
     }
 }

@@ -6,15 +6,20 @@ use std::sync::Arc;
 use sink_api::Secret;
 
 use super::client::{AskError, ask, get};
-use super::dead::{DeadAct, DeadAsk, DeadDone, DeadView};
+use super::dead::{Count, DeadAct, DeadAsk, DeadDone, DeadView, OutcomeView, OutcomesAsk};
+use super::explain::{ExplainAsk, ExplainView};
 use super::found::{CloudLine, EventAsk, EventView, EventsAsk, TailAsk, Tailed, TraceAsk, TraceView};
+use super::history::{HistoryAsk, HistoryView};
 use super::list::List;
 use super::log::{LogAsk, LogLevels};
 use super::reload::ReloadDone;
-use super::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayView};
-use super::sink::{SinkAct, SinkAsk, SinkDone};
+use super::replay::{
+    ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayOutcome, ReplayPlan, ReplayView,
+};
+use super::running::ConfigView;
+use super::sink::{ProbeDone, SinkAct, SinkAsk, SinkDone};
 use super::status::JournalStatus;
-use super::{AdminConfig, BoxStream, Control, List, Listen, Listener, Readiness, Refusal, Status};
+use super::{AdminConfig, BoxStream, Control, Listen, Listener, Readiness, Refusal, Status};
 use crate::metrics::Page;
 
 struct Fixed(bool);
@@ -86,6 +91,46 @@ impl Control for Fixed {
 
     async fn tail(&self, _: TailAsk) -> Result<BoxStream<Tailed>, Refusal> {
         Err(Refusal::Unable("no journal".into()))
+    }
+
+    async fn pending(&self, ask: DeadAsk) -> Result<List<DeadView>, Refusal> {
+        self.dead(ask).await
+    }
+
+    async fn dead_counts(&self, _: DeadAsk) -> Result<List<Count>, Refusal> {
+        Ok(List { items: vec![], next: None })
+    }
+
+    async fn pending_counts(&self, _: DeadAsk) -> Result<List<Count>, Refusal> {
+        Ok(List { items: vec![], next: None })
+    }
+
+    async fn outcomes(&self, _: OutcomesAsk) -> Result<List<OutcomeView>, Refusal> {
+        Ok(List { items: vec![], next: None })
+    }
+
+    async fn probe(&self, sink: String) -> Result<ProbeDone, Refusal> {
+        Err(Refusal::Missing(format!("there is no sink `{sink}`")))
+    }
+
+    async fn replay_plan(&self, _: ReplayAsk) -> Result<ReplayPlan, Refusal> {
+        Err(Refusal::Unable("no journal".into()))
+    }
+
+    async fn replay_outcome(&self, _: ReplayCancel) -> Result<List<ReplayOutcome>, Refusal> {
+        Ok(List { items: vec![], next: None })
+    }
+
+    async fn config(&self) -> Result<ConfigView, Refusal> {
+        Err(Refusal::Unable("no config".into()))
+    }
+
+    async fn history(&self, _: HistoryAsk) -> Result<HistoryView, Refusal> {
+        Err(Refusal::Unable("no history".into()))
+    }
+
+    async fn explain(&self, _: ExplainAsk) -> Result<ExplainView, Refusal> {
+        Err(Refusal::Unable("no rules".into()))
     }
 
     async fn metrics(&self) -> Arc<Page> {

@@ -40,7 +40,7 @@ use crate::admin::status::{
     BudgetStatus, ConfigStatus, DiskStatus, JournalStatus, PreviousSecretStatus, Reason, SourceStatus, State,
     TooLongStatus,
 };
-use crate::admin::{BoxStream, Control, List, Readiness, Refusal, Status};
+use crate::admin::{BoxStream, Control, Readiness, Refusal, Status};
 use crate::deliver::Condition;
 use crate::ingress::counts::{self, SOURCE_REASONS};
 use crate::ingress::{BudgetUse, Ingress, PreviousSecret, SourceFacts};

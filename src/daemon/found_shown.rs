@@ -26,6 +26,7 @@ pub(super) fn line(event: &Arc<Event>, show: Show, deliveries: Vec<String>) -> C
         key: Arc::clone(&event.key),
         payload: Payload::Body,
         target: Target::default(),
+        trace: None,
         event,
     };
     // What was just written can be read.
