@@ -1,0 +1,96 @@
+// What the buttons do. Whatever drops, skips, replays or sends again asks first.
+import { html } from "./lib.js";
+import { Failure, post } from "./api.js";
+import { Field, act, confirm, say } from "./parts.js";
+import * as format from "./format.js";
+
+const sinkPath = (name, verb) => `/api/sinks/${encodeURIComponent(name)}/${verb}`;
+const then = async (done, again) => {
+  if (done) again?.();
+  return done;
+};
+
+export async function pause(name, again) {
+  const said = await confirm({ title: `Pause ${name}?`, text: html`<p>It takes nothing until it is resumed, over restarts too. What comes meanwhile is kept.</p>`, button: "Pause" });
+  return said && then(await act(sinkPath(name, "pause"), {}, `${name} is paused.`), again);
+}
+
+export const resume = async (name, again) => then(await act(sinkPath(name, "resume"), {}, `${name} is resumed.`), again);
+
+export async function probe(name, again) {
+  const done = await act(sinkPath(name, "probe"), {}, null);
+  if (done) say(...probed(name, done));
+  return then(done, again);
+}
+
+function probed(name, { outcome, code, detail }) {
+  if (outcome === "delivered") return [`${name} answers, and has taken a delivery.`];
+  if (outcome === "opens") return [`${name} answers; there was nothing to deliver.`];
+  if (outcome === "waits") return [`${name} has not answered yet; its state will tell.`, "warn"];
+  return [`${name} does not answer: ${[code, detail].filter(Boolean).join(", ") || "no reason was given"}`, "bad"];
+}
+
+export async function skip(name, again) {
+  const said = await confirm({
+    title: `Skip at ${name}?`,
+    text: html`<p>The sink goes on further on. What it skips is <b>not delivered</b> and counts as dropped; <b>Replay</b> can still bring it while the journal keeps it.</p>`,
+    fields: html`<${Field} label="To the first event accepted at or after (empty: to the end)" name="to" hint="today, 1h, 2026-11-28 09:00" />`,
+    button: "Skip",
+    isGrave: true,
+  });
+  return said && then(await act(sinkPath(name, "skip"), format.timed(said), (done) => `${name} has moved on: ${format.many(done?.dropped ?? 0, "delivery", "deliveries")} dropped.`), again);
+}
+
+// What comes of a delivery that a sink had before.
+const REPEATS = { ignored: "knows ids, and ignores it", marked: "gets it again with the same id", doubled: "gets it twice" };
+
+// What each sink makes of a repeat; nothing where that cannot be had: the question is asked all the same.
+async function repeatsOf(span) {
+  try {
+    const { sinks } = await post("/api/replay/plan", span);
+    return new Map(sinks.map(({ sink, repeats }) => [sink, REPEATS[repeats]]));
+  } catch (failure) {
+    if (!(failure instanceof Failure)) throw failure;
+    return new Map();
+  }
+}
+
+// One event, to one sink: the span of its own time alone.
+export async function replayEvent(event, sinks, again) {
+  const span = { since: event.time, until: justAfter(event.time), type: literal(event.type) };
+  if (event.subject && !isMasked(event.subject)) span.subject = event.subject;
+  const repeats = await repeatsOf(span);
+  const told = (sink) => (repeats.has(sink) ? `${sink}: ${repeats.get(sink)}` : repeats.size ? `${sink}: no route names it for this type` : sink);
+  const said = await confirm({
+    title: "Replay this event?",
+    text: html`<p>It is delivered once more, by the rules in force and under the same id. A sink that does not know ids, as a file, gets it twice.</p>`,
+    fields: html`<label class="field"><span>To the sink</span><select name="sink">${sinks.map((sink) => html`<option key=${sink} value=${sink}>${told(sink)}</option>`)}</select></label>`,
+    button: "Replay",
+  });
+  return said && then(await act("/api/replay", { ...span, sinks: [said.sink] }, `Replaying to ${said.sink}.`), again);
+}
+
+// Whether something of a text is hidden.
+export const isMasked = (text) => String(text).includes("***");
+
+// The next microsecond.
+export function justAfter(time) {
+  const [, head, fraction = "", zone] = /^(.*?\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)$/.exec(time) ?? [];
+  if (!head) return time;
+  const micros = Number(fraction.slice(0, 6).padEnd(6, "0")) + 1;
+  if (micros < 1_000_000) return `${head}.${String(micros).padStart(6, "0")}${zone}`;
+  return new Date(new Date(head + zone).getTime() + 1000).toISOString();
+}
+
+const literal = (type) => String(type).replace(/[*?[\]{}\\]/g, "?");
+
+export async function letters(verb, ask, many, again) {
+  const isDrop = verb === "drop";
+  const title = `${isDrop ? "Drop" : "Retry"} ${many}?`;
+  const text = isDrop
+    ? html`<p>They are forgotten for good and count as dropped.</p>`
+    : html`<p>They are routed by today's rules and delivered again.</p>`;
+  const said = await confirm({ title, text, button: isDrop ? "Drop" : "Retry", isGrave: isDrop });
+  const words = (done) => `${format.many(done?.letters ?? 0, "dead letter")} ${isDrop ? "dropped" : "to be tried again"}.`;
+  return said && then(await act(`/api/dead/${verb}`, ask, words), again);
+}

@@ -1,0 +1,147 @@
+// Overview: what flows, what is wrong and what mends it, and the last hour or day.
+import { html, useState } from "./lib.js";
+import { useAnswer } from "./api.js";
+import { Act, Answer, Badge, Empty, Loading, Panel, Problem, Sentence, Time } from "./parts.js";
+import { Chart } from "./chart.js";
+import { Flow } from "./flow.js";
+import * as format from "./format.js";
+import { link } from "./route.js";
+import { pause, probe, resume } from "./acts.js";
+
+const refusals = (source) => Object.values(source.refused ?? {}).reduce((sum, n) => sum + n, 0);
+
+function sourceBox([name, source], reasons) {
+  const about = reasons.filter((reason) => reason.subject === name).map((reason) => reason.code);
+  const health = about.includes("budget_spent") ? "bad" : about.length ? "warn" : "ok";
+  const state = about.length ? format.words(about[0]) : source.last_accepted ? `last one ${format.ago(source.last_accepted)}` : "nothing yet";
+  const refused = refusals(source);
+  const bottom = refused ? `${format.brief(refused)} refused` : "";
+  return { name, health, state, top: format.rate(source.rate), bottom, flows: source.rate > 0, to: link("events", "", { source: name }) };
+}
+
+function sinkBox([name, sink], rate) {
+  const health = sink.state === "down" ? "bad" : sink.state === "running" && !sink.dead ? "ok" : sink.state === "running" || sink.state === "paused" ? "warn" : "quiet";
+  const parts = [sink.pending && `${format.brief(sink.pending)} pending`, sink.dead && `${format.brief(sink.dead)} dead`].filter(Boolean);
+  return { name, health, state: sink.state, top: rate === null ? "" : format.rate(rate), bottom: parts.join(" · "), flows: rate > 0, to: link("sinks", name) };
+}
+
+const JOURNAL_CODES = ["at_risk", "disk_low", "journal_failing"];
+
+function journalBox(status) {
+  const about = status.reasons.filter((reason) => JOURNAL_CODES.includes(reason.code)).map((reason) => reason.code);
+  const health = about.includes("journal_failing") || about.includes("at_risk") ? "bad" : about.length ? "warn" : "ok";
+  const state = about.length ? format.words(about[0]) : `${format.brief(status.journal.events)} events`;
+  return { name: "journal", health, state, top: "", bottom: format.bytes(status.journal.bytes), flows: false, to: link("events", "", { view: "history" }) };
+}
+
+const ADVICE = {
+  at_risk: "Webhooks are answered, but lie in memory only: mend the disk, and do not stop the daemon before they are written.",
+  journal_failing: "The journal cannot be written. Look at the disk and at the log: every failed write names its cause.",
+  disk_low: "Make room on the journal's disk, or lower max_size of [journal] so that old segments go sooner.",
+  source_silent: "Look in the provider's dashboard whether the webhook is still switched on and its address is right.",
+  front_pressed: "Strangers hold many connections. Nothing is lost; a proxy or firewall in front should keep them away.",
+};
+
+const GRAVE = ["sink_down", "at_risk", "journal_failing", "budget_spent"];
+
+// Every trouble: how grave it is, in words, and the button that mends it.
+function troubles(status, readOnly, again) {
+  const list = status.reasons.map(({ code, subject, text }) => {
+    let mend = null;
+    if (code === "sink_down") mend = html`<${Act} class="main" disabled=${readOnly} label=${`Probe ${subject}`} onAct=${() => probe(subject, again)}>Probe<//><${Act} disabled=${readOnly} label=${`Pause ${subject}`} onAct=${() => pause(subject, again)}>Pause<//><a class="button" href=${link("sinks", subject)}>Look at it</a>`;
+    if (code === "config_refused") mend = html`<a class="button main" href=${link("rules", "disk")}>Look at the faults</a>`;
+    if (["budget_low", "budget_spent", "source_silent"].includes(code)) mend = html`<a class="button" href=${link("events", "", { source: subject })}>Its events</a>`;
+    return { key: code + subject, code, subject, kind: GRAVE.includes(code) ? "bad" : "warn", text, advice: ADVICE[code], mend };
+  });
+  for (const [name, sink] of Object.entries(status.sinks)) {
+    if (sink.state === "paused") {
+      list.push({ key: `paused${name}`, code: "paused", subject: name, kind: "warn", text: `${name} is paused; ${format.many(sink.pending, "delivery waits", "deliveries wait")}.`, mend: html`<${Act} class="main" disabled=${readOnly} label=${`Resume ${name}`} onAct=${() => resume(name, again)}>Resume<//>` });
+    }
+    if (sink.dead > 0) {
+      list.push({ key: `dead${name}`, code: "dead letters", subject: name, kind: "warn", text: `${format.many(sink.dead, "delivery")} to ${name} ${sink.dead === 1 ? "was" : "were"} given up.`.replace("deliverys", "deliveries"), mend: html`<a class="button" href=${link("dead", "", { sink: name })}>Look and retry</a>` });
+    }
+  }
+  if (status.config?.state === "changed") {
+    list.push({ key: "config", code: "config changed", subject: "", kind: "info", text: "The config on disk differs from the one in force, and nobody has asked for it to be read.", mend: html`<a class="button" href=${link("rules", "disk")}>See the difference</a>` });
+  }
+  return list;
+}
+
+function Troubles({ status, readOnly, again }) {
+  const list = troubles(status, readOnly, again);
+  if (!list.length) return html`<div class="all-well"><${Badge} kind="ok">all is well<//> <span>Webhooks are taken, and every sink takes its deliveries.</span></div>`;
+  return html`<ul class="troubles">
+    ${list.map((it) => html`<li key=${it.key} class=${it.kind}>
+      <div><p><${Badge} kind=${it.kind}>${format.words(it.code)}<//> <span class="trouble-text"><${Sentence} text=${it.text} /></span></p>${it.advice && html`<p class="quiet">${it.advice}</p>`}</div>
+      ${it.mend && html`<div class="buttons">${it.mend}</div>`}
+    </li>`)}
+  </ul>`;
+}
+
+function Figure({ label, children, kind = "" }) {
+  return html`<div class=${`figure ${kind}`}><dt>${label}</dt><dd>${children}</dd></div>`;
+}
+
+function Figures({ status }) {
+  const sources = Object.values(status.sources);
+  const sinks = Object.values(status.sinks);
+  const sum = (list, key) => list.reduce((total, one) => total + (one[key] ?? 0), 0);
+  const oldest = Math.max(0, ...sinks.map((sink) => sink.oldest_pending_s ?? 0));
+  return html`<dl class="figures">
+    <${Figure} label="coming in">${format.rate(sum(sources, "rate"))}<//>
+    <${Figure} label="accepted">${format.brief(sum(sources, "accepted"))}<//>
+    <${Figure} label="delivered">${format.brief(sum(sinks, "delivered"))}<//>
+    <${Figure} label="pending">${format.brief(sum(sinks, "pending"))}${oldest > 1 && html`<small>oldest ${format.span(oldest)}</small>`}<//>
+    <${Figure} label="dead letters">${format.brief(sum(sinks, "dead"))}<//>
+    <${Figure} label="no route">${format.brief(status.unmatched)}<//>
+    ${status.disk?.free > 0 && html`<${Figure} label="disk free">${format.bytes(status.disk.free)}<//>`}
+  </dl>`;
+}
+
+function History({ theme }) {
+  const [span, setSpan] = useState("hour");
+  const answer = useAnswer("/api/history", { span }, span === "hour" ? 10_000 : 60_000);
+  const choose = html`<div class="segmented" role="group" aria-label="How far back">
+    ${[["hour", "Last hour"], ["day", "Last day"]].map(([key, text]) => html`<button type="button" aria-pressed=${span === key} onClick=${() => setSpan(key)}>${text}</button>`)}
+  </div>`;
+  return html`<${Panel} id="history" title="History" aside=${choose}>
+    <${Answer} answer=${answer} what="the history">${(data) => html`<${Charts} data=${data} theme=${theme} />`}<//>
+  <//>`;
+}
+
+function Charts({ data, theme }) {
+  const points = data.samples ?? [];
+  if (points.length < 2) return html`<${Empty} title="The history has just begun">It is kept while the daemon runs; the first lines appear within a minute.<//>`;
+  const step = data.step_s ?? 10;
+  const times = points.map((point) => point.time);
+  const perSecond = (key) => points.map((point) => (point[key] ?? null) === null ? null : point[key] / step);
+  const plain = (key) => points.map((point) => point[key] ?? null);
+  return html`<div class="charts">
+    <${Chart} title="Webhooks a second" theme=${theme} times=${times} unit=${format.rate} lines=${[
+      { label: "accepted", stroke: "--accent", fill: "--accent-soft", values: perSecond("accepted") },
+      { label: "refused", stroke: "--bad", dash: [4, 3], values: perSecond("refused") },
+    ]} />
+    <${Chart} title="Deliveries a second" theme=${theme} times=${times} unit=${format.rate} lines=${[{ label: "delivered", stroke: "--ok", fill: "--ok-soft", values: perSecond("delivered") }]} />
+    <${Chart} title="Pending" theme=${theme} times=${times} unit=${format.brief} lines=${[{ label: "pending", stroke: "--warn", fill: "--warn-soft", values: plain("pending") }]} />
+    <${Chart} title="Time to answer" theme=${theme} times=${times} unit=${format.span} lines=${[
+      { label: "half of all", stroke: "--accent", values: plain("answer_p50") },
+      { label: "99 of 100", stroke: "--warn", dash: [4, 3], values: plain("answer_p99") },
+    ]} />
+  </div>`;
+}
+
+export function Overview({ status: answer, rateOf, readOnly, theme }) {
+  const status = answer.data;
+  if (!status) return answer.failure ? html`<${Problem} failure=${answer.failure} again=${answer.again} what="The status" />` : html`<${Loading} what="the status" />`;
+  const sources = Object.entries(status.sources).map((it) => sourceBox(it, status.reasons));
+  const sinks = Object.entries(status.sinks).map((it) => sinkBox(it, rateOf(it[0])));
+  return html`
+    <${Panel} id="state" title="State" aside=${html`<span class="quiet">since <${Time} at=${status.started} /> · ${status.version}</span>`}>
+      <${Troubles} status=${status} readOnly=${readOnly} again=${answer.again} />
+    <//>
+    <${Panel} id="flow" title="What flows">
+      <${Flow} sources=${sources} journal=${journalBox(status)} sinks=${sinks} />
+      <${Figures} status=${status} />
+    <//>
+    <${History} theme=${theme} />`;
+}
