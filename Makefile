@@ -12,6 +12,7 @@ demo: ## build, start the daemon on config.example.toml, send one signed sample 
 test: ## every test; starts the real servers they need (tests/services/up) and stops them again
 	@tests/services/tools cargo cc c++ make python3 ssl
 	@[ "$$(id -u)" -ne 0 ] || tests/services/tools debootstrap nspawn || true # without them tests/boot is skipped
+	@[ "$$(id -u)" -ne 0 ] || tests/services/tools chromium || true # without it tests/browser is skipped
 	@deploy/tools || true # without it the tests of the package are skipped
 	@tests/services/collector >/dev/null || true # without it a test of traces is skipped
 	tests/services/with cargo test --workspace --no-fail-fast
