@@ -106,7 +106,6 @@ pub struct RunOptions {
 
 /// What the manager is told while the daemon stops.
 const STOPPING: &str = "stopping: sinks first, webhooks are still taken";
-
 /// Why the daemon stops without a signal.
 const NO_SINKS: &str = "the sinks cannot be started";
 /// What goes on where the config file is refused at a start.
@@ -166,7 +165,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     telling.shutdown().await;
     manager.stopping(STOPPING);
     match &ended {
-        Ok(signal) => info!(signal, "stopping: sinks first, webhooks are still taken"),
+        Ok(signal) => info!(signal, "{STOPPING}"),
         Err(reason) => error!(%reason, "stopping: the sinks cannot be started"),
     }
     background.shutdown().await;
@@ -184,7 +183,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     let _ = tokio::task::spawn_blocking(move || admin.stop()).await;
     own_events.last_words().await;
     let closed = store.storage.journal.close().await;
-    say_unmatched(&unmatched);
+    figures::say_unmatched(&unmatched);
     // The task owns the lock, and lets go of it as it ends.
     looking.abort();
     let _ = looking.await;
@@ -193,10 +192,4 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     ended?;
     info!("stopped");
     Ok(())
-}
-
-fn say_unmatched(unmatched: &Unmatched) {
-    for (source, kind, events) in unmatched.counts() {
-        info!(source, kind, events, "matched no route since the start");
-    }
 }

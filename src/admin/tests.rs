@@ -13,9 +13,7 @@ use super::history::{HistoryAsk, HistoryView};
 use super::list::List;
 use super::log::{LogAsk, LogLevels};
 use super::reload::ReloadDone;
-use super::replay::{
-    ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayOutcome, ReplayPlan, ReplayView,
-};
+use super::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayOutcome, ReplayPlan, ReplayView};
 use super::running::ConfigView;
 use super::sink::{ProbeDone, SinkAct, SinkAsk, SinkDone};
 use super::status::JournalStatus;

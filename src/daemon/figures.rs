@@ -12,6 +12,7 @@ use crate::deliver::{self, Condition, LastError, Vitals};
 use crate::journal::{Chunk, Marks, News, Of, Record};
 use crate::ledger::replays::Replay;
 use crate::ledger::{SettleError, Storage};
+use crate::route::Unmatched;
 
 /// How many bytes past a sink's cursor are searched for the oldest event that the sink is owed.
 const LOOK_AHEAD: u64 = 1 << 20;
@@ -160,4 +161,11 @@ impl Figures {
 /// A time as `status` shows it: milliseconds are exact enough, and readable.
 pub(super) fn text(time: Timestamp) -> String {
     Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time).to_string()
+}
+
+/// Says at the end which types of events no route has matched.
+pub(super) fn say_unmatched(unmatched: &Unmatched) {
+    for (source, kind, events) in unmatched.counts() {
+        tracing::info!(source, kind, events, "matched no route since the start");
+    }
 }

@@ -124,7 +124,7 @@ mod tail;
 mod taken_away;
 mod threads;
 mod tls;
-mod traces;
 mod trace;
+mod traces;
 mod verbs;
 mod whose_folder;

@@ -46,7 +46,20 @@ pub const TIERS: &[&[&str]] = &[
     &["admin", "deliver", "ingress"],
     &["event", "ledger", "route", "verify"],
     &["journal", "message"],
-    &["access", "mask", "metrics", "news", "page", "shutdown", "sockets", "systemd", "telemetry", "times", "traces", "version"],
+    &[
+        "access",
+        "mask",
+        "metrics",
+        "news",
+        "page",
+        "shutdown",
+        "sockets",
+        "systemd",
+        "telemetry",
+        "times",
+        "traces",
+        "version",
+    ],
 ];
 /// Rooms of one tier of which the first may import the second; `src/ARCHITECTURE.md` says why.
 pub const SIBLINGS: &[(&str, &str)] = &[("daemon", "trial"), ("deliver", "ingress")];
