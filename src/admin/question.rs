@@ -80,11 +80,21 @@ fn of_query<T: DeserializeOwned>(query: &str, part: Option<Part>) -> Result<T, R
     let part = part.map(|Part { name, value }| serde_html_form::to_string([(name, value)])).transpose();
     let part = part.map_err(not_understood)?.unwrap_or_default();
     let query = format!("{query}&{part}");
+    // An empty text would be taken for a number, time or word that is not there, and the filter for none.
+    if let Some(name) = empty(&query) {
+        return Err(Refusal::Question(format!("the question is not understood: `{name}` is empty: leave it out")));
+    }
     serde_html_form::from_str(&query).map_err(|error| match twice(&query) {
         // Some names may be given twice; what this one says of it is hard to understand.
         Some(name) => Refusal::Question(format!("the question is not understood: `{name}` is given more than once")),
         None => not_understood(error),
     })
+}
+
+/// The first name of a query string that has no value.
+fn empty(query: &str) -> Option<String> {
+    let pairs: Vec<(String, String)> = serde_html_form::from_str(query).ok()?;
+    pairs.into_iter().find(|(_, value)| value.is_empty()).map(|(name, _)| name)
 }
 
 /// The first name of a query string that is there twice.
@@ -140,9 +150,13 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_named() {
         let query = |text| of_query::<EventsAsk>(text, None).unwrap_err().to_string();
-        for (text, named) in
-            [("typ=a", "typ"), ("limit=many", "invalid digit"), ("clear=yes", "yes"), ("type=a&type=b", "`type`")]
-        {
+        for (text, named) in [
+            ("typ=a", "typ"),
+            ("limit=many", "invalid digit"),
+            ("limit=", "`limit` is empty"),
+            ("clear=yes", "yes"),
+            ("type=a&type=b", "`type`"),
+        ] {
             assert!(query(text).contains(named), "{text}: {}", query(text));
         }
         assert!(of_query::<EventAsk>("id=a", id("b")).unwrap_err().to_string().contains("`id`"));

@@ -72,7 +72,8 @@ impl Backlog {
     pub fn hurry(&mut self, now: Instant) {
         self.fresh.hurry();
         self.retries.hurry();
-        if self.ready() == (0, 0) {
+        let is_due = self.next_fetch().is_some_and(|at| at <= now);
+        if self.ready() == (0, 0) && !is_due {
             self.parked.hurry(now);
         }
     }

@@ -231,9 +231,11 @@ impl Worker {
         }
     }
 
-    /// Tries at once, where somebody wants to know whether the sink takes deliveries.
+    /// Tries at once, where somebody wants to know whether the sink takes deliveries. One try is enough: none is begun
+    /// beside one that is under way.
     fn hurry(&mut self, now: Instant) {
-        if self.spec.book.probes.is_waiting() {
+        let is_trying = !self.sender.is_idle() || self.fetcher.is_fetching();
+        if self.spec.book.probes.is_waiting() && !is_trying {
             self.sender.hurry(now);
             self.backlog.hurry(now);
         }
