@@ -174,6 +174,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     replays.halt().await;
     sinks.stop().await;
     store.storage.ledger.close();
+    ingress.traces().flush().await;
     control.stopping();
     stop_ingress.send_replace(true);
     // Joining cannot fail but by a panic, which was reported already.

@@ -30,8 +30,10 @@ use span::Told;
 
 /// Most spans that wait to be sent: some megabytes.
 const QUEUE: usize = 4096;
-/// How long a stop waits for the collector to take what is left.
+/// How long a stop waits for the collector to take what is left, while webhooks are still taken.
 const FLUSH: Duration = Duration::from_secs(2);
+/// And when nobody is let in any more, until the next daemon listens.
+const LAST: Duration = Duration::from_millis(100);
 
 /// Spans that were left out since the process began.
 static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
@@ -75,6 +77,11 @@ impl Traces {
         if state.config == *config && state.tracer.is_some() == config.otlp.is_some() {
             return;
         }
+        self.begin(&mut state, config);
+    }
+
+    /// Makes spans by this config from now on, and lets go of the queue of those before.
+    fn begin(&self, state: &mut State, config: &TracingConfig) {
         let mut sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
         // Those of earlier configs that are done.
         while sending.try_join_next().is_some() {}
@@ -87,14 +94,33 @@ impl Traces {
         *state = State { config: config.clone(), tracer };
     }
 
-    /// No more spans are made; those that wait are sent, as far as the collector takes them within two seconds.
+    /// Sends what waits, as far as the collector takes it within two seconds; further spans are made meanwhile. For the
+    /// part of a stop in which webhooks are still taken, so that a slow collector keeps nobody out.
+    pub async fn flush(&self) {
+        let sending = self.take_sending();
+        {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            let config = state.config.clone();
+            self.begin(&mut state, &config);
+        }
+        wait_for(sending, FLUSH).await;
+    }
+
+    /// No more spans are made; those since [`Self::flush`] are sent, as far as the collector takes them at once.
     pub async fn stop(&self) {
         self.put_in_force(&TracingConfig::default());
-        let mut sending = std::mem::take(&mut *self.sending.lock().unwrap_or_else(PoisonError::into_inner));
-        let done = async { while sending.join_next().await.is_some() {} };
-        if tokio::time::timeout(FLUSH, done).await.is_err() {
-            tracing::warn!("the collector does not take the last spans in time, and they are left out");
-        }
+        wait_for(self.take_sending(), LAST).await;
+    }
+
+    fn take_sending(&self) -> JoinSet<()> {
+        std::mem::take(&mut *self.sending.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+async fn wait_for(mut sending: JoinSet<()>, most: Duration) {
+    let done = async { while sending.join_next().await.is_some() {} };
+    if tokio::time::timeout(most, done).await.is_err() {
+        tracing::warn!("the collector does not take the last spans in time, and they are left out");
     }
 }
 
