@@ -29,6 +29,8 @@ struct Slot {
     out: u32,
     /// Rows whose fate is on its way into the ledger.
     unsettled: u32,
+    /// Those of them that are over, and the room they took.
+    over: (u32, u64),
     /// Whether the lane's rows are being fetched.
     fetching: bool,
     /// Whether the last fetch found no rows: those there are have yet to be written.
@@ -37,7 +39,7 @@ struct Slot {
 
 impl Slot {
     fn new(due: Instant) -> Self {
-        Self { due, unwritten: 0, out: 0, unsettled: 0, fetching: false, dry: false }
+        Self { due, unwritten: 0, out: 0, unsettled: 0, over: (0, 0), fetching: false, dry: false }
     }
 
     /// Whether the lane's rows may be fetched when they are due: nothing changes what the ledger says of them.
@@ -54,6 +56,8 @@ pub struct Parked {
     bytes: u64,
     /// Rows and bytes of these that are on their way into the ledger.
     unwritten: (u64, u64),
+    /// Rows and bytes of those that are over, where the ledger does not know yet.
+    over: (u64, u64),
     slots: HashMap<Arc<str>, Slot>,
     /// Lanes that rest, by when they are due.
     due: BTreeSet<(Instant, Arc<str>)>,
@@ -62,7 +66,8 @@ pub struct Parked {
 impl Parked {
     /// Nothing is parked; there is room for so many bytes.
     pub fn new(max: u64) -> Self {
-        Self { max, rows: 0, bytes: 0, unwritten: (0, 0), slots: HashMap::new(), due: BTreeSet::new() }
+        let (unwritten, over) = ((0, 0), (0, 0));
+        Self { max, rows: 0, bytes: 0, unwritten, over, slots: HashMap::new(), due: BTreeSet::new() }
     }
 
     /// Whether there is no room for more (`parked_max`).
@@ -85,10 +90,11 @@ impl Parked {
         self.slots.contains_key(lane)
     }
 
-    /// Takes in what the ledger says; gives the lanes that were not known. `wall` is now, in microseconds.
+    /// Takes in what the ledger says while nothing of the sink is being written; gives the lanes that were not known.
+    /// `wall` is now, in microseconds.
     pub fn load(&mut self, schedule: Schedule, wall: i64, now: Instant) -> Vec<Arc<str>> {
-        self.rows = schedule.rows + self.unwritten.0;
-        self.bytes = schedule.bytes + self.unwritten.1;
+        self.rows = (schedule.rows + self.unwritten.0).saturating_sub(self.over.0);
+        self.bytes = (schedule.bytes + self.unwritten.1).saturating_sub(self.over.1);
         let mut new = Vec::new();
         for (lane, due) in schedule.lanes {
             let ahead = Duration::from_micros(u64::try_from(due.saturating_sub(wall)).unwrap_or_default());
@@ -172,10 +178,12 @@ impl Parked {
         if let Some(size) = over {
             self.rows = self.rows.saturating_sub(1);
             self.bytes = self.bytes.saturating_sub(size);
+            self.over = (self.over.0 + 1, self.over.1 + size);
         }
         self.change(lane, |slot| {
             slot.out = slot.out.saturating_sub(1);
             slot.unsettled += 1;
+            slot.over = over.map_or(slot.over, |size| (slot.over.0 + 1, slot.over.1 + size));
             slot.due = due.unwrap_or(slot.due);
         });
     }
@@ -185,9 +193,18 @@ impl Parked {
         self.change(lane, |slot| slot.out = slot.out.saturating_sub(rows));
     }
 
-    /// Takes note that one fate lies in the ledger.
-    pub fn settled(&mut self, lane: &str) {
-        self.change(lane, |slot| slot.unsettled = slot.unsettled.saturating_sub(1));
+    /// Takes note that one fate lies in the ledger: of a delivery that is over, or due again.
+    pub fn settled(&mut self, lane: &str, is_over: bool) {
+        let mut over = (0, 0);
+        self.change(lane, |slot| {
+            slot.unsettled = slot.unsettled.saturating_sub(1);
+            if is_over && slot.over.0 > 0 {
+                // Which of the lane's it was is not known: they share the room.
+                over = (1, slot.over.1 / u64::from(slot.over.0));
+                slot.over = (slot.over.0 - 1, slot.over.1 - over.1);
+            }
+        });
+        self.over = (self.over.0.saturating_sub(over.0), self.over.1.saturating_sub(over.1));
     }
 
     fn change(&mut self, lane: &str, change: impl FnOnce(&mut Slot)) {
@@ -233,16 +250,32 @@ mod tests {
         let again = later + Duration::from_secs(2);
         p.decided("a", None, Some(again));
         assert_eq!(p.next_due(), None, "the ledger does not know yet");
-        p.settled("a");
-        p.settled("a");
+        p.settled("a", true);
+        p.settled("a", false);
         assert_eq!(lanes(&p.take_due(again, 9)), ["a"]);
         p.fetched("a", 1);
         p.decided("a", Some(100), None);
-        p.settled("a");
+        p.settled("a", true);
         assert!(p.holds("a"), "there may be more");
         assert_eq!(lanes(&p.take_due(again, 9)), ["a"]);
         assert!(p.fetched("a", 0) && !p.holds("a"));
-        assert_eq!((p.rows, p.bytes, p.unwritten), (0, 0, (0, 0)));
+        assert_eq!((p.rows, p.bytes, p.unwritten, p.over), (0, 0, (0, 0), (0, 0)));
+    }
+
+    #[test]
+    fn what_is_over_and_not_written_yet_does_not_count_when_the_ledger_is_asked_again() {
+        let (mut p, now) = (Parked::new(1000), Instant::now());
+        p.load(Schedule { lanes: vec![("a".into(), 0), ("b".into(), 0)], rows: 2, bytes: 200 }, 0, now);
+        p.take_due(now, 9);
+        ["a", "b"].iter().for_each(|lane| _ = p.fetched(lane, 1));
+        p.decided("a", Some(100), None);
+        p.decided("b", None, Some(now));
+        p.load(Schedule { lanes: vec![("c".into(), 0)], rows: 3, bytes: 300 }, 0, now);
+        assert_eq!((p.rows, p.bytes), (2, 200), "the ledger has a still");
+        p.settled("a", true);
+        p.settled("b", false);
+        p.load(Schedule { lanes: vec![], rows: 2, bytes: 200 }, 0, now);
+        assert_eq!((p.rows, p.bytes, p.over), (2, 200, (0, 0)));
     }
 
     #[test]

@@ -299,6 +299,11 @@ impl Settler {
         }));
     }
 
+    /// Whether steps are being written.
+    pub fn is_writing(&self) -> bool {
+        self.writing.is_some()
+    }
+
     /// Waits for the steps that are being written, for ever where there are none, and gives those that are durable now.
     /// Cancel-safe.
     pub async fn written(&mut self) -> Vec<Settlement> {

@@ -253,6 +253,8 @@ impl Backlog {
             let lane = self.lane_of_row(held);
             self.parked.written(lane, size_of(held));
         }
-        step.fates.iter().for_each(|parked| self.parked.settled(&parked.lane));
+        for parked in &step.fates {
+            self.parked.settled(&parked.lane, !matches!(parked.fate, Fate::Again(..)));
+        }
     }
 }

@@ -323,6 +323,11 @@ impl Worker {
 
     /// Learns from the ledger what is parked.
     async fn load_parked(&mut self) {
+        // Of what is being written nobody knows whether the ledger has it: it would be counted twice, or not at all.
+        if self.settler.is_writing() {
+            let steps = self.settler.written().await;
+            self.on_settled(&steps);
+        }
         let schedule = self.fetcher.schedule().await;
         self.backlog.load(schedule);
     }
