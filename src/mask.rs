@@ -2,9 +2,9 @@
 //! times, and lose what says whose they are. Pure, and total: no input makes it fail.
 //!
 //! By name: what stands under `name`, `email`, `message`, `traits` and the like becomes `***`. By pattern, wherever it
-//! stands: seven digits or more, with single blanks, hyphens or brackets between them, keep the last two (`***10`); an
-//! e-mail address becomes `***@***`; a URL keeps its host. UUIDs and times stay. JSON as a text inside JSON is masked
-//! as JSON. A body that is not JSON is shown as its length.
+//! stands: seven digits or more, with blanks, hyphens, brackets or points between them, keep the last two (`***10`); an
+//! e-mail address becomes `***@***`; a URL keeps its host. UUIDs, times and IPv4 addresses stay. JSON as a text inside
+//! JSON is masked as JSON. A body that is not JSON is shown as its length.
 
 mod keys;
 mod pattern;
@@ -95,7 +95,7 @@ impl Walk {
     fn token(&mut self, first: char, token: &str, is_before_colon: bool) {
         match first {
             '{' | '[' => {
-                let class = self.class().inside();
+                let class = if first == '{' { self.class().inside() } else { self.class() };
                 self.frames.push(Frame { is_object: first == '{', class });
                 self.out.push(first);
             }
@@ -143,7 +143,13 @@ impl Walk {
             let masked = walk.over(&compact);
             return self.out.push_str(&quoted(&masked));
         }
-        let masked = if is_personal { personal(&value) } else { text(&value) };
+        // JSON in JSON in JSON …: what is too deep to be looked into is hidden.
+        let is_deep = self.nested == 0 && inner.starts_with(['{', '[']);
+        let masked = match is_deep {
+            true => HIDDEN.to_owned(),
+            false if is_personal => personal(&value),
+            false => text(&value),
+        };
         self.put(token, &value, &masked);
     }
 

@@ -10,12 +10,12 @@ pub enum Class {
     Things,
     /// Personal, whatever it holds.
     Personal,
-    /// Personal where it is a text or number; an object under the same name is looked into.
+    /// Personal where it is a text or number, or a list of them; an object under the same name is looked into.
     Text,
 }
 
 impl Class {
-    /// What the members of an object or array of this class are.
+    /// What the members of an object of this class are.
     pub fn inside(self) -> Self {
         if self == Self::Text { Self::Plain } else { self }
     }
@@ -103,6 +103,21 @@ const TEXTS: &[&str] = &[
 
 /// Under these, `name` and texts are those of a thing.
 const THINGS: &[&str] = &["campaign", "organization", "product", "rawtemplate", "repository", "template", "templates"];
+/// Begin names of things that end as people's names do: `campaign_name`, `host_name`.
+const NAMED: &[&str] = &[
+    "button",
+    "campaign",
+    "class",
+    "event",
+    "field",
+    "host",
+    "key",
+    "list",
+    "organization",
+    "product",
+    "tag",
+    "template",
+];
 /// What of [`TEXTS`] is not personal of a thing.
 const OF_THINGS: &[&str] = &["body", "description", "displayname", "name", "text", "title"];
 
@@ -118,10 +133,16 @@ pub fn class(name: &str, around: Class) -> Class {
         Class::Personal => Class::Personal,
         _ if is_in(PERSONAL) || letters.ends_with("email") => Class::Personal,
         Class::Things if is_in(OF_THINGS) => Class::Things,
+        _ if is_name(&letters) => Class::Personal,
         _ if is_in(TEXTS) => Class::Text,
         _ if is_in(THINGS) => Class::Things,
         _ => around,
     }
+}
+
+/// Whether what stands there is a person's name, perhaps in parts: `profile_name`, `{"first": …, "last": …}`.
+fn is_name(letters: &str) -> bool {
+    letters.ends_with("name") && !NAMED.iter().any(|thing| letters.starts_with(thing))
 }
 
 /// Whether a name is that of an id: what stands there names a thing, and patterns decide.

@@ -8,6 +8,10 @@ const PHONE_DIGITS: usize = 7;
 const SHOWN_DIGITS: usize = 2;
 /// Most digits of a second's fraction that are shown.
 const FRACTION: usize = 6;
+/// Most characters between two digits of a telephone number.
+const MOST_BETWEEN: usize = 3;
+/// So many digits at least follow a character that stands in amounts and dates as well as in telephone numbers.
+const GROUP: usize = 3;
 /// Longest scheme of a URL.
 const MOST_SCHEME: usize = 10;
 
@@ -52,7 +56,15 @@ fn last(digits: &str) -> String {
 }
 
 fn is_between(c: char) -> bool {
-    matches!(c, ' ' | '-' | '(' | ')' | '\u{a0}' | '\u{2011}')
+    let is_wide = matches!(c, '\u{a0}' | '\u{2000}'..='\u{200b}' | '\u{2010}'..='\u{2015}' | '\u{202f}');
+    is_wide || matches!(c, ' ' | '\t' | '-' | '(' | ')')
+}
+
+/// Whether a text begins with what may stand between groups of a telephone number, and with such a group: `.43210`.
+fn is_before_group(text: &str) -> bool {
+    let digits =
+        text.strip_prefix(['.', ',', '/', '_']).map(|rest| rest.chars().take_while(|c| c.is_numeric()).count());
+    digits.is_some_and(|digits| digits >= GROUP)
 }
 
 /// How many bytes a text begins with that match this: `x` a hexadecimal digit, `0` a digit, others themselves.
@@ -66,9 +78,10 @@ fn matching(text: &str, shape: &str) -> Option<usize> {
     begin.iter().zip(shape.bytes()).all(fits).then_some(shape.len())
 }
 
-/// A UUID or a time, which stays.
+/// A UUID, a machine's address or a time, which stays.
 fn kept(text: &str, before: Option<char>) -> Option<(usize, String)> {
-    let length = uuid(text).map(|length| (length, length)).or_else(|| time(text, before))?;
+    let whole = uuid(text).or_else(|| ipv4(text, before)).map(|length| (length, length));
+    let length = whole.or_else(|| time(text, before))?;
     Some((length.0, text.get(..length.1)?.to_owned()))
 }
 
@@ -76,6 +89,15 @@ fn uuid(text: &str) -> Option<usize> {
     let length = matching(text, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx")?;
     let next = text.get(length..)?.chars().next();
     next.is_none_or(|c| !c.is_alphanumeric()).then_some(length)
+}
+
+/// An address of IPv4, which is a machine's.
+fn ipv4(text: &str, before: Option<char>) -> Option<usize> {
+    let length = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let is_alone = before.is_none_or(|c| c != '+' && c != '.');
+    let is_one = text.get(..length)?.parse::<std::net::Ipv4Addr>().is_ok();
+    let next = text.get(length..)?.chars().next();
+    (is_alone && is_one && next.is_none_or(|c| !c.is_alphanumeric())).then_some(length)
 }
 
 /// A date, perhaps with a time of day: how many bytes it has, and how many of them are shown.
@@ -145,7 +167,7 @@ fn phone(text: &str, first: char) -> Option<(usize, String)> {
     for (at, c) in text.char_indices().skip(usize::from(first == '+')) {
         if c.is_numeric() {
             (digits, end, between) = (digits + 1, at + c.len_utf8(), 0);
-        } else if is_between(c) && between < 2 {
+        } else if between < MOST_BETWEEN && (is_between(c) || text.get(at..).is_some_and(is_before_group)) {
             between += 1;
         } else {
             break;

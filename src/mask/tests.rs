@@ -55,10 +55,33 @@ fn numbers_addresses_and_urls_are_found_in_any_text() {
         ("https://a:b@media.example.net/x/y.jpg?sig=z ok", "https://media.example.net/*** ok"),
         ("https://example.net/", "https://example.net/"),
         ("user@host and @handle", "user@host and @handle"),
+        ("98765.43210, +91.98765.43210 or 98765 - 43210", "***10, ***10 or ***10"),
+        ("98765/43210 98765_43210\t4111.1111.1111.1111", "***11"),
+        ("98765\u{2009}43210", "***10"),
+        ("from 192.168.100.200 for 150000.00 on 28/11/2026", "from 192.168.100.200 for 150000.00 on 28/11/2026"),
         ("+", "+"),
     ] {
         assert_eq!(super::text(text), shown, "{text}");
     }
+}
+
+#[test]
+fn names_of_people_are_hidden_in_parts_and_lists_and_those_of_things_stay() {
+    let shown = masked(&json!({
+        "profile_name": "Asha", "name": {"first": "Asha", "last": "K"}, "content": ["secret words", {"id": "a"}],
+        "campaign_name": "Diwali", "template": {"name": "order_sent"},
+    }));
+    let wanted = json!({
+        "profile_name": "***", "name": {"first": "***", "last": "***"}, "content": ["***", {"id": "a"}],
+        "campaign_name": "Diwali", "template": {"name": "order_sent"},
+    });
+    assert_eq!(shown, wanted);
+}
+
+#[test]
+fn json_that_stands_too_deep_in_json_to_be_looked_into_is_hidden() {
+    let deep = (0..6).fold(json!({"note_id": "Asha"}), |inner, _| json!({"x": inner.to_string()}));
+    assert!(!masked(&deep).to_string().contains("Asha"));
 }
 
 #[test]
