@@ -96,8 +96,14 @@ struct Tail {
 
 impl Tail {
     async fn run(mut self, mut reader: Box<dyn Reader>) {
+        let out = self.out.clone();
         loop {
-            let ended = match self.step(&mut reader).await {
+            // Whoever leaves ends it at once, whatever a program is at.
+            let step = tokio::select! {
+                step = self.step(&mut reader) => step,
+                () = out.closed() => return,
+            };
+            let ended = match step {
                 Ok(()) => continue,
                 Err(ended) => ended,
             };
@@ -109,10 +115,7 @@ impl Tail {
     }
 
     async fn step(&mut self, reader: &mut Box<dyn Reader>) -> Result<(), End> {
-        let news = tokio::select! {
-            news = reader.next(READ_BYTES) => news.map_err(unable)?,
-            () = self.out.closed() => return Err(End::Closed),
-        };
+        let news = reader.next(READ_BYTES).await.map_err(unable)?;
         let News::Chunk(chunk) = news else { return Ok(()) };
         let books = self.found.books.now();
         if !self.rules.are_of(&books) {
