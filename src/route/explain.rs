@@ -342,19 +342,26 @@ impl fmt::Display for Explanation {
     }
 }
 
-/// The text with its control characters escaped, so that what a webhook sent cannot steer a terminal.
+/// Whether a character steers a terminal: control characters, those that turn the direction of writing, and the line
+/// breaks of Unicode (UAX #9, *Explicit Directional Embeddings, Overrides and Isolates*).
+fn steers(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// The text with what steers a terminal escaped, so that no webhook can.
 pub fn printable(text: &str) -> String {
-    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    let escaped = |c: char| if steers(c) { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(escaped).collect()
 }
 
-/// JSON with those control characters escaped that JSON permits in strings: DEL and the ones beyond ASCII.
+/// JSON with those of these characters escaped that JSON permits in strings: DEL and the ones beyond ASCII.
 pub fn printable_json(json: &str) -> String {
-    if !json.contains(char::is_control) {
+    if !json.contains(steers) {
         return json.to_owned();
     }
     // Only strings can hold such characters, so that JSON's escapes are right for all of them.
-    let escaped = |c: char| if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    let escaped = |c: char| if steers(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
     json.chars().map(escaped).collect()
 }
 
