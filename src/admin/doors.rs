@@ -154,7 +154,7 @@ impl Doors {
 /// The values of our cookie.
 fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-    lines.filter_map(session::cookie_of)
+    lines.flat_map(session::cookies_of)
 }
 
 #[cfg(test)]

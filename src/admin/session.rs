@@ -83,10 +83,11 @@ pub(super) fn set(cookie: &str, is_tls: bool) -> String {
 /// What makes a browser forget the cookie.
 pub(super) const UNSET: &str = "hookrelay_session=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0";
 
-/// The session's cookie among all that a browser sends in one header.
-pub(super) fn cookie_of(header: &str) -> Option<&str> {
-    let mut pairs = header.split(';').filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value)
+/// The session's cookies among all that a browser sends in one header. There may be several: a neighbouring site under
+/// the same domain can set one of that name, and must not keep anybody out by it.
+pub(super) fn cookies_of(header: &str) -> impl Iterator<Item = &str> {
+    let pairs = header.split(';').filter_map(|pair| pair.trim().split_once('='));
+    pairs.filter(|(name, _)| *name == COOKIE).map(|(_, value)| value)
 }
 
 #[cfg(test)]
@@ -123,8 +124,9 @@ mod tests {
 
     #[test]
     fn a_cookie_is_read_among_others_and_set_for_this_site_alone() {
-        assert_eq!(cookie_of("a=b; hookrelay_session=x; c=d"), Some("x"));
-        assert_eq!((cookie_of("a_hookrelay_session=x"), cookie_of("")), (None, None));
+        let all = |header| cookies_of(header).collect::<Vec<_>>();
+        assert_eq!(all("a=b; hookrelay_session=x; c=d; hookrelay_session=y"), ["x", "y"]);
+        assert!(all("a_hookrelay_session=x").is_empty() && all("").is_empty());
         let plain = set("x", false);
         assert_eq!(plain, "hookrelay_session=x; Path=/; HttpOnly; SameSite=Strict");
         assert_eq!(set("x", true), format!("{plain}; Secure"));
