@@ -4,6 +4,10 @@ use super::held::{MAX_CANDIDATES, OVERHEAD, dead_size_of, size_of};
 use super::tests::{letter, step};
 use super::*;
 
+fn at(offset: u64) -> Position {
+    Position { shard: 0, offset }
+}
+
 async fn ledger(folder: &tempfile::TempDir, letters: Vec<(&str, HeldDelivery)>) -> Ledger {
     let (ledger, _) = Ledger::open(&folder.path().join("ledger.db")).unwrap();
     for (sink, letter) in letters {
@@ -214,5 +218,35 @@ async fn what_the_target_said_is_kept_and_takes_room_once_the_delivery_is_dead()
     let answers: Vec<Option<&str>> = letters.iter().map(|letter| letter.answer.as_deref()).collect();
     assert_eq!(answers, [Some("né"), None], "the last try was not answered");
     assert_eq!(ledger.change_dead("crm", vec!["a".into()], Change::Drop).await.unwrap().bytes, dead);
+    ledger.close();
+}
+
+#[tokio::test]
+async fn what_the_rules_make_of_a_replays_dead_letter_is_the_replays_and_its_counts_add_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = ledger(&folder, vec![]).await;
+    ledger.settle(vec![step("crm", 1, vec![])]).await.unwrap();
+    let span = |place| crate::journal::Marks::from(at(place));
+    let replay = Replay { sink: "crm".into(), first: span(0), at: span(0), until: span(9), ..Replay::default() };
+    let id = ledger.begin_replay(vec![replay]).await.unwrap();
+    let delta = Counters { accepted: 2, dead: 2, ..Counters::default() };
+    let held = vec![letter("a"), letter("b")];
+    let brought = Settlement { replay: Some(id), delta, held, ..Settlement::to("crm", at(5)) };
+    ledger.settle(vec![brought]).await.unwrap();
+    let wanted = Change::Retry { due: 5, as_was: false };
+    assert_eq!(ledger.change_dead("crm", vec!["a".into(), "b".into()], wanted).await.unwrap().letters, 2);
+    let parked = |id: &str| HeldDelivery { due: Some(5), ..letter(id) };
+    // A rule fails for the one; the other comes to two outputs and a failure.
+    let by = [("a", vec![letter("a")]), ("b", vec![parked("b"), parked("b-2"), letter("b-c")])];
+    let fates = by.map(|(id, by)| ParkedFate { id: id.into(), lane: id.into(), fate: Fate::Replaced(by) }).into();
+    ledger.settle(vec![Settlement { sink: "crm".into(), fates, ..Settlement::default() }]).await.unwrap();
+    let counts = || async { ledger.replay_counts(id).await.unwrap().remove(0).counts };
+    assert_eq!(counts().await, Counters { accepted: 4, dead: 2, ..Counters::default() });
+    let call = runs::Call::default();
+    let fates = ["b", "b-2"].map(|id| ParkedFate { id: id.into(), lane: id.into(), fate: Fate::Delivered(call, 1) });
+    ledger.settle(vec![Settlement { sink: "crm".into(), fates: fates.into(), ..Settlement::default() }]).await.unwrap();
+    let all = vec!["a".into(), "b-c".into()];
+    assert_eq!(ledger.change_dead("crm", all, Change::Drop).await.unwrap().letters, 2);
+    assert_eq!(counts().await, Counters { accepted: 4, delivered: 2, dropped: 2, ..Counters::default() });
     ledger.close();
 }

@@ -148,6 +148,23 @@ fn forget(connection: &Connection, sink: &str, id: &str) -> Result<Option<i64>, 
 }
 
 /// Writes down what became of a parked delivery.
+/// Keeps these rows, which the rules made of a parked delivery, in its place. They are the same replay's.
+fn replace(connection: &Connection, sink: &str, id: &str, by: &[HeldDelivery]) -> Result<(), rusqlite::Error> {
+    if by.iter().all(|held| held.id != id) {
+        notes::ended(connection, sink, id, End::Filtered(""))?;
+    }
+    let replay = forget(connection, sink, id)?;
+    for held in by {
+        held::keep(connection, sink, held)?;
+        replays::brought(connection, sink, &held.id, replay)?;
+    }
+    let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    let dead = count(by.iter().filter(|held| held.due.is_none()).count());
+    // The row itself was counted when the replay brought it.
+    let accepted = count(by.len()).saturating_sub(1);
+    replays::count(connection, replay, sink, Delta { accepted, dead, ..Delta::default() })
+}
+
 pub(super) fn end(connection: &Connection, sink: &str, parked: &ParkedFate) -> Result<(), rusqlite::Error> {
     let over = |end, delta| {
         notes::ended(connection, sink, &parked.id, end)?;
@@ -158,13 +175,7 @@ pub(super) fn end(connection: &Connection, sink: &str, parked: &ParkedFate) -> R
             return over(End::Delivered(*call, *attempts), Delta { delivered: 1, ..Delta::default() });
         }
         Fate::Filtered(route) => return over(End::Filtered(route), Delta { filtered: 1, ..Delta::default() }),
-        Fate::Replaced(by) => {
-            let replay = forget(connection, sink, &parked.id)?;
-            return by.iter().try_for_each(|held| {
-                held::keep(connection, sink, held)?;
-                replays::brought(connection, sink, &held.id, replay)
-            });
-        }
+        Fate::Replaced(by) => return replace(connection, sink, &parked.id, by),
         Fate::Again(due, tried) => (Some(due), tried),
         Fate::Dead(tried) => (None, tried),
     };

@@ -43,6 +43,7 @@ pub struct ReplayCounts {
 /// By how much what became of a replay changes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Delta {
+    pub accepted: i64,
     pub delivered: i64,
     pub dead: i64,
     pub filtered: i64,
@@ -215,9 +216,9 @@ pub(super) fn count(
     connection
         .prepare_cached(
             "UPDATE replay_counts SET delivered = delivered + ?3, dead = dead + ?4, filtered = filtered + ?5,
-               dropped = dropped + ?6 WHERE id = ?1 AND sink = ?2",
+               dropped = dropped + ?6, accepted = accepted + ?7 WHERE id = ?1 AND sink = ?2",
         )?
-        .execute(params![id, sink, by.delivered, by.dead, by.filtered, by.dropped])
+        .execute(params![id, sink, by.delivered, by.dead, by.filtered, by.dropped, by.accepted])
         .map(drop)
 }
 
