@@ -28,9 +28,12 @@ pub enum FateKind {
     Dead,
     /// The rules left nothing of it.
     Filtered,
-    /// Nobody tries it any more, and it is not kept.
+    /// Nobody tries it any more, and it is not kept. Of what was held, too, where nobody knows any more how it ended.
     Dropped,
 }
+
+/// Code of what was dropped for all that is known.
+const UNKNOWN: &str = "unknown";
 
 /// One delivery of an event to one sink, and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,10 +137,13 @@ fn at_sink(
     let live = steps::find(moment, sink, LIVE, at)?;
     let is_passed = cursors.is_past(at);
     let rest = rest(live.as_deref(), is_passed);
-    let mut deliveries = told(live.unwrap_or_default(), event, None, &mut known);
+    let of = |replay| Ok::<_, rusqlite::Error>((replay, notes::may_be_gone(moment, sink, replay, at)?));
+    let mut deliveries = told(live.unwrap_or_default(), event, of(None)?, &mut known);
     for replay in replays {
         let ended = steps::find(moment, sink, *replay, at)?.unwrap_or_default();
-        deliveries.extend(told(ended, event, Some(*replay), &mut known));
+        if !ended.is_empty() {
+            deliveries.extend(told(ended, event, of(Some(*replay))?, &mut known));
+        }
     }
     // What the rules made of a held delivery later, and what no step tells of.
     deliveries.extend(known);
@@ -161,8 +167,14 @@ fn rest(live: Option<&[Ended]>, is_passed: bool) -> Rest {
     }
 }
 
-/// The deliveries that a step tells of, each with what is `known` of it besides, which is taken out.
-fn told(ended: Vec<Ended>, event: Uuid, replay: Option<i64>, known: &mut Vec<DeliveryFate>) -> Vec<DeliveryFate> {
+/// The deliveries that a step tells of, of a replay or none, each with what is `known` of it besides, which is taken
+/// out; and whether something that is not known may have ended in vain.
+fn told(
+    ended: Vec<Ended>,
+    event: Uuid,
+    (replay, may_be_in_vain): (Option<i64>, bool),
+    known: &mut Vec<DeliveryFate>,
+) -> Vec<DeliveryFate> {
     let mut fates = Vec::new();
     for ended in ended {
         let nothing = DeliveryFate { replay, ..DeliveryFate::nothing(event, "") };
@@ -186,7 +198,8 @@ fn told(ended: Vec<Ended>, event: Uuid, replay: Option<i64>, known: &mut Vec<Del
             }
             // Where no row says what became of it, the row is one of those that are let go when there are too many.
             Ended::Held { suffix } => {
-                let over = DeliveryFate { id: format!("{event}{suffix}"), ..nothing };
+                let over = DeliveryFate { replay, ..DeliveryFate::nothing(event, &suffix) };
+                let over = if may_be_in_vain { over.unknown() } else { over };
                 take(known, &over).unwrap_or(over)
             }
         };
@@ -216,6 +229,12 @@ impl DeliveryFate {
             replay: None,
             route: None,
         }
+    }
+
+    /// The same, where it may not have arrived.
+    fn unknown(self) -> Self {
+        let detail = "it is over, and not known any more how it ended".to_owned();
+        Self { kind: FateKind::Dropped, code: Some(UNKNOWN.to_owned()), detail: Some(detail), ..self }
     }
 }
 

@@ -442,5 +442,7 @@ mod fates_tests;
 mod held_tests;
 #[cfg(test)]
 mod shards_tests;
+mod notes_tests;
+#[cfg(test)]
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,10 @@
 //! Single rows for deliveries that did not go straight: delivered after failures, filtered or dropped after they were
-//! held. What is held is not among them, as the row that holds it says it all. The newest are kept, so many of each
-//! kind for a sink, until the journal has deleted their event.
+//! held. What is held is not among them, as the row that holds it says it all. They are kept until the journal has
+//! deleted their event; of each kind and sink, and apart from these of all its replays, the newest.
+//!
+//! Of what was held and has no row any more it is taken that it arrived. So what did not arrive is kept longer than
+//! what did, the older part of it without its details; and where even such rows were let go, `gone` says up to which
+//! place one may be missing.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sink_api::Timestamp;
@@ -29,10 +33,19 @@ CREATE TABLE IF NOT EXISTS fates (
   PRIMARY KEY (sink, kind, nth)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS fates_at ON fates (shard, place);
+CREATE TABLE IF NOT EXISTS fates_gone (
+  sink   TEXT NOT NULL,
+  replay INTEGER NOT NULL,
+  shard  INTEGER NOT NULL,
+  place  INTEGER NOT NULL,
+  PRIMARY KEY (sink, replay, shard)
+) STRICT, WITHOUT ROWID;
 ";
 
-/// Most rows of a kind for a sink.
+/// Most rows of a kind for a sink, and for all its replays, that have their details.
 const MOST: i64 = 50_000;
+/// Most rows at all of what did not arrive.
+const MOST_IN_VAIN: i64 = 500_000;
 
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,14 +61,19 @@ pub enum Kind {
 const KINDS: [Kind; 3] = [Kind::Delivered, Kind::Filtered, Kind::Dropped];
 
 impl Kind {
-    fn number(self) -> i64 {
-        match self {
+    /// Its number in the table: the rows of replays have their own.
+    fn number(self, replay: i64) -> i64 {
+        let number = match self {
             Self::Delivered => 0,
             Self::Filtered => 1,
             Self::Dropped => 2,
-        }
+        };
+        if replay == LIVE { number } else { number + OF_REPLAYS }
     }
 }
+
+/// How much higher a kind's number is for replays.
+const OF_REPLAYS: i64 = 3;
 
 /// A delivery that arrived after it had failed, and was never held.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,14 +130,18 @@ pub(super) fn retried(connection: &Connection, sink: &str, retried: &Retried) ->
         "INSERT INTO fates (sink, kind, nth, shard, place, suffix, replay, time, attempts, took, code, detail, route)
          VALUES (?1, ?2, {NEXT}, ?3, ?4, ?5, {LIVE}, ?6, ?7, ?8, ?9, ?10, '') RETURNING nth"
     );
-    let (kind, place) = (Kind::Delivered.number(), position.offset.cast_signed());
-    let params = params![sink, kind, position.shard, place, suffix, call.time(), attempts, micros(*call), code, detail];
+    let (number, place) = (Kind::Delivered.number(LIVE), position.offset.cast_signed());
+    let params =
+        params![sink, number, position.shard, place, suffix, call.time(), attempts, micros(*call), code, detail];
     let nth: i64 = connection.prepare_cached(&sql)?.query_row(params, |row| row.get(0))?;
-    bound(connection, sink, kind, nth)
+    bound(connection, sink, (Kind::Delivered, LIVE), nth)
 }
 
 /// Keeps a row for a delivery that is held still and will not be any more; nothing where it is not held.
 pub(super) fn ended(connection: &Connection, sink: &str, id: &str, end: End<'_>) -> Result<(), rusqlite::Error> {
+    let of_replay = "SELECT ifnull(replay, 0) FROM held WHERE sink = ?1 AND id = ?2";
+    let replay = connection.prepare_cached(of_replay)?.query_row(params![sink, id], |row| row.get(0)).optional()?;
+    let Some(replay) = replay else { return Ok(()) };
     let now = Timestamp::now().as_microsecond();
     let (kind, words) = match end {
         End::Delivered(..) => (Kind::Delivered, ""),
@@ -127,7 +149,6 @@ pub(super) fn ended(connection: &Connection, sink: &str, id: &str, end: End<'_>)
         End::Dropped => (Kind::Dropped, "the dead letter was dropped"),
         End::Replaced => (Kind::Dropped, "a replay took its place"),
     };
-    let kind = kind.number();
     let (time, attempts, took, route) = match end {
         End::Delivered(call, attempts) => (call.time(), Some(attempts), Some(micros(call)), ""),
         // It is as if it had never been tried.
@@ -137,16 +158,15 @@ pub(super) fn ended(connection: &Connection, sink: &str, id: &str, end: End<'_>)
     let only = if matches!(end, End::Dropped) { "AND due IS NULL" } else { "" };
     let sql = format!(
         "INSERT INTO fates (sink, kind, nth, shard, place, suffix, replay, time, attempts, took, code, detail, route)
-         SELECT sink, ?2, {NEXT}, shard, place, substr(id, {BEHIND}), ifnull(replay, {LIVE}), ?4, ifnull(?5, attempts),
-           ?6, iif(?2 = {filtered}, '', code),
-           iif(?2 = {filtered}, '', ?7 || iif(?7 = '' OR detail = '', '', ': ') || detail), ?8
-         FROM held WHERE sink = ?1 AND id = ?3 {only} RETURNING nth",
-        filtered = Kind::Filtered.number()
+         SELECT sink, ?2, {NEXT}, shard, place, substr(id, {BEHIND}), ?9, ?4, ifnull(?5, attempts),
+           ?6, iif(?10, '', code), iif(?10, '', ?7 || iif(?7 = '' OR detail = '', '', ': ') || detail), ?8
+         FROM held WHERE sink = ?1 AND id = ?3 {only} RETURNING nth"
     );
     let mut statement = connection.prepare_cached(&sql)?;
-    let params = params![sink, kind, id, time, attempts, took, words, route];
+    let (number, is_filtered) = (kind.number(replay), kind == Kind::Filtered);
+    let params = params![sink, number, id, time, attempts, took, words, route, replay, is_filtered];
     let nth: Option<i64> = statement.query_row(params, |row| row.get(0)).optional()?;
-    nth.map_or(Ok(()), |nth| bound(connection, sink, kind, nth))
+    nth.map_or(Ok(()), |nth| bound(connection, sink, (kind, replay), nth))
 }
 
 /// Where a suffix begins in an id, for SQL, which counts from 1.
@@ -156,13 +176,44 @@ fn micros(call: Call) -> i64 {
     i64::try_from(call.took().as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Lets go of the sink's oldest rows of that kind.
-fn bound(connection: &Connection, sink: &str, kind: i64, nth: i64) -> Result<(), rusqlite::Error> {
+/// Lets go of the sink's oldest rows of that kind: of their details first, where they say that something did not
+/// arrive.
+fn bound(connection: &Connection, sink: &str, (kind, replay): (Kind, i64), nth: i64) -> Result<(), rusqlite::Error> {
     if nth <= MOST {
         return Ok(());
     }
-    let sql = "DELETE FROM fates WHERE sink = ?1 AND kind = ?2 AND nth <= ?3";
-    connection.prepare_cached(sql)?.execute(params![sink, kind, nth - MOST]).map(drop)
+    let number = kind.number(replay);
+    if kind == Kind::Delivered {
+        let sql = "DELETE FROM fates WHERE sink = ?1 AND kind = ?2 AND nth <= ?3";
+        return connection.prepare_cached(sql)?.execute(params![sink, number, nth - MOST]).map(drop);
+    }
+    let sql = "UPDATE fates SET detail = '' WHERE sink = ?1 AND kind = ?2 AND nth = ?3";
+    connection.prepare_cached(sql)?.execute(params![sink, number, nth - MOST])?;
+    if nth <= MOST_IN_VAIN {
+        return Ok(());
+    }
+    let sql = "DELETE FROM fates WHERE sink = ?1 AND kind = ?2 AND nth <= ?3 RETURNING shard, place";
+    let mut statement = connection.prepare_cached(sql)?;
+    let place = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    let gone = statement.query_map(params![sink, number, nth - MOST_IN_VAIN], place)?;
+    let gone: Vec<(u32, i64)> = gone.collect::<Result<_, _>>()?;
+    let sql = "INSERT INTO fates_gone (sink, replay, shard, place) VALUES (?1, ?2, ?3, ?4)
+               ON CONFLICT (sink, replay, shard) DO UPDATE SET place = max(place, excluded.place)";
+    let mut statement = connection.prepare_cached(sql)?;
+    gone.iter().try_for_each(|(shard, place)| statement.execute(params![sink, replay != LIVE, shard, place]).map(drop))
+}
+
+/// Whether a row may be missing that says of a delivery of the event at that position, live or of a replay, that it did
+/// not arrive.
+pub(super) fn may_be_gone(
+    connection: &Connection,
+    sink: &str,
+    replay: Option<i64>,
+    at: Position,
+) -> Result<bool, rusqlite::Error> {
+    let sql = "SELECT count(*) FROM fates_gone WHERE sink = ?1 AND replay = ?2 AND shard = ?3 AND place >= ?4";
+    let params = params![sink, replay.is_some(), at.shard, at.offset.cast_signed()];
+    connection.prepare_cached(sql)?.query_row(params, |row| row.get::<_, i64>(0)).map(|rows| rows > 0)
 }
 
 /// The rows of the event at that position, in the order in which they were made, by sink.
@@ -170,13 +221,13 @@ pub(super) fn find(connection: &Connection, at: Position) -> Result<Vec<Note>, r
     let sql = "SELECT sink, kind, suffix, replay, time, attempts, took, code, detail, route FROM fates
                WHERE shard = ?1 AND place = ?2 ORDER BY sink, time, length(suffix), suffix";
     let note = |row: &Row<'_>| {
-        let kind: i64 = row.get(1)?;
-        let kind = KINDS.into_iter().find(|known| known.number() == kind).unwrap_or(Kind::Dropped);
+        let (kind, replay): (i64, i64) = (row.get(1)?, row.get(3)?);
+        let kind = KINDS.into_iter().find(|known| known.number(replay) == kind).unwrap_or(Kind::Dropped);
         Ok(Note {
             sink: row.get(0)?,
             kind,
             suffix: row.get(2)?,
-            replay: row.get(3)?,
+            replay,
             time: row.get(4)?,
             attempts: row.get(5)?,
             took: row.get(6)?,
