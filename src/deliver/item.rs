@@ -21,8 +21,10 @@ pub struct Item {
     pub position: Position,
     /// What the sink is handed.
     pub delivery: Arc<Delivery>,
-    /// Attempts so far, those of earlier lives of the daemon included.
+    /// Calls so far, those of earlier lives of the daemon included.
     pub attempts: u32,
+    /// Of these: calls that count as no attempts, as the breaker was open when they came back.
+    pub uncounted: u32,
     /// Failures of this life, whether or not they count against the delivery's bounds. Probes are left out.
     pub failures: u32,
     /// The first attempt of this life.
@@ -67,6 +69,7 @@ impl Item {
             position,
             delivery: Arc::new(delivery),
             attempts: 0,
+            uncounted: 0,
             failures: 0,
             first: None,
             not_before: None,
@@ -77,7 +80,8 @@ impl Item {
 
     /// Attempts that count against the delivery's bounds.
     pub fn counted(&self) -> u32 {
-        self.attempts.saturating_sub(self.parked.map_or(0, |history| history.forgiven))
+        let forgiven = self.parked.map_or(0, |history| history.forgiven);
+        self.attempts.saturating_sub(forgiven).saturating_sub(self.uncounted)
     }
 
     /// What the delivery has used up of its time, where the breaker was open for `open` up to now.

@@ -18,7 +18,7 @@ pub struct Kept {
     pub position: Position,
     /// Why it is kept.
     pub why: Reason,
-    /// Attempts so far.
+    /// Calls so far.
     pub attempts: u32,
     /// When it was first tried, in microseconds; `None`: never, which the row says as now.
     pub first: Option<i64>,
@@ -111,7 +111,8 @@ pub fn last_try(item: &Item, why: Reason, spent: Spent) -> Try {
 /// What a delivery will have used up of its bounds after that wait.
 pub fn spent(item: &Item, wait: Duration, at: Moment) -> Spent {
     let time = item.time_spent(at.time_open, at.now).saturating_add(wait);
-    Spent { attempts: item.counted(), micros: i64::try_from(time.as_micros()).unwrap_or(i64::MAX) }
+    let uncounted = item.uncounted;
+    Spent { attempts: item.counted(), uncounted, micros: i64::try_from(time.as_micros()).unwrap_or(i64::MAX) }
 }
 
 /// The wall clock after that wait, in microseconds.

@@ -16,8 +16,8 @@ use super::item::Item;
 pub enum Verdict {
     /// It arrived.
     Delivered(Item),
-    /// It was not tried, or the try, which failed for that reason, does not count. It goes back to the front of its
-    /// lane and is not tried before that time; `None`: as soon as the breaker lets it.
+    /// It was not tried, or the try, which failed for that reason, does not count against its bounds. It goes back to
+    /// the front of its lane and is not tried before that time; `None`: as soon as the breaker lets it.
     Again(Item, Option<Instant>, Option<Reason>),
     /// It was tried in vain and is tried again at that time.
     Failed(Item, Instant, Reason),
@@ -96,6 +96,8 @@ pub fn judge(
             }
             // While the breaker is open only the probe uses up attempts.
             Outcome::Retry { after, why } if !breaker.is_closed() && !probe => {
+                item.attempts += 1;
+                item.uncounted += 1;
                 item.not_before = not_before(after, now);
                 let due = item.not_before;
                 Verdict::Again(item, due, Some(why))
@@ -132,6 +134,7 @@ mod tests {
 
     use super::*;
     use crate::deliver::item::Ordinal;
+    use crate::deliver::rows;
     use crate::journal::Position;
 
     fn items(keys: &[&str]) -> Vec<Item> {
@@ -142,11 +145,11 @@ mod tests {
         (0..).zip(keys).map(item).collect()
     }
 
-    /// Offset, attempts, and whether it waits, of each delivery that is tried again.
+    /// Offset, attempts that count, and whether it waits, of each delivery that is tried again.
     fn again(verdicts: &[Verdict]) -> Vec<(u64, u32, bool)> {
         let one = |v: &Verdict| match v {
-            Verdict::Again(item, due, _) => Some((item.position.offset, item.attempts, due.is_some())),
-            Verdict::Failed(item, ..) => Some((item.position.offset, item.attempts, true)),
+            Verdict::Again(item, due, _) => Some((item.position.offset, item.counted(), due.is_some())),
+            Verdict::Failed(item, ..) => Some((item.position.offset, item.counted(), true)),
             Verdict::Delivered(_) | Verdict::Dead(..) => None,
         };
         verdicts.iter().filter_map(one).collect()
@@ -189,6 +192,13 @@ mod tests {
         let verdicts = judged(false, &mut breaker, &["a", "b"], vec![down(), down()]);
         assert_eq!(again(&verdicts), [(0, 0, false), (1, 0, false)]);
         breaker.probing();
+        // Each was a call nevertheless, and its row says so.
+        let at = breaker.at(Instant::now());
+        for verdict in verdicts {
+            let Verdict::Again(item, None, Some(why)) = verdict else { panic!("{verdict:?}") };
+            let row = rows::item(&item, why, Some(9), rows::spent(&item, Duration::ZERO, at));
+            assert_eq!((row.attempts, row.spent.attempts, row.spent.uncounted), (1, 0, 1));
+        }
         assert_eq!(again(&judged(true, &mut breaker, &["a"], vec![down()])), [(0, 1, true)]);
     }
 

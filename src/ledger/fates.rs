@@ -19,7 +19,7 @@ use crate::journal::{Marks, Position};
 pub enum FateKind {
     /// It arrived.
     Delivered,
-    /// It is to be tried, and no try counts yet: it waits behind others, somebody wants it tried again, or a replay
+    /// It is to be tried, and was not yet: it waits behind others, somebody wants it tried again, or a replay
     /// brought it.
     Pending,
     /// It was tried in vain and is tried again.

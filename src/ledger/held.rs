@@ -315,8 +315,8 @@ pub(super) fn change(
         let row: Option<(i64, Option<i64>)> = match change {
             Change::Retry { due, as_was } => transaction
                 .prepare_cached(&format!(
-                    "UPDATE held SET due = ?3, how = ?4, nth = 0, spent = 0 WHERE sink = ?1 AND id = ?2 AND due IS NULL
-                     RETURNING {DEAD_SIZE}, replay"
+                    "UPDATE held SET due = ?3, how = ?4, nth = 0, spent = 0, uncounted = 0
+                     WHERE sink = ?1 AND id = ?2 AND due IS NULL RETURNING {DEAD_SIZE}, replay"
                 ))?
                 .query_row(params![sink, id, due, if as_was { AS_WAS } else { BY_RULES }], size_and_replay)
                 .optional()?,
@@ -398,9 +398,9 @@ fn insert(connection: &Connection, sink: &str, held: &HeldDelivery) -> Result<()
         .prepare_cached(
             "INSERT OR REPLACE INTO held (sink, id, due, shard, place, type, subject, key, code, detail, attempts,
                accepted, first_try, last_try, event_id, source, event_key, event, payload, target, nth, spent,
-               answer)
+               answer, uncounted)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
-               ?22, ?23)",
+               ?22, ?23, ?24)",
         )?
         .execute(params![
             sink,
@@ -426,6 +426,7 @@ fn insert(connection: &Connection, sink: &str, held: &HeldDelivery) -> Result<()
             held.spent.attempts,
             held.spent.micros,
             held.answer,
+            held.spent.uncounted,
         ])?;
     Ok(())
 }

@@ -198,12 +198,14 @@ async fn what_is_dead_and_what_is_parked_are_told_apart_counted_and_found_by_the
 #[tokio::test]
 async fn what_the_target_said_is_kept_and_takes_room_once_the_delivery_is_dead() {
     let folder = tempfile::tempdir().unwrap();
-    let said = |id: &str, due| HeldDelivery { answer: Some("né".into()), due, ..letter(id) };
+    let spent = Spent { attempts: 1, uncounted: 2, micros: 3 };
+    let said = |id: &str, due| HeldDelivery { answer: Some("né".into()), due, spent, ..letter(id) };
     let ledger = ledger(&folder, vec![("crm", said("a", None)), ("crm", said("b", Some(7)))]).await;
     let dead = dead_size_of(&said("a", None));
     assert_eq!((dead, ledger.held_budget().total().bytes), (size_of(&letter("a")) + 3, dead));
     let rows = ledger.parked("crm", false, vec!["b".into()]).await.unwrap();
     assert_eq!((rows[0].held.answer.as_deref(), rows[0].size), (Some("né"), size_of(&letter("b"))));
+    assert_eq!(rows[0].held.spent, spent);
     let tried = Try {
         attempts: 4,
         spent: Spent::default(),

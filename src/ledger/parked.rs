@@ -80,7 +80,8 @@ pub(super) fn first(
 ) -> Result<Vec<Row>, rusqlite::Error> {
     let sql = format!(
         "SELECT id, shard, place, type, subject, key, code, detail, attempts, accepted, first_try, last_try, event_id,
-           source, event_key, event, payload, target, due, nth, spent, how, {SIZE}, answer
+           source, event_key, event, payload, target, due, nth, spent, how, {SIZE}, answer,
+           uncounted
          FROM held WHERE sink = ?1 AND {} = ?2 AND due IS NOT NULL ORDER BY {IN_LINE} LIMIT {MAX_RUN}",
         if ordered { "key" } else { "id" }
     );
@@ -130,7 +131,7 @@ fn read(row: &SqlRow<'_>, lane: &Arc<str>) -> Result<Row, rusqlite::Error> {
         payload: row.get::<_, Option<Vec<u8>>>(16)?.map(Into::into),
         target: row.get(17)?,
         due: row.get(18)?,
-        spent: Spent { attempts: row.get(19)?, micros: row.get(20)? },
+        spent: Spent { attempts: row.get(19)?, uncounted: row.get(24)?, micros: row.get(20)? },
     };
     let how = match row.get::<_, Option<String>>(21)?.as_deref() {
         Some(BY_RULES) => How::ByRules,
@@ -147,7 +148,6 @@ fn forget(connection: &Connection, sink: &str, id: &str) -> Result<Option<i64>, 
     Ok(replay.flatten())
 }
 
-/// Writes down what became of a parked delivery.
 /// Keeps these rows, which the rules made of a parked delivery, in its place. They are the same replay's.
 fn replace(connection: &Connection, sink: &str, id: &str, by: &[HeldDelivery]) -> Result<(), rusqlite::Error> {
     if by.iter().all(|held| held.id != id) {
@@ -165,6 +165,7 @@ fn replace(connection: &Connection, sink: &str, id: &str, by: &[HeldDelivery]) -
     replays::count(connection, replay, sink, Delta { accepted, dead, ..Delta::default() })
 }
 
+/// Writes down what became of a parked delivery.
 pub(super) fn end(connection: &Connection, sink: &str, parked: &ParkedFate) -> Result<(), rusqlite::Error> {
     let over = |end, delta| {
         notes::ended(connection, sink, &parked.id, end)?;
@@ -181,7 +182,7 @@ pub(super) fn end(connection: &Connection, sink: &str, parked: &ParkedFate) -> R
     };
     let sql = format!(
         "UPDATE held SET due = ?3, how = NULL, attempts = ?4, nth = ?5, spent = ?6, first_try = ?7, last_try = ?8,
-           code = ?9, detail = ?10, answer = ?11
+           code = ?9, detail = ?10, answer = ?11, uncounted = ?12
          WHERE sink = ?1 AND id = ?2 AND due IS NOT NULL RETURNING {DEAD_SIZE}, replay"
     );
     let mut statement = connection.prepare_cached(&sql)?;
@@ -196,7 +197,8 @@ pub(super) fn end(connection: &Connection, sink: &str, parked: &ParkedFate) -> R
         tried.times[1],
         tried.code,
         tried.detail,
-        tried.answer
+        tried.answer,
+        tried.spent.uncounted
     ])?;
     let changed: Option<(i64, Option<i64>)> = rows.next()?.map(held::size_and_replay).transpose()?;
     drop(rows);

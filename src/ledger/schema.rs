@@ -68,14 +68,15 @@ CREATE TABLE IF NOT EXISTS deleted (
 
 /// Came later than version 1, too: what is to become of a row with a `due` time. `how`: nothing for a delivery that is
 /// tried again as it stands; `by_rules` or `as_was` for a dead letter that somebody wants delivered. `nth` attempts
-/// and `spent` microseconds count against its bounds.
+/// and `spent` microseconds count against its bounds; `uncounted` calls beside these do not.
 /// `answer`: what the target said to the last try, where the sink's table wants it kept.
 /// `replay`: which one brought the row, where one did.
 /// `dead_bytes`: room the sink's dead letters take. `paused`: it is held by hand. `away`: it is not in the config.
-const ADDED: [(&str, &str, &str); 8] = [
+const ADDED: [(&str, &str, &str); 9] = [
     ("held", "how", "TEXT"),
     ("held", "nth", "INTEGER NOT NULL DEFAULT 0"),
     ("held", "spent", "INTEGER NOT NULL DEFAULT 0"),
+    ("held", "uncounted", "INTEGER NOT NULL DEFAULT 0"),
     ("held", "answer", "TEXT"),
     ("held", "replay", "INTEGER"),
     ("sinks", "dead_bytes", "INTEGER NOT NULL DEFAULT 0"),

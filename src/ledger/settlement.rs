@@ -62,7 +62,7 @@ pub struct HeldDelivery {
     pub detail: String,
     /// What the target said to the last try, where the sink's table wants it kept.
     pub answer: Option<String>,
-    /// How often it was tried.
+    /// Calls that were made.
     pub attempts: u32,
     /// Event accepted, first tried, last tried: microseconds.
     pub times: [i64; 3],
@@ -83,6 +83,8 @@ pub struct HeldDelivery {
 pub struct Spent {
     /// Attempts.
     pub attempts: u32,
+    /// Calls beside these which count as no attempts, as the sink was found down with them.
+    pub uncounted: u32,
     /// Time, microseconds, waits included and an open breaker left out.
     pub micros: i64,
 }
@@ -116,7 +118,7 @@ pub enum Fate {
 /// How the last try went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Try {
-    /// How often it was tried by now.
+    /// Calls that were made by now.
     pub attempts: u32,
     /// What counts against its bounds by now.
     pub spent: Spent,

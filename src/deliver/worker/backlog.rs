@@ -215,10 +215,12 @@ impl Backlog {
         }
     }
 
-    /// Takes in a parked delivery that was fetched, to be tried again after so many attempts.
-    pub fn push_parked(&mut self, position: Position, delivery: Delivery, attempts: u32, history: History) {
+    /// Takes in a parked delivery that was fetched, to be tried again after so many calls, of which so many count as no
+    /// attempts.
+    pub fn push_parked(&mut self, position: Position, delivery: Delivery, calls: [u32; 2], history: History) {
         let item = self.item(position, delivery);
-        self.retries.push(Item { attempts, parked: Some(history), ..item });
+        let [attempts, uncounted] = calls;
+        self.retries.push(Item { attempts, uncounted, parked: Some(history), ..item });
     }
 
     /// Leaves so many fetched rows of a lane to the ledger, as they were; they are looked for again at once.

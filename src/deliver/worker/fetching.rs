@@ -124,7 +124,8 @@ impl Fetcher {
                 match self.delivery(&row) {
                     Ok((delivery, history)) => {
                         let held = &row.held;
-                        outcomes.backlog.push_parked(held.position, delivery, held.attempts, history);
+                        let calls = [held.attempts, held.spent.uncounted];
+                        outcomes.backlog.push_parked(held.position, delivery, calls, history);
                         is_first = false;
                         continue;
                     }
@@ -152,7 +153,7 @@ impl Fetcher {
         let micros = u64::try_from(held.spent.micros).unwrap_or_default();
         let history = History {
             size: row.size,
-            forgiven: held.attempts.saturating_sub(held.spent.attempts),
+            forgiven: held.attempts.saturating_sub(held.spent.attempts.saturating_add(held.spent.uncounted)),
             spent: Duration::from_micros(micros),
             first: (held.attempts > 0).then_some(held.times[1]),
         };

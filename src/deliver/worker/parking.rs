@@ -91,7 +91,8 @@ impl Outcomes<'_> {
     pub fn park_behind(&mut self, at: Moment) {
         while let Some(items) = self.backlog.take_behind_parked() {
             for item in items {
-                self.park(&item, at.now, Reason::new("", ""), at);
+                let why = item.last_failure.as_deref().cloned().unwrap_or_else(|| Reason::new("", ""));
+                self.park(&item, at.now, why, at);
             }
         }
     }
