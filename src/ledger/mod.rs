@@ -10,6 +10,7 @@
 
 mod away;
 mod budget;
+mod coder;
 mod config;
 mod counted;
 mod cursors;
@@ -441,8 +442,8 @@ mod fates_tests;
 #[cfg(test)]
 mod held_tests;
 #[cfg(test)]
-mod shards_tests;
 mod notes_tests;
 #[cfg(test)]
+mod shards_tests;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! What did not arrive is never told as delivered: not when there are more single rows than are kept, and not when a
-//! replay adds as many.
+//! replay adds as many. What there was no room to note is told as that.
 
-use super::fates::{DeliveryFate, FateKind};
+use super::fates::{DeliveryFate, FateKind, Rest};
 use super::runs::{Call, Ended, Passed, Run, suffix};
 use super::tests::letter;
 use super::*;
@@ -107,5 +107,38 @@ async fn rows_of_replays_push_out_none_of_live_deliveries() {
     let codes = |fates: Vec<DeliveryFate>| fates.into_iter().map(|fate| fate.code.unwrap()).collect::<Vec<_>>();
     assert_eq!(codes(fates(&ledger, 3).await), ["http_4xx", "unknown"], "live, then the replay's");
     assert_eq!(codes(fates(&ledger, 4).await), ["http_4xx", "http_4xx"]);
+    ledger.close();
+}
+
+#[tokio::test]
+async fn of_an_event_of_too_many_bytes_and_behind_too_many_endings_it_is_told_that_it_is_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let (ledger, _) = Ledger::open(&path).unwrap();
+    let outputs = |first: u64, n: u32, name: &str| {
+        let one = |n: u32| Ended::Delivered {
+            suffix: format!("-{name}-{}", n + 2).into(),
+            call: Call::new(i64::from(n % 7) * 100_000_000_000, std::time::Duration::from_secs(u64::from(n % 3))),
+            attempts: 1,
+        };
+        Run { first, events: 1, ended: (0..n).map(one).collect() }
+    };
+    let mut step = Settlement { passed: Passed::from(0), ..Settlement::to("crm", at(40)) };
+    let runs = [outputs(1, 1, "a"), outputs(2, 12_000, "b"), outputs(3, 1, "c"), outputs(5, 12_000, "d")];
+    runs.into_iter().for_each(|run| step.passed.add(run));
+    ledger.settle(vec![step]).await.unwrap();
+    let next = Settlement { passed: Passed::from(40), ..Settlement::to("crm", at(50)) };
+    ledger.settle(vec![next]).await.unwrap();
+    let file = rusqlite::Connection::open(&path).unwrap();
+    let longest: i64 = file.query_row("SELECT max(length(runs)) FROM steps", [], |row| row.get(0)).unwrap();
+    assert!(longest < 2000, "{longest}");
+    let mut told = Vec::new();
+    for n in [1, 2, 3, 4, 5, 39, 40] {
+        let fates = ledger.fates(at(n), *event(n).as_bytes()).await.unwrap().remove(0);
+        told.push((n, fates.rest, fates.deliveries.len()));
+    }
+    let (known, over) = (Rest::Nothing, Rest::Over);
+    let all = [(1, known, 1), (2, over, 0), (3, known, 1), (4, known, 0), (5, over, 0), (39, over, 0), (40, known, 0)];
+    assert_eq!(told, all);
     ledger.close();
 }

@@ -4,7 +4,8 @@
 
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 
-use super::runs::{Coder, Damaged, Ended, Run, TICK};
+use super::coder::{Coder, Damaged};
+use super::runs::{Ended, Run, TICK};
 use super::{Settlement, cursors};
 use crate::journal::{Marks, Position};
 
@@ -25,6 +26,9 @@ CREATE UNIQUE INDEX IF NOT EXISTS steps_at ON steps (sink, replay, shard, first)
 
 /// A row with so many bytes of runs is full. Four such rows fill a page of SQLite's.
 const FULL: usize = 900;
+
+/// A run of more bytes is not noted: most bytes of a row are these and [`FULL`].
+const MAX_RUN: usize = 64 << 10;
 
 /// The live cursor, where a replay's number is meant.
 pub(super) const LIVE: i64 = 0;
@@ -63,7 +67,11 @@ impl Row {
         Ok(coder)
     }
 
+    /// Writes it, where it tells of anything.
     fn write(&self, connection: &Connection, step: &Settlement) -> Result<(), rusqlite::Error> {
+        if self.next <= self.first {
+            return Ok(());
+        }
         let next = self.next.cast_signed();
         if let Some(id) = self.id {
             let sql = "UPDATE steps SET next = ?2, runs = ?3 WHERE id = ?1";
@@ -84,25 +92,31 @@ impl Row {
 /// Notes what a step passes, at that time (microseconds). Nothing where the step does not say from where, or does not
 /// move its cursor.
 pub(super) fn append(connection: &Connection, step: &Settlement, now: i64) -> Result<(), rusqlite::Error> {
-    let (Some(cursor), Some(from), Some(runs)) = (step.cursor, step.passed.from, step.passed.runs()) else {
-        return Ok(());
-    };
-    if cursor.offset <= from {
+    let (Some(cursor), Some(from)) = (step.cursor, step.passed.from) else { return Ok(()) };
+    let to = step.passed.noted_to(cursor.offset);
+    if to <= from {
         return Ok(());
     }
     let (mut row, mut coder) = last(connection, step)?
         .filter(|row| row.next == from && row.runs.len() < FULL)
         .and_then(|row| row.coder_at_end().ok().map(|coder| (row, coder)))
         .unwrap_or_else(|| begin(from, now));
-    for run in runs {
+    for run in step.passed.runs() {
         if row.runs.len() >= FULL {
             row.next = run.first;
             row.write(connection, step)?;
             (row, coder) = begin(run.first, now);
         }
+        let length = row.runs.len();
         coder.write(run, &mut row.runs);
+        if row.runs.len() - length > MAX_RUN {
+            row.runs.truncate(length);
+            row.next = run.first;
+            row.write(connection, step)?;
+            (row, coder) = begin(run.end(), now);
+        }
     }
-    row.next = cursor.offset;
+    row.next = to;
     row.write(connection, step)
 }
 
