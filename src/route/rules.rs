@@ -201,6 +201,11 @@ impl RuleSet {
         all.filter(|program| is_jq(program)).filter(move |program| seen.insert(program.text()))
     }
 
+    /// The first of the routes to that sink: the ids of its deliveries do not name it.
+    pub fn first_route(&self, sink: &str) -> Option<&str> {
+        self.firsts.get(sink).and_then(|first| self.routes.get(*first)).map(|route| route.name.as_str())
+    }
+
     /// The routes' names, in file order; `route<n>` (from 1) for those without one.
     pub fn route_names(&self) -> impl Iterator<Item = &str> {
         self.routes.iter().map(|r| r.name.as_str())

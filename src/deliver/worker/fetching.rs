@@ -18,6 +18,7 @@ use crate::deliver::told::Of;
 use crate::event::{self, CodecError};
 use crate::journal::Entry;
 use crate::ledger::parked::{How, Row, Schedule};
+use crate::ledger::runs::suffix;
 use crate::ledger::{Counters, Fate, SettleError, SinkStorage, Try};
 use crate::route::jq::Said;
 use crate::route::{Destination, Routed, RuleSet};
@@ -176,7 +177,9 @@ impl Fetcher {
         };
         // A row without attempts never was a delivery: it stands for all outputs of its event.
         let is_meant = |id: &str| id == held.id || (held.attempts == 0 && is_output(id, &held.id));
-        let routed = only(accounting::route(rules, said, &self.to, &event, &mut ()), is_meant);
+        let routed = accounting::route(rules, said, &self.to, &event, &mut ());
+        let named = filtered_by(&routed.filtered, suffix(&held.id), rules.first_route(&self.to.name));
+        let routed = only(routed, is_meant, named);
         let origin = Origin { position: held.position, record: &held.event, subject: &held.subject, key: &held.key };
         let accounted = Accounted::of(routed, origin);
         let filtered = accounted.filtered.first().cloned();
@@ -213,14 +216,27 @@ fn unreadable(lane: &Arc<str>, row: &Row, error: &CodecError, outcomes: &mut Out
     outcomes.over(&ParkedRow::of(lane, row), Fate::Dead(tried), &counts);
 }
 
-/// What routing an event comes to for those of its deliveries that are meant; filtered, where it comes to none of them.
-fn only(routed: Routed, is_meant: impl Fn(&str) -> bool) -> Routed {
-    let Routed { mut deliveries, mut failed, mut filtered } = routed;
+/// What routing an event comes to for those of its deliveries that are meant; filtered by that route, where it comes to
+/// none of them.
+fn only(routed: Routed, is_meant: impl Fn(&str) -> bool, by: Arc<str>) -> Routed {
+    let Routed { mut deliveries, mut failed, .. } = routed;
     deliveries.retain(|delivery| is_meant(&delivery.id));
     failed.retain(|failed| is_meant(&failed.id));
     let is_nothing = deliveries.is_empty() && failed.is_empty();
-    filtered.resize(usize::from(is_nothing), "".into());
-    Routed { deliveries, failed, filtered }
+    Routed { deliveries, failed, filtered: if is_nothing { vec![by] } else { vec![] } }
+}
+
+/// Which of these routes left nothing of the delivery whose id ends like this behind its event's: the `first` route of
+/// the sink adds nothing there, every other one its name, and further outputs a number. Empty where it is none of them.
+fn filtered_by(filtered: &[Arc<str>], suffix: &str, first: Option<&str>) -> Arc<str> {
+    let is_of = |suffix: &str, route: &str| match suffix.strip_prefix('-') {
+        Some(name) => name == route,
+        None => first == Some(route),
+    };
+    // A route's name may end like a number.
+    let bare = suffix.rsplit_once('-').filter(|(_, n)| n.parse::<u32>().is_ok_and(|n| n >= 2)).map(|(bare, _)| bare);
+    let of = |suffix: &str| filtered.iter().find(|route| is_of(suffix, route)).cloned();
+    of(suffix).or_else(|| of(bare?)).unwrap_or_default()
 }
 
 /// Whether a row is routed anew; it is tried as it stands otherwise.
@@ -257,4 +273,20 @@ async fn asked(questions: &Questions, rows: Vec<Row>) -> Vec<(Row, Option<Said>)
         out.push((row, answer));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_rules_left_nothing_of_is_filtered_by_the_deliverys_own_route() {
+        let filtered: Vec<Arc<str>> = ["alerts", "crm", "crm-2", "all"].map(Arc::from).into();
+        let by = |suffix: &str| filtered_by(&filtered, suffix, Some("all"));
+        for (suffix, route) in [("", "all"), ("-2", "all"), ("-crm", "crm"), ("-crm-2", "crm-2"), ("-crm-3", "crm")] {
+            assert_eq!(&*by(suffix), route, "{suffix}");
+        }
+        assert_eq!(&*by("-gone"), "", "it is a route of other rules");
+        assert_eq!(&*filtered_by(&filtered, "", Some("other")), "");
+    }
 }
