@@ -31,7 +31,7 @@ pub struct Item {
     pub first: Option<FirstTry>,
     /// Until when the target asked to be left alone at the last attempt (`Retry-After`).
     pub not_before: Option<Instant>,
-    /// How it failed last in this life.
+    /// How it failed last in this life, without what the target said.
     pub last_failure: Option<Arc<Reason>>,
     /// What the ledger knew of the delivery; `None` where the delivery was never parked.
     pub parked: Option<History>,

@@ -86,7 +86,7 @@ pub fn judge(
         changes.extend(breaker.note(item.delivery.event.id, &outcome, now));
         if let Outcome::Retry { why, .. } = &outcome {
             item.failures += u32::from(!probe);
-            item.last_failure = Some(Arc::new(why.clone()));
+            item.last_failure = Some(Arc::new(Reason::new(why.code, why.detail.clone())));
         }
         verdicts.push(match outcome {
             Outcome::Delivered => Verdict::Delivered(item),
@@ -171,7 +171,8 @@ mod tests {
             let mut breaker = Breaker::new(keys.breaker);
             let (verdicts, _) = judge(&batch, items(&["a", "b"]), slots, &mut breaker, &mut |_| {});
             for verdict in verdicts {
-                let (Verdict::Dead(_, why) | Verdict::Failed(_, _, why)) = verdict else { panic!("{verdict:?}") };
+                let (Verdict::Dead(item, why) | Verdict::Failed(item, _, why)) = verdict else { panic!("{verdict:?}") };
+                assert!(item.last_failure.is_none_or(|last| last.answer.is_none()), "it is kept once");
                 assert_eq!(why.answer.is_some(), keep_answer);
             }
         }
@@ -191,7 +192,6 @@ mod tests {
         let down = || Some(Outcome::retry(code::CONNECT, "refused"));
         let verdicts = judged(false, &mut breaker, &["a", "b"], vec![down(), down()]);
         assert_eq!(again(&verdicts), [(0, 0, false), (1, 0, false)]);
-        breaker.probing();
         // Each was a call nevertheless, and its row says so.
         let at = breaker.at(Instant::now());
         for verdict in verdicts {
@@ -199,6 +199,7 @@ mod tests {
             let row = rows::item(&item, why, Some(9), rows::spent(&item, Duration::ZERO, at));
             assert_eq!((row.attempts, row.spent.attempts, row.spent.uncounted), (1, 0, 1));
         }
+        breaker.probing();
         assert_eq!(again(&judged(true, &mut breaker, &["a"], vec![down()])), [(0, 1, true)]);
     }
 
