@@ -26,6 +26,8 @@ const BLOCK: usize = 4 + BLOCK_PAIRS * PAIR;
 const FIRST_READ: usize = 4096;
 /// Most pairs of an index: they are sorted in memory, 64 MiB of it. A segment with more is scanned.
 const MOST_PAIRS: usize = 8 << 20;
+/// Pairs for which there is room at first.
+const FIRST_PAIRS: usize = 512;
 /// Records between two questions whether to go on.
 const ASK_EVERY: usize = 1024;
 
@@ -73,41 +75,48 @@ pub(super) enum BuildError {
     /// It holds more than an index may.
     #[error("it holds more than {} events", MOST_PAIRS / 2)]
     TooMany,
-    /// The journal closes.
+    /// There is something else to do.
     #[error("it was not gone on with")]
     Ended,
 }
 
-/// The bytes of a segment's index, read from its records. Asks from time to time whether to go on.
+/// The bytes of a segment's index, read from its records from where `growing` has come. Asks from time to time whether
+/// to go on; where it is not, `growing` may be gone on with.
 pub(super) fn build(
+    growing: &mut Growing,
     file: &dyn DiskFile,
     of: &Of,
     subject_of: SubjectOf,
     go_on: impl Fn() -> bool,
 ) -> Result<Vec<u8>, BuildError> {
-    let mut growing = Growing::new(of.base);
     growing.grow(file, of.salt, of.end, subject_of, go_on)?;
     growing.pairs.sort_unstable();
     Ok(encode(of, &growing.pairs))
 }
 
-/// The pairs of a segment that is still being written, as far as somebody has read them.
+/// The pairs of a segment, as far as somebody has read them: of one that is still being written, or whose index is
+/// being made.
 pub(super) struct Growing {
     /// The segment's first sequence.
     pub base: u64,
+    /// Most pairs.
+    pub most: usize,
     /// Sequence and offset of the first record that has yet to be read.
     next: (u64, u64),
-    /// In the order of their records.
-    pairs: Vec<Pair>,
+    /// In the order of their records; none where there were too many.
+    pub pairs: Vec<Pair>,
+    has_too_many: bool,
 }
 
 impl Growing {
     /// Of the segment that begins at `base`; nothing was read yet.
     pub fn new(base: u64) -> Self {
-        Self { base, next: (base, format::RECORDS_AT), pairs: Vec::new() }
+        let next = (base, format::RECORDS_AT);
+        Self { base, most: MOST_PAIRS, next, pairs: Vec::new(), has_too_many: false }
     }
 
-    /// Reads on to the byte `end`. Asks from time to time whether to go on.
+    /// Reads on to the byte `end`. Asks from time to time whether to go on. Where there are too many pairs, those there
+    /// are go, and nothing is read any more.
     pub fn grow(
         &mut self,
         file: &dyn DiskFile,
@@ -116,6 +125,9 @@ impl Growing {
         subject_of: SubjectOf,
         go_on: impl Fn() -> bool,
     ) -> Result<(), BuildError> {
+        if self.has_too_many {
+            return Err(BuildError::TooMany);
+        }
         let mut walker = Walker::new(file, salt, self.next, end).lenient();
         let mut records = 0_usize;
         loop {
@@ -127,11 +139,9 @@ impl Growing {
                 Step::Record(found) => {
                     self.next = (found.sequence + 1, found.offset + found.length);
                     let Some(fields) = walker.fields(&found) else { continue };
-                    let offset = u32::try_from(found.offset).map_err(|_| BuildError::TooMany)?;
-                    let mut add = |hash: u32| self.pairs.push(u64::from(hash) << 32 | u64::from(offset));
-                    add(hash_of_event(&fields.id));
-                    subject_of(fields.payload).map(hash_of_subject).into_iter().for_each(add);
-                    if self.pairs.len() > MOST_PAIRS {
+                    let hashes = [Some(hash_of_event(&fields.id)), subject_of(fields.payload).map(hash_of_subject)];
+                    if !hashes.into_iter().flatten().all(|hash| self.add(hash, found.offset)) {
+                        (self.pairs, self.has_too_many) = (Vec::new(), true);
                         return Err(BuildError::TooMany);
                     }
                 }
@@ -139,6 +149,18 @@ impl Growing {
                 Step::Rest(_) | Step::End => return Ok(()),
             }
         }
+    }
+
+    /// Adds a pair, where there is room for it.
+    fn add(&mut self, hash: u32, offset: u64) -> bool {
+        let room = self.most.saturating_sub(self.pairs.len());
+        let Some(offset) = u32::try_from(offset).ok().filter(|_| room > 0) else { return false };
+        if self.pairs.len() == self.pairs.capacity() {
+            // It doubles, but never beyond the bound.
+            self.pairs.reserve_exact(self.pairs.len().max(FIRST_PAIRS).min(room));
+        }
+        self.pairs.push(u64::from(hash) << 32 | u64::from(offset));
+        true
     }
 
     /// Offsets of records that may be what is looked for, in order, as far as was read.

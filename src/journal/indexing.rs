@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::index::{BuildError, Index, Of, UNFINISHED, build, index_base, index_name};
+use super::index::{BuildError, Growing, Index, Of, UNFINISHED, build, index_base, index_name};
 use super::state::Core;
 use super::view::{Segment, file_name};
 
@@ -23,6 +23,8 @@ pub(super) struct Indexes {
     looked: Option<u64>,
     /// Segments that can have none.
     never: BTreeSet<u64>,
+    /// What was read for an index whose making was broken off.
+    begun: Option<Growing>,
     /// Before then none is made.
     rest: Option<Instant>,
     /// Whether a failure was told.
@@ -39,8 +41,15 @@ impl Indexes {
     pub fn look(&mut self, core: &Core) {
         let moves = core.home.moves();
         if self.looked != Some(moves) {
-            self.looked = Some(moves);
-            take_stock(core);
+            if let Err(error) = take_stock(core) {
+                // Which are there is not known: none is made before it is.
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::warn!(%error, "the journal's folder cannot be read for indexes; trying again");
+                }
+                self.rest = Some(Instant::now() + PAUSE);
+                return;
+            }
+            (self.looked, self.rest, self.failing) = (Some(moves), None, false);
         }
         if self.rest().is_some_and(|left| !left.is_zero()) {
             return;
@@ -59,13 +68,15 @@ impl Indexes {
         self.rest = None;
         let Some(segment) = missing.first() else { return };
         let began = Instant::now();
-        match make(core, segment) {
+        let begun = self.begun.take().filter(|growing| growing.base == segment.base);
+        let mut growing = begun.unwrap_or_else(|| Growing::new(segment.base));
+        match make(core, segment, &mut growing) {
             Ok(size) => {
                 self.failing = false;
                 set(core, segment.base, Some(size));
                 self.rest = missing.get(1).map(|_| Instant::now() + began.elapsed() * RESTS);
             }
-            Err(BuildError::Ended) => {}
+            Err(BuildError::Ended) => self.begun = Some(growing),
             Err(error @ BuildError::TooMany) => {
                 tracing::info!(file = file_name(segment), %error, "a segment gets no index: lookups read all of it");
                 self.never.insert(segment.base);
@@ -82,9 +93,9 @@ impl Indexes {
 }
 
 /// Notes which segments have their index, and removes what belongs to none.
-fn take_stock(core: &Core) {
+fn take_stock(core: &Core) -> io::Result<()> {
     let (store, segments) = (&core.store, core.view().segments.clone());
-    let names = store.disk.list(&store.dir).unwrap_or_default();
+    let names = store.disk.list(&store.dir)?;
     let mut bases = BTreeSet::new();
     for name in &names {
         let Some(base) = index_base(name) else { continue };
@@ -100,6 +111,7 @@ fn take_stock(core: &Core) {
         let index = bases.contains(&segment.base).then(|| open(core, segment)).flatten();
         set(core, segment.base, index.map(|index| index.size));
     }
+    Ok(())
 }
 
 /// The index of a segment, where it is there and the segment's own.
@@ -118,14 +130,15 @@ fn of(segment: &Segment) -> Of {
     Of { salt: segment.salt, base: segment.base, next: segment.next, end: segment.end }
 }
 
-/// Writes a segment's index, whole and flushed before it has its name. Gives its size.
-fn make(core: &Core, segment: &Segment) -> Result<u64, BuildError> {
+/// Writes a segment's index, whole and flushed before it has its name, and reads for it from where `growing` has come.
+/// Gives its size.
+fn make(core: &Core, segment: &Segment, growing: &mut Growing) -> Result<u64, BuildError> {
     let store = &core.store;
     let file = match &segment.file {
         Some(file) => std::sync::Arc::clone(file),
         None => store.disk.open(&store.path(segment.base), false)?,
     };
-    let bytes = build(&*file, &of(segment), core.env.subject_of, || !core.chores.is_ending())?;
+    let bytes = build(growing, &*file, &of(segment), core.env.subject_of, || !core.chores.are_wanted())?;
     let size = bytes.len() as u64;
     let free = store.disk.free_space(&store.dir).unwrap_or(u64::MAX);
     if free < size.saturating_add(core.limits.min_free) {

@@ -80,9 +80,10 @@ impl Chores {
         lock(&self.state).stop == Some(false)
     }
 
-    /// Whether the thread is to end, at once or soon.
-    pub fn is_ending(&self) -> bool {
-        lock(&self.state).stop.is_some()
+    /// Whether the thread is to do something else, or to end.
+    pub fn are_wanted(&self) -> bool {
+        let state = lock(&self.state);
+        state.kicked || state.stop.is_some()
     }
 
     /// Ends the thread, once it has done what it was asked for or at once.

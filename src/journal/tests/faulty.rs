@@ -3,7 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -68,6 +68,8 @@ pub struct FaultyDisk {
     pub free: AtomicU64,
     /// Whether rules and log are also about the files of indexes: these come when they come, in the background.
     pub indexes: AtomicBool,
+    /// How often the folder can still not be listed.
+    pub unlistable: AtomicUsize,
 }
 
 const LONG: Duration = Duration::from_secs(60);
@@ -79,6 +81,7 @@ impl FaultyDisk {
             changed: Condvar::new(),
             free: AtomicU64::new(u64::MAX),
             indexes: AtomicBool::new(false),
+            unlistable: AtomicUsize::new(0),
         })
     }
 
@@ -223,6 +226,10 @@ impl Disk for Handle {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let fails = |left: usize| left.checked_sub(1);
+        if self.0.unlistable.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fails).is_ok() {
+            return Err(io::Error::other("it cannot be listed"));
+        }
         RealDisk.list(dir)
     }
 

@@ -4,7 +4,9 @@ use proptest::prelude::*;
 
 use super::faulty::segments;
 use super::*;
-use crate::journal::index::{index_base, index_name};
+use crate::journal::index::{BuildError, Growing, Of, build, index_base, index_name};
+use crate::journal::indexing::Indexes;
+use crate::journal::retention::Chores;
 use crate::journal::{disk::Disk as _, format};
 
 fn indexes(world: &World) -> Vec<PathBuf> {
@@ -164,6 +166,59 @@ fn verify_and_repair_know_indexes_and_a_start_makes_them_anew() {
     agree(&world, &journal);
     run(journal.close()).unwrap();
     assert_eq!(verify::verify(&world.dir, |_, _| {}).unwrap().findings, []);
+}
+
+#[test]
+fn a_folder_that_cannot_be_listed_is_looked_through_again_and_no_index_is_forgotten() {
+    let world = World::with_segments(2048);
+    let (journal, _) = world.open();
+    fill(&journal, 0..40);
+    until_indexed(&journal);
+    let known = || journal.core().view().segments.iter().filter(|segment| segment.index.is_some()).count();
+    let before = known();
+    world.disk.indexes.store(true, Ordering::Relaxed);
+    world.disk.log();
+    let mut another = Indexes::default();
+    world.disk.unlistable.store(1, Ordering::Relaxed);
+    another.look(journal.core());
+    assert!(known() == before && another.rest().is_some(), "it is known, and looked for later");
+    another.look(journal.core());
+    assert!(known() == before && another.rest().is_none());
+    let log = world.disk.log();
+    assert!(!log.iter().any(|op| matches!(op, Op::Create(name) if name.contains(".index"))), "{log:?}");
+    agree(&world, &journal);
+}
+
+#[test]
+fn the_making_of_an_index_is_broken_off_where_there_is_more_to_do_and_gone_on_with() {
+    let world = World::with_segments(1 << 20);
+    let (journal, _) = world.open();
+    fill(&journal, 0..3000);
+    let segment = journal.core().view().segments.last().unwrap().clone();
+    let file = segment.file.clone().unwrap();
+    let of = Of { salt: segment.salt, base: segment.base, next: segment.next, end: segment.end };
+    let make = |growing: &mut Growing, go_on| build(growing, &*file, &of, subject_of, || go_on);
+    let (mut broken, mut whole) = (Growing::new(of.base), Growing::new(of.base));
+    for n in 1..3 {
+        assert!(matches!(make(&mut broken, false), Err(BuildError::Ended)));
+        assert!(broken.pairs.len() > n * 1500, "it gets on");
+    }
+    assert_eq!(make(&mut broken, true).unwrap(), make(&mut whole, true).unwrap());
+    let chores = Chores::default();
+    assert!(!chores.are_wanted());
+    chores.kick();
+    assert!(chores.are_wanted());
+    // Of too many nothing is kept, and nothing is read again.
+    let all = whole.pairs.len();
+    for (most, is_held) in [(all, true), (all - 1, false)] {
+        let mut growing = Growing::new(of.base);
+        growing.most = most;
+        for _ in 0..2 {
+            let grown = growing.grow(&*file, of.salt, of.end, subject_of, || true);
+            assert_eq!(matches!(grown, Err(BuildError::TooMany)), !is_held);
+            assert_eq!(growing.pairs.capacity(), if is_held { most } else { 0 });
+        }
+    }
 }
 
 /// What happens to a journal and its indexes.
