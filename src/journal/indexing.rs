@@ -10,9 +10,9 @@ use super::index::{BuildError, Growing, Index, Of, UNFINISHED, build, index_base
 use super::state::Core;
 use super::view::{Segment, file_name};
 
-/// After an index was made, this many times as long as that took nothing is done: so the making of many, after an
-/// upgrade, leaves most of a processor and a disk to others.
-const RESTS: u32 = 4;
+/// After an index was made, this many times as long as that took nothing is done: so the making takes a twentieth of a
+/// processor at most, after an upgrade and under full load, when segments are sealed faster than that.
+const RESTS: u32 = 19;
 /// How long it waits after a failure before it tries again.
 const PAUSE: Duration = Duration::from_secs(10);
 
@@ -74,7 +74,7 @@ impl Indexes {
             Ok(size) => {
                 self.failing = false;
                 set(core, segment.base, Some(size));
-                self.rest = missing.get(1).map(|_| Instant::now() + began.elapsed() * RESTS);
+                self.rest = Some(Instant::now() + began.elapsed() * RESTS);
             }
             Err(BuildError::Ended) => self.begun = Some(growing),
             Err(error @ BuildError::TooMany) => {

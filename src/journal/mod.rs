@@ -135,7 +135,7 @@
 //! pairs in memory (8 bytes each, at most 64 MiB), later ones read on from there; the commit thread has no part in it.
 //! Other segments without an index are read whole by each lookup, until they have one (for an event, where its id, of
 //! version 7, says that it can be there). The housekeeping thread makes it when a segment is sealed, and where one is
-//! missing or was met damaged: one at a time, the newest first, with rests of four times what it took, whole and
+//! missing or was met damaged: one at a time, the newest first, with rests of nineteen times what it took, whole and
 //! flushed under another name. A start opens the indexes that are there, removes those that belong to no segment, and
 //! reads no record for them. Where the disk is full, there is none. An index goes with its segment, and counts towards
 //! `max_size`: 16 bytes an event. Nothing else depends on it.
