@@ -19,7 +19,7 @@ use crate::admin::explain::{ExplainAsk, ExplainView, Explained, ExplainedDeliver
 use crate::admin::found::RouteFate;
 use crate::config::{Config, with_rules};
 use crate::event;
-use crate::journal::{Find, Journal};
+use crate::journal::{Find, Journal, Within};
 use crate::news::SOURCE;
 use crate::route::Explanation;
 use crate::times;
@@ -119,9 +119,9 @@ async fn event_of(
             // A delivery's id begins with its event's, which has 36 characters.
             let uuid = Uuid::try_parse(id.get(..36).unwrap_or(id));
             let uuid = uuid.map_err(|error| Refusal::Question(format!("`event` is no event's id: {error}")))?;
-            let found = journal.find(Find::Event(*uuid.as_bytes()), 1).await.map_err(unable)?;
+            let found = journal.find(Find::Event(*uuid.as_bytes()), Within::newest(1)).await.map_err(unable)?;
             let gone = || Refusal::Missing(format!("there is no event {uuid}; retention may have deleted it"));
-            let event = event::decode(&found.first().ok_or_else(gone)?.record).map_err(unable)?;
+            let event = event::decode(&found.entries.first().ok_or_else(gone)?.record).map_err(unable)?;
             let notes = trial::notes(config, &event);
             Ok(Some((Arc::new(event), notes)))
         }

@@ -9,14 +9,14 @@ use sink_api::{Event, Timestamp, Uuid};
 use super::books::Books;
 use super::config_state::ConfigState;
 use super::found_fates::{self, event_id};
-use super::found_reading::{Backwards, deadline, read};
+use super::found_reading::{Backwards, deadline, is_over, read, written};
 use super::found_rules::{Rules, Where};
 use super::found_shown::{Show, line, routes, whole};
 use super::refusals::{type_pattern, unable};
 use crate::admin::found::{CloudLine, EventAsk, EventView, EventsAsk, TracedEvent};
 use crate::admin::{List, Refusal};
 use crate::event;
-use crate::journal::{Entry, Find, Marks, Record};
+use crate::journal::{Entry, Find, Marks, Position, Record, Within};
 use crate::ledger::Storage;
 use crate::mask;
 use crate::times::{self, Zone};
@@ -72,16 +72,16 @@ impl Found {
         if let Some(subject) = ask.subject.as_deref() {
             return self.of_subject(subject, [oldest, until], limit, (filter, rules), show).await;
         }
-        let now = Timestamp::now().as_microsecond();
-        let mut back = Backwards::new(journal, oldest, until, now, limit).await?;
+        let mut back = Backwards::new(journal, oldest, until, limit).await?;
         let (deadline, mut items, mut bytes) = (deadline(LOOK), Vec::new(), 0);
-        while !back.is_done() && std::time::Instant::now() < deadline {
+        while !back.is_done() {
             let takes = |record: &Record| filter.takes(record, &rules);
             let mut window = back.window(deadline, takes).await?;
             // A few at a time, so that jq is not asked about more than is shown.
             while !window.is_empty() {
                 let rest = window.split_off(window.len().min(SLICE));
                 let slice = std::mem::replace(&mut window, rest);
+                let last = slice.last().map(|entry| entry.position);
                 for (entry, event, sinks) in filter.matched(slice, &mut rules).await? {
                     if items.len() == limit || (bytes > MOST_BYTES && show.data) {
                         back.set_until(entry.position.behind());
@@ -90,6 +90,14 @@ impl Found {
                     bytes += event.body.len();
                     items.push(line(&event, show, sinks));
                 }
+                // jq may be slow. What it was not asked about yet is for the next answer.
+                if !window.is_empty() && is_over(deadline) {
+                    last.into_iter().for_each(|last| back.set_until(last));
+                    return Ok(List { items, next: back.cursor() });
+                }
+            }
+            if is_over(deadline) {
+                break;
             }
         }
         Ok(List { items, next: back.cursor() })
@@ -104,24 +112,31 @@ impl Found {
         (mut filter, mut rules): (Filter, Rules),
         show: Show,
     ) -> Result<List<CloudLine>, Refusal> {
-        let find = Find::Subject(subject.into());
-        let found = self.storage.journal.find(find, MOST_OF_SUBJECT).await.map_err(unable)?;
-        let is_meant = |entry: &Entry| {
-            oldest.as_ref().is_none_or(|oldest| !oldest.is_past(entry.position))
-                && until.as_ref().is_none_or(|until| until.is_past(entry.position))
-                && filter.takes(&entry.record, &rules)
-        };
-        let entries: Vec<Entry> = found.into_iter().rev().filter(is_meant).collect();
-        let (mut items, mut bytes) = (Vec::new(), 0);
-        for (entry, event, sinks) in filter.matched(entries, &mut rules).await? {
-            if items.len() == limit || (bytes > MOST_BYTES && show.data) {
-                let next = super::found_reading::written(&entry.position.behind().into());
-                return Ok(List { items, next: Some(next) });
+        let within = Within { before: until, ..Within::newest(MOST_OF_SUBJECT) };
+        let found = self.storage.journal.find(Find::Subject(subject.into()), within).await.map_err(unable)?;
+        let is_old = |entry: &Entry| oldest.as_ref().is_some_and(|oldest| oldest.is_past(entry.position));
+        // Where the lookup was cut short the next page goes on before the oldest that it gave.
+        let first = found.entries.first().filter(|first| found.is_cut && !is_old(first));
+        let rest = first.map(|first| cursor(first.position));
+        let is_meant = |entry: &Entry| !is_old(entry) && filter.takes(&entry.record, &rules);
+        let mut entries: Vec<Entry> = found.entries.into_iter().rev().filter(is_meant).collect();
+        let (deadline, mut items, mut bytes) = (deadline(LOOK), Vec::new(), 0);
+        while !entries.is_empty() {
+            let left = entries.split_off(entries.len().min(SLICE));
+            let slice = std::mem::replace(&mut entries, left);
+            let last = slice.last().map(|entry| entry.position);
+            for (entry, event, sinks) in filter.matched(slice, &mut rules).await? {
+                if items.len() == limit || (bytes > MOST_BYTES && show.data) {
+                    return Ok(List { items, next: Some(cursor(entry.position.behind())) });
+                }
+                bytes += event.body.len();
+                items.push(line(&event, show, sinks));
             }
-            bytes += event.body.len();
-            items.push(line(&event, show, sinks));
+            if !entries.is_empty() && is_over(deadline) {
+                return Ok(List { items, next: last.map(cursor) });
+            }
         }
-        Ok(List { items, next: None })
+        Ok(List { items, next: rest })
     }
 
     /// One event, its routes and what became of its deliveries.
@@ -173,8 +188,9 @@ impl Found {
     /// # Errors
     /// The journal cannot be read.
     pub async fn by_id(&self, id: Uuid) -> Result<Option<Entry>, Refusal> {
-        let found = self.storage.journal.find(Find::Event(*id.as_bytes()), 1).await.map_err(unable)?;
-        Ok(found.into_iter().next_back())
+        let find = Find::Event(*id.as_bytes());
+        let found = self.storage.journal.find(find, Within::newest(1)).await.map_err(unable)?;
+        Ok(found.entries.into_iter().next_back())
     }
 
     /// The event whose id ends in these 8 characters, among the newest: as far back as can be read in a short time.
@@ -183,10 +199,9 @@ impl Found {
     /// There are several; the text is no short id; the journal cannot be read.
     pub async fn by_short(&self, text: &str) -> Result<Option<Entry>, Refusal> {
         let Some(end) = short_id(text) else { return Err(no_id(text)) };
-        let now = Timestamp::now().as_microsecond();
-        let mut back = Backwards::new(&*self.storage.journal, None, None, now, 1_000).await?;
+        let mut back = Backwards::new(&*self.storage.journal, None, None, 1_000).await?;
         let (deadline, mut found) = (deadline(LOOK_SHORT), Vec::<Entry>::new());
-        while !back.is_done() && std::time::Instant::now() < deadline {
+        while !back.is_done() && !is_over(deadline) {
             found.extend(back.window(deadline, |record| record.id.ends_with(&end)).await?);
         }
         match found.as_slice() {
@@ -199,8 +214,13 @@ impl Found {
     }
 }
 
-/// Most events of one subject that are looked at.
+/// Most events of one subject that one answer looks at.
 const MOST_OF_SUBJECT: usize = 1_000;
+
+/// Where an answer goes on: everything at or after this place is done.
+fn cursor(at: Position) -> String {
+    written(&at.into())
+}
 
 /// The last 4 bytes of the id that a text is the end of.
 pub(super) fn short_id(text: &str) -> Option<[u8; 4]> {

@@ -14,10 +14,15 @@ pub(super) const READ_BYTES: u64 = 256 << 10;
 const WINDOW_EVENTS: usize = 2_000;
 /// Most bytes of their payloads.
 const WINDOW_BYTES: usize = 8 << 20;
-/// The narrowest and the widest first window, microseconds.
-const FIRST_WINDOW: (i64, i64) = (10_000, 3_600_000_000);
-/// By how much a window is wider than the one after it.
-const WIDER: i64 = 4;
+/// The narrowest window, events: it is read to its end, however long that takes, so that every look goes on.
+const FEWEST: u64 = 64;
+/// The widest window, events.
+const MOST: u64 = 1 << 20;
+/// By how much a window is wider than the one after it, and by how much narrower where one took too long.
+const WIDER: u64 = 4;
+const NARROWER: u64 = 16;
+/// A window may take so much of the time that is left, as a divisor.
+const SHARE: u32 = 4;
 
 /// How far a look has come.
 pub(super) struct Reached {
@@ -27,7 +32,7 @@ pub(super) struct Reached {
     pub is_end: bool,
 }
 
-/// Reads a span in order until the deadline; `see` gets every event.
+/// Reads a span in order until the deadline, where there is one; `see` gets every event.
 ///
 /// # Errors
 /// The journal cannot be read.
@@ -35,13 +40,13 @@ pub(super) async fn span(
     journal: &dyn Journal,
     from: Marks,
     until: &Marks,
-    deadline: Instant,
+    deadline: Option<Instant>,
     mut see: impl FnMut(Entry) + Send,
 ) -> Result<Reached, Refusal> {
     let mut at = from.clone();
     let mut reader = journal.reader(Of::Span { from, until: until.clone() }).await.map_err(unable)?;
     while !at.reaches(until) {
-        if Instant::now() > deadline {
+        if deadline.is_some_and(|deadline| Instant::now() > deadline) {
             return Ok(Reached { at, is_end: false });
         }
         if let News::Chunk(chunk) = reader.next(READ_BYTES).await.map_err(unable)? {
@@ -52,16 +57,17 @@ pub(super) async fn span(
     Ok(Reached { at, is_end: true })
 }
 
-/// Reads from the newest event back, window by window, each some time wide.
+/// Reads from the newest event back, window by window, each so many events wide in every shard. By number and not by
+/// time, so that where a look goes on is known from where it ended, whatever the events' clocks said.
 pub(super) struct Backwards<'j> {
     journal: &'j dyn Journal,
     /// Nothing before is looked at.
     oldest: Marks,
     /// Everything at or after is done.
     until: Marks,
-    /// About when what stands before `until` was accepted, microseconds.
-    time: i64,
-    width: i64,
+    width: u64,
+    /// Whether no window took too long so far.
+    grows: bool,
 }
 
 impl<'j> Backwards<'j> {
@@ -73,20 +79,14 @@ impl<'j> Backwards<'j> {
         journal: &'j dyn Journal,
         oldest: Option<Marks>,
         until: Option<Marks>,
-        now: i64,
         wanted: usize,
     ) -> Result<Self, Refusal> {
         let ends = journal.ends().await.map_err(unable)?;
         let there = journal.oldest().await.map_err(unable)?;
         let until = until.map_or_else(|| ends.clone(), |until| until.earlier(&ends));
         let oldest = oldest.map_or_else(|| there.clone(), |oldest| oldest.later(&there));
-        let stat = journal.stat().await.map_err(unable)?;
-        // As if events came evenly; where they do not, windows grow soon enough.
-        let age = stat.oldest_time.map_or(0, |oldest| now.saturating_sub(oldest));
-        let events = i64::try_from(stat.events).unwrap_or(i64::MAX).max(1);
-        let width = (age / events).saturating_mul(i64::try_from(wanted).unwrap_or(i64::MAX));
-        let width = width.clamp(FIRST_WINDOW.0, FIRST_WINDOW.1);
-        Ok(Self { journal, oldest, until, time: now, width })
+        let width = u64::try_from(wanted).unwrap_or(MOST).clamp(FEWEST, MOST);
+        Ok(Self { journal, oldest, until, width, grows: true })
     }
 
     /// Whether all was read.
@@ -105,7 +105,8 @@ impl<'j> Backwards<'j> {
     }
 
     /// The events of the next window that `takes` takes, newest first. Nothing may be among them although there is
-    /// more. A window that takes longer than until the deadline is none, and the next is narrower.
+    /// more. What takes longer than its share of the time is tried again narrower; a window is read in any case, past
+    /// the deadline the narrowest.
     ///
     /// # Errors
     /// The journal cannot be read.
@@ -114,40 +115,41 @@ impl<'j> Backwards<'j> {
         deadline: Instant,
         takes: impl Fn(&Record) -> bool + Send + Sync,
     ) -> Result<Vec<Entry>, Refusal> {
-        let begin = self.time.saturating_sub(self.width);
-        let from = self.journal.seek(begin).await.map_err(unable)?.later(&self.oldest);
-        if from.reaches(&self.until) {
-            self.go_back(begin);
-            return Ok(vec![]);
-        }
-        let (mut kept, mut bytes, mut is_cut) = (VecDeque::new(), 0, false);
-        let read = span(self.journal, from.clone(), &self.until, deadline, |entry| {
-            if !takes(&entry.record) {
-                return;
+        loop {
+            let now = Instant::now();
+            let left = deadline.saturating_duration_since(now);
+            if left.is_zero() {
+                self.width = FEWEST;
             }
-            bytes += entry.record.payload.len();
-            kept.push_back(entry);
-            while kept.len() > WINDOW_EVENTS || (bytes > WINDOW_BYTES && kept.len() > 1) {
-                bytes -= kept.pop_front().map_or(0, |entry: Entry| entry.record.payload.len());
-                is_cut = true;
+            let end = (self.width > FEWEST).then(|| now + left / SHARE);
+            let before = |at: Position| Position { offset: at.offset.saturating_sub(self.width), ..at };
+            let from = self.until.iter().map(before).collect::<Marks>().later(&self.oldest);
+            let (mut kept, mut bytes, mut is_cut) = (VecDeque::new(), 0, false);
+            let read = span(self.journal, from.clone(), &self.until, end, |entry| {
+                if !takes(&entry.record) {
+                    return;
+                }
+                bytes += entry.record.payload.len();
+                kept.push_back(entry);
+                while kept.len() > WINDOW_EVENTS || (bytes > WINDOW_BYTES && kept.len() > 1) {
+                    bytes -= kept.pop_front().map_or(0, |entry: Entry| entry.record.payload.len());
+                    is_cut = true;
+                }
+            });
+            if !read.await?.is_end {
+                (self.width, self.grows) = ((self.width / NARROWER).max(FEWEST), false);
+                continue;
             }
-        });
-        if !read.await?.is_end {
-            self.width = (self.width / WIDER / WIDER).max(1);
-            return Ok(vec![]);
+            if is_cut {
+                kept.front().into_iter().for_each(|first| self.until.set(first.position));
+            } else {
+                self.until = from;
+                if self.grows {
+                    self.width = self.width.saturating_mul(WIDER).min(MOST);
+                }
+            }
+            return Ok(kept.into_iter().rev().collect());
         }
-        if is_cut {
-            kept.front().into_iter().for_each(|first| self.until.set(first.position));
-        } else {
-            self.until = from;
-            self.go_back(begin);
-        }
-        Ok(kept.into_iter().rev().collect())
-    }
-
-    fn go_back(&mut self, to: i64) {
-        self.time = to;
-        self.width = self.width.saturating_mul(WIDER);
     }
 }
 
@@ -175,6 +177,11 @@ pub(super) fn deadline(within: Duration) -> Instant {
     Instant::now() + within
 }
 
+/// Whether a look has to end.
+pub(super) fn is_over(deadline: Instant) -> bool {
+    Instant::now() >= deadline
+}
+
 /// The marks that no event comes after.
 pub(super) fn never(ends: &Marks) -> Marks {
     let shards = ends.iter().map(|position| Position { offset: u64::MAX, ..position });
@@ -183,7 +190,46 @@ pub(super) fn never(ends: &Marks) -> Marks {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::event;
+    use crate::journal::{JournalConfig, LocalJournal, OnFailure};
+    use crate::ledger::Ledger;
+
+    #[tokio::test]
+    async fn every_look_goes_on_however_little_time_it_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let (config, cursors) = (JournalConfig::default(), Arc::new(Ledger::default()));
+        let opened = LocalJournal::open(dir.path(), &config, event::subject_of, cursors, Box::new(|| 0));
+        let (journal, _) = opened.unwrap();
+        let first = journal.known_ends().at(0).offset;
+        let body = |n: u32| bytes::Bytes::from(format!("{{\"n\":{n}}}"));
+        for n in 0..1000 {
+            // One clock for all of them, and it is wrong.
+            let record = Record { time: 1_000_000, ..event::encode(&event::own(body(n)), None, false) };
+            journal.append(record, OnFailure::Keep, Box::new(|_| {}));
+        }
+        let all = async {
+            while journal.known_ends().at(0).offset < first + 1000 {
+                tokio::task::yield_now().await
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), all).await.unwrap();
+        let (mut found, mut cursor) = (Vec::new(), None);
+        for look in 0.. {
+            assert!(look < 1000, "it does not end");
+            let until = cursor.as_deref().map(|cursor| read(cursor).unwrap());
+            let mut back = Backwards::new(&journal, None, until, 500).await.unwrap();
+            found.extend(back.window(Instant::now(), |_| true).await.unwrap());
+            cursor = back.cursor();
+            if cursor.is_none() {
+                break;
+            }
+        }
+        let places: Vec<u64> = found.iter().map(|entry| entry.position.offset - first).collect();
+        assert!(places.iter().copied().eq((0..1000).rev()), "{places:?}");
+    }
 
     #[test]
     fn a_cursor_is_read_as_it_was_written() {

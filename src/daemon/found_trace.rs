@@ -15,7 +15,7 @@ use super::found_shown::message;
 use super::refusals::unable;
 use crate::admin::Refusal;
 use crate::admin::found::{MessageView, TraceAsk, TraceView, TracedEvent};
-use crate::journal::{Entry, Find};
+use crate::journal::{Entry, Find, LookedUp, Within};
 use crate::mask;
 use crate::message::{Said, digits, history, same_phone};
 
@@ -61,9 +61,10 @@ impl Found {
         if let Some(entry) = of_event {
             return self.of_event(entry, ask.clear).await;
         }
-        let entries = self.storage.journal.find(Find::Subject(id.into()), MOST_EVENTS + 1).await.map_err(unable)?;
-        if !entries.is_empty() {
-            return self.of_message(id, entries, ask.clear).await;
+        let within = Within::newest(MOST_EVENTS);
+        let found = self.storage.journal.find(Find::Subject(id.into()), within).await.map_err(unable)?;
+        if !found.entries.is_empty() {
+            return self.of_message(id, found, ask.clear).await;
         }
         if short_id(id).is_some()
             && let Some(entry) = self.by_short(id).await?
@@ -82,23 +83,19 @@ impl Found {
         let (mut message, mut notes) = (None, vec![]);
         if !event.subject.is_empty() {
             let find = Find::Subject(Arc::clone(&event.subject));
-            let others = self.storage.journal.find(find, MOST_EVENTS).await.map_err(unable)?;
-            (message, notes) = self.message(&event.subject, &others, clear).await?;
+            let others = self.storage.journal.find(find, Within::newest(MOST_EVENTS)).await.map_err(unable)?;
+            (message, notes) = self.message(&event.subject, &others.entries, clear).await?;
+            notes.extend(cut(&others));
         }
         let mut rules = Rules::of(&self.books.now());
         let events = vec![self.way(&entry, &mut rules, clear).await?];
         Ok(TraceView { query, message, events, notes, masked: !clear, ..TraceView::default() })
     }
 
-    async fn of_message(&self, id: &str, mut entries: Vec<Entry>, clear: bool) -> Result<TraceView, Refusal> {
-        let mut cut = vec![];
-        if entries.len() > MOST_EVENTS {
-            entries.remove(0);
-            cut.push(format!("it has more than {MOST_EVENTS} events: only the newest are shown"));
-        }
-        let (message, mut notes) = self.message(id, &entries, clear).await?;
-        notes.extend(cut);
-        let events = self.ways(&entries, clear).await?;
+    async fn of_message(&self, id: &str, found: LookedUp, clear: bool) -> Result<TraceView, Refusal> {
+        let (message, mut notes) = self.message(id, &found.entries, clear).await?;
+        notes.extend(cut(&found));
+        let events = self.ways(&found.entries, clear).await?;
         let query = query("message", id, clear);
         Ok(TraceView { query, message, events, notes, masked: !clear, ..TraceView::default() })
     }
@@ -141,7 +138,7 @@ impl Found {
         let journal = &*self.storage.journal;
         let (finder, mut found) = (Finder::new(id.as_bytes()), Vec::new());
         let until = journal.ends().await.map_err(unable)?;
-        let reached = span(journal, first.position.into(), &until, deadline(LOOK_REPLIES), |entry| {
+        let reached = span(journal, first.position.into(), &until, Some(deadline(LOOK_REPLIES)), |entry| {
             let is_one = *entry.record.kind == *RECEIVED && finder.find(&entry.record.payload).is_some();
             if is_one && found.len() < MOST_REPLIES {
                 found.extend(decoded(&entry));
@@ -166,7 +163,7 @@ impl Found {
         let last = digits.get(digits.len().saturating_sub(LAST_DIGITS)..).unwrap_or(digits);
         let (finder, deadline) = (Finder::new(last.as_bytes()), deadline(LOOK_PHONE));
         let (mut found, mut newest, mut left_out) = (Vec::<Entry>::new(), since, 0_usize);
-        let reached = span(journal, from, &until, deadline, |entry| {
+        let reached = span(journal, from, &until, Some(deadline), |entry| {
             newest = newest.max(entry.record.time);
             if finder.find(&entry.record.payload).is_none() || !is_of_phone(&entry, digits) {
                 return;
@@ -208,7 +205,7 @@ impl Found {
             // What a message's other events say without its phone, such as a click, belongs to it, too.
             let entries = if Instant::now() < deadline {
                 let find = Find::Subject(Arc::clone(id));
-                self.storage.journal.find(find, MOST_EVENTS).await.map_err(unable)?
+                self.storage.journal.find(find, Within::newest(MOST_EVENTS)).await.map_err(unable)?.entries
             } else {
                 found.to_vec()
             };
@@ -242,6 +239,12 @@ fn nothing(id: &str) -> Refusal {
 fn query(what: &str, value: &str, clear: bool) -> BTreeMap<String, String> {
     let value = if clear { value.to_owned() } else { mask::text(value) };
     BTreeMap::from([(what.to_owned(), value)])
+}
+
+/// That there may be more than was looked up.
+fn cut(found: &LookedUp) -> Option<String> {
+    let events = found.entries.len();
+    found.is_cut.then(|| format!("it may have more than {events} events: only the newest are shown"))
 }
 
 /// Whether an event is about the customer who has that phone.

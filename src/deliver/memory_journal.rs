@@ -11,8 +11,8 @@ use tokio::sync::{oneshot, watch};
 use super::PATIENCE;
 use crate::event::{encode, subject_of};
 use crate::journal::{
-    Append, AppendError, Chunk, Entry, Find, Fingerprint, Gap, Journal, JournalError, JournalStat, Marks, News, Of,
-    Owed, Position, Progress, Reader, Record, Retention, TypeCount,
+    Append, AppendError, Chunk, Entry, Find, Fingerprint, Gap, Journal, JournalError, JournalStat, LookedUp, Marks,
+    News, Of, Owed, Position, Progress, Reader, Record, Retention, TypeCount, Within,
 };
 use crate::ledger::conformance::{self, Engine};
 use crate::ledger::held::Change;
@@ -248,15 +248,17 @@ impl Journal for Memory {
     async fn seek(&self, time: i64) -> Result<Marks, JournalError> {
         Ok(self.marks(|entries| entries.partition_point(|entry| entry.record.time < time)))
     }
-    async fn find(&self, what: Find, most: usize) -> Result<Vec<Entry>, JournalError> {
+    async fn find(&self, what: Find, within: Within) -> Result<LookedUp, JournalError> {
         let is_meant = |entry: &&Entry| match &what {
             Find::Event(id) => entry.record.id == *id,
             Find::Subject(subject) => subject_of(&entry.record.payload) == Some(subject),
         };
         let mut found: Vec<Entry> =
             self.log.shards.lock().unwrap().iter().flatten().filter(is_meant).cloned().collect();
+        found.retain(|entry| within.before.as_ref().is_none_or(|before| before.is_past(entry.position)));
         found.sort_by_key(|entry| entry.record.time);
-        Ok(found.split_off(found.len().saturating_sub(most)))
+        let entries = found.split_off(found.len().saturating_sub(within.most));
+        Ok(LookedUp { entries, is_cut: !found.is_empty() })
     }
     async fn owed(&self, from: &Marks, to: &Marks) -> Result<Owed, JournalError> {
         let mut known: Vec<TypeCount> = Vec::new();

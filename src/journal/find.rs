@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::disk::{Disk, DiskFile, RealDisk};
 use super::format::{self, Fields, HeaderState};
@@ -24,6 +25,10 @@ const AT_ONCE: usize = 256;
 pub(super) struct Wanted<'w> {
     pub what: &'w Find,
     pub subject_of: SubjectOf,
+    /// Only records before this sequence.
+    pub before: u64,
+    /// Whether nobody waits for it any more.
+    pub is_gone: &'w AtomicBool,
 }
 
 impl Wanted<'_> {
@@ -32,6 +37,12 @@ impl Wanted<'_> {
             Find::Event(id) => fields.id == *id,
             Find::Subject(subject) => (self.subject_of)(fields.payload) == Some(&**subject),
         }
+    }
+
+    /// Sees that somebody waits for it.
+    fn goes_on(&self) -> io::Result<()> {
+        let gone = || io::Error::other("nobody waits for this lookup any more");
+        if self.is_gone.load(Ordering::Relaxed) { Err(gone()) } else { Ok(()) }
     }
 
     /// Whether the record can stand among records of such times (oldest and newest, microseconds): an id of version 7
@@ -46,6 +57,54 @@ impl Wanted<'_> {
     }
 }
 
+/// How much may still be found.
+pub(super) struct Left {
+    /// Records.
+    pub most: usize,
+    /// Bytes of their payloads.
+    pub bytes: usize,
+    /// Whether older records were left out.
+    pub is_cut: bool,
+}
+
+impl Left {
+    /// So many records, of whatever size.
+    fn records(most: usize) -> Self {
+        Self { most, bytes: usize::MAX, is_cut: false }
+    }
+
+    /// Whether nothing more may be found: what is found has no holes.
+    pub fn is_nothing(&self) -> bool {
+        self.is_cut || self.most == 0 || self.bytes == 0
+    }
+
+    fn take(&mut self, kept: Kept) -> VecDeque<(u64, Record)> {
+        self.most = self.most.saturating_sub(kept.found.len());
+        self.bytes = self.bytes.saturating_sub(kept.bytes);
+        self.is_cut |= kept.is_cut;
+        kept.found
+    }
+}
+
+/// The newest records found so far, no more than are left to find; but one of any size.
+#[derive(Default)]
+struct Kept {
+    found: VecDeque<(u64, Record)>,
+    bytes: usize,
+    is_cut: bool,
+}
+
+impl Kept {
+    fn add(&mut self, sequence: u64, record: Record, left: &Left) {
+        self.bytes += record.payload.len();
+        self.found.push_back((sequence, record));
+        while self.found.len() > left.most || (self.bytes > left.bytes && self.found.len() > 1) {
+            self.bytes -= self.found.pop_front().map_or(0, |(_, record)| record.payload.len());
+            self.is_cut = true;
+        }
+    }
+}
+
 /// A segment's file, and where its records lie in it.
 pub(super) struct Place<'f> {
     pub file: &'f dyn DiskFile,
@@ -55,48 +114,45 @@ pub(super) struct Place<'f> {
 }
 
 impl Place<'_> {
-    /// The last `most` records that match, with their sequences, of those at these offsets, which are in order. What is
+    /// The last records that match, with their sequences, of those at these offsets, which are in order. What is
     /// damaged is passed over, as in a scan.
-    pub fn read(&self, offsets: &[u64], wanted: &Wanted<'_>, most: usize) -> io::Result<Vec<(u64, Record)>> {
+    pub fn read(&self, offsets: &[u64], wanted: &Wanted<'_>, left: &mut Left) -> io::Result<Vec<(u64, Record)>> {
         let mut walker = Walker::new(self.file, self.salt, (self.base, format::RECORDS_AT), self.end).lenient();
         let mut parts = Vec::new();
-        let mut left = most;
         // From the end on; each part in its own order, so that neighbours are read together.
-        for part in offsets.rchunks(most.clamp(1, AT_ONCE)) {
-            let mut found = Vec::new();
-            for offset in part {
-                let Some(at) = walker.look_at(*offset)? else { continue };
-                if let Some(fields) = walker.fields(&at).filter(|fields| wanted.is(fields)) {
-                    found.push((at.sequence, fields.to_record(|name| Arc::from(name))));
-                }
-            }
-            let found = found.split_off(found.len().saturating_sub(left));
-            left -= found.len();
-            parts.push(found);
-            if left == 0 {
+        for part in offsets.rchunks(left.most.clamp(1, AT_ONCE)) {
+            if left.is_nothing() {
+                left.is_cut = true;
                 break;
             }
+            let mut kept = Kept::default();
+            for offset in part {
+                wanted.goes_on()?;
+                let Some(at) = walker.look_at(*offset)?.filter(|at| at.sequence < wanted.before) else { continue };
+                if let Some(fields) = walker.fields(&at).filter(|fields| wanted.is(fields)) {
+                    kept.add(at.sequence, fields.to_record(|name| Arc::from(name)), left);
+                }
+            }
+            parts.push(left.take(kept));
         }
         Ok(parts.into_iter().rev().flatten().collect())
     }
 
-    /// The last `most` records that match, with their sequences, by reading all of them.
-    pub fn scan(&self, wanted: &Wanted<'_>, most: usize) -> io::Result<Vec<(u64, Record)>> {
+    /// The last records that match, with their sequences, by reading all of them.
+    pub fn scan(&self, wanted: &Wanted<'_>, left: &mut Left) -> io::Result<Vec<(u64, Record)>> {
         let first = (self.base, format::RECORDS_AT);
         let mut walker = Walker::new(self.file, self.salt, first, self.end).lenient();
-        let mut found = VecDeque::new();
+        let mut kept = Kept::default();
         loop {
+            wanted.goes_on()?;
             match walker.step()? {
-                Step::Record(at) => {
+                Step::Record(at) if at.sequence < wanted.before => {
                     if let Some(fields) = walker.fields(&at).filter(|fields| wanted.is(fields)) {
-                        found.push_back((at.sequence, fields.to_record(|name| Arc::from(name))));
-                        if found.len() > most {
-                            found.pop_front();
-                        }
+                        kept.add(at.sequence, fields.to_record(|name| Arc::from(name)), left);
                     }
                 }
                 Step::Damaged(_) => {}
-                Step::Rest(_) | Step::End => return Ok(found.into()),
+                Step::Record(_) | Step::Rest(_) | Step::End => return Ok(left.take(kept).into()),
             }
         }
     }
@@ -109,20 +165,16 @@ impl Place<'_> {
 /// Where the folder or a segment cannot be read.
 pub fn find(dir: &Path, what: &Find, most: usize, subject_of: SubjectOf) -> io::Result<Vec<Record>> {
     let (store, bases) = opened(dir)?;
-    let wanted = Wanted { what, subject_of };
-    let (mut found, mut left) = (Vec::new(), most);
+    let wanted = Wanted { what, subject_of, before: u64::MAX, is_gone: &AtomicBool::new(false) };
+    let (mut found, mut left) = (Vec::new(), Left::records(most));
     for base in bases.into_iter().rev() {
-        if left == 0 {
+        if left.is_nothing() {
             break;
         }
-        match find_in(&store, base, &wanted, left) {
+        match find_in(&store, base, &wanted, &mut left) {
             // Retention deletes while we look.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            records => {
-                let records = records?;
-                left -= records.len();
-                found.push(records);
-            }
+            records => found.push(records?),
         }
     }
     Ok(found.into_iter().rev().flatten().map(|(_, record)| record).collect())
@@ -139,8 +191,9 @@ pub fn each<E: From<io::Error>>(
     mut visit: impl FnMut(Record) -> Result<(), E>,
 ) -> Result<(), E> {
     let (store, bases) = opened(dir)?;
+    let wanted = Wanted { what, subject_of, before: u64::MAX, is_gone: &AtomicBool::new(false) };
     for base in bases {
-        match find_in(&store, base, &Wanted { what, subject_of }, usize::MAX) {
+        match find_in(&store, base, &wanted, &mut Left::records(usize::MAX)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             records => records?.into_iter().try_for_each(|(_, record)| visit(record))?,
         }
@@ -157,7 +210,7 @@ fn opened(dir: &Path) -> io::Result<(Store, Vec<u64>)> {
     Ok((Store { disk: Arc::new(RealDisk) as Arc<dyn Disk>, dir: dir.to_owned() }, bases))
 }
 
-fn find_in(store: &Store, base: u64, wanted: &Wanted<'_>, most: usize) -> io::Result<Vec<(u64, Record)>> {
+fn find_in(store: &Store, base: u64, wanted: &Wanted<'_>, left: &mut Left) -> io::Result<Vec<(u64, Record)>> {
     let (file, header) = store.open(base)?;
     let header = match header {
         HeaderState::Good(header) => header,
@@ -175,7 +228,7 @@ fn find_in(store: &Store, base: u64, wanted: &Wanted<'_>, most: usize) -> io::Re
         let of = Of { salt: header.salt, base, next: summary.next, end: summary.end };
         let index = Index::open(&*store.disk, &store.dir.join(index_name(base)), &of);
         if let Some(offsets) = index.and_then(|index| index.candidates(wanted.what)) {
-            return place(summary.end).read(&offsets, wanted, most);
+            return place(summary.end).read(&offsets, wanted, left);
         }
     }
     if sealed.as_ref().is_some_and(|summary| !wanted.can_be_in(summary.times)) {
@@ -185,5 +238,5 @@ fn find_in(store: &Store, base: u64, wanted: &Wanted<'_>, most: usize) -> io::Re
         Some(summary) => summary.end,
         None => file.size()?,
     };
-    place(end).scan(wanted, most)
+    place(end).scan(wanted, left)
 }

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use tokio::sync::Semaphore;
 
 use super::follow::{LocalReader, blocking};
 use super::home::Home;
@@ -19,12 +20,14 @@ use super::tally::{Counted, Tally};
 use super::view::{SHARD, View, lock, position};
 use super::writer::Writer;
 use super::{
-    Append, Commits, Cursors, Entry, Find, Fingerprint, Journal, JournalConfig, JournalError, JournalStat, Marks, Of,
-    Owed, Position, Pulse, Reader, Retention, SubjectOf, lookup, reader, retention,
+    Append, Commits, Cursors, Find, Fingerprint, Journal, JournalConfig, JournalError, JournalStat, LookedUp, Marks,
+    Of, Owed, Position, Pulse, Reader, Retention, SubjectOf, Within, lookup, reader, retention,
 };
 
 /// Longest wait for a thread when the journal is closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+/// Most lookups at the same time: one may read the whole journal.
+const LOOKUPS: usize = 2;
 
 /// The journal in a folder. A lock sees to it that a folder has one journal at a time.
 ///
@@ -33,6 +36,20 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 pub struct LocalJournal {
     core: Arc<Core>,
     running: Mutex<Option<Running>>,
+    /// Turns of lookups.
+    lookups: Arc<Semaphore>,
+}
+
+/// Whoever waits for a lookup. What is dropped waits no longer.
+#[derive(Default)]
+struct Asker {
+    is_gone: Arc<AtomicBool>,
+}
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        self.is_gone.store(true, Ordering::Relaxed);
+    }
 }
 
 /// The threads; the lock on the folder ([`Home`]) must outlive them.
@@ -88,7 +105,8 @@ impl LocalJournal {
                 spawn("journal-keep", move || retention::run(&core))?
             },
         };
-        Ok((Self { core, running: Mutex::new(Some(running)) }, opened.recovered))
+        let lookups = Arc::new(Semaphore::new(LOOKUPS));
+        Ok((Self { core, running: Mutex::new(Some(running)), lookups }, opened.recovered))
     }
 
     /// What commits cost since it was opened.
@@ -160,8 +178,16 @@ impl Journal for LocalJournal {
         Ok(Marks::from(position(found)))
     }
 
-    async fn find(&self, what: Find, most: usize) -> Result<Vec<Entry>, JournalError> {
-        blocking(&self.core, move |core| lookup::find(core, &what, most)).await
+    async fn find(&self, what: Find, within: Within) -> Result<LookedUp, JournalError> {
+        // Held until the thread is done with it, which may be after whoever asked has gone.
+        let turn = Arc::clone(&self.lookups).acquire_owned().await;
+        let asker = Asker::default();
+        let is_gone = Arc::clone(&asker.is_gone);
+        blocking(&self.core, move |core| {
+            let _turn = turn;
+            lookup::find(core, &what, &within, &is_gone)
+        })
+        .await
     }
 
     async fn owed(&self, from: &Marks, to: &Marks) -> Result<Owed, JournalError> {

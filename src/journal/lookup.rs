@@ -3,30 +3,30 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::disk::DiskFile;
-use super::find::{Place, Wanted};
+use super::find::{Left, Place, Wanted};
 use super::index::Growing;
 use super::indexing;
 use super::state::Core;
-use super::view::{Segment, file_name, lock, position};
-use super::{Entry, Find, JournalError};
+use super::view::{SHARD, Segment, file_name, lock, position};
+use super::{Entry, Find, JournalError, LookedUp, Within};
 
-/// The newest `most` records that match, oldest first.
-pub(super) fn find(core: &Core, what: &Find, most: usize) -> Result<Vec<Entry>, JournalError> {
-    let wanted = Wanted { what, subject_of: core.env.subject_of };
+/// The records that match. Ends early once whoever asked `is_gone`.
+pub(super) fn find(core: &Core, what: &Find, within: &Within, is_gone: &AtomicBool) -> Result<LookedUp, JournalError> {
+    let before = within.before.as_ref().map_or(u64::MAX, |before| before.at(SHARD).offset);
+    let wanted = Wanted { what, subject_of: core.env.subject_of, before, is_gone };
     let segments = core.view().segments.clone();
     let mut found: Vec<Vec<Entry>> = Vec::new();
-    let mut left = most;
-    for segment in segments.iter().rev() {
-        if left == 0 {
+    let mut left = Left { most: within.most, bytes: within.bytes, is_cut: false };
+    for segment in segments.iter().rev().filter(|segment| segment.base < before) {
+        if left.is_nothing() {
+            left.is_cut = true;
             break;
         }
-        match find_in(core, segment, &wanted, left) {
-            Ok(entries) => {
-                left -= entries.len();
-                found.push(entries);
-            }
+        match find_in(core, segment, &wanted, &mut left) {
+            Ok(entries) => found.push(entries),
             // Retention deletes while we look.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
@@ -34,10 +34,10 @@ pub(super) fn find(core: &Core, what: &Find, most: usize) -> Result<Vec<Entry>, 
             }
         }
     }
-    Ok(found.into_iter().rev().flatten().collect())
+    Ok(LookedUp { entries: found.into_iter().rev().flatten().collect(), is_cut: left.is_cut })
 }
 
-fn find_in(core: &Core, segment: &Segment, wanted: &Wanted<'_>, most: usize) -> io::Result<Vec<Entry>> {
+fn find_in(core: &Core, segment: &Segment, wanted: &Wanted<'_>, left: &mut Left) -> io::Result<Vec<Entry>> {
     // The open file is read even where its name is gone.
     let file = match &segment.file {
         Some(file) => Arc::clone(file),
@@ -45,9 +45,9 @@ fn find_in(core: &Core, segment: &Segment, wanted: &Wanted<'_>, most: usize) -> 
     };
     let place = Place { file: &*file, salt: segment.salt, base: segment.base, end: segment.end };
     let records = match candidates(core, segment, &*file, wanted.what) {
-        Some(offsets) => place.read(&offsets, wanted, most)?,
+        Some(offsets) => place.read(&offsets, wanted, left)?,
         None if !wanted.can_be_in(segment.times) => vec![],
-        None => place.scan(wanted, most)?,
+        None => place.scan(wanted, left)?,
     };
     let entry = |(sequence, record)| Entry { position: position(sequence), record: Arc::new(record) };
     Ok(records.into_iter().map(entry).collect())

@@ -220,5 +220,5 @@ pub use record::{Chunk, Deleted, Entry, Fingerprint, Gap, JournalStat, News, Owe
 pub use recovery::{DamageReport, Recovered};
 pub use rescue::kept_open;
 pub use scan::{Scanned, scan};
-pub use seam::{Cursors, Find, Journal, Of, Pulse, Reader, Retention, SubjectOf};
+pub use seam::{Cursors, Find, Journal, LookedUp, Of, Pulse, Reader, Retention, SubjectOf, Within};
 pub use state::{Commits, Env};

@@ -34,6 +34,36 @@ pub enum Find {
     Subject(Arc<str>),
 }
 
+/// How much a lookup gives at most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Within {
+    /// Events.
+    pub most: usize,
+    /// Bytes of their payloads; one event is given whatever its size.
+    pub bytes: usize,
+    /// Only events that stand before these marks; all where unset.
+    pub before: Option<Marks>,
+}
+
+impl Within {
+    /// Most bytes of payloads where nobody says.
+    pub const BYTES: usize = 16 << 20;
+
+    /// The newest `most` events.
+    pub fn newest(most: usize) -> Self {
+        Self { most, bytes: Self::BYTES, before: None }
+    }
+}
+
+/// What a lookup has come by.
+#[derive(Clone, Default)]
+pub struct LookedUp {
+    /// The events, oldest first.
+    pub entries: Vec<Entry>,
+    /// Whether there are older ones that were not looked at: a bound was reached.
+    pub is_cut: bool,
+}
+
 /// Reads the subject from a record's payload, which the journal itself does not look into; `None` where it has none
 /// that can be read. Pure: the same bytes have the same subject for ever, or the indexes are wrong.
 pub type SubjectOf = fn(&[u8]) -> Option<&str>;
@@ -64,9 +94,9 @@ pub trait Journal: Send + Sync {
     /// The first position in each shard whose event was accepted at or after that time (microseconds); the end where
     /// there is none.
     async fn seek(&self, time: i64) -> Result<Marks, JournalError>;
-    /// The durable events that match, oldest first, at most `most` of them: the newest, where there are more. What is
-    /// damaged is passed over. May take long; never blocks the caller's runtime.
-    async fn find(&self, what: Find, most: usize) -> Result<Vec<Entry>, JournalError>;
+    /// The durable events that match: the newest, where there are more than are asked for. What is damaged is passed
+    /// over. May take long, and waits for other lookups; never blocks the caller's runtime. Given up, it ends soon.
+    async fn find(&self, what: Find, within: Within) -> Result<LookedUp, JournalError>;
     /// How many events of each source and type stood, or still stand, from one mark up to another in each shard. Those
     /// that were deleted although they were owed count: their readers have yet to hear of it.
     async fn owed(&self, from: &Marks, to: &Marks) -> Result<Owed, JournalError>;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use hookrelay::event::{self, Event};
 use hookrelay::journal::{
     self, Append, Cursors, CursorsError, Deleted, Find, Journal, JournalConfig, LocalJournal, Marks, OnFailure,
-    Position, Progress,
+    Position, Progress, Within,
 };
 use sink_api::{Period, Size, Timestamp, Uuid, async_trait};
 
@@ -104,15 +104,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     let some = |n: u64| n * (events / LOOKUPS);
     let time_of = |n: u64| event(n, began).time;
     told("all events of a message", |n| {
-        let found = runtime.block_on(journal.find(Find::Subject(subject(message_of(some(n)))), usize::MAX))?;
+        let found = runtime
+            .block_on(journal.find(Find::Subject(subject(message_of(some(n)))), Within::newest(usize::MAX)))?
+            .entries;
         Ok((found.len() as u64, EVENTS))
     })?;
     told("of a message that is not there", |n| {
-        Ok((runtime.block_on(journal.find(Find::Subject(subject(u64::MAX >> 20 | n << 44)), 9))?.len() as u64, 0))
+        Ok((
+            runtime
+                .block_on(journal.find(Find::Subject(subject(u64::MAX >> 20 | n << 44)), Within::newest(9)))?
+                .entries
+                .len() as u64,
+            0,
+        ))
     })?;
     told("one event by its id", |n| {
         let id = id_of(some(n), time_of(some(n)));
-        Ok((runtime.block_on(journal.find(Find::Event(*id.as_bytes()), 1))?.len() as u64, 1))
+        Ok((runtime.block_on(journal.find(Find::Event(*id.as_bytes()), Within::newest(1)))?.entries.len() as u64, 1))
     })?;
     runtime.block_on(journal.close())?;
     told("all events of a message, from the folder", |n| {

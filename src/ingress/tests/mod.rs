@@ -32,8 +32,8 @@ use super::source::{OnJournalFailure, Window};
 use super::*;
 use crate::event;
 use crate::journal::{
-    Append, AppendError, Entry, Find, JournalError, JournalStat, Marks, NotifyBatch, Of, OnFailure, OnProgress, Owed,
-    Position, Progress, Reader, Record,
+    Append, AppendError, Find, JournalError, JournalStat, LookedUp, Marks, NotifyBatch, Of, OnFailure, OnProgress,
+    Owed, Position, Progress, Reader, Record, Within,
 };
 use crate::verify::Hmac;
 
@@ -137,8 +137,8 @@ impl Journal for FakeJournal {
     async fn seek(&self, _: i64) -> Result<Marks, JournalError> {
         Ok(Marks::default())
     }
-    async fn find(&self, _: Find, _: usize) -> Result<Vec<Entry>, JournalError> {
-        Ok(vec![])
+    async fn find(&self, _: Find, _: Within) -> Result<LookedUp, JournalError> {
+        Ok(LookedUp::default())
     }
     async fn owed(&self, _: &Marks, _: &Marks) -> Result<Owed, JournalError> {
         Ok(Owed::default())

@@ -27,8 +27,8 @@ fn until_indexed(journal: &LocalJournal) {
 
 /// What lookups of a subject and of an event give.
 fn looked_up(journal: &LocalJournal, what: Find, most: usize) -> Vec<(u64, u64)> {
-    let found = run(journal.find(what, most)).unwrap();
-    found.iter().map(|entry| (number(&entry.record), entry.position.offset)).collect()
+    let found = run(journal.find(what, Within::newest(most))).unwrap();
+    found.entries.iter().map(|entry| (number(&entry.record), entry.position.offset)).collect()
 }
 
 fn about(digit: u64) -> Find {
@@ -55,6 +55,35 @@ fn agree(world: &World, journal: &LocalJournal) {
     }
     assert_eq!(looked_up(journal, about(11), 9), []);
     assert_eq!(looked_up(journal, event(1 << 40), 9), []);
+}
+
+#[test]
+fn a_lookup_has_bounds_and_says_where_it_was_cut() {
+    let world = World::with_segments(4096);
+    let (journal, _) = world.open();
+    let offsets = fill(&journal, 0..200);
+    let look = |within: Within| {
+        let found = run(journal.find(about(3), within)).unwrap();
+        (found.entries.iter().map(|entry| number(&entry.record)).collect::<Vec<_>>(), found.is_cut)
+    };
+    let all: Vec<u64> = (3..200).step_by(10).collect();
+    let size = |n| record(n).payload.len();
+    let three = size(173) + size(183) + size(193);
+    for indexed in [false, true] {
+        if indexed {
+            until_indexed(&journal);
+        }
+        assert_eq!(look(Within::newest(usize::MAX)), (all.clone(), false));
+        assert_eq!(look(Within::newest(2)), (vec![183, 193], true));
+        assert_eq!(look(Within { bytes: three, ..Within::newest(9) }), (vec![173, 183, 193], true));
+        assert_eq!(look(Within { bytes: 1, ..Within::newest(9) }), (vec![193], true), "one of any size");
+        let before = Some(at(offsets[43]).into());
+        assert_eq!(look(Within { before: before.clone(), ..Within::newest(9) }), (vec![3, 13, 23, 33], false));
+        assert_eq!(look(Within { before, ..Within::newest(2) }), (vec![23, 33], true));
+    }
+    let gone = std::sync::atomic::AtomicBool::new(true);
+    let given_up = crate::journal::lookup::find(journal.core(), &about(3), &Within::newest(9), &gone);
+    assert!(given_up.is_err(), "it goes on although nobody waits for it");
 }
 
 #[test]

@@ -258,8 +258,8 @@ impl Run {
     fn agree(&self, found: &[(u64, u64)]) -> bool {
         for digit in 0..10 {
             let what = Find::Subject(digit.to_string().into());
-            let looked_up = match run(self.journal().find(what, usize::MAX)) {
-                Ok(entries) => entries,
+            let looked_up = match run(self.journal().find(what, Within::newest(usize::MAX))) {
+                Ok(found) => found.entries,
                 Err(_) if self.disk.is_dead() => return false,
                 Err(error) => panic!("cannot be looked up: {error}"),
             };
