@@ -113,7 +113,7 @@ pub trait Control: Send + Sync + 'static {
     /// Pauses a sink, resumes it, or moves its cursor on; durable when this returns.
     async fn sink(&self, ask: SinkAsk, act: SinkAct) -> Result<SinkDone, Refusal>;
     /// The replays under way.
-    async fn replays(&self) -> Result<Vec<ReplayView>, Refusal>;
+    async fn replays(&self) -> Result<List<ReplayView>, Refusal>;
     /// What a replay would come to.
     async fn replay_plan(&self, ask: ReplayAsk) -> Result<ReplayPlan, Refusal>;
     /// What became of a replay so far.

@@ -282,7 +282,7 @@ fn about(endpoint: Endpoint, path: &str) -> About {
             says(summary, Some(of::<SinkAsk>), Json(to::<SinkDone>))
         }
         Endpoint::ProbeSink => says("Tries a sink at once.", Some(of::<ProbeAsk>), Json(to::<ProbeDone>)),
-        Endpoint::ListReplays => says("Lists the replays under way.", None, Json(to::<Vec<ReplayView>>)),
+        Endpoint::ListReplays => says("Lists the replays under way.", None, Json(to::<List<ReplayView>>)),
         Endpoint::PlanReplay => {
             says("Says what a replay would come to.", Some(of::<ReplayAsk>), Json(to::<ReplayPlan>))
         }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReplayAsk {
-    /// Events accepted at or after that time, RFC 3339.
+    /// Events accepted at or after that time.
     pub since: String,
     /// Events accepted before that time; up to now where unset.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,7 +63,7 @@ pub struct ReplayBegun {
     pub events: u64,
 }
 
-/// A replay under way for one sink; `GET /api/replay` gives a list of them.
+/// A replay under way for one sink; `GET /api/replay` lists them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReplayView {
     /// Number of the replay.

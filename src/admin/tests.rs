@@ -46,8 +46,9 @@ impl Control for Fixed {
         Ok(SinkDone { paused: act == SinkAct::Pause, dropped: ask.sink.len() as u64 })
     }
 
-    async fn replays(&self) -> Result<Vec<ReplayView>, Refusal> {
-        Ok(vec![ReplayView { id: 3, sink: "crm".into(), done: 0.5, deliveries: 7 }])
+    async fn replays(&self) -> Result<List<ReplayView>, Refusal> {
+        let items = vec![ReplayView { id: 3, sink: "crm".into(), done: 0.5, deliveries: 7 }];
+        Ok(List { items, next: None })
     }
 
     async fn replay(&self, ask: ReplayAsk) -> Result<ReplayBegun, Refusal> {
@@ -151,8 +152,8 @@ async fn changes_go_through_and_a_refused_config_is_told_apart() {
         assert_eq!(change(what).await.unwrap(), SinkDone { paused, dropped: 3 }, "{what}");
     }
     assert!(matches!(change("stop").await, Err(AskError::Refused { status: 404, .. })));
-    let replays: Vec<ReplayView> = get(&on(&path), "/api/replay").await.unwrap();
-    assert_eq!((replays.len(), replays[0].id), (1, 3));
+    let replays: List<ReplayView> = get(&on(&path), "/api/replay").await.unwrap();
+    assert_eq!((replays.items.len(), replays.items[0].id), (1, 3));
     let question = ReplayAsk { since: "x".into(), sinks: vec!["crm".into()], ..ReplayAsk::default() };
     let begun: ReplayBegun = ask(&on(&path), http::Method::POST, "/api/replay", &question).await.unwrap();
     assert_eq!(begun, ReplayBegun { id: 4, sinks: vec!["crm".into()], events: 9 });

@@ -181,7 +181,8 @@ fn told(plan: &ReplayPlan, only_missing: bool) -> String {
 }
 
 fn under_way(admin: &AdminConfig) -> Result<Vec<ReplayView>, Failure> {
-    block_on(async { Ok(client::get(admin, "/api/replay").await?) })
+    let list: List<ReplayView> = block_on(async { Ok(client::get(admin, "/api/replay").await?) })?;
+    Ok(list.items)
 }
 
 /// Waits until none of its sinks is under way any more, and then for what is still to be delivered, as long as

@@ -187,10 +187,10 @@ impl Control for DaemonControl {
         self.requests.ask(|reply| Request::Sink(ask, act, reply)).await
     }
 
-    async fn replays(&self) -> Result<Vec<ReplayView>, Refusal> {
+    async fn replays(&self) -> Result<List<ReplayView>, Refusal> {
         let replays = self.figures.replays().await.map_err(unable)?;
         let view = |(Replay { id, sink, deliveries, .. }, done)| ReplayView { id, sink, done, deliveries };
-        Ok(replays.into_iter().map(view).collect())
+        Ok(List { items: replays.into_iter().map(view).collect(), next: None })
     }
 
     async fn replay(&self, ask: ReplayAsk) -> Result<ReplayBegun, Refusal> {

@@ -72,7 +72,7 @@ function Pending({ sink, waiting }) {
 
 function Replays({ readOnly }) {
   const answer = useAnswer("/api/replay", {}, 3000);
-  const items = Array.isArray(answer.data) ? answer.data : (answer.data?.items ?? []);
+  const items = answer.data?.items ?? [];
   if (!items.length) return null;
   const cancel = async (id) => {
     const said = await confirm({ title: `End replay ${id}?`, text: html`<p>What it has come to is delivered; the rest is not.</p>`, button: "End it" });
