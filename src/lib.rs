@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod deliver;
 pub mod event;
 pub mod exit;
+pub mod ids;
 pub mod ingress;
 pub mod journal;
 pub mod ledger;

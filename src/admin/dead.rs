@@ -22,10 +22,10 @@ pub struct DeadAsk {
     /// Letters that were given up for the reason of this code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// Letters whose event was accepted at or after that time, RFC 3339.
+    /// Letters whose event was accepted at or after that time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
-    /// Letters whose event was accepted before that time, RFC 3339.
+    /// Letters whose event was accepted before that time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
     /// Letters behind this one: the `next` of the page before.
@@ -36,6 +36,8 @@ pub struct DeadAsk {
     pub limit: Option<usize>,
     /// Show event, payload and target, too.
     pub whole: bool,
+    /// Show personal data as it is, not masked.
+    pub clear: bool,
     /// Retry with payload, target and id as they were, and not by the rules in force.
     pub as_was: bool,
     /// For counts: by what; by code where unset.

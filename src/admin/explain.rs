@@ -32,6 +32,8 @@ pub struct ExplainAsk {
     /// What the traffic accepted since that time came to, and what the other rules would change of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
+    /// Show personal data as it is, not masked.
+    pub clear: bool,
 }
 
 /// The explanation.

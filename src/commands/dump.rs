@@ -1,8 +1,9 @@
 //! `hookrelay journal dump`: prints events of the journal, or counts them by what a jq program says of each. Programs
 //! run in a worker process and see what those of rules see.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
@@ -15,6 +16,7 @@ use super::journal::{moment, printable};
 use super::{Failure, count, progress, runtime, time};
 use crate::config::Dirs;
 use crate::event;
+use crate::ids;
 use crate::journal::{self, Find, Record, Scanned};
 use crate::route::jq::{self, Ask, Asker, Said};
 use crate::route::{self, Answers, PayloadView, Program, Question};
@@ -37,7 +39,7 @@ pub struct DumpArgs {
     /// Of this source
     #[arg(long)]
     pub source: Option<String>,
-    /// The event of this id; that of a delivery will do
+    /// The event of this id; that of a delivery will do, or the last 8 characters
     #[arg(long)]
     pub id: Option<String>,
     /// About this (a message's id)
@@ -65,7 +67,7 @@ pub struct DumpArgs {
 /// # Errors
 /// Arguments that cannot be meant, a journal that cannot be read, no worker process.
 pub(super) fn run(dirs: &Dirs, args: &DumpArgs, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
-    let meant = Meant::of(args, zone)?;
+    let meant = Meant::of(&dirs.journal, args, zone)?;
     let mut dump = Dump { zone, json: args.json, jq: Jq::of(args)?, counts: Counts::default(), left_out: None, out };
     let bar = progress::bar_of_bytes();
     let damaged = match &meant.find {
@@ -110,13 +112,13 @@ struct Meant {
 }
 
 impl Meant {
-    fn of(args: &DumpArgs, zone: &Zone) -> Result<Self, Failure> {
+    fn of(dir: &Path, args: &DumpArgs, zone: &Zone) -> Result<Self, Failure> {
         let kind = args.kind.as_deref().map(route::glob::read).transpose();
         let kind = kind.map_err(Failure::Usage)?.map(|glob| glob.compile_matcher());
         let micros = |time: Option<Timestamp>, other: i64| time.map_or(other, Timestamp::as_microsecond);
         let since = time("--since", args.since.as_deref(), zone)?;
         let until = time("--until", args.until.as_deref(), zone)?;
-        let event = args.id.as_deref().map(event_id).transpose()?;
+        let event = args.id.as_deref().map(|id| event_id(dir, id)).transpose()?;
         let subject = || args.subject.as_deref().map(|subject| Find::Subject(subject.into()));
         let find = event.map(|id| Find::Event(*id.as_bytes())).or_else(subject);
         let span = (micros(since, i64::MIN), micros(until, i64::MAX));
@@ -131,10 +133,28 @@ impl Meant {
     }
 }
 
-/// The id of the event that is meant: a delivery's begins with its event's, which has 36 characters.
-pub(super) fn event_id(text: &str) -> Result<Uuid, Failure> {
-    Uuid::try_parse(text.get(..36).unwrap_or(text))
-        .map_err(|error| Failure::Usage(format!("--id `{text}`: {error}; expected the id a webhook was answered with")))
+/// The event that is meant by an id, its own or a delivery's. A short one is looked for in all of the journal.
+pub(super) fn event_id(dir: &Path, text: &str) -> Result<Uuid, Failure> {
+    if let Some(id) = ids::event(text) {
+        return Ok(id);
+    }
+    let no_id = "expected the id a webhook was answered with, or its last 8 characters";
+    let end = ids::end(text).ok_or_else(|| Failure::Usage(format!("--id `{text}` is no id, {no_id}")))?;
+    let mut found = BTreeSet::new();
+    journal::scan(dir, (i64::MIN, i64::MAX), |record, _| -> Result<(), Failure> {
+        if record.id.ends_with(&end) && found.len() < 2 {
+            found.insert(Uuid::from_bytes(record.id));
+        }
+        Ok(())
+    })?;
+    let mut found = found.into_iter();
+    match (found.next(), found.next()) {
+        (Some(only), None) => Ok(only),
+        (Some(one), Some(other)) => {
+            Err(Failure::Refused(format!("`{text}` is the end of several ids, among them {one} and {other}")))
+        }
+        _ => Err(Failure::Refused(format!("there is no event `{text}` in the journal; retention may have deleted it"))),
+    }
 }
 
 /// The programs, and the process that runs them.
@@ -365,7 +385,10 @@ mod tests {
     #[test]
     fn a_delivery_is_looked_for_by_its_event() {
         let id = "0192f0c1-2d4b-7a5e-8c3d-5f6a7b8c9d0e";
-        assert_eq!(event_id(&format!("{id}-crm-2")).unwrap(), event_id(id).unwrap());
-        assert!(event_id("m-1").unwrap_err().to_string().contains("--id `m-1`"));
+        let dir = Path::new("nowhere");
+        assert_eq!(event_id(dir, &format!("{id}-crm-2")).unwrap(), event_id(dir, id).unwrap());
+        for none in ["m-1", &format!("{id}x")] {
+            assert!(event_id(dir, none).unwrap_err().to_string().contains(&format!("--id `{none}`")));
+        }
     }
 }

@@ -26,7 +26,8 @@ pub struct ExplainArgs {
     /// File with the webhook's body, byte for byte; - is standard input
     #[arg(value_name = "EVENT.json", required_unless_present = "id")]
     pub event: Option<PathBuf>,
-    /// An event of the journal instead, by its id (that of a delivery will do); the daemon may be running
+    /// An event of the journal instead, by its id (that of a delivery will do, or the last 8 characters); the daemon
+    /// may be running
     #[arg(long, value_name = "ID", conflicts_with_all = ["event", "source", "header"])]
     pub id: Option<String>,
     /// The source it comes from; not needed where there is one. `hookrelay`: one of the daemon's own events
@@ -90,8 +91,8 @@ pub fn run(config: &Config, args: &ExplainArgs, out: &mut dyn Write) -> Result<(
 
 /// The event of that id, as it was accepted.
 fn journaled(config: &Config, id: &str) -> Result<Event, Failure> {
-    let uuid = dump::event_id(id)?;
     let dir = config.journal.dir.as_deref().unwrap_or(&config.data_dir);
+    let uuid = dump::event_id(dir, id)?;
     let refused = |what: String| Failure::Refused(format!("the journal in {}: {what}", dir.display()));
     let what = Find::Event(*uuid.as_bytes());
     let found = journal::find(dir, &what, 1, event::subject_of).map_err(|error| refused(error.to_string()))?;

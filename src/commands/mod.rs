@@ -43,6 +43,7 @@ use sink_api::fault::nearest;
 
 use crate::config::{Config, Faults};
 use crate::daemon::DaemonError;
+use crate::ids::short;
 use crate::ingress::SourcePlan;
 use crate::news::SOURCE;
 use crate::times::{self, Zone};
@@ -155,18 +156,6 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| Failure::Refused(format!("no runtime: {error}")))
 }
-
-/// An id as tables show it: its last characters, which are random, and the number of an event's further deliveries.
-/// Verbs that take an id take this one, too, where it is unambiguous.
-fn short(id: &str) -> &str {
-    let uuid = id.get(..WHOLE_ID).map_or(id.len(), str::len);
-    id.get(uuid.saturating_sub(SHORT_ID)..).unwrap_or(id)
-}
-
-/// Length of a UUID's text.
-const WHOLE_ID: usize = 36;
-/// So many characters of an id are told apart.
-const SHORT_ID: usize = 8;
 
 /// A number with its noun: `1 sink`, `2 sinks`, `2 deliveries`.
 fn count(n: impl TryInto<u64> + Copy + Display, what: &str) -> String {

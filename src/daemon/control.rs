@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use sink_api::Timestamp;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use super::books::{Books, SinkBook};
 use super::config_state::ConfigState;
@@ -14,12 +16,13 @@ use super::dead_letters;
 use super::disk_watch::DiskTrouble;
 use super::explaining::Explaining;
 use super::figures::{self, Figures};
-use super::found::Found;
+use super::found::{self, Found};
 use super::history::History;
 use super::probing;
 use super::reasons::{Down, Seen, codes, reasons};
 use super::refusals::{known_sink, sinks_not_started, unable};
 use super::replay_outcome;
+use super::replay_plan;
 use super::requests::{Request, Requests};
 use super::scrape::Scrape;
 use super::shown_config;
@@ -124,23 +127,24 @@ impl Control for DaemonControl {
     }
 
     async fn dead(&self, ask: DeadAsk) -> Result<List<DeadView>, Refusal> {
-        dead_letters::list(&self.storage.ledger, Held::Dead, ask).await
+        self.list(Held::Dead, ask).await
     }
 
     async fn pending(&self, ask: DeadAsk) -> Result<List<DeadView>, Refusal> {
-        dead_letters::list(&self.storage.ledger, Held::Parked, ask).await
+        self.list(Held::Parked, ask).await
     }
 
     async fn dead_counts(&self, ask: DeadAsk) -> Result<List<Count>, Refusal> {
-        dead_letters::counts(&self.storage.ledger, Held::Dead, ask).await
+        dead_letters::counts(&self.storage.ledger, Held::Dead, ask, &self.config_state.in_force().timezone).await
     }
 
     async fn pending_counts(&self, ask: DeadAsk) -> Result<List<Count>, Refusal> {
-        dead_letters::counts(&self.storage.ledger, Held::Parked, ask).await
+        dead_letters::counts(&self.storage.ledger, Held::Parked, ask, &self.config_state.in_force().timezone).await
     }
 
     async fn outcomes(&self, ask: OutcomesAsk) -> Result<List<OutcomeView>, Refusal> {
-        dead_letters::outcomes(&self.storage.ledger, ask).await
+        let ledger = Arc::clone(&self.storage.ledger);
+        aside(async move { dead_letters::outcomes(&ledger, ask).await }).await
     }
 
     async fn probe(&self, sink: String) -> Result<ProbeDone, Refusal> {
@@ -151,7 +155,7 @@ impl Control for DaemonControl {
     }
 
     async fn replay_plan(&self, ask: ReplayAsk) -> Result<ReplayPlan, Refusal> {
-        self.requests.ask(|reply| Request::PlanReplay(ask, reply)).await
+        replay_plan::plan(&self.config_state.in_force(), &*self.storage.journal, ask).await
     }
 
     async fn replay_outcome(&self, ask: ReplayCancel) -> Result<List<ReplayOutcome>, Refusal> {
@@ -161,22 +165,25 @@ impl Control for DaemonControl {
     async fn change_dead(&self, ask: DeadAsk, act: DeadAct) -> Result<DeadDone, Refusal> {
         let books = self.books.now();
         let sinks: Vec<String> = books.sinks.iter().map(|book| book.name.clone()).collect();
-        let done = dead_letters::change(&self.storage, ask, act, &sinks).await;
+        let done = dead_letters::change(&self.storage, ask, act, &sinks, &self.config_state.in_force().timezone).await;
         // The sinks' workers look for what is due now.
         books.sinks.iter().for_each(|book| book.book.notify());
         done
     }
 
     async fn events(&self, ask: EventsAsk) -> Result<List<CloudLine>, Refusal> {
-        self.found.events(ask).await
+        let found = self.found.clone();
+        aside(async move { found.events(ask).await }).await
     }
 
     async fn event(&self, ask: EventAsk) -> Result<EventView, Refusal> {
-        self.found.event(ask).await
+        let found = self.found.clone();
+        aside(async move { found.event(ask).await }).await
     }
 
     async fn trace(&self, ask: TraceAsk) -> Result<TraceView, Refusal> {
-        self.found.trace(ask).await
+        let found = self.found.clone();
+        aside(async move { found.trace(ask).await }).await
     }
 
     async fn tail(&self, ask: TailAsk) -> Result<BoxStream<Tailed>, Refusal> {
@@ -257,6 +264,7 @@ impl DaemonControl {
                 storage: store.storage.clone(),
                 books: Arc::clone(books),
                 config_state: Arc::clone(config_state),
+                askers: Arc::new(Semaphore::new(found::ASKERS)),
             },
             ingress: Arc::clone(ingress),
             books: Arc::clone(books),
@@ -264,6 +272,11 @@ impl DaemonControl {
             requests,
             stopping: AtomicBool::new(false),
         }
+    }
+
+    async fn list(&self, held: Held, ask: DeadAsk) -> Result<List<DeadView>, Refusal> {
+        let (ledger, config) = (Arc::clone(&self.storage.ledger), self.config_state.in_force());
+        aside(async move { dead_letters::list(&ledger, held, ask, &config.timezone).await }).await
     }
 
     /// Whether a webhook sent now would be taken.
@@ -308,6 +321,18 @@ impl DaemonControl {
     pub fn is_spared(&self) -> bool {
         self.stopping.load(Ordering::Acquire) || self.storage.journal.at_risk() > 0
     }
+}
+
+/// Does work that may take long on the daemon's own threads: the admin listener's only one answers `/healthz`
+/// meanwhile.
+/// Ends where nobody waits for it any more.
+async fn aside<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+) -> Result<T, Refusal> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(work);
+    let cut = || Refusal::Unable("it was cut short".into());
+    tasks.join_next().await.ok_or_else(cut)?.map_err(unable)?
 }
 
 fn source_status(facts: &SourceFacts) -> SourceStatus {

@@ -14,35 +14,40 @@ use crate::admin::Refusal;
 use crate::admin::dead::{Count, DeadAct, DeadAsk, DeadBy, DeadDone, DeadView, OutcomeView, OutcomesAsk, ReasonView};
 use crate::admin::list::List;
 use crate::event;
+use crate::ids;
 use crate::journal::Position;
 use crate::ledger::fates::FateKind;
-use crate::ledger::held::{By, Change, Content, Filter, Held, Letter, MAX_CANDIDATES, MAX_PAGE, Page, SHORT_ID};
+use crate::ledger::held::{By, Change, Content, Filter, Held, Letter, MAX_CANDIDATES, MAX_PAGE, Page};
 use crate::ledger::{Ledger, Settle, Storage};
+use crate::mask;
 use crate::news::News;
 use crate::route::PayloadView;
+use crate::times::Zone;
 
 /// How often the daemon looks for letters that are too old.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
-/// How long an id is that nobody shortened, at the least: a UUID's text.
-const WHOLE_ID: usize = 36;
+/// Most short ids in one question: each is looked for by itself.
+const MAX_SHORT: usize = 50;
 
 /// The page that was asked for.
-pub(super) async fn list(ledger: &Ledger, held: Held, ask: DeadAsk) -> Result<List<DeadView>, Refusal> {
-    let (filter, page) = read(ledger, held, ask).await?;
+pub(super) async fn list(ledger: &Ledger, held: Held, ask: DeadAsk, zone: &Zone) -> Result<List<DeadView>, Refusal> {
+    let clear = ask.clear;
+    let (filter, page) = read(ledger, held, ask, zone).await?;
     let (letters, more) = ledger.held(filter, page).await.map_err(unable)?;
     let next = next(&letters, more);
-    Ok(List { items: letters.into_iter().map(view).collect(), next })
+    let shown = |letter| if clear { view(letter) } else { masked(view(letter)) };
+    Ok(List { items: letters.into_iter().map(shown).collect(), next })
 }
 
 /// How many there are of each key.
-pub(super) async fn counts(ledger: &Ledger, held: Held, ask: DeadAsk) -> Result<List<Count>, Refusal> {
+pub(super) async fn counts(ledger: &Ledger, held: Held, ask: DeadAsk, zone: &Zone) -> Result<List<Count>, Refusal> {
     let by = match ask.by {
         Some(DeadBy::Code) | None => By::Code,
         Some(DeadBy::Sink) => By::Sink,
         Some(DeadBy::Type) => By::Type,
     };
-    let (filter, _) = read(ledger, held, ask).await?;
+    let (filter, _) = read(ledger, held, ask, zone).await?;
     let counts = ledger.held_by(filter, by).await.map_err(unable)?;
     Ok(List { items: counts.into_iter().map(|(key, count)| Count { key, count }).collect(), next: None })
 }
@@ -58,6 +63,7 @@ pub(super) async fn change(
     ask: DeadAsk,
     act: DeadAct,
     sinks: &[String],
+    zone: &Zone,
 ) -> Result<DeadDone, Refusal> {
     let change = match act {
         DeadAct::Drop => Change::Drop,
@@ -68,7 +74,7 @@ pub(super) async fn change(
     {
         return Err(nobody_delivers(sink));
     }
-    let (filter, page) = read(&storage.ledger, Held::Dead, DeadAsk { whole: false, ..ask }).await?;
+    let (filter, page) = read(&storage.ledger, Held::Dead, DeadAsk { whole: false, ..ask }, zone).await?;
     let (letters, more) = storage.ledger.held(filter, page).await.map_err(unable)?;
     let next = next(&letters, more);
     let letters = letters.into_iter().filter(|letter| act == DeadAct::Drop || sinks.contains(&letter.sink));
@@ -130,7 +136,7 @@ pub(super) async fn forget_old(storage: Storage, max_age: Duration, news: News) 
 }
 
 /// Which deliveries are asked for, and which page of them.
-async fn read(ledger: &Ledger, held: Held, ask: DeadAsk) -> Result<(Filter, Page), Refusal> {
+async fn read(ledger: &Ledger, held: Held, ask: DeadAsk, zone: &Zone) -> Result<(Filter, Page), Refusal> {
     if ask.ids.len() > MAX_PAGE {
         return Err(Refusal::Question(format!("more than {MAX_PAGE} ids at once")));
     }
@@ -141,6 +147,9 @@ async fn read(ledger: &Ledger, held: Held, ask: DeadAsk) -> Result<(Filter, Page
         Ok((sink.to_owned(), id.to_owned()))
     });
     let after = after.transpose()?;
+    if ask.ids.iter().filter(|id| ids::event(id).is_none()).count() > MAX_SHORT {
+        return Err(Refusal::Question(format!("more than {MAX_SHORT} short ids at once: give whole ones")));
+    }
     let mut ids = Vec::with_capacity(ask.ids.len());
     for id in ask.ids {
         ids.push(whole_id(ledger, held, id).await?);
@@ -151,8 +160,8 @@ async fn read(ledger: &Ledger, held: Held, ask: DeadAsk) -> Result<(Filter, Page
         sink: ask.sink,
         kind: ask.kind,
         code: ask.code,
-        since: optional_time("since", ask.since.as_deref())?,
-        until: optional_time("until", ask.until.as_deref())?,
+        since: optional_time("since", ask.since.as_deref(), zone)?,
+        until: optional_time("until", ask.until.as_deref(), zone)?,
         given_up_before: None,
     };
     Ok((filter, Page { after, limit: ask.limit.unwrap_or(MAX_PAGE), whole: ask.whole }))
@@ -163,7 +172,7 @@ async fn read(ledger: &Ledger, held: Held, ask: DeadAsk) -> Result<(Filter, Page
 /// # Errors
 /// It stands for several.
 async fn whole_id(ledger: &Ledger, held: Held, id: String) -> Result<String, Refusal> {
-    if id.len() < SHORT_ID || id.len() >= WHOLE_ID {
+    if id.len() < ids::SHORT || ids::event(&id).is_some() {
         return Ok(id);
     }
     let ids = ledger.held_ids(held, id.clone()).await.map_err(unable)?;
@@ -207,8 +216,7 @@ async fn ended(ledger: &Ledger, sink: &str, id: &str, at: &str) -> Result<&'stat
     let position = at
         .split_once('/')
         .and_then(|(shard, offset)| Some(Position { shard: shard.parse().ok()?, offset: offset.parse().ok()? }));
-    let event = id.get(..WHOLE_ID).and_then(|event| Uuid::try_parse(event).ok());
-    let Some((position, event)) = position.zip(event) else {
+    let Some((position, event)) = position.zip(ids::event(id)) else {
         return Err(Refusal::Question(format!(
             "`{id}` at `{at}` is no delivery, expected `id` and `at` of a dead letter"
         )));
@@ -251,6 +259,21 @@ fn view(letter: Letter) -> DeadView {
     view
 }
 
+/// The same without personal data.
+fn masked(view: DeadView) -> DeadView {
+    let json = |raw: Box<RawValue>| RawValue::from_string(mask::body(raw.get().as_bytes())).ok();
+    DeadView {
+        subject: mask::text(&view.subject),
+        reason: ReasonView { detail: mask::text(&view.reason.detail), ..view.reason },
+        answer: view.answer.as_deref().map(mask::text),
+        key: view.key.as_deref().map(mask::text),
+        event: view.event.and_then(json),
+        payload: view.payload.and_then(json),
+        target: view.target.and_then(json),
+        ..view
+    }
+}
+
 fn rfc3339(micros: i64) -> String {
     Timestamp::from_microsecond(micros).map_or_else(|_| micros.to_string(), |time| time.to_string())
 }
@@ -272,6 +295,49 @@ fn fill(view: &mut DeadView, content: Content) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_no_whole_id_is_a_short_one_however_long_and_there_is_a_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::default();
+        ledger.attach(&dir.path().join("ledger.db")).unwrap();
+        let zone = Zone::utc();
+        let ask = |ids: Vec<String>| read(&ledger, Held::Dead, DeadAsk { ids, ..DeadAsk::default() }, &zone);
+        let whole = |n: usize| format!("0192f0c1-2d4b-7a5e-8c3d-{n:012x}-archive");
+        let (filter, _) = ask((0..MAX_PAGE).map(whole).collect()).await.unwrap();
+        assert_eq!(filter.ids.len(), MAX_PAGE);
+        let short = |n: usize| format!("{n:08x}-{}", "archive".repeat(6));
+        let Err(Refusal::Question(why)) = ask((0..=MAX_SHORT).map(short).collect()).await else { panic!("taken") };
+        assert!(why.contains("short ids"), "{why}");
+        assert!(ask((0..MAX_SHORT).map(short).collect()).await.is_ok());
+    }
+
+    #[test]
+    fn what_is_shown_masked_says_nothing_of_a_person() {
+        let raw = |text: &str| RawValue::from_string(text.to_owned()).ok();
+        let view = DeadView {
+            sink: "crm".into(),
+            id: "a".into(),
+            kind: "t".into(),
+            subject: "+91 98765 43210".into(),
+            time: String::new(),
+            attempts: 1,
+            first_try: String::new(),
+            last_try: String::new(),
+            next_try: None,
+            at: "0/1".into(),
+            reason: ReasonView { code: "http_4xx".into(), detail: "asha@example.org is unknown".into() },
+            answer: Some("no asha@example.org here".into()),
+            key: Some("919876543210".into()),
+            source: None,
+            event_id: None,
+            event: raw("{\"phone\":\"919876543210\"}"),
+            payload: raw("{\"email\":\"asha@example.org\"}"),
+            target: raw("{\"url\":\"https://x.example/asha@example.org\"}"),
+        };
+        let text = serde_json::to_string(&masked(view)).unwrap();
+        assert!(!text.contains("asha") && !text.contains("98765") && text.contains("http_4xx"), "{text}");
+    }
 
     #[test]
     fn a_short_id_that_stands_for_several_is_refused_with_all_of_them() {

@@ -18,6 +18,9 @@ use crate::journal;
 const OWN: u64 = 64;
 /// An admin connection, and what answering it opens: the ledger and its companions, a second time.
 const PER_ADMIN: u64 = 4;
+/// What those who look for events open, all together: segments that are read, by each tail and each lookup; and the
+/// pipes of the workers of jq, of which there are few.
+const FOR_LOOKERS: u64 = 112;
 /// A serving thread's runtime; and for each listener its duplicate, and a connection that waits to be taken in.
 const PER_THREAD: u64 = 6;
 const PER_LISTENER: u64 = 2;
@@ -84,6 +87,7 @@ fn kept_back(config: &Config) -> u64 {
         + PER_ADMIN * count(admin::CONNECTIONS)
         + threads * (PER_THREAD + PER_LISTENER * listeners)
         + sinks
+        + FOR_LOOKERS
         + FOR_ADDED_SINKS
 }
 

@@ -7,21 +7,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use serde_json::value::to_raw_value;
-use sink_api::{Event, Timestamp, Uuid};
+use serde_json::value::{RawValue, to_raw_value};
+use sink_api::{Event, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::config_state::ConfigState;
+use super::found_ids;
 use super::refusals::unable;
 use crate::admin::Refusal;
 use crate::admin::explain::{ExplainAsk, ExplainView, Explained, ExplainedDelivery, ExplainedEvent};
 use crate::admin::found::RouteFate;
 use crate::config::{Config, with_rules};
 use crate::event;
-use crate::journal::{Find, Journal, Within};
+use crate::journal::Journal;
+use crate::mask;
 use crate::news::SOURCE;
-use crate::route::Explanation;
+use crate::route::{DeliveryView, Explanation, PayloadView};
 use crate::times;
 use crate::trial::traffic::{Bounds, of_span};
 use crate::trial::{self, Trial, masked};
@@ -67,12 +69,13 @@ async fn explain(config: &Config, journal: &dyn Journal, ask: ExplainAsk) -> Res
     if event.is_none() && since.is_none() {
         return Err(Refusal::Question("nothing is to be explained: give `body`, `event` or `since`".into()));
     }
-    let (mut now, mut then) = (Trial::new(config), other.as_ref().map(Trial::new));
+    let trial = |config| Trial::new(config).showing(ask.clear);
+    let (mut now, mut then) = (trial(config), other.as_ref().map(trial));
     let mut view = ExplainView::default();
     if let Some((event, notes)) = event {
-        view.now = Some(explained(&mut now, config, &event, &notes).await?);
+        view.now = Some(explained(&mut now, config, &event, (&notes, ask.clear)).await?);
         if let (Some(then), Some(other)) = (&mut then, &other) {
-            view.other = Some(explained(then, other, &event, &notes).await?);
+            view.other = Some(explained(then, other, &event, (&notes, ask.clear)).await?);
         }
     }
     if let Some(since) = since {
@@ -82,6 +85,9 @@ async fn explain(config: &Config, journal: &dyn Journal, ask: ExplainAsk) -> Res
         let mut traffic = traffic.map_err(unable)?;
         // It may hold a route's name.
         traffic.examples.iter_mut().for_each(|example| example.id = config.masks.mask(&example.id));
+        if !ask.clear {
+            traffic.examples.iter_mut().for_each(|example| example.subject = mask::text(&example.subject));
+        }
         view.traffic = Some(traffic);
     }
     Ok(view)
@@ -116,12 +122,8 @@ async fn event_of(
             Ok(Some((Arc::new(event), notes)))
         }
         (None, Some(id)) => {
-            // A delivery's id begins with its event's, which has 36 characters.
-            let uuid = Uuid::try_parse(id.get(..36).unwrap_or(id));
-            let uuid = uuid.map_err(|error| Refusal::Question(format!("`event` is no event's id: {error}")))?;
-            let found = journal.find(Find::Event(*uuid.as_bytes()), Within::newest(1)).await.map_err(unable)?;
-            let gone = || Refusal::Missing(format!("there is no event {uuid}; retention may have deleted it"));
-            let event = event::decode(&found.entries.first().ok_or_else(gone)?.record).map_err(unable)?;
+            let entry = found_ids::meant(journal, id).await?.ok_or_else(|| found_ids::gone(id))?;
+            let event = event::decode(&entry.record).map_err(unable)?;
             let notes = trial::notes(config, &event);
             Ok(Some((Arc::new(event), notes)))
         }
@@ -132,25 +134,31 @@ async fn explained(
     trial: &mut Trial<'_>,
     config: &Config,
     event: &Arc<Event>,
-    notes: &[String],
+    (notes, clear): (&[String], bool),
 ) -> Result<Explained, Refusal> {
     let Explanation { event, routes, deliveries } = masked(trial.explain(event).await.map_err(unable)?, &config.masks);
-    let delivery = |one: crate::route::DeliveryView| {
+    let text = |text: &str| if clear { text.to_owned() } else { mask::text(text) };
+    let delivery = |one: DeliveryView| {
         let target: BTreeMap<String, String> =
-            one.target.parts().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let payload = to_raw_value(&one.payload).map_err(unable)?;
-        Ok(ExplainedDelivery { sink: one.sink, id: one.id, key: one.key, payload, target })
+            one.target.parts().map(|(name, value)| (name.to_owned(), text(value))).collect();
+        let payload = match &one.payload {
+            PayloadView::Json(raw) if !clear => RawValue::from_string(mask::body(raw.get().as_bytes())),
+            PayloadView::Base64(_) if !clear => to_raw_value(mask::HIDDEN),
+            whole => to_raw_value(whole),
+        };
+        let payload = payload.map_err(unable)?;
+        Ok(ExplainedDelivery { sink: one.sink, id: one.id, key: text(&one.key), payload, target })
     };
     Ok(Explained {
         event: ExplainedEvent {
             id: event.id,
             source: event.source,
             kind: event.kind,
-            subject: event.subject,
-            key: event.key,
-            notes: notes.to_vec(),
+            subject: text(&event.subject),
+            key: text(&event.key),
+            notes: notes.iter().map(|note| text(note)).collect(),
         },
-        routes: routes.into_iter().map(|r| RouteFate { name: r.name, matched: r.matched, why: r.why }).collect(),
+        routes: routes.into_iter().map(|r| RouteFate { name: r.name, matched: r.matched, why: text(&r.why) }).collect(),
         deliveries: deliveries.into_iter().map(delivery).collect::<Result<_, Refusal>>()?,
     })
 }

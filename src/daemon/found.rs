@@ -4,22 +4,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sink_api::{Event, Timestamp, Uuid};
+use sink_api::Event;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::books::Books;
 use super::config_state::ConfigState;
-use super::found_fates::{self, event_id};
+use super::found_fates;
+use super::found_ids::{self, gone};
 use super::found_reading::{Backwards, deadline, is_over, read, written};
 use super::found_rules::{Rules, Where};
 use super::found_shown::{Show, line, routes, whole};
-use super::refusals::{type_pattern, unable};
+use super::refusals::{optional_time, type_pattern, unable};
 use crate::admin::found::{CloudLine, EventAsk, EventView, EventsAsk, TracedEvent};
 use crate::admin::{List, Refusal};
 use crate::event;
 use crate::journal::{Entry, Find, Marks, Position, Record, Within};
 use crate::ledger::Storage;
 use crate::mask;
-use crate::times::{self, Zone};
 
 /// Most events of one answer, and how many there are where nobody says.
 const MOST_EVENTS: (usize, usize) = (200, 50);
@@ -29,10 +30,8 @@ const MOST_BYTES: usize = 4 << 20;
 pub(super) const SLICE: usize = 64;
 /// How long one answer may look for events; then it says where to go on.
 const LOOK: Duration = Duration::from_secs(5);
-/// How long is looked for the end of an id.
-const LOOK_SHORT: Duration = Duration::from_secs(2);
-/// Characters of a short id: the last of an event's, which are random.
-const SHORT: usize = 8;
+/// Most workers of jq that look at events for askers at the same time: each may take 256 MiB.
+pub(super) const ASKERS: usize = 8;
 
 /// The way to what was accepted and what became of it.
 #[derive(Clone)]
@@ -43,6 +42,8 @@ pub(super) struct Found {
     pub books: Arc<Books>,
     /// The config in force, by whose clock times are read.
     pub config_state: Arc<ConfigState>,
+    /// Places for workers of jq: [`ASKERS`].
+    pub askers: Arc<Semaphore>,
 }
 
 impl Found {
@@ -55,6 +56,7 @@ impl Found {
         let mut filter = Filter::of(&ask)?;
         let books = self.books.now();
         let mut rules = Rules::of(&books);
+        let _places = self.places(filter.askers() + rules.askers())?;
         let show = Show { clear: ask.clear, data: ask.data.unwrap_or(true) };
         let journal = &*self.storage.journal;
         let oldest = match self.moment("since", ask.since.as_deref())? {
@@ -144,13 +146,12 @@ impl Found {
     /// # Errors
     /// There is no such event, or the journal or the ledger cannot be read.
     pub async fn event(&self, ask: EventAsk) -> Result<EventView, Refusal> {
-        let entry = match event_id(&ask.id) {
-            Some(id) => self.by_id(id).await?.ok_or_else(|| gone(&ask.id))?,
-            None => self.by_short(&ask.id).await?.ok_or_else(|| gone(&ask.id))?,
-        };
+        let entry = found_ids::meant(&*self.storage.journal, &ask.id).await?.ok_or_else(|| gone(&ask.id))?;
         let event = decoded(&entry)?;
         let books = self.books.now();
-        let explanation = Rules::of(&books).explain(&event, ask.clear).await?;
+        let mut rules = Rules::of(&books);
+        let _places = self.places(rules.askers())?;
+        let explanation = rules.explain(&event, ask.clear).await?;
         let deliveries = found_fates::of(&self.storage.ledger, &books, &entry, &explanation, ask.clear).await?;
         Ok(EventView { deliveries, ..whole(&event, ask.clear, &explanation) })
     }
@@ -175,42 +176,21 @@ impl Found {
         })
     }
 
+    /// Places for so many workers of jq, free again when what comes back is dropped.
+    ///
+    /// # Errors
+    /// There are as many as there may be.
+    pub fn places(&self, askers: u32) -> Result<OwnedSemaphorePermit, Refusal> {
+        let full = |_| Refusal::Unable(format!("jq looks at events for {ASKERS} askers already; try again"));
+        Arc::clone(&self.askers).try_acquire_many_owned(askers).map_err(full)
+    }
+
     /// A time that somebody asks by, microseconds since 1970.
     ///
     /// # Errors
     /// It is none.
     pub fn moment(&self, key: &str, text: Option<&str>) -> Result<Option<i64>, Refusal> {
-        read_moment(key, text, &self.config_state.in_force().timezone)
-    }
-
-    /// The event of that id.
-    ///
-    /// # Errors
-    /// The journal cannot be read.
-    pub async fn by_id(&self, id: Uuid) -> Result<Option<Entry>, Refusal> {
-        let find = Find::Event(*id.as_bytes());
-        let found = self.storage.journal.find(find, Within::newest(1)).await.map_err(unable)?;
-        Ok(found.entries.into_iter().next_back())
-    }
-
-    /// The event whose id ends in these 8 characters, among the newest: as far back as can be read in a short time.
-    ///
-    /// # Errors
-    /// There are several; the text is no short id; the journal cannot be read.
-    pub async fn by_short(&self, text: &str) -> Result<Option<Entry>, Refusal> {
-        let Some(end) = short_id(text) else { return Err(no_id(text)) };
-        let mut back = Backwards::new(&*self.storage.journal, None, None, 1_000).await?;
-        let (deadline, mut found) = (deadline(LOOK_SHORT), Vec::<Entry>::new());
-        while !back.is_done() && !is_over(deadline) {
-            found.extend(back.window(deadline, |record| record.id.ends_with(&end)).await?);
-        }
-        match found.as_slice() {
-            [one, other, ..] => {
-                let [one, other] = [one, other].map(|entry| Uuid::from_bytes(entry.record.id));
-                Err(Refusal::Question(format!("`{text}` is the end of several ids, among them {one} and {other}")))
-            }
-            _ => Ok(found.into_iter().next()),
-        }
+        optional_time(key, text, &self.config_state.in_force().timezone)
     }
 }
 
@@ -222,35 +202,12 @@ fn cursor(at: Position) -> String {
     written(&at.into())
 }
 
-/// The last 4 bytes of the id that a text is the end of.
-pub(super) fn short_id(text: &str) -> Option<[u8; 4]> {
-    let is_one = text.len() == SHORT && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_one.then(|| u32::from_str_radix(text, 16).ok()).flatten().map(u32::to_be_bytes)
-}
-
-fn no_id(text: &str) -> Refusal {
-    let what = "expected the id of an event or of a delivery, or the last 8 characters of an event's";
-    Refusal::Question(format!("`{text}` is no id, {what}"))
-}
-
-fn gone(id: &str) -> Refusal {
-    let why = "retention may have deleted it; of short ids only those of recent events are found";
-    Refusal::Missing(format!("there is no event `{id}` in the journal: {why}"))
-}
-
 /// The event of a record.
 ///
 /// # Errors
 /// A later build wrote it.
 pub(super) fn decoded(entry: &Entry) -> Result<Arc<Event>, Refusal> {
     event::decode(&entry.record).map(Arc::new).map_err(unable)
-}
-
-/// A time that somebody asks by, microseconds; what has no offset is by the zone's clock.
-fn read_moment(key: &str, text: Option<&str>, zone: &Zone) -> Result<Option<i64>, Refusal> {
-    let read = |text| times::read(text, zone, Timestamp::now());
-    let time = text.map(read).transpose().map_err(|why| Refusal::Question(format!("`{key}`: {why}")))?;
-    Ok(time.map(|time| time.as_microsecond()))
 }
 
 /// Which events somebody wants to see.
@@ -278,6 +235,11 @@ impl Filter {
             sink: sink.map(str::to_owned),
             condition: condition.map(Where::compile).transpose()?,
         })
+    }
+
+    /// How many workers of jq it takes.
+    pub fn askers(&self) -> u32 {
+        self.condition.as_ref().map_or(0, Where::askers)
     }
 
     /// Whether an event may match, by what can be seen without decoding it.
@@ -313,27 +275,5 @@ impl Filter {
         let is_wanted = |sinks: &Vec<String>| self.sink.as_ref().is_none_or(|wanted| sinks.contains(wanted));
         let all = both.into_iter().zip(sinks).filter(|(_, sinks)| is_wanted(sinks));
         Ok(all.map(|((entry, event), sinks)| (entry, event, sinks)).collect())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_short_id_is_eight_hexadecimal_digits() {
-        assert_eq!(short_id("7b8c9d0E"), Some([0x7b, 0x8c, 0x9d, 0x0e]));
-        for none in ["", "7b8c9d0", "7b8c9d0e0", "7b8c9d0g", "+b8c9d0e"] {
-            assert_eq!(short_id(none), None, "{none}");
-        }
-    }
-
-    #[test]
-    fn a_time_may_be_written_as_people_do() {
-        let read = |text| read_moment("since", Some(text), &Zone::named("Asia/Kolkata").unwrap());
-        assert_eq!(read("1970-01-01 05:30:01"), Ok(Some(1_000_000)));
-        assert!(read("1h").unwrap().is_some());
-        let Err(Refusal::Question(why)) = read("noon") else { panic!("it was taken") };
-        assert!(why.starts_with("`since`:"), "{why}");
     }
 }

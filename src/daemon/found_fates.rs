@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use sink_api::Uuid;
-
 use super::books::BookSet;
 use super::found_shown::micros;
 use super::refusals::unable;
@@ -115,12 +113,6 @@ fn word(kind: FateKind) -> &'static str {
     }
 }
 
-/// An event's id at the beginning of its own text, or of a delivery's.
-pub(super) fn event_id(id: &str) -> Option<Uuid> {
-    let (event, rest) = id.split_at_checked(36)?;
-    (rest.is_empty() || rest.starts_with('-')).then(|| Uuid::try_parse(event).ok()).flatten()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,16 +125,5 @@ mod tests {
         assert_eq!(of(Rest::Over), Some(("delivered".into(), None, None)));
         let dropped = Some(("dropped".into(), Some("1970-01-01T00:00:01Z".into()), Some("max_size".into())));
         assert_eq!(of(Rest::Dropped { time: 1_000_000, code: "max_size" }), dropped);
-    }
-
-    #[test]
-    fn the_id_of_a_delivery_begins_with_its_events() {
-        let id = "0192f0c1-2d4b-7a5e-8c3d-5f6a7b8c9d0e";
-        for good in [id.to_owned(), format!("{id}-second"), format!("{id}-second-2")] {
-            assert_eq!(event_id(&good).unwrap().to_string(), id);
-        }
-        for bad in [&id[1..], "", "m-1", &format!("{id}x"), &"é".repeat(30)] {
-            assert_eq!(event_id(bad), None, "{bad}");
-        }
     }
 }

@@ -53,6 +53,11 @@ impl Rules {
         Self { rules: Arc::clone(&books.rules), sinks, asker: Asker::new(&books.rules) }
     }
 
+    /// How many workers of jq it takes to ask them.
+    pub fn askers(&self) -> u32 {
+        u32::from(self.asker.is_some())
+    }
+
     /// Whether these are the rules in force still.
     pub fn are_of(&self, books: &BookSet) -> bool {
         Arc::ptr_eq(&self.rules, &books.rules)
@@ -159,6 +164,11 @@ impl Where {
         })?;
         let asker = Asker::new(&rules);
         Ok(Self { rules, to: anywhere(LOOKER), asker })
+    }
+
+    /// How many workers of jq it takes.
+    pub fn askers(&self) -> u32 {
+        u32::from(self.asker.is_some())
     }
 
     /// Of which of these events the condition holds. Where it fails it does not.

@@ -7,12 +7,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendTimeoutError;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tracing::{info, warn};
 
 use super::found::{Filter, Found, SLICE};
-use super::found_fates::event_id;
+use super::found_ids;
 use super::found_reading::{READ_BYTES, never};
 use super::found_rules::Rules;
 use super::found_shown::{Show, line};
@@ -41,18 +41,17 @@ impl Found {
             None => ends.clone(),
         };
         if let Some(after) = &ask.after {
-            let id = event_id(after);
-            let id = id.ok_or_else(|| Refusal::Question(format!("`after` is `{after}`, expected an event's id")))?;
             // Of an event that is gone nothing is known, and so it is where it would be without.
-            if let Some(entry) = self.by_id(id).await? {
+            if let Some(entry) = found_ids::meant(&**journal, after).await? {
                 from = entry.position.behind().into();
             }
         }
         let reader = journal.reader(Of::Span { from: from.clone(), until: never(&ends) }).await.map_err(unable)?;
         let (out, lines) = mpsc::channel(WAITING);
         let rules = Rules::of(&self.books.now());
+        let places = Some(self.places(filter.askers() + rules.askers())?);
         let show = Show { clear: ask.clear, data: ask.data.unwrap_or(true) };
-        let tail = Tail { found: self.clone(), filter, rules, show, out, at: from, asked_until: ends };
+        let tail = Tail { found: self.clone(), filter, rules, places, show, out, at: from, asked_until: ends };
         tokio::spawn(tail.run(reader));
         Ok(Box::pin(Lines(lines)))
     }
@@ -86,6 +85,7 @@ struct Tail {
     found: Found,
     filter: Filter,
     rules: Rules,
+    places: Option<OwnedSemaphorePermit>,
     show: Show,
     out: mpsc::Sender<Tailed>,
     /// Everything before was shown or left out.
@@ -120,6 +120,8 @@ impl Tail {
         let books = self.found.books.now();
         if !self.rules.are_of(&books) {
             self.rules = Rules::of(&books);
+            self.places = None;
+            self.places = Some(self.found.places(self.filter.askers() + self.rules.askers())?);
         }
         if self.chunk(chunk).await? {
             return Ok(());

@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use memchr::memmem::Finder;
 use sink_api::{Event, Timestamp};
 
-use super::found::{Found, decoded, short_id};
-use super::found_fates::event_id;
-use super::found_reading::{deadline, read, span, written};
+use super::found::{Found, decoded};
+use super::found_ids;
+use super::found_reading::{deadline, is_over, read, span, written};
 use super::found_rules::Rules;
 use super::found_shown::message;
 use super::refusals::unable;
 use crate::admin::Refusal;
 use crate::admin::found::{MessageView, TraceAsk, TraceView, TracedEvent};
+use crate::ids;
 use crate::journal::{Entry, Find, LookedUp, Within};
 use crate::mask;
 use crate::message::{Said, digits, history, same_phone};
@@ -27,6 +28,8 @@ const MOST_MESSAGES: usize = 50;
 const PHONE_SPAN: Duration = Duration::from_hours(7 * 24);
 /// How long one answer looks for a phone; then it says where to go on.
 const LOOK_PHONE: Duration = Duration::from_secs(2);
+/// How long one answer looks for the ways of events.
+const LOOK_WAYS: Duration = Duration::from_secs(5);
 /// How long is looked for what quotes a message: its answers are of other subjects.
 const LOOK_REPLIES: Duration = Duration::from_millis(250);
 /// Fewest digits that are looked for as a phone.
@@ -54,8 +57,8 @@ impl Found {
             return self.of_phone(&ask, digits).await;
         }
         // A message's id may look like an event's, and the reverse: whichever is there.
-        let of_event = match event_id(id) {
-            Some(event) => self.by_id(event).await?,
+        let of_event = match ids::event(id) {
+            Some(event) => found_ids::by_id(&*self.storage.journal, event).await?,
             None => None,
         };
         if let Some(entry) = of_event {
@@ -66,9 +69,7 @@ impl Found {
         if !found.entries.is_empty() {
             return self.of_message(id, found, ask.clear).await;
         }
-        if short_id(id).is_some()
-            && let Some(entry) = self.by_short(id).await?
-        {
+        if let Some(entry) = found_ids::by_short(&*self.storage.journal, id).await? {
             return self.of_event(entry, ask.clear).await;
         }
         match phone {
@@ -87,26 +88,35 @@ impl Found {
             (message, notes) = self.message(&event.subject, &others.entries, clear).await?;
             notes.extend(cut(&others));
         }
-        let mut rules = Rules::of(&self.books.now());
-        let events = vec![self.way(&entry, &mut rules, clear).await?];
+        let (events, _) = self.ways(std::slice::from_ref(&entry), clear).await?;
         Ok(TraceView { query, message, events, notes, masked: !clear, ..TraceView::default() })
     }
 
     async fn of_message(&self, id: &str, found: LookedUp, clear: bool) -> Result<TraceView, Refusal> {
         let (message, mut notes) = self.message(id, &found.entries, clear).await?;
         notes.extend(cut(&found));
-        let events = self.ways(&found.entries, clear).await?;
+        let (events, left_out) = self.ways(&found.entries, clear).await?;
+        notes.extend(left_out);
         let query = query("message", id, clear);
         Ok(TraceView { query, message, events, notes, masked: !clear, ..TraceView::default() })
     }
 
-    async fn ways(&self, entries: &[Entry], clear: bool) -> Result<Vec<TracedEvent>, Refusal> {
+    /// The ways of these events, and what is left out of them, because it would take too long.
+    async fn ways(&self, entries: &[Entry], clear: bool) -> Result<(Vec<TracedEvent>, Option<String>), Refusal> {
         let mut rules = Rules::of(&self.books.now());
-        let mut ways = Vec::with_capacity(entries.len());
-        for entry in entries {
+        let _places = self.places(rules.askers())?;
+        let (deadline, mut ways) = (deadline(LOOK_WAYS), Vec::with_capacity(entries.len()));
+        // The newest first.
+        for entry in entries.iter().rev() {
+            if !ways.is_empty() && is_over(deadline) {
+                break;
+            }
             ways.push(self.way(entry, &mut rules, clear).await?);
         }
-        Ok(ways)
+        ways.reverse();
+        let rest = entries.len() - ways.len();
+        let note = (rest > 0).then(|| format!("{rest} older events are left out: it took too long"));
+        Ok((ways, note))
     }
 
     /// The message's history, and what was not looked at for it. None where its events are about no message.
@@ -187,9 +197,10 @@ impl Found {
     }
 
     async fn phone_view(&self, ask: &TraceAsk, digits: &str, found: &[Entry]) -> Result<TraceView, Refusal> {
+        let events: Vec<Arc<Event>> = found.iter().filter_map(|entry| decoded(entry).ok()).collect();
         // The newest messages, oldest first.
         let (mut ids, mut seen) = (Vec::<Arc<str>>::new(), BTreeSet::new());
-        for event in found.iter().rev().filter_map(|entry| decoded(entry).ok()) {
+        for event in events.iter().rev() {
             if !event.subject.is_empty() && seen.insert(Arc::clone(&event.subject)) {
                 ids.push(Arc::clone(&event.subject));
             }
@@ -203,22 +214,23 @@ impl Found {
         let mut messages: Vec<MessageView> = Vec::new();
         for id in ids.iter().rev() {
             // What a message's other events say without its phone, such as a click, belongs to it, too.
-            let entries = if Instant::now() < deadline {
-                let find = Find::Subject(Arc::clone(id));
-                self.storage.journal.find(find, Within::newest(MOST_EVENTS)).await.map_err(unable)?.entries
-            } else {
-                found.to_vec()
+            let find = self.storage.journal.find(Find::Subject(Arc::clone(id)), Within::newest(MOST_EVENTS));
+            let others = match tokio::time::timeout_at(deadline.into(), find).await {
+                Ok(others) => others.map_err(unable)?.entries,
+                Err(_) => vec![],
             };
-            let events: Vec<Arc<Event>> = entries.iter().chain(found).filter_map(|entry| decoded(entry).ok()).collect();
-            let told = history(id, events.iter().map(|event| &**event)).filter(|told| !told.ladder.is_empty());
-            messages.extend(told.map(|told| message(told, ask.clear)));
+            let others: Vec<Arc<Event>> = others.iter().filter_map(|entry| decoded(entry).ok()).collect();
+            let told = history(id, others.iter().chain(&events).map(|event| &**event));
+            messages.extend(told.filter(|told| !told.ladder.is_empty()).map(|told| message(told, ask.clear)));
         }
         let only = if messages.len() == 1 { messages.pop() } else { None };
+        let (events, left_out) = self.ways(found, ask.clear).await?;
+        notes.extend(left_out);
         Ok(TraceView {
             query: query("phone", &format!("+{digits}"), ask.clear),
             message: only,
             messages,
-            events: self.ways(found, ask.clear).await?,
+            events,
             masked: !ask.clear,
             notes,
             ..TraceView::default()

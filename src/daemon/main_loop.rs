@@ -48,7 +48,6 @@ pub(super) async fn run(
             // DaemonControl holds the other end for as long as this runs.
             Some(request) = requests.recv() => match request {
                 Request::Sink(ask, act, reply) => drop(reply.send(world.sink(ask, act).await)),
-                Request::PlanReplay(ask, reply) => drop(reply.send(world.plan_replay(ask).await)),
                 Request::Replay(ask, reply) => drop(reply.send(world.replay(ask).await)),
                 Request::CancelReplay(ask, reply) => drop(reply.send(world.cancel_replay(ask).await)),
                 Request::RestartSinks => world.restart_sinks().await,

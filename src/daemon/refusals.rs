@@ -8,6 +8,7 @@ use sink_api::Timestamp;
 use crate::admin::Refusal;
 use crate::deliver::Rate;
 use crate::route::glob;
+use crate::times::{self, Zone};
 
 /// The disk, the ledger or the journal failed the command.
 pub(super) fn unable(error: impl Display) -> Refusal {
@@ -35,17 +36,16 @@ pub(super) fn nobody_delivers(sink: &str) -> Refusal {
     Refusal::Question(why)
 }
 
-/// Reads a time, in microseconds since 1970; `key` is where it stands in the question.
-pub(super) fn time(key: &str, text: &str) -> Result<i64, Refusal> {
-    match text.parse::<Timestamp>() {
-        Ok(time) => Ok(time.as_microsecond()),
-        Err(_) => Err(Refusal::Question(format!("`{key}` is `{text}`, expected a time such as 2026-01-31T12:00:00Z"))),
-    }
+/// Reads a time as people write it, in microseconds since 1970; what has no offset is by the zone's clock. `key` is
+/// where it stands in the question.
+pub(super) fn time(key: &str, text: &str, zone: &Zone) -> Result<i64, Refusal> {
+    let time = times::read(text, zone, Timestamp::now());
+    time.map(Timestamp::as_microsecond).map_err(|why| Refusal::Question(format!("`{key}`: {why}")))
 }
 
 /// The same for a time that may be left out.
-pub(super) fn optional_time(key: &str, text: Option<&str>) -> Result<Option<i64>, Refusal> {
-    text.map(|text| time(key, text)).transpose()
+pub(super) fn optional_time(key: &str, text: Option<&str>, zone: &Zone) -> Result<Option<i64>, Refusal> {
+    text.map(|text| time(key, text, zone)).transpose()
 }
 
 /// Reads a pattern over types.
@@ -71,12 +71,16 @@ mod tests {
     fn what_makes_no_sense_is_named_with_what_would() {
         let sinks = ["crm".to_owned(), "archive".to_owned()];
         assert_eq!(known_sink("crm", sinks.iter()), Ok(()));
-        assert_eq!(time("since", "1970-01-01T00:00:01Z"), Ok(1_000_000));
-        assert_eq!(optional_time("to", None), Ok(None));
+        let zone = Zone::named("Asia/Kolkata").unwrap();
+        for same in ["1970-01-01T00:00:01Z", "1970-01-01 05:30:01"] {
+            assert_eq!(time("since", same, &zone), Ok(1_000_000));
+        }
+        assert_eq!(optional_time("to", None, &zone), Ok(None));
+        assert!(optional_time("to", Some("today"), &zone).unwrap().is_some());
         for (refused, key, help) in [
             (known_sink("crn", sinks.iter()), "`crn`", "`crm`, `archive`"),
-            (time("since", "noon").map(drop), "`since` is `noon`", "2026-01-31T12:00:00Z"),
-            (optional_time("to", Some("")).map(drop), "`to` is ``", "2026-01-31T12:00:00Z"),
+            (time("since", "noon", &zone).map(drop), "`since`: ", "`yesterday`"),
+            (optional_time("to", Some(""), &zone).map(drop), "`to`: ", "`yesterday`"),
             (rate(Some("often")).map(drop), "`rate` is `often`", "300/min"),
         ] {
             let Err(Refusal::Question(why)) = refused else { panic!("{key} was taken: {refused:?}") };

@@ -1,4 +1,4 @@
-//! Says what a replay would come to, begins it, and ends it. A replay is under way over restarts and reloads, until it
+//! Begins a replay, and ends it. A replay is under way over restarts and reloads, until it
 //! has read its span of the journal.
 
 use std::sync::Arc;
@@ -6,51 +6,16 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::info;
 
-use super::refusals::{known_sink, rate, sinks_not_started, time, type_pattern, unable};
+use super::refusals::{rate, sinks_not_started, type_pattern, unable};
+use super::replay_plan::{sinks_of, span_of};
 use super::world::World;
 use crate::admin::Refusal;
-use crate::admin::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayPlan, SinkPlan};
-use crate::deliver::{self, Feed, Rate, feed};
-use crate::journal::{Marks, TypeCount};
+use crate::admin::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled};
+use crate::deliver::{Feed, Rate, feed};
 use crate::ledger::replays::Replay;
 use crate::route::Destination;
 
 impl World {
-    /// What a replay would come to, at most: types and routes are looked at, and no event is read.
-    ///
-    /// # Errors
-    /// What is asked makes no sense, or the journal cannot be read.
-    pub async fn plan_replay(&self, ask: ReplayAsk) -> Result<ReplayPlan, Refusal> {
-        let (names, [from, until]) = (self.sinks_of(&ask)?, self.span_of(&ask).await?);
-        let kind = type_pattern(ask.kind.as_deref())?;
-        rate(ask.rate.as_deref())?;
-        if from.reaches(&until) {
-            return Ok(ReplayPlan::default());
-        }
-        let counted = self.store.storage.journal.owed(&from, &until).await.map_err(unable)?;
-        let is_meant = |count: &TypeCount| kind.as_ref().is_none_or(|kind| kind.is_match(&*count.kind));
-        let known: Vec<TypeCount> = counted.known.into_iter().filter(is_meant).collect();
-        let sinks = self.config.sinks.iter().filter(|sink| names.contains(&sink.name)).map(|sink| SinkPlan {
-            sink: sink.name.clone(),
-            kind: sink.kind.name.to_owned(),
-            deliveries: deliver::owed(&self.config.rules, &sink.name, &known),
-            repeats: sink.kind.repeats.word().to_owned(),
-        });
-        let events = known.iter().map(|count| count.events).sum::<u64>() + counted.unknown;
-        Ok(ReplayPlan { events, sinks: sinks.collect() })
-    }
-
-    /// Where the span begins and ends.
-    async fn span_of(&self, ask: &ReplayAsk) -> Result<[Marks; 2], Refusal> {
-        let journal = &self.store.storage.journal;
-        let from = journal.seek(time("since", &ask.since)?).await.map_err(unable)?;
-        let until = match &ask.until {
-            Some(until) => journal.seek(time("until", until)?).await.map_err(unable)?,
-            None => journal.ends().await.map_err(unable)?,
-        };
-        Ok([from, until])
-    }
-
     /// Begins a replay; durable when this returns.
     ///
     /// # Errors
@@ -59,8 +24,8 @@ impl World {
         if !self.sinks.has_started() {
             return Err(sinks_not_started());
         }
-        let sinks = self.sinks_of(&ask)?;
-        let [from, until] = self.span_of(&ask).await?;
+        let sinks = sinks_of(&self.config, &ask)?;
+        let [from, until] = span_of(&self.config, &*self.store.storage.journal, &ask).await?;
         type_pattern(ask.kind.as_deref())?;
         rate(ask.rate.as_deref())?;
         let replay = |sink: &String| Replay {
@@ -93,13 +58,6 @@ impl World {
         let counted = self.store.storage.journal.owed(&from, &until).await.unwrap_or_default();
         let events = counted.known.iter().map(|count| count.events).sum::<u64>() + counted.unknown;
         Ok(ReplayBegun { id, sinks, events })
-    }
-
-    /// The sinks to replay for: those that are named, else all.
-    fn sinks_of(&self, ask: &ReplayAsk) -> Result<Vec<String>, Refusal> {
-        let all = self.config.sinks.iter().map(|sink| &sink.name);
-        ask.sinks.iter().try_for_each(|sink| known_sink(sink, all.clone()))?;
-        Ok(if ask.sinks.is_empty() { all.cloned().collect() } else { ask.sinks.clone() })
     }
 
     /// Starts the task of every replay whose sink is in the config, unless it is at work already.

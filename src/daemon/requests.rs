@@ -5,7 +5,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::Refusal;
 use crate::admin::reload::ReloadDone;
-use crate::admin::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayPlan};
+use crate::admin::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled};
 use crate::admin::sink::{SinkAct, SinkAsk, SinkDone};
 
 /// Most requests that wait.
@@ -18,8 +18,6 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 pub(super) enum Request {
     /// Pause a sink, resume it, or move its cursor on.
     Sink(SinkAsk, SinkAct, Reply<SinkDone>),
-    /// Say what a replay would come to.
-    PlanReplay(ReplayAsk, Reply<ReplayPlan>),
     /// Deliver a span of the journal once more.
     Replay(ReplayAsk, Reply<ReplayBegun>),
     /// End a replay before it has read all of its span.

@@ -46,7 +46,7 @@ impl World {
 
     /// Moves the sink's cursor on, to a time or to the journal's end. What was parked or given up stays.
     async fn skip(&mut self, name: &str, to: Option<&str>) -> Result<SinkDone, Refusal> {
-        let time = optional_time("to", to)?;
+        let time = optional_time("to", to, &self.config.timezone)?;
         let was_running = self.sinks.is_running(name);
         self.sinks.halt([name].into_iter()).await;
         let dropped = self.move_on(name, time).await;

@@ -26,7 +26,7 @@ pub const OVERHEAD: u64 = 256;
 /// Most keys that [`count`] tells.
 pub const MAX_KEYS: usize = 1000;
 /// The least of an id that stands for it: its last characters, which are random.
-pub const SHORT_ID: usize = 8;
+pub const SHORT_ID: usize = crate::ids::SHORT;
 /// Most ids that are told where a short one stands for several.
 pub const MAX_CANDIDATES: usize = 10;
 

@@ -16,7 +16,7 @@ const TOOK_UNIT: u128 = 100;
 /// written) is not noted.
 const MAX_ENDINGS: usize = 20_000;
 /// Length of an event's id in text: what stands behind it in a delivery's id is its suffix.
-pub const EVENT_ID: usize = 36;
+pub const EVENT_ID: usize = crate::ids::WHOLE;
 
 /// A call that was made to a sink.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -124,11 +124,15 @@ function Group({ group, chosen, choose }) {
 function Letter({ id, sink, readOnly, status }) {
   const answer = useAnswer("/api/dead", { ids: id, sink, whole: true });
   const [isClear, setClear] = useState(false);
+  // What is masked stays there while what is not is fetched.
+  const shown = useAnswer(isClear ? "/api/dead" : null, { ids: id, sink, whole: true, clear: true });
+  const clear = isClear && shown.data ? shown : null;
   return html`
     <p class="crumbs"><a href=${link("dead")}>Dead letters</a> <span aria-hidden="true">/</span> <span class="mono">${id}</span></p>
-    <${Answer} answer=${answer} what="This letter">${(data) => data.items.length === 0
+    ${shown.failure && html`<${Problem} failure=${shown.failure} again=${shown.again} what="What is masked" />`}
+    <${Answer} answer=${answer} what="This letter">${(masked) => masked.items.length === 0
       ? html`<${Empty} title="No such dead letter">It may have been retried or dropped meanwhile.<//>`
-      : data.items.map((letter, n) => html`<${Whole} key=${letter.sink} letter=${letter} text=${answer.text} at=${n} isClear=${isClear} setClear=${setClear} readOnly=${readOnly} again=${() => {
+      : (clear?.data ?? masked).items.map((letter, n) => html`<${Whole} key=${letter.sink} letter=${letter} text=${(clear ?? answer).text} at=${n} isClear=${clear !== null} setClear=${setClear} readOnly=${readOnly} again=${() => {
           answer.again();
           status.again();
         }} />`)}<//>`;
@@ -139,19 +143,22 @@ function Whole({ letter, text, at, isClear, setClear, readOnly, again }) {
   const part = (name) => valueAt(text, ["items", at, name]);
   const preview = async () => {
     try {
-      const said = await ask("POST", "/api/explain", { body: { event: letter.event_id } });
-      setToday({ said: said.data, text: said.text, failure: null });
+      const said = await ask("POST", "/api/explain", { body: { event: letter.event_id, clear: isClear } });
+      setToday({ said: said.data, text: said.text, isClear, failure: null });
     } catch (failure) {
       setToday({ failure });
     }
   };
+  useEffect(() => {
+    if (isClear && today?.said && !today.isClear) preview();
+  }, [isClear]);
   const one = [{ sink: letter.sink, ids: [letter.id] }, `the dead letter ${format.shortId(letter.id)} of ${letter.sink}`, again];
   const sent = part("payload") ?? part("event");
   return html`
     <${Panel} id="letter" title=${`${letter.type} to ${letter.sink}`} aside=${html`<div class="buttons"><${Act} class="main" disabled=${readOnly} onAct=${() => letters("retry", ...one)}>Retry<//><${Act} class="grave" disabled=${readOnly} onAct=${() => letters("drop", ...one)}>Drop<//></div>`}>
       <dl class="facts">
         <div><dt>Why</dt><dd><code>${letter.reason.code}</code> ${letter.reason.detail}</dd></div>
-        <div><dt>The target said</dt><dd>${letter.answer ? html`<pre class="code small" tabindex="0" role="region" aria-label="What the target said">${isClear ? letter.answer : format.masked(letter.answer)}</pre>` : html`<span class="quiet">Not kept. <code>keep_answer = true</code> of the sink keeps up to 512 bytes.</span>`}</dd></div>
+        <div><dt>The target said</dt><dd>${letter.answer ? html`<pre class="code small" tabindex="0" role="region" aria-label="What the target said">${letter.answer}</pre>` : html`<span class="quiet">Not kept. <code>keep_answer = true</code> of the sink keeps up to 512 bytes.</span>`}</dd></div>
         <div><dt>Died</dt><dd><${Time} at=${letter.last_try} /> <span class="quiet">after ${format.many(letter.attempts, "attempt")}, first at <${Time} at=${letter.first_try} /></span></dd></div>
         <div><dt>Came</dt><dd><${Time} at=${letter.time} /></dd></div>
         <div><dt>Event</dt><dd><a class="mono" href=${link("events", letter.event_id ?? letter.id)}>${letter.event_id ?? letter.id}</a></dd></div>
@@ -166,7 +173,7 @@ function Whole({ letter, text, at, isClear, setClear, readOnly, again }) {
     <${Panel} id="today" title="What would be sent today" aside=${html`<${Act} onAct=${preview}>Preview<//>`}>
       ${today === null && html`<p class="quiet">Retry routes by the rules in force, which may have changed since. Preview shows what they make of it.</p>`}
       ${today?.failure && html`<${Problem} failure=${today.failure} again=${preview} what="The preview" />`}
-      ${today?.said && html`<${Today} today=${today} sink=${letter.sink} isClear=${isClear} setClear=${setClear} />`}
+      ${today?.said && html`<${Today} today=${today} sink=${letter.sink} isClear=${isClear && today.isClear} setClear=${setClear} />`}
     <//>`;
 }
 

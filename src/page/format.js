@@ -58,9 +58,6 @@ export function bytes(n) {
 
 export const shortId = (id) => String(id ?? "").split("-").slice(0, 5).join("-").slice(-8);
 
-// A text of others with what looks personal masked, as the daemon does it: long numbers keep two digits.
-export const masked = (text) => String(text).replace(/[\w.+-]+@[\w-]+\.[\w.-]+/g, "***@***").replace(/(?:\d[ ()-]?){5,}(?=\d[ ()-]?\d)/g, "***");
-
 const UNITS = { s: 1, m: 60, min: 60, h: 3600, d: 86_400, w: 604_800 };
 
 // What people write for a time, as RFC 3339: `1h` ago, `today`, `yesterday`, `2026-11-28`, `2026-11-28 09:00`, in the

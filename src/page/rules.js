@@ -91,10 +91,10 @@ function Bench({ config, status, event }) {
   const sources = Object.keys(status.data?.sources ?? {});
   const from = source || sources[0];
   const own = rules !== routesOf(config.running);
-  const explain = async (body) => {
+  const explain = async (body, isClear = false) => {
     try {
-      const { data, text } = await ask("POST", "/api/explain", { body: { ...body, ...(own ? { rules } : {}) } });
-      setResult({ data, text });
+      const { data, text } = await ask("POST", "/api/explain", { body: { ...body, ...(own ? { rules } : {}), clear: isClear } });
+      setResult({ data, text, isClear, show: (isClear) => explain(body, isClear) });
     } catch (failure) {
       setResult({ failure });
     }
@@ -139,11 +139,10 @@ function Bench({ config, status, event }) {
   <//>`;
 }
 
-function Result({ result: { data, text } }) {
-  const [isClear, setClear] = useState(false);
+function Result({ result: { data, text, isClear, show } }) {
   const sides = [["now", "By the rules in force"], ["other", "By these rules"]].filter(([key]) => data[key]);
   return html`
-    ${sides.length > 0 && html`<${Mask} isClear=${isClear} onChange=${setClear} /><div class="bench">${sides.map(([key, title]) => html`<section key=${key} aria-label=${title}>
+    ${sides.length > 0 && html`<${Mask} isClear=${isClear} onChange=${show} /><div class="bench">${sides.map(([key, title]) => html`<section key=${key} aria-label=${title}>
       <h3>${title}</h3>
       <${RouteList} routes=${data[key].routes} />
       ${data[key].deliveries.length === 0 && html`<${Empty} title="It goes nowhere" />`}

@@ -29,6 +29,7 @@ pub struct Trial<'c> {
     config: &'c Config,
     sinks: Vec<Destination>,
     asker: Option<Asker>,
+    show: bool,
 }
 
 impl<'c> Trial<'c> {
@@ -40,7 +41,13 @@ impl<'c> Trial<'c> {
             config: Arc::clone(&sink.config),
             key: sink.keys.key.clone(),
         });
-        Self { config, sinks: sinks.collect(), asker: Asker::new(&config.rules) }
+        Self { config, sinks: sinks.collect(), asker: Asker::new(&config.rules), show: true }
+    }
+
+    /// Whether explanations say what conditions evaluated to, which may be a part of the body; they do unless told.
+    #[must_use]
+    pub fn showing(self, show: bool) -> Self {
+        Self { show, ..self }
     }
 
     /// Explains where the event goes, and why. Values of the config are not masked; see [`masked`].
@@ -48,9 +55,9 @@ impl<'c> Trial<'c> {
     /// # Errors
     /// No worker process can be started.
     pub async fn explain(&mut self, event: &Arc<Event>) -> Result<Explanation, TrialError> {
-        let rules = &self.config.rules;
+        let (rules, show) = (&self.config.rules, self.show);
         let questions = |sink: &Destination| rules.questions(&sink.name, &event.source, &event.kind);
-        let ask = |sink| Ask { event: Arc::clone(event), questions: questions(sink), show: true };
+        let ask = |sink| Ask { event: Arc::clone(event), questions: questions(sink), show };
         let said = match &mut self.asker {
             None => vec![],
             Some(asker) => {

@@ -215,11 +215,45 @@ async fn other_rules_are_tried_on_a_body_on_an_event_and_on_the_traffic() {
         (json!({}), 400, "nothing is to be explained"),
         (json!({ "body": {}, "rules": "[[routes]]\nmatch = \"*\"\nto = \"b\"\n" }), 422, "rules:3:"),
         (json!({ "event": "0192f0c1-2d4b-7a5e-8c3d-5f6a7b8c9d0e" }), 404, "no event"),
-        (json!({ "event": "x" }), 400, "no event's id"),
+        (json!({ "event": "x" }), 400, "is no id"),
         (json!({ "bodi": {} }), 400, "bodi"),
     ] {
         let (is, told) = explain(ask.clone()).await;
         assert!(is == status && told["error"].as_str().unwrap().contains(why), "{ask}: {is} {told}");
+    }
+}
+
+#[tokio::test]
+async fn personal_data_is_masked_and_ids_times_and_lists_are_the_same_everywhere() {
+    let admin = Admin::start("", SINK);
+    let ids = post_all(&admin.daemon.url(), (0..3).map(numbered)).await;
+    let end = &ids[1][28..];
+    let explain = async |ask: Value| admin.told(Method::POST, "/api/explain", ask).await.1;
+    let person = json!({ "type": "message_received", "data": { "text": "call +919876543210" } });
+    let masked = explain(json!({ "body": person })).await.to_string();
+    let shown = explain(json!({ "body": person, "clear": true })).await.to_string();
+    assert!(!masked.contains("98765") && shown.contains("919876543210"), "{masked}\n{shown}");
+    for id in [end.to_owned(), format!("{end}-archive"), format!("{}-archive", ids[1])] {
+        let explained = explain(json!({ "event": id })).await;
+        assert_eq!(explained["now"]["event"]["id"], json!(ids[1]), "{id}: {explained}");
+        let traced = admin.told(Method::GET, &format!("/api/messages/{id}"), Value::Null).await.1;
+        assert_eq!(traced["events"][0]["id"], json!(ids[1]), "{id}: {traced}");
+    }
+    for path in ["/api/dead?since=today", "/api/pending?until=1h", "/api/dead/counts?since=yesterday", "/api/replay"] {
+        let (status, list) = admin.told(Method::GET, path, Value::Null).await;
+        assert_eq!((status, list), (200, json!({ "items": [], "next": null })), "{path}");
+    }
+    for (path, ask) in [
+        ("/api/replay/plan", json!({ "since": "today" })),
+        ("/api/replay", json!({ "since": "1h", "until": "30m" })),
+        ("/api/sinks/archive/skip", json!({ "to": "yesterday" })),
+    ] {
+        let (status, done) = admin.told(Method::POST, path, ask).await;
+        assert_eq!(status, 200, "{path}: {done}");
+    }
+    for verb in [&["journal", "dump", "--json", "--id", end][..], &["explain", "--json", "--id", end]] {
+        let out = admin.house.command(verb).env("ADMIN", TOKEN).output().unwrap();
+        assert!(String::from_utf8_lossy(&out.stdout).contains(&ids[1]), "{verb:?}: {out:?}");
     }
 }
 

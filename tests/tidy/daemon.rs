@@ -13,9 +13,9 @@ const ROWS: &[&[&str]] = &[
     &["background", "control"],
     &["explaining", "found_tail", "found_trace", "scrape", "shown_config"],
     &["found"],
-    &["found_fates"],
+    &["found_fates", "found_ids"],
     &["found_reading", "found_rules", "found_shown"],
-    &["config_state", "dead_letters", "figures", "history", "probing", "replay_outcome"],
+    &["config_state", "dead_letters", "figures", "history", "probing", "replay_outcome", "replay_plan"],
     &["own_events"],
     &["books", "config_reading", "store"],
     &[

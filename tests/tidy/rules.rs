@@ -48,6 +48,7 @@ pub const TIERS: &[&[&str]] = &[
     &["journal", "message"],
     &[
         "access",
+        "ids",
         "mask",
         "metrics",
         "news",

@@ -128,7 +128,7 @@ pub fn response(answer: Answer, version: Version) -> Response<Full<Bytes>> {
 }
 
 fn with_id(id: Uuid, rest: &str) -> Bytes {
-    let mut text = [0; 36];
+    let mut text = [0; crate::ids::WHOLE];
     let mut body = Vec::with_capacity(64);
     body.extend_from_slice(b"{\"id\":\"");
     body.extend_from_slice(id.hyphenated().encode_lower(&mut text).as_bytes());
