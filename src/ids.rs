@@ -9,8 +9,14 @@ pub const WHOLE: usize = 36;
 /// So many characters of it are told apart.
 pub const SHORT: usize = 8;
 
-/// The event that a whole id is of, be it the event's own or a delivery's.
+/// Length of a trace's id, which is the event's without hyphens.
+const OF_TRACE: usize = 32;
+
+/// The event that a whole id is of, be it the event's own, a delivery's, or that of its trace.
 pub fn event(id: &str) -> Option<Uuid> {
+    if id.len() == OF_TRACE {
+        return Uuid::try_parse(id).ok();
+    }
     let (event, rest) = id.split_at_checked(WHOLE)?;
     (rest.is_empty() || rest.starts_with('-')).then(|| Uuid::try_parse(event).ok()).flatten()
 }
@@ -41,6 +47,7 @@ mod tests {
             assert_eq!(event(&good).unwrap().to_string(), ID);
             assert_eq!(end(&good), None, "{good} is whole");
         }
+        assert_eq!(event(&ID.replace('-', "")).unwrap().to_string(), ID);
         for bad in [&ID[1..], "", "m-1", &format!("{ID}x"), &"\u{e9}".repeat(30)] {
             assert_eq!(event(bad), None, "{bad}");
         }

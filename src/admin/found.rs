@@ -206,13 +206,16 @@ pub struct DeliveryFateView {
     pub time: Option<String>,
     /// Calls that were made.
     pub attempts: u32,
-    /// Code of the last failure, also after success; of what was dropped, why; of what waits for a sink that takes
-    /// nothing, that sink's.
+    /// Code of the last failure, also after success; of what was dropped, why; of what was not tried yet, why its sink
+    /// takes nothing: `paused`, `disabled`, `sink_down` or `no_sink`.
     pub code: Option<String>,
     /// One line of detail.
     pub detail: Option<String>,
-    /// When it is tried next, RFC 3339.
+    /// When it is tried next, RFC 3339; `null` where its sink tries nothing.
     pub next_try: Option<String>,
+    /// Of what is still to be delivered, why its sink takes nothing now, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
     /// How long the last call took, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub took_ms: Option<f64>,

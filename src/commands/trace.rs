@@ -66,6 +66,10 @@ Exit codes: 0 found, 1 there is no such thing, or refused, 69 no daemon answers,
 /// # Errors
 /// No daemon answers, it refuses, or there is nothing to be found.
 pub fn run(file: &Path, args: &TraceArgs, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
+    if args.id.trim().is_empty() {
+        let why = "say what to look for: the id of a message, an event or a delivery, or a phone number";
+        return Err(Failure::Usage(why.into()));
+    }
     let admin = config::read_admin(file)?;
     let since = time("--since", args.since.as_deref(), zone)?.map(|time| time.to_string());
     let ask = TraceAsk { id: args.id.clone(), since, after: None, clear: args.clear };

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use super::books::BookSet;
+use sink_api::Timestamp;
+
+use super::books::{BookSet, SinkBook};
 use super::found_shown::micros;
 use super::refusals::unable;
 use crate::admin::Refusal;
@@ -27,6 +29,9 @@ pub(super) async fn of(
     clear: bool,
 ) -> Result<Vec<DeliveryFateView>, Refusal> {
     let mut fates = ledger.fates(entry.position, entry.record.id).await.map_err(unable)?;
+    // Times of deliveries are kept less exactly than an event's: none is before it.
+    let all = fates.iter_mut().flat_map(|fates| &mut fates.deliveries);
+    all.filter_map(|fate| fate.time.as_mut()).for_each(|time| *time = entry.record.time.max(*time));
     let mut views = Vec::new();
     for book in &books.sinks {
         let at = fates.iter().position(|fates| fates.sink == book.name);
@@ -41,15 +46,19 @@ pub(super) async fn of(
         let mut own: Vec<_> = live.into_iter().map(|fate| view(&book.name, fate)).collect();
         own.extend(others);
         own.extend(replayed.into_iter().map(|fate| view(&book.name, fate)));
-        own.iter_mut().filter(|view| view.fate == "pending").for_each(|view| why_it_waits(view, book));
+        let why = why_it_waits(book);
+        own.iter_mut().for_each(|view| waits(view, why.as_ref()));
         views.extend(own);
     }
     for SinkFates { sink, deliveries, .. } in fates {
-        views.extend(deliveries.into_iter().map(|fate| view(&sink, fate)));
+        let mut gone: Vec<_> = deliveries.into_iter().map(|fate| view(&sink, fate)).collect();
+        gone.iter_mut().for_each(|view| waits(view, Some(&Wait::gone())));
+        views.extend(gone);
     }
     if !clear {
         for view in &mut views {
             view.detail = view.detail.as_deref().map(mask::text);
+            view.waits_for = view.waits_for.as_deref().map(mask::text);
         }
     }
     Ok(views)
@@ -65,6 +74,7 @@ fn view(sink: &str, fate: DeliveryFate) -> DeliveryFateView {
         code: fate.code,
         detail: fate.detail,
         next_try: fate.next_try.and_then(micros),
+        waits_for: None,
         took_ms: fate.took.map(milliseconds),
         route: fate.route.map(|route| route.to_string()),
         replay: fate.replay.map(|id| id.to_string()),
@@ -83,19 +93,55 @@ fn of_the_rest(rest: Rest, sink: &str, id: &str) -> Option<DeliveryFateView> {
     Some(DeliveryFateView { id, sink, fate: word(fate).to_owned(), time, code, ..DeliveryFateView::default() })
 }
 
-/// Says of a delivery that waits for its sink what the sink waits for.
-fn why_it_waits(view: &mut DeliveryFateView, book: &super::books::SinkBook) {
-    let vitals = book.book.vitals();
-    let told = match vitals.condition() {
-        Condition::Paused => Some(("paused".to_owned(), "the sink is paused".to_owned())),
-        Condition::Disabled => Some(("disabled".to_owned(), "the config says enabled = false".to_owned())),
-        Condition::Down => vitals.last_error().map(|error| (error.why.code.to_owned(), error.why.detail)),
-        Condition::Starting | Condition::Running => None,
-    };
-    if let (None, Some((code, detail))) = (&view.code, told) {
-        (view.code, view.detail) = (Some(code), Some(detail));
-        view.next_try = view.next_try.take().or_else(|| vitals.next_try().map(|time| time.to_string()));
+/// Why a sink takes nothing now.
+struct Wait {
+    code: &'static str,
+    words: String,
+    /// When it is tried again, where it is.
+    next_try: Option<Timestamp>,
+}
+
+impl Wait {
+    /// The wait for somebody to do something.
+    fn for_somebody(code: &'static str, words: &str) -> Self {
+        Self { code, words: words.to_owned(), next_try: None }
     }
+
+    /// For a sink that is out of the config.
+    fn gone() -> Self {
+        Self::for_somebody("no_sink", "the sink is not in the config: nobody tries it until it is there again")
+    }
+}
+
+fn why_it_waits(book: &SinkBook) -> Option<Wait> {
+    let vitals = book.book.vitals();
+    match vitals.condition() {
+        Condition::Paused => Some(Wait::for_somebody("paused", "the sink is paused")),
+        Condition::Disabled => {
+            Some(Wait::for_somebody("disabled", "the sink is disabled: the config says enabled = false"))
+        }
+        Condition::Down => {
+            let why = vitals.last_error().map(|error| format!(" ({}: {})", error.why.code, error.why.detail));
+            let words = format!("the sink is down{}", why.unwrap_or_default());
+            Some(Wait { code: "sink_down", words, next_try: vitals.next_try() })
+        }
+        Condition::Starting | Condition::Running => None,
+    }
+}
+
+/// Says of a delivery that is still to be made what its sink waits for.
+fn waits(view: &mut DeliveryFateView, why: Option<&Wait>) {
+    let Some(Wait { code, words, next_try }) = why.filter(|_| matches!(view.fate.as_str(), "pending" | "parked"))
+    else {
+        return;
+    };
+    view.waits_for = Some(words.clone());
+    if view.code.is_none() {
+        (view.code, view.detail) = (Some((*code).to_owned()), Some(words.clone()));
+    }
+    let due = view.next_try.as_deref().and_then(|due| due.parse().ok());
+    // What is due waits for the sink's own next try; a sink that nobody tries has none.
+    view.next_try = next_try.map(|try_at| due.map_or(try_at, |due: Timestamp| due.max(try_at)).to_string());
 }
 
 fn milliseconds(took: Duration) -> f64 {
@@ -125,5 +171,25 @@ mod tests {
         assert_eq!(of(Rest::Over), Some(("delivered".into(), None, None)));
         let dropped = Some(("dropped".into(), Some("1970-01-01T00:00:01Z".into()), Some("max_size".into())));
         assert_eq!(of(Rest::Dropped { time: 1_000_000, code: "max_size" }), dropped);
+    }
+
+    #[test]
+    fn what_waits_for_its_sink_says_so_beside_its_own_failure() {
+        let due = Some("2026-11-28T03:30:00Z".to_owned());
+        let of = |fate: &str, code: Option<&str>, why: &Wait| {
+            let (fate, code) = (fate.to_owned(), code.map(str::to_owned));
+            let mut view = DeliveryFateView { fate, code, next_try: due.clone(), ..DeliveryFateView::default() };
+            waits(&mut view, Some(why));
+            (view.code, view.waits_for, view.next_try)
+        };
+        let paused = Wait::for_somebody("paused", "the sink is paused");
+        let says = |code: &str| (Some(code.to_owned()), Some("the sink is paused".to_owned()), None);
+        assert_eq!(of("parked", Some("http_5xx"), &paused), says("http_5xx"));
+        assert_eq!(of("pending", None, &paused), says("paused"));
+        assert_eq!(of("dead", Some("http_4xx"), &paused), (Some("http_4xx".into()), None, due.clone()));
+        let later: Timestamp = "2026-11-28T03:31:00Z".parse().unwrap();
+        let down = Wait { code: "sink_down", words: "the sink is down".into(), next_try: Some(later) };
+        assert_eq!(of("parked", Some("http_5xx"), &down).2, Some(later.to_string()));
+        assert_eq!(of("parked", None, &Wait::gone()).0, Some("no_sink".into()));
     }
 }

@@ -101,7 +101,7 @@ fn event(out: &mut String, event: &TracedEvent, zone: &Zone, now: Timestamp) {
 
 /// What became of a delivery: `delivered 2026-…, 1 attempt, 12 ms`.
 fn fate(delivery: &DeliveryFateView, zone: &Zone, now: Timestamp) -> String {
-    let DeliveryFateView { time, attempts, code, detail, next_try, took_ms, route, replay, .. } = delivery;
+    let DeliveryFateView { time, attempts, code, detail, next_try, waits_for, took_ms, route, replay, .. } = delivery;
     let at = || when(time.as_deref(), zone);
     let why = code.as_ref().map(|code| match detail {
         Some(detail) => format!("{code}: {detail}"),
@@ -121,12 +121,20 @@ fn fate(delivery: &DeliveryFateView, zone: &Zone, now: Timestamp) -> String {
         parts.push(count(*attempts, "attempt"));
     }
     parts.extend(took_ms.map(|took| format!("{took} ms")));
-    parts.extend(why.map(|why| if delivery.fate == "delivered" { format!("before that {why}") } else { why }));
+    // Of what was not tried yet, the code says the same as the words.
+    let why = why.filter(|_| waits_for.is_none() || waits_for != detail);
+    let is_before = delivery.fate == "delivered" || (delivery.fate == "pending" && *attempts == 0);
+    parts.extend(why.map(|why| if is_before { format!("before that {why}") } else { why }));
     if matches!(delivery.fate.as_str(), "parked" | "pending") {
         let is_due = next_try.as_ref().is_some_and(|at| at.parse().is_ok_and(|at: Timestamp| at <= now));
         // What is due and was not tried stands behind others of its key.
+        match (waits_for, parts.as_mut_slice()) {
+            (Some(words), [only]) => *only = format!("{only}: {words}"),
+            (Some(words), _) => parts.push(words.clone()),
+            (None, _) => {}
+        }
         match next_try.as_deref() {
-            Some(_) if is_due && *attempts == 0 => parts.push("waits for its turn".to_owned()),
+            Some(_) if is_due && *attempts == 0 && waits_for.is_none() => parts.push("waits for its turn".to_owned()),
             Some(at) => parts.push(format!("next try {}", human::until(Some(at), now))),
             None => {}
         }
@@ -166,6 +174,17 @@ mod tests {
             of(DeliveryFateView { route: Some("x".into()), ..told("filtered", 0, None) }),
             "filtered by route x"
         );
+        let paused =
+            DeliveryFateView { waits_for: Some("the sink is paused".into()), ..told("parked", 2, Some("http_5xx")) };
+        assert_eq!(of(paused), "parked, 2 attempts, http_5xx: 503 Service Unavailable, the sink is paused");
+        let down = "the sink is down (http_5xx: 503)".to_owned();
+        let behind = DeliveryFateView {
+            detail: Some(down.clone()),
+            waits_for: Some(down),
+            next_try: Some("2026-11-28T03:32:06Z".into()),
+            ..told("pending", 0, Some("sink_down"))
+        };
+        assert_eq!(of(behind), "pending: the sink is down (http_5xx: 503), next try in 6 s");
         let unknown = DeliveryFateView { fate: "delivered".into(), ..DeliveryFateView::default() };
         assert_eq!(of(unknown), "delivered at an unknown time");
         assert!(
