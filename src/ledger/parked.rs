@@ -148,14 +148,32 @@ fn forget(connection: &Connection, sink: &str, id: &str) -> Result<Option<i64>, 
     Ok(replay.flatten())
 }
 
+/// Code and detail of what a parked delivery failed with last.
+fn last_failure(connection: &Connection, sink: &str, id: &str) -> Result<Option<[String; 2]>, rusqlite::Error> {
+    let sql = "SELECT code, detail FROM held WHERE sink = ?1 AND id = ?2";
+    let row = |row: &SqlRow<'_>| Ok([row.get(0)?, row.get(1)?]);
+    connection.prepare_cached(sql)?.query_row(params![sink, id], row).optional()
+}
+
+/// Writes down what a delivery failed with before the rules made it anew: that is told beside how it ends.
+fn remember(connection: &Connection, sink: &str, id: &str, failed: &[String; 2]) -> Result<(), rusqlite::Error> {
+    let [code, detail] = failed;
+    let sql = "UPDATE held SET code = ?3, detail = ?4 WHERE sink = ?1 AND id = ?2";
+    connection.prepare_cached(sql)?.execute(params![sink, id, code, detail]).map(drop)
+}
+
 /// Keeps these rows, which the rules made of a parked delivery, in its place. They are the same replay's.
 fn replace(connection: &Connection, sink: &str, id: &str, by: &[HeldDelivery]) -> Result<(), rusqlite::Error> {
     if by.iter().all(|held| held.id != id) {
         notes::ended(connection, sink, id, End::Filtered(""))?;
     }
+    let failed = last_failure(connection, sink, id)?;
     let replay = forget(connection, sink, id)?;
     for held in by {
         held::keep(connection, sink, held)?;
+        if let Some(failed) = failed.as_ref().filter(|_| held.id == id && held.code.is_empty()) {
+            remember(connection, sink, &held.id, failed)?;
+        }
         replays::brought(connection, sink, &held.id, replay)?;
     }
     let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
