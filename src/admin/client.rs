@@ -42,7 +42,7 @@ pub enum AskError {
         why: String,
     },
     /// The daemon does not do what it is asked.
-    #[error("the daemon at {at} answers {status}: {why}")]
+    #[error("{}", refused(at, *status, why))]
     Refused {
         /// Where the daemon listens.
         at: String,
@@ -51,6 +51,14 @@ pub enum AskError {
         /// The daemon's reason.
         why: String,
     },
+}
+
+/// What was asked amiss is told by itself; where something else is wrong, it helps to know who says so.
+fn refused(at: &str, status: u16, why: &str) -> String {
+    match status {
+        400 | 404 | 409 | 422 | 429 => why.to_owned(),
+        _ => format!("the daemon at {at} answers {status}: {why}"),
+    }
 }
 
 /// Asks a running daemon with `GET`, without a question in the body.
@@ -240,6 +248,14 @@ fn cause(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_answers_is_told_where_the_question_was_not_amiss() {
+        let told =
+            |status| AskError::Refused { at: "/run/s".into(), status, why: "there is no sink `x`".into() }.to_string();
+        assert_eq!(told(400), "there is no sink `x`");
+        assert_eq!(told(503), "the daemon at /run/s answers 503: there is no sink `x`");
+    }
 
     #[test]
     fn an_event_has_a_name_and_data_and_a_sign_of_life_is_none() {
