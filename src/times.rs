@@ -78,7 +78,10 @@ impl<'de> Deserialize<'de> for Zone {
 /// # Errors
 /// None of these forms; the text names the value.
 pub fn read(text: &str, zone: &Zone, now: Timestamp) -> Result<Timestamp, String> {
-    let unknown = || format!("`{text}` is not a time, expected {FORMS}");
+    let unknown = || match no_day(text.trim()) {
+        Some(why) => format!("`{text}` is not a time: {why}; expected {FORMS}"),
+        None => format!("`{text}` is not a time, expected {FORMS}"),
+    };
     let at = |shown: DateTime| zone.at(shown).ok_or_else(|| format!("`{text}` is out of range"));
     let today = || zone.clock(now).date();
     let midnight = |day: Date| at(day.to_datetime(Time::midnight()));
@@ -96,6 +99,18 @@ pub fn read(text: &str, zone: &Zone, now: Timestamp) -> Result<Timestamp, String
     }
     let ago = humantime::parse_duration(text.trim()).map_err(|_| unknown())?;
     now.checked_sub(ago).map_err(|_| format!("`{text}` ago is out of range"))
+}
+
+/// What is wrong with a day that is written as one and is none: `2026-11-31`.
+fn no_day(text: &str) -> Option<String> {
+    let mut parts = text.get(..10)?.splitn(3, '-').map(|part| part.parse::<i16>().ok());
+    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+    let Some(first) = i8::try_from(month).ok().and_then(|month| Date::new(year, month, 1).ok()) else {
+        return Some(format!("there is no month {month}"));
+    };
+    let days = first.days_in_month();
+    let is_one = (1..=i16::from(days)).contains(&day);
+    (!is_one).then(|| format!("{} has {days} days", first.strftime("%B %Y")))
 }
 
 /// A time to the second as people read it, by the zone's clock: `2026-11-28 09:00:00+05:30`; [`read`] takes it back.
@@ -139,6 +154,19 @@ mod tests {
 
     fn told(text: &str, name: &str) -> String {
         read(text, &zone(name), NOW.parse().unwrap()).map_or_else(|error| error, |time| time.to_string())
+    }
+
+    #[test]
+    fn a_day_that_is_none_says_why() {
+        for (text, why) in [
+            ("2026-11-31", "`2026-11-31` is not a time: November 2026 has 30 days; expected "),
+            ("2026-02-29 09:00", "`2026-02-29 09:00` is not a time: February 2026 has 28 days; expected "),
+            ("2026-13-01", "`2026-13-01` is not a time: there is no month 13; expected "),
+            ("2026-11-30 25:00", "`2026-11-30 25:00` is not a time, expected "),
+            ("noon", "`noon` is not a time, expected "),
+        ] {
+            assert!(told(text, "UTC").starts_with(why), "{}", told(text, "UTC"));
+        }
     }
 
     #[test]

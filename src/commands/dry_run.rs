@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sink_api::Timestamp;
 
 use super::replay::ReplayArgs;
-use super::{Failure, count, progress, runtime, time};
+use super::{Failure, count, progress, runtime, span};
 use crate::admin::explain::{Change, Example, Traffic};
 use crate::config;
 use crate::event;
@@ -34,9 +34,8 @@ pub fn run(file: &Path, args: &ReplayArgs, zone: &Zone, out: &mut impl Write) ->
     let kind = args.kind.as_deref().map(route::glob::read).transpose();
     let kind = kind.map_err(Failure::Usage)?.map(|glob| glob.compile_matcher());
     let micros = |time: Option<Timestamp>, other: i64| time.map_or(other, Timestamp::as_microsecond);
-    let [since, until] = [("--since", &args.since), ("--until", &args.until)];
-    let time = |(option, text): (&str, &Option<String>)| time(option, text.as_deref(), zone);
-    let span = (micros(time(since)?, i64::MIN), micros(time(until)?, i64::MAX));
+    let [since, until] = span(args.since.as_deref(), args.until.as_deref(), zone)?;
+    let span = (micros(since, i64::MIN), micros(until, i64::MAX));
     let dir = old.journal.dir.as_deref().unwrap_or(&old.data_dir);
     let bar = progress::bar_of_bytes();
     let (mut before, mut after) = (Trial::new(&old), new.as_ref().map(Trial::new));

@@ -13,11 +13,12 @@ use sink_api::{At, Event, Fault, Timestamp, Uuid};
 use tokio::runtime::Runtime;
 
 use super::journal::{moment, printable};
-use super::{Failure, count, progress, runtime, time};
+use super::{Failure, count, progress, runtime, span};
 use crate::config::Dirs;
 use crate::event;
 use crate::ids;
 use crate::journal::{self, Find, Record, Scanned};
+use crate::route::doubts::asks_nothing;
 use crate::route::jq::{self, Ask, Asker, Said};
 use crate::route::{self, Answers, PayloadView, Program, Question};
 use crate::times::{self, Zone};
@@ -70,10 +71,19 @@ pub(super) fn run(dirs: &Dirs, args: &DumpArgs, zone: &Zone, out: &mut impl Writ
     let meant = Meant::of(&dirs.journal, args, zone)?;
     let mut dump = Dump { zone, json: args.json, jq: Jq::of(args)?, counts: Counts::default(), left_out: None, out };
     let bar = progress::bar_of_bytes();
+    remark_on(args.condition.as_deref());
     let damaged = match &meant.find {
         Some(what) => {
-            let each = |record: Record| if meant.is(&record) { dump.take(record) } else { Ok(()) };
+            let mut found = false;
+            let each = |record: Record| {
+                found = true;
+                if meant.is(&record) { dump.take(record) } else { Ok(()) }
+            };
             journal::find_each(&dirs.journal, what, event::subject_of, each)?;
+            if let Some(id) = args.id.as_ref().filter(|_| !found) {
+                let why = format!("there is no event `{id}` in the journal: retention may have deleted it");
+                return Err(Failure::Refused(why));
+            }
             0
         }
         None => {
@@ -116,8 +126,7 @@ impl Meant {
         let kind = args.kind.as_deref().map(route::glob::read).transpose();
         let kind = kind.map_err(Failure::Usage)?.map(|glob| glob.compile_matcher());
         let micros = |time: Option<Timestamp>, other: i64| time.map_or(other, Timestamp::as_microsecond);
-        let since = time("--since", args.since.as_deref(), zone)?;
-        let until = time("--until", args.until.as_deref(), zone)?;
+        let [since, until] = span(args.since.as_deref(), args.until.as_deref(), zone)?;
         let event = args.id.as_deref().map(|id| event_id(dir, id)).transpose()?;
         let subject = || args.subject.as_deref().map(|subject| Find::Subject(subject.into()));
         let find = event.map(|id| Find::Event(*id.as_bytes())).or_else(subject);
@@ -194,6 +203,14 @@ impl Jq {
 /// The program of an option.
 pub(super) fn program(option: &str, text: &str) -> Result<Program, Failure> {
     jq::read(option, text).map_err(|fault| Failure::Usage(pointed(option, text, &fault)))
+}
+
+/// Says on standard error where a `--where` asks nothing of an event, as `check` does of a route's `where`.
+pub(super) fn remark_on(condition: Option<&str>) {
+    if let Some((what, help)) = condition.and_then(asks_nothing) {
+        // If standard error is gone, it is lost.
+        let _ = writeln!(io::stderr(), "remark: --where {what}\n  help: {help}");
+    }
 }
 
 /// A fault in a program, with the line it is in and a mark below.

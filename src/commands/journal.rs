@@ -53,8 +53,8 @@ Examples:
   hookrelay journal stat
   hookrelay journal repair
 
-Exit codes: 0 done, or sound; 1 rot; 75 another process holds the folder (repair only); 78 the config has
-faults, or there is none.";
+Exit codes: 0 done, or sound; 1 rot, or no event of that --id; 2 an option that cannot be meant; 75 another
+process holds the folder (repair only); 78 the config has faults, or there is none.";
 
 /// Does it.
 ///
@@ -63,7 +63,11 @@ faults, or there is none.";
 pub fn run(file: &Path, verb: &JournalVerb, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
     let dirs = config::read_dirs(file)?;
     if !dirs.journal.is_dir() {
-        return Err(Failure::Refused(format!("there is no journal in {}", dirs.journal.display())));
+        return Err(Failure::Refused(format!(
+            "there is no journal in {}\n  help: the daemon makes it when it starts (`hookrelay run`); is `data_dir` \
+             (or `[journal] dir`) of the config the one it uses?",
+            dirs.journal.display()
+        )));
     }
     match verb {
         JournalVerb::Verify(plain) => verify(&dirs, *plain, out),

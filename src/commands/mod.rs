@@ -142,6 +142,21 @@ fn time(option: &str, text: Option<&str>, zone: &Zone) -> Result<Option<Timestam
     read.map_err(|why| Failure::Usage(format!("{option}: {why}")))
 }
 
+/// What `--since` and `--until` say.
+///
+/// # Errors
+/// One is no time, or nothing lies between them.
+fn span(since: Option<&str>, until: Option<&str>, zone: &Zone) -> Result<[Option<Timestamp>; 2], Failure> {
+    let times = [time("--since", since, zone)?, time("--until", until, zone)?];
+    match times {
+        [Some(begin), Some(end)] if begin >= end => {
+            let [begin, end] = [begin, end].map(|time| times::shown(time, zone));
+            Err(Failure::Usage(format!("--since ({begin}) is not before --until ({end}): are they swapped?")))
+        }
+        times => Ok(times),
+    }
+}
+
 /// Runs a command's asynchronous part on a small runtime of its own. When it is done, work that still blocks, such as a
 /// database that hangs, is not waited for.
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
@@ -170,6 +185,15 @@ fn count(n: impl TryInto<u64> + Copy + Display, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_that_are_swapped_are_refused() {
+        let of = |since, until| span(Some(since), Some(until), &Zone::utc());
+        assert!(of("2026-01-01", "2026-01-02").is_ok());
+        let refused = of("2026-01-02", "2026-01-01").unwrap_err().to_string();
+        assert!(refused.contains("2026-01-02 00:00:00Z") && refused.contains("swapped"), "{refused}");
+        assert!(of("2026-01-01", "2026-01-01").is_err());
+    }
 
     #[test]
     fn an_id_is_shortened_to_its_random_end() {

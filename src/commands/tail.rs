@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use sink_api::Timestamp;
 
-use super::{Failure, block_on, count, time};
+use super::{Failure, block_on, count, dump, time};
 use crate::admin::AdminConfig;
 use crate::admin::client::{self, AskError};
 use crate::admin::found::{CloudLine, TailAsk};
@@ -56,8 +56,8 @@ Examples:
   hookrelay tail --since 10m --where '.data.message.channel_error_code != null'
   hookrelay tail --json --clear | jq .data
 
-Exit codes: 0 the reader of its output went away, 1 refused, 69 no daemon answers,
-78 the config has faults, or there is none.";
+Exit codes: 0 the reader of its output went away, 1 refused, 2 --where is no jq program,
+69 no daemon answers, 78 the config has faults, or there is none.";
 
 /// Shows events until the daemon is gone for good.
 ///
@@ -65,6 +65,8 @@ Exit codes: 0 the reader of its output went away, 1 refused, 69 no daemon answer
 /// No daemon answers, it refuses, or the config does not say where it is.
 pub fn run(file: &Path, args: &TailArgs, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
     let admin = config::read_admin(file)?;
+    args.condition.as_deref().map(|text| dump::program("--where", text)).transpose()?;
+    dump::remark_on(args.condition.as_deref());
     let ask = TailAsk {
         kind: args.kind.clone(),
         source: args.source.clone(),
@@ -96,7 +98,7 @@ async fn follow<W: Write>(admin: &AdminConfig, mut ask: TailAsk, shown: &mut Sho
             }
             Err(gone) => {
                 // Nobody left to tell where standard error is gone.
-                let _ = writeln!(io::stderr(), "remark: {gone}; trying again");
+                let _ = writeln!(io::stderr(), "remark: the daemon is gone; waiting for it");
                 ask.since = ask.since.or_else(|| Some(Timestamp::now().to_string())).filter(|_| ask.after.is_none());
                 stream = again(admin, &ask, gone).await?;
             }

@@ -16,10 +16,11 @@ use super::found_ids;
 use super::found_reading::{READ_BYTES, never};
 use super::found_rules::Rules;
 use super::found_shown::{Show, line};
-use super::refusals::unable;
+use super::refusals::{known_sink, unable};
 use crate::admin::found::{TailAsk, Tailed};
 use crate::admin::{BoxStream, Refusal};
 use crate::journal::{Chunk, Marks, News, Of, Reader};
+use crate::route::INTERNAL_SOURCE;
 
 /// Events that wait for whoever reads a tail.
 const WAITING: usize = 256;
@@ -33,6 +34,7 @@ impl Found {
     /// What is asked makes no sense, or the journal cannot be read.
     pub async fn tail(&self, ask: TailAsk) -> Result<BoxStream<Tailed>, Refusal> {
         let TailAsk { kind, source, sink, condition, .. } = &ask;
+        self.known(source.as_deref(), sink.as_deref())?;
         let filter = Filter::new([kind.as_deref(), source.as_deref(), sink.as_deref(), condition.as_deref()])?;
         let journal = &self.storage.journal;
         let ends = journal.ends().await.map_err(unable)?;
@@ -54,6 +56,24 @@ impl Found {
         let tail = Tail { found: self.clone(), filter, rules, places, show, out, at: from, asked_until: ends };
         tokio::spawn(tail.run(reader));
         Ok(Box::pin(Lines(lines)))
+    }
+}
+
+impl Found {
+    /// Sees that the config has that source and that sink: of others nothing would ever come.
+    fn known(&self, source: Option<&str>, sink: Option<&str>) -> Result<(), Refusal> {
+        let config = self.config_state.in_force();
+        if let Some(sink) = sink {
+            known_sink(sink, config.sinks.iter().map(|sink| &sink.name))?;
+        }
+        let Some(source) = source else { return Ok(()) };
+        let names: Vec<String> = config.sources.iter().map(|source| source.name.to_string()).collect();
+        if source == INTERNAL_SOURCE || names.iter().any(|name| name == source) {
+            return Ok(());
+        }
+        let names = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let why = format!("there is no source `{source}`, expected one of {names}, `{INTERNAL_SOURCE}`");
+        Err(Refusal::Question(why))
     }
 }
 

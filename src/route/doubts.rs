@@ -167,11 +167,22 @@ fn unreached(name: &str) -> Fault {
     Fault { at: At::Table, message, help: Some("move it up, or take `final` away there".to_owned()) }
 }
 
+/// What is said of a condition that asks nothing of an event, and the help; `None` of one that asks something.
+pub fn asks_nothing(condition: &str) -> Option<(&'static str, &'static str)> {
+    no_question(condition).map(words)
+}
+
 fn of_condition(why: NoQuestion) -> Fault {
-    let (what, help) = match why {
-        NoQuestion::Assignment => {
-            ("is an assignment: it yields the changed body, so it holds for every event", "`==` compares")
-        }
+    let (what, help) = words(why);
+    Fault::at_key("where", format!("key `where`: {what}")).help(help)
+}
+
+fn words(why: NoQuestion) -> (&'static str, &'static str) {
+    match why {
+        NoQuestion::Assignment => (
+            "is an assignment: `=` sets a value and yields the changed body, so it holds for every event",
+            "did you mean `==`, which compares?",
+        ),
         NoQuestion::Constant => {
             ("is a constant: it is the same for every event", "ask for something of the body, or leave it out")
         }
@@ -179,8 +190,7 @@ fn of_condition(why: NoQuestion) -> Fault {
             "is decided by one side of its `or` or `and` that is a constant",
             "say the comparison again: `.x == \"a\" or .x == \"b\"`",
         ),
-    };
-    Fault::at_key("where", format!("key `where`: {what}")).help(help)
+    }
 }
 
 #[cfg(test)]

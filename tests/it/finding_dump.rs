@@ -85,7 +85,14 @@ async fn jq_chooses_and_counts_events_and_a_fault_in_it_is_pointed_at() {
     let rows: Value = serde_json::from_str(&dump(&house, &args)).unwrap();
     assert_eq!(rows[0], serde_json::json!({"key": "message_api_delivered", "count": 4}), "{rows}");
     assert_eq!(rows.as_array().unwrap().len(), 3);
-    assert_eq!(dump(&house, &["--where", "false", "--count-by", ".", "--json"]).trim(), "[]");
+    let none = dump(&house, &["--where", "false", "--count-by", ".", "--json"]);
+    assert!(none.starts_with("[]") && none.contains("is a constant"), "{none}");
+    assert!(dump(&house, &["--where", ".a = 1", "--count-by", "1"]).contains("did you mean `==`"));
+    let gone = "01937e0c-5a1b-7c3d-8e4f-0123456789ab";
+    let gone = verb_without_secret(&house, 1, &["journal", "dump", "--id", gone]);
+    assert!(gone.contains("there is no event"), "{gone}");
+    let swapped = ["journal", "dump", "--since", "2026-01-02", "--until", "2026-01-01"];
+    assert!(verb_without_secret(&house, 2, &swapped).contains("swapped"));
     // What a program fails on is left out, and said.
     let failed = dump(&house, &["--subject", "m-3", "--where", ".data.message.id | tonumber"]);
     assert!(failed.contains("1 event left out") && failed.contains("--where: "), "{failed}");
