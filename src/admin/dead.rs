@@ -1,6 +1,8 @@
 //! Dead letters, and what is parked, as the admin listener shows and takes them: `GET /api/dead` and `/api/pending`,
 //! the same below `/counts`, `POST /api/dead/retry`, `/drop` and `/outcomes`. Plain data.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -135,6 +137,9 @@ pub struct ReasonView {
 pub struct DeadDone {
     /// How many letters were changed.
     pub letters: u64,
+    /// How many of each sink.
+    #[serde(default)]
+    pub sinks: BTreeMap<String, u64>,
     /// Where to go on; `null` where all that matched were changed.
     pub next: Option<String>,
 }
@@ -156,7 +161,7 @@ pub struct OutcomeView {
     pub id: String,
     /// `delivered`, `dead`, `pending`, `filtered` or `dropped`.
     pub outcome: String,
-    /// Of a dead letter, the reason's code.
+    /// Of a dead letter, and of what failed and is pending, the reason's code.
     pub code: Option<String>,
 }
 

@@ -33,6 +33,9 @@ pub struct SinkDone {
     pub paused: bool,
     /// Deliveries that count as dropped.
     pub dropped: u64,
+    /// Of a skip: deliveries that had failed, and are tried again all the same.
+    #[serde(default)]
+    pub parked: u64,
 }
 
 /// Which sink is tried at once.

@@ -1,5 +1,6 @@
 //! The admin listener, asked by its own client.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
@@ -39,11 +40,11 @@ impl Control for Fixed {
         if act == DeadAct::Drop {
             return Err(Refusal::Unable("the disk is full".into()));
         }
-        Ok(DeadDone { letters: ask.ids.len() as u64, next: None })
+        Ok(DeadDone { letters: ask.ids.len() as u64, sinks: BTreeMap::new(), next: None })
     }
 
     async fn sink(&self, ask: SinkAsk, act: SinkAct) -> Result<SinkDone, Refusal> {
-        Ok(SinkDone { paused: act == SinkAct::Pause, dropped: ask.sink.len() as u64 })
+        Ok(SinkDone { paused: act == SinkAct::Pause, dropped: ask.sink.len() as u64, parked: 0 })
     }
 
     async fn replays(&self) -> Result<List<ReplayView>, Refusal> {
@@ -149,7 +150,7 @@ async fn changes_go_through_and_a_refused_config_is_told_apart() {
         async move { ask::<SinkDone>(&at, http::Method::POST, &format!("/api/sinks/crm/{what}"), &()).await }
     };
     for (what, paused) in [("pause", true), ("resume", false), ("skip", false)] {
-        assert_eq!(change(what).await.unwrap(), SinkDone { paused, dropped: 3 }, "{what}");
+        assert_eq!(change(what).await.unwrap(), SinkDone { paused, dropped: 3, parked: 0 }, "{what}");
     }
     assert!(matches!(change("stop").await, Err(AskError::Refused { status: 404, .. })));
     let replays: List<ReplayView> = get(&on(&path), "/api/replay").await.unwrap();

@@ -1,14 +1,16 @@
 //! `hookrelay dead`: lists dead letters, shows them, has them delivered again, or forgets them.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
+use sink_api::Timestamp;
 
 use super::columns::{BAD, Cell, colours, columns, counts, print};
-use super::{Failure, block_on, human, progress, short, time};
+use super::{Failure, block_on, count, human, progress, short, span};
 use crate::admin::AdminConfig;
 use crate::admin::client;
 use crate::admin::dead::{Count, DeadAsk, DeadBy, DeadDone, DeadView, OutcomeView, OutcomesAsk};
@@ -62,7 +64,7 @@ pub struct ListArgs {
     #[command(flatten)]
     pub which: DeadArgs,
     /// No more than so many
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = limit)]
     pub limit: Option<NonZeroUsize>,
     /// How many there are of each, the most first
     #[arg(long, value_name = "KEY")]
@@ -104,6 +106,10 @@ pub struct RetryArgs {
     pub timeout: Duration,
 }
 
+fn limit(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "expected a number, 1 or more")
+}
+
 fn timeout(text: &str) -> Result<Duration, humantime::DurationError> {
     humantime::parse_duration(text)
 }
@@ -112,6 +118,11 @@ fn timeout(text: &str) -> Result<Duration, humantime::DurationError> {
 const LOOK: Duration = Duration::from_millis(200);
 /// What the daemon says of a delivery that is yet to be made.
 const PENDING: &str = "pending";
+/// Most letters that `show` shows whole.
+const MOST_WHOLE: usize = 500;
+/// What is said of an id that no dead letter has.
+const NO_LETTER: &str = "there is no dead letter";
+const HAS_IDS: &str = "`dead list` has the ids";
 /// After so many is asked at once.
 const AT_ONCE: usize = 500;
 
@@ -119,7 +130,8 @@ const AT_ONCE: usize = 500;
 pub const HELP: &str = "\
 Asks the daemon that runs with the same config, at `[admin] listen`. Filters narrow together; retry and
 drop want at least one, or --all. What is retried counts as pending again; with --wait a line says of each
-what became of it: `delivered`, `dead CODE`, or `pending` where the time is up.
+what became of it: `delivered`, `dead CODE`, or `pending CODE` and the next try where the time is up. An id
+that stands at several sinks means all of them, unless --sink says which; the answer counts by sink.
 
 Examples:
   hookrelay dead list --sink crm --since 2h
@@ -134,13 +146,14 @@ Exit codes: 0 done, 1 refused, no such id, or (--wait) not all were delivered, 2
 impl DeadArgs {
     /// The question of these filters.
     pub(super) fn ask(&self, zone: &Zone) -> Result<DeadAsk, Failure> {
+        let [since, until] = span(self.since.as_deref(), self.until.as_deref(), zone)?;
         Ok(DeadAsk {
             ids: self.ids.clone(),
             sink: self.sink.clone(),
             kind: self.kind.clone(),
             code: self.code.clone(),
-            since: time("--since", self.since.as_deref(), zone)?.map(|time| time.to_string()),
-            until: time("--until", self.until.as_deref(), zone)?.map(|time| time.to_string()),
+            since: since.map(|time| time.to_string()),
+            until: until.map(|time| time.to_string()),
             ..DeadAsk::default()
         })
     }
@@ -162,11 +175,11 @@ pub fn run(file: &Path, verb: &DeadVerb, zone: &Zone, out: &mut impl Write) -> R
             if args.wait {
                 return wait(&admin, args, &letters, changed, out);
             }
-            told(changed, "to be delivered again", args.which.which.json, out)
+            told(&changed, "to be delivered again", args.which.which.json, out)
         }
         DeadVerb::Drop(args) => {
             meant(&admin, args, zone, false)?;
-            told(change(&admin, args.which.ask(zone)?, "/api/dead/drop")?, "forgotten", args.which.json, out)
+            told(&change(&admin, args.which.ask(zone)?, "/api/dead/drop")?, "forgotten", args.which.json, out)
         }
     }
 }
@@ -199,6 +212,10 @@ pub(super) fn counted(
         return Ok(false);
     }
     let ask = DeadAsk { by: args.by, ..args.which.ask(zone)? };
+    if !ask.ids.is_empty() {
+        let rows = rows(admin, path.trim_end_matches("/counts"), DeadAsk { by: None, ..ask.clone() }, usize::MAX)?;
+        all_there(&args.which.ids, &rows, "there is no row with the id", "the list without --by has the ids")?;
+    }
     let list: List<Count> = block_on(async { Ok(client::ask(admin, http::Method::GET, path, &ask).await?) })?;
     let rows: Vec<Count> = list.items.into_iter().take(args.limit()).collect();
     if args.which.json {
@@ -214,6 +231,9 @@ fn list(admin: &AdminConfig, args: &ListArgs, zone: &Zone, out: &mut impl Write)
         return Ok(());
     }
     let letters = rows(admin, "/api/dead", args.which.ask(zone)?, args.limit())?;
+    if letters.len() < args.limit() {
+        all_there(&args.which.ids, &letters, NO_LETTER, HAS_IDS)?;
+    }
     if args.which.json {
         return json(&letters, out);
     }
@@ -240,11 +260,24 @@ fn cells(letter: &DeadView, zone: &Zone) -> Vec<Cell> {
 }
 
 fn show(admin: &AdminConfig, args: &DeadArgs, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
-    if args.ids.is_empty() {
-        return Err(Failure::Usage("say which: `dead show ID…`; `dead list` has the ids".into()));
+    let ask = args.ask(zone)?;
+    if ask == DeadAsk::default() {
+        let why =
+            "say which: `dead show ID…`, or by --sink, --type, --code, --since or --until; `dead list` has the ids";
+        return Err(Failure::Usage(why.into()));
     }
-    let letters = rows(admin, "/api/dead", DeadAsk { whole: true, ..args.ask(zone)? }, usize::MAX)?;
-    all_there(&args.ids, &letters)?;
+    let mut letters = rows(admin, "/api/dead", DeadAsk { whole: true, ..ask }, MOST_WHOLE + 1)?;
+    all_there(&args.ids, &letters, NO_LETTER, HAS_IDS)?;
+    if letters.len() > MOST_WHOLE {
+        letters.truncate(MOST_WHOLE);
+        // A remark: if standard error is gone, it is lost.
+        let _ =
+            writeln!(std::io::stderr(), "remark: the first {MOST_WHOLE} that match are shown; narrow it for others");
+    }
+    if letters.is_empty() && !args.json {
+        writeln!(out, "no dead letters")?;
+        return Ok(());
+    }
     if args.json {
         return json(&letters, out);
     }
@@ -255,11 +288,11 @@ fn show(admin: &AdminConfig, args: &DeadArgs, zone: &Zone, out: &mut impl Write)
     Ok(())
 }
 
-/// Sees that there is a letter for each of these ids, which may be short.
-fn all_there(ids: &[String], letters: &[DeadView]) -> Result<(), Failure> {
+/// Sees that there is a row for each of these ids, which may be short; `none` and `help` say that there is not.
+pub(super) fn all_there(ids: &[String], letters: &[DeadView], none: &str, help: &str) -> Result<(), Failure> {
     match ids.iter().find(|id| !letters.iter().any(|letter| letter.id.ends_with(id.as_str()))) {
         None => Ok(()),
-        Some(id) => Err(Failure::Refused(format!("there is no dead letter `{id}`; `dead list` has the ids"))),
+        Some(id) => Err(Failure::Refused(format!("{none} `{id}`; {help}"))),
     }
 }
 
@@ -275,16 +308,17 @@ fn meant(admin: &AdminConfig, args: &DropArgs, zone: &Zone, all: bool) -> Result
         return Ok(vec![]);
     }
     let letters = rows(admin, "/api/dead", which, usize::MAX)?;
-    all_there(&args.which.ids, &letters)?;
+    all_there(&args.which.ids, &letters, NO_LETTER, HAS_IDS)?;
     Ok(letters)
 }
 
-/// Changes all letters that match; says how many there were.
-fn change(admin: &AdminConfig, mut ask: DeadAsk, path: &str) -> Result<u64, Failure> {
-    let mut changed = 0;
+/// Changes all letters that match; says how many there were of each sink.
+fn change(admin: &AdminConfig, mut ask: DeadAsk, path: &str) -> Result<Changed, Failure> {
+    let mut changed = Changed::default();
     loop {
         let done: DeadDone = block_on(async { Ok(client::ask(admin, http::Method::POST, path, &ask).await?) })?;
-        changed += done.letters;
+        changed.letters += done.letters;
+        done.sinks.into_iter().for_each(|(sink, n)| *changed.sinks.entry(sink).or_default() += n);
         ask.after = done.next;
         if ask.after.is_none() {
             return Ok(changed);
@@ -292,12 +326,21 @@ fn change(admin: &AdminConfig, mut ask: DeadAsk, path: &str) -> Result<u64, Fail
     }
 }
 
-fn told(changed: u64, what: &str, is_json: bool, out: &mut impl Write) -> Result<(), Failure> {
+/// How many letters were changed, and how many of each sink.
+#[derive(Debug, Default, serde::Serialize)]
+struct Changed {
+    letters: u64,
+    sinks: BTreeMap<String, u64>,
+}
+
+/// `2 dead letters forgotten: crm 1, multi 1`.
+fn told(changed: &Changed, what: &str, is_json: bool, out: &mut impl Write) -> Result<(), Failure> {
     if is_json {
-        return json(&serde_json::json!({ "letters": changed }), out);
+        return json(changed, out);
     }
-    let letters = if changed == 1 { "dead letter" } else { "dead letters" };
-    writeln!(out, "{changed} {letters} {what}")?;
+    let each: Vec<String> = changed.sinks.iter().map(|(sink, n)| printable(&format!("{sink} {n}"))).collect();
+    let each = if each.is_empty() { String::new() } else { format!(": {}", each.join(", ")) };
+    writeln!(out, "{} {what}{each}", count(changed.letters, "dead letter"))?;
     Ok(())
 }
 
@@ -306,19 +349,49 @@ fn wait(
     admin: &AdminConfig,
     args: &RetryArgs,
     letters: &[DeadView],
-    changed: u64,
+    changed: Changed,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
     let outcomes = outcomes(admin, letters, args.timeout)?;
     if args.which.which.json {
-        json(&serde_json::json!({ "letters": changed, "outcomes": outcomes }), out)?;
+        json(&serde_json::json!({ "letters": changed.letters, "sinks": changed.sinks, "outcomes": outcomes }), out)?;
     } else {
+        let left = outcomes.iter().any(|outcome| outcome.outcome == PENDING);
+        let waits = if left { waiting(admin, &outcomes)? } else { BTreeMap::new() };
         for OutcomeView { sink, id, outcome, code } in &outcomes {
             let code = code.as_ref().map(|code| format!(" {code}")).unwrap_or_default();
-            writeln!(out, "{}", printable(&format!("{sink} {} {outcome}{code}", short(id))))?;
+            let next = waits.get(&(sink.as_str(), id.as_str())).map(|next| format!(", {next}")).unwrap_or_default();
+            writeln!(out, "{}", printable(&format!("{sink} {} {outcome}{code}{next}", short(id))))?;
         }
     }
     if outcomes.iter().all(|outcome| outcome.outcome == "delivered") { Ok(()) } else { Err(Failure::Checked(1)) }
+}
+
+/// When each of those that are pending still is tried next, or why it is not.
+fn waiting<'o>(
+    admin: &AdminConfig,
+    outcomes: &'o [OutcomeView],
+) -> Result<BTreeMap<(&'o str, &'o str), String>, Failure> {
+    let sinks = super::pending::parked_and_status(admin)?;
+    let left: Vec<&OutcomeView> = outcomes.iter().filter(|outcome| outcome.outcome == PENDING).collect();
+    let mut waits = BTreeMap::new();
+    for part in left.chunks(AT_ONCE) {
+        let ids = part.iter().map(|outcome| outcome.id.clone()).collect();
+        let found = rows(admin, "/api/pending", DeadAsk { ids, ..DeadAsk::default() }, usize::MAX)?;
+        for OutcomeView { sink, id, .. } in part {
+            let row = found.iter().find(|row| row.sink == *sink && row.id == *id);
+            let next =
+                super::pending::next(sinks.get(sink), row.and_then(|row| row.next_try.as_deref()), Timestamp::now());
+            waits.insert(
+                (sink.as_str(), id.as_str()),
+                match next.split_once(' ') {
+                    Some(("in", _)) => format!("next try {next}"),
+                    _ => next,
+                },
+            );
+        }
+    }
+    Ok(waits)
 }
 
 /// What is said of a delivery of which nothing more is known.

@@ -50,7 +50,8 @@ pub struct SkipArgs {
 /// For `--help`.
 pub const HELP: &str = "\
 Asks the daemon that runs with the same config, at `[admin] listen`. A paused sink holds what it is
-owed in the journal, as far as max_size reaches. Dead letters and parked deliveries are not skipped.
+owed in the journal, as far as max_size reaches. Dead letters and parked deliveries are not skipped:
+skip says how many are parked, and `pending list` and `dead list` have them.
 
 Examples:
   hookrelay sink pause crm
@@ -84,10 +85,22 @@ pub fn run(file: &Path, verb: &SinkVerb, zone: &Zone, out: &mut impl Write) -> R
     }
     let state = if done.paused { "paused" } else { "running" };
     match verb {
-        SinkVerb::Skip(_) => writeln!(out, "sink {}: {} dropped; {state}", args.name, count(done.dropped, "delivery"))?,
+        SinkVerb::Skip(_) => {
+            let dropped = count(done.dropped, "delivery");
+            writeln!(out, "sink {}: {dropped} dropped; {state}{}", args.name, stay(done.parked))?;
+        }
         _ => writeln!(out, "sink {}: {state}", args.name)?,
     }
     Ok(())
+}
+
+/// What is said of deliveries that a skip leaves alone.
+fn stay(parked: u64) -> String {
+    match parked {
+        0 => String::new(),
+        1 => "; 1 parked stays: see `pending list`".to_owned(),
+        n => format!("; {n} parked stay: see `pending list`"),
+    }
 }
 
 fn probe(admin: &AdminConfig, args: &SinkArgs, out: &mut impl Write) -> Result<(), Failure> {

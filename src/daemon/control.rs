@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::books::{Books, SinkBook};
 use super::config_state::ConfigState;
-use super::dead_letters;
+use super::dead_letters::{self, InForce};
 use super::disk_watch::DiskTrouble;
 use super::explaining::Explaining;
 use super::figures::{self, Figures};
@@ -135,11 +135,11 @@ impl Control for DaemonControl {
     }
 
     async fn dead_counts(&self, ask: DeadAsk) -> Result<List<Count>, Refusal> {
-        dead_letters::counts(&self.storage.ledger, Held::Dead, ask, &self.config_state.in_force().timezone).await
+        self.counts(Held::Dead, ask).await
     }
 
     async fn pending_counts(&self, ask: DeadAsk) -> Result<List<Count>, Refusal> {
-        dead_letters::counts(&self.storage.ledger, Held::Parked, ask, &self.config_state.in_force().timezone).await
+        self.counts(Held::Parked, ask).await
     }
 
     async fn outcomes(&self, ask: OutcomesAsk) -> Result<List<OutcomeView>, Refusal> {
@@ -163,11 +163,11 @@ impl Control for DaemonControl {
     }
 
     async fn change_dead(&self, ask: DeadAsk, act: DeadAct) -> Result<DeadDone, Refusal> {
-        let books = self.books.now();
-        let sinks: Vec<String> = books.sinks.iter().map(|book| book.name.clone()).collect();
-        let done = dead_letters::change(&self.storage, ask, act, &sinks, &self.config_state.in_force().timezone).await;
+        let (sinks, config) = (self.sinks(), self.config_state.in_force());
+        let config = InForce { sinks: &sinks, zone: &config.timezone };
+        let done = dead_letters::change(&self.storage, ask, act, config).await;
         // The sinks' workers look for what is due now.
-        books.sinks.iter().for_each(|book| book.book.notify());
+        self.books.now().sinks.iter().for_each(|book| book.book.notify());
         done
     }
 
@@ -275,8 +275,23 @@ impl DaemonControl {
     }
 
     async fn list(&self, held: Held, ask: DeadAsk) -> Result<List<DeadView>, Refusal> {
-        let (ledger, config) = (Arc::clone(&self.storage.ledger), self.config_state.in_force());
-        aside(async move { dead_letters::list(&ledger, held, ask, &config.timezone).await }).await
+        let (ledger, sinks) = (Arc::clone(&self.storage.ledger), self.sinks());
+        let config = self.config_state.in_force();
+        aside(async move {
+            dead_letters::list(&ledger, held, ask, InForce { sinks: &sinks, zone: &config.timezone }).await
+        })
+        .await
+    }
+
+    async fn counts(&self, held: Held, ask: DeadAsk) -> Result<List<Count>, Refusal> {
+        let (sinks, config) = (self.sinks(), self.config_state.in_force());
+        let config = InForce { sinks: &sinks, zone: &config.timezone };
+        dead_letters::counts(&self.storage.ledger, held, ask, config).await
+    }
+
+    /// The sinks of the config.
+    fn sinks(&self) -> Vec<String> {
+        self.books.now().sinks.iter().map(|book| book.name.clone()).collect()
     }
 
     /// Whether a webhook sent now would be taken.

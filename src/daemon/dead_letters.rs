@@ -9,7 +9,7 @@ use sink_api::{Timestamp, Uuid};
 use tracing::warn;
 
 use super::own_events;
-use super::refusals::{nobody_delivers, optional_time, unable};
+use super::refusals::{known_sink, nobody_delivers, optional_time, unable};
 use crate::admin::Refusal;
 use crate::admin::dead::{Count, DeadAct, DeadAsk, DeadBy, DeadDone, DeadView, OutcomeView, OutcomesAsk, ReasonView};
 use crate::admin::list::List;
@@ -30,10 +30,38 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Most short ids in one question: each is looked for by itself.
 const MAX_SHORT: usize = 50;
 
+/// What of the config in force matters here.
+#[derive(Clone, Copy)]
+pub(super) struct InForce<'c> {
+    /// Its sinks: nobody else could deliver.
+    pub sinks: &'c [String],
+    /// By whose clock times are read.
+    pub zone: &'c Zone,
+}
+
+/// Sees that there is such a sink: one of the config, or one that is out of it and has rows still.
+async fn known(ledger: &Ledger, ask: &DeadAsk, InForce { sinks, .. }: InForce<'_>) -> Result<(), Refusal> {
+    let Some(sink) = ask.sink.as_deref().filter(|sink| !sinks.iter().any(|known| known == sink)) else { return Ok(()) };
+    let mut all = sinks.to_vec();
+    for held in [Held::Dead, Held::Parked] {
+        let rows = ledger.held_by(Filter { held, ..Filter::default() }, By::Sink).await.map_err(unable)?;
+        all.extend(rows.into_iter().map(|(sink, _)| sink));
+    }
+    all.sort_unstable();
+    all.dedup();
+    known_sink(sink, all.iter())
+}
+
 /// The page that was asked for.
-pub(super) async fn list(ledger: &Ledger, held: Held, ask: DeadAsk, zone: &Zone) -> Result<List<DeadView>, Refusal> {
+pub(super) async fn list(
+    ledger: &Ledger,
+    held: Held,
+    ask: DeadAsk,
+    config: InForce<'_>,
+) -> Result<List<DeadView>, Refusal> {
+    known(ledger, &ask, config).await?;
     let clear = ask.clear;
-    let (filter, page) = read(ledger, held, ask, zone).await?;
+    let (filter, page) = read(ledger, held, ask, config.zone).await?;
     let (letters, more) = ledger.held(filter, page).await.map_err(unable)?;
     let next = next(&letters, more);
     let shown = |letter| if clear { view(letter) } else { masked(view(letter)) };
@@ -41,13 +69,19 @@ pub(super) async fn list(ledger: &Ledger, held: Held, ask: DeadAsk, zone: &Zone)
 }
 
 /// How many there are of each key.
-pub(super) async fn counts(ledger: &Ledger, held: Held, ask: DeadAsk, zone: &Zone) -> Result<List<Count>, Refusal> {
+pub(super) async fn counts(
+    ledger: &Ledger,
+    held: Held,
+    ask: DeadAsk,
+    config: InForce<'_>,
+) -> Result<List<Count>, Refusal> {
+    known(ledger, &ask, config).await?;
     let by = match ask.by {
         Some(DeadBy::Code) | None => By::Code,
         Some(DeadBy::Sink) => By::Sink,
         Some(DeadBy::Type) => By::Type,
     };
-    let (filter, _) = read(ledger, held, ask, zone).await?;
+    let (filter, _) = read(ledger, held, ask, config.zone).await?;
     let counts = ledger.held_by(filter, by).await.map_err(unable)?;
     Ok(List { items: counts.into_iter().map(|(key, count)| Count { key, count }).collect(), next: None })
 }
@@ -57,33 +91,38 @@ fn next(letters: &[Letter], more: bool) -> Option<String> {
     letters.last().filter(|_| more).map(|last| format!("{}/{}", last.sink, last.id))
 }
 
-/// Changes one page of the letters that match. `sinks` are those of the config: nobody else could deliver.
+/// Changes one page of the letters that match.
 pub(super) async fn change(
     storage: &Storage,
     ask: DeadAsk,
     act: DeadAct,
-    sinks: &[String],
-    zone: &Zone,
+    config: InForce<'_>,
 ) -> Result<DeadDone, Refusal> {
     let change = match act {
         DeadAct::Drop => Change::Drop,
         DeadAct::Retry => Change::Retry { due: Timestamp::now().as_microsecond(), as_was: ask.as_was },
     };
     if let (DeadAct::Retry, Some(sink)) = (act, &ask.sink)
-        && !sinks.contains(sink)
+        && !config.sinks.contains(sink)
     {
         return Err(nobody_delivers(sink));
     }
-    let (filter, page) = read(&storage.ledger, Held::Dead, DeadAsk { whole: false, ..ask }, zone).await?;
+    known(&storage.ledger, &ask, config).await?;
+    let (filter, page) = read(&storage.ledger, Held::Dead, DeadAsk { whole: false, ..ask }, config.zone).await?;
     let (letters, more) = storage.ledger.held(filter, page).await.map_err(unable)?;
     let next = next(&letters, more);
-    let letters = letters.into_iter().filter(|letter| act == DeadAct::Drop || sinks.contains(&letter.sink));
-    Ok(DeadDone { letters: apply(&*storage.settle, letters, change).await?, next })
+    let letters = letters.into_iter().filter(|letter| act == DeadAct::Drop || config.sinks.contains(&letter.sink));
+    let sinks = apply(&*storage.settle, letters, change).await?;
+    Ok(DeadDone { letters: sinks.values().sum(), sinks, next })
 }
 
-/// Changes these letters, which come in the order of their sinks; gives how many were changed.
-async fn apply(settle: &dyn Settle, letters: impl Iterator<Item = Letter>, change: Change) -> Result<u64, Refusal> {
-    let mut changed = 0;
+/// Changes these letters, which come in the order of their sinks; gives how many of each were changed.
+async fn apply(
+    settle: &dyn Settle,
+    letters: impl Iterator<Item = Letter>,
+    change: Change,
+) -> Result<BTreeMap<String, u64>, Refusal> {
+    let mut changed = BTreeMap::new();
     let mut by_sink: Vec<(String, Vec<String>)> = Vec::new();
     for letter in letters {
         match by_sink.last_mut() {
@@ -92,7 +131,10 @@ async fn apply(settle: &dyn Settle, letters: impl Iterator<Item = Letter>, chang
         }
     }
     for (sink, ids) in by_sink {
-        changed += settle.change_dead(&sink, ids, change).await.map_err(unable)?.letters;
+        let letters = settle.change_dead(&sink, ids, change).await.map_err(unable)?.letters;
+        if letters > 0 {
+            changed.insert(sink, letters);
+        }
     }
     Ok(changed)
 }
@@ -115,7 +157,7 @@ pub(super) async fn forget_old(storage: Storage, max_age: Duration, news: News) 
             }
             match apply(&*storage.settle, letters.into_iter(), Change::Drop).await {
                 Ok(letters) => {
-                    dropped += letters;
+                    dropped += letters.values().sum::<u64>();
                     of_page.into_iter().for_each(|(sink, n)| *told.entry(sink).or_default() += n);
                 }
                 Err(_) => break,
@@ -203,7 +245,7 @@ pub(super) async fn outcomes(ledger: &Ledger, ask: OutcomesAsk) -> Result<List<O
     for ((sink, id, at), state) in ask.of.into_iter().zip(found) {
         let (outcome, code) = match state {
             Some((Held::Dead, code)) => ("dead", Some(code)),
-            Some((Held::Parked, _)) => ("pending", None),
+            Some((Held::Parked, code)) => ("pending", Some(code).filter(|code| !code.is_empty())),
             None => (ended(ledger, &sink, &id, &at).await?, None),
         };
         items.push(OutcomeView { sink, id, outcome: outcome.to_owned(), code });

@@ -41,7 +41,7 @@ impl World {
             }
             SinkAct::Skip => return self.skip(name, ask.to.as_deref()).await,
         }
-        Ok(SinkDone { paused: act == SinkAct::Pause, dropped: 0 })
+        Ok(SinkDone { paused: act == SinkAct::Pause, ..SinkDone::default() })
     }
 
     /// Moves the sink's cursor on, to a time or to the journal's end. What was parked or given up stays.
@@ -58,7 +58,9 @@ impl World {
         if dropped > 0 {
             self.news.tell(own_events::dropped(name, dropped, "skip", "the sink was moved on by hand"));
         }
-        Ok(SinkDone { paused: self.store.storage.ledger.is_paused(name).await.map_err(unable)?, dropped })
+        let ledger = &self.store.storage.ledger;
+        let parked = ledger.parked_rows(name).await.map_err(unable)?;
+        Ok(SinkDone { paused: ledger.is_paused(name).await.map_err(unable)?, dropped, parked })
     }
 
     async fn move_on(&self, name: &str, time: Option<i64>) -> Result<u64, DaemonError> {

@@ -49,6 +49,26 @@ async fn what_is_parked_is_listed_and_a_probe_tries_it_at_once() {
     assert_eq!(verb_without_secret(&house, 0, &["pending", "list", "--by", "code"]), "2 http_5xx\n");
     let none = json_without_secret(&house, &["pending", "list", "--type", "*_read"]);
     assert_eq!(none, serde_json::json!([]));
+    for args in
+        [["pending", "list", "--sink", "crn"], ["dead", "list", "--sink", "crn"], ["dead", "drop", "--sink", "crn"]]
+    {
+        let refused = verb_without_secret(&house, 1, &args);
+        assert!(refused.contains("no sink `crn`, expected one of `crm`") && !refused.contains("answers"), "{refused}");
+    }
+    let gone = "01937e0c-5a1b-7c3d-8e4f-0123456789ab";
+    assert!(verb_without_secret(&house, 1, &["pending", "list", gone]).contains(gone));
+    assert!(verb_without_secret(&house, 1, &["dead", "list", gone, "--by", "code"]).contains(gone));
+    assert!(verb_without_secret(&house, 1, &["tail", "--source", "crn"]).contains("`interakt`"));
+    assert!(verb_without_secret(&house, 2, &["tail", "--where", ".a | ascii_downcas"]).contains('^'));
+
+    verb_without_secret(&house, 0, &["sink", "pause", "crm"]);
+    let table = verb_without_secret(&house, 0, &["pending", "list"]);
+    assert!(table.lines().skip(1).all(|row| row.trim_end().ends_with("paused")), "{table}");
+    let traced = verb_without_secret(&house, 0, &["trace", &ids[0]]);
+    assert!(traced.contains("the sink is paused") && !traced.contains("next try"), "{traced}");
+    let skipped = verb_without_secret(&house, 0, &["sink", "skip", "crm"]);
+    assert!(skipped.ends_with("; 2 parked stay: see `pending list`\n"), "{skipped}");
+    verb_without_secret(&house, 0, &["sink", "resume", "crm"]);
 
     let failed = probe(&house, 1);
     assert_eq!(failed, "sink crm: failed http_5xx: 503 Service Unavailable\n");
@@ -63,7 +83,7 @@ async fn what_is_parked_is_listed_and_a_probe_tries_it_at_once() {
     assert!(probe(&house, 1).contains("paused"));
     post_all(&daemon.url(), (2..5).map(numbered)).await;
     let rest = verb_without_secret(&house, 0, &["pending", "list"]);
-    assert_eq!(rest, "3 further deliveries wait in memory or in the journal, not parked: crm 3\n");
+    assert_eq!(rest, "3 further deliveries wait in memory or in the journal, not parked: crm 3: paused\n");
     assert!(verb_without_secret(&house, 1, &["sink", "probe", "crn"]).contains("`crm`"));
 }
 
