@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::{Failure, block_on, count, dry_run, progress, time};
+use super::{Failure, block_on, count, dry_run, progress, span};
 use crate::admin::AdminConfig;
 use crate::admin::client;
 use crate::admin::list::List;
@@ -62,11 +62,15 @@ pub struct ReplayArgs {
     #[arg(long, conflicts_with_all = ["since", "cancel"])]
     pub list: bool,
     /// Ends a replay where it stands
-    #[arg(long, value_name = "ID", conflicts_with = "since")]
+    #[arg(long, value_name = "ID", conflicts_with = "since", value_parser = number)]
     pub cancel: Option<i64>,
     /// JSON on standard output
     #[arg(long)]
     pub json: bool,
+}
+
+fn number(text: &str) -> Result<i64, &'static str> {
+    text.parse().map_err(|_| "expected the number of a replay; `replay --list` has it")
 }
 
 /// For `--help`.
@@ -74,8 +78,8 @@ pub const HELP: &str = "\
 Asks the daemon that runs with the same config, at `[admin] listen`. Events go through the rules in
 force once more and are delivered under the same ids, so that sinks that know ids stay right; dedupe
 is passed by. It says before how much that is, at most, and which sinks get things twice, and asks on a
-terminal. It waits for the end (Ctrl-C leaves the replay under way) and says what became of it; a restart
-does not end it.
+terminal; how much --only-missing leaves out is not known before. It waits for the end (Ctrl-C leaves the
+replay under way) and says what became of it; a restart does not end it.
 --dry-run reads the journal itself, with or without a daemon.
 
 Examples:
@@ -107,9 +111,10 @@ pub fn run(file: &Path, args: &ReplayArgs, zone: &Zone, out: &mut impl Write) ->
             block_on(async { Ok(client::ask(&admin, http::Method::POST, "/api/replay/cancel", &ask).await?) })?;
         return print(args.json, &done, &format!("replay {id} ended"), out);
     }
+    let [since, until] = span(args.since.as_deref(), args.until.as_deref(), zone)?;
     let ask = ReplayAsk {
-        since: time("--since", args.since.as_deref(), zone)?.map(|time| time.to_string()).unwrap_or_default(),
-        until: time("--until", args.until.as_deref(), zone)?.map(|time| time.to_string()),
+        since: since.map(|time| time.to_string()).unwrap_or_default(),
+        until: until.map(|time| time.to_string()),
         kind: args.kind.clone(),
         subject: args.subject.clone(),
         sinks: args.sinks.clone(),
@@ -169,11 +174,13 @@ fn told(plan: &ReplayPlan, only_missing: bool) -> String {
     let mut text = format!("{} of this span, at most{only}\n", count(plan.events, "event"));
     for SinkPlan { sink, kind, deliveries, repeats } in &plan.sinks {
         let repeats = match repeats.as_str() {
-            "ignored" => "which it keeps once: it knows ids",
-            "doubled" => "which will be there twice where it has them: it knows no ids",
-            _ => "which come again under the same ids where it has them",
+            // Nothing comes twice.
+            _ if only_missing => "",
+            "ignored" => ", which it keeps once: it knows ids",
+            "doubled" => ", which will be there twice where it has them: it knows no ids",
+            _ => ", which come again under the same ids where it has them",
         };
-        let line = format!("  {sink} ({kind}): {}, {repeats}", count(*deliveries, "delivery"));
+        let line = format!("  {sink} ({kind}): {}{repeats}", count(*deliveries, "delivery"));
         text.push_str(&printable(&line));
         text.push('\n');
     }
@@ -223,6 +230,9 @@ fn follow(admin: &AdminConfig, begun: &ReplayBegun) -> Result<Vec<ReplayOutcome>
 fn list(replays: &[ReplayView], json: bool, out: &mut impl Write) -> Result<(), Failure> {
     if json {
         return print(true, &replays, "", out);
+    }
+    if replays.is_empty() {
+        writeln!(out, "no replay is under way")?;
     }
     for replay in replays {
         let ReplayView { id, sink, done, deliveries } = replay;

@@ -47,7 +47,8 @@ async fn a_replay_delivers_what_its_filters_name_again_under_the_same_ids() {
     for (n, id) in ids.iter().enumerate() {
         assert_eq!(counts[id], if n % 3 == 0 { 2 } else { 1 }, "{n}");
     }
-    verb(&house, 0, &["replay", "--since", "1h", "--subject", "m-7"]);
+    let said = verb(&house, 0, &["replay", "--since", "1h", "--subject", "m-7"]);
+    assert!(said.contains("1 event of this span, at most\n  crm (http): 1 delivery, which"), "{said}");
     wait_until("one more", || (figures(&house) == [41, 41, 0]).then_some(())).await;
     assert_eq!(came(&callback)[&ids[7]], 2);
     assert!(verb(&house, 0, &["replay", "--since", "1h", "--until", "30m"]).contains("nothing to replay"));
@@ -235,6 +236,9 @@ async fn what_a_replay_says_of_repeats_is_what_becomes_of_them() {
     assert!(delivered(10), "{said}");
     assert!(said.contains("archive (file): 5 deliveries, which will be there twice"), "{said}");
     assert!(said.contains("lite (sqlite): 5 deliveries, which it keeps once"), "{said}");
+    let said = verb(&house, 0, &["replay", "--since", "1h", "--yes", "--only-missing"]);
+    assert!(said.contains("archive (file): 5 deliveries\n") && !said.contains("twice"), "{said}");
+    assert!(verb(&house, 0, &["replay", "--list"]).contains("no replay is under way"));
     assert_eq!(crate::harness::lines_under(&house.path("out"), ".jsonl").len(), 10);
     let lite = rusqlite::Connection::open(house.path("data/t.db")).unwrap();
     assert_eq!(lite.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)), Ok(5));
