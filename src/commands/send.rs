@@ -362,6 +362,8 @@ struct Answers {
     success: u16,
     answered: u64,
     duplicate: u64,
+    /// The ids that were answered first and last.
+    ids: [Option<String>; 2],
     /// By type and status.
     by: BTreeMap<(String, u16), u64>,
     begun: Instant,
@@ -378,6 +380,7 @@ impl Answers {
             success,
             answered: 0,
             duplicate: 0,
+            ids: [None, None],
             by: BTreeMap::new(),
             begun: Instant::now(),
             bar: None,
@@ -387,6 +390,11 @@ impl Answers {
     fn add(&mut self, answer: &Answer, out: &mut dyn Write) -> Result<(), Failure> {
         self.answered += 1;
         self.duplicate += u64::from(answer.duplicate);
+        if let Some(id) = &answer.id {
+            let [first, last] = &mut self.ids;
+            first.get_or_insert_with(|| id.clone());
+            *last = Some(id.clone());
+        }
         *self.by.entry((answer.kind.clone(), answer.status)).or_default() += 1;
         self.show_progress();
         let line = if self.json {
@@ -427,6 +435,9 @@ impl Answers {
             if !self.each {
                 for ((kind, status), n) in &self.by {
                     writeln!(out, "{} {kind} ×{n}", shown(*status))?;
+                }
+                if let [Some(first), Some(last)] = &self.ids {
+                    writeln!(out, "first id={first}, last id={last}; --json has all")?;
                 }
             }
             let repeats = if self.duplicate > 0 { format!(", {} duplicate", self.duplicate) } else { String::new() };
