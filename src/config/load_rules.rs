@@ -62,6 +62,7 @@ impl<'t> Loader<'t> {
         } else if complete {
             self.idle_sinks(&routes, sink_names, sinks);
         }
+        self.answers_of_none(sink_names, sinks);
         (rules.ok().map(|rules| rules.knowing(known.iter().copied())), routes)
     }
 
@@ -87,6 +88,16 @@ impl<'t> Loader<'t> {
                 let message = "no route names this sink: it is given nothing";
                 self.report.warning(&format!("sinks.{name}"), header.clone(), message, None);
             }
+        }
+    }
+
+    /// Warns of sinks that are to keep what a target says, where targets of the kind say nothing.
+    fn answers_of_none(&mut self, names: &[(String, Range<usize>)], sinks: &[SinkEntry]) {
+        for sink in sinks.iter().filter(|sink| sink.keys.keep_answer && !sink.kind.answers) {
+            let Some((name, header)) = names.iter().find(|(name, _)| *name == sink.name) else { continue };
+            let message =
+                format!("`keep_answer` keeps nothing here: a target of kind `{}` says nothing", sink.kind.name);
+            self.report.warning(&format!("sinks.{name}"), header.clone(), message, Some("leave it out".into()));
         }
     }
 

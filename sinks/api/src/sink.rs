@@ -179,6 +179,9 @@ pub struct SinkKind {
     pub defaults: Defaults,
     /// What comes of a delivery that is made a second time.
     pub repeats: Repeats,
+    /// Whether a target may say more than its outcome ([`Reason::answered`](crate::Reason::answered)), so that
+    /// `keep_answer` has something to keep.
+    pub answers: bool,
     /// Reads its table.
     pub read: Read,
 }

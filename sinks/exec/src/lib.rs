@@ -39,5 +39,6 @@ pub const KIND: SinkKind = SinkKind {
     example: include_str!("../example.toml"),
     defaults: Defaults { max_events: 20, max_bytes: 1 << 20, linger: Duration::ZERO, concurrency: 1 },
     repeats: Repeats::Marked,
+    answers: true,
     read: config::read,
 };

@@ -36,5 +36,6 @@ pub const KIND: SinkKind = SinkKind {
     example: include_str!("../example.toml"),
     defaults: Defaults { max_events: 4096, max_bytes: 4 << 20, linger: Duration::from_millis(5), concurrency: 1 },
     repeats: Repeats::Doubled,
+    answers: false,
     read: config::read,
 };

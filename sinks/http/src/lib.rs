@@ -22,5 +22,6 @@ pub const KIND: SinkKind = SinkKind {
     example: include_str!("../example.toml"),
     defaults: Defaults { max_events: 1, max_bytes: Size::mib(1).0, linger: Duration::ZERO, concurrency: 8 },
     repeats: Repeats::Marked,
+    answers: true,
     read: config::read,
 };

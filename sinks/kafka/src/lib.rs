@@ -29,6 +29,7 @@ pub const KIND: SinkKind = SinkKind {
     example: include_str!("../example.toml"),
     defaults: Defaults { max_events: 500, max_bytes: Size::mib(1).0, linger: Duration::from_millis(5), concurrency: 4 },
     repeats: Repeats::Marked,
+    answers: false,
     read: config::read,
 };
 

@@ -31,5 +31,6 @@ pub const KIND: SinkKind = SinkKind {
     example: include_str!("../example.toml"),
     defaults: Defaults { max_events: 500, max_bytes: 1 << 20, linger: Duration::from_millis(5), concurrency: 2 },
     repeats: Repeats::Ignored,
+    answers: false,
     read: config::read,
 };

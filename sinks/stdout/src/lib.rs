@@ -22,5 +22,6 @@ pub const KIND: SinkKind = SinkKind {
     example: include_str!("../example.toml"),
     defaults: Defaults { max_events: 500, max_bytes: 1 << 20, linger: Duration::from_millis(5), concurrency: 1 },
     repeats: Repeats::Doubled,
+    answers: false,
     read: config::read,
 };

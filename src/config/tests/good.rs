@@ -118,12 +118,15 @@ fn a_secret_file_lies_in_the_credentials_directory_or_beside_the_config() {
 fn what_does_nothing_is_a_warning_at_its_place() {
     let text = format!(
         "{SOURCE}[admin]\nlisten = \"unix:data/admin.sock\"\n[dead_letters]\nmax_size = \"1GiB\"\n{ARCHIVE}\
-         rate = \"300/min\"\nparked_max = \"1MiB\"\n[sinks.idle]\nkind = \"stdout\"\n{ROUTE}"
+         rate = \"300/min\"\nparked_max = \"1MiB\"\n[sinks.idle]\nkind = \"stdout\"\nkeep_answer = true\n{ROUTE}"
     );
     let config = good(&text, &FakeEnv::default());
     let warnings: Vec<String> =
         config.warnings.iter().map(|w| w.to_string().lines().next().unwrap().to_owned()).collect();
-    let expected = ["11:1: warning: [sinks.idle] no route names this sink: it is given nothing"];
+    let expected = [
+        "11:1: warning: [sinks.idle] no route names this sink: it is given nothing",
+        "11:1: warning: [sinks.idle] `keep_answer` keeps nothing here: a target of kind `stdout` says nothing",
+    ];
     let expected: Vec<String> = expected.iter().map(|w| format!("/etc/relay/config.toml:{w}")).collect();
     assert_eq!(warnings.iter().map(String::as_str).collect::<Vec<_>>(), expected);
 }
