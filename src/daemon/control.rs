@@ -164,7 +164,7 @@ impl Control for DaemonControl {
 
     async fn change_dead(&self, ask: DeadAsk, act: DeadAct) -> Result<DeadDone, Refusal> {
         let (sinks, config) = (self.sinks(), self.config_state.in_force());
-        let config = InForce { sinks: &sinks, zone: &config.timezone };
+        let config = InForce { sinks: &sinks, zone: &config.timezone, masks: &config.masks };
         let done = dead_letters::change(&self.storage, ask, act, config).await;
         // The sinks' workers look for what is due now.
         self.books.now().sinks.iter().for_each(|book| book.book.notify());
@@ -278,14 +278,20 @@ impl DaemonControl {
         let (ledger, sinks) = (Arc::clone(&self.storage.ledger), self.sinks());
         let config = self.config_state.in_force();
         aside(async move {
-            dead_letters::list(&ledger, held, ask, InForce { sinks: &sinks, zone: &config.timezone }).await
+            dead_letters::list(
+                &ledger,
+                held,
+                ask,
+                InForce { sinks: &sinks, zone: &config.timezone, masks: &config.masks },
+            )
+            .await
         })
         .await
     }
 
     async fn counts(&self, held: Held, ask: DeadAsk) -> Result<List<Count>, Refusal> {
         let (sinks, config) = (self.sinks(), self.config_state.in_force());
-        let config = InForce { sinks: &sinks, zone: &config.timezone };
+        let config = InForce { sinks: &sinks, zone: &config.timezone, masks: &config.masks };
         dead_letters::counts(&self.storage.ledger, held, ask, config).await
     }
 

@@ -13,6 +13,7 @@ use super::refusals::{known_sink, nobody_delivers, optional_time, unable};
 use crate::admin::Refusal;
 use crate::admin::dead::{Count, DeadAct, DeadAsk, DeadBy, DeadDone, DeadView, OutcomeView, OutcomesAsk, ReasonView};
 use crate::admin::list::List;
+use crate::config::{Masker, Masks};
 use crate::event;
 use crate::ids;
 use crate::journal::Position;
@@ -37,6 +38,8 @@ pub(super) struct InForce<'c> {
     pub sinks: &'c [String],
     /// By whose clock times are read.
     pub zone: &'c Zone,
+    /// Its secrets, which may stand in a target, or in what a target said.
+    pub masks: &'c Masks,
 }
 
 /// Sees that there is such a sink: one of the config, or one that is out of it and has rows still.
@@ -64,7 +67,11 @@ pub(super) async fn list(
     let (filter, page) = read(ledger, held, ask, config.zone).await?;
     let (letters, more) = ledger.held(filter, page).await.map_err(unable)?;
     let next = next(&letters, more);
-    let shown = |letter| if clear { view(letter) } else { masked(view(letter)) };
+    let masker = config.masks.masker();
+    let shown = |letter| {
+        let view = without_secrets(view(letter), &masker);
+        if clear { view } else { masked(view) }
+    };
     Ok(List { items: letters.into_iter().map(shown).collect(), next })
 }
 
@@ -318,6 +325,17 @@ fn masked(view: DeadView) -> DeadView {
 
 fn rfc3339(micros: i64) -> String {
     Timestamp::from_microsecond(micros).map_or_else(|_| micros.to_string(), |time| time.to_string())
+}
+
+/// The same without what the config holds of secrets.
+fn without_secrets(view: DeadView, masker: &Masker<'_>) -> DeadView {
+    let ReasonView { code, detail } = view.reason;
+    DeadView {
+        reason: ReasonView { code, detail: masker.mask(&detail) },
+        answer: view.answer.as_deref().map(|answer| masker.mask(answer)),
+        target: view.target.and_then(|target| RawValue::from_string(masker.mask(target.get())).ok()),
+        ..view
+    }
 }
 
 /// Adds the event, the payload and the target.
