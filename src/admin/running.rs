@@ -15,6 +15,8 @@ pub struct ConfigView {
     pub running: String,
     /// The text of the file, where that is another one; `null` where it is the same, or cannot be read.
     pub on_disk: Option<String>,
+    /// Where `on_disk` is no TOML, so that a remark stands there in place of its text: line and what is wrong there.
+    pub on_disk_fault: Option<String>,
     /// What the file is to what runs.
     pub state: ConfigState,
     /// Since when that is so, RFC 3339.

@@ -47,7 +47,7 @@ pub use load::{Dirs, load, load_admin, load_dirs};
 pub use mask::{Masker, Masks};
 pub use other_rules::with_rules;
 pub use reading::{Reading, read, read_admin, read_dirs, read_zone};
-pub use shown::shown;
+pub use shown::{shown, syntax_fault};
 pub use sinks::SinkEntry;
 pub use written::{Digest, Written, digest};
 

@@ -12,6 +12,14 @@ use super::mask::Masks;
 /// What stands in the place of a secret.
 const HIDDEN: &str = "\"***\"";
 
+/// Where and why a text is no TOML: `line 3: invalid key`. Nothing of the text stands in it.
+pub fn syntax_fault(text: &str) -> Option<String> {
+    let (_, errors) = DeTable::parse_recoverable(text);
+    let error = errors.first()?;
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    Some(format!("line {}: {}", before.matches('\n').count() + 1, error.message()))
+}
+
 /// The text without secrets; `masks` are those of the config in force, whose values are hidden in comments wherever
 /// they come from. `None` where the text is no TOML: then it is not known what is a secret in it.
 pub fn shown(text: &str, masks: &Masks) -> Option<String> {
@@ -159,6 +167,13 @@ mod tests {
         let text = "# about\n[sources.a]\nsecret = \"${S}\" # as it was\nkeep = ['#', \"a\"]\n\
                     [sinks.b]\npath = \"x # y\"\nurl = \"https://h/p\"\n[[routes]]\nwhere = '''\n.a # jq\n'''\n";
         assert_eq!(of(text), text);
+    }
+
+    #[test]
+    fn what_is_no_toml_is_told_by_its_line_without_its_text() {
+        assert_eq!(syntax_fault("[admin]\ntoken = \"hunter2\"\n"), None);
+        let fault = syntax_fault("[admin]\ntoken = hunter2\n").unwrap();
+        assert!(fault.starts_with("line 2: ") && !fault.contains("hunter2"), "{fault}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::refusals::unable;
 use crate::admin::Refusal;
 use crate::admin::running::ConfigView;
 use crate::admin::status::ConfigStatus;
-use crate::config::{MAX_FILE, shown};
+use crate::config::{MAX_FILE, shown, syntax_fault};
 
 /// What stands in the place of a text that cannot be shown, as it cannot be read as TOML.
 const NOT_SHOWN: &str = "# not shown: it is no TOML, so that it is not known what is a secret in it\n";
@@ -24,10 +24,20 @@ pub(super) async fn view(state: &ConfigState) -> Result<ConfigView, Refusal> {
     let shown = tokio::task::spawn_blocking(move || {
         let text = |text: &str| shown(text, &config.masks).unwrap_or_else(|| NOT_SHOWN.to_owned());
         let on_disk = read(&config.file).filter(|on_disk| on_disk != config.written.text());
-        (text(config.written.text()), on_disk.as_deref().map(text), config.admin.read_only)
+        let on_disk_fault = on_disk.as_deref().and_then(syntax_fault);
+        let on_disk = on_disk.as_deref().map(text);
+        ConfigView {
+            path,
+            running: text(config.written.text()),
+            on_disk,
+            on_disk_fault,
+            state,
+            since,
+            fault,
+            read_only: config.admin.read_only,
+        }
     });
-    let (running, on_disk, read_only) = shown.await.map_err(unable)?;
-    Ok(ConfigView { path, running, on_disk, state, since, fault, read_only })
+    shown.await.map_err(unable)
 }
 
 /// The file's text; nothing where it is a pipe or the like, which can be read once.
