@@ -1,5 +1,5 @@
 // What the buttons do. Whatever drops, skips, replays or sends again asks first.
-import { html } from "./lib.js";
+import { html, useState } from "./lib.js";
 import { Failure, post } from "./api.js";
 import { Field, act, confirm, say } from "./parts.js";
 import * as format from "./format.js";
@@ -30,15 +30,35 @@ function probed(name, { outcome, code, detail }) {
   return [`${name} does not answer: ${[code, detail].filter(Boolean).join(", ") || "no reason was given"}`, "bad"];
 }
 
-export async function skip(name, again) {
+function HowFar({ pending }) {
+  const [how, setHow] = useState("");
+  const choice = (key, text) => html`<label class="radio"><input type="radio" name="how" value=${key} checked=${how === key} onChange=${() => setHow(key)} /> ${text}</label>`;
+  return html`<fieldset><legend>How far</legend>
+    ${choice("time", "To the first event accepted at or after")}
+    <${Field} label="Time" name="to" hint="today, 1h, 2026-11-28 09:00" onInput=${() => setHow("time")} />
+    ${choice("end", html`To the end: ${format.many(pending, "delivery that waits is", "deliveries that wait are")} not made`)}
+  </fieldset>`;
+}
+
+// What is wrong with how far a sink is to be moved on; nothing where all is right.
+export function wrongWay({ how, to }) {
+  if (!how) return "Choose how far.";
+  if (how === "end") return "";
+  if (!to) return "Say from when on it is to deliver.";
+  return Number.isNaN(Date.parse(format.when(to))) ? `“${to}” is no time: today, 1h, 2026-11-28 or 2026-11-28 09:00.` : "";
+}
+
+export async function skip(name, pending, again) {
   const said = await confirm({
     title: `Skip at ${name}?`,
     text: html`<p>The sink goes on further on. What it skips is <b>not delivered</b> and counts as dropped; <b>Replay</b> can still bring it while the journal keeps it.</p>`,
-    fields: html`<${Field} label="To the first event accepted at or after (empty: to the end)" name="to" hint="today, 1h, 2026-11-28 09:00" />`,
+    fields: html`<${HowFar} pending=${pending} />`,
     button: "Skip",
+    check: wrongWay,
     isGrave: true,
   });
-  return said && then(await act(sinkPath(name, "skip"), format.timed(said), (done) => `${name} has moved on: ${format.many(done?.dropped ?? 0, "delivery", "deliveries")} dropped.`), again);
+  const to = said?.how === "time" ? format.timed({ to: said.to }) : {};
+  return said && then(await act(sinkPath(name, "skip"), to, (done) => `${name} has moved on: ${format.many(done?.dropped ?? 0, "delivery", "deliveries")} dropped.`), again);
 }
 
 // What comes of a delivery that a sink had before.
@@ -83,6 +103,52 @@ export function justAfter(time) {
 }
 
 const literal = (type) => String(type).replace(/[*?[\]{}\\]/g, "?");
+
+export async function reload(again) {
+  const said = await confirm({ title: "Reload the config?", text: html`<p>All of the file is put in force, or nothing of it and the faults are told. No webhook is refused meanwhile.</p>`, button: "Reload" });
+  if (!said) return;
+  await act("/api/reload", {}, (done) => `The config is in force: ${format.many(done?.routes ?? 0, "route")}, ${format.many(done?.sources ?? 0, "source")}.${done?.warnings?.length ? ` ${done.warnings.join(" ")}` : ""}`);
+  again?.();
+}
+
+// Retried deliveries are asked after so often, and so many in one question.
+const OUTCOMES_EVERY = 1000;
+const MOST_QUESTIONS = 60;
+const MOST_ASKED = 200;
+
+async function outcomesOf(letters) {
+  const items = [];
+  for (let at = 0; at < letters.length; at += MOST_ASKED) {
+    const of = letters.slice(at, at + MOST_ASKED).map(({ sink, id, at: position }) => [sink, id, position]);
+    items.push(...(await post("/api/dead/outcomes", { of })).items);
+  }
+  return items;
+}
+
+// What became of them, in words: `2 delivered, 28 died again (http_4xx)`.
+export function outcomeWords(items) {
+  const of = (outcome) => items.filter((it) => it.outcome === outcome);
+  const codes = [...new Set(of("dead").map((it) => it.code).filter(Boolean))].join(", ");
+  const parts = [[of("delivered"), "delivered"], [of("dead"), `died again${codes && ` (${codes})`}`], [of("filtered"), "filtered by today's rules"], [of("dropped"), "dropped"], [of("pending"), "wait to be tried again"]];
+  return parts.filter(([some]) => some.length).map(([some, words]) => `${format.count(some.length)} ${words}`).join(", ");
+}
+
+// Says what became of retried letters once none of them waits any more, or after a minute, and gives it in words.
+export async function tellOutcomes(letters) {
+  try {
+    for (let n = 1; ; n += 1) {
+      await new Promise((done) => setTimeout(done, OUTCOMES_EVERY));
+      const items = await outcomesOf(letters);
+      if (n < MOST_QUESTIONS && items.some((it) => it.outcome === "pending")) continue;
+      const words = outcomeWords(items);
+      say(`Retried: ${words}.`, items.some((it) => it.outcome === "dead" || it.outcome === "pending") ? "warn" : "ok");
+      return words;
+    }
+  } catch (failure) {
+    if (!(failure instanceof Failure)) throw failure;
+    return "";
+  }
+}
 
 export async function letters(verb, ask, many, again) {
   const isDrop = verb === "drop";

@@ -1,18 +1,18 @@
 // Dead letters: by sink and reason, what the target answered, what would be sent today; retry and drop.
-import { html, useEffect, useMemo, useState } from "./lib.js";
+import { html, useEffect, useMemo, useRef, useState } from "./lib.js";
 import { ask, get, useAnswer } from "./api.js";
 import { Act, Answer, Choice, Empty, Field, Loading, Panel, Problem, Scroll, Time, fieldsOf } from "./parts.js";
 import { Json, valueAt } from "./json.js";
 import * as format from "./format.js";
 import { go, link } from "./route.js";
-import { letters } from "./acts.js";
+import { isMasked, letters, tellOutcomes } from "./acts.js";
 
 const PAGE = 200;
 const MOST_SHOWN = 1000;
 const FILTERS = ["sink", "code", "type", "since", "until"];
 
 export function DeadLetters({ route, ...more }) {
-  return route.rest ? html`<${Letter} id=${route.rest} sink=${route.query.sink} ...${more} />` : html`<${List} query=${route.query} ...${more} />`;
+  return route.rest ? html`<${Letter} key=${`${route.rest} ${route.query.sink}`} id=${route.rest} sink=${route.query.sink} ...${more} />` : html`<${List} query=${route.query} ...${more} />`;
 }
 
 const keyOf = (letter) => `${letter.sink}\n${letter.id}`;
@@ -61,6 +61,23 @@ function List({ query, status, readOnly }) {
     first.again();
     status.again();
   };
+  // The list follows the count. Where more of it was loaded, it stays until it is asked for.
+  const count = Object.entries(status.data?.sinks ?? {}).reduce((sum, [name, sink]) => sum + (!asked.sink || asked.sink === name ? sink.dead : 0), 0);
+  const counted = useRef(null);
+  const [isOld, setOld] = useState(false);
+  useEffect(() => {
+    if (!status.data) return;
+    const was = counted.current;
+    counted.current = count;
+    if (was === null || was === count) return;
+    if (more.items.length) setOld(true);
+    else first.again();
+  }, [count, status.data === null]);
+  useEffect(() => setOld(false), [first.at]);
+  const done = (verb, ofSink) => {
+    setChosen(new Set());
+    if (verb === "retry") tellOutcomes(ofSink).then(again);
+  };
   return html`<${Panel} id="letters" title="By sink and reason">
     <form class="filters" key=${JSON.stringify(query)} onSubmit=${submit}>
       <${Choice} label="Sink" name="sink" value=${asked.sink ?? ""} options=${[["", "all"], ...sinks.map((name) => [name, name])]} />
@@ -72,9 +89,10 @@ function List({ query, status, readOnly }) {
     <${Answer} answer=${first} what="the dead letters">${() => items.length === 0 ? html`<${Empty} title="No dead letters">${Object.keys(asked).length ? "None that these filters let through." : "Nothing was given up."}<//>` : html`
       <div class="bar sticky">
         <span>${chosen.size ? html`<b>${format.many(picked.length, "letter")}</b> selected` : html`<span class="quiet">${format.many(items.length, "letter")}${next ? " so far" : ""}</span>`}</span>
+        ${isOld && html`<button type="button" onClick=${first.again}>The count has changed: load anew</button>`}
         <div class="buttons right">
-          <${Act} class="main" disabled=${readOnly || !picked.length} onAct=${() => onPicked("retry", picked, again)}>Retry<//>
-          <${Act} class="grave" disabled=${readOnly || !picked.length} onAct=${() => onPicked("drop", picked, again)}>Drop<//>
+          <${Act} class="main" disabled=${readOnly || !picked.length} onAct=${() => onPicked("retry", picked, done, again)}>Retry<//>
+          <${Act} class="grave" disabled=${readOnly || !picked.length} onAct=${() => onPicked("drop", picked, done, again)}>Drop<//>
         </div>
       </div>
       ${groupsOf(items).map((group) => html`<${Group} key=${group.key} group=${group} chosen=${chosen} choose=${choose} />`)}
@@ -85,16 +103,18 @@ function List({ query, status, readOnly }) {
 }
 
 // Ids are a sink's own, so that each sink is asked for by itself.
-async function onPicked(verb, picked, again) {
+async function onPicked(verb, picked, done, again) {
   const sinks = [...new Set(picked.map((letter) => letter.sink))];
-  let isDone = false;
+  const changed = [];
   for (const sink of sinks) {
-    const ids = picked.filter((letter) => letter.sink === sink).map((letter) => letter.id);
-    const many = `${format.many(ids.length, "dead letter")} of ${sink}`;
-    if (!(await letters(verb, { sink, ids }, many, null))) break;
-    isDone = true;
+    const own = picked.filter((letter) => letter.sink === sink);
+    const many = `${format.many(own.length, "dead letter")} of ${sink}`;
+    if (!(await letters(verb, { sink, ids: own.map(({ id }) => id) }, many, null))) break;
+    changed.push(...own);
   }
-  if (isDone) again();
+  if (!changed.length) return;
+  done(verb, changed);
+  again();
 }
 
 function Group({ group, chosen, choose }) {
@@ -127,18 +147,29 @@ function Letter({ id, sink, readOnly, status }) {
   // What is masked stays there while what is not is fetched.
   const shown = useAnswer(isClear ? "/api/dead" : null, { ids: id, sink, whole: true, clear: true });
   const clear = isClear && shown.data ? shown : null;
+  const [retried, setRetried] = useState(null);
+  const again = () => {
+    setRetried(null);
+    answer.again();
+    if (isClear) shown.again();
+    status.again();
+  };
+  const onRetried = async (letter) => {
+    setRetried("It is delivered again; what becomes of it is told here.");
+    const words = await tellOutcomes([letter]);
+    again();
+    setRetried(words ? `${words.replace(/^1 /, "It ")}.` : "What became of it could not be asked.");
+  };
   return html`
     <p class="crumbs"><a href=${link("dead")}>Dead letters</a> <span aria-hidden="true">/</span> <span class="mono">${id}</span></p>
     ${shown.failure && html`<${Problem} failure=${shown.failure} again=${shown.again} what="What is masked" />`}
+    ${isClear && shown.failure && html`<${Problem} failure=${shown.failure} again=${shown.again} what="Personal data" />`}
     <${Answer} answer=${answer} what="This letter">${(masked) => masked.items.length === 0
-      ? html`<${Empty} title="No such dead letter">It may have been retried or dropped meanwhile.<//>`
-      : (clear?.data ?? masked).items.map((letter, n) => html`<${Whole} key=${letter.sink} letter=${letter} text=${(clear ?? answer).text} at=${n} isClear=${clear !== null} setClear=${setClear} readOnly=${readOnly} again=${() => {
-          answer.again();
-          status.again();
-        }} />`)}<//>`;
+      ? retried ? html`<${Empty} title="It was retried">${retried}<//>` : html`<${Empty} title="No such dead letter">It may have been retried or dropped meanwhile.<//>`
+      : (clear?.data ?? masked).items.map((letter, n) => html`<${Whole} key=${letter.sink} letter=${letter} text=${(clear ?? answer).text} at=${n} isClear=${clear !== null} setClear=${setClear} readOnly=${readOnly} retried=${retried} onRetried=${onRetried} again=${again} />`)}<//>`;
 }
 
-function Whole({ letter, text, at, isClear, setClear, readOnly, again }) {
+function Whole({ letter, text, at, isClear, setClear, readOnly, retried, onRetried, again }) {
   const [today, setToday] = useState(null);
   const part = (name) => valueAt(text, ["items", at, name]);
   const preview = async () => {
@@ -153,19 +184,23 @@ function Whole({ letter, text, at, isClear, setClear, readOnly, again }) {
     if (isClear && today?.said && !today.isClear) preview();
   }, [isClear]);
   const one = [{ sink: letter.sink, ids: [letter.id] }, `the dead letter ${format.shortId(letter.id)} of ${letter.sink}`, again];
+  const retry = async () => {
+    if (await letters("retry", ...one)) onRetried(letter);
+  };
   const sent = part("payload") ?? part("event");
   return html`
-    <${Panel} id="letter" title=${`${letter.type} to ${letter.sink}`} aside=${html`<div class="buttons"><${Act} class="main" disabled=${readOnly} onAct=${() => letters("retry", ...one)}>Retry<//><${Act} class="grave" disabled=${readOnly} onAct=${() => letters("drop", ...one)}>Drop<//></div>`}>
+    <${Panel} id="letter" title=${`${letter.type} to ${letter.sink}`} aside=${html`<div class="buttons"><${Act} class="main" disabled=${readOnly} onAct=${retry}>Retry<//><${Act} class="grave" disabled=${readOnly} onAct=${() => letters("drop", ...one)}>Drop<//></div>`}>
+      ${retried && html`<p class="stale">▲ It was retried. ${retried}</p>`}
       <dl class="facts">
         <div><dt>Why</dt><dd><code>${letter.reason.code}</code> ${letter.reason.detail}</dd></div>
-        <div><dt>The target said</dt><dd>${letter.answer ? html`<pre class="code small" tabindex="0" role="region" aria-label="What the target said">${letter.answer}</pre>` : html`<span class="quiet">Not kept. <code>keep_answer = true</code> of the sink keeps up to 512 bytes.</span>`}</dd></div>
+        <div><dt>The target said</dt><dd>${letter.answer && !isClear ? html`<span class="quiet">It may hold personal data.</span> <button type="button" onClick=${() => setClear(true)}>Show what it said</button>` : letter.answer ? html`<pre class="code small" tabindex="0" role="region" aria-label="What the target said">${letter.answer}</pre>` : html`<span class="quiet">Not kept. <code>keep_answer = true</code> of the sink keeps up to 512 bytes.</span>`}</dd></div>
         <div><dt>Died</dt><dd><${Time} at=${letter.last_try} /> <span class="quiet">after ${format.many(letter.attempts, "attempt")}, first at <${Time} at=${letter.first_try} /></span></dd></div>
         <div><dt>Came</dt><dd><${Time} at=${letter.time} /></dd></div>
         <div><dt>Event</dt><dd><a class="mono" href=${link("events", letter.event_id ?? letter.id)}>${letter.event_id ?? letter.id}</a></dd></div>
-        ${letter.subject && html`<div><dt>Subject</dt><dd><a class="mono" href=${link("messages", letter.subject)}>${letter.subject}</a></dd></div>`}
+        ${letter.subject && html`<div><dt>Subject</dt><dd>${isMasked(letter.subject) ? html`<span class="mono">${letter.subject}</span>` : html`<a class="mono" href=${link("messages", letter.subject)}>${letter.subject}</a>`}</dd></div>`}
       </dl>
     <//>
-    <${Panel} id="sent" title="What was to be sent" aside=${!isClear && html`<button type="button" onClick=${() => setClear(true)}>Show</button>`}>
+    <${Panel} id="sent" title="What was to be sent" aside=${html`<button type="button" onClick=${() => setClear(!isClear)}>${isClear ? "Hide" : "Show"}</button>`}>
       ${!isClear && html`<p class="quiet">It may hold personal data, and is shown when asked for.</p>`}
       ${isClear && sent && html`<${Json} text=${sent} label="Payload" />`}
       ${isClear && part("target") && html`<h3>Target</h3><${Json} text=${part("target")} label="Target" />`}

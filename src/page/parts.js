@@ -30,11 +30,14 @@ export const Loading = ({ what = "" }) => html`<p class="state" role="status">Lo
 export const Empty = ({ title, children }) =>
   html`<div class="state"><p class="state-title">${title}</p>${children && html`<p>${children}</p>`}</div>`;
 
+// A text of several lines shows an excerpt, whose marks stand below what they mean.
+export const pre = (text) => (String(text).includes("\n") ? "pre mono" : "pre");
+
 export function Problem({ failure, again, what = "This" }) {
   const title = failure.status === 0 ? "No answer" : `${what} could not be had`;
   return html`<div class="state problem" role="alert">
     <p class="state-title">${title}</p>
-    <p class="pre">${failure.message}</p>
+    <p class=${pre(failure.message)}>${failure.message}</p>
     ${again && html`<p><button type="button" onClick=${again}>Try again</button></p>`}
   </div>`;
 }
@@ -62,10 +65,13 @@ export const Field = ({ label, name, value, hint, list, type = "text", onInput, 
   <input name=${name} type=${type} value=${value} onInput=${onInput} list=${list} autocomplete="off" spellcheck=${false} placeholder=${hint} ...${more} />
 </label>`;
 
+// What is chosen is shown, though there may be no such thing any more.
+const withChosen = (options, value) => (!value || options.some(([key]) => key === value) ? options : [...options, [value, `${value} (not there)`]]);
+
 export const Choice = ({ label, name, value, options, onChange }) => html`<label class="field">
   <span>${label}</span>
   <select name=${name} value=${value} onChange=${onChange}>
-    ${options.map(([key, text]) => html`<option key=${key} value=${key} selected=${key === value}>${text}</option>`)}
+    ${withChosen(options, value).map(([key, text]) => html`<option key=${key} value=${key} selected=${key === value}>${text}</option>`)}
   </select>
 </label>`;
 
@@ -74,18 +80,29 @@ export const fieldsOf = (form) => Object.fromEntries([...new FormData(form)].fil
 
 let show = () => {};
 
-// Asks before something is done: gives the form's fields, or null where the answer is no.
+// Asks before something is done: gives the form's fields, or null where the answer is no. `check` says of the fields what
+// is wrong with them, and the question stays. A grave one is answered by its button alone, not by Enter in a field.
 export const confirm = (question) => new Promise((answer) => show({ ...question, answer }));
 
 export function Questions() {
   const [question, setQuestion] = useState(null);
+  const [wrong, setWrong] = useState("");
   const dialog = useRef(null);
   useEffect(() => {
-    show = setQuestion;
+    show = (question) => {
+      setWrong("");
+      setQuestion(question);
+    };
   }, []);
   useEffect(() => {
     if (question) dialog.current?.showModal();
   }, [question]);
+  // A question about a room that was left is not answered by accident.
+  useEffect(() => {
+    const left = () => dialog.current?.close("no");
+    addEventListener("hashchange", left);
+    return () => removeEventListener("hashchange", left);
+  }, []);
   if (!question) return null;
   const close = () => {
     const element = dialog.current;
@@ -93,13 +110,22 @@ export function Questions() {
     setQuestion(null);
     question.answer(said);
   };
+  const submit = (event) => {
+    const fault = question.check?.(fieldsOf(event.target)) ?? "";
+    setWrong(fault);
+    if (fault) event.preventDefault();
+  };
+  const typed = (event) => {
+    if (question.isGrave && event.key === "Enter" && event.target.tagName === "INPUT") event.preventDefault();
+  };
   return html`<dialog ref=${dialog} onClose=${close} aria-labelledby="question-title" aria-describedby="question-text">
-    <form method="dialog">
+    <form method="dialog" onSubmit=${submit} onKeyDown=${typed}>
       <h2 id="question-title">${question.title}</h2>
       <div id="question-text">${question.text}</div>
       ${question.fields}
+      ${wrong && html`<p class="failure" role="alert"><span aria-hidden="true">■ </span>${wrong}</p>`}
       <div class="buttons end">
-        <button type="button" autofocus=${!question.fields} onClick=${() => dialog.current.close("no")}>Cancel</button>
+        <button type="button" autofocus=${question.isGrave || !question.fields} onClick=${() => dialog.current.close("no")}>Cancel</button>
         <button value="yes" class=${question.isGrave ? "grave" : "main"}>${question.button}</button>
       </div>
     </form>
@@ -122,7 +148,7 @@ export function News() {
   }, []);
   return html`<div class="news" role="status" aria-live="polite">
     ${news.map((item) => html`<div key=${item.key} class=${`news-item ${item.kind}`}>
-      <span><span aria-hidden="true">${MARKS[item.kind]} </span>${item.text}</span>
+      <span><span aria-hidden="true">${MARKS[item.kind]} </span><span class=${pre(item.text)}>${item.text}</span></span>
       <button type="button" class="plain" aria-label="Close this message" onClick=${() => drop(item.key)}>×</button>
     </div>`)}
   </div>`;

@@ -51,7 +51,7 @@ function Sink({ name, sink, rate, latency, readOnly, again }) {
         ? html`<${Act} class="main" disabled=${off} label=${`Resume ${name}`} onAct=${() => resume(name, again)}>Resume<//>`
         : html`<${Act} disabled=${off} label=${`Pause ${name}`} onAct=${() => pause(name, again)}>Pause<//>`}
       <${Act} class=${sink.state === "down" ? "main" : ""} disabled=${isHeld} label=${`Probe ${name}`} onAct=${() => probe(name, again)}>Probe<//>
-      <${Act} class="grave" disabled=${off} label=${`Skip at ${name}`} onAct=${() => skip(name, again)}>Skip…<//>
+      <${Act} class="grave" disabled=${off} label=${`Skip at ${name}`} onAct=${() => skip(name, sink.pending, again)}>Skip…<//>
     </div>
   </section>`;
 }

@@ -54,6 +54,14 @@ async fn texts_differences_and_times_are_what_they_should_be() {
     let one = json!({ "events": [1, 2], "message": { "id": "m", "status": "Read" }, "messages": [], "notes": ["a"],
                       "next": null });
     assert_eq!(of("messages", &format!("it.merged({parts})")).await, one);
+    let became = json!([{ "outcome": "delivered" }, { "outcome": "dead", "code": "http_4xx" }, { "outcome": "dead" }]);
+    let words = of("acts", &format!("it.outcomeWords({became})")).await;
+    assert_eq!(words, "1 delivered, 2 died again (http_4xx)");
+    // How far a sink is moved on is always chosen, never what an empty field means.
+    let ways = json!([{}, { "how": "time" }, { "how": "time", "to": "noon" }, { "how": "time", "to": "1h" },
+                      { "how": "end" }]);
+    let wrong = of("acts", &format!("{ways}.map((way) => it.wrongWay(way) !== '')")).await;
+    assert_eq!(wrong, json!([true, true, true, false, false]));
     let routes = of(
         "rules",
         "it.routesOf('[sinks.a]\\nb = 1\\n[[routes]]\\nto = \"a\"\\n[[tests]]\\nc = 1\\n[[routes]]\\nto = \"b\"\\n')",

@@ -22,7 +22,14 @@ async fn sinks_are_paused_resumed_probed_and_moved_on() {
     watched.figure("archive", "state", "running").await;
     page.press_and_confirm("Pause sick", "Pause").await;
     page.press("Skip at sick").await;
-    page.holds("document.querySelector('dialog [name=to]')").await;
+    page.holds("document.activeElement.innerText === 'Cancel'").await;
+    // Neither Enter in the field nor a wrong time drops anything.
+    page.fill("to", "noon\u{e007}").await;
+    page.press("Skip").await;
+    page.sees("“noon” is no time").await;
+    page.holds("document.querySelector('dialog [name=to]').value === 'noon'").await;
+    watched.figure("sick", "dropped", 0).await;
+    page.go("dialog [value=end]").await;
     page.press("Skip").await;
     page.sees("1 delivery dropped.").await;
     watched.figure("sick", "dropped", 1).await;

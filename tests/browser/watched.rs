@@ -31,13 +31,14 @@ impl Watched {
             format!("[admin]\nlisten = \"127.0.0.1:{port}\"\ntoken = \"{TOKEN}\"\n{keys}"),
             file("archive"),
             file("reads"),
-            format!("[sinks.crm]\nkind = \"http\"\nurl = \"{}\"\n{IMPATIENT}", callback.url()),
+            format!("[sinks.crm]\nkind = \"http\"\nurl = \"{}\"\nkeep_answer = true\n{IMPATIENT}", callback.url()),
             format!("[sinks.sick]\nkind = \"http\"\nurl = \"http://127.0.0.1:{}/\"\n{IMPATIENT}", free_port()),
             route("everything", "*", "\"archive\""),
             route("to the crm", "message_*", "\"crm\""),
             route("reads", "message_api_read", "\"reads\", \"sick\""),
         ];
         callback.answer_with(422);
+        callback.say(b"Asha of Pune is refused");
         let house = House::new(&tables.concat());
         let daemon = house.start();
         assert!(daemon.log.wait_for(|line| line.contains("\"ready\"")).is_some(), "{}", daemon.log.text());
