@@ -2,7 +2,7 @@
 import { html, useEffect, useMemo, useRef, useState } from "./lib.js";
 import { Failure, get, url, useAnswer } from "./api.js";
 import { Act, Answer, Badge, Choice, Empty, Fate, Field, Loading, Mask, Panel, Problem, Scroll, Time, fieldsOf } from "./parts.js";
-import { Json, valueAt } from "./json.js";
+import { Json, Plain, valueAt } from "./json.js";
 import { LongList } from "./list.js";
 import * as format from "./format.js";
 import { go, link } from "./route.js";
@@ -10,13 +10,15 @@ import { isMasked, replayEvent } from "./acts.js";
 
 const MOST_ROWS = 10_000;
 const PAGE = 200;
+// Events of the journal that the live view begins with.
+const EARLIER = 100;
 const COLUMNS = [["time", "Time"], ["type", "Type"], ["source", "Source"], ["subject", "Subject"], ["sinks", "Goes to"]];
 const FILTERS = ["type", "source", "sink", "subject", "where", "since", "until"];
 // What the live view can be asked.
 const LIVE = ["type", "source", "sink", "where"];
 
 export function Events({ route, ...more }) {
-  return route.rest ? html`<${Event} id=${route.rest} ...${more} />` : html`<${List} query=${route.query} ...${more} />`;
+  return route.rest ? html`<${Event} key=${route.rest} id=${route.rest} ...${more} />` : html`<${List} query=${route.query} ...${more} />`;
 }
 
 function List({ query, status }) {
@@ -65,9 +67,33 @@ const useRowHeight = () => {
   return isNarrow ? 58 : 34;
 };
 
-// Events by server-sent events. What comes is put in at most once a frame, and the oldest rows go.
+// The rows of the last live view, for who comes back to it.
+let kept = { key: "", rows: [] };
+
+// Rows that are shown and the newest of the journal as one list, newest first. Of the `old` rows, which stood before the
+// stream was open, none may be among the newest: then more has come meanwhile than was asked for, and they go.
+export function joined(rows, newest, old) {
+  const idsOf = (events) => new Set(events.map(({ id }) => id));
+  const [known, before] = [idsOf(rows), idsOf(old)];
+  const isCut = newest.length >= EARLIER && !newest.some(({ id }) => before.has(id));
+  const left = isCut ? rows.filter(({ id }) => !before.has(id)) : rows;
+  const fresh = newest.filter(({ id }) => !known.has(id));
+  if (!fresh.length) return left;
+  return [...left, ...fresh].sort((a, b) => Date.parse(b.time) - Date.parse(a.time)).slice(0, MOST_ROWS);
+}
+
+// What has come is put in front, but for what the journal told of already.
+function put({ rows, shift }, came) {
+  const known = new Set(rows.slice(0, EARLIER + came.length).map(({ id }) => id));
+  const fresh = came.filter(({ id }) => !known.has(id));
+  return { rows: [...fresh, ...rows].slice(0, MOST_ROWS), shift: shift + fresh.length };
+}
+
+// Events by server-sent events, after the newest of the journal. What comes is put in at most once a frame, and the
+// oldest rows go.
 function useTail(asked, isHeld) {
-  const [state, setState] = useState({ rows: [], shift: 0, waiting: 0, leftOut: 0, link: "connecting", failure: null });
+  const key = JSON.stringify(asked);
+  const [state, setState] = useState({ rows: kept.key === key ? kept.rows : [], isAsked: false, shift: 0, waiting: 0, leftOut: 0, link: "connecting", failure: null });
   const came = useRef([]);
   const held = useRef(isHeld);
   held.current = isHeld;
@@ -85,9 +111,24 @@ function useTail(asked, isHeld) {
       }
       const fresh = came.current.reverse();
       came.current = [];
-      if (fresh.length) setState((was) => ({ ...was, rows: [...fresh, ...was.rows].slice(0, MOST_ROWS), shift: was.shift + fresh.length, waiting: 0 }));
+      if (fresh.length) setState((was) => ({ ...was, ...put(was, fresh), waiting: 0 }));
     };
-    source.onopen = () => set({ link: "open", failure: null });
+    let isGone = false;
+    // With the stream open nothing falls between the two.
+    const fetchEarlier = async () => {
+      const old = kept.rows;
+      try {
+        const { items } = await get("/api/events", { ...query, limit: EARLIER });
+        if (!isGone) setState((was) => ({ ...was, rows: joined(was.rows, items, old), isAsked: true }));
+      } catch (failure) {
+        if (!(failure instanceof Failure)) throw failure;
+        if (!isGone) set({ isAsked: true });
+      }
+    };
+    source.onopen = () => {
+      set({ link: "open", failure: null });
+      fetchEarlier();
+    };
     source.onmessage = ({ data }) => {
       came.current.push(JSON.parse(data));
       // While the reader holds the list, or the page is in the background, the newest are kept.
@@ -108,6 +149,7 @@ function useTail(asked, isHeld) {
       }
     };
     return () => {
+      isGone = true;
       source.close();
       clearTimeout(frame);
     };
@@ -115,6 +157,7 @@ function useTail(asked, isHeld) {
   useEffect(() => {
     if (!isHeld) flush.current();
   }, [isHeld]);
+  kept = { key, rows: state.rows };
   return state;
 }
 
@@ -129,7 +172,7 @@ function Live({ asked }) {
   return html`
     <div class="bar"><${Badge} kind=${kind}>${text}<//><span class="quiet">${format.many(tail.rows.length, "event")}${tail.rows.length === MOST_ROWS ? ", older ones are in History" : ""}</span>${tail.leftOut > 0 && html`<span class="quiet">${format.many(tail.leftOut, "event")} left out: more came than this page could take. History has them.</span>`}
       <button type="button" class="right" aria-pressed=${isHeld} onClick=${() => setHeld(!isHeld)}>${isHeld ? "Go on" : "Hold"}</button></div>
-    ${tail.rows.length ? html`<${LongList} rows=${tail.rows} shift=${tail.shift} height=${height} label="Events" columns=${COLUMNS} row=${cells} />` : html`<${Empty} title="Nothing has come yet"><span>Events appear here as they are accepted. Earlier ones are in <a href=${link("events", "", { ...asked, view: "history" })}>History</a>.</span><//>`}`;
+    ${tail.rows.length ? html`<${LongList} rows=${tail.rows} shift=${tail.shift} height=${height} label="Events" columns=${COLUMNS} row=${cells} />` : !tail.isAsked ? html`<${Loading} what="the newest events" />` : html`<${Empty} title="Nothing has come yet"><span>Events appear here as they are accepted. Those of another span are in <a href=${link("events", "", { ...asked, view: "history" })}>History</a>.</span><//>`}`;
 }
 
 // Pages of the journal, newest first, at most so many rows as the live view has.
@@ -160,14 +203,15 @@ function History({ asked }) {
 function Event({ id, status, readOnly }) {
   const [isClear, setClear] = useState(false);
   const answer = useAnswer(`/api/events/${encodeURIComponent(id)}`, isClear ? { clear: true } : {});
+  const mask = html`<${Mask} isClear=${isClear} onChange=${setClear} />`;
   return html`
     <p class="crumbs"><a href=${link("events")}>Events</a> <span aria-hidden="true">/</span> <span class="mono">${id}</span></p>
     <${Answer} answer=${answer} what="This event">${(event) => html`
       <${Head} event=${event} status=${status} readOnly=${readOnly} again=${answer.again} />
       <${Deliveries} event=${event} />
       <${Routes} routes=${event.routes} />
-      <${Body} event=${event} text=${answer.text} mask=${html`<${Mask} isClear=${isClear} onChange=${setClear} />`} />
-      <${Headers} event=${event} />
+      <${Body} event=${event} text=${answer.text} mask=${mask} />
+      <${Headers} event=${event} mask=${mask} />
     `}<//>`;
 }
 
@@ -190,7 +234,7 @@ export function DeliveryTable({ deliveries, label }) {
     <tbody>${deliveries.map((it) => html`<tr key=${it.id + it.sink + (it.replay ?? "")}>
       <td><a href=${link("sinks", it.sink)}>${it.sink}</a>${it.replay ? html` <span class="quiet">replay</span>` : null}</td>
       <td>${it.fate === "dead" ? html`<a href=${link("dead", it.id, { sink: it.sink })}><${Fate} fate=${it.fate} /></a>` : html`<${Fate} fate=${it.fate} />`}</td>
-      <td class="why">${it.code ? html`<code>${it.code}</code> <span class="quiet">${it.detail}</span>` : it.detail ? html`<span class="quiet">${it.detail}</span>` : it.route ? html`<span class="quiet">by the route ${it.route}</span>` : html`<span class="quiet">–</span>`}</td>
+      <td class="why">${it.fate === "pending" && it.code ? html`<span class="quiet">the sink's own:</span> ` : null}${it.code ? html`<code>${it.code}</code> <span class="quiet">${it.detail}</span>` : it.detail ? html`<span class="quiet">${it.detail}</span>` : it.route ? html`<span class="quiet">by the route ${it.route}</span>` : html`<span class="quiet">–</span>`}</td>
       <td class="num">${it.attempts}${it.took_ms !== undefined && it.took_ms !== null ? html` <span class="quiet">${format.span(it.took_ms / 1000)}</span>` : null}</td>
       <td><${Time} at=${it.time} none="–" /></td>
       <td><${Time} at=${it.next_try} none="–" /></td>
@@ -230,14 +274,15 @@ function Body({ event, text, mask }) {
   return html`<${Panel} id="body" title="Body" aside=${body !== null && choose}>
     ${mask}
     ${body === null || isRaw
-      ? html`<pre class="code raw" tabindex="0" role="region" aria-label="Text of the body">${body ?? decoded(event.data_base64 ?? "")}</pre>`
+      ? html`<${Plain} text=${body ?? decoded(event.data_base64 ?? "")} label="Text of the body" />`
       : html`<${Json} text=${body} label="Text of the body" />`}
   <//>`;
 }
 
-function Headers({ event }) {
+// A value may be anything, a name too: it is shown when asked for.
+function Headers({ event, mask }) {
   const headers = Array.isArray(event.headers) ? event.headers : Object.entries(event.headers ?? {});
   return html`<${Panel} id="headers" title="Kept headers">
-    ${headers.length ? html`<dl class="facts">${headers.map(([name, value]) => html`<div><dt class="mono">${name}</dt><dd class="mono">${value}</dd></div>`)}</dl>` : html`<p class="quiet">None. <code>keep_headers</code> of a source says which are kept.</p>`}
+    ${headers.length ? html`${mask}<dl class="facts">${headers.map(([name, value]) => html`<div><dt class="mono">${name}</dt><dd class="mono">${event.masked ? html`<span class="quiet">hidden</span>` : value}</dd></div>`)}</dl>` : html`<p class="quiet">None. <code>keep_headers</code> of a source says which are kept.</p>`}
   <//>`;
 }

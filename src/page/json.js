@@ -1,8 +1,12 @@
 // JSON as text: found inside an answer, indented and coloured without being parsed, so that numbers, escapes and the
 // order of keys stay as they were sent.
-import { html } from "./lib.js";
+import { html, useState } from "./lib.js";
+import * as format from "./format.js";
 
 const MOST_COLOURED = 200_000;
+// Characters of a text that are shown at once, and of each block of a longer one: a browser lays a block out alone.
+const MOST_AT_ONCE = 100_000;
+const BLOCK = 10_000;
 const TOKEN = /("(?:[^"\\]|\\.)*")(\s*:)?|(-?\d[\d.eE+-]*)|(true|false|null)|([[\]{},])|\s+|[^]/g;
 
 const blank = (text, at) => {
@@ -93,6 +97,22 @@ export const pretty = (text) => tokens(text).map(([, token]) => token).join("");
 
 // A scrolling block; focusable, so that it scrolls by keyboard.
 export function Json({ text, label }) {
-  const parts = text.length > MOST_COLOURED ? text : tokens(text).map(([kind, token]) => (kind ? html`<span class=${`j-${kind}`}>${token}</span>` : token));
+  if (text.length > MOST_COLOURED) return html`<${Plain} text=${text} label=${label} />`;
+  const parts = tokens(text).map(([kind, token]) => (kind ? html`<span class=${`j-${kind}`}>${token}</span>` : token));
   return html`<pre class="code" tabindex="0" role="region" aria-label=${label}>${parts}</pre>`;
+}
+
+function blocksOf(text) {
+  const blocks = [];
+  for (let at = 0; at < text.length; at += BLOCK) blocks.push(text.slice(at, at + BLOCK));
+  return blocks;
+}
+
+// A text as it came. Of a long one the beginning; all of it where that is asked for.
+export function Plain({ text, label }) {
+  const [isAll, setAll] = useState(false);
+  const shown = isAll ? text : text.slice(0, MOST_AT_ONCE);
+  const blocks = shown.length > BLOCK ? blocksOf(shown).map((block) => html`<span class="block">${block}</span>`) : shown;
+  return html`<pre class="code raw" tabindex="0" role="region" aria-label=${label}>${blocks}</pre>
+    ${shown.length < text.length && html`<p class="bar"><span class="quiet">The first ${format.count(MOST_AT_ONCE)} of ${format.count(text.length)} characters.</span><button type="button" onClick=${() => setAll(true)}>Show all</button></p>`}`;
 }
