@@ -2,6 +2,8 @@
 import { useCallback, useEffect, useRef, useState } from "./lib.js";
 
 const PATIENCE_MS = 35_000;
+// How soon a question that did not reach the daemon is asked again.
+const AGAIN_MS = 3000;
 
 export class Failure extends Error {
   constructor(status, text) {
@@ -22,11 +24,13 @@ export function url(path, query = {}) {
 }
 
 // The answer as an object, and as the text it came in: JSON numbers and bodies are shown as they were sent.
-export async function ask(method, path, { query, body, signal } = {}) {
+// `json`: a body that is JSON text already.
+export async function ask(method, path, { query, body, json, signal } = {}) {
   const init = { method, credentials: "same-origin", cache: "no-store", headers: { accept: "application/json" } };
-  if (body !== undefined) {
+  const sent = json ?? (body === undefined ? undefined : JSON.stringify(body));
+  if (sent !== undefined) {
     init.headers["content-type"] = "application/json";
-    init.body = JSON.stringify(body);
+    init.body = sent;
   }
   const late = AbortSignal.timeout(PATIENCE_MS);
   init.signal = signal ? AbortSignal.any([signal, late]) : late;
@@ -62,7 +66,7 @@ export const get = async (path, query) => (await ask("GET", path, { query })).da
 export const post = async (path, body = {}) => (await ask("POST", path, { body })).data;
 
 // Asks, and asks again `every` so many milliseconds while the page is looked at. What was known stays while a new
-// answer is under way, and when it fails. `path` null: nothing is asked.
+// answer is under way, and when it fails; where the daemon was not reached, it is asked again. `path` null: nothing is asked.
 export function useAnswer(path, query, every = 0) {
   const key = path === null ? null : url(path, query);
   const [state, setState] = useState({ key, data: null, text: "", failure: null, at: 0, isLoading: true });
@@ -75,6 +79,7 @@ export function useAnswer(path, query, every = 0) {
     }
     const stop = new AbortController();
     let timer = 0;
+    let isCut = false;
     if (asked.current !== key) setState({ key, data: null, text: "", failure: null, at: 0, isLoading: true });
     asked.current = key;
     const once = async () => {
@@ -82,15 +87,18 @@ export function useAnswer(path, query, every = 0) {
         try {
           const { data, text } = await ask("GET", key, { signal: stop.signal });
           setState({ key, data, text, failure: null, at: Date.now(), isLoading: false });
+          isCut = false;
         } catch (failure) {
           if (stop.signal.aborted) return;
           setState((was) => ({ ...was, key, failure, isLoading: false }));
+          isCut = failure.status === 0;
         }
       }
-      if (every && !stop.signal.aborted) timer = setTimeout(once, every);
+      const pause = every || (isCut && AGAIN_MS);
+      if (pause && !stop.signal.aborted) timer = setTimeout(once, pause);
     };
     const seen = () => {
-      if (every && !document.hidden) {
+      if ((every || isCut) && !document.hidden) {
         clearTimeout(timer);
         once();
       }

@@ -1,7 +1,7 @@
 // The page: who is signed in, which room is shown, and what stands around every room.
 import { html, render, useCallback, useEffect, useRef, useState } from "./lib.js";
 import { Failure, ask, useAnswer, whenSignedOut } from "./api.js";
-import { Badge, Loading, News, Questions } from "./parts.js";
+import { Badge, Empty, Loading, News, Questions } from "./parts.js";
 import { go, link, useRoute } from "./route.js";
 import * as format from "./format.js";
 import { useRates } from "./rates.js";
@@ -17,8 +17,9 @@ const ROOMS = [
   { key: "rules", name: "Rules", load: async () => (await import("./rules.js")).Rules },
 ];
 const STATUS_EVERY = 2000;
+const CONFIG_EVERY = 5000;
 
-function Login({ onDone }) {
+function Login({ onDone, isEnded }) {
   const [failure, setFailure] = useState("");
   const [isBusy, setBusy] = useState(false);
   useEffect(() => {
@@ -42,6 +43,7 @@ function Login({ onDone }) {
       <h1><img src="/page/icon.svg" alt="" width="28" height="28" /> hookrelay</h1>
       <input name="username" autocomplete="username" value="hookrelay" hidden readonly />
       <label class="field"><span>Token</span><input name="token" type="password" required autofocus autocomplete="current-password" aria-describedby="token-help token-failure" /></label>
+      ${isEnded && html`<p class="stale" role="status">▲ The session has ended: sessions end with the daemon, which was started anew, or by Log out elsewhere.</p>`}
       <p id="token-failure" class="failure" role="alert">${failure && html`<span aria-hidden="true">■ </span>${failure}`}</p>
       <button class="main" disabled=${isBusy}>Log in</button>
       <p id="token-help" class="quiet">It is the <code>token</code> of <code>[admin]</code> in config.toml.</p>
@@ -106,26 +108,48 @@ function Nav({ current, status }) {
   </ul></nav>`;
 }
 
+// The config changes with a reload, which the status tells; in Rules the file is looked at, too.
+function useConfig(status, isLookedAt) {
+  const config = useAnswer("/api/config", {}, isLookedAt ? CONFIG_EVERY : 0);
+  const stamp = status.data && JSON.stringify([status.data.started, status.data.config]);
+  const last = useRef(null);
+  useEffect(() => {
+    if (last.current && stamp && last.current !== stamp) config.again();
+    last.current = stamp ?? last.current;
+  }, [stamp]);
+  return config;
+}
+
+const titleOf = (room, { rest }) => (rest && room.key !== "messages" ? `${room.name}: ${rest.length > 20 ? format.shortId(rest) : rest}` : room.name);
+
 function Shell({ onLogout }) {
   const route = useRoute();
   const theme = useTheme();
   const status = useAnswer("/api/status", {}, STATUS_EVERY);
-  const config = useAnswer("/api/config");
+  const config = useConfig(status, route.room === "rules");
   const rateOf = useRates(status);
   const heading = useRef(null);
   const first = useRef(true);
-  const room = ROOMS.find(({ key }) => key === route.room) ?? ROOMS[0];
+  const known = ROOMS.find(({ key }) => key === route.room);
+  const room = known ?? ROOMS[0];
+  const isOffline = status.failure !== null;
   const [loaded, setLoaded] = useState({ key: "overview", Room: Overview });
   useEffect(() => {
     let gone = false;
+    if (loaded.key === room.key && loaded.Room) return undefined;
     room.load().then((Room) => !gone && setLoaded({ key: room.key, Room }), () => !gone && setLoaded({ key: room.key, Room: null }));
-    document.title = `${room.name} · hookrelay`;
-    if (!first.current) heading.current?.focus();
-    first.current = false;
     return () => {
       gone = true;
     };
+    // One that could not be loaded is, once the daemon answers.
+  }, [room.key, isOffline]);
+  useEffect(() => {
+    if (!first.current) heading.current?.focus();
+    first.current = false;
   }, [room.key]);
+  useEffect(() => {
+    document.title = `${known ? titleOf(room, route) : "No such room"} · hookrelay`;
+  }, [room.key, route.rest, known === undefined]);
   const readOnly = config.data?.read_only ?? false;
   const Room = loaded.key === room.key ? loaded.Room : undefined;
   return html`
@@ -144,21 +168,26 @@ function Shell({ onLogout }) {
         <button type="button" class="plain" onClick=${onLogout}>Log out</button>
       </div>
     </header>
-    <${Nav} current=${room.key} status=${status.data} />
+    <${Nav} current=${known?.key} status=${status.data} />
     <main id="main">
-      <h1 tabindex="-1" ref=${heading}>${room.name}</h1>
+      <h1 tabindex="-1" ref=${heading}>${known ? room.name : "No such room"}</h1>
       ${status.failure && status.data && html`<p class="stale" role="alert">▲ Offline. What you see is as of ${format.time(status.at)}. ${status.failure.message}</p>`}
       ${readOnly && html`<p class="stale">○ Read-only: [admin] read_only is set, and buttons that change something are off.</p>`}
-      ${Room === undefined && html`<${Loading} />`}
-      ${Room === null && html`<p class="state problem" role="alert">This room could not be loaded. Reload the page once the daemon answers.</p>`}
-      ${Room && html`<${Room} key=${room.key} route=${route} status=${status} rateOf=${rateOf} config=${config} readOnly=${readOnly} theme=${theme.shown} />`}
+      ${!known && html`<section class="panel"><${Empty} title=${`There is no room “${route.room}”`}>The address may be mistyped. <a href=${link("overview")}>Overview</a> is the first room.<//></section>`}
+      ${known && Room === undefined && html`<${Loading} />`}
+      ${known && Room === null && html`<p class="state problem" role="alert">This room could not be loaded. It is tried again once the daemon answers.</p>`}
+      ${known && Room && html`<${Room} key=${room.key} route=${route} status=${status} rateOf=${rateOf} config=${config} readOnly=${readOnly} theme=${theme.shown} />`}
     </main>`;
 }
 
 function App() {
   const [isIn, setIn] = useState(null);
+  const [isEnded, setEnded] = useState(false);
   useEffect(() => {
-    whenSignedOut(() => setIn(false));
+    whenSignedOut(() => setIn((was) => {
+      if (was === true) setEnded(true);
+      return false;
+    }));
     // Without a token, as over a Unix socket, everybody who comes is in.
     ask("GET", "/api/status").then(() => setIn(true), (failure) => setIn(failure.status !== 401));
   }, []);
@@ -168,7 +197,10 @@ function App() {
   }, []);
   return html`
     ${isIn === null && html`<${Loading} />`}
-    ${isIn === false && html`<${Login} onDone=${() => setIn(true)} />`}
+    ${isIn === false && html`<${Login} isEnded=${isEnded} onDone=${() => {
+      setEnded(false);
+      setIn(true);
+    }} />`}
     ${isIn && html`<${Shell} onLogout=${logout} />`}
     <${Questions} /><${News} />`;
 }

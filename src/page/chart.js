@@ -22,6 +22,15 @@ function load() {
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+// A value with none beside it has no line: it is drawn as a point.
+function alone(u, series) {
+  const values = u.data[series];
+  const isThere = (n) => values[n] !== null && values[n] !== undefined;
+  const points = [];
+  for (let n = 0; n < values.length; n += 1) if (isThere(n) && !isThere(n - 1) && !isThere(n + 1)) points.push(n);
+  return points.length ? points : null;
+}
+
 function options(uPlot, width, lines, unit) {
   const ink = colour("--muted");
   const grid = { stroke: colour("--line"), width: 1 };
@@ -33,7 +42,7 @@ function options(uPlot, width, lines, unit) {
     width: 1.75,
     dash,
     fill: fill ? colour(fill) : undefined,
-    points: { show: false },
+    points: { show: false, filter: alone, size: 5 },
     value: (u, value) => (value === null || value === undefined ? "–" : unit(value)),
   }));
   return {

@@ -1,14 +1,18 @@
 // Overview: what flows, what is wrong and what mends it, and the last hour or day.
 import { html, useState } from "./lib.js";
 import { useAnswer } from "./api.js";
-import { Act, Answer, Badge, Empty, Loading, Panel, Problem, Sentence, Time } from "./parts.js";
+import { Act, Answer, Badge, Empty, Loading, Panel, Problem, Sentence, Time, pre } from "./parts.js";
 import { Chart } from "./chart.js";
 import { Flow } from "./flow.js";
 import * as format from "./format.js";
 import { link } from "./route.js";
-import { pause, probe, resume } from "./acts.js";
+import { pause, probe, reload, resume } from "./acts.js";
 
 const refusals = (source) => Object.values(source.refused ?? {}).reduce((sum, n) => sum + n, 0);
+
+// The rate is one over a while: where the last webhook is older than this, nothing flows any more.
+const FRESH_MS = 30_000;
+const isFresh = (at) => Boolean(at) && Date.now() - new Date(at).getTime() < FRESH_MS;
 
 function sourceBox([name, source], reasons) {
   const about = reasons.filter((reason) => reason.subject === name).map((reason) => reason.code);
@@ -16,7 +20,7 @@ function sourceBox([name, source], reasons) {
   const state = about.length ? format.words(about[0]) : source.last_accepted ? `last one ${format.ago(source.last_accepted)}` : "nothing yet";
   const refused = refusals(source);
   const bottom = refused ? `${format.brief(refused)} refused` : "";
-  return { name, health, state, top: format.rate(source.rate), bottom, flows: source.rate > 0, to: link("events", "", { source: name }) };
+  return { name, health, state, top: format.rate(source.rate), bottom, flows: source.rate > 0 && isFresh(source.last_accepted), to: link("events", "", { source: name }) };
 }
 
 function sinkBox([name, sink], rate) {
@@ -42,6 +46,21 @@ const ADVICE = {
   front_pressed: "Strangers hold many connections. Nothing is lost; a proxy or firewall in front should keep them away.",
 };
 
+// What mends a sink that is down, by the code of its last failure.
+const DOWN_ADVICE = {
+  connect: "Nothing answers at its address: is the target running, and does a firewall let this machine through?",
+  dns: "Its host name is not known: look at the name in the sink's table, and at this machine's DNS.",
+  tls: "The connection is not trusted or not understood: look at the target's certificate and its end date.",
+  auth: "The target refuses the credentials of the sink's table: look whether they have changed or run out.",
+  disk_full: "The target's disk is full: make room there.",
+  timeout: "The target takes the connection but does not answer in time: it may be overloaded, or timeout of the sink's table too short.",
+  io: "Reading or writing fails: look at the target's disk, its path and its permissions.",
+  http_404: "The target knows no such path: look at url of the sink's table.",
+  http_4xx: "The target refuses what it is sent: the dead letters tell why. Look at url of the sink's table and at transform of the route.",
+  http_429: "The target is asked too much of: lower rate of the sink's table, or raise its limit there.",
+  http_5xx: "The target fails by itself: its own log says why. Deliveries wait and go on when it is well.",
+};
+
 const GRAVE = ["sink_down", "at_risk", "journal_failing", "budget_spent"];
 
 // Every trouble: how grave it is, in words, and the button that mends it.
@@ -49,16 +68,18 @@ function troubles(status, readOnly, again) {
   const list = status.reasons.map(({ code, subject, text }) => {
     let mend = null;
     if (code === "sink_down") mend = html`<${Act} class="main" disabled=${readOnly} label=${`Probe ${subject}`} onAct=${() => probe(subject, again)}>Probe<//><${Act} disabled=${readOnly} label=${`Pause ${subject}`} onAct=${() => pause(subject, again)}>Pause<//><a class="button" href=${link("sinks", subject)}>Look at it</a>`;
-    if (code === "config_refused") mend = html`<a class="button main" href=${link("rules", "disk")}>Look at the faults</a>`;
+    if (code === "config_refused") mend = html`<a class="button main" href=${link("rules", "disk")}>Look at the faults</a><${Act} disabled=${readOnly} onAct=${() => reload(again)}>Reload<//>`;
     if (["budget_low", "budget_spent", "source_silent"].includes(code)) mend = html`<a class="button" href=${link("events", "", { source: subject })}>Its events</a>`;
-    return { key: code + subject, code, subject, kind: GRAVE.includes(code) ? "bad" : "warn", text, advice: ADVICE[code], mend };
+    const advice = code === "sink_down" ? DOWN_ADVICE[status.sinks[subject]?.last_error?.code] : ADVICE[code];
+    // The code stands before the sentence and says already that it is a sink or a source.
+    return { key: code + subject, code, subject, kind: GRAVE.includes(code) ? "bad" : "warn", text: text.replace(/^(sink|source) /, ""), advice, mend };
   });
   for (const [name, sink] of Object.entries(status.sinks)) {
     if (sink.state === "paused") {
       list.push({ key: `paused${name}`, code: "paused", subject: name, kind: "warn", text: `${name} is paused; ${format.many(sink.pending, "delivery waits", "deliveries wait")}.`, mend: html`<${Act} class="main" disabled=${readOnly} label=${`Resume ${name}`} onAct=${() => resume(name, again)}>Resume<//>` });
     }
     if (sink.dead > 0) {
-      list.push({ key: `dead${name}`, code: "dead letters", subject: name, kind: "warn", text: `${format.many(sink.dead, "delivery")} to ${name} ${sink.dead === 1 ? "was" : "were"} given up.`.replace("deliverys", "deliveries"), mend: html`<a class="button" href=${link("dead", "", { sink: name })}>Look and retry</a>` });
+      list.push({ key: `dead${name}`, code: "dead letters", subject: name, kind: "warn", text: `${format.many(sink.dead, "delivery", "deliveries")} to ${name} ${sink.dead === 1 ? "was" : "were"} given up.`, mend: html`<a class="button" href=${link("dead", "", { sink: name })}>Look and retry</a>` });
     }
   }
   if (status.config?.state === "changed") {
@@ -72,7 +93,7 @@ function Troubles({ status, readOnly, again }) {
   if (!list.length) return html`<div class="all-well"><${Badge} kind="ok">all is well<//> <span>Webhooks are taken, and every sink takes its deliveries.</span></div>`;
   return html`<ul class="troubles">
     ${list.map((it) => html`<li key=${it.key} class=${it.kind}>
-      <div><p><${Badge} kind=${it.kind}>${format.words(it.code)}<//> <span class="trouble-text"><${Sentence} text=${it.text} /></span></p>${it.advice && html`<p class="quiet">${it.advice}</p>`}</div>
+      <div><p><${Badge} kind=${it.kind}>${format.words(it.code)}<//> <span class=${`trouble-text ${pre(it.text)}`}><${Sentence} text=${it.text} /></span></p>${it.advice && html`<p class="quiet">${it.advice}</p>`}</div>
       ${it.mend && html`<div class="buttons">${it.mend}</div>`}
     </li>`)}
   </ul>`;
@@ -135,6 +156,8 @@ export function Overview({ status: answer, rateOf, readOnly, theme }) {
   if (!status) return answer.failure ? html`<${Problem} failure=${answer.failure} again=${answer.again} what="The status" />` : html`<${Loading} what="the status" />`;
   const sources = Object.entries(status.sources).map((it) => sourceBox(it, status.reasons));
   const sinks = Object.entries(status.sinks).map((it) => sinkBox(it, rateOf(it[0])));
+  // What is not known to flow does not move.
+  if (answer.failure) [...sources, ...sinks].forEach((box) => (box.flows = false));
   return html`
     <${Panel} id="state" title="State" aside=${html`<span class="quiet">since <${Time} at=${status.started} /> · ${status.version}</span>`}>
       <${Troubles} status=${status} readOnly=${readOnly} again=${answer.again} />

@@ -2,12 +2,13 @@
 // force.
 import { html, useMemo, useState } from "./lib.js";
 import { ask, useAnswer } from "./api.js";
-import { Act, Answer, Badge, Choice, Empty, Mask, Panel, Problem, Scroll, act, confirm } from "./parts.js";
+import { Act, Answer, Badge, Choice, Empty, Mask, Panel, Problem, Scroll, pre } from "./parts.js";
 import { Json, valueAt } from "./json.js";
 import { differences } from "./diff.js";
 import * as format from "./format.js";
 import { link } from "./route.js";
 import { RouteList } from "./events.js";
+import { reload } from "./acts.js";
 
 const TABS = [["", "In force"], ["disk", "On disk"], ["bench", "Bench"]];
 const STATES = { same: ["ok", "the file is what runs"], changed: ["warn", "the file has changed"], refused: ["bad", "the file is refused"] };
@@ -53,17 +54,15 @@ function InForce({ config }) {
 }
 
 function OnDisk({ config, readOnly, again }) {
-  const lines = useMemo(() => (typeof config.on_disk === "string" ? differences(config.running, config.on_disk) : []), [config]);
-  const reload = async () => {
-    const said = await confirm({ title: "Reload the config?", text: html`<p>All of the file is put in force, or nothing of it and the faults are told. No webhook is refused meanwhile.</p>`, button: "Reload" });
-    if (!said) return;
-    await act("/api/reload", {}, (done) => `The config is in force: ${format.many(done?.routes ?? 0, "route")}, ${format.many(done?.sources ?? 0, "source")}.${done?.warnings?.length ? ` ${done.warnings.join(" ")}` : ""}`);
-    again();
-  };
-  return html`<${Panel} id="disk" title="What differs on disk" aside=${html`<div class="buttons"><${StateOf} config=${config} /><${Act} class=${config.state === "changed" ? "main" : ""} disabled=${readOnly} onAct=${reload}>Reload<//></div>`}>
-    ${config.fault && html`<div class="state problem"><p class="state-title">What is wrong with it</p><p class="pre">${config.fault}</p><p class="quiet"><code>hookrelay check</code> tells every fault with its place.</p></div>`}
-    ${typeof config.on_disk !== "string" && html`<${Empty} title=${config.state === "same" ? "Nothing" : "The file cannot be read"}>${config.state === "same" ? html`<span class="mono">${config.path}</span> is what runs.` : "What runs stays in force."}<//>`}
-    ${typeof config.on_disk === "string" && (lines.length ? html`<pre class="code lines diff" tabindex="0" role="region" aria-label="Differences, line by line">${lines.map(({ sign, text }, n) => html`<span key=${n} class=${sign === "+" ? "line added" : sign === "-" ? "line removed" : "line"}><span class="no">${sign === "…" ? " " : sign}</span>${sign === "…" ? html`<span class="j-comment">${text}</span>` : text}\n</span>`)}</pre><p class="quiet">− in force, + on disk.</p>` : html`<${Empty} title="No line differs">Only secrets or the ends of lines do.<//>`)}
+  // In the place of a text that is no TOML stands a remark, which is not compared.
+  const fault = config.on_disk_fault;
+  const onDisk = typeof config.on_disk === "string" && !fault ? config.on_disk : null;
+  const lines = useMemo(() => (onDisk === null ? [] : differences(config.running, onDisk)), [config.running, onDisk]);
+  return html`<${Panel} id="disk" title="What differs on disk" aside=${html`<div class="buttons"><${StateOf} config=${config} /><${Act} class=${config.state === "changed" ? "main" : ""} disabled=${readOnly} onAct=${() => reload(again)}>Reload<//></div>`}>
+    ${fault && html`<div class="state problem"><p class="state-title">The file is not TOML</p><p class="pre">${fault}</p><p class="quiet">Its text is not shown, as it is not known what is a secret in it. What runs stays in force.</p></div>`}
+    ${config.fault && !fault && html`<div class="state problem"><p class="state-title">What is wrong with it</p><p class=${pre(config.fault)}>${config.fault}</p><p class="quiet"><code>hookrelay check</code> tells every fault with its place.</p></div>`}
+    ${onDisk === null && !fault && html`<${Empty} title=${config.state === "same" ? "Nothing" : "The file cannot be read"}>${config.state === "same" ? html`<span class="mono">${config.path}</span> is what runs.` : "What runs stays in force."}<//>`}
+    ${onDisk !== null && (lines.length ? html`<pre class="code lines diff" tabindex="0" role="region" aria-label="Differences, line by line">${lines.map(({ sign, text }, n) => html`<span key=${n} class=${sign === "+" ? "line added" : sign === "-" ? "line removed" : "line"}><span class="no">${sign === "…" ? " " : sign}</span>${sign === "…" ? html`<span class="j-comment">${text}</span>` : text}\n</span>`)}</pre><p class="quiet">− in force, + on disk.</p>` : html`<${Empty} title="No line differs">Only secrets or the ends of lines do.<//>`)}
   <//>`;
 }
 
@@ -80,21 +79,32 @@ export function routesOf(toml) {
 
 const SPANS = [["1h", "the last hour"], ["today", "today"], ["yesterday", "since yesterday"], ["7d", "the last 7 days"]];
 
+// What was written on the bench, for who comes back to it. Rules that were not touched follow those in force.
+let draft = { rules: null, given: "", source: "", since: "yesterday" };
+
+function useDraft(event) {
+  const [state, setState] = useState(() => (event ? { ...draft, given: event } : draft));
+  draft = state;
+  return [state, (more) => setState((was) => ({ ...was, ...more }))];
+}
+
 function Bench({ config, status, event }) {
-  const [rules, setRules] = useState(() => routesOf(config.running));
-  const [given, setGiven] = useState(event ?? "");
-  const [source, setSource] = useState("");
-  const [since, setSince] = useState("yesterday");
+  const [{ rules: edited, given, source, since }, write] = useDraft(event);
+  const inForce = useMemo(() => routesOf(config.running), [config.running]);
+  const rules = edited ?? inForce;
+  const setRules = (text) => write({ rules: text === inForce ? null : text });
   const [result, setResult] = useState(null);
   const [lately] = useState(() => format.when("1h"));
   const recent = useAnswer("/api/events", { since: lately, limit: 20, data: false });
   const sources = Object.keys(status.data?.sources ?? {});
   const from = source || sources[0];
-  const own = rules !== routesOf(config.running);
-  const explain = async (body, isClear = false) => {
+  const own = edited !== null;
+  // `pasted` goes into the question as it stands: parsed, its numbers might come out as others.
+  const explain = async (body, pasted = null, isClear = false) => {
+    const rest = JSON.stringify({ ...body, ...(own ? { rules } : {}), clear: isClear });
     try {
-      const { data, text } = await ask("POST", "/api/explain", { body: { ...body, ...(own ? { rules } : {}), clear: isClear } });
-      setResult({ data, text, isClear, show: (isClear) => explain(body, isClear) });
+      const { data, text } = await ask("POST", "/api/explain", { json: pasted === null ? rest : `{"body":${pasted},${rest.slice(1)}` });
+      setResult({ data, text, isClear, show: (isClear) => explain(body, pasted, isClear) });
     } catch (failure) {
       setResult({ failure });
     }
@@ -105,30 +115,31 @@ function Bench({ config, status, event }) {
     // An id holds nothing that JSON would begin with.
     if (/^[0-9a-f-]{8,}$/i.test(text)) return explain({ event: text });
     try {
-      return explain({ body: JSON.parse(text), ...(from ? { source: from } : {}) });
+      JSON.parse(text);
     } catch (error) {
       return setResult({ failure: { status: 400, message: `This is neither an event's id nor JSON: ${error.message}` } });
     }
+    return explain(from ? { source: from } : {}, text);
   };
   return html`<${Panel} id="bench" title="Try rules">
     <p class="quiet">Nothing here is put in force. Edit the routes, give an event, and see what would go where.</p>
     <div class="bench">
       <div>
         <label class="field"><span>Routes ${own ? "(edited)" : "(as in force)"}</span><textarea name="rules" rows="16" spellcheck=${false} value=${rules} onInput=${(e) => setRules(e.target.value)}></textarea></label>
-        <div class="buttons"><button type="button" disabled=${!own} onClick=${() => setRules(routesOf(config.running))}>As in force</button></div>
+        <div class="buttons"><button type="button" disabled=${!own} onClick=${() => setRules(inForce)}>As in force</button></div>
       </div>
       <div>
-        <label class="field"><span>An event's id, or a body</span><textarea name="event" rows="8" spellcheck=${false} value=${given} onInput=${(e) => setGiven(e.target.value)} placeholder='{"type": "message_api_read", …}'></textarea></label>
+        <label class="field"><span>An event's id, or a body</span><textarea name="event" rows="8" spellcheck=${false} value=${given} onInput=${(e) => write({ given: e.target.value })} placeholder='{"type": "message_api_read", …}'></textarea></label>
         <div class="filters">
-          <label class="field"><span>Pick a recent event</span><select name="recent" onChange=${(e) => e.target.value && setGiven(e.target.value)}>
+          <label class="field"><span>Pick a recent event</span><select name="recent" onChange=${(e) => e.target.value && write({ given: e.target.value })}>
             <option value="">${recent.data?.items?.length ? "choose…" : "none in the last hour"}</option>
-            ${[...(recent.data?.items ?? [])].reverse().map((it) => html`<option key=${it.id} value=${it.id}>${format.time(it.time)} ${it.type}</option>`)}
+            ${(recent.data?.items ?? []).map((it) => html`<option key=${it.id} value=${it.id}>${format.time(it.time)} ${it.type}</option>`)}
           </select></label>
-          ${sources.length > 1 && html`<${Choice} label="Source of the body" name="source" value=${from} options=${sources.map((name) => [name, name])} onChange=${(e) => setSource(e.target.value)} />`}
+          ${sources.length > 1 && html`<${Choice} label="Source of the body" name="source" value=${from} options=${sources.map((name) => [name, name])} onChange=${(e) => write({ source: e.target.value })} />`}
         </div>
         <div class="buttons"><${Act} class="main" onAct=${one}>Explain<//></div>
         <h3>Earlier traffic</h3>
-        <div class="filters"><${Choice} label="Accepted" name="since" value=${since} options=${SPANS} onChange=${(e) => setSince(e.target.value)} />
+        <div class="filters"><${Choice} label="Accepted" name="since" value=${since} options=${SPANS} onChange=${(e) => write({ since: e.target.value })} />
           <div class="buttons"><${Act} onAct=${() => explain(format.timed({ since }))}>Compare<//></div></div>
       </div>
     </div>
@@ -153,7 +164,9 @@ function Result({ result: { data, text, isClear, show } }) {
 }
 
 function Traffic({ traffic }) {
-  const rows = Object.entries(traffic.changes ?? {}).flatMap(([type, sinks]) => Object.entries(sinks).map(([sink, change]) => ({ type, sink, ...change })));
+  const all = Object.entries(traffic.changes ?? {}).flatMap(([type, sinks]) => Object.entries(sinks).map(([sink, change]) => ({ type, sink, ...change })));
+  const changes = ({ gained, lost, changed }) => (gained ?? 0) + (lost ?? 0) + (changed ?? 0);
+  const rows = all.sort((a, b) => changes(b) - changes(a));
   return html`<section aria-label="Earlier traffic">
     <h3>${format.many(traffic.events, "event")}, ${traffic.differing ? html`${format.count(traffic.differing)} would go elsewhere` : "all as before"}</h3>
     ${!traffic.complete && html`<p class="stale">▲ Not all of the span was looked at: there is a bound.</p>`}

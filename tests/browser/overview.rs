@@ -17,6 +17,7 @@ async fn troubles_are_told_in_words_with_the_button_that_mends_them() {
         page.holds(&format!("{}?.classList.contains('{health}')", box_of(name))).await;
     }
     page.sees("7 deliveries to crm were given up.").await;
+    page.sees("Nothing answers at its address").await;
     page.press("Probe sick").await;
     page.holds("document.querySelector('.news').innerText.includes('sick')").await;
     page.press_and_confirm("Pause sick", "Pause").await;
@@ -41,4 +42,5 @@ async fn a_daemon_that_has_gone_is_told_and_what_was_known_stays() {
     watched.daemon.kill();
     page.sees("Offline. What you see is as of").await;
     page.holds("document.querySelector('.flow svg') && document.querySelector('header .badge.bad')").await;
+    page.holds("!document.querySelector('.pipe.flows')").await;
 }

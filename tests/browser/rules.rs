@@ -15,6 +15,15 @@ async fn rules_are_tried_before_they_are_put_in_force() {
     page.sees_no(TOKEN).await;
     // The bench: `numbered(1)` is no read. With another route it goes to `reads`.
     page.press("Bench").await;
+    // A body goes into the question as it was pasted, and what was pasted stays.
+    page.fill("event", &String::from_utf8(numbered(1)).unwrap()).await;
+    page.press("Explain").await;
+    page.sees("By the rules in force").await;
+    page.press("Show").await;
+    page.sees("12345678901234567890.10").await;
+    page.enter("sinks").await;
+    page.session.back().await.unwrap();
+    page.holds("document.querySelector('[name=event]').value.includes('m-1')").await;
     page.fill("event", &ids[0]).await;
     page.press("Explain").await;
     page.sees("By the rules in force").await;
@@ -34,7 +43,6 @@ async fn rules_are_tried_before_they_are_put_in_force() {
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, format!("{text}{more}")).unwrap();
     page.press("On disk").await;
-    page.session.refresh().await.unwrap();
     page.holds("document.querySelectorAll('.diff .added').length >= 4").await;
     page.press_and_confirm("Reload", "Reload").await;
     page.sees("The config is in force: 4 routes").await;
@@ -43,4 +51,8 @@ async fn rules_are_tried_before_they_are_put_in_force() {
     std::fs::write(&config, text.replace("match = \"*\"", "mach = \"*\"")).unwrap();
     page.press_and_confirm("Reload", "Reload").await;
     page.holds("document.querySelector('.news').innerText.includes('mach')").await;
+    // One that is no TOML is not compared with what stands in its place.
+    std::fs::write(&config, format!("{text}\n[sinks\n")).unwrap();
+    page.sees("The file is not TOML").await;
+    page.holds("/line \\d+: /.test(document.body.innerText) && !document.querySelector('.diff')").await;
 }
