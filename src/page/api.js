@@ -3,7 +3,7 @@ import { useCallback, useEffect, useRef, useState } from "./lib.js";
 
 const PATIENCE_MS = 35_000;
 // How soon a question that did not reach the daemon is asked again.
-const AGAIN_MS = 3000;
+export const AGAIN_MS = 3000;
 
 export class Failure extends Error {
   constructor(status, text) {

@@ -1,6 +1,6 @@
 // Messages: what became of one message, by its id, the id of one of its events or deliveries, or a phone number.
 import { html, useEffect, useRef, useState } from "./lib.js";
-import { ask } from "./api.js";
+import { AGAIN_MS, ask } from "./api.js";
 import { Badge, Empty, Field, Loading, Mask, Panel, Problem, Time } from "./parts.js";
 import * as format from "./format.js";
 import { go, link } from "./route.js";
@@ -56,6 +56,11 @@ function useTrace(id, query) {
       own.abort();
     };
   }, [id, JSON.stringify(query), turn]);
+  useEffect(() => {
+    if (state.failure?.status !== 0) return undefined;
+    const timer = setTimeout(() => setTurn((n) => n + 1), AGAIN_MS);
+    return () => clearTimeout(timer);
+  }, [state.failure]);
   return { ...state, again: () => setTurn((n) => n + 1), stop: () => stop.current?.abort() };
 }
 

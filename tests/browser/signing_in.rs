@@ -28,6 +28,22 @@ async fn the_token_opens_the_page_a_wrong_one_does_not_and_logging_out_closes_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_ended_with_the_daemon_is_told_and_the_room_comes_back() {
+    let Some((mut watched, page)) = watched("signing_in_again").await else { return };
+    page.sign_in(TOKEN).await;
+    watched.daemon.kill();
+    page.sees("Offline. What you see is as of").await;
+    // A room that was never loaded, and cannot be now.
+    page.go("nav a[href='#/dead']").await;
+    page.sees("This room could not be loaded").await;
+    watched.daemon = watched.house.start();
+    page.sees("The session has ended").await;
+    page.fill("token", TOKEN).await;
+    page.press("Log in").await;
+    page.sees("By sink and reason").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_origin_changes_nothing_though_the_browser_sends_the_cookie_along() {
     let Some((watched, page)) = watched("signing_in_elsewhere").await else { return };
     page.sign_in(TOKEN).await;
