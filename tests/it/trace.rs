@@ -220,7 +220,9 @@ async fn a_message_is_found_by_its_id_its_events_and_its_phone_and_masked_unless
 async fn events_are_listed_newest_first_page_by_page_and_shown_whole() {
     let house = House::new(&[file("archive"), file("late"), ROUTES.to_owned()].concat());
     let daemon = house.start();
-    let sent = |n: usize| told(&format!("m-{n}"), if n.is_multiple_of(2) { "sent" } else { "read" }, [None; 3], "919876543210");
+    let sent = |n: usize| {
+        told(&format!("m-{n}"), if n.is_multiple_of(2) { "sent" } else { "read" }, [None; 3], "919876543210")
+    };
     let mut ids = post_all(&daemon.url(), (0..25).map(sent)).await;
     ids.reverse();
     let mut listed = Vec::new();
