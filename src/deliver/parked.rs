@@ -35,11 +35,13 @@ struct Slot {
     fetching: bool,
     /// Whether the last fetch found no rows: those there are have yet to be written.
     dry: bool,
+    /// Whether rows were written since the fetch began, which may have looked before that.
+    is_stale: bool,
 }
 
 impl Slot {
     fn new(due: Instant) -> Self {
-        Self { due, unwritten: 0, out: 0, unsettled: 0, over: (0, 0), fetching: false, dry: false }
+        Self { due, unwritten: 0, out: 0, unsettled: 0, over: (0, 0), fetching: false, dry: false, is_stale: false }
     }
 
     /// Whether the lane's rows may be fetched when they are due: nothing changes what the ledger says of them.
@@ -124,6 +126,7 @@ impl Parked {
         self.change(lane, |slot| {
             slot.unwritten = slot.unwritten.saturating_sub(1);
             slot.dry = false;
+            slot.is_stale = slot.fetching;
         });
     }
 
@@ -152,11 +155,12 @@ impl Parked {
     /// Takes note that so many rows of the lane came into memory. A lane that has no rows at all any more is forgotten;
     /// says whether it was.
     pub fn fetched(&mut self, lane: &str, rows: u32) -> bool {
-        let is_empty = rows == 0 && self.slots.get(lane).is_some_and(|slot| slot.unwritten == 0);
+        let is_empty = rows == 0 && self.slots.get(lane).is_some_and(|slot| slot.unwritten == 0 && !slot.is_stale);
         self.change(lane, |slot| {
             slot.fetching = false;
             slot.out = rows;
-            slot.dry = rows == 0;
+            slot.dry = rows == 0 && !slot.is_stale;
+            slot.is_stale = false;
         });
         if is_empty {
             self.slots.remove(lane);
@@ -168,6 +172,7 @@ impl Parked {
     pub fn put_off(&mut self, lane: &str, at: Option<Instant>, now: Instant) {
         self.change(lane, |slot| {
             slot.fetching = false;
+            slot.is_stale = false;
             slot.due = at.unwrap_or(now + LOOK_AGAIN);
         });
     }
@@ -276,6 +281,22 @@ mod tests {
         p.settled("b", false);
         p.load(Schedule { lanes: vec![], rows: 2, bytes: 200 }, 0, now);
         assert_eq!((p.rows, p.bytes, p.over), (2, 200, (0, 0)));
+    }
+
+    #[test]
+    fn a_row_that_is_written_while_its_lane_is_looked_for_is_not_forgotten() {
+        let (mut p, now) = (Parked::new(1000), Instant::now());
+        p.park(&Arc::from("a"), now, 100);
+        assert_eq!(lanes(&p.take_due(now, 9)), ["a"]);
+        // The look came before the row, and what it found is heard of after it.
+        p.written("a", 100);
+        assert!(!p.fetched("a", 0) && p.holds("a"));
+        assert_eq!(lanes(&p.take_due(now, 9)), ["a"]);
+        p.fetched("a", 1);
+        p.decided("a", Some(100), None);
+        p.settled("a", true);
+        assert_eq!(lanes(&p.take_due(now, 9)), ["a"]);
+        assert!(p.fetched("a", 0) && !p.holds("a"));
     }
 
     #[test]
