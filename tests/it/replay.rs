@@ -236,6 +236,7 @@ async fn what_a_replay_says_of_repeats_is_what_becomes_of_them() {
     assert!(delivered(10), "{said}");
     assert!(said.contains("archive (file): 5 deliveries, which will be there twice"), "{said}");
     assert!(said.contains("lite (sqlite): 5 deliveries, which it keeps once"), "{said}");
+    assert!(server.is_none() || said.contains("pg (postgres): 5 deliveries, which it keeps once"), "{said}");
     let said = verb(&house, 0, &["replay", "--since", "1h", "--yes", "--only-missing"]);
     assert!(said.contains("archive (file): 5 deliveries\n") && !said.contains("twice"), "{said}");
     assert!(verb(&house, 0, &["replay", "--list"]).contains("no replay is under way"));
@@ -243,7 +244,6 @@ async fn what_a_replay_says_of_repeats_is_what_becomes_of_them() {
     let lite = rusqlite::Connection::open(house.path("data/t.db")).unwrap();
     assert_eq!(lite.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)), Ok(5));
     if let Some(server) = &server {
-        assert!(said.contains("pg (postgres): 5 deliveries, which it keeps once"), "{said}");
         let rows = server.client().await.query_one(&format!("SELECT count(*) FROM {schema}.t"), &[]).await.unwrap();
         assert_eq!(rows.get::<_, i64>(0), 5);
     }
