@@ -113,6 +113,7 @@ const AROUND: &[Around] = &[
     Around { block: "systemctl status hookrelay --no-pager", ..NOTHING },
     Around { block: "hookrelay sink pause", under_load: true, ..NOTHING },
     Around { block: "hookrelay dead retry", ..NOTHING },
+    Around { block: "hookrelay replay --since 1h", ..NOTHING },
     Around { block: "df -h", ..NOTHING },
     Around { block: "hookrelay journal verify\n", ..NOTHING },
     Around {
