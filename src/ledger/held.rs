@@ -23,7 +23,7 @@ pub const MAX_PAGE_BYTES: u64 = 4 << 20;
 /// Bytes that a letter is taken to need besides its event and payload.
 pub const OVERHEAD: u64 = 256;
 
-/// Most keys that [`count`] tells.
+/// Most keys that are told apart when rows are counted.
 pub const MAX_KEYS: usize = 1000;
 /// The least of an id that stands for it: its last characters, which are random.
 pub const SHORT_ID: usize = crate::ids::SHORT;

@@ -1,7 +1,7 @@
 //! Tries rules on events, for `explain`, `test`, `replay --dry-run` and the admin API. A body becomes an event as in
 //! the daemon, jq is asked through the same worker process, and the same code routes the event. Delivers nothing.
 //!
-//! - [`Trial`]: a config's rules on one event; [`event`] makes one of a body
+//! - [`Trial`]: a config's rules on one event; [`event()`] makes one of a body
 //! - [`traffic`]: two configs' rules on many events, and how they differ
 
 pub mod traffic;
