@@ -8,8 +8,10 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::delivery::Batch;
+use crate::ladder;
 use crate::report::{Outcome, Reason, Report, code};
-use crate::rows::{self, Insert, Members, Row, Unknown};
+use crate::rows::{self, Insert, Members, Row, Unknown, Why};
+use crate::table::OnConflict;
 
 /// Whose fault a failure was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,21 +35,26 @@ impl Failure {
 #[derive(Debug)]
 pub struct Search<'b> {
     batch: &'b Batch,
-    payloads: Vec<Result<Members, &'static str>>,
+    on_conflict: OnConflict,
+    payloads: Vec<Result<Members, Why>>,
     report: Report,
     /// Rows not tried yet: a stack of parts, the earliest deliveries on top. At most one part more than they can be
     /// halved.
     parts: Vec<Vec<usize>>,
     /// Deliveries whose payload cannot be a row, with why.
-    unreadable: Vec<(usize, &'static str)>,
+    unreadable: Vec<(usize, Why)>,
 }
 
 impl<'b> Search<'b> {
     /// Reads the payloads; no row has been tried yet.
-    pub fn new(batch: &'b Batch) -> Self {
-        let payloads: Vec<_> = batch.deliveries.iter().map(|delivery| rows::read(delivery.bytes())).collect();
+    pub fn new(batch: &'b Batch, on_conflict: OnConflict) -> Self {
+        let read = |payload: &[u8]| match on_conflict {
+            OnConflict::Nothing | OnConflict::Update => rows::read(payload).map_err(Why::Borrowed),
+            OnConflict::Ladder => ladder::read(payload),
+        };
+        let payloads: Vec<_> = batch.deliveries.iter().map(|delivery| read(delivery.bytes())).collect();
         let (readable, unreadable) = rows::sort_out(batch, &payloads);
-        Self { batch, payloads, report: Report::open(batch), parts: vec![readable], unreadable }
+        Self { batch, on_conflict, payloads, report: Report::open(batch), parts: vec![readable], unreadable }
     }
 
     /// When the core gives up waiting.
@@ -71,8 +78,13 @@ impl<'b> Search<'b> {
         None
     }
 
-    /// The INSERTs that write these rows into a table with these columns; see [`rows::inserts`].
+    /// The INSERTs that write these rows into a table with these columns, in order; see [`rows::inserts`]. With
+    /// [`OnConflict::Ladder`] rows of one message are one already.
     pub fn inserts(&self, rows: &[usize], columns: &HashMap<String, usize>, unknown: &mut Unknown) -> Vec<Insert<'_>> {
+        if self.on_conflict == OnConflict::Ladder {
+            let rows = rows.iter().filter_map(|&i| self.payloads.get(i)?.as_ref().ok());
+            return ladder::inserts(rows, columns, unknown);
+        }
         let rows = rows.iter().filter_map(|&i| {
             let (delivery, Ok(members)) = (self.batch.deliveries.get(i)?, self.payloads.get(i)?) else { return None };
             Some(Row { id: &delivery.id, key: &delivery.key, members })
@@ -140,7 +152,7 @@ mod tests {
 
     /// Runs a search in which writing is this, and says which rows were tried together and what became of each.
     fn run(batch: &Batch, mut write: impl FnMut(&[usize]) -> Result<(), Failure>) -> (Vec<Vec<usize>>, Vec<String>) {
-        let (mut search, mut tried) = (Search::new(batch), Vec::new());
+        let (mut search, mut tried) = (Search::new(batch, OnConflict::Nothing), Vec::new());
         while let Some(rows) = search.next_rows() {
             tried.push(rows.clone());
             let written = write(&rows);
@@ -151,6 +163,7 @@ mod tests {
             Some(Outcome::Delivered) => "delivered".to_owned(),
             Some(Outcome::Retry { why, .. }) => format!("retry {}", why.code),
             Some(Outcome::Reject { why }) => format!("reject {}", why.code),
+            Some(other) => format!("{other:?}"),
             None => "unset".to_owned(),
         });
         (tried, shown.collect())

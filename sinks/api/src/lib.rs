@@ -8,9 +8,10 @@
 //! traits; [`settings`] (and `survey`, which finds all its faults), [`fault`], [`units`], [`secret`] for its table in
 //! `config.toml`, [`planned`] for a table that is worked out when it is read; [`template`] for `{type}` and its like,
 //! [`field`] for fields of the body in them; [`cloudevents`], [`json`] and [`mod@line`] for output shapes; [`rows`],
-//! [`bad_row`] and [`table`] for sinks that fill tables; [`disk`] for the free-space floor; [`files`] for small files
-//! that a config names; [`log_limit`] for log lines that must not become a flood; [`trace`] for what
-//! targets are told of traces; [`yielder`] for giving way in long loops.
+//! [`bad_row`] and [`table`] for sinks that fill tables, [`ladder`] and [`ladder_sql`] for tables of one row a message;
+//! [`disk`] for the free-space floor; [`files`] for small files that a config names; `http` (a feature) for sinks that
+//! call over HTTP; [`log_limit`] for log lines that must not become a flood; [`origin`] and [`outbox`] for sinks that
+//! send messages; [`trace`] for what targets are told of traces; [`yielder`] for giving way in long loops.
 
 pub mod bad_row;
 pub mod cloudevents;
@@ -20,9 +21,16 @@ pub mod event;
 pub mod fault;
 pub mod field;
 pub mod files;
+mod filled;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod json;
+pub mod ladder;
+pub mod ladder_sql;
 pub mod line;
 pub mod log_limit;
+pub mod origin;
+pub mod outbox;
 pub mod planned;
 pub mod report;
 pub mod rows;
@@ -44,6 +52,8 @@ pub use event::Event;
 pub use fault::{At, Fault};
 pub use jiff::Timestamp;
 pub use log_limit::LogLimit;
+pub use origin::{CallId, Origin};
+pub use outbox::{NoOutbox, Outbox};
 pub use planned::Planned;
 pub use report::{Answer, Outcome, Reason, Report, code};
 pub use secret::Secret;

@@ -93,6 +93,9 @@ pub struct Reason {
     pub detail: String,
     /// What the target said, where it said anything; the core drops it unless the sink's table wants it kept.
     pub answer: Option<Answer>,
+    /// Whether the sink refused it by itself and asked its target nothing: such a reject says nothing of the target,
+    /// and leaves the breaker alone.
+    pub is_local: bool,
 }
 
 impl Reason {
@@ -105,13 +108,19 @@ impl Reason {
             detail = words.collect::<Vec<_>>().join(" ");
         }
         detail.truncate(detail.floor_char_boundary(MAX_DETAIL));
-        Self { code, detail, answer: None }
+        Self { code, detail, answer: None, is_local: false }
     }
 
     /// The same, with what the target said beside it: see [`Answer::of`].
     #[must_use]
     pub fn answered(self, said: &[u8]) -> Self {
         Self { answer: Answer::of(said), ..self }
+    }
+
+    /// The same, of a delivery that the sink refuses without having asked its target.
+    #[must_use]
+    pub fn local(self) -> Self {
+        Self { is_local: true, ..self }
     }
 
     /// The batch's deadline has passed before anything was tried.
@@ -143,6 +152,18 @@ pub enum Outcome {
         /// Why.
         why: Reason,
     },
+    /// The sink puts it off without having tried: this is no attempt, and says nothing of the target.
+    Later {
+        /// How long.
+        after: Duration,
+        /// Why.
+        why: Reason,
+    },
+    /// It is not needed any more: nothing was tried and nothing will be. It counts as filtered.
+    Skipped {
+        /// Why.
+        why: Reason,
+    },
 }
 
 impl Outcome {
@@ -161,11 +182,18 @@ impl Outcome {
         Self::Reject { why: Reason::new(code, detail) }
     }
 
+    /// Whether what comes behind it in its key waits for it. Delivered or skipped, it is out of the way.
+    pub fn holds_its_key(&self) -> bool {
+        !matches!(self, Self::Delivered | Self::Skipped { .. })
+    }
+
     /// Why it is not there; `None` where it is.
     pub fn why(&mut self) -> Option<&mut Reason> {
         match self {
             Self::Delivered => None,
-            Self::Retry { why, .. } | Self::Reject { why } => Some(why),
+            Self::Retry { why, .. } | Self::Reject { why } | Self::Later { why, .. } | Self::Skipped { why } => {
+                Some(why)
+            }
         }
     }
 
@@ -211,7 +239,7 @@ impl Report {
         let (Some(slot), Some(delivery)) = (self.slots.get_mut(i), batch.deliveries.get(i)) else {
             return;
         };
-        if self.ordered && outcome != Outcome::Delivered {
+        if self.ordered && outcome.holds_its_key() {
             self.stopped.insert(delivery.key.clone());
         }
         *slot = Some(outcome);

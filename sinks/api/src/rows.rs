@@ -3,6 +3,7 @@
 //! A payload is one JSON object; its members become columns of exactly the same name. Digits are never lost: a number
 //! keeps its text until a database's own code decides how to bind it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
@@ -44,6 +45,9 @@ pub enum Value {
 /// A payload's members, by name; of a name that is there twice, the last.
 pub type Members = BTreeMap<String, Value>;
 
+/// Why a payload cannot be a row.
+pub(crate) type Why = Cow<'static, str>;
+
 /// Reads a payload.
 ///
 /// # Errors
@@ -60,7 +64,7 @@ pub fn read(payload: &[u8]) -> Result<Members, &'static str> {
 
 /// Deliveries that can be rows, and those that cannot, with why. Where order is owed, a delivery that comes after a bad
 /// one of its key is in neither.
-pub(crate) fn sort_out<'r>(batch: &Batch, read: &[Result<Members, &'r str>]) -> (Vec<usize>, Vec<(usize, &'r str)>) {
+pub(crate) fn sort_out(batch: &Batch, read: &[Result<Members, Why>]) -> (Vec<usize>, Vec<(usize, Why)>) {
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     let mut stopped = HashSet::new();
     for (i, (delivery, members)) in batch.deliveries.iter().zip(read).enumerate() {
@@ -71,7 +75,7 @@ pub(crate) fn sort_out<'r>(batch: &Batch, read: &[Result<Members, &'r str>]) -> 
             Ok(_) => good.push(i),
             Err(why) => {
                 stopped.insert(&*delivery.key);
-                bad.push((i, *why));
+                bad.push((i, why.clone()));
             }
         }
     }
@@ -157,10 +161,10 @@ pub struct Row<'r> {
 /// Rows that one INSERT can hold, because they fill the same columns.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Insert<'r> {
-    /// Positions of the columns in the table, in the order of their names. `event_id`, which comes first, is not among
-    /// them.
+    /// Positions of the columns in the table, in the order of their names. The key (`event_id`, or `message_id` of one
+    /// row a message), which comes first, is not among them.
     pub columns: Vec<usize>,
-    /// `event_id`, and a value per column.
+    /// The key, and a value per column.
     pub rows: Vec<(&'r str, Vec<&'r Value>)>,
 }
 
@@ -240,7 +244,7 @@ impl Unknown {
         Self { sink: sink.to_owned(), table: table.to_owned(), named: HashSet::new(), new: Vec::new(), ended: false }
     }
 
-    fn note(&mut self, key: &str) {
+    pub(crate) fn note(&mut self, key: &str) {
         let key = key.get(..key.floor_char_boundary(MAX_UNKNOWN_LEN)).unwrap_or_default();
         if self.ended || self.new.len() >= MAX_NAMED_AT_ONCE || self.named.contains(key) {
             return;
@@ -256,7 +260,7 @@ impl Unknown {
     }
 
     /// Names those that are new.
-    fn log_new(&mut self) {
+    pub(crate) fn log_new(&mut self) {
         let keys = std::mem::take(&mut self.new);
         if !keys.is_empty() {
             let (sink, table) = (&self.sink, &self.table);

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,6 +11,7 @@ use crate::delivery::{Batch, Target};
 use crate::disk::DiskFloor;
 use crate::event::Event;
 use crate::fault::Fault;
+use crate::outbox::Outbox;
 use crate::report::{Reason, Report};
 use crate::settings::Settings;
 
@@ -106,6 +108,8 @@ pub struct SinkContext {
     pub state_dir: PathBuf,
     /// The free space it must leave on the disk it writes to.
     pub floor: DiskFloor,
+    /// What the daemon remembers of messages that sinks send.
+    pub outbox: Arc<dyn Outbox>,
 }
 
 impl SinkContext {
@@ -137,6 +141,8 @@ pub struct Defaults {
     pub linger: Duration,
     /// Most `deliver` calls at once.
     pub concurrency: usize,
+    /// `rate`, where the target has one (`300/min`): used where the table names none.
+    pub rate: Option<&'static str>,
 }
 
 /// Reads a kind's table.
@@ -182,6 +188,8 @@ pub struct SinkKind {
     /// Whether a target may say more than its outcome ([`Reason::answered`](crate::Reason::answered)), so that
     /// `keep_answer` has something to keep.
     pub answers: bool,
+    /// Whether it sends messages whose statuses come back as webhooks: the daemon then takes note of them.
+    pub sends: bool,
     /// Reads its table.
     pub read: Read,
 }

@@ -32,6 +32,7 @@ fn words(report: Report) -> Vec<&'static str> {
         Some(Outcome::Delivered) => "delivered",
         Some(Outcome::Retry { .. }) => "retry",
         Some(Outcome::Reject { .. }) => "reject",
+        Some(other) => panic!("{other:?}"),
         None => "unset",
     };
     report.into_slots().iter().map(word).collect()

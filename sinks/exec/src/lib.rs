@@ -37,8 +37,9 @@ pub const KIND: SinkKind = SinkKind {
     also: &["command", "program", "script", "shell", "cmd", "process"],
     about: "a program of yours, in any language: JSON lines in, verdict lines out",
     example: include_str!("../example.toml"),
-    defaults: Defaults { max_events: 20, max_bytes: 1 << 20, linger: Duration::ZERO, concurrency: 1 },
+    defaults: Defaults { max_events: 20, max_bytes: 1 << 20, linger: Duration::ZERO, concurrency: 1, rate: None },
     repeats: Repeats::Marked,
     answers: true,
+    sends: false,
     read: config::read,
 };

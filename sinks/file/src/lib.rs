@@ -34,8 +34,15 @@ pub const KIND: SinkKind = SinkKind {
     also: &["jsonl", "ndjson", "disk", "folder"],
     about: "lines in files named by a template, rotated, compressed and kept for a time",
     example: include_str!("../example.toml"),
-    defaults: Defaults { max_events: 4096, max_bytes: 4 << 20, linger: Duration::from_millis(5), concurrency: 1 },
+    defaults: Defaults {
+        max_events: 4096,
+        max_bytes: 4 << 20,
+        linger: Duration::from_millis(5),
+        concurrency: 1,
+        rate: None,
+    },
     repeats: Repeats::Doubled,
     answers: false,
+    sends: false,
     read: config::read,
 };

@@ -20,8 +20,9 @@ pub const KIND: SinkKind = SinkKind {
     also: &["webhook", "callback", "https", "url", "rest"],
     about: "HTTP callbacks: one request per delivery, optionally signed (Standard Webhooks)",
     example: include_str!("../example.toml"),
-    defaults: Defaults { max_events: 1, max_bytes: Size::mib(1).0, linger: Duration::ZERO, concurrency: 8 },
+    defaults: Defaults { max_events: 1, max_bytes: Size::mib(1).0, linger: Duration::ZERO, concurrency: 8, rate: None },
     repeats: Repeats::Marked,
     answers: true,
+    sends: false,
     read: config::read,
 };

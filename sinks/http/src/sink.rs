@@ -1,15 +1,14 @@
 //! Requests: one per delivery, over one client. A redirect is followed only where it leads to the same origin with the
 //! same method and body, and no request is sent twice. What an answer means is decided in `verdict`.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::{Action, Attempt, Policy};
-use reqwest::{Body, Certificate, Client, Method, Request, Response, Url};
-use sink_api::files::{self, Patience};
+use reqwest::{Body, Client, Method, Request, Response, Url};
+use sink_api::http;
 use sink_api::report::MAX_ANSWER;
 use sink_api::trace::TRACEPARENT;
 use sink_api::{
@@ -23,19 +22,12 @@ use crate::verdict;
 
 /// Most redirects followed, all within one origin.
 const MAX_REDIRECTS: usize = 3;
-/// Most idle connections kept; more than the default concurrency, so that each can keep its own.
-const MAX_IDLE: usize = 64;
-/// How long an idle connection is kept: less long than servers usually keep theirs, so that we seldom write to a closed
-/// one.
-const IDLE: Duration = Duration::from_secs(15);
 /// Longest time spent on the rest of an answer whose status is known; reading it only saves a new connection.
 const DRAIN: Duration = Duration::from_secs(1);
 /// Kept back from the deadline, so that the sink can still say what happened before the core drops the call.
 const MARGIN: Duration = Duration::from_millis(50);
 /// Longest wait for a probe's answer, beyond the connection.
 const PROBE: Duration = Duration::from_secs(10);
-/// Largest `tls_ca` file, in bytes.
-const MAX_CA: u64 = 1 << 20;
 
 #[async_trait]
 impl SinkConfig for HttpConfig {
@@ -61,22 +53,10 @@ pub struct HttpSink {
 impl HttpSink {
     /// Builds the client. Reads certificates, connects to nothing.
     pub(crate) async fn open(plan: Arc<Plan>, cx: &SinkContext) -> Result<Self, BuildError> {
-        let mut builder = Client::builder()
-            .connect_timeout(plan.connect_timeout)
-            .pool_max_idle_per_host(MAX_IDLE)
-            .pool_idle_timeout(IDLE)
-            .redirect(Policy::custom(same_origin))
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy();
-        builder = match &plan.tls_ca {
-            Some(path) => builder.tls_certs_merge(read_ca(&cx.resolve(path)).await?),
-            // No TLS will be spoken: a machine without root certificates is fine.
-            None if plan.origin.scheme() == "http" => builder.tls_certs_only([]),
-            None => builder,
-        };
-        let refused = |e: reqwest::Error| BuildError::Refused(format!("TLS: {}", verdict::of_error(&e).detail));
-        Ok(Self { client: builder.build().map_err(refused)?, plan })
+        let tls_ca = plan.tls_ca.as_ref().map(|path| cx.resolve(path));
+        let is_tls = plan.origin.scheme() != "http";
+        let client = http::client(plan.connect_timeout, tls_ca.as_deref(), is_tls, Policy::custom(same_origin)).await?;
+        Ok(Self { client, plan })
     }
 
     async fn attempt(&self, delivery: &Delivery, time: Duration) -> Outcome {
@@ -88,11 +68,11 @@ impl HttpSink {
         match self.client.execute(request).await {
             Ok(answer) => {
                 let after = answer.headers().get(RETRY_AFTER);
-                let after = after.and_then(|value| verdict::retry_after(value.as_bytes(), SystemTime::now()));
+                let after = after.and_then(|value| http::retry_after(value.as_bytes(), SystemTime::now()));
                 let outcome = verdict::of_status(answer.status(), after, self.plan.url.is_constant());
                 outcome.answered(&rest(answer, self.plan.max_response).await)
             }
-            Err(error) => Outcome::retry_for(verdict::of_error(&error)),
+            Err(error) => Outcome::retry_for(http::of_error(&error)),
         }
     }
 
@@ -200,7 +180,7 @@ impl Sink for HttpSink {
                 (502..=504, Outcome::Retry { why, .. }) => Err(why),
                 _ => Ok(()),
             },
-            Err(error) => Err(verdict::of_error(&error)),
+            Err(error) => Err(http::of_error(&error)),
         }
     }
 
@@ -246,16 +226,4 @@ async fn rest(mut answer: Response, max: u64) -> Vec<u8> {
     };
     let _ = tokio::time::timeout(DRAIN, read).await;
     begun
-}
-
-async fn read_ca(path: &Path) -> Result<Vec<Certificate>, BuildError> {
-    let refused = |why: String| BuildError::Refused(format!("tls_ca {}: {why}", path.display()));
-    let file = path.to_owned();
-    let read = tokio::task::spawn_blocking(move || files::read(&file, MAX_CA, &Patience::new())).await;
-    let pem = read.map_err(|e| refused(e.to_string()))?.map_err(|e| refused(e.to_string()))?;
-    match Certificate::from_pem_bundle(&pem) {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        Ok(_) => Err(refused("holds no certificate (expected PEM)".to_owned())),
-        Err(error) => Err(refused(format!("is not PEM: {}", verdict::of_error(&error).detail))),
-    }
 }

@@ -27,9 +27,16 @@ pub const KIND: SinkKind = SinkKind {
     also: &["redpanda"],
     about: "messages of Kafka topics, by an idempotent producer",
     example: include_str!("../example.toml"),
-    defaults: Defaults { max_events: 500, max_bytes: Size::mib(1).0, linger: Duration::from_millis(5), concurrency: 4 },
+    defaults: Defaults {
+        max_events: 500,
+        max_bytes: Size::mib(1).0,
+        linger: Duration::from_millis(5),
+        concurrency: 4,
+        rate: None,
+    },
     repeats: Repeats::Marked,
     answers: false,
+    sends: false,
     read: config::read,
 };
 

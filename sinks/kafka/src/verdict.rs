@@ -109,6 +109,7 @@ mod tests {
             Outcome::Delivered => "delivered".to_owned(),
             Outcome::Retry { why, .. } => format!("{alone}retry {}", why.code),
             Outcome::Reject { why } => format!("{alone}reject {}", why.code),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -20,8 +20,15 @@ pub const KIND: SinkKind = SinkKind {
     also: &["console", "log", "stderr", "terminal"],
     about: "lines on standard output, for trying things out",
     example: include_str!("../example.toml"),
-    defaults: Defaults { max_events: 500, max_bytes: 1 << 20, linger: Duration::from_millis(5), concurrency: 1 },
+    defaults: Defaults {
+        max_events: 500,
+        max_bytes: 1 << 20,
+        linger: Duration::from_millis(5),
+        concurrency: 1,
+        rate: None,
+    },
     repeats: Repeats::Doubled,
     answers: false,
+    sends: false,
     read: config::read,
 };
