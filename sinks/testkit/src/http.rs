@@ -2,14 +2,19 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::lock::lock;
 use crate::must::Must as _;
+
+/// Most bytes of a request's head, and of its body; who sends more is cut off.
+const MAX_HEAD: usize = 64 << 10;
+const MAX_BODY: usize = 64 << 20;
 
 /// A request as it came, and the status it was answered with (0: none).
 #[derive(Clone, Debug)]
@@ -81,21 +86,26 @@ pub struct HttpServer {
     /// How many connections it has accepted.
     pub connections: Arc<AtomicUsize>,
     script: Script,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    /// None where requests are not kept.
+    seen: Option<Arc<Mutex<Vec<Seen>>>>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl HttpServer {
     /// Answers every request by this script.
     pub async fn start(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.must("a port");
-        let server = Self {
-            addr: listener.local_addr().must("its address"),
-            connections: Arc::default(),
-            script: Arc::new(script),
-            seen: Arc::default(),
-            task: Mutex::default(),
-        };
+        Self::listen(SocketAddr::from(([127, 0, 0, 1], 0)), Arc::new(script), Some(Arc::default())).await
+    }
+
+    /// The same at this address, for a script that keeps what it wants to: the server keeps no request.
+    pub async fn start_at(addr: SocketAddr, script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        Self::listen(addr, Arc::new(script), None).await
+    }
+
+    async fn listen(addr: SocketAddr, script: Script, seen: Option<Arc<Mutex<Vec<Seen>>>>) -> Self {
+        let listener = TcpListener::bind(addr).await.must("a port");
+        let addr = listener.local_addr().must("its address");
+        let server = Self { addr, connections: Arc::default(), script, seen, task: Mutex::default() };
         server.run(listener);
         server
     }
@@ -106,13 +116,14 @@ impl HttpServer {
     }
 
     fn run(&self, listener: TcpListener) {
-        let (script, seen) = (Arc::clone(&self.script), Arc::clone(&self.seen));
+        let (script, seen) = (Arc::clone(&self.script), self.seen.clone());
         let connections = Arc::clone(&self.connections);
         let task = tokio::spawn(async move {
             let mut calls = JoinSet::new(); // aborted with the server
             while let Ok((stream, _)) = listener.accept().await {
                 connections.fetch_add(1, Ordering::SeqCst);
-                calls.spawn(serve_tcp(stream, Arc::clone(&script), Arc::clone(&seen)));
+                while calls.try_join_next().is_some() {}
+                calls.spawn(serve_tcp(stream, Arc::clone(&script), seen.clone()));
             }
         });
         *lock(&self.task) = Some(task);
@@ -147,9 +158,9 @@ impl HttpServer {
         format!("http://{}{path}", self.addr)
     }
 
-    /// All requests so far.
+    /// All requests so far; none where they are not kept.
     pub fn seen(&self) -> Vec<Seen> {
-        lock(&self.seen).clone()
+        self.seen.as_ref().map(|seen| lock(seen).clone()).unwrap_or_default()
     }
 
     /// The only request so far.
@@ -168,13 +179,9 @@ impl Drop for HttpServer {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn serve_tcp(stream: TcpStream, script: Script, seen: Arc<Mutex<Vec<Seen>>>) {
+async fn serve_tcp(stream: TcpStream, script: Script, seen: Option<Arc<Mutex<Vec<Seen>>>>) {
     let mut stream = BufReader::new(stream);
-    if serve(&mut stream, &script, &seen).await == Some(Then::Reset) {
+    if serve(&mut stream, &script, seen.as_deref()).await == Some(Then::Reset) {
         stream.get_ref().set_zero_linger().must("a reset");
     }
 }
@@ -183,7 +190,7 @@ async fn serve_tcp(stream: TcpStream, script: Script, seen: Arc<Mutex<Vec<Seen>>
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     script: &Script,
-    seen: &Mutex<Vec<Seen>>,
+    seen: Option<&Mutex<Vec<Seen>>>,
 ) -> Option<Then> {
     loop {
         let mut request = read_request(stream).await?;
@@ -192,7 +199,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             tokio::time::sleep(*delay).await;
         }
         request.status = reply.status();
-        lock(seen).push(request);
+        if let Some(seen) = seen {
+            lock(seen).push(request);
+        }
         let (bytes, then) = match reply {
             Reply::Status(status) | Reply::After(_, status) => (head(status, &[]), Then::Keep),
             Reply::With(status, headers) => (head(status, &headers), Then::Keep),
@@ -217,19 +226,27 @@ fn head(status: u16, headers: &[(&'static str, String)]) -> Vec<u8> {
     format!("HTTP/1.1 {status} Whatever\r\n{length}{more}\r\n").into_bytes()
 }
 
+/// The next request; none where the client has left, or talks nonsense.
 async fn read_request<S: AsyncRead + Unpin>(stream: &mut S) -> Option<Seen> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
+        if head.len() > MAX_HEAD {
+            return None;
+        }
     }
-    let head = String::from_utf8(head).must("a head in UTF-8");
+    let head = String::from_utf8(head).ok()?;
     let mut lines = head.trim_end().split("\r\n");
     let line = lines.next().unwrap_or_default().to_owned();
-    let headers: Vec<(String, String)> = lines
-        .map(|line| line.split_once(':').must("a header"))
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
-        .collect();
-    let length = headers.iter().find(|(n, _)| n == "content-length").map_or(0, |(_, v)| v.parse().must("a length"));
+    let headers = lines.map(|line| {
+        let (name, value) = line.split_once(':')?;
+        Some((name.to_ascii_lowercase(), value.trim().to_owned()))
+    });
+    let headers = headers.collect::<Option<Vec<(String, String)>>>()?;
+    let length = headers.iter().find(|(n, _)| n == "content-length").map_or(Some(0), |(_, v)| v.parse().ok())?;
+    if length > MAX_BODY {
+        return None;
+    }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
     Some(Seen { line, headers, body, status: 0 })

@@ -2,10 +2,11 @@
 //!
 //! Modules: [`make`] builds events, deliveries and batches; [`subject`] is what a sink's test says about its sink;
 //! [`suite`] holds the clauses every sink must keep; [`outcomes`] puts outcomes into words; [`scripted`] is a sink that
-//! answers as it is told; [`table`] reads `[sinks.NAME]` tables as the daemon does; [`mod@skip`] names the tests that
-//! had no server; [`wait`] waits for conditions. Servers: [`http`] one that follows a script, [`callback`] one that
-//! remembers what it took; with the feature of the same name, `postgres` and `kafka` the real ones, which [`services`]
-//! finds.
+//! answers as it is told; [`outbox`] remembers what sinks that send ask and tell; [`table`] reads `[sinks.NAME]` tables
+//! as the daemon does; [`messages`] makes rows for tables of one row a message; [`mod@skip`] names the tests that had
+//! no server; [`wait`] waits for conditions. Servers: [`http`] one that follows a script, [`callback`] one that
+//! remembers what it took; with the feature of the same name, `interakt` a **stand-in** of Interakt's send API, and
+//! `postgres` and `kafka` the real ones, which [`services`] finds.
 //!
 //! A sink's conformance test is one line once its [`Subject`] is there:
 //!
@@ -18,10 +19,16 @@
 
 pub mod callback;
 pub mod http;
+#[cfg(feature = "interakt")]
+pub mod interakt;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+mod kit;
+mod lock;
 pub mod make;
+pub mod messages;
 mod must;
+pub mod outbox;
 pub mod outcomes;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -31,11 +38,13 @@ pub mod skip;
 pub mod subject;
 pub mod suite;
 pub mod table;
+mod untried;
 pub mod wait;
 
 pub use callback::{Callback, Got};
 pub use http::HttpServer;
 pub use make::{EventBuilder, MARKER, batch, event, unordered};
+pub use outbox::MemoryOutbox;
 pub use outcomes::{deliver, detail, verdict, verdicts};
 pub use scripted::{Scripted, Step};
 pub use skip::skip;

@@ -9,12 +9,14 @@ pub async fn deliver(sink: &dyn Sink, batch: &Batch) -> Vec<Option<Outcome>> {
     sink.deliver(batch).await.into_slots()
 }
 
-/// `delivered`, `retry CODE`, `reject CODE` or `unset`.
+/// `delivered`, `retry CODE`, `reject CODE`, `later CODE`, `skipped CODE` or `unset`.
 pub fn verdict(slot: &Option<Outcome>) -> String {
     match slot {
         Some(Outcome::Delivered) => "delivered".to_owned(),
         Some(Outcome::Retry { why, .. }) => format!("retry {}", why.code),
         Some(Outcome::Reject { why }) => format!("reject {}", why.code),
+        Some(Outcome::Later { why, .. }) => format!("later {}", why.code),
+        Some(Outcome::Skipped { why }) => format!("skipped {}", why.code),
         None => "unset".to_owned(),
     }
 }

@@ -2,9 +2,10 @@
 //! What a sink cannot be tried for is said with a reason, so that nothing is left out in silence.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use sink_api::{BuildError, DiskFloor, Sink, SinkConfig, SinkContext};
+use sink_api::{BuildError, DiskFloor, NoOutbox, Sink, SinkConfig, SinkContext};
 
 use crate::make::{EventBuilder, event};
 
@@ -49,6 +50,18 @@ pub trait Subject: Send + Sync {
     /// An event that is rejected for what it is, whatever the target's state.
     fn poison(&self) -> Has<EventBuilder>;
 
+    /// An event that the sink puts off without trying ([`Outcome::Later`](sink_api::Outcome::Later)); `None` where it
+    /// never does.
+    fn put_off(&self) -> Option<EventBuilder> {
+        None
+    }
+
+    /// An event that the sink says is not needed any more ([`Outcome::Skipped`](sink_api::Outcome::Skipped)); `None`
+    /// where it never does.
+    fn unneeded(&self) -> Option<EventBuilder> {
+        None
+    }
+
     /// Makes the target unreachable for a sink that is already open.
     async fn take_down(&self) -> Has<()>;
 
@@ -69,5 +82,11 @@ pub fn context(name: &str, dir: &Path) -> SinkContext {
     let state_dir = dir.join(format!("{name}-state"));
     // Where it cannot be made, the sink's own first write says so.
     let _ = std::fs::create_dir_all(&state_dir);
-    SinkContext { name: name.to_owned(), base_dir: dir.to_owned(), state_dir, floor: DiskFloor::default() }
+    SinkContext {
+        name: name.to_owned(),
+        base_dir: dir.to_owned(),
+        state_dir,
+        floor: DiskFloor::default(),
+        outbox: Arc::new(NoOutbox),
+    }
 }

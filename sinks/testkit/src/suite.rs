@@ -3,45 +3,26 @@
 //! A clause opens the sink, does its worst, and compares what was reported with what arrived. Whatever clause is
 //! running, every report is read for one slot per delivery and for text that should not be shown.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
 
-use sink_api::report::MAX_DETAIL;
-use sink_api::{Batch, Delivery, Outcome, Reason, Sink};
+use sink_api::{Batch, Delivery, Outcome};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::make::{EventBuilder, MARKER, batch, unordered};
+pub use crate::kit::Failure;
+use crate::kit::{Kit, PATIENCE, Tried};
+use crate::make::{batch, unordered};
 use crate::subject::{Has, Repeats, Subject};
+use crate::untried::untried;
 
-/// A call that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Tries a sink has for its first success after its target came back (a pool may hold dead connections).
 const TRIES_AFTER_DOWN: usize = 3;
 /// A dropped call is dropped at its first, second, … this many-th wake-up.
 const DROPS: usize = 8;
 /// Calls at once.
 const CALLS: usize = 6;
-
-/// A broken clause.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// Its name, as in the table of [`run_all`].
-    pub clause: &'static str,
-    /// What was seen.
-    pub what: String,
-}
-
-impl fmt::Debug for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "clause `{}`: {}", self.clause, self.what)
-    }
-}
 
 /// All broken clauses. Its `Debug` is for people: one a line.
 #[derive(Clone, PartialEq, Eq)]
@@ -62,9 +43,6 @@ pub struct Summary {
     pub excused: Vec<(&'static str, &'static str)>,
 }
 
-/// `Some(why)` where the subject could not be tried.
-type Tried = Result<Option<&'static str>, Failure>;
-
 /// Runs every clause and reports all that are broken.
 ///
 /// | clause | says |
@@ -74,6 +52,7 @@ type Tried = Result<Option<&'static str>, Failure>;
 /// | `down` | while the target is down all is Retry and the probe fails; once it is back the same batch is delivered |
 /// | `poison` | a delivery that cannot be taken is rejected, and it alone |
 /// | `order` | deliveries of a key arrive in the batch's order; after one that was not delivered none is attempted |
+/// | `untried` | what the sink puts off stops its key, too; what it skips stops nothing; neither is at the target |
 /// | `concurrent` | calls at the same time all arrive |
 /// | `close` | what was delivered outlives `close`, and the sink can be opened again |
 /// | `quiet` | neither the config's `Debug` nor a reason shows a secret or a body; reasons are short, with a label |
@@ -81,7 +60,7 @@ type Tried = Result<Option<&'static str>, Failure>;
 /// # Errors
 /// [`Failures`].
 pub async fn run_all(subject: &dyn Subject) -> Result<Summary, Failures> {
-    let tried = [
+    let mut tried = vec![
         ("report", report(subject).await),
         ("dropped", dropped(subject).await),
         ("down", down(subject).await),
@@ -92,6 +71,10 @@ pub async fn run_all(subject: &dyn Subject) -> Result<Summary, Failures> {
         ("close", close(subject).await),
         ("quiet", quiet(subject)),
     ];
+    // Most sinks try whatever they are given: that is no excuse.
+    if subject.put_off().is_some() || subject.unneeded().is_some() {
+        tried.push(("untried", untried(subject).await));
+    }
     let (mut summary, mut failures) = (Summary::default(), Vec::new());
     for (name, result) in tried {
         match result {
@@ -310,164 +293,5 @@ pub fn quiet(subject: &dyn Subject) -> Tried {
     match subject.secrets().iter().find(|secret| shown.contains(secret.as_str())) {
         Some(_) => Err(Failure { clause: "quiet", what: "the config's Debug shows a secret".to_owned() }),
         None => Ok(None),
-    }
-}
-
-/// One clause at work on one open sink.
-struct Kit<'s> {
-    clause: &'static str,
-    subject: &'s dyn Subject,
-    sink: Arc<Box<dyn Sink>>,
-}
-
-impl<'s> Kit<'s> {
-    async fn open(clause: &'static str, subject: &'s dyn Subject) -> Result<Self, Failure> {
-        let fail = |what: String| Failure { clause, what };
-        let opened = timeout(PATIENCE, subject.open()).await.map_err(|_| fail("build hangs".to_owned()))?;
-        let sink = opened.map_err(|e| fail(format!("could not be opened: {e}")))?;
-        Ok(Self { clause, subject, sink: Arc::new(sink) })
-    }
-
-    fn fail(&self, what: impl Into<String>) -> Failure {
-        Failure { clause: self.clause, what: what.into() }
-    }
-
-    async fn close(self) -> Tried {
-        let clause = self.clause;
-        let fail = |what: &str| Failure { clause, what: what.to_owned() };
-        let sink = Arc::into_inner(self.sink).ok_or_else(|| fail("a call is still running at close"))?;
-        timeout(PATIENCE, sink.close()).await.map_err(|_| fail("close hangs"))?;
-        Ok(None)
-    }
-
-    /// A delivery of this builder, which must carry the marker.
-    fn fixed(&self, builder: EventBuilder) -> Result<Delivery, Failure> {
-        let config = self.subject.config();
-        builder.delivery_for(config).map_err(|why| self.fail(format!("target() refused a test event: {why}")))
-    }
-
-    fn one(&self, subject: &str) -> Result<Delivery, Failure> {
-        let delivery = self.fixed(self.subject.event(subject))?;
-        let marked = delivery.bytes().windows(MARKER.len()).any(|w| w == MARKER.as_bytes());
-        if marked { Ok(delivery) } else { Err(self.fail("Subject::event() made a payload without MARKER")) }
-    }
-
-    /// So many deliveries, each with a key of its own.
-    fn some(&self, n: usize) -> Result<Vec<Delivery>, Failure> {
-        (0..n).map(|i| self.one(&format!("{}-{i}", self.clause))).collect()
-    }
-
-    async fn poison(&self) -> Result<Option<EventBuilder>, Failure> {
-        Ok(match self.subject.poison() {
-            Has::Yes(builder) => Some(builder),
-            Has::No(_) => None,
-        })
-    }
-
-    async fn excused_poison(self) -> Tried {
-        let why = match self.subject.poison() {
-            Has::No(why) => why,
-            Has::Yes(_) => "",
-        };
-        self.close().await?;
-        Ok(Some(why))
-    }
-
-    async fn probe_is(&self, fine: bool) -> Result<(), Failure> {
-        let answer = timeout(PATIENCE, self.sink.probe()).await.map_err(|_| self.fail("probe hangs"))?;
-        match answer {
-            Ok(()) if !fine => Err(self.fail("probe() says fine while the target is down")),
-            Err(why) if fine => Err(self.fail(format!("probe() fails while the target is up: {why}"))),
-            Err(why) => self.read_reason(&why),
-            Ok(()) => Ok(()),
-        }
-    }
-
-    async fn deliver(&self, owed: &Batch) -> Result<Vec<Option<Outcome>>, Failure> {
-        let report = timeout(PATIENCE, self.sink.deliver(owed)).await.map_err(|_| self.fail("deliver hangs"))?;
-        let slots = report.into_slots();
-        self.read(owed, &slots)?;
-        Ok(slots)
-    }
-
-    /// What holds for every report.
-    fn read(&self, owed: &Batch, slots: &[Option<Outcome>]) -> Result<(), Failure> {
-        if slots.len() != owed.len() {
-            let what = format!("{} deliveries, {} slots in the report", owed.len(), slots.len());
-            return Err(Failure { clause: "report", what });
-        }
-        slots.iter().flatten().try_for_each(|outcome| match outcome {
-            Outcome::Delivered => Ok(()),
-            Outcome::Retry { why, .. } | Outcome::Reject { why } => self.read_reason(why),
-        })
-    }
-
-    fn read_reason(&self, why: &Reason) -> Result<(), Failure> {
-        let fail = |what: String| Err(Failure { clause: "quiet", what });
-        if why.detail.contains(MARKER) {
-            return fail(format!("the detail of `{}` shows a body", why.code));
-        }
-        if self.subject.secrets().iter().any(|secret| why.detail.contains(secret.as_str())) {
-            return fail(format!("the detail of `{}` shows a secret", why.code));
-        }
-        if why.detail.len() > MAX_DETAIL || why.detail.contains('\n') {
-            return fail(format!("the detail of `{}` is not one short line", why.code));
-        }
-        let label = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
-        if why.code.is_empty() || !why.code.bytes().all(label) {
-            return fail(format!("`{}` is no metric label", why.code));
-        }
-        Ok(())
-    }
-
-    async fn all_delivered(&self, owed: &Batch) -> Result<(), Failure> {
-        let slots = self.deliver(owed).await?;
-        match slots.iter().enumerate().find(|(_, slot)| **slot != Some(Outcome::Delivered)) {
-            Some((i, other)) => Err(self.fail(format!("delivery {i} of {} got {other:?}", owed.len()))),
-            None => Ok(()),
-        }
-    }
-
-    async fn all_retry_while_down(&self, owed: &Batch) -> Result<(), Failure> {
-        let slots = self.deliver(owed).await?;
-        let retry = |slot: &Option<Outcome>| matches!(slot, Some(Outcome::Retry { .. }));
-        match slots.iter().find(|slot| !retry(slot)) {
-            Some(other) => Err(self.fail(format!("with the target down a delivery got {other:?}, not Retry"))),
-            None => self.probe_is(false).await,
-        }
-    }
-
-    /// Every delivery of the batch is at the target; `once`: exactly once.
-    async fn arrived(&self, owed: &Batch, once: bool) -> Result<(), Failure> {
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        for id in self.subject.delivered().await {
-            *counts.entry(id).or_default() += 1;
-        }
-        for delivery in &owed.deliveries {
-            match counts.get(&delivery.id) {
-                None => return Err(self.fail(format!("{} was reported delivered and is not there", delivery.id))),
-                Some(n) if once && *n > 1 => return Err(self.fail(format!("{} is there {n} times", delivery.id))),
-                Some(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Calls `deliver` and drops the call when it wakes for the `polls`-th time (0: before it ran at all).
-    async fn drop_after(&self, owed: &Batch, polls: usize) -> Result<(), Failure> {
-        let mut call = pin!(self.sink.deliver(owed));
-        let mut left = polls;
-        let until = poll_fn(|cx| {
-            if left == 0 {
-                return Poll::Ready(());
-            }
-            left -= 1;
-            match call.as_mut().poll(cx) {
-                Poll::Ready(_report) => Poll::Ready(()),
-                Poll::Pending if left == 0 => Poll::Ready(()),
-                Poll::Pending => Poll::Pending,
-            }
-        });
-        timeout(PATIENCE, until).await.map_err(|_| self.fail("deliver hangs"))
     }
 }

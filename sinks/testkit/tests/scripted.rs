@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sink_api::{Outcome, Sink as _, code};
+use sink_api::{Outcome, Reason, Sink as _, code};
 use sink_testkit::{Scripted, Step, batch, event};
 use tokio::time::timeout;
 
@@ -25,6 +25,21 @@ async fn steps_come_first_then_the_judge() {
     assert_eq!(slots, [Some(Outcome::Delivered), Some(Outcome::reject(code::BAD_PAYLOAD, "no"))]);
     assert_eq!(script.delivered_ids(), [owed.deliveries[0].id.clone()]);
     assert_eq!(script.batches().len(), 3);
+}
+
+#[tokio::test]
+async fn a_key_stops_behind_what_is_put_off_and_goes_on_behind_what_is_skipped() {
+    let script = Scripted::new();
+    let why = Reason::new("quiet", "it is night there");
+    let (later, skipped) = (Outcome::Later { after: PATIENCE, why: why.clone() }, Outcome::Skipped { why });
+    let answers = vec![later.clone(), skipped.clone()];
+    script.then(Step::Each(answers));
+    let of = |key: &str| event("t").key(key).delivery();
+    let owed = batch([of("a"), of("b"), of("a"), of("b"), of("c")]);
+    let slots = script.sink().deliver(&owed).await.into_slots();
+    let there = Some(Outcome::Delivered);
+    assert_eq!(slots, [Some(later), Some(skipped), None, there.clone(), there]);
+    assert_eq!(script.delivered_ids(), [&owed.deliveries[3], &owed.deliveries[4]].map(|d| d.id.clone()));
 }
 
 #[tokio::test]

@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use sink_api::{Batch, BuildError, Event, Fault, Outcome, Reason, Report, Sink, SinkConfig, SinkContext, Target, code};
+use sink_api::{
+    Batch, BuildError, Delivery, Event, Fault, Outcome, Reason, Report, Sink, SinkConfig, SinkContext, Target, code,
+};
 use sink_testkit::{EventBuilder, Has, MARKER, Repeats, Subject, event, run_all};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +27,10 @@ enum Breaks {
     Reorders,
     GoesOnAfterFailure,
     StopsWithoutOrder,
+    TriesWhatItPutsOff,
+    GoesOnBehindWhatItPutsOff,
+    StopsAfterASkip,
+    RetriesASkip,
     MixesConcurrentCalls,
     LosesAtClose,
     ShowsBody,
@@ -63,6 +70,18 @@ impl Fake {
         }
     }
 
+    fn untried(&self, delivery: &Delivery) -> Option<Outcome> {
+        let why = || Reason::new("quiet", "not now");
+        match (delivery.event.kind.as_ref(), self.breaks) {
+            ("night", _) | ("read", Breaks::StopsAfterASkip) => {
+                Some(Outcome::Later { after: Duration::ZERO, why: why() })
+            }
+            ("read", Breaks::RetriesASkip) => Some(Outcome::retry_for(why())),
+            ("read", _) => Some(Outcome::Skipped { why: why() }),
+            _ => None,
+        }
+    }
+
     fn deliver_now(&self, batch: &Batch) -> Report {
         let mut world = self.world.lock().unwrap();
         let label = if self.breaks == Breaks::BadLabel { "Not A Label" } else { code::CONNECT };
@@ -89,6 +108,16 @@ impl Fake {
             if stop_anyway || (self.breaks != Breaks::GoesOnAfterFailure && !report.may_attempt(batch, i)) {
                 continue;
             }
+            if let Some(untried) = self.untried(delivery) {
+                if self.breaks == Breaks::TriesWhatItPutsOff {
+                    world.seen.push(delivery.id.clone());
+                }
+                report.set(batch, i, untried);
+                if self.breaks == Breaks::GoesOnBehindWhatItPutsOff {
+                    report = reopened(batch, report);
+                }
+                continue;
+            }
             if delivery.event.kind.as_ref() == "poison" {
                 failed = true;
                 report.set(
@@ -111,6 +140,15 @@ impl Fake {
         }
         report
     }
+}
+
+/// The same slots, of a report that knows of no key that has stopped.
+fn reopened(batch: &Batch, report: Report) -> Report {
+    let mut open = Report::open(&Batch { ordered: false, ..batch.clone() });
+    for (i, slot) in report.into_slots().into_iter().enumerate() {
+        slot.into_iter().for_each(|outcome| open.set(batch, i, outcome));
+    }
+    open
 }
 
 #[async_trait]
@@ -193,6 +231,14 @@ impl Subject for Fake {
         Has::Yes(event("poison"))
     }
 
+    fn put_off(&self) -> Option<EventBuilder> {
+        Some(event("night"))
+    }
+
+    fn unneeded(&self) -> Option<EventBuilder> {
+        Some(event("read"))
+    }
+
     async fn take_down(&self) -> Has<()> {
         self.world.lock().unwrap().down = true;
         Has::Yes(())
@@ -219,7 +265,7 @@ async fn broken_clauses(breaks: Breaks) -> Vec<&'static str> {
 #[tokio::test]
 async fn a_sink_that_keeps_every_clause_passes_and_nothing_is_excused() {
     let summary = run_all(&Fake::new(Breaks::Nothing)).await.unwrap();
-    assert_eq!(summary.kept.len(), 9, "{summary:?}");
+    assert_eq!(summary.kept.len(), 10, "{summary:?}");
     assert!(summary.excused.is_empty());
 }
 
@@ -240,6 +286,10 @@ async fn each_broken_clause_is_named() {
         (Breaks::Reorders, "order"),
         (Breaks::GoesOnAfterFailure, "order"),
         (Breaks::StopsWithoutOrder, "order"),
+        (Breaks::TriesWhatItPutsOff, "untried"),
+        (Breaks::GoesOnBehindWhatItPutsOff, "untried"),
+        (Breaks::StopsAfterASkip, "untried"),
+        (Breaks::RetriesASkip, "untried"),
         (Breaks::MixesConcurrentCalls, "concurrent"),
         (Breaks::LosesAtClose, "close"),
         (Breaks::ShowsBody, "quiet"),
