@@ -1,9 +1,11 @@
 //! The sink's table in `config.toml`: its keys, and what is wrong with their values. Pure.
 
 use serde::Deserialize;
-use sink_api::table::{self, OnConflict};
+use sink_api::ladder_sql;
+use sink_api::table::{self, BUILTIN, OnConflict};
 use sink_api::{Fault, Secret, Settings, SinkConfig};
 
+use crate::table::index;
 use crate::url::Url;
 
 /// Most connections a sink may have.
@@ -17,9 +19,9 @@ pub struct PostgresConfig {
     pub url: Secret,
     /// Name of the table, as it stands in SQL: `name`, `schema.name`, in double quotes where SQL needs them.
     pub table: String,
-    /// SQL run when the sink is opened; should do nothing the second time.
+    /// SQL run when the sink is opened; should do nothing the second time. `builtin` stands for [`Self::setup`]'s.
     pub setup: Option<String>,
-    /// What happens to a row whose `event_id` is there already.
+    /// What happens to a row whose `event_id`, or `message_id` of one row a message, is there already.
     #[serde(default)]
     pub on_conflict: OnConflict,
     /// Most connections at once, 1 to 100. A further call waits for one of them, but not past its deadline.
@@ -40,6 +42,13 @@ pub fn read(settings: Settings<'_>) -> Result<Box<dyn SinkConfig>, Vec<Fault>> {
 }
 
 impl PostgresConfig {
+    /// The SQL that is run when the sink is opened.
+    pub fn setup(&self) -> Option<String> {
+        let setup = self.setup.as_deref()?;
+        let builtin = || ladder_sql::create(&self.table, "TIMESTAMPTZ", |column| index(&self.table, column));
+        Some(if setup == BUILTIN { builtin() } else { setup.to_owned() })
+    }
+
     /// What is wrong with the values.
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
@@ -48,7 +57,7 @@ impl PostgresConfig {
             faults.push(Fault::at_key("url", text).help(help));
         }
         faults.extend(table::name_fault(&self.table));
-        faults.extend(table::setup_fault(self.setup.as_deref()));
+        faults.extend(table::setup_fault(self.setup.as_deref(), self.on_conflict));
         if !(1..=MAX_CONNECTIONS).contains(&self.connections) {
             let text = format!("{}: expected 1 to {MAX_CONNECTIONS}", self.connections);
             faults.push(Fault::at_key("connections", text).help("connections = 4"));

@@ -29,8 +29,15 @@ pub const KIND: SinkKind = SinkKind {
     also: &["postgresql", "pg", "psql"],
     about: "rows of a table in a PostgreSQL database",
     example: include_str!("../example.toml"),
-    defaults: Defaults { max_events: 500, max_bytes: 1 << 20, linger: Duration::from_millis(5), concurrency: 2 },
+    defaults: Defaults {
+        max_events: 500,
+        max_bytes: 1 << 20,
+        linger: Duration::from_millis(5),
+        concurrency: 2,
+        rate: None,
+    },
     repeats: Repeats::Ignored,
     answers: false,
+    sends: false,
     read: config::read,
 };

@@ -32,7 +32,7 @@ pub struct Spec {
     pub sink: String,
     /// The table's name, as in SQL.
     pub table: String,
-    /// What happens to a row whose `event_id` is there already.
+    /// What happens to a row whose key is there already.
     pub on_conflict: OnConflict,
     connections: usize,
     address: String,

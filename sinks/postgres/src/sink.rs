@@ -1,6 +1,6 @@
 //! Batch → transaction → report. Each call has a connection to itself and drives it; a call that is dropped drops its
 //! connection, and the server rolls back what was not committed. Delivering the batch again is harmless, because
-//! `event_id` is unique.
+//! the key is unique.
 
 use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use sink_api::bad_row::{Failure, Search};
 use sink_api::rows::{Insert, Unknown};
-use sink_api::table::{OnConflict, TableFault};
+use sink_api::table::TableFault;
 use sink_api::{Batch, BuildError, Event, Fault, Reason, Report, Sink, SinkConfig, SinkContext, Target, code};
 use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
 
@@ -39,7 +39,7 @@ impl SinkConfig for PostgresConfig {
 
     async fn build(&self, cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError> {
         let spec = Spec::new(self, cx).await?;
-        Ok(Box::new(PostgresSink::open(spec, self.setup.as_deref()).await?))
+        Ok(Box::new(PostgresSink::open(spec, self.setup().as_deref()).await?))
     }
 
     /// Runs no SQL of the config's, and changes nothing.
@@ -137,8 +137,8 @@ impl PostgresSink {
         let mut lease = self.pool.take(deadline).await?;
         let (name, on_conflict) = (self.pool.spec.table.as_str(), self.pool.spec.on_conflict);
         let asked = lease.conn.run(deadline, |client| Table::ask(client, name)).await.map_err(|e| of_sink(&e))?;
-        let table = Table::read(name, &asked)?;
-        let rehearsal = table.rehearsal(on_conflict);
+        let table = Table::read(name, &asked, on_conflict)?;
+        let rehearsal = table.rehearsal();
         let limit = format!("SET statement_timeout = {}; {rehearsal}; RESET statement_timeout", millis(PROBE_PATIENCE));
         match lease.conn.run(deadline, async |client| client.batch_execute(&limit).await).await {
             Ok(()) => lease.rest(),
@@ -198,7 +198,7 @@ impl PostgresSink {
             Ok(((), asked)) => asked,
             Err(trouble) => return Err(roll_back(conn, deadline, &trouble, verdict::of_trouble(&trouble)).await),
         };
-        let table = match Table::read(&spec.table, &asked) {
+        let table = match Table::read(&spec.table, &asked, spec.on_conflict) {
             Ok(table) => table,
             Err(error) => return Err(undo(conn, deadline, Failure::Sink(Unready::from(error).into())).await),
         };
@@ -207,7 +207,7 @@ impl PostgresSink {
             search.inserts(rows, &table.positions, &mut unknown)
         };
         for (nth, insert) in inserts.iter().enumerate() {
-            if let Err(trouble) = put(conn, deadline, &table, insert, nth == 0, spec.on_conflict).await {
+            if let Err(trouble) = put(conn, deadline, &table, insert, nth == 0).await {
                 let (failure, sink_s) = match verdict::of_trouble(&trouble) {
                     Failure::Sink(_) if is_not_unique(&trouble) => {
                         (Failure::Sink(Unready::Table(table.not_unique()).into()), None)
@@ -239,7 +239,7 @@ impl PostgresSink {
 #[async_trait]
 impl Sink for PostgresSink {
     async fn deliver(&self, batch: &Batch) -> Report {
-        let mut search = Search::new(batch);
+        let mut search = Search::new(batch, self.pool.spec.on_conflict);
         self.write_all(&mut search).await;
         search.into_report()
     }
@@ -306,9 +306,8 @@ async fn put(
     table: &Table,
     insert: &Insert<'_>,
     first: bool,
-    on_conflict: OnConflict,
 ) -> Result<(), Trouble> {
-    let sql = table.insert(&insert.columns, on_conflict);
+    let sql = table.insert(&insert.columns);
     let lists = table.bind(insert);
     let typed: Vec<(&(dyn ToSql + Sync), Type)> = lists.iter().map(|list| (list as _, Type::TEXT_ARRAY)).collect();
     // For the first INSERT `begin` has set the limit.

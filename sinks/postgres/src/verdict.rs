@@ -14,7 +14,7 @@ use sink_api::{Reason, code};
 use tokio_postgres::Error;
 use tokio_postgres::error::DbError;
 
-/// No unique index fits `ON CONFLICT (event_id)`.
+/// No unique index fits `ON CONFLICT`.
 pub const NO_UNIQUE_INDEX: &str = "42P10";
 
 /// Why work on a connection was not done.
@@ -148,7 +148,7 @@ fn by_class(class: &str) -> Blame {
     match class {
         "08" | "57" => Blame::Sink(code::CONNECT),
         // Two ids that are one to the column's type: halving the batch parts them.
-        "21" => Blame::Row(code::CONSTRAINT, "two rows with one event_id"),
+        "21" => Blame::Row(code::CONSTRAINT, "two rows that are one to the unique column"),
         "22" => Blame::Row(code::BAD_PAYLOAD, "a value the table cannot take"),
         "23" | "44" => Blame::Row(code::CONSTRAINT, "a rule of the table refuses the row"),
         "38" | "39" | "P0" => Blame::Row(code::CONSTRAINT, "a trigger of the table refuses the row"),

@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use sink_api::table::{self, OnConflict};
+use sink_api::ladder_sql;
+use sink_api::table::{self, BUILTIN, OnConflict};
 use sink_api::{Fault, Period, Settings, SinkConfig};
+
+use crate::schema::quote;
 
 /// Longest `busy_timeout`. A wait is cut at the batch's deadline anyway; this catches slips such as `"5d"`.
 const MAX_BUSY_TIMEOUT: Period = Period::HOUR;
@@ -17,9 +20,9 @@ pub struct SqliteConfig {
     pub database: PathBuf,
     /// Name of the table, taken literally (quoted as an identifier).
     pub table: String,
-    /// SQL run when the database is opened; should do nothing the second time.
+    /// SQL run when the database is opened; should do nothing the second time. `builtin` stands for [`Self::setup`]'s.
     pub setup: Option<String>,
-    /// What happens to a row whose `event_id` is there already.
+    /// What happens to a row whose `event_id`, or `message_id` of one row a message, is there already.
     #[serde(default)]
     pub on_conflict: OnConflict,
     /// How long to wait for another connection's lock; cut at the batch's deadline.
@@ -40,6 +43,14 @@ pub fn read(settings: Settings<'_>) -> Result<Box<dyn SinkConfig>, Vec<Fault>> {
 }
 
 impl SqliteConfig {
+    /// The SQL that is run when the database is opened.
+    pub fn setup(&self) -> Option<String> {
+        let setup = self.setup.as_deref()?;
+        let index = |column: &str| quote(&format!("{}_{column}", self.table));
+        let builtin = || ladder_sql::create(&quote(&self.table), "TEXT", index);
+        Some(if setup == BUILTIN { builtin() } else { setup.to_owned() })
+    }
+
     /// What is wrong with the values.
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
@@ -55,7 +66,7 @@ impl SqliteConfig {
         } else if self.table.get(..7).is_some_and(|head| head.eq_ignore_ascii_case("sqlite_")) {
             faults.push(Fault::at_key("table", format!("`{}`: SQLite keeps names in sqlite_ for itself", self.table)));
         }
-        faults.extend(table::setup_fault(self.setup.as_deref()));
+        faults.extend(table::setup_fault(self.setup.as_deref(), self.on_conflict));
         faults.extend(self.busy_timeout.fault("busy_timeout", Period::ZERO..=MAX_BUSY_TIMEOUT));
         faults
     }

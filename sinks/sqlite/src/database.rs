@@ -30,7 +30,7 @@ pub struct Spec {
     pub path: PathBuf,
     /// The table's name.
     pub table: String,
-    /// What happens to a row whose `event_id` is there already.
+    /// What happens to a row whose key is there already.
     pub on_conflict: OnConflict,
     setup: Option<String>,
     busy_timeout: Duration,
@@ -84,7 +84,7 @@ impl Spec {
             path,
             table: config.table.clone(),
             on_conflict: config.on_conflict,
-            setup: config.setup.clone(),
+            setup: config.setup(),
             busy_timeout: config.busy_timeout.0,
             floor: cx.floor,
         })
@@ -196,7 +196,7 @@ impl Database {
         spec.check_closed(&conn)?;
         // After `setup`, which may have said otherwise: what is reported delivered has been flushed.
         conn.pragma_update(None, "synchronous", "FULL").map_err(|e| spec.judge(&e))?;
-        let table = Table::read(&conn, &spec.table).map_err(|e| spec.judge_schema(e))?;
+        let table = Table::read(&conn, &spec.table, spec.on_conflict).map_err(|e| spec.judge_schema(e))?;
         let database = Self { conn, table, file, wal: file_id(&spec.beside("-wal")) };
         if database.is_in_place(spec) {
             Ok(database)
@@ -284,10 +284,10 @@ fn probe_present(spec: &Spec) -> Result<(), OpenError> {
     drop(opening);
     let judge = |error: rusqlite::Error| spec.judge(&error);
     let begun = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(judge)?;
-    match (Table::read(&begun, &spec.table), &spec.setup) {
+    match (Table::read(&begun, &spec.table, spec.on_conflict), &spec.setup) {
         // What is missing may be just what `setup` would add: tried, and taken back.
         (Err(SchemaError::Unfit(_)), Some(setup)) => match begun.execute_batch(setup) {
-            Ok(()) => drop(Table::read(&begun, &spec.table).map_err(|e| spec.judge_schema(e))?),
+            Ok(()) => drop(Table::read(&begun, &spec.table, spec.on_conflict).map_err(|e| spec.judge_schema(e))?),
             // It has a transaction of its own, which could not be taken back: `run` will see.
             Err(error) if verdict::message(&error).contains("within a transaction") => {}
             Err(error) => return Err(spec.judge_setup(&error)),
@@ -308,6 +308,6 @@ fn probe_missing(spec: &Spec) -> Result<String, OpenError> {
     let trial = Connection::open_in_memory().map_err(|e| spec.judge(&e))?;
     spec.run_setup(&trial)?;
     spec.check_closed(&trial)?;
-    Table::read(&trial, &spec.table).map_err(|e| spec.judge_schema(e))?;
+    Table::read(&trial, &spec.table, spec.on_conflict).map_err(|e| spec.judge_schema(e))?;
     Ok(format!("{} does not exist yet, `run` creates it", spec.path.display()))
 }

@@ -25,8 +25,15 @@ pub const KIND: SinkKind = SinkKind {
     also: &["sqlite3"],
     about: "rows of a table in a SQLite database file",
     example: include_str!("../example.toml"),
-    defaults: Defaults { max_events: 500, max_bytes: 1 << 20, linger: Duration::from_millis(5), concurrency: 1 },
+    defaults: Defaults {
+        max_events: 500,
+        max_bytes: 1 << 20,
+        linger: Duration::from_millis(5),
+        concurrency: 1,
+        rate: None,
+    },
     repeats: Repeats::Ignored,
     answers: false,
+    sends: false,
     read: config::read,
 };

@@ -1,12 +1,12 @@
-//! The table as it stands in the database: its columns, its unique `event_id`, and the SQL that fits them.
+//! The table as it stands in the database: its columns, its unique key, and the SQL that fits them.
 //! Reads the schema; writes nothing.
 
 use std::collections::HashMap;
 
 use rusqlite::Connection;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use sink_api::rows::{self, EVENT_ID, Value};
-use sink_api::table::{self, OnConflict, TableFault};
+use sink_api::rows::{self, Value};
+use sink_api::table::{self, Filled, OnConflict, TableFault};
 
 use crate::verdict;
 
@@ -33,8 +33,9 @@ struct Column {
 pub struct Table {
     quoted: String,
     version: i64,
+    on_conflict: OnConflict,
     columns: Vec<Column>,
-    /// Where each column that can be written is in `columns`, without `event_id`.
+    /// Where each column that can be written is in `columns`, without the key.
     pub positions: HashMap<String, usize>,
 }
 
@@ -48,12 +49,17 @@ pub fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// An expression as a text that is compared byte by byte.
+fn as_text(sql: &str) -> String {
+    format!("CAST({sql} AS TEXT) COLLATE BINARY")
+}
+
 impl Table {
-    /// Reads the table and checks that `event_id` is unique in it.
+    /// Reads the table and checks that its key is unique in it.
     ///
     /// # Errors
-    /// [`SchemaError::Unfit`] where it is missing, has no `event_id`, or none that is unique.
-    pub fn read(conn: &Connection, name: &str) -> Result<Self, SchemaError> {
+    /// [`SchemaError::Unfit`] where it is missing, has no such column, or none that is unique.
+    pub fn read(conn: &Connection, name: &str, on_conflict: OnConflict) -> Result<Self, SchemaError> {
         let version = version(conn)?;
         let quoted = quote(name);
         // hidden: 0 an ordinary column; others are generated or belong to virtual tables and cannot be written.
@@ -65,8 +71,8 @@ impl Table {
                 Ok(Column { name: row.get(0)?, text: has_text_affinity(&declared) })
             })?
             .collect::<rusqlite::Result<_>>()?;
-        let positions = check(conn, name, &quoted, &columns)?;
-        Ok(Self { quoted, version, columns, positions })
+        let positions = check(conn, name, &quoted, &columns, on_conflict)?;
+        Ok(Self { quoted, version, on_conflict, columns, positions })
     }
 
     /// Whether the schema is still the one that was read.
@@ -77,14 +83,17 @@ impl Table {
         Ok(version(conn)? == self.version)
     }
 
-    /// An INSERT of so many rows into `event_id` and these columns.
-    pub fn insert(&self, columns: &[usize], rows: usize, on_conflict: OnConflict) -> String {
-        let names: Vec<String> =
-            columns.iter().filter_map(|at| self.columns.get(*at)).map(|column| quote(&column.name)).collect();
-        let list = std::iter::once(EVENT_ID.to_owned()).chain(names.iter().cloned()).collect::<Vec<_>>().join(", ");
-        let row = format!("({})", vec!["?"; names.len() + 1].join(","));
+    /// An INSERT of so many rows into the key and these columns.
+    pub fn insert(&self, columns: &[usize], rows: usize) -> String {
+        let columns = columns.iter().filter_map(|at| self.columns.get(*at));
+        let filled = |column| Filled { name: column, quoted: quote(column), is_text: true };
+        let filled: Vec<Filled<'_>> = columns.map(|column| filled(column.name.as_str())).collect();
+        let names = filled.iter().map(|column| column.quoted.as_str());
+        let list = std::iter::once(self.on_conflict.key()).chain(names).collect::<Vec<_>>().join(", ");
+        let row = format!("({})", vec!["?"; filled.len() + 1].join(","));
         let values = vec![row.as_str(); rows].join(",");
-        format!("INSERT INTO main.{} ({list}) VALUES {values} {}", self.quoted, on_conflict.clause(&names))
+        let (alias, clause) = (self.on_conflict.alias(), self.on_conflict.clause(&filled, as_text));
+        format!("INSERT INTO main.{}{alias} ({list}) VALUES {values} {clause}", self.quoted)
     }
 
     /// The value as SQLite should get it in that column: digits are kept where a float would lose them, and where the
@@ -116,27 +125,30 @@ fn check(
     name: &str,
     quoted: &str,
     columns: &[Column],
+    on_conflict: OnConflict,
 ) -> Result<HashMap<String, usize>, SchemaError> {
-    let index = format!("CREATE UNIQUE INDEX {} ON {quoted} ({EVENT_ID});", quote(&format!("{name}_{EVENT_ID}")));
+    let key = on_conflict.key();
+    let index = format!("CREATE UNIQUE INDEX {} ON {quoted} ({key});", quote(&format!("{name}_{key}")));
     if columns.is_empty() {
         return Err(SchemaError::Unfit(TableFault::Missing(format!(
-            "the database has no table {quoted}; create it, for example under `setup`, with a column for each key of \
+            "the database has no table {quoted}; create it, for example under `setup`{}, with a column for each key of \
              the payload that is to be kept:\n\
-             CREATE TABLE {quoted} (id INTEGER PRIMARY KEY, {EVENT_ID} TEXT NOT NULL UNIQUE);"
+             CREATE TABLE {quoted} (id INTEGER PRIMARY KEY, {key} TEXT NOT NULL UNIQUE);",
+            if on_conflict == OnConflict::Ladder { " (setup = \"builtin\" does it)" } else { "" }
         ))));
     }
     let names = columns.iter().map(|column| column.name.as_str());
-    let Some((_, positions)) = table::positions(names, |name| name.eq_ignore_ascii_case(EVENT_ID)) else {
-        let mend = format!("ALTER TABLE {quoted} ADD COLUMN {EVENT_ID} TEXT;\n{index}");
-        return Err(SchemaError::Unfit(TableFault::without_event_id(quoted, &mend)));
+    let Some((_, positions)) = table::positions(names, |name| name.eq_ignore_ascii_case(key)) else {
+        let mend = format!("ALTER TABLE {quoted} ADD COLUMN {key} TEXT;\n{index}");
+        return Err(SchemaError::Unfit(TableFault::without_key(on_conflict, quoted, &mend)));
     };
     // SQLite itself says whether this is a table, and has an index an upsert can rest on: unique, not partial, on this
     // column alone.
-    let probe = format!("INSERT INTO main.{quoted} ({EVENT_ID}) VALUES (?) ON CONFLICT ({EVENT_ID}) DO NOTHING");
+    let probe = format!("INSERT INTO main.{quoted} ({key}) VALUES (?) ON CONFLICT ({key}) DO NOTHING");
     match conn.prepare(&probe) {
         Ok(_) => Ok(positions),
         Err(error) if verdict::message(&error).contains("ON CONFLICT clause does not match") => {
-            Err(SchemaError::Unfit(TableFault::not_unique(quoted, &index)))
+            Err(SchemaError::Unfit(TableFault::not_unique(on_conflict, quoted, &index)))
         }
         Err(error) => Err(error.into()),
     }
@@ -149,7 +161,7 @@ mod tests {
     fn table(ddl: &str) -> Result<Table, SchemaError> {
         let conn = Connection::open_in_memory().unwrap();
         conn.execute_batch(ddl).unwrap();
-        Table::read(&conn, "a \"t\"")
+        Table::read(&conn, "a \"t\"", OnConflict::Update)
     }
 
     #[test]
@@ -160,17 +172,13 @@ mod tests {
         assert_eq!(names, ["n", "x\"y"]);
         let columns = [table.positions["x\"y"], table.positions["n"]];
         assert_eq!(
-            table.insert(&columns, 2, OnConflict::Update),
+            table.insert(&columns, 2),
             concat!(
                 r#"INSERT INTO main."a ""t""" (event_id, "x""y", "n") VALUES (?,?,?),(?,?,?) "#,
                 r#"ON CONFLICT (event_id) DO UPDATE SET "x""y" = excluded."x""y", "n" = excluded."n""#
             )
         );
-        assert!(
-            table
-                .insert(&[], 1, OnConflict::Update)
-                .ends_with("(event_id) VALUES (?) ON CONFLICT (event_id) DO NOTHING")
-        );
+        assert!(table.insert(&[], 1).ends_with("(event_id) VALUES (?) ON CONFLICT (event_id) DO NOTHING"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Batch → transaction → report. One connection, used by one call at a time, on the runtime's blocking pool. A call
 //! that is dropped leaves its transaction to finish or fail there; delivering the batch again is harmless, because
-//! `event_id` is unique.
+//! the key is unique.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,6 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Transaction, TransactionBehavior, params_from_iter};
 use sink_api::bad_row::{Failure, Search};
 use sink_api::rows::{Insert, Unknown};
-use sink_api::table::OnConflict;
 use sink_api::{Batch, BuildError, Event, Fault, Outcome, Reason, Report, Sink, SinkConfig, SinkContext, Target, code};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
@@ -106,7 +105,7 @@ struct Writer {
 
 impl Writer {
     fn deliver(&mut self, batch: &Batch) -> Report {
-        let mut search = Search::new(batch);
+        let mut search = Search::new(batch, self.spec.on_conflict);
         if !search.is_over() {
             match self.make_ready(batch) {
                 Ok(()) => self.write_all(&mut search),
@@ -160,13 +159,13 @@ impl Writer {
         conn.progress_handler(INSTRUCTIONS_PER_LOOK, Some(move || Instant::now() >= deadline)).map_err(failed)?;
         let begun = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         if !table.is_current(&begun).map_err(failed)? {
-            *table = Table::read(&begun, &self.spec.table).map_err(|error| match error {
+            *table = Table::read(&begun, &self.spec.table, self.spec.on_conflict).map_err(|error| match error {
                 SchemaError::Unfit(fault) => Failure::Sink(Reason::new(code::SCHEMA, fault.to_string())),
                 SchemaError::Sqlite(error) => failed(error),
             })?;
         }
         for insert in search.inserts(rows, &table.positions, &mut self.unknown) {
-            put(&begun, table, &insert, self.spec.on_conflict)?;
+            put(&begun, table, &insert)?;
         }
         begun.commit().map_err(failed)?;
         // Looked at again: rows that went into a file which has left the path are not where the config wants them.
@@ -189,12 +188,12 @@ fn left(deadline: Instant) -> Result<Duration, Reason> {
 }
 
 /// One INSERT for all rows, or as few as SQLite's limit on variables allows.
-fn put(begun: &Transaction<'_>, table: &Table, insert: &Insert<'_>, on_conflict: OnConflict) -> Result<(), Failure> {
+fn put(begun: &Transaction<'_>, table: &Table, insert: &Insert<'_>) -> Result<(), Failure> {
     let failed = |error: rusqlite::Error| verdict::of(&error, Stage::Statement);
     let most = begun.limit(Limit::SQLITE_LIMIT_VARIABLE_NUMBER).map_err(failed)?;
     let most = usize::try_from(most).unwrap_or(1) / (insert.columns.len() + 1);
     for rows in insert.rows.chunks(most.max(1)) {
-        let sql = table.insert(&insert.columns, rows.len(), on_conflict);
+        let sql = table.insert(&insert.columns, rows.len());
         let mut statement = begun.prepare_cached(&sql).map_err(failed)?;
         let values = rows.iter().flat_map(|(id, values)| {
             let id = ToSqlOutput::Borrowed(ValueRef::Text(id.as_bytes()));

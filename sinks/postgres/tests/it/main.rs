@@ -8,6 +8,8 @@ mod conformance;
 mod downtime;
 /// Whose fault: locks, rights, tables that change.
 mod failures;
+/// One row a message.
+mod ladder;
 /// Which servers and tables it opens on, and what it says to the others.
 mod opening;
 /// One bad row among good ones.

@@ -5,6 +5,8 @@
 mod conformance;
 /// Whose fault: locks, full disks, deadlines, files that go away.
 mod failures;
+/// One row a message.
+mod ladder;
 /// Which databases and tables it opens on, and what it says to the others.
 mod opening;
 /// One bad row among good ones.
