@@ -7,6 +7,7 @@ pub const KINDS: &[SinkKind] = &[
     sink_exec::KIND,
     sink_file::KIND,
     sink_http::KIND,
+    sink_interakt::KIND,
     sink_kafka::KIND,
     sink_postgres::KIND,
     sink_sqlite::KIND,
