@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use super::config::RetryKeys;
 
-/// The longest `Retry-After` that is honoured.
+/// The longest `Retry-After` that is honoured, and the longest that a sink may put a delivery off.
 pub const MAX_AFTER: Duration = Duration::from_secs(3600);
+
+/// What a sink puts off is not handed to it again sooner, so that a sink that says "now" does not keep a core busy.
+pub const MIN_LATER: Duration = Duration::from_millis(100);
 
 /// The wait after `attempts` failed attempts (at least 1). `unit` is a random number in `[0, 1)`; `after` is the wait
 /// that the target asked for, a lower bound. Full jitter as in "Exponential Backoff And Jitter" (AWS, 2015): the wait

@@ -175,6 +175,14 @@ impl Breaker {
         }
     }
 
+    /// What the probe was made with was not tried, which says nothing of the target: another probe comes, no later than
+    /// the first one after a failure.
+    fn was_not_tried(&mut self, now: Instant) {
+        if let State::HalfOpen { wait, since } = self.state {
+            self.state = State::Open { until: now + self.keys.probe.0, wait, since };
+        }
+    }
+
     fn close(&mut self, since: Instant, now: Instant) -> Change {
         self.spent += now.duration_since(since);
         self.state = State::Closed;
@@ -202,6 +210,12 @@ impl Breaker {
                 (down || matches!(self.state, State::HalfOpen { .. }))
                     .then(|| self.trip(why.clone(), *after, now))
                     .flatten()
+            }
+            Outcome::Later { .. }
+            | Outcome::Skipped { .. }
+            | Outcome::Reject { why: Reason { is_local: true, .. } } => {
+                self.was_not_tried(now);
+                None
             }
             Outcome::Reject { why } => {
                 self.failing.remove(&event);
@@ -306,6 +320,36 @@ mod tests {
         b.probing();
         b.hurry(now);
         assert_eq!(b.probe_at(), None, "one is under way");
+    }
+
+    #[test]
+    fn what_was_not_tried_moves_it_neither_way_and_ends_a_probe_with_another_to_come() {
+        let why = || Reason::new(code::CONNECT, "it would open it");
+        let untried = [
+            Outcome::Later { after: Duration::from_secs(9), why: why() },
+            Outcome::Skipped { why: why() },
+            Outcome::Reject { why: why().local() },
+        ];
+        for outcome in untried {
+            let (mut b, now) = breaker();
+            (0..60).for_each(|n| assert_eq!(b.note(id(n), &outcome, now), None));
+            assert!(b.is_closed());
+            let failed = Outcome::retry("http_5xx", "500");
+            b.note(id(1), &failed, now);
+            b.note(id(2), &failed, now);
+            b.note(id(3), &outcome, now);
+            assert!(matches!(b.note(id(4), &failed, now), Some(Change::Opened(_))), "it was no success");
+            b.probing();
+            b.note(id(1), &failed, now);
+            b.probing();
+            assert_eq!((b.note(id(5), &outcome, now), b.state()), (None, BreakerState::Open));
+            assert_eq!(b.probe_at(), Some(now + Duration::from_secs(1)));
+            b.note(id(6), &outcome, now);
+            assert_eq!(b.probe_at(), Some(now + Duration::from_secs(1)), "it was under way when the breaker opened");
+            b.probing();
+            b.note(id(1), &failed, now);
+            assert_eq!(b.probe_at(), Some(now + Duration::from_secs(4)), "after failures it waits as if nothing was");
+        }
     }
 
     #[test]

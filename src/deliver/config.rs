@@ -6,6 +6,11 @@ use serde::Deserialize;
 use sink_api::settings::table;
 use sink_api::{Defaults, Period, Size, Template};
 
+use super::rate_limit::Rate;
+
+/// In the place of a rate: there is none.
+pub const OFF: &str = "off";
+
 /// `start`: a new sink's first event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -111,7 +116,8 @@ pub struct DeliveryKeys {
     pub timeout: Period,
     /// Room for parked deliveries; where the room is full the cursor waits.
     pub parked_max: Size,
-    /// Most deliveries handed to the sink in a span of time (`300/min`), evenly spread, retries included.
+    /// Most deliveries handed to the sink in a span of time (`300/min`), evenly spread, retries included; `off`: any
+    /// number, whatever the kind's default is.
     pub rate: Option<String>,
     /// Whether what the target said to a delivery that it did not take is kept with it, for `dead show`.
     pub keep_answer: bool,
@@ -153,13 +159,22 @@ impl DeliveryKeys {
         "keep_answer",
     ];
 
-    /// Batching and concurrency with the kind's defaults filled in.
+    /// The rate, or the kind's where the table names none; `None`: as fast as the sink takes it.
+    pub fn rate(&self, kind: &Defaults) -> Option<Rate> {
+        match self.rate.as_deref() {
+            Some(OFF) => None,
+            own => own.or(kind.rate).and_then(Rate::parse),
+        }
+    }
+
+    /// Batching and concurrency with the kind's defaults filled in; its default of `rate` stands beside them.
     pub fn limits(&self, kind: &Defaults) -> Defaults {
         Defaults {
             max_events: self.batch.max_events.unwrap_or(kind.max_events).max(1),
             max_bytes: self.batch.max_bytes.map_or(kind.max_bytes, |s| s.0),
             linger: self.batch.linger.map_or(kind.linger, |p| p.0),
             concurrency: self.concurrency.unwrap_or(kind.concurrency).max(1),
+            rate: kind.rate,
         }
     }
 }

@@ -27,9 +27,11 @@ pub struct Item {
     pub uncounted: u32,
     /// Failures of this life, whether or not they count against the delivery's bounds. Probes are left out.
     pub failures: u32,
+    /// How often the sink has put it off in this life.
+    pub put_offs: u32,
     /// The first attempt of this life.
     pub first: Option<FirstTry>,
-    /// Until when the target asked to be left alone at the last attempt (`Retry-After`).
+    /// Until when the target asked to be left alone at the last attempt (`Retry-After`), or the sink put it off.
     pub not_before: Option<Instant>,
     /// How it failed last in this life, without what the target said.
     pub last_failure: Option<Arc<Reason>>,
@@ -71,10 +73,29 @@ impl Item {
             attempts: 0,
             uncounted: 0,
             failures: 0,
+            put_offs: 0,
             first: None,
             not_before: None,
             last_failure: None,
             parked: None,
+        }
+    }
+
+    /// It was handed to the sink, which did not try it: where it never was tried in this life, its time does not run.
+    pub fn was_not_tried(&mut self) {
+        if self.last_failure.is_none() {
+            self.first = None;
+            // Which span it belongs to follows from its first try.
+            if self.delivery.trace.is_some() {
+                Arc::make_mut(&mut self.delivery).trace = None;
+            }
+        }
+    }
+
+    /// It waits in memory for so long because the sink has put it off: that is not the delivery's time.
+    pub fn waits_for_its_sink(&mut self, wait: Duration) {
+        if let Some(first) = &mut self.first {
+            first.at += wait;
         }
     }
 

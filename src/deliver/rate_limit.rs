@@ -81,6 +81,12 @@ impl RateLimiter {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         self.paid_until = self.paid_until.max(now) + self.interval.saturating_mul(count);
     }
+
+    /// Takes note that `count` of the deliveries that went came back untried: others may go in their place.
+    pub fn give_back(&mut self, count: usize) {
+        let back = self.interval.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
+        self.paid_until = self.paid_until.checked_sub(back).unwrap_or(self.paid_until);
+    }
 }
 
 #[cfg(test)]
@@ -116,6 +122,23 @@ mod tests {
         assert_eq!(within("2/h", Duration::from_secs(3600)), 2);
         let most = within("1000/s", Duration::from_secs(2));
         assert!((2000..=2100).contains(&most), "a tenth of a second's worth at once: {most}");
+    }
+
+    #[test]
+    fn what_came_back_untried_makes_room_and_no_more_than_it_took() {
+        let start = Instant::now();
+        let mut limiter = RateLimiter::new(Rate::parse("300/min"), start);
+        limiter.consume(1, start);
+        limiter.give_back(1);
+        assert_eq!((limiter.available(start), limiter.next_at(start)), (1, None));
+        limiter.consume(1, start);
+        let later = start + Duration::from_secs(60);
+        limiter.consume(1, later);
+        limiter.give_back(2);
+        assert_eq!(limiter.available(later), 1);
+        let mut limiter = RateLimiter::new(None, start);
+        limiter.give_back(1_000_000);
+        assert_eq!(limiter.available(start), usize::MAX);
     }
 
     #[test]

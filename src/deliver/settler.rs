@@ -79,7 +79,7 @@ impl Shard {
         self.booked[0].adjustment += passed.adjustment;
         let bytes = passed.held.iter().map(size_of).sum();
         self.next.held.extend(passed.held);
-        self.next.retried.extend(passed.retried);
+        self.next.noted.extend(passed.noted);
         passed.runs.into_iter().for_each(|run| self.next.passed.add(run));
         self.next.passed.from = self.durable.map(|durable| durable.offset);
         let cursor = window.cursor();
@@ -226,7 +226,7 @@ impl Settler {
 
     /// Whether so much waits for the ledger that nothing more may be tried.
     pub fn is_full(&self) -> bool {
-        let rows = |step: &Settlement| step.held.len() + step.fates.len() + step.retried.len();
+        let rows = |step: &Settlement| step.held.len() + step.fates.len() + step.noted.len();
         let rows = self.steps().map(rows).sum::<usize>();
         rows >= MAX_ROWS || self.bytes >= MAX_BYTES || self.is_stuck()
     }
@@ -333,7 +333,7 @@ impl Settler {
                     next.delta.add(&step.delta);
                     next.held.splice(0..0, step.held);
                     next.fates.splice(0..0, step.fates);
-                    next.retried.splice(0..0, step.retried);
+                    next.noted.splice(0..0, step.noted);
                     let later = std::mem::replace(&mut next.passed, step.passed);
                     next.passed.extend(later);
                 }

@@ -71,12 +71,13 @@ fn spec(sink: &Scripted, journal: &Arc<Memory>, keys: DeliveryKeys, max_events: 
         name: "crm".into(),
         config: Arc::from(sink.config()) as Arc<dyn SinkConfig>,
         keys,
-        limits: Defaults { max_events, max_bytes: 1 << 20, linger: Duration::from_millis(1), concurrency },
+        limits: Defaults { max_events, max_bytes: 1 << 20, linger: Duration::from_millis(1), concurrency, rate: None },
         context: SinkContext {
             name: "crm".into(),
             base_dir: state.clone(),
             state_dir: state,
             floor: DiskFloor::default(),
+            outbox: Arc::new(sink_api::NoOutbox),
         },
     }
 }
@@ -456,3 +457,5 @@ mod fates;
 mod holding;
 #[path = "parking_tests.rs"]
 mod parking;
+#[path = "untried_tests.rs"]
+mod untried;

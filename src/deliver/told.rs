@@ -1,11 +1,12 @@
 //! What people are told of a sink's deliveries, as pieces of news. Pure.
 //!
 //! Alarms must not breed where the alarms' own sink is sick: nothing is told of an event that is news itself.
+//! Commands are no news: that a message which somebody waits for is given up is told.
 
 use sink_api::{Event, Reason};
 
 use crate::journal::Record;
-use crate::news::{Item, Kind, SOURCE};
+use crate::news::{COMMANDS, Item, Kind, SOURCE};
 
 /// Source and type of an event.
 #[derive(Clone, Copy)]
@@ -41,7 +42,8 @@ pub fn up(sink: &str, pending: u64) -> Item {
 
 /// That a delivery was given up; nothing of an event that is news itself.
 pub fn given_up(sink: &str, of: Of<'_>, id: &str, [reason, detail]: [&str; 2]) -> Option<Item> {
-    if of.source == SOURCE {
+    let is_command = COMMANDS.iter().any(|(command, _)| *command == of.kind);
+    if of.source == SOURCE && !is_command {
         return None;
     }
     let text = format!("sink {sink} gave up {id} ({}), kept as a dead letter: {reason}: {detail}", of.kind);
@@ -56,4 +58,17 @@ pub fn dropped(sink: &str, deliveries: u64) -> Option<Item> {
          was out of the config"
     );
     (deliveries > 0).then(|| Item::new(Kind::EventsDropped, sink, text).reason("max_size").times(deliveries))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_somebody_waits_for_is_told_when_it_is_given_up_and_an_alarm_is_not() {
+        let told = |source, kind| given_up("wa", Of { source, kind }, "id", ["exhausted", "x"]).is_some();
+        assert!(told("interakt", "message_api_failed"));
+        assert!(told(SOURCE, "message.send") && told(SOURCE, "message.resend"));
+        assert!(!told(SOURCE, Kind::EventDeadLettered.name()) && !told(SOURCE, Kind::ResendExhausted.name()));
+    }
 }

@@ -21,6 +21,10 @@ pub enum Verdict {
     Again(Item, Option<Instant>, Option<Reason>),
     /// It was tried in vain and is tried again at that time.
     Failed(Item, Instant, Reason),
+    /// The sink put it off without having tried it, for that reason: it is handed out again at that time.
+    PutOff(Item, Instant, Reason),
+    /// It is not needed any more, for that reason; it was not tried.
+    Skipped(Item, Reason),
     /// It is a dead letter.
     Dead(Item, Reason),
 }
@@ -29,7 +33,7 @@ impl Verdict {
     /// Why the sink did not take it, where it was tried.
     pub fn why(&self) -> Option<&Reason> {
         match self {
-            Self::Delivered(_) => None,
+            Self::Delivered(_) | Self::PutOff(..) | Self::Skipped(..) => None,
             Self::Again(_, _, why) => why.as_ref(),
             Self::Failed(_, _, why) | Self::Dead(_, why) => Some(why),
         }
@@ -38,6 +42,11 @@ impl Verdict {
     /// Whether the sink was tried in vain.
     pub fn has_failed(&self) -> bool {
         matches!(self, Self::Failed(..) | Self::Dead(..))
+    }
+
+    /// Whether nothing was tried.
+    pub fn is_untried(&self) -> bool {
+        matches!(self, Self::PutOff(..) | Self::Skipped(..) | Self::Again(_, _, None))
     }
 }
 
@@ -71,6 +80,7 @@ pub fn judge(
             Some(outcome) => outcome,
             // The sink stopped at an earlier delivery of the key that it could not make: this is no attempt.
             None if ordered && stopped.contains(&item.delivery.key) => {
+                item.was_not_tried();
                 verdicts.push(Verdict::Again(item, None, None));
                 continue;
             }
@@ -79,8 +89,11 @@ pub fn judge(
         if let Some(why) = outcome.why().filter(|_| !keys.keep_answer) {
             why.answer = None;
         }
-        attempted(&outcome);
-        if ordered && outcome != Outcome::Delivered {
+        match outcome {
+            Outcome::Later { .. } | Outcome::Skipped { .. } => item.was_not_tried(),
+            Outcome::Delivered | Outcome::Retry { .. } | Outcome::Reject { .. } => attempted(&outcome),
+        }
+        if ordered && outcome.holds_its_key() {
             stopped.insert(Arc::clone(&item.delivery.key));
         }
         changes.extend(breaker.note(item.delivery.event.id, &outcome, now));
@@ -94,6 +107,13 @@ pub fn judge(
                 item.attempts += 1;
                 Verdict::Dead(item, why)
             }
+            Outcome::Later { after, why } => {
+                let due = now + after.clamp(backoff::MIN_LATER, backoff::MAX_AFTER);
+                item.not_before = Some(due);
+                item.put_offs += 1;
+                Verdict::PutOff(item, due, why)
+            }
+            Outcome::Skipped { why } => Verdict::Skipped(item, why),
             // While the breaker is open only the probe uses up attempts.
             Outcome::Retry { after, why } if !breaker.is_closed() && !probe => {
                 item.attempts += 1;
@@ -133,7 +153,7 @@ mod tests {
     use sink_testkit::event;
 
     use super::*;
-    use crate::deliver::item::Ordinal;
+    use crate::deliver::item::{FirstTry, Ordinal};
     use crate::deliver::rows;
     use crate::journal::Position;
 
@@ -150,7 +170,7 @@ mod tests {
         let one = |v: &Verdict| match v {
             Verdict::Again(item, due, _) => Some((item.position.offset, item.counted(), due.is_some())),
             Verdict::Failed(item, ..) => Some((item.position.offset, item.counted(), true)),
-            Verdict::Delivered(_) | Verdict::Dead(..) => None,
+            Verdict::Delivered(_) | Verdict::PutOff(..) | Verdict::Skipped(..) | Verdict::Dead(..) => None,
         };
         verdicts.iter().filter_map(one).collect()
     }
@@ -201,6 +221,48 @@ mod tests {
         }
         breaker.probing();
         assert_eq!(again(&judged(true, &mut breaker, &["a"], vec![down()])), [(0, 1, true)]);
+    }
+
+    #[test]
+    fn what_is_put_off_comes_back_within_bounds_and_has_used_up_nothing() {
+        let later = |after| Some(Outcome::Later { after, why: Reason::new("quiet", "") });
+        let skipped = || Some(Outcome::Skipped { why: Reason::new("overtaken", "") });
+        let (settings, now) = (DeliveryKeys::default(), Instant::now());
+        let batch = Returned { keys: &settings, ordered: true, probe: true, now };
+        let slots = vec![later(Duration::ZERO), None, later(Duration::MAX), skipped(), skipped()];
+        let mut breaker = Breaker::new(settings.breaker);
+        let mut handed = items(&["a", "a", "b", "c", "c"]);
+        let since = FirstTry { at: now, wall: 5, open_before: Duration::ZERO };
+        handed.iter_mut().for_each(|item| item.first = Some(since));
+        let (verdicts, changes) = judge(&batch, handed, slots, &mut breaker, &mut |tried| panic!("{tried:?}"));
+        assert!(changes.is_empty() && verdicts.iter().all(|v| v.is_untried() && v.why().is_none() && !v.has_failed()));
+        let [
+            Verdict::PutOff(first, soon, _),
+            Verdict::Again(behind, None, None),
+            Verdict::PutOff(second, late, _),
+            Verdict::Skipped(..),
+            Verdict::Skipped(..),
+        ] = &verdicts[..]
+        else {
+            panic!("{verdicts:?}")
+        };
+        assert_eq!([*soon - now, *late - now], [backoff::MIN_LATER, backoff::MAX_AFTER]);
+        assert_eq!((first.not_before, second.not_before, behind.not_before), (Some(*soon), Some(*late), None));
+        for item in [first, behind, second] {
+            assert_eq!((item.attempts, item.failures, item.first_wall()), (0, 0, None), "it was never tried");
+        }
+    }
+
+    #[test]
+    fn the_time_that_a_sink_puts_a_delivery_off_is_not_the_deliverys() {
+        let (mut item, now) = (items(&["a"]).remove(0), Instant::now());
+        item.first = Some(FirstTry { at: now, wall: 5, open_before: Duration::ZERO });
+        item.last_failure = Some(Arc::new(Reason::new("x", "")));
+        item.was_not_tried();
+        assert_eq!(item.first_wall(), Some(5), "it was tried before that");
+        item.waits_for_its_sink(Duration::from_secs(60));
+        let spent = |after: u64| item.time_spent(Duration::ZERO, now + Duration::from_secs(after)).as_secs();
+        assert_eq!([spent(30), spent(60), spent(90)], [0, 0, 30]);
     }
 
     #[test]

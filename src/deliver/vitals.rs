@@ -270,6 +270,8 @@ impl Vitals {
             Outcome::Delivered => self.delivered(1),
             Outcome::Retry { why, .. } => self.retried.add(why.code),
             Outcome::Reject { why } => self.rejected.add(why.code),
+            // Nothing was tried.
+            Outcome::Later { .. } | Outcome::Skipped { .. } => {}
         }
     }
 

@@ -14,7 +14,7 @@ use sink_api::Reason;
 
 use crate::journal::Position;
 use crate::ledger::runs::{Call, Ended, Run, suffix};
-use crate::ledger::{Counters, HeldDelivery, Retried};
+use crate::ledger::{Counters, HeldDelivery, Noted};
 
 /// Most events between a sink's cursors and the positions from which the worker reads on.
 pub const MAX_EVENTS: usize = 20_000;
@@ -43,6 +43,21 @@ pub enum End {
     Delivered(Arrival),
     /// The ledger is to keep it: given up, or parked.
     Held(Box<HeldDelivery>),
+    /// The sink says that it is not needed any more.
+    Skipped(Skipped),
+}
+
+/// A delivery that is not needed any more.
+#[derive(Debug)]
+pub struct Skipped {
+    /// Its id behind the event's.
+    pub suffix: Box<str>,
+    /// The call that said so.
+    pub call: Call,
+    /// How often it was tried before that.
+    pub attempts: u32,
+    /// Why.
+    pub why: Reason,
 }
 
 /// How a delivery arrived.
@@ -65,8 +80,8 @@ pub struct Passed {
     pub tally: Counters,
     /// Rows of what was parked or given up; `tally` counts the latter.
     pub held: Vec<HeldDelivery>,
-    /// What arrived after failures.
-    pub retried: Vec<Retried>,
+    /// What arrived after failures, and what was not needed any more.
+    pub noted: Vec<Noted>,
     /// By how much the book was adjusted for the event: to be taken back where the event is not passed.
     pub adjustment: i64,
     /// How the deliveries of each event ended, in order.
@@ -78,10 +93,17 @@ impl Event {
         let Arrival { suffix, call, attempts, after } = arrival;
         self.passed.tally.delivered += 1;
         if let Some(why) = after {
-            let (suffix, code, detail) = (suffix.clone(), why.code, why.detail.clone());
-            self.passed.retried.push(Retried { position: at, suffix, call, attempts, code, detail });
+            let (suffix, why) = (suffix.clone(), Reason::clone(&why));
+            self.passed.noted.push(Noted { position: at, suffix, call, attempts, why, is_skipped: false });
         }
         self.ended.push(Ended::Delivered { suffix, call, attempts });
+    }
+
+    fn skipped(&mut self, at: Position, skipped: Skipped) {
+        let Skipped { suffix, call, attempts, why } = skipped;
+        self.passed.tally.filtered += 1;
+        self.ended.push(Ended::Held { suffix: suffix.clone() });
+        self.passed.noted.push(Noted { position: at, suffix, call, attempts, why, is_skipped: true });
     }
 }
 
@@ -130,6 +152,7 @@ impl Window {
             event.deliveries = event.deliveries.saturating_sub(1);
             match end {
                 End::Delivered(arrival) => event.arrived(at, arrival),
+                End::Skipped(skipped) => event.skipped(at, skipped),
                 End::Held(held) => {
                     event.passed.tally.dead += u64::from(held.due.is_none());
                     event.ended.push(Ended::Held { suffix: suffix(&held.id).into() });
@@ -149,7 +172,7 @@ impl Window {
             self.bytes = self.bytes.saturating_sub(event.bytes);
             self.passed.tally.add(&event.passed.tally);
             self.passed.held.extend(event.passed.held);
-            self.passed.retried.extend(event.passed.retried);
+            self.passed.noted.extend(event.passed.noted);
             self.passed.adjustment += event.passed.adjustment;
             if !event.ended.is_empty() {
                 self.passed.runs.push(Run { first: offset, events: event.more + 1, ended: event.ended });
@@ -241,8 +264,8 @@ mod tests {
         let run = |first, ended| Run { first, events: 1, ended };
         let both = vec![delivered("-2", 3), delivered("", 1)];
         assert_eq!(passed.runs, [run(5, both), run(7, vec![Ended::Held { suffix: "-route".into() }])]);
-        let retried: Vec<_> = passed.retried.iter().map(|r| (r.position, &*r.suffix, &*r.detail)).collect();
-        assert_eq!(retried, [(at(5), "-2", "was down")]);
+        let noted: Vec<_> = passed.noted.iter().map(|r| (r.position, &*r.suffix, &*r.why.detail)).collect();
+        assert_eq!(noted, [(at(5), "-2", "was down")]);
         assert_eq!((w.size(), w.take_passed()), ((0, 0), Passed::default()));
     }
 

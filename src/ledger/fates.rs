@@ -19,14 +19,14 @@ use crate::journal::{Marks, Position};
 pub enum FateKind {
     /// It arrived.
     Delivered,
-    /// It is to be tried, and was not yet: it waits behind others, somebody wants it tried again, or a replay
-    /// brought it.
+    /// It is to be tried, and was not yet: it waits behind others, the sink has put it off, somebody wants it tried
+    /// again, or a replay brought it.
     Pending,
     /// It was tried in vain and is tried again.
     Parked,
     /// It was given up, and is kept as a dead letter.
     Dead,
-    /// The rules left nothing of it.
+    /// The rules left nothing of it, or the sink said that it is not needed any more.
     Filtered,
     /// Nobody tries it any more, and it is not kept. Of what was held, too, where nobody knows any more how it ended.
     Dropped,
@@ -49,7 +49,7 @@ pub struct DeliveryFate {
     pub attempts: u32,
     /// How long the last call took, where known.
     pub took: Option<Duration>,
-    /// Reason code of the last failure, also where it arrived after that; of a drop, why.
+    /// Reason code of the last failure, also where it arrived after that; why it was dropped, put off, or not needed.
     pub code: Option<String>,
     /// One line on the same.
     pub detail: Option<String>,

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use sink_api::Reason;
 
 use super::fates::{DeliveryFate, FateKind, Rest};
 use super::runs::{Call, Ended, Passed, Run, TICK, suffix};
@@ -40,8 +41,10 @@ enum Fares {
     Straight,
     Retried(u32),
     Filtered,
+    Skipped,
     Dead(Then),
     Parked(Then),
+    PutOff(Then),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +53,7 @@ enum Then {
     Fails,
     Delivered,
     Filtered,
+    Skipped,
     Dead,
     Dropped,
     Wanted,
@@ -57,12 +61,15 @@ enum Then {
 }
 
 fn fares() -> impl Strategy<Value = Fares> {
-    use Then::{Dead, Delivered, Dropped, Fails, Filtered, Replaced, Stays, Wanted};
-    let parked = prop::sample::select(vec![Stays, Fails, Delivered, Filtered, Dead, Replaced]);
+    use Then::{Dead, Delivered, Dropped, Fails, Filtered, Replaced, Skipped, Stays, Wanted};
+    let parked = prop::sample::select(vec![Stays, Fails, Delivered, Filtered, Skipped, Dead, Replaced]);
+    let put_off = prop::sample::select(vec![Stays, Delivered, Skipped]);
     prop_oneof![
         6 => Just(Fares::Straight),
         1 => (2..9_u32).prop_map(Fares::Retried),
         1 => Just(Fares::Filtered),
+        1 => Just(Fares::Skipped),
+        1 => put_off.prop_map(Fares::PutOff),
         1 => prop::sample::select(vec![Stays, Dropped, Wanted]).prop_map(Fares::Dead),
         1 => parked.prop_map(Fares::Parked),
     ]
@@ -88,15 +95,27 @@ fn step(events: &[(u64, &[Fares])], from: u64, to: u64, life: u64) -> Settlement
                     step.delta.delivered += 1;
                     let attempts = if let Fares::Retried(attempts) = fares { *attempts } else { 1 };
                     if attempts > 1 {
-                        let (code, detail) = ("http_5xx", "was down".to_owned());
+                        let why = Reason::new("http_5xx", "was down");
                         let (position, call, suffix) = (at(*n), call(*n + life), Box::from(name));
-                        step.retried.push(Retried { position, suffix, call, attempts, code, detail });
+                        step.noted.push(Noted { position, suffix, call, attempts, why, is_skipped: false });
                     }
                     Ended::Delivered { suffix, call: call(*n + life), attempts }
                 }
                 Fares::Filtered => {
                     step.delta.filtered += 1;
                     Ended::Filtered { route: "r".into(), tick: call(*n + life).time() / TICK }
+                }
+                Fares::Skipped => {
+                    step.delta.filtered += 1;
+                    let (position, call, suffix) = (at(*n), call(*n + life), Box::from(name));
+                    let why = Reason::new("overtaken", "it was read");
+                    step.noted.push(Noted { position, suffix, call, attempts: 2, why, is_skipped: true });
+                    Ended::Held { suffix: Box::from(name) }
+                }
+                Fares::PutOff(_) => {
+                    let code = "unconfirmed".to_owned();
+                    step.held.push(HeldDelivery { attempts: 0, code, ..row(*n, name, Some(9)) });
+                    Ended::Held { suffix }
                 }
                 Fares::Dead(_) => {
                     step.delta.dead += 1;
@@ -116,8 +135,8 @@ fn step(events: &[(u64, &[Fares])], from: u64, to: u64, life: u64) -> Settlement
     step
 }
 
-/// What becomes of it once it is held.
-async fn go_on(ledger: &Ledger, n: u64, name: &str, then: Then) {
+/// What becomes of it once it is held; it arrives with so many calls, where it does.
+async fn go_on(ledger: &Ledger, n: u64, name: &str, then: Then, attempts: u32) {
     let id = format!("{}{name}", event(n));
     let mut step = Settlement { sink: "crm".into(), shard: 1, ..Settlement::default() };
     let tried = || Try {
@@ -143,11 +162,15 @@ async fn go_on(ledger: &Ledger, n: u64, name: &str, then: Then) {
         }
         Then::Delivered => {
             step.delta.delivered += 1;
-            Fate::Delivered(call(n), 4)
+            Fate::Delivered(call(n), attempts)
         }
         Then::Filtered => {
             step.delta.filtered += 1;
             Fate::Filtered("later".into())
+        }
+        Then::Skipped => {
+            step.delta.filtered += 1;
+            Fate::Skipped(Try { code: "overtaken".to_owned(), ..tried() })
         }
         Then::Replaced => {
             step.delta.accepted += 1;
@@ -170,11 +193,16 @@ fn expected(n: u64, all: &[Fares], life: u64) -> Vec<Told> {
             Fares::Straight => (Delivered, 1, None, then),
             Fares::Retried(attempts) => (Delivered, *attempts, Some("http_5xx"), then),
             Fares::Filtered => (Filtered, 0, None, then),
+            Fares::Skipped => (Filtered, 2, Some("overtaken"), then),
+            Fares::PutOff(Then::Delivered) => (Delivered, 1, None, Some(call(n).time())),
+            Fares::PutOff(Then::Skipped) => (Filtered, 7, Some("overtaken"), None),
+            Fares::PutOff(_) => (Pending, 0, Some("unconfirmed"), None),
             Fares::Dead(Then::Dropped) => (Dropped, 3, Some("http_4xx"), None),
             Fares::Dead(Then::Wanted) => (Pending, 3, Some("http_4xx"), Some(3)),
             Fares::Dead(_) => (Dead, 3, Some("http_4xx"), Some(3)),
             Fares::Parked(Then::Delivered) => (Delivered, 4, Some("http_4xx"), Some(call(n).time())),
             Fares::Parked(Then::Filtered) => (Filtered, 0, None, None),
+            Fares::Parked(Then::Skipped) => (Filtered, 7, Some("overtaken"), None),
             Fares::Parked(Then::Fails) => (Parked, 7, Some("late"), Some(THEN)),
             Fares::Parked(Then::Dead) => (Dead, 7, Some("late"), Some(THEN)),
             Fares::Parked(_) => (Parked, 3, Some("http_4xx"), Some(3)),
@@ -190,9 +218,10 @@ fn expected(n: u64, all: &[Fares], life: u64) -> Vec<Told> {
 
 /// The same of what the ledger tells; a time of now is none.
 fn seen(fates: &[DeliveryFate]) -> Vec<Told> {
-    let code = |code: &str| ["http_5xx", "http_4xx", "late"].into_iter().find(|known| *known == code).unwrap();
+    let codes = ["http_5xx", "http_4xx", "late", "overtaken", "unconfirmed"];
+    let code = |code: &str| codes.into_iter().find(|known| *known == code).unwrap();
     let seen = |fate: &DeliveryFate| {
-        assert!(fate.time.is_some(), "{fate:?}");
+        assert!(fate.time.is_some() || fate.code.as_deref() == Some("unconfirmed"), "{fate:?}");
         let time = fate.time.filter(|time| *time < 2 * THEN);
         (suffix(&fate.id).to_owned(), fate.kind, fate.attempts, fate.code.as_deref().map(code), time)
     };
@@ -250,8 +279,10 @@ async fn is_told(traffic: &[Event], lengths: &[usize]) {
     let model = play(&ledger, traffic, lengths).await;
     for (n, (all, _)) in &model {
         for (fares, name) in all.iter().zip(SUFFIXES) {
-            if let Fares::Dead(then) | Fares::Parked(then) = fares {
-                go_on(&ledger, *n, name, *then).await;
+            match fares {
+                Fares::Dead(then) | Fares::Parked(then) => go_on(&ledger, *n, name, *then, 4).await,
+                Fares::PutOff(then) => go_on(&ledger, *n, name, *then, 1).await,
+                Fares::Straight | Fares::Retried(_) | Fares::Filtered | Fares::Skipped => {}
             }
         }
     }
@@ -306,7 +337,7 @@ async fn a_replay_is_told_beside_what_it_repeats_and_takes_the_place_of_what_is_
         let mut step = step(&[(4, &all)], 3, 5, 0);
         step.replay = Some(id);
         step.delta = Counters { accepted: 3, filtered: 1, ..Counters::default() };
-        step.retried.clear();
+        step.noted.clear();
         step.held = vec![row(4, "", Some(9)), row(4, "-b", Some(9))];
         step.held.iter_mut().for_each(|held| held.attempts = 0);
         let (delivered, dead) = (Ended::Held { suffix: "".into() }, Ended::Held { suffix: "-b".into() });
@@ -316,7 +347,7 @@ async fn a_replay_is_told_beside_what_it_repeats_and_takes_the_place_of_what_is_
         step
     };
     ledger.settle(vec![replayed(2)]).await.unwrap();
-    go_on(&ledger, 4, "", Then::Delivered).await;
+    go_on(&ledger, 4, "", Then::Delivered, 4).await;
     ledger.settle(vec![replayed(7)]).await.unwrap();
     let told = of(&ledger, 4).await;
     let told: Vec<_> = told.deliveries.iter().map(|fate| (fate.replay, suffix(&fate.id), fate.kind)).collect();
@@ -399,11 +430,10 @@ async fn what_is_noted_goes_with_the_journal_in_parts_and_nothing_else_does() {
 fn single_rows_of_a_sink_are_bounded() {
     let connection = rusqlite::Connection::open_in_memory().unwrap();
     connection.execute_batch(notes::TABLE).unwrap();
-    let (suffix, detail) = (Box::from(""), String::new());
-    let retried = |n| Retried { position: at(n), suffix, call: call(n), attempts: 2, code: "x", detail };
-    let one = retried(0);
+    let (suffix, why) = (Box::from(""), Reason::new("x", ""));
+    let one = Noted { position: at(0), suffix, call: call(0), attempts: 2, why, is_skipped: false };
     for n in 0..50_020 {
-        notes::retried(&connection, "crm", &Retried { position: at(n), ..one.clone() }).unwrap();
+        notes::note(&connection, "crm", &Noted { position: at(n), ..one.clone() }).unwrap();
     }
     let count: i64 = connection.query_row("SELECT count(*) FROM fates", [], |row| row.get(0)).unwrap();
     assert_eq!((count, notes::find(&connection, at(19)).unwrap().len()), (50_000, 0));

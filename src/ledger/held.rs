@@ -4,12 +4,11 @@
 //! completely.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rusqlite::types::Value;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::notes::{self, End};
 use super::replays::{self, Delta};
@@ -187,15 +186,6 @@ impl Filter {
         (sql, values)
     }
 }
-
-/// Opens the ledger's file for reading.
-pub(super) fn reader(path: &Path) -> Result<Connection, rusqlite::Error> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
-    Ok(connection)
-}
-
 /// The letters that match, and whether there may be more behind them.
 pub(super) fn look(
     connection: &Connection,

@@ -15,7 +15,6 @@ mod config;
 mod counted;
 mod cursors;
 pub mod fates;
-mod files;
 mod had;
 pub mod held;
 mod notes;
@@ -37,16 +36,15 @@ use async_trait::async_trait;
 use sink_api::{Timestamp, Uuid};
 use tokio::sync::oneshot;
 
-use crate::access;
-use crate::journal::folder::FolderError;
-use crate::journal::{Cursors, CursorsError, Deleted, Marks, Position, TypeCount, disk};
+use crate::database::{self, DatabaseError};
+use crate::journal::{Cursors, CursorsError, Deleted, Marks, Position, TypeCount};
 pub use budget::{Dead, HeldBudget};
 pub use config::DeadLetterKeys;
 pub use counted::{CountOf, Counted};
 use fates::SinkFates;
 pub use had::Had;
 use held::{By, Change, Filter, Held, Letter, Page};
-pub use notes::Retried;
+pub use notes::Noted;
 use parked::Schedule;
 use replays::{Replay, ReplayCounts};
 pub use settle::{LocalSettle, Settle, SettleError};
@@ -56,51 +54,6 @@ use thread::Request;
 
 /// Requests that may wait for the ledger's thread; each caller has one under way.
 const QUEUE: usize = 256;
-
-/// Why the ledger cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// The folder or file cannot be used.
-    #[error("{}", access::told(path, error))]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// What the system said.
-        error: std::io::Error,
-    },
-    /// A link stands in the place of one of its files.
-    #[error(transparent)]
-    Folder(#[from] FolderError),
-    /// SQLite cannot make or read it.
-    #[error("{path}: {error}")]
-    Sqlite {
-        /// Which.
-        path: PathBuf,
-        /// What SQLite said.
-        error: rusqlite::Error,
-    },
-    /// Written by a later version of hookrelay.
-    #[error("{path} has version {found}; this build knows version {known}")]
-    Version {
-        /// Which.
-        path: PathBuf,
-        /// Its version.
-        found: i64,
-        /// Ours.
-        known: i64,
-    },
-}
-
-impl LedgerError {
-    /// Whether the disk is full or failing: what may pass while one waits.
-    pub fn is_disk_trouble(&self) -> bool {
-        match self {
-            Self::Io { error, .. } => disk::is_trouble(error),
-            Self::Sqlite { error, path } => schema::is_disk_trouble(error, path),
-            Self::Folder(_) | Self::Version { .. } => false,
-        }
-    }
-}
 
 /// What was found when the ledger was opened.
 #[derive(Debug, PartialEq, Eq)]
@@ -135,7 +88,7 @@ impl Ledger {
     ///
     /// # Errors
     /// Where no ledger can be had at that path, or a later version wrote it.
-    pub fn open(path: &Path) -> Result<(Self, Opened), LedgerError> {
+    pub fn open(path: &Path) -> Result<(Self, Opened), DatabaseError> {
         let ledger = Self::default();
         let opened = ledger.attach(path)?;
         Ok((ledger, opened))
@@ -145,16 +98,16 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`Ledger::open`]; then nothing has changed, and it may be called again.
-    pub fn attach(&self, path: &Path) -> Result<Opened, LedgerError> {
-        let path = &files::resolved(path)?;
+    pub fn attach(&self, path: &Path) -> Result<Opened, DatabaseError> {
+        let path = &database::resolved(path)?;
         let (connection, opened) = schema::open(path)?;
-        let files = files::Files::of(path);
+        let files = database::Files::of(path, &schema::SCHEMA);
         let (requests, inbox) = tokio::sync::mpsc::channel(QUEUE);
         let budget = Arc::clone(&self.budget);
         let thread = std::thread::Builder::new()
             .name("ledger".into())
             .spawn(move || thread::serve(connection, files, inbox, &budget))
-            .map_err(|error| LedgerError::Io { path: path.to_owned(), error })?;
+            .map_err(|error| DatabaseError::Io { path: path.to_owned(), error })?;
         *self.requests.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(requests);
         *self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(thread);
         // A ledger that is attached again after a failure has the same path.
@@ -270,7 +223,7 @@ impl Ledger {
     /// It was never open, or cannot be written.
     pub fn keep_counted_last(&self, counted: &[Counted]) -> Result<(), SettleError> {
         let path = self.path.get().ok_or(SettleError::Closed)?;
-        Ok(counted::keep(&mut schema::reopen(path)?, counted, Timestamp::now().as_microsecond())?)
+        Ok(counted::keep(&mut database::reopen(path)?, counted, Timestamp::now().as_microsecond())?)
     }
 
     /// Replays under way.
@@ -343,7 +296,7 @@ impl Ledger {
         look: impl FnOnce(&rusqlite::Connection) -> Result<T, rusqlite::Error> + Send + 'static,
     ) -> Result<T, SettleError> {
         let path = self.path.get().cloned().ok_or(SettleError::Closed)?;
-        Ok(tokio::task::spawn_blocking(move || look(&held::reader(&path)?)).await??)
+        Ok(tokio::task::spawn_blocking(move || look(&database::reader(&path)?)).await??)
     }
 
     async fn ask<T>(&self, make: impl FnOnce(thread::Reply<T>) -> Request) -> Result<T, SettleError> {

@@ -1,15 +1,17 @@
-//! Single rows for deliveries that did not go straight: delivered after failures, filtered or dropped after they were
-//! held. What is held is not among them, as the row that holds it says it all. They are kept until the journal has
-//! deleted their event; of each kind and sink, and apart from these of all its replays, the newest.
+//! Single rows for deliveries that did not go straight: delivered after failures, not needed any more, filtered or
+//! dropped after they were held. What is held is not among them, as the row that holds it says it all. They are kept
+//! until the journal has deleted their event; of each kind and sink, and apart from these of all its replays, the
+//! newest.
 //!
 //! Of what was held and has no row any more it is taken that it arrived. So what did not arrive is kept longer than
 //! what did, the older part of it without its details; and where even such rows were let go, `gone` says up to which
 //! place one may be missing.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use sink_api::Timestamp;
+use sink_api::{Reason, Timestamp};
 
 use super::runs::{self, Call};
+use super::settlement::Try;
 use super::steps::LIVE;
 use crate::journal::{Marks, Position};
 
@@ -52,7 +54,7 @@ const MOST_IN_VAIN: i64 = 500_000;
 pub enum Kind {
     /// It arrived.
     Delivered,
-    /// A route left nothing of it.
+    /// A route left nothing of it, or the sink said that it is not needed any more.
     Filtered,
     /// It is not tried any more, and not kept.
     Dropped,
@@ -75,21 +77,21 @@ impl Kind {
 /// How much higher a kind's number is for replays.
 const OF_REPLAYS: i64 = 3;
 
-/// A delivery that arrived after it had failed, and was never held.
+/// A delivery that was never held and did not go straight: it arrived after it had failed, or was not needed any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Retried {
+pub struct Noted {
     /// Where its event stands.
     pub position: Position,
     /// Its id behind the event's.
     pub suffix: Box<str>,
-    /// The call that brought it there.
+    /// The call that brought it there, or said that it is not needed.
     pub call: Call,
-    /// How many calls there were.
+    /// How often it was tried.
     pub attempts: u32,
-    /// Reason code of the last failure.
-    pub code: &'static str,
-    /// One line on it.
-    pub detail: String,
+    /// Why it failed last, or is not needed.
+    pub why: Reason,
+    /// Whether it was not needed any more.
+    pub is_skipped: bool,
 }
 
 /// How a delivery ended that was held.
@@ -99,6 +101,8 @@ pub(super) enum End<'e> {
     Delivered(Call, u32),
     /// That route left nothing of it.
     Filtered(&'e str),
+    /// The sink said that it is not needed any more.
+    Skipped(&'e Try),
     /// The dead letter was dropped. What is not dead stays.
     Dropped,
     /// A replay came to the same delivery, which takes its place.
@@ -123,18 +127,18 @@ pub(super) struct Note {
 /// The number of a sink's next row of a kind.
 const NEXT: &str = "(SELECT ifnull(max(nth), 0) + 1 FROM fates WHERE sink = ?1 AND kind = ?2)";
 
-/// Keeps a row for a delivery that arrived after failures.
-pub(super) fn retried(connection: &Connection, sink: &str, retried: &Retried) -> Result<(), rusqlite::Error> {
-    let Retried { position, suffix, call, attempts, code, detail } = retried;
+/// Keeps a row for a delivery that was never held.
+pub(super) fn note(connection: &Connection, sink: &str, noted: &Noted) -> Result<(), rusqlite::Error> {
+    let Noted { position, suffix, call, attempts, why: Reason { code, detail, .. }, is_skipped } = noted;
+    let (kind, took) = if *is_skipped { (Kind::Filtered, None) } else { (Kind::Delivered, Some(micros(*call))) };
     let sql = format!(
         "INSERT INTO fates (sink, kind, nth, shard, place, suffix, replay, time, attempts, took, code, detail, route)
          VALUES (?1, ?2, {NEXT}, ?3, ?4, ?5, {LIVE}, ?6, ?7, ?8, ?9, ?10, '') RETURNING nth"
     );
-    let (number, place) = (Kind::Delivered.number(LIVE), position.offset.cast_signed());
-    let params =
-        params![sink, number, position.shard, place, suffix, call.time(), attempts, micros(*call), code, detail];
+    let (number, place) = (kind.number(LIVE), position.offset.cast_signed());
+    let params = params![sink, number, position.shard, place, suffix, call.time(), attempts, took, code, detail];
     let nth: i64 = connection.prepare_cached(&sql)?.query_row(params, |row| row.get(0))?;
-    bound(connection, sink, (Kind::Delivered, LIVE), nth)
+    bound(connection, sink, (kind, LIVE), nth)
 }
 
 /// Keeps a row for a delivery that is held still and will not be any more; nothing where it is not held.
@@ -143,28 +147,36 @@ pub(super) fn ended(connection: &Connection, sink: &str, id: &str, end: End<'_>)
     let replay = connection.prepare_cached(of_replay)?.query_row(params![sink, id], |row| row.get(0)).optional()?;
     let Some(replay) = replay else { return Ok(()) };
     let now = Timestamp::now().as_microsecond();
-    let (kind, words) = match end {
-        End::Delivered(..) => (Kind::Delivered, ""),
-        End::Filtered(_) => (Kind::Filtered, ""),
-        End::Dropped => (Kind::Dropped, "the dead letter was dropped"),
-        End::Replaced => (Kind::Dropped, "a replay took its place"),
+    let kind = match end {
+        End::Delivered(..) => Kind::Delivered,
+        End::Filtered(_) | End::Skipped(_) => Kind::Filtered,
+        End::Dropped | End::Replaced => Kind::Dropped,
+    };
+    // Code and detail: `None` leaves what the row says of the last failure, with these words before it.
+    let (why, words) = match end {
+        // What arrived at the first try, or is as if it had never been tried, has not failed: it was put off at most.
+        End::Delivered(_, 1) | End::Filtered(_) => (Some(["", ""]), ""),
+        End::Skipped(tried) => (Some([tried.code.as_str(), &tried.detail]), ""),
+        End::Delivered(..) => (None, ""),
+        End::Dropped => (None, "the dead letter was dropped"),
+        End::Replaced => (None, "a replay took its place"),
     };
     let (time, attempts, took, route) = match end {
         End::Delivered(call, attempts) => (call.time(), Some(attempts), Some(micros(call)), ""),
-        // It is as if it had never been tried.
         End::Filtered(route) => (now, Some(0), None, route),
+        End::Skipped(tried) => (now, Some(tried.attempts), None, ""),
         End::Dropped | End::Replaced => (now, None, None, ""),
     };
     let only = if matches!(end, End::Dropped) { "AND due IS NULL" } else { "" };
     let sql = format!(
         "INSERT INTO fates (sink, kind, nth, shard, place, suffix, replay, time, attempts, took, code, detail, route)
          SELECT sink, ?2, {NEXT}, shard, place, substr(id, {BEHIND}), ?9, ?4, ifnull(?5, attempts),
-           ?6, iif(?10, '', code), iif(?10, '', ?7 || iif(?7 = '' OR detail = '', '', ': ') || detail), ?8
+           ?6, ifnull(?10, code), ifnull(?11, ?7 || iif(?7 = '' OR detail = '', '', ': ') || detail), ?8
          FROM held WHERE sink = ?1 AND id = ?3 {only} RETURNING nth"
     );
     let mut statement = connection.prepare_cached(&sql)?;
-    let (number, is_filtered) = (kind.number(replay), kind == Kind::Filtered);
-    let params = params![sink, number, id, time, attempts, took, words, route, replay, is_filtered];
+    let (number, [code, detail]) = (kind.number(replay), why.map_or([None; 2], |why| why.map(Some)));
+    let params = params![sink, number, id, time, attempts, took, words, route, replay, code, detail];
     let nth: Option<i64> = statement.query_row(params, |row| row.get(0)).optional()?;
     nth.map_or(Ok(()), |nth| bound(connection, sink, (kind, replay), nth))
 }

@@ -194,6 +194,7 @@ pub(super) fn end(connection: &Connection, sink: &str, parked: &ParkedFate) -> R
             return over(End::Delivered(*call, *attempts), Delta { delivered: 1, ..Delta::default() });
         }
         Fate::Filtered(route) => return over(End::Filtered(route), Delta { filtered: 1, ..Delta::default() }),
+        Fate::Skipped(tried) => return over(End::Skipped(tried), Delta { filtered: 1, ..Delta::default() }),
         Fate::Replaced(by) => return replace(connection, sink, &parked.id, by),
         Fate::Again(due, tried) => (Some(due), tried),
         Fate::Dead(tried) => (None, tried),

@@ -73,7 +73,7 @@ pub enum Ended {
         /// When, in [`TICK`]s.
         tick: i64,
     },
-    /// It is held, or was: the rows of the ledger say more.
+    /// It is held, or was, or is not needed any more: the rows of the ledger say more.
     Held {
         /// Its id behind the event's.
         suffix: Box<str>,

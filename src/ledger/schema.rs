@@ -1,19 +1,14 @@
-//! The ledger's file: its tables, how it is opened, and what happens to one that cannot be read.
+//! The ledger's file: its tables, and how it is opened.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
-use super::{LedgerError, Opened, away, counted, cursors, files, held, notes, replays, steps};
-use crate::journal::disk;
+use super::{Opened, away, counted, cursors, held, notes, replays, steps};
+use crate::database::{self, DatabaseError, Schema};
 
 /// Version of the tables, in `user_version`.
 const VERSION: i64 = 1;
-/// A ledger up to this size is checked page by page when it is opened; a larger one by its tables alone.
-const CHECK_UP_TO: u64 = 64 << 20;
 
 /// Times are microseconds since 1970, UTC. Positions are (shard, place).
 /// `held`: dead where `due` is null, else parked until then.
@@ -91,105 +86,34 @@ const IN_LINE: &str =
 /// Finds the oldest of what is parked, for `status`.
 const OLDEST: &str = "CREATE INDEX IF NOT EXISTS held_oldest ON held (sink, accepted) WHERE due IS NOT NULL;";
 
+/// What stands in the file.
+pub static SCHEMA: Schema = Schema {
+    name: "the ledger",
+    version: VERSION,
+    tables: TABLES,
+    complete,
+    check,
+    lost: "sinks start over from the oldest event",
+};
+
 /// Opens the file or makes it.
-pub fn open(path: &Path) -> Result<(Connection, Opened), LedgerError> {
-    match connect(path) {
-        Ok(connection) => {
-            // A ledger without a cursor knows no more than none at all: an emptied file, or a first start cut short.
-            let sinks = connection.query_row("SELECT count(*) FROM sinks", [], |row| row.get::<_, i64>(0));
-            let sinks = sinks.map_err(|error| LedgerError::Sqlite { path: path.to_owned(), error })?;
-            Ok((connection, Opened { fresh: sinks == 0, set_aside: None }))
-        }
-        Err(LedgerError::Sqlite { error, .. }) if is_damage(&error) => {
-            let aside = files::set_aside(path)?;
-            tracing::error!(path = %aside.display(), "the ledger could not be read and was set aside");
-            let connection = connect(path)?;
-            Ok((connection, Opened { fresh: true, set_aside: Some(aside) }))
-        }
-        Err(error) => Err(error),
-    }
+pub fn open(path: &Path) -> Result<(Connection, Opened), DatabaseError> {
+    let (connection, set_aside) = database::open(path, &SCHEMA)?;
+    // A ledger without a cursor knows no more than none at all: an emptied file, or a first start cut short.
+    let sinks = connection.query_row("SELECT count(*) FROM sinks", [], |row| row.get::<_, i64>(0));
+    let sinks = sinks.map_err(|error| DatabaseError::Sqlite { path: path.to_owned(), error })?;
+    Ok((connection, Opened { fresh: sinks == 0, set_aside }))
 }
 
-/// Whether what stands there is no ledger any more.
-fn is_damage(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-    matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
-        || matches!(error, rusqlite::Error::SqliteFailure(_, Some(text))
-            if text == DAMAGED || text.starts_with("no such"))
-}
-
-/// Whether SQLite failed because the disk is full or failing.
-pub fn is_disk_trouble(error: &rusqlite::Error, path: &Path) -> bool {
-    use rusqlite::ErrorCode::{CannotOpen, DiskFull, SystemIoFailure};
-    match error.sqlite_error_code() {
-        Some(DiskFull | SystemIoFailure) => true,
-        // It does not say why it cannot make its companions (-wal, -shm); one of our own will.
-        Some(CannotOpen) => {
-            let probe = PathBuf::from(format!("{}-probe", path.display()));
-            let _ = fs::remove_file(&probe);
-            let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&probe);
-            let made = made.and_then(|mut file| file.write_all(b"probe"));
-            let _ = fs::remove_file(&probe);
-            made.is_err_and(|error| disk::is_trouble(&error))
-        }
-        _ => false,
-    }
-}
-
-/// How it is opened.
-const WRITING: OpenFlags =
-    OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX).union(OpenFlags::SQLITE_OPEN_NOFOLLOW);
-
-/// Opens a ledger once more that this process has closed: its tables are as they have to be.
-pub(super) fn reopen(path: &Path) -> Result<Connection, rusqlite::Error> {
-    let connection = Connection::open_with_flags(path, WRITING)?;
-    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA busy_timeout = 200;")?;
-    Ok(connection)
-}
-
-/// What our own check says of a file that SQLite opens but that is not whole.
-const DAMAGED: &str = "the ledger is damaged";
-
-/// Opens the file, or makes it, with its tables as this build wants them.
-pub(super) fn connect(path: &Path) -> Result<Connection, LedgerError> {
-    let io = |error| LedgerError::Io { path: path.to_owned(), error };
-    let sqlite = |error| LedgerError::Sqlite { path: path.to_owned(), error };
-    if files::is_obstructed(path)? {
-        return Err(sqlite(damaged()));
-    }
-    files::make(path).map_err(io)?;
-    let size = fs::metadata(path).map_err(io)?.len();
-    let mut connection = Connection::open_with_flags(path, WRITING).map_err(sqlite)?;
-    connection
-        .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;")
-        .map_err(sqlite)?;
-    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sqlite)?;
-    let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(sqlite)?;
-    match version {
-        // Empty: new, or left by a start that a full disk cut short.
-        0 if tables == 0 => connection
-            .execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;"))
-            .map_err(sqlite)?,
-        VERSION => check(&connection, size).map_err(sqlite)?,
-        // Tables but no version: not one of ours, or half overwritten.
-        0 => return Err(sqlite(damaged())),
-        found => return Err(LedgerError::Version { path: path.to_owned(), found, known: VERSION }),
-    }
-    complete(&mut connection).map_err(sqlite)?;
-    Ok(connection)
-}
-
-/// What came later than version 1; in one transaction, so that a start cut short leaves nothing half done.
-fn complete(connection: &mut Connection) -> Result<(), rusqlite::Error> {
-    let transaction = connection.transaction()?;
+/// What came later than version 1.
+fn complete(transaction: &Connection) -> Result<(), rusqlite::Error> {
     transaction.execute_batch(DELETED)?;
     for (table, name, declared) in ADDED {
         let is_there = "SELECT count(*) FROM pragma_table_info(?1) WHERE name = ?2";
         if transaction.query_row(is_there, [table, name], |row| row.get::<_, i64>(0))? == 0 {
             transaction.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {name} {declared}"))?;
             if name == "dead_bytes" {
-                held::measure(&transaction)?;
+                held::measure(transaction)?;
             }
         }
     }
@@ -197,26 +121,14 @@ fn complete(connection: &mut Connection) -> Result<(), rusqlite::Error> {
     transaction.execute_batch(IN_LINE)?;
     transaction.execute_batch(OLDEST)?;
     transaction.execute_batch(cursors::TABLE)?;
-    replays::complete(&transaction)?;
+    replays::complete(transaction)?;
     transaction.execute_batch(away::TABLE)?;
     transaction.execute_batch(counted::TABLE)?;
     transaction.execute_batch(steps::TABLE)?;
-    transaction.execute_batch(notes::TABLE)?;
-    transaction.commit()
+    transaction.execute_batch(notes::TABLE)
 }
 
-fn damaged() -> rusqlite::Error {
-    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(DAMAGED.into()))
-}
-
-fn check(connection: &Connection, size: u64) -> Result<(), rusqlite::Error> {
+fn check(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.query_row("SELECT count(*), sum(place) FROM sinks", [], |_| Ok(()))?;
-    connection.query_row("SELECT count(*) FROM held", [], |_| Ok(()))?;
-    if size <= CHECK_UP_TO {
-        let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        if verdict != "ok" {
-            return Err(damaged());
-        }
-    }
-    Ok(())
+    connection.query_row("SELECT count(*) FROM held", [], |_| Ok(()))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::notes::Retried;
+use super::notes::Noted;
 use super::runs::{Call, Passed};
 use crate::journal::{Marks, Position, Record};
 
@@ -107,7 +107,9 @@ pub enum Fate {
     Delivered(Call, u32),
     /// Routed anew, and that route left nothing of it.
     Filtered(Arc<str>),
-    /// Tried in vain: again at that time, microseconds.
+    /// The sink says that it is not needed any more, and that it was tried so often before; code and detail say why.
+    Skipped(Try),
+    /// Tried in vain, or put off by the sink: again at that time, microseconds.
     Again(i64, Try),
     /// Given up.
     Dead(Try),
@@ -148,8 +150,8 @@ pub struct Settlement {
     pub delta: Counters,
     /// What the cursor passes.
     pub passed: Passed,
-    /// Of that: what arrived after failures.
-    pub retried: Vec<Retried>,
+    /// Of that: what arrived after failures, and what was not needed any more.
+    pub noted: Vec<Noted>,
     /// What it gave up, or tries again later.
     pub held: Vec<HeldDelivery>,
     /// What became of deliveries that were parked.
@@ -167,7 +169,7 @@ impl Settlement {
         let buries = |parked: &ParkedFate| match &parked.fate {
             Fate::Dead(_) => true,
             Fate::Replaced(by) => by.iter().any(|held| held.due.is_none()),
-            Fate::Delivered(..) | Fate::Filtered(_) | Fate::Again(..) => false,
+            Fate::Delivered(..) | Fate::Filtered(_) | Fate::Skipped(_) | Fate::Again(..) => false,
         };
         self.held.iter().any(|held| held.due.is_none()) || self.fates.iter().any(buries)
     }

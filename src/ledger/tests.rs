@@ -138,7 +138,7 @@ fn a_later_version_is_refused_and_left_alone() {
     let path = folder.path().join("ledger.db");
     Ledger::open(&path).unwrap().0.close();
     rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
-    assert!(matches!(Ledger::open(&path), Err(LedgerError::Version { found: 99, .. })));
+    assert!(matches!(Ledger::open(&path), Err(DatabaseError::Version { found: 99, .. })));
     assert!(path.exists());
 }
 
@@ -254,7 +254,7 @@ fn a_disk_that_is_full_or_failing_is_told_from_what_waiting_does_not_cure() {
     // 28 ENOSPC, 122 EDQUOT, 5 EIO, 27 EFBIG, 24 EMFILE, 23 ENFILE; 13 EACCES, 30 EROFS, 2 ENOENT
     let passing = [28, 122, 5, 27, 24, 23].map(|errno| (errno, true));
     for (errno, wanted) in passing.into_iter().chain([(13, false), (30, false), (2, false)]) {
-        let error = LedgerError::Io { path: path.clone(), error: std::io::Error::from_raw_os_error(errno) };
+        let error = DatabaseError::Io { path: path.clone(), error: std::io::Error::from_raw_os_error(errno) };
         assert_eq!(error.is_disk_trouble(), wanted, "{error}");
     }
     let io_read = ffi::SQLITE_IOERR_READ;
@@ -263,7 +263,7 @@ fn a_disk_that_is_full_or_failing_is_told_from_what_waiting_does_not_cure() {
         .chain([(SQLITE_CORRUPT, false), (SQLITE_PERM, false), (SQLITE_BUSY, false)])
     {
         let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
-        let error = LedgerError::Sqlite { path: path.clone(), error };
+        let error = DatabaseError::Sqlite { path: path.clone(), error };
         assert_eq!(error.is_disk_trouble(), wanted, "{error}");
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the probe was left behind");

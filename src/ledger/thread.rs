@@ -7,10 +7,10 @@ use rusqlite::{Connection, params};
 use sink_api::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
-use super::files::Files;
 use super::held::{self, Change};
 use super::replays::{self, Replay};
 use super::{Counted, Dead, HeldBudget, Settlement, SinkState, away, counted, cursors, notes, parked, steps};
+use crate::database::Files;
 use crate::journal::{Deleted, Marks, Position, TypeCount};
 
 /// Most requests in one transaction.
@@ -225,8 +225,8 @@ fn settle<'s>(connection: &mut Connection, steps: impl Iterator<Item = &'s Settl
         }
         cursors::step(&transaction, step)?;
         steps::append(&transaction, step, now)?;
-        for retried in &step.retried {
-            notes::retried(&transaction, &step.sink, retried)?;
+        for noted in &step.noted {
+            notes::note(&transaction, &step.sink, noted)?;
         }
         for held in &step.held {
             held::keep(&transaction, &step.sink, held)?;

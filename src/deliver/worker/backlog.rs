@@ -140,11 +140,11 @@ impl Backlog {
         keys.iter().filter(|key| self.parked.holds(key)).for_each(|key| self.fresh.set_behind_parked(key));
     }
 
-    /// Ends a batch of parked deliveries. What stands behind those that `failed`, which are among the ones done, is
-    /// left to the ledger until the lane is due again.
-    pub fn put_back_parked(&mut self, again: Vec<(Item, Option<Instant>)>, done: &[Item], failed: &[Item]) {
+    /// Ends a batch of parked deliveries. What stands behind those that are `waiting` on, which are among the ones
+    /// done, is left to the ledger until the lane is due again.
+    pub fn put_back_parked(&mut self, again: Vec<(Item, Option<Instant>)>, done: &[Item], waiting: &[Item]) {
         self.retries.put_back(again, done);
-        for item in failed {
+        for item in waiting {
             let rest = u32::try_from(self.retries.take_lane(item).len()).unwrap_or(u32::MAX);
             self.parked.let_go(&self.lane_of(&item.delivery), rest);
         }
@@ -234,8 +234,8 @@ impl Backlog {
         self.parked.put_off(lane, None, now);
     }
 
-    /// A fetched delivery has failed and is due again then.
-    pub fn failed_again(&mut self, lane: &Arc<str>, due: Instant) {
+    /// A fetched delivery has failed, or was put off, and is due again then.
+    pub fn waits_on(&mut self, lane: &Arc<str>, due: Instant) {
         self.parked.decided(lane, None, Some(due));
     }
 
@@ -248,7 +248,7 @@ impl Backlog {
     pub fn settled(&mut self, step: &Settlement) {
         let replaced = step.fates.iter().filter_map(|parked| match &parked.fate {
             Fate::Replaced(by) => Some(by),
-            Fate::Delivered(..) | Fate::Filtered(_) | Fate::Again(..) | Fate::Dead(_) => None,
+            Fate::Delivered(..) | Fate::Filtered(_) | Fate::Skipped(_) | Fate::Again(..) | Fate::Dead(_) => None,
         });
         let held = step.held.iter().chain(replaced.flatten());
         for held in held.filter(|held| held.due.is_some()) {

@@ -8,6 +8,7 @@ use tracing::{debug, info, warn};
 
 use crate::deliver::book::Book;
 use crate::deliver::breaker::Change;
+use crate::deliver::item::Item;
 use crate::deliver::spec::Spec;
 use crate::deliver::told::{self, Of};
 use crate::deliver::verdict::Verdict;
@@ -97,9 +98,15 @@ impl Log {
             Verdict::Again(item, _, Some(why)) => (item, "retry", Some(why)),
             // Nothing was tried.
             Verdict::Again(_, _, None) => return,
+            Verdict::PutOff(item, _, why) => return self.untried(item, why, "the sink puts a delivery off"),
+            Verdict::Skipped(item, why) => return self.untried(item, why, "a delivery is not needed any more"),
         };
         let (reason, detail) = (why.map(|why| why.code), why.map(|why| why.detail.as_str()));
         debug!(sink = %self.sink, id = item.delivery.id, outcome, reason, detail, "a delivery was tried");
+    }
+
+    fn untried(&self, item: &Item, why: &Reason, what: &str) {
+        debug!(sink = %self.sink, id = item.delivery.id, reason = why.code, detail = %why.detail, "{what}");
     }
 
     /// Says that a delivery failed, which nothing else says where the breaker stays closed over a few failures.

@@ -295,15 +295,15 @@ impl Worker {
     }
 
     /// Tells those who wanted to know at once what came of a batch.
-    fn tell_probes(&self, verdicts: &[Verdict]) {
+    fn tell_probes(&mut self, verdicts: &[Verdict]) {
         let probes = &self.spec.book.probes;
         let is_delivered = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Delivered(_)));
         match verdicts.iter().find_map(Verdict::why) {
             _ if !probes.is_waiting() => {}
             _ if is_delivered => probes.tell(&Probed::Delivered),
             Some(why) => probes.tell(&Probed::Failed(why.clone())),
-            // None of them was tried.
-            None => {}
+            // None of them was tried: the target itself is asked.
+            None => self.sender.ask_target(),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::deliver::item::Item;
 use crate::deliver::rows;
 use crate::deliver::told::Of;
 use crate::deliver::verdict::Verdict;
-use crate::deliver::window::{Arrival, End};
+use crate::deliver::window::{Arrival, End, Skipped};
 use crate::ledger::Spent;
 use crate::ledger::held::size_of;
 use crate::ledger::runs::{Call, suffix};
@@ -33,6 +33,20 @@ impl Outcomes<'_> {
             yielder.step();
             match verdict {
                 Verdict::Again(item, due, _) => again.push((item, due)),
+                Verdict::PutOff(mut item, due, _) if !is_put_off_for_long(&item, due, at) || self.backlog.is_full() => {
+                    item.waits_for_its_sink(due.saturating_duration_since(at.now));
+                    again.push((item, Some(due)));
+                }
+                Verdict::PutOff(item, due, why) => {
+                    self.keep(&item, due, why, rows::spent(&item, Duration::ZERO, at), at);
+                    done.push(item);
+                }
+                Verdict::Skipped(item, why) => {
+                    let suffix = suffix(&item.delivery.id).into();
+                    self.settler
+                        .ended(item.position, End::Skipped(Skipped { suffix, call, attempts: item.attempts, why }));
+                    done.push(item);
+                }
                 Verdict::Failed(item, due, _) if !self.may_park(&item, due, at) => again.push((item, Some(due))),
                 Verdict::Failed(item, due, why) => {
                     self.park(&item, due, why, at);
@@ -62,7 +76,13 @@ impl Outcomes<'_> {
     /// Parks a delivery: its row goes into the ledger with the cursor that passes the event.
     fn park(&mut self, item: &Item, due: Instant, why: Reason, at: Moment) {
         let wait = due.saturating_duration_since(at.now);
-        let row = rows::item(item, why, Some(rows::wall_after(wait)), rows::spent(item, wait, at));
+        self.keep(item, due, why, rows::spent(item, wait, at), at);
+    }
+
+    /// The same, where that much counts against its bounds.
+    fn keep(&mut self, item: &Item, due: Instant, why: Reason, spent: Spent, at: Moment) {
+        let wall = rows::wall_after(due.saturating_duration_since(at.now));
+        let row = rows::item(item, why, Some(wall), spent);
         let lane = self.backlog.lane_of(&item.delivery);
         self.backlog.park(&lane, due, size_of(&row));
         self.settler.ended(item.position, End::Held(Box::new(row)));
@@ -96,6 +116,12 @@ impl Outcomes<'_> {
             }
         }
     }
+}
+
+/// Whether what the sink has put off until then is better kept in the ledger meanwhile: no segment of the journal is
+/// pinned by it. What is put off again and again goes there, too.
+pub(super) fn is_put_off_for_long(item: &Item, due: Instant, at: Moment) -> bool {
+    due.saturating_duration_since(at.now) > QUICK_WAIT || item.put_offs >= QUICK_TRIES
 }
 
 /// How a delivery arrived that this call brought there.

@@ -2,11 +2,12 @@
 //! settlement, and no more of their lanes is fetched before that is durable.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sink_api::Reason;
 
 use super::outcomes::Outcomes;
+use super::parking::is_put_off_for_long;
 use crate::deliver::breaker::Moment;
 use crate::deliver::item::Item;
 use crate::deliver::rows;
@@ -38,13 +39,28 @@ impl<'r> ParkedRow<'r> {
 impl Outcomes<'_> {
     /// Takes in a batch of parked deliveries that came back from that call.
     pub fn retried(&mut self, verdicts: Vec<Verdict>, call: Call, at: Moment) {
-        let (mut again, mut done, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut again, mut done, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
         for verdict in verdicts {
             match verdict {
                 Verdict::Again(item, due, _) => again.push((item, due)),
+                Verdict::PutOff(mut item, due, _) if !is_put_off_for_long(&item, due, at) => {
+                    item.waits_for_its_sink(due.saturating_duration_since(at.now));
+                    again.push((item, Some(due)));
+                }
+                Verdict::PutOff(item, due, why) => {
+                    self.waits_on(&item, due, why, rows::spent(&item, Duration::ZERO, at), at);
+                    waiting.push(item.clone());
+                    done.push(item);
+                }
                 Verdict::Failed(item, due, why) => {
-                    self.failed_again(&item, due, why, at);
-                    failed.push(item.clone());
+                    let spent = rows::spent(&item, due.saturating_duration_since(at.now), at);
+                    self.waits_on(&item, due, why, spent, at);
+                    waiting.push(item.clone());
+                    done.push(item);
+                }
+                Verdict::Skipped(item, why) => {
+                    let fate = Fate::Skipped(rows::last_try(&item, why, Spent::default()));
+                    self.item_over(&item, fate, &Counters { filtered: 1, ..Counters::default() });
                     done.push(item);
                 }
                 Verdict::Delivered(item) => {
@@ -60,15 +76,15 @@ impl Outcomes<'_> {
                 }
             }
         }
-        self.backlog.put_back_parked(again, &done, &failed);
+        self.backlog.put_back_parked(again, &done, &waiting);
     }
 
-    fn failed_again(&mut self, item: &Item, due: Instant, why: Reason, at: Moment) {
-        let wait = due.saturating_duration_since(at.now);
-        let tried = rows::last_try(item, why, rows::spent(item, wait, at));
+    /// The row stays in the ledger, due again at that time.
+    fn waits_on(&mut self, item: &Item, due: Instant, why: Reason, spent: Spent, at: Moment) {
+        let tried = rows::last_try(item, why, spent);
         let lane = self.backlog.lane_of(&item.delivery);
-        self.backlog.failed_again(&lane, due);
-        let fate = Fate::Again(rows::wall_after(wait), tried);
+        self.backlog.waits_on(&lane, due);
+        let fate = Fate::Again(rows::wall_after(due.saturating_duration_since(at.now)), tried);
         let parked = ParkedFate { id: item.delivery.id.clone(), lane, fate };
         self.settler.decided(item.position.shard, parked, &Counters::default());
     }

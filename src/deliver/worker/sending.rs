@@ -12,7 +12,7 @@ use crate::deliver::aside::Asides;
 use crate::deliver::breaker::{Breaker, BreakerState, Change, Moment};
 use crate::deliver::flight::{Flights, Landed, Shared};
 use crate::deliver::item::{FirstTry, Item};
-use crate::deliver::rate_limit::{Rate, RateLimiter};
+use crate::deliver::rate_limit::RateLimiter;
 use crate::deliver::spec::Spec;
 use crate::deliver::verdict::{self, Returned, Verdict};
 use crate::journal::Record;
@@ -43,7 +43,7 @@ pub(super) struct Sender {
 
 impl Sender {
     pub fn new(spec: Arc<Spec>) -> Self {
-        let rate = spec.keys.rate.as_deref().and_then(Rate::parse);
+        let rate = spec.keys.rate(&spec.limits);
         Self {
             sink: None,
             is_opening: false,
@@ -267,6 +267,7 @@ impl Sender {
                 other => vitals.attempted(other),
             });
         vitals.delivered(delivered);
+        self.rate_limiter.give_back(verdicts.iter().filter(|verdict| verdict.is_untried()).count());
         self.spans.judged(&self.spec, &verdicts);
         (verdicts, changes, are_parked)
     }

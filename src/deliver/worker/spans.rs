@@ -47,7 +47,8 @@ impl Spans {
         let now = SystemTime::now();
         for verdict in verdicts {
             match verdict {
-                Verdict::Again(..) => {}
+                Verdict::Again(..) | Verdict::PutOff(..) => {}
+                Verdict::Skipped(item, _) => self.forget(item),
                 Verdict::Failed(item, _, why) => self.failed(&tracer, item, why.code, now),
                 Verdict::Delivered(item) => self.ended(&tracer, spec, item, None, now),
                 Verdict::Dead(item, why) => {
@@ -67,6 +68,11 @@ impl Spans {
         if of_it.len() < FAILURES {
             of_it.push(Failure { time, attempt: item.counted(), code });
         }
+    }
+
+    /// Nothing is told of it.
+    fn forget(&mut self, item: &Item) {
+        self.failures.as_mut().map(|all| all.pop(&item.delivery.id));
     }
 
     fn ended(&mut self, tracer: &Tracer, spec: &Spec, item: &Item, dead: Option<&'static str>, now: SystemTime) {
