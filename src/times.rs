@@ -1,6 +1,8 @@
 //! Points in time as people write and read them, by the clock of their own time zone. Pure, but for the time zones,
 //! which are the system's, or ours where it has none.
 
+mod hours;
+
 use std::str::FromStr;
 
 use jiff::civil::{Date, DateTime, Time};
@@ -8,6 +10,8 @@ use jiff::tz::{self, TimeZone};
 use serde::{Deserialize, Deserializer};
 use sink_api::Timestamp;
 use sink_api::fault::{nearest, with_help};
+
+pub use hours::Hours;
 
 /// What [`read`] takes, for messages and `--help`.
 pub const FORMS: &str = "`1h` (ago), `today`, `yesterday`, `2026-01-31`, `2026-01-31 09:00` or `2026-01-31T09:00:00Z`";

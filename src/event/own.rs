@@ -25,8 +25,12 @@ struct Named {
 /// The event that tells a piece of news, made now. Type and subject stand in its body. No request brought it: method
 /// and client are empty.
 pub fn own(body: Bytes) -> Event {
+    own_as(Uuid::now_v7(), body)
+}
+
+/// The same under an id that was fixed before: for commands, of which a repeat is to be the same event.
+pub fn own_as(id: Uuid, body: Bytes) -> Event {
     let Named { r#type, subject } = serde_json::from_slice(&body).unwrap_or_default();
-    let id = Uuid::now_v7();
     let kind: Arc<str> = if r#type.is_empty() { UNKNOWN.into() } else { r#type.into() };
     let key: Arc<str> = if subject.is_empty() { id.to_string().into() } else { subject.as_str().into() };
     Event {
@@ -52,6 +56,8 @@ mod tests {
     fn type_subject_and_key_are_read_from_the_body() {
         let event = own(Bytes::from_static(br#"{"type":"sink.down","subject":"crm","text":"x"}"#));
         assert_eq!((&*event.source, &*event.kind, &*event.subject, &*event.key), (SOURCE, "sink.down", "crm", "crm"));
+        let (id, body) = (Uuid::now_v7(), Bytes::from_static(br#"{"type":"message.send","subject":""}"#));
+        assert_eq!((own_as(id, body.clone()).id, &*own_as(id, body).kind), (id, "message.send"));
         let event = own(Bytes::from_static(b"not json"));
         assert_eq!((&*event.kind, &*event.key), (UNKNOWN, event.id.to_string().as_str()));
     }

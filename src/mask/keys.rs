@@ -75,6 +75,7 @@ const TEXTS: &[&str] = &[
     "firstname",
     "from",
     "fullname",
+    "fullphonenumber",
     "headline",
     "lastname",
     "login",

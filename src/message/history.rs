@@ -194,6 +194,48 @@ pub fn history<'e>(id: &str, events: impl IntoIterator<Item = &'e Event>) -> Opt
     })
 }
 
+/// A rung that one event speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rung {
+    /// Which.
+    pub status: Status,
+    /// Whether it is the event's own: not one below it that the event only dates.
+    pub is_own: bool,
+    /// When it was reached, by the provider.
+    pub time: Option<Timestamp>,
+}
+
+/// The status that an event of this type tells of; a click's is that of the message then.
+pub fn status(kind: &str, said: &Said) -> Option<Status> {
+    Status::of(last_word(kind)).or_else(|| Status::of(said.status.as_deref()?))
+}
+
+/// The rungs that an event of this type speaks of.
+pub fn rungs(kind: &str, said: &Said) -> Vec<Rung> {
+    let Some(own) = status(kind, said) else { return vec![] };
+    let at = |status| match status {
+        Status::Received | Status::Sent => said.received,
+        Status::Failed => said.timestamp,
+        Status::Delivered => said.delivered,
+        Status::Read => said.seen,
+    };
+    let mut rungs = vec![Rung { status: own, is_own: last_word(kind) != "clicked", time: at(own) }];
+    // That the provider has taken a message which then failed does not say that it was sent.
+    let below: &[Status] = match own {
+        Status::Received | Status::Sent => &[],
+        Status::Failed => &[Status::Delivered, Status::Read],
+        Status::Delivered => &[Status::Sent, Status::Read],
+        Status::Read => &[Status::Sent, Status::Delivered],
+    };
+    let told = below.iter().filter_map(|&status| Some(Rung { status, is_own: false, time: Some(at(status)?) }));
+    rungs.extend(told);
+    rungs
+}
+
+fn last_word(kind: &str) -> &str {
+    kind.rsplit('_').next().unwrap_or_default()
+}
+
 /// An event and what it says.
 struct Heard<'e> {
     event: &'e Event,
@@ -206,37 +248,8 @@ impl Heard<'_> {
         (self.event.time, self.event.id)
     }
 
-    /// The last word of the type.
-    fn word(&self) -> &str {
-        self.event.kind.rsplit('_').next().unwrap_or_default()
-    }
-
-    /// The status that the event tells of; a click's is that of the message then.
     fn status(&self) -> Option<Status> {
-        Status::of(self.word()).or_else(|| Status::of(self.said.status.as_deref()?))
-    }
-
-    /// The rungs that the event speaks of, whether it is their own event, and when they were reached.
-    fn rungs(&self) -> Vec<(Status, bool, Option<Timestamp>)> {
-        let Some(own) = self.status() else { return vec![] };
-        let said = &self.said;
-        let at = |status| match status {
-            Status::Received | Status::Sent => said.received,
-            Status::Failed => said.timestamp,
-            Status::Delivered => said.delivered,
-            Status::Read => said.seen,
-        };
-        let mut rungs = vec![(own, self.word() != "clicked", at(own))];
-        // That the provider has taken a message which then failed does not say that it was sent.
-        let below: &[Status] = match own {
-            Status::Received | Status::Sent => &[],
-            Status::Failed => &[Status::Delivered, Status::Read],
-            Status::Delivered => &[Status::Sent, Status::Read],
-            Status::Read => &[Status::Sent, Status::Delivered],
-        };
-        let told = below.iter().filter_map(|status| Some((*status, false, Some(at(*status)?))));
-        rungs.extend(told);
-        rungs
+        status(&self.event.kind, &self.said)
     }
 
     fn failure(&self) -> Failure {
@@ -269,17 +282,17 @@ impl Heard<'_> {
 fn ladder(heard: &[Heard<'_>]) -> Vec<Step> {
     // Of each rung: the earliest time that is told, and who told it first, its own events before others.
     type Told = (Option<Timestamp>, (bool, (Timestamp, Uuid)));
-    let mut rungs: BTreeMap<Status, Told> = BTreeMap::new();
+    let mut reached: BTreeMap<Status, Told> = BTreeMap::new();
     for one in heard {
-        for (status, is_own, time) in one.rungs() {
+        for Rung { status, is_own, time } in rungs(&one.event.kind, &one.said) {
             let teller = (!is_own, one.order());
-            let told = rungs.entry(status).or_insert((time, teller));
+            let told = reached.entry(status).or_insert((time, teller));
             told.0 = [told.0, time].into_iter().flatten().min();
             told.1 = told.1.min(teller);
         }
     }
     let step = |(status, (time, (_, (accepted, event))))| Step { status, time, accepted, event };
-    rungs.into_iter().map(step).collect()
+    reached.into_iter().map(step).collect()
 }
 
 /// Each click once: the same button at the same time is the same click.

@@ -13,6 +13,9 @@ mod history;
 pub mod lenient;
 mod said;
 
+/// The member of a body by which `hookrelay send` marks what it made as a sample: nobody is written to because of it.
+pub const SAMPLE_MARK: &str = "hookrelay_sample";
+
 pub use errors::in_words;
-pub use history::{Campaign, Clicked, Failure, History, Reply, Status, Step, Way, history};
+pub use history::{Campaign, Clicked, Failure, History, Reply, Rung, Status, Step, Way, history, rungs, status};
 pub use said::{Click, Said, digits, same_phone};

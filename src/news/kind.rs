@@ -11,6 +11,9 @@ macro_rules! kinds {
         /// The names of all types, in the order of [`Kind::ALL`].
         pub const NAMES: &[&str] = &[$($name),+];
 
+        /// The types of all events of the daemon's own: news, and behind it commands.
+        pub const TYPES: &[&str] = &[$($name),+, SEND, RESEND];
+
         impl Kind {
             /// All types, in the order in which documents list them.
             pub const ALL: &[Self] = &[$(Self::$kind),+];
@@ -45,9 +48,19 @@ kinds! {
     DiskFilling, "disk.filling", "the journal's room runs out";
     ConfigReloaded, "config.reloaded", "the config was read again and is in force";
     ConfigRefused, "config.refused", "the config was read and refused";
+    ResendExhausted, "resend.exhausted", "a message that failed is not sent again: its rule allows no further try";
     DaemonStarted, "daemon.started", "the daemon has started";
     DaemonStopped, "daemon.stopped", "the daemon stops";
 }
+
+/// The daemon's own events that are no news but commands: each has one sink send one message. They are written to the
+/// journal or not at all, and never summed up. The type of each, and one line: what it is.
+pub const COMMANDS: [(&str, &str); 2] =
+    [(SEND, "a message is to be sent, as somebody asked for"), (RESEND, "a message that failed is to be sent again")];
+/// A message is to be sent, as somebody asked for.
+pub const SEND: &str = "message.send";
+/// A message that failed is to be sent again, by a rule.
+pub const RESEND: &str = "message.resend";
 
 impl Kind {
     /// What the event's subject is.
@@ -58,6 +71,7 @@ impl Kind {
             Self::SinkDown | Self::SinkUp | Self::EventDeadLettered | Self::EventsDropped => "the sink",
             Self::DiskFilling => "the folder",
             Self::ConfigReloaded | Self::ConfigRefused => "the config file",
+            Self::ResendExhausted => "the message that failed last",
             Self::DaemonStarted | Self::DaemonStopped => "the host's name",
         }
     }
@@ -76,6 +90,7 @@ impl Kind {
             Self::DiskFilling => &["reason", "used", "of", "free", "min_free", "at_risk"],
             Self::ConfigReloaded => &["added", "changed", "removed", "sources", "routes"],
             Self::ConfigRefused => &["detail"],
+            Self::ResendExhausted => &["reason", "rule", "of", "code", "detail"],
             Self::DaemonStarted => &["version", "sources", "sinks"],
             Self::DaemonStopped => &["reason", "version"],
         }

@@ -19,7 +19,7 @@ use sink_api::Timestamp;
 use tokio::sync::Notify;
 
 pub use gather::{MOST_APART, OTHER, WINDOW};
-pub use kind::{Kind, NAMES};
+pub use kind::{COMMANDS, Kind, NAMES, RESEND, SEND, TYPES};
 
 use gather::Gather;
 

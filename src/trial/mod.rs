@@ -33,9 +33,9 @@ pub struct Trial<'c> {
 }
 
 impl<'c> Trial<'c> {
-    /// Makes a trial of a config. Starts no process yet.
+    /// Makes a trial of a config's own sinks. Starts no process yet.
     pub fn new(config: &'c Config) -> Self {
-        let enabled = config.sinks.iter().filter(|sink| sink.keys.enabled);
+        let enabled = config.own_sinks().filter(|sink| sink.keys.enabled);
         let sinks = enabled.map(|sink| Destination {
             name: sink.name.clone(),
             config: Arc::clone(&sink.config),

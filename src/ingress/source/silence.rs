@@ -8,13 +8,10 @@ use jiff::civil::{Date, Weekday};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use sink_api::fault::with_help;
 use sink_api::{Period, Timestamp};
 
-use crate::times::Zone;
+use crate::times::{Hours, Zone};
 
-/// Minutes of a day.
-const DAY: u16 = 24 * 60;
 /// Days of a week; the first three letters will do.
 const NAMES: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 
@@ -47,15 +44,13 @@ impl Silence {
     /// The longest time without a break in which webhooks are expected, changes of the clock aside; `None` where they
     /// always are.
     pub fn longest(&self) -> Option<Period> {
-        let Hours { from, to } = self.hours;
-        let days = match (from, to) {
+        let days = match self.hours.is_all_day() {
             // Whole days follow each other, Sunday and Monday, too.
-            (0, DAY) if self.days == Days::default() => return None,
-            (0, DAY) => self.days.longest_run(),
-            _ => 1,
+            true if self.days == Days::default() => return None,
+            true => self.days.longest_run(),
+            false => 1,
         };
-        let minutes = if to > from { to - from } else { DAY - from + to };
-        Some(Period::secs(60 * u64::from(minutes) * days))
+        Some(Period::secs(60 * self.hours.minutes() * days))
     }
 
     /// Since when, at `now`, webhooks are expected without a break; `None` where they are not.
@@ -86,55 +81,7 @@ impl Silence {
 
     /// From when to when webhooks are expected that begin on that day.
     fn window(&self, date: Date) -> Option<(Timestamp, Timestamp)> {
-        let Hours { from, to } = self.hours;
-        if !self.days.has(date.weekday()) {
-            return None;
-        }
-        let until = if to > from { date } else { date.tomorrow().ok()? };
-        let at = |date: Date, minute: u16| {
-            let (date, minute) = if minute == DAY { (date.tomorrow().ok()?, 0) } else { (date, minute) };
-            let (hour, minute) = (i8::try_from(minute / 60).ok()?, i8::try_from(minute % 60).ok()?);
-            self.timezone.at(date.at(hour, minute, 0, 0))
-        };
-        Some((at(date, from)?, at(until, to)?))
-    }
-}
-
-/// `09:00-21:00`; past midnight where the second is not later. Minutes of the day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hours {
-    from: u16,
-    to: u16,
-}
-
-/// All day.
-impl Default for Hours {
-    fn default() -> Self {
-        Self { from: 0, to: DAY }
-    }
-}
-
-impl FromStr for Hours {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let time = |text: &str| -> Option<u16> {
-            let (hour, minute) = text.trim().split_once(':')?;
-            let number = |digits: &str, most: u16| {
-                let is_number = (1..=2).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
-                digits.parse().ok().filter(|number| is_number && *number <= most)
-            };
-            let (hour, minute): (u16, u16) = (number(hour, 24)?, number(minute, 59)?);
-            Some(hour * 60 + minute).filter(|time| *time <= DAY)
-        };
-        let both = text.split_once('-').and_then(|(from, to)| Some((time(from)?, time(to)?)));
-        let wanted = || format!("hours `{text}` are no two times of day, expected such as \"09:00-21:00\"");
-        let (from, to) = both.filter(|(from, _)| *from < DAY).ok_or_else(wanted)?;
-        if from == to {
-            let help = "leave `hours` out, where webhooks are expected all day";
-            return Err(with_help(&format!("hours `{text}` are no time at all"), help));
-        }
-        Ok(Self { from, to })
+        self.days.has(date.weekday()).then(|| self.hours.on(date, &self.timezone))?
     }
 }
 
@@ -193,18 +140,11 @@ impl FromStr for Days {
     }
 }
 
-/// Reads a string.
-macro_rules! from_text {
-    ($($type:ty)*) => {$(
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                String::deserialize(from)?.parse().map_err(D::Error::custom)
-            }
-        }
-    )*};
+impl<'de> Deserialize<'de> for Days {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
 }
-
-from_text!(Hours Days);
 
 /// The key as it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
