@@ -1,0 +1,408 @@
+//! The calls that sinks make: each is written down before it begins, so that it is not made twice where that can be
+//! known. A call whose answer was lost is settled by a status that carries its id.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use sink_api::outbox::{Begun, End};
+use sink_api::{CallId, Origin, Reason, Timestamp};
+
+use super::facts::{CallState, SentMessage};
+use super::heard;
+use super::planned::State;
+use super::resends::{self, Resend};
+use super::store::{Horizon, Key};
+use super::thread::Step;
+use super::wanted::{Wanted, Why, nameable};
+use super::{MAX_AGE, MAX_MESSAGE_ID, STATUSES};
+use crate::message::Status;
+
+/// Shortest and longest pause between two looks whether a status has settled a lost answer.
+const LOOKS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+/// Pause where statuses were not read up to now.
+const BEHIND: Duration = Duration::from_secs(2);
+
+/// What came of asking.
+#[derive(Debug)]
+pub enum Started {
+    /// The answer, without a call.
+    Answer(Begun),
+    /// The call's start is written down. It may be made with this origin once what was said in the meantime is heard,
+    /// where `ask`; else now.
+    Start {
+        /// What it carries.
+        origin: Origin,
+        /// What stood there before.
+        before: Option<Before>,
+        /// Whether statuses may have something to say about it.
+        ask: bool,
+    },
+}
+
+/// How far a call was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Before {
+    state: CallState,
+    begun: i64,
+    message: Option<String>,
+    /// Whether the answer to an earlier try was lost.
+    was_lost: bool,
+}
+
+impl Before {
+    /// Whether it was made last, and nobody knows what came of it.
+    fn is_lost(&self) -> bool {
+        matches!(self.state, CallState::Begun | CallState::Unknown)
+    }
+}
+
+/// Writes down that a call begins, unless it may not. `quiet`: until when the customer is not to be disturbed.
+pub fn start(
+    step: &mut Step<'_>,
+    wanted: &Wanted,
+    quiet: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Started, rusqlite::Error> {
+    let before = before(step.connection, wanted.call)?;
+    let resend = resends::of_call(step.connection, wanted.call)?;
+    if let Some(answer) = settled(step, wanted, before.as_ref(), resend.as_ref())? {
+        return Ok(Started::Answer(answer));
+    }
+    let lost = before.as_ref().filter(|before| before.is_lost());
+    if let Some(after) = lost.and_then(|lost| still(lost.begun, wanted.bounds.confirm, now)) {
+        let why = "its answer was lost: a status may still tell whether it was sent";
+        return Ok(Started::Answer(Begun::Later { after, why: Reason::new("unconfirmed", why) }));
+    }
+    let origin = origin(step.connection, wanted)?;
+    if let Some(why) = out_of_bounds(step.connection, wanted, &origin, before.is_some(), now)? {
+        if let Some(resend) = &resend {
+            resends::end(step, resend, State::Never, "never")?;
+        }
+        return Ok(Started::Answer(Begun::Never(why)));
+    }
+    if let Some(until) = quiet.filter(|until| *until > now) {
+        let left = until.as_microsecond().saturating_sub(now.as_microsecond());
+        let after = Duration::from_micros(u64::try_from(left).unwrap_or_default());
+        let why = Reason::new("quiet", "the quiet hours of its rule have begun since it was handed over");
+        return Ok(Started::Answer(Begun::Later { after, why }));
+    }
+    let was_lost = before.as_ref().is_some_and(|before| before.is_lost() || before.was_lost);
+    write(step.connection, wanted, &origin, was_lost, now)?;
+    // What the provider seemed not to take, as it said nothing that can be read, may have been sent all the same.
+    let ask = before.is_some() || matches!(wanted.why, Why::Resend(_));
+    Ok(Started::Start { origin, before, ask })
+}
+
+/// Looks again, now that all is heard that was said before the call's start was written down. None: it is to be made.
+pub fn look_again(
+    step: &mut Step<'_>,
+    wanted: &Wanted,
+    before: Option<&Before>,
+) -> Result<Option<Begun>, rusqlite::Error> {
+    let begun = self::before(step.connection, wanted.call)?;
+    let resend = resends::of_call(step.connection, wanted.call)?;
+    let answer = settled(step, wanted, begun.as_ref(), resend.as_ref())?;
+    if matches!(answer, Some(Begun::Unwanted(_))) {
+        take_back(step.connection, wanted.call, before)?;
+    }
+    if answer.is_none() && before.is_some_and(Before::is_lost) {
+        step.tally.call(&wanted.sink, "repeated");
+    }
+    Ok(answer)
+}
+
+/// Takes back that a call began, as it is not made now.
+pub fn take_back(connection: &Connection, call: CallId, before: Option<&Before>) -> Result<(), rusqlite::Error> {
+    let sql = "UPDATE calls SET state = ?2, begun = coalesce(?3, begun) WHERE id = ?1 AND state = ?4";
+    let state = before.map_or(CallState::NotSent, |before| before.state);
+    let begun = before.map(|before| before.begun);
+    connection.prepare_cached(sql)?.execute(params![Key::from(call), state, begun, CallState::Begun]).map(drop)
+}
+
+/// The answer where statuses are not read up to now.
+pub fn behind() -> Begun {
+    Begun::Later { after: BEHIND, why: Reason::new("behind", "statuses are not read up to now") }
+}
+
+/// What is settled already: it was sent, or nobody wants it any more.
+fn settled(
+    step: &mut Step<'_>,
+    wanted: &Wanted,
+    call: Option<&Before>,
+    resend: Option<&Resend>,
+) -> Result<Option<Begun>, rusqlite::Error> {
+    let sent = call.filter(|call| call.state == CallState::Sent).and_then(|call| call.message.clone());
+    if let Some(message) = sent.or_else(|| resend.and_then(|resend| resend.message.clone())) {
+        return Ok(Some(Begun::Sent { message }));
+    }
+    let Why::Resend(command) = &wanted.why else { return Ok(None) };
+    let overtaken = || Begun::Unwanted(Reason::new("overtaken", "it was delivered or read meanwhile after all"));
+    match resend.map(|resend| resend.state) {
+        Some(State::Cancelled) => {
+            return Ok(Some(Begun::Unwanted(Reason::new("cancelled", "somebody gave it up"))));
+        }
+        Some(State::Overtaken) => return Ok(Some(overtaken())),
+        _ => {}
+    }
+    // Without its row, which went with a file that was lost, the event has to say which messages those are.
+    let named = [command.of.as_deref(), command.failed.as_deref()];
+    let roots = resend.map_or(named, |resend| [Some(resend.root.as_str()), None]);
+    for root in roots.into_iter().flatten() {
+        if heard::is_delivered(step.connection, root)? {
+            if let Some(resend) = resend {
+                resends::end(step, resend, State::Overtaken, "overtaken")?;
+            }
+            return Ok(Some(overtaken()));
+        }
+    }
+    Ok(None)
+}
+
+/// How long to wait until it is looked again, where the call began less than `confirm` ago.
+fn still(begun: i64, confirm: Duration, now: Timestamp) -> Option<Duration> {
+    let since = Duration::from_micros(u64::try_from(now.as_microsecond().saturating_sub(begun)).unwrap_or_default());
+    let rest = confirm.checked_sub(since).filter(|rest| !rest.is_zero())?;
+    Some(since.clamp(LOOKS.0, LOOKS.1).min(rest.max(LOOKS.0)))
+}
+
+/// Why the message is sent: as how many-th further try for which first one.
+fn origin(connection: &Connection, wanted: &Wanted) -> Result<Origin, rusqlite::Error> {
+    let accepted = wanted.accepted.as_second();
+    let call = wanted.call;
+    let none = Origin { call, attempt: 0, since: accepted, of: String::new() };
+    Ok(match &wanted.why {
+        Why::Resend(command) => {
+            let of = command.of.clone().unwrap_or_default();
+            Origin { call, attempt: command.attempt, since: command.since, of }
+        }
+        Why::Status { message, origin, received, is_sent } => {
+            let ours = match origin {
+                Some(origin) => Some(origin.clone()),
+                None => of_message(connection, message)?.map(|call| Origin {
+                    call: call.0.call,
+                    attempt: call.0.attempt,
+                    since: call.1,
+                    of: call.0.of,
+                }),
+            };
+            match ours {
+                Some(Origin { attempt, since, of, .. }) => {
+                    let of = if of.is_empty() { nameable(message) } else { of };
+                    Origin { call, attempt: attempt.saturating_add(1), since: since.min(accepted), of }
+                }
+                None if *is_sent => {
+                    // A clock that is ahead of ours keeps nothing alive.
+                    let since = received.map_or(accepted, |received| received.min(accepted));
+                    Origin { call, attempt: 1, since, of: nameable(message) }
+                }
+                None => none,
+            }
+        }
+        Why::Other => none,
+    })
+}
+
+/// Why it is not sent at all, if it is not.
+fn out_of_bounds(
+    connection: &Connection,
+    wanted: &Wanted,
+    origin: &Origin,
+    was_begun: bool,
+    now: Timestamp,
+) -> Result<Option<Reason>, rusqlite::Error> {
+    let too_old = |why: String| Ok(Some(Reason::new("too_old", why)));
+    let age = i64::try_from(wanted.bounds.max_age.min(MAX_AGE).as_secs()).unwrap_or(i64::MAX);
+    let latest = origin.since.saturating_add(age);
+    let latest = match &wanted.why {
+        Why::Resend(command) => command.until.map_or(latest, |until| until.min(latest)),
+        Why::Status { .. } | Why::Other => latest,
+    };
+    if now.as_second() > latest {
+        let over = now.as_second().saturating_sub(latest);
+        return too_old(format!("nothing is sent so late (`max_age`): it is {over} s too late"));
+    }
+    let (micros, since) = (wanted.accepted.as_microsecond(), origin.since.saturating_mul(1_000_000));
+    let is_behind = |horizon: Option<i64>, time| horizon.is_some_and(|horizon| time <= horizon);
+    if !was_begun && is_behind(Horizon::Calls.read(connection)?, micros) {
+        return too_old("what was sent so early is not remembered any more: nobody knows whether this was".to_owned());
+    }
+    let is_resend = matches!(wanted.why, Why::Resend(_));
+    if is_resend && is_behind(Horizon::Messages.read(connection)?, since) {
+        return too_old("what became of so early messages is not remembered: it may have been delivered".to_owned());
+    }
+    if origin.attempt == 0 {
+        return Ok(None);
+    }
+    let most = wanted.bounds.max_attempts;
+    let made = made_for(connection, &origin.of, wanted.call)?;
+    let why = || {
+        let attempt = i64::from(origin.attempt).max(made.saturating_add(1));
+        format!("it would be try {attempt} for one message, at most {most} are made (`max_attempts` of the sink)")
+    };
+    Ok((origin.attempt > most || made >= i64::from(most)).then(|| Reason::new("exhausted", why())))
+}
+
+/// How many other messages were, or may have been, sent for that first one. Those of one message may be many: each of
+/// its statuses may have something sent.
+fn made_for(connection: &Connection, first: &str, but: CallId) -> Result<i64, rusqlite::Error> {
+    let sql = "SELECT count(*) FROM calls WHERE first = ?1 AND first <> '' AND id <> ?2 AND (state <> ?3 OR lost)";
+    let of = params![first, Key::from(but), CallState::NotSent];
+    connection.prepare_cached(sql)?.query_row(of, |row| row.get(0))
+}
+
+fn before(connection: &Connection, call: CallId) -> Result<Option<Before>, rusqlite::Error> {
+    let row = |row: &Row<'_>| {
+        Ok(Before { state: row.get(0)?, begun: row.get(1)?, message: row.get(2)?, was_lost: row.get(3)? })
+    };
+    let sql = "SELECT state, begun, message, lost FROM calls WHERE id = ?1";
+    connection.prepare_cached(sql)?.query_row([Key::from(call)], row).optional()
+}
+
+fn write(
+    connection: &Connection,
+    wanted: &Wanted,
+    origin: &Origin,
+    was_lost: bool,
+    now: Timestamp,
+) -> Result<(), rusqlite::Error> {
+    let sql = "INSERT INTO calls (id, sink, state, begun, attempt, since, first, phone, request, lost)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+               ON CONFLICT (id) DO UPDATE SET state = ?3, begun = ?4, lost = ?10";
+    let Wanted { call, sink, phone, request, .. } = wanted;
+    let Origin { attempt, since, of, .. } = origin;
+    let (key, begun) = (Key::from(*call), now.as_microsecond());
+    connection
+        .prepare_cached(sql)?
+        .execute(params![key, sink, CallState::Begun, begun, attempt, since, of, phone, request, was_lost])
+        .map(drop)
+}
+
+/// Writes down what came of a call.
+pub fn end(step: &mut Step<'_>, call: CallId, end: &End, now: Timestamp) -> Result<(), rusqlite::Error> {
+    let sql = "SELECT sink FROM calls WHERE id = ?1";
+    let sink = step.connection.prepare_cached(sql)?.query_row([Key::from(call)], |row| row.get::<_, String>(0));
+    let Some(sink) = sink.optional()? else { return Ok(()) };
+    let is = |state: CallState| {
+        let sql = "UPDATE calls SET state = ?2 WHERE id = ?1 AND state <> ?3";
+        let mut statement = step.connection.prepare_cached(sql)?;
+        statement.execute(params![Key::from(call), state, CallState::Sent]).map(drop)
+    };
+    let outcome = match end {
+        End::Sent { message } => {
+            let message = message.get(..message.floor_char_boundary(MAX_MESSAGE_ID)).unwrap_or_default();
+            sent(step, call, message)?;
+            // Its statuses may have come before the answer, without the call's id.
+            if heard::is_delivered(step.connection, message)? {
+                heard::delivered(step, None, message, now)?;
+            }
+            "sent"
+        }
+        End::NotSent => is(CallState::NotSent).map(|()| "not_sent")?,
+        End::Unknown => is(CallState::Unknown).map(|()| "unknown")?,
+    };
+    step.tally.call(&sink, outcome);
+    Ok(())
+}
+
+/// A call brought about that message, as its answer or a status says.
+pub fn sent(step: &mut Step<'_>, call: CallId, message: &str) -> Result<(), rusqlite::Error> {
+    let sql = "UPDATE calls SET state = ?2, message = coalesce(message, ?3) WHERE id = ?1 AND state <> ?2";
+    step.connection.prepare_cached(sql)?.execute(params![Key::from(call), CallState::Sent, message])?;
+    resends::sent(step, call, message)
+}
+
+/// A status of that message carries the call's id: whatever became of the answer, it was sent.
+pub fn confirmed(step: &mut Step<'_>, call: CallId, message: &str) -> Result<(), rusqlite::Error> {
+    let sql = "SELECT sink, state, begun FROM calls WHERE id = ?1";
+    let row = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, CallState>(1)?, row.get::<_, i64>(2)?));
+    let found = step.connection.prepare_cached(sql)?.query_row([Key::from(call)], row).optional()?;
+    match found {
+        Some((_, CallState::Sent, _)) => Ok(()),
+        Some((sink, state, begun)) => {
+            // One that is under way will have its answer.
+            if state != CallState::Begun || begun < step.opened {
+                step.tally.call(&sink, "confirmed");
+            }
+            sent(step, call, message)
+        }
+        None => resends::sent(step, call, message),
+    }
+}
+
+/// Notes a status of a message that a sink of ours sent; once it is delivered, the request is needed no more.
+pub fn note(
+    connection: &Connection,
+    call: Option<CallId>,
+    message: &str,
+    status: Status,
+) -> Result<(), rusqlite::Error> {
+    let rank = STATUSES.iter().position(|one| *one == status).map_or(0, usize::cast_signed);
+    let is_there = status >= Status::Delivered;
+    let set = "UPDATE calls SET status = max(coalesce(status, 0), ?2),
+               request = CASE WHEN ?3 THEN NULL ELSE request END WHERE";
+    match call {
+        Some(call) => {
+            connection.prepare_cached(&format!("{set} id = ?1"))?.execute(params![Key::from(call), rank, is_there])
+        }
+        None => connection.prepare_cached(&format!("{set} message = ?1"))?.execute(params![message, rank, is_there]),
+    }
+    .map(drop)
+}
+
+/// The request that sent a message, where it is still there.
+pub fn request(
+    connection: &Connection,
+    call: Option<CallId>,
+    message: &str,
+) -> Result<Option<Vec<u8>>, rusqlite::Error> {
+    let row = |row: &Row<'_>| row.get::<_, Option<Vec<u8>>>(0);
+    let found = match call {
+        Some(call) => connection
+            .prepare_cached("SELECT request FROM calls WHERE id = ?1")?
+            .query_row([Key::from(call)], row)
+            .optional()?,
+        None => connection
+            .prepare_cached("SELECT request FROM calls WHERE message = ?1")?
+            .query_row([message], row)
+            .optional()?,
+    };
+    Ok(found.flatten())
+}
+
+const COLUMNS: &str = "id, sink, begun, state, message, status, attempt, first, phone, since";
+
+fn read(row: &Row<'_>) -> Result<(SentMessage, i64), rusqlite::Error> {
+    let status: Option<i64> = row.get(5)?;
+    let sent = SentMessage {
+        call: row.get::<_, Key>(0)?.into(),
+        sink: row.get(1)?,
+        begun: Timestamp::from_microsecond(row.get(2)?).unwrap_or_default(),
+        state: row.get(3)?,
+        message: row.get(4)?,
+        status: status.and_then(|rank| STATUSES.get(usize::try_from(rank).ok()?).copied()),
+        attempt: row.get(6)?,
+        of: row.get(7)?,
+        phone: row.get(8)?,
+    };
+    Ok((sent, row.get(9)?))
+}
+
+/// The call that sent a message, and `since` of it.
+pub fn of_message(connection: &Connection, message: &str) -> Result<Option<(SentMessage, i64)>, rusqlite::Error> {
+    let sql = format!("SELECT {COLUMNS} FROM calls WHERE message = ?1 ORDER BY n LIMIT 1");
+    connection.prepare_cached(&sql)?.query_row([message], read).optional()
+}
+
+/// A call.
+pub fn of_id(connection: &Connection, call: CallId) -> Result<Option<SentMessage>, rusqlite::Error> {
+    let sql = format!("SELECT {COLUMNS} FROM calls WHERE id = ?1");
+    Ok(connection.prepare_cached(&sql)?.query_row([Key::from(call)], read).optional()?.map(|(call, _)| call))
+}
+
+/// The calls to a phone, the latest first.
+pub fn of_phone(connection: &Connection, phone: &str, most: usize) -> Result<Vec<SentMessage>, rusqlite::Error> {
+    let sql = format!("SELECT {COLUMNS} FROM calls WHERE phone = ?1 ORDER BY n DESC LIMIT ?2");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![phone, i64::try_from(most).unwrap_or(i64::MAX)], read)?;
+    rows.map(|row| row.map(|(call, _)| call)).collect()
+}

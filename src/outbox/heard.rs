@@ -1,0 +1,206 @@
+//! What statuses say: which message was delivered or read, which call a message came of, and which failed, so that a
+//! rule may have it sent again. The same whatever order they come in, and however often.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, params};
+use sink_api::{Batch, CallId, Delivery, Origin, Timestamp, Yielder};
+
+use super::planned::Planned;
+use super::rules::{Decision, Failed, Rules};
+use super::store::{Horizon, Key};
+use super::thread::Step;
+use super::trim::{MOST_WAITING, STRETCH};
+use super::wanted::MAX_REQUEST;
+use super::{MAX_AGE, MAX_MESSAGE_ID, calls, resends};
+use crate::message::{self, Said, Status};
+use crate::news::{Item, Kind};
+
+/// The longest name of a template, or sentence about what is missing, that is kept; bytes.
+const MAX_TEXT: usize = 300;
+
+/// What one event says of a message.
+#[derive(Debug)]
+pub struct Fact {
+    message: String,
+    /// The highest status that it tells of.
+    status: Status,
+    /// Why we sent it, where it carries that.
+    origin: Option<Origin>,
+    /// When it was accepted.
+    accepted: Timestamp,
+    /// The event and all that it says, where it tells of a failure.
+    failure: Option<(Arc<Delivery>, Box<Said>)>,
+}
+
+/// What these events say of messages that were sent; others say nothing.
+pub fn facts(batch: &Batch) -> Vec<Fact> {
+    let mut yielder = Yielder::default();
+    let facts = batch.deliveries.iter().filter_map(|delivery| {
+        yielder.step();
+        Fact::of(delivery)
+    });
+    facts.collect()
+}
+
+impl Fact {
+    fn of(delivery: &Arc<Delivery>) -> Option<Self> {
+        let event = &delivery.event;
+        let said = Said::read(&event.body)?;
+        let own = message::status(&event.kind, &said)?;
+        // What a click says of its message counts; that a body tells of more than its event, too.
+        let status = message::rungs(&event.kind, &said).into_iter().map(|rung| rung.status).max()?;
+        let is_message = *event.kind != *"message_received" && status != Status::Received;
+        let message = said.message_id.clone().filter(|id| is_message && id.len() <= MAX_MESSAGE_ID)?;
+        let origin = said.callback_data.as_deref().and_then(Origin::read).map(|(origin, _)| origin);
+        let has_failed = own == Status::Failed && status == Status::Failed;
+        let failure = has_failed.then(|| (Arc::clone(delivery), Box::new(said)));
+        Some(Self { message, status, origin, accepted: event.time, failure })
+    }
+}
+
+/// Takes note of facts, in their order.
+pub fn take(step: &mut Step<'_>, facts: &[Fact], rules: &Rules, now: Timestamp) -> Result<(), rusqlite::Error> {
+    // Where nothing was sent yet, statuses cost little more than their reading.
+    let has_calls = has_rows(step.connection, "calls")?;
+    let mut has_resends = has_rows(step.connection, "resends")?;
+    for fact in facts {
+        let call = fact.origin.as_ref().map(|origin| origin.call);
+        if let Some(call) = call {
+            calls::confirmed(step, call, &fact.message)?;
+        }
+        if has_calls {
+            calls::note(step.connection, call, &fact.message, fact.status)?;
+        }
+        match &fact.failure {
+            _ if fact.status >= Status::Delivered => {
+                if has_resends {
+                    delivered(step, call, &fact.message, fact.accepted)?;
+                } else {
+                    remember(step.connection, &fact.message, fact.accepted)?;
+                }
+            }
+            Some((delivery, said)) if !rules.is_empty() => {
+                failed(step, fact, (delivery, said), rules, now)?;
+                has_resends = true;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn has_rows(connection: &Connection, table: &str) -> Result<bool, rusqlite::Error> {
+    let sql = format!("SELECT EXISTS (SELECT 1 FROM {table})");
+    connection.prepare_cached(&sql)?.query_row([], |row| row.get(0))
+}
+
+/// A message was delivered or read: what waits of its chain is not needed.
+pub fn delivered(
+    step: &mut Step<'_>,
+    call: Option<CallId>,
+    message: &str,
+    accepted: Timestamp,
+) -> Result<(), rusqlite::Error> {
+    let root = resends::root(step.connection, call, message)?;
+    remember(step.connection, &root, accepted)?;
+    resends::overtake(step, &root)
+}
+
+fn remember(connection: &Connection, root: &str, accepted: Timestamp) -> Result<(), rusqlite::Error> {
+    let stretch = accepted.as_second().div_euclid(STRETCH);
+    let sql = "INSERT INTO heard (stretch, root) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+    let new = connection.prepare_cached(sql)?.execute(params![stretch, Key::of_message(root)])?;
+    if new > 0 {
+        let sql = "INSERT INTO stretches (stretch, roots) VALUES (?1, 1)
+                   ON CONFLICT (stretch) DO UPDATE SET roots = roots + 1";
+        connection.prepare_cached(sql)?.execute([stretch])?;
+    }
+    Ok(())
+}
+
+/// Whether a message of that chain was delivered or read.
+pub fn is_delivered(connection: &Connection, root: &str) -> Result<bool, rusqlite::Error> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM stretches CROSS JOIN heard USING (stretch) WHERE root = ?1)";
+    connection.prepare_cached(sql)?.query_row([Key::of_message(root)], |row| row.get(0))
+}
+
+/// A message failed: the rules say whether it is sent again, unless that is known already.
+fn failed(
+    step: &mut Step<'_>,
+    fact: &Fact,
+    (delivery, said): (&Delivery, &Said),
+    rules: &Rules,
+    now: Timestamp,
+) -> Result<(), rusqlite::Error> {
+    let Fact { message, origin, .. } = fact;
+    // Where the status does not say why it was sent, what is remembered may.
+    let remembered = match origin {
+        Some(_) => None,
+        None => calls::of_message(step.connection, message)?,
+    };
+    let remembered =
+        remembered.map(|(sent, since)| Origin { call: sent.call, attempt: sent.attempt, since, of: sent.of });
+    let origin = origin.as_ref().or(remembered.as_ref());
+    let call = origin.map(|origin| origin.call);
+    let root = resends::root(step.connection, call, message)?;
+    let tried = origin.map_or(0, |origin| origin.attempt);
+    if is_delivered(step.connection, &root)? || resends::is_planned(step.connection, message, &root, tried)? {
+        return Ok(());
+    }
+    let chain = resends::chain(step.connection, &root)?;
+    let sent = calls::request(step.connection, call, message)?;
+    let failed = Failed { event: &delivery.event, said, origin, chain: &chain, sent: sent.as_deref() };
+    match rules.decide(&failed, now) {
+        Decision::NoRule => {}
+        Decision::Never { rule, .. } => step.tally.resend(&rule, "never"),
+        Decision::Exhausted { rule, why } => {
+            step.tally.resend(&rule, "exhausted");
+            let of = origin.filter(|one| one.attempt > 0).map_or(message.as_str(), |one| &one.of);
+            step.tally.tell(exhausted(message, of, said.error_code.as_deref(), &rule, &why));
+        }
+        Decision::Resend(planned) => plan(step, bounded(*planned), &root)?,
+    }
+    Ok(())
+}
+
+fn exhausted(message: &str, of: &str, code: Option<&str>, rule: &str, why: &str) -> Item {
+    let text = format!("message {message} failed and is not sent again by [resend.{rule}]: {why}");
+    let item = Item::new(Kind::ResendExhausted, message, text).reason("exhausted").with("rule", rule);
+    item.with("of", of).with("code", code.unwrap_or_default()).with("detail", why)
+}
+
+/// What is planned, within the bounds of what is kept.
+fn bounded(mut planned: Planned) -> Planned {
+    let age = i64::try_from(MAX_AGE.as_secs()).unwrap_or(i64::MAX);
+    planned.until = planned.until.min(planned.since.saturating_add(age));
+    let length = planned.request.as_ref().map_or(0, |request| request.len());
+    if length > MAX_REQUEST {
+        planned.request = None;
+        planned.missing = Some(format!("the request has {length} bytes, at most {MAX_REQUEST} are kept"));
+    }
+    // Both are texts of others, which may be long.
+    planned.template = planned.template.map(|text| short(&text).to_owned());
+    planned.missing = planned.missing.map(|text| short(&text).to_owned());
+    planned
+}
+
+/// Its beginning, as far as that is kept.
+fn short(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or(text)
+}
+
+fn plan(step: &mut Step<'_>, planned: Planned, root: &str) -> Result<(), rusqlite::Error> {
+    let horizon = Horizon::Messages.read(step.connection)?;
+    if horizon.is_some_and(|horizon| planned.since.saturating_mul(1_000_000) <= horizon) {
+        // It may have been delivered, or sent again, and that forgotten: it would be refused when it is due.
+        step.tally.resend(&planned.rule, "never");
+        return Ok(());
+    }
+    if step.waiting.saturating_add(step.tally.more_waiting()) >= MOST_WAITING {
+        step.tally.resend(&planned.rule, "never");
+        step.tally.is_full(&planned.rule);
+        return Ok(());
+    }
+    resends::plan(step, &planned, root)
+}

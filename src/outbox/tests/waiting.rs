@@ -1,0 +1,186 @@
+//! Messages that are to be sent again: planned, handed over, overtaken, cancelled.
+
+use super::*;
+
+#[tokio::test]
+async fn a_failure_is_planned_once_and_sent_again_as_the_next_try() {
+    let mut house = House::new();
+    let first = house.send(&house.order(), "m-1").await;
+    let failed = house.status("failed", "m-1", Some(&text(&first)), "131049");
+    house.hear([Arc::clone(&failed), Arc::clone(&failed)]).await;
+    house.reopen();
+    house.hear([failed]).await;
+    let [planned] = <[Planned; 1]>::try_from(house.waits().await).unwrap();
+    assert_eq!((planned.attempt, planned.of.as_str(), planned.failed.as_str()), (1, "m-1", "m-1"));
+    assert_eq!(house.outbox.next_due().await.unwrap(), Some(planned.due));
+    assert!(house.outbox.due(house.now(), 10).await.unwrap().is_empty(), "an hour too early");
+    assert_eq!(house.outbox.counts().waiting, [("retry".to_owned(), 1)].into());
+
+    let command = house.hand_over().await;
+    assert_eq!(house.outbox.due(house.now(), 10).await.unwrap(), []);
+    let second = house.send(&command, "m-2").await;
+    assert_eq!((second.attempt, second.of.as_str(), second.since), (1, "m-1", first.since));
+    let about = house.outbox.about("m-2").await.unwrap();
+    assert_eq!((about.of.as_str(), about.chain.len()), ("m-1", 1));
+    assert_eq!((about.chain[0].state, about.chain[0].message.as_deref()), (State::Sent, Some("m-2")));
+    assert_eq!(about.call.unwrap().call, second.call);
+    assert_eq!(house.outbox.of_phone(PHONE, 10).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_chain_ends_where_its_rule_says_and_that_is_told() {
+    let house = House::new();
+    let mut origin = house.send(&house.order(), "m-0").await;
+    for n in 1..=2 {
+        house.hear([house.status("failed", &format!("m-{}", n - 1), Some(&text(&origin)), "131049")]).await;
+        origin = house.send(&house.hand_over().await, &format!("m-{n}")).await;
+        assert_eq!(origin.attempt, n);
+    }
+    house.hear([house.status("failed", "m-2", Some(&text(&origin)), "131049")]).await;
+    assert!(house.waits().await.is_empty());
+    assert_eq!((house.count("planned"), house.count("sent"), house.count("exhausted")), (2, 2, 1));
+    let told = house.desk.take_all();
+    let [notice] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!((notice.item.kind, notice.item.subject.as_str()), (crate::news::Kind::ResendExhausted, "m-2"));
+    house.hear([house.status("failed", "m-9", None, "131026")]).await;
+    assert_eq!((house.count("never"), house.waits().await.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_delivery_of_any_message_of_the_chain_overtakes_what_waits() {
+    for (delivered, word) in [("m-1", "delivered"), ("m-2", "read")] {
+        let house = House::new();
+        let first = house.send(&house.order(), "m-1").await;
+        house.hear([house.status("failed", "m-1", Some(&text(&first)), "131049")]).await;
+        let second = house.send(&house.hand_over().await, "m-2").await;
+        house.hear([house.status("failed", "m-2", Some(&text(&second)), "131049")]).await;
+        assert_eq!(house.waits().await.len(), 1);
+        let origin = if delivered == "m-1" { &first } else { &second };
+        house.hear([house.status(word, delivered, Some(&text(origin)), "")]).await;
+        assert_eq!((house.waits().await.len(), house.count("overtaken")), (0, 1), "{delivered}");
+        assert_eq!(house.outbox.counts().waiting, [("retry".to_owned(), 0)].into());
+    }
+}
+
+#[tokio::test]
+async fn what_was_handed_over_is_not_sent_after_a_delivery_that_stands_in_the_journal() {
+    let house = House::new();
+    let first = house.send(&house.order(), "m-1").await;
+    house.hear([house.status("failed", "m-1", Some(&text(&first)), "131049")]).await;
+    let command = house.hand_over().await;
+    house.reading.fails.store(true, Ordering::SeqCst);
+    assert_eq!(word(&house.begin(&command).await), "later behind");
+    house.reading.fails.store(false, Ordering::SeqCst);
+    house.reading.journal.lock().unwrap().push(house.status("delivered", "m-1", Some(&text(&first)), ""));
+    assert_eq!(word(&house.begin(&command).await), "unwanted overtaken");
+    assert_eq!(word(&house.begin(&command).await), "unwanted overtaken");
+    assert_eq!(house.count("overtaken"), 1);
+}
+
+#[tokio::test]
+async fn an_answer_to_a_message_that_was_read_has_further_tries_of_its_own() {
+    let house = House::new();
+    let first = house.send(&house.order(), "m-1").await;
+    let read = house.status("read", "m-1", Some(&text(&first)), "");
+    house.hear([Arc::clone(&read)]).await;
+    let answer = house.send(&read, "m-2").await;
+    house.hear([house.status("failed", "m-2", Some(&text(&answer)), "130429")]).await;
+    let again = house.send(&house.hand_over().await, "m-3").await;
+    assert_eq!((again.attempt, again.of.as_str()), (2, "m-1"));
+}
+
+#[tokio::test]
+async fn a_delivery_that_comes_before_the_answer_and_says_nothing_of_the_call_counts() {
+    let house = House::new();
+    let first = house.send(&house.order(), "m-1").await;
+    house.hear([house.status("failed", "m-1", Some(&text(&first)), "131049")]).await;
+    let Begun::Call(second) = house.begin(&house.hand_over().await).await else { panic!("no call") };
+    house.hear([house.status("delivered", "m-2", None, "")]).await;
+    house.outbox.end(second.call, End::Sent { message: "m-2".into() }).await;
+    house.hear([house.status("failed", "m-2", Some(&text(&second)), "131049")]).await;
+    assert!(house.waits().await.is_empty());
+}
+
+#[tokio::test]
+async fn what_waits_is_cancelled_by_its_id_its_end_or_its_message_and_by_nothing_else() {
+    for by in ["id", "end", "message"] {
+        let house = House::new();
+        let first = house.send(&house.order(), "m-1").await;
+        house.hear([house.status("failed", "m-1", Some(&text(&first)), "131049")]).await;
+        house.hear([house.status("failed", "m-7", None, "131049")]).await;
+        let planned = house.waits().await.into_iter().find(|planned| planned.failed == "m-1").unwrap();
+        let id = planned.id.to_string();
+        let named = match by {
+            "id" => &id,
+            "end" => crate::ids::short(&id),
+            _ => "m-1",
+        };
+        let cancelled = house.outbox.cancel(named).await.unwrap();
+        assert_eq!(
+            cancelled.iter().map(|one| (one.id, one.state)).collect::<Vec<_>>(),
+            [(planned.id, State::Cancelled)]
+        );
+        assert_eq!(house.waits().await.len(), 1);
+        assert!(house.outbox.cancel(named).await.unwrap().is_empty(), "once");
+        // It may be on its way just then.
+        assert_eq!(word(&house.begin(&house.command(&planned)).await), "unwanted cancelled");
+        assert_eq!((house.count("cancelled"), house.count("sent")), (1, 0));
+    }
+}
+
+#[tokio::test]
+async fn what_is_being_sent_is_not_cancelled_and_what_is_put_off_is_due_later() {
+    let house = House::new();
+    let first = house.send(&house.order(), "m-1").await;
+    house.hear([house.status("failed", "m-1", Some(&text(&first)), "131049")]).await;
+    let [planned] = <[Planned; 1]>::try_from(house.waits().await).unwrap();
+    let later = planned.due + Duration::from_secs(3600);
+    house.outbox.put_off(planned.id, later).await.unwrap();
+    assert!(house.outbox.due(planned.due, 1).await.unwrap().is_empty());
+    assert_eq!(house.outbox.next_due().await.unwrap(), Some(later));
+    let Begun::Call(_) = house.begin(&house.hand_over().await).await else { panic!("no call") };
+    assert!(house.outbox.cancel("m-1").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn whoever_waits_for_changes_is_woken_by_a_plan_a_cancellation_and_new_rules() {
+    let house = House::new();
+    house.outbox.changed().await;
+    house.hear([house.status("failed", "m-1", None, "131049")]).await;
+    house.outbox.changed().await;
+    house.outbox.cancel("m-1").await.unwrap();
+    house.outbox.changed().await;
+    house.outbox.put_in_force(Arc::default());
+    house.outbox.changed().await;
+}
+
+#[tokio::test]
+async fn the_list_goes_on_behind_a_place() {
+    let house = House::new();
+    for n in 0..5 {
+        house.hear([house.status("failed", &format!("m-{n}"), None, "131049")]).await;
+    }
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = house.outbox.waiting(after, 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.cursor());
+        found.extend(page);
+    }
+    assert_eq!(found, house.waits().await);
+    assert_eq!(found.len(), 5);
+}
+
+#[tokio::test]
+async fn what_is_due_by_a_rule_that_is_gone_is_given_up_together() {
+    let house = House::new();
+    for message in ["m-1", "m-2"] {
+        let origin = house.send(&house.order(), message).await;
+        house.hear([house.status("failed", message, Some(&text(&origin)), "131049")]).await;
+    }
+    assert_eq!(house.outbox.cancel_rule("retry", house.now()).await.unwrap(), 0, "it is not due");
+    house.pass(3600);
+    assert_eq!(house.outbox.cancel_rule("other", house.now()).await.unwrap(), 0);
+    assert_eq!(house.outbox.cancel_rule("retry", house.now()).await.unwrap(), 2);
+    assert_eq!((house.waits().await.len(), house.count("cancelled")), (0, 2));
+}
