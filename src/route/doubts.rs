@@ -12,7 +12,7 @@ use super::config::RouteConfig;
 use super::glob;
 use super::jq::{NoQuestion, no_question};
 use super::rules::{INTERNAL_SOURCE, RuleSet};
-use crate::news::NAMES;
+use crate::news::TYPES;
 
 /// A source's name, and the types that it is known to send; no types where they are not known.
 pub type Known<'c> = (&'c str, &'static [&'static str]);
@@ -26,7 +26,7 @@ const ANYTHING: &str = "\u{f8ff}";
 /// The warnings about the routes of a rule set, each with the index of its route.
 pub fn doubts(rules: &RuleSet, routes: &[RouteConfig], sources: &[Known<'_>]) -> Vec<(usize, Fault)> {
     let mut doubts = Vec::new();
-    let sources = &[sources, &[(INTERNAL_SOURCE, NAMES)]].concat();
+    let sources = &[sources, &[(INTERNAL_SOURCE, TYPES)]].concat();
     for (index, route) in routes.iter().enumerate() {
         let concerned: Vec<Known<'_>> = sources.iter().filter(|source| concerns(route, source.0)).copied().collect();
         let (names, types) = known(&concerned);
@@ -97,7 +97,7 @@ fn of_glob(text: &str, sources: &str, types: &[&str]) -> Option<Fault> {
         let help = near.map_or_else(|| like(&lower), |near| format!("did you mean `{near}`?"));
         return doubt(format!("matches no type: those of source {sources} have no capitals")).map(|f| f.help(help));
     }
-    let all_are_known = types == NAMES;
+    let all_are_known = types == TYPES;
     if text.contains(['*', '?', '[']) && !all_are_known {
         return None; // for a type to come
     }

@@ -197,7 +197,11 @@ pub fn explain_by(rules: &RuleSet, sinks: &[Destination], event: &Arc<Event>, sa
         deliveries.extend(routed.deliveries.into_iter().map(|delivery| view(&sink.name, delivery)));
     }
     let fits = rules.fits(&event.source, &event.kind);
-    let routes = rules.route_names().zip(fits).enumerate().map(|(index, (name, fit))| {
+    // One that stands in no file is named only where it gives one of these sinks something.
+    let gives = |index: &usize| notes.routes.get(index).is_some_and(|note| !note.refused);
+    let is_shown = |index: usize| !rules.is_implicit(index) || gives(&index);
+    let named: Vec<_> = rules.all_names().zip(fits).enumerate().filter(|(index, _)| is_shown(*index)).collect();
+    let routes = named.into_iter().map(|(index, (name, fit))| {
         let note = notes.routes.remove(&index).unwrap_or_default();
         RouteView { name: name.to_owned(), matched: note.matched(&fit), why: note.why(rules, index, &fit, event) }
     });
@@ -304,7 +308,7 @@ fn what_they_match(rules: &RuleSet, route: usize, source: &str) -> String {
 }
 
 fn after_final(rules: &RuleSet, last: usize) -> String {
-    format!("after final route {:?}", rules.route_names().nth(last).unwrap_or_default())
+    format!("after final route {:?}", rules.all_names().nth(last).unwrap_or_default())
 }
 
 impl fmt::Display for Explanation {

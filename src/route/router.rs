@@ -9,6 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sink_api::{Delivery, Escape, Event, Payload, Reason, SinkConfig, Target, Template};
 
+use super::commands;
+use super::config::Implicit;
 use super::eval::Answers;
 use super::rules::{Route, RuleSet};
 
@@ -73,7 +75,7 @@ impl Observer for () {
 pub enum Step<'r> {
     /// The route applies: it has no condition, or its condition holds.
     Applies,
-    /// Its condition is false.
+    /// Its condition is false, or it carries a command that is addressed to another sink.
     False,
     /// Its condition failed.
     ConditionFailed(&'r Reason),
@@ -128,14 +130,14 @@ impl RuleSet {
         let mut final_route = None;
         for stop in row.stops(&to.name) {
             let Some(route) = self.routes.get(stop.route) else { continue };
-            if let Some(last) = final_route {
+            if let Some(last) = final_route.filter(|_| route.implicit.is_none()) {
                 if stop.named {
                     observer.saw(stop.route, Step::AfterFinal(last));
                     gathered.routed.filtered.push(route.name.as_str().into());
                 }
                 continue;
             }
-            match applies(route, said, event) {
+            match applies(route, said, event, &to.name) {
                 Ok(true) => observer.saw(stop.route, Step::Applies),
                 Ok(false) => {
                     observer.saw(stop.route, Step::False);
@@ -176,17 +178,15 @@ impl RuleSet {
         observer: &mut dyn Observer,
     ) {
         let Gathered { outputs, routed } = gathered;
-        let payloads = match self.routes.get(index).and_then(|r| r.transform.as_ref()) {
-            None => vec![Payload::Body],
-            Some(program) => match said.transform(program, event) {
-                Ok(payloads) => payloads.into_iter().map(Payload::Json).collect(),
-                Err(reason) => {
-                    observer.saw(index, Step::Failed(&reason));
-                    let id = self.delivery_id(index, &to.name, event, 1);
-                    routed.failed.push(Failed { id, payload: None, reason });
-                    return;
-                }
-            },
+        let payloads = match self.routes.get(index).map(|route| payloads(route, said, event)) {
+            None => return,
+            Some(Ok(payloads)) => payloads,
+            Some(Err(reason)) => {
+                observer.saw(index, Step::Failed(&reason));
+                let id = self.delivery_id(index, &to.name, event, 1);
+                routed.failed.push(Failed { id, payload: None, reason });
+                return;
+            }
         };
         let (count, before) = (payloads.len(), outputs.len());
         for (payload, n) in payloads.into_iter().zip(1..) {
@@ -217,8 +217,21 @@ impl RuleSet {
     }
 }
 
-fn applies(route: &Route, said: &dyn Answers, event: &Event) -> Result<bool, Reason> {
+/// Whether a route applies to an event for a sink.
+fn applies(route: &Route, said: &dyn Answers, event: &Event, sink: &str) -> Result<bool, Reason> {
+    if route.implicit.as_ref().is_some_and(Implicit::carries_commands) {
+        return Ok(commands::is_addressed_to(event, sink));
+    }
     route.condition.as_ref().map_or(Ok(true), |program| said.condition(program, event))
+}
+
+/// What a route that applies makes of an event.
+fn payloads(route: &Route, said: &dyn Answers, event: &Event) -> Result<Vec<Payload>, Reason> {
+    if route.implicit.as_ref().is_some_and(Implicit::carries_commands) {
+        return commands::request(event).map(|request| vec![request]);
+    }
+    let Some(program) = &route.transform else { return Ok(vec![Payload::Body]) };
+    Ok(said.transform(program, event)?.into_iter().map(Payload::Json).collect())
 }
 
 /// Gives the payloads their target and key, which are the same for all: they depend on the event and the sink.

@@ -13,13 +13,16 @@ use sink_api::Fault;
 use sink_api::fault::nearest;
 
 use super::builtin;
-use super::config::RouteConfig;
+use super::config::{Implicit, RouteConfig};
 use super::counting::RouteCounts;
 use super::eval::{Eval, Program};
 use super::glob;
 use super::table::{Row, Table};
-use crate::news::NAMES;
 pub use crate::news::SOURCE as INTERNAL_SOURCE;
+use crate::news::{COMMANDS, TYPES};
+
+/// What a glob has that means commands: `*` alone does not.
+const NAMES_COMMANDS: &str = "message.";
 
 /// One route, compiled.
 pub(super) struct Route {
@@ -31,6 +34,8 @@ pub(super) struct Route {
     pub is_final: bool,
     /// The route's globs, as indices into [`RuleSet::globs`].
     globs: Range<usize>,
+    /// Where it stands in no file.
+    pub implicit: Option<Implicit>,
 }
 
 /// What jq is to be asked about an event for one route to a sink. Built-in transforms need no question.
@@ -92,6 +97,20 @@ impl RuleSet {
         sources: &[&str],
         eval: Arc<dyn Eval>,
     ) -> Result<Self, Vec<(usize, Fault)>> {
+        Self::compile_with(routes, &[], sinks, sources, eval)
+    }
+
+    /// The same with routes that stand in no file. They come behind those of the file, so that indices are the file's.
+    ///
+    /// # Errors
+    /// Those of [`compile`](Self::compile).
+    pub fn compile_with(
+        routes: &[RouteConfig],
+        implicit: &[Implicit],
+        sinks: &[&str],
+        sources: &[&str],
+        eval: Arc<dyn Eval>,
+    ) -> Result<Self, Vec<(usize, Fault)>> {
         let names = names(routes);
         let mut compiled = Compiler { sinks, sources, eval: &*eval, globs: Vec::new(), set: GlobSet::builder() };
         let mut faults = name_faults(routes, &names);
@@ -102,6 +121,12 @@ impl RuleSet {
             faults.extend(own.into_iter().map(|fault| (index, fault)));
         }
         faults.extend(id_faults(&out));
+        for own in implicit {
+            let written = own.as_written();
+            let mut none = Vec::new();
+            let route = compiled.route(&written, written.name.clone().unwrap_or_default(), &mut none);
+            out.push(Route { implicit: Some(own.clone()), ..route });
+        }
         let set = compiled.set.build().map_err(|e| Fault::at_key("match", format!("key `match`: {e}")));
         match set {
             Ok(set) if faults.is_empty() => {
@@ -133,7 +158,7 @@ impl RuleSet {
     #[must_use]
     pub fn knowing<'c>(mut self, sources: impl IntoIterator<Item = (&'c str, &'static [&'static str])>) -> Self {
         self.known = sources.into_iter().map(|(name, types)| (name.to_owned(), types)).collect();
-        self.known.insert(INTERNAL_SOURCE.to_owned(), NAMES);
+        self.known.insert(INTERNAL_SOURCE.to_owned(), TYPES);
         self
     }
 
@@ -151,9 +176,9 @@ impl RuleSet {
         self.owed(sink, source, kind) > 0
     }
 
-    /// Whether any sink may.
+    /// Whether any sink may, by a route of the file.
     pub fn matched(&self, source: &str, kind: &str) -> bool {
-        !self.row(source, kind).is_empty()
+        self.row(source, kind).is_matched()
     }
 
     /// Through how many routes: what counts as accepted before conditions and transforms have been asked.
@@ -206,12 +231,22 @@ impl RuleSet {
         self.firsts.get(sink).and_then(|first| self.routes.get(*first)).map(|route| route.name.as_str())
     }
 
-    /// The routes' names, in file order; `route<n>` (from 1) for those without one.
+    /// The names of the file's routes, in its order; `route<n>` (from 1) for those without one.
     pub fn route_names(&self) -> impl Iterator<Item = &str> {
-        self.routes.iter().map(|r| r.name.as_str())
+        self.routes.iter().filter(|route| route.implicit.is_none()).map(|r| r.name.as_str())
     }
 
-    /// What came of each route, in file order.
+    /// The names of all routes: behind those of the file the ones that stand in none.
+    pub(super) fn all_names(&self) -> impl Iterator<Item = &str> {
+        self.routes.iter().map(|route| route.name.as_str())
+    }
+
+    /// Whether a route stands in no file.
+    pub(super) fn is_implicit(&self, route: usize) -> bool {
+        self.routes.get(route).is_some_and(|route| route.implicit.is_some())
+    }
+
+    /// What came of each route, in the order of `all_names`.
     pub fn counts(&self) -> &[Arc<RouteCounts>] {
         self.counts.get_or_init(|| self.routes.iter().map(|_| Arc::default()).collect())
     }
@@ -219,9 +254,9 @@ impl RuleSet {
     /// Goes on with the counts of the rules before, where a route has kept its name. Without effect once something was
     /// counted by these.
     pub fn count_on(&self, before: &Self) {
-        let of = |name: &str| before.route_names().zip(before.counts()).find(|(old, _)| *old == name);
+        let of = |name: &str| before.all_names().zip(before.counts()).find(|(old, _)| *old == name);
         let go_on = |name: &str| of(name).map(|(_, counts)| Arc::clone(counts)).unwrap_or_default();
-        self.counts.get_or_init(|| self.route_names().map(go_on).collect());
+        self.counts.get_or_init(|| self.all_names().map(go_on).collect());
     }
 
     /// Which routes match by glob and source, as remembered from the last event of this source and type.
@@ -235,13 +270,17 @@ impl RuleSet {
 
     /// Whether each route matches by glob and source, and why; always worked out anew.
     pub(super) fn fits<'r>(&'r self, source: &str, kind: &str) -> Vec<Fit<'r>> {
-        let matching = self.set.matches(kind);
+        let mut matching = self.set.matches(kind);
+        if source == INTERNAL_SOURCE && COMMANDS.iter().any(|(command, _)| *command == kind) {
+            // They hold phones and values: no `*` that is meant for news gets them.
+            matching.retain(|glob| self.globs.get(*glob).is_some_and(|text| text.contains(NAMES_COMMANDS)));
+        }
         let mut after = None;
         self.routes
             .iter()
             .enumerate()
             .map(|(index, route)| {
-                if let Some(last) = after {
+                if let Some(last) = after.filter(|_| route.implicit.is_none()) {
                     return Fit::AfterFinal(last);
                 }
                 let fit = self.fit(route, source, &matching);
@@ -306,6 +345,7 @@ impl Compiler<'_> {
             transform: read(&config.transform, &|text| self.eval.read_transform(text)),
             to: config.to.clone(),
             is_final: config.is_final,
+            implicit: None,
         }
     }
 
@@ -418,9 +458,11 @@ fn id_faults(routes: &[Route]) -> Vec<(usize, Fault)> {
     faults
 }
 
+/// Those that stand in no file come before those that do: what is asked of a sink by a command has the command's id.
 fn firsts(routes: &[Route]) -> HashMap<String, usize> {
     let mut firsts = HashMap::new();
-    for (index, route) in routes.iter().enumerate() {
+    let own = |is_own: bool| routes.iter().enumerate().filter(move |(_, route)| route.implicit.is_some() == is_own);
+    for (index, route) in own(true).chain(own(false)) {
         for sink in &route.to {
             firsts.entry(sink.clone()).or_insert(index);
         }

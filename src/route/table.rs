@@ -25,7 +25,11 @@ pub(super) struct Stop {
 /// What globs and sources say about one source and type: for each sink that may get something, the routes to ask, in
 /// file order.
 #[derive(Debug, Default)]
-pub(super) struct Row(HashMap<Box<str>, Vec<Stop>>);
+pub(super) struct Row {
+    stops: HashMap<Box<str>, Vec<Stop>>,
+    /// Whether a route of the file is among them.
+    is_matched: bool,
+}
 
 impl Row {
     /// Makes a row from the matching routes, in file order, up to and including the first final one without a
@@ -34,7 +38,15 @@ impl Row {
         let mut stops: HashMap<Box<str>, Vec<Stop>> = HashMap::new();
         // Routes with a condition that may end the search, for sinks yet to come.
         let mut gates: Vec<usize> = Vec::new();
+        let mut is_matched = false;
         for (index, route) in matching {
+            // A route that stands in no file is ended by none.
+            if route.implicit.is_some() {
+                let own = route.to.iter().map(|sink| (Box::from(sink.as_str()), Stop { route: index, named: true }));
+                own.for_each(|(sink, stop): (Box<str>, _)| stops.entry(sink).or_default().push(stop));
+                continue;
+            }
+            is_matched = true;
             for sink in &route.to {
                 let own = stops.entry(sink.as_str().into()).or_default();
                 let passed = own.last().map_or(0, |last| gates.partition_point(|gate| *gate <= last.route));
@@ -45,12 +57,12 @@ impl Row {
                 gates.push(index);
             }
         }
-        Self(stops)
+        Self { stops, is_matched }
     }
 
     /// The routes to ask for this sink.
     pub fn stops(&self, sink: &str) -> &[Stop] {
-        self.0.get(sink).map_or(&[], Vec::as_slice)
+        self.stops.get(sink).map_or(&[], Vec::as_slice)
     }
 
     /// How many of these routes name the sink.
@@ -59,9 +71,9 @@ impl Row {
         u32::try_from(named).unwrap_or(u32::MAX)
     }
 
-    /// Whether no sink gets anything.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Whether a route of the file gives any sink anything.
+    pub fn is_matched(&self) -> bool {
+        self.is_matched
     }
 }
 

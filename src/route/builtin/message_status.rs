@@ -15,7 +15,8 @@
 //! error_code      text  channel_error_code, its digits as they came
 //! click_type      text  QR or CTA as sent; inferred from a QUICK_REPLY payload or from cta_click_info
 //! button_text     text  of the button that was clicked
-//! callback_data   text  meta_data.source_data.callback_data; else the click's callbackData
+//! callback_data   text  meta_data.source_data.callback_data; else the click's callbackData. What hookrelay puts before
+//!                       it is taken off
 //! campaign_id     text  data.message.campaign_id
 //! occurred_at     text  RFC 3339, UTC, six fraction digits: the time that belongs to what happened. The last word of
 //!                       the type says what that is (clicked, read, delivered, sent), else the status does; the
@@ -31,7 +32,7 @@
 
 use bytes::Bytes;
 use serde::Serialize;
-use sink_api::{Event, Reason, code};
+use sink_api::{Event, Origin, Reason, code};
 
 use super::{Builtin, payload, rfc3339};
 use crate::message::Said;
@@ -74,7 +75,15 @@ fn run(event: &Event) -> Result<Vec<Bytes>, Reason> {
         error_code: said.error_code,
         click_type: said.click.kind,
         button_text: said.click.button,
-        callback_data: said.callback_data,
+        callback_data: said.callback_data.and_then(own_text),
         campaign_id: said.campaign_id,
     })
+}
+
+/// The sender's own text, without what hookrelay puts before it.
+fn own_text(text: String) -> Option<String> {
+    match Origin::read(&text) {
+        Some((_, own)) => (!own.is_empty()).then(|| own.to_owned()),
+        None => Some(text),
+    }
 }

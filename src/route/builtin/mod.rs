@@ -4,6 +4,7 @@
 //! numbers where strings were promised, and the reverse.
 
 mod api_log;
+mod message;
 mod message_status;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use serde::Serialize;
 use sink_api::{Event, Reason, Timestamp, code};
 
 pub use api_log::API_LOG;
+pub use message::MESSAGE;
 pub use message_status::MESSAGE_STATUS;
 
 /// A transform known by name.
@@ -25,7 +27,7 @@ pub struct Builtin {
 }
 
 /// All built-in transforms, in the order `kinds` shows them.
-pub const BUILTINS: &[Builtin] = &[MESSAGE_STATUS, API_LOG];
+pub const BUILTINS: &[Builtin] = &[MESSAGE_STATUS, MESSAGE, API_LOG];
 
 /// The built-in of that name.
 pub fn find(name: &str) -> Option<&'static Builtin> {
@@ -34,8 +36,12 @@ pub fn find(name: &str) -> Option<&'static Builtin> {
 
 /// One row as the only payload.
 fn payload(row: &impl Serialize) -> Result<Vec<Bytes>, Reason> {
+    Ok(vec![json(row)?])
+}
+
+fn json(row: &impl Serialize) -> Result<Bytes, Reason> {
     let json = serde_json::to_vec(row).map_err(|e| Reason::new(code::RULE_ERROR, format!("row: {e}")))?;
-    Ok(vec![json.into()])
+    Ok(json.into())
 }
 
 /// RFC 3339, UTC, always six fraction digits: such times sort as text.

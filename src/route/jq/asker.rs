@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use memchr::memmem;
 use serde::Serialize;
+use sink_api::origin::{self, Origin};
 use sink_api::{Event, Reason, code};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -22,6 +24,7 @@ use tokio::time::timeout;
 
 use super::frame::{self, Answer, MAX_FRAME, Request, Step};
 use super::{CPU, MEMORY, VERB, child};
+use crate::message::Said as Status;
 use crate::route::builtin;
 use crate::route::eval::{Answers, BuiltinEval, Program};
 use crate::route::rules::{Question, RuleSet};
@@ -335,6 +338,26 @@ struct Metadata<'e> {
     key: &'e str,
     time: String,
     headers: serde_json::Map<String, serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resend: Option<Resend>,
+}
+
+/// Of which message the one is a further try that a status is about.
+#[derive(Serialize)]
+struct Resend {
+    /// The first message's id.
+    of: String,
+    /// How many-th further try it is.
+    attempt: u32,
+}
+
+impl Resend {
+    /// What the text says that the message is called back with. A body without our mark is not looked into.
+    fn of(body: &[u8]) -> Option<Self> {
+        memmem::find(body, origin::MARK.as_bytes())?;
+        let (Origin { of, attempt, .. }, _) = Origin::read(&Status::read(body)?.callback_data?)?;
+        (attempt > 0).then_some(Self { of, attempt })
+    }
 }
 
 fn metadata(event: &Event) -> Bytes {
@@ -355,7 +378,29 @@ fn metadata(event: &Event) -> Bytes {
         key: &event.key,
         time: format!("{:.6}", event.time),
         headers,
+        resend: Resend::of(&event.body),
     };
     // Strings and a map of strings: serialising them cannot fail.
     serde_json::to_vec(&metadata).unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resend(callback: &str) -> Option<(String, u32)> {
+        let body = include_str!("../../../tests/fixtures/interakt/message_api_failed.json").replace("otp:77", callback);
+        Resend::of(body.as_bytes()).map(|resend| (resend.of, resend.attempt))
+    }
+
+    #[test]
+    fn only_a_status_of_a_further_try_says_of_which_message_it_is_one() {
+        let call = "0".repeat(32);
+        assert_eq!(resend(&format!("hr1.{call}.2.7.m-1~otp")), Some(("m-1".to_owned(), 2)));
+        for none in ["otp:77", "hr1.", &format!("hr1.{call}.0.7.~otp"), &format!("x hr1.{call}.2.7.m-1~")] {
+            assert_eq!(resend(none), None, "{none}");
+        }
+        let elsewhere = format!(r#"{{"data":{{"message":{{"message":"hr1.{call}.2.7.m-1~"}}}}}}"#);
+        assert!(Resend::of(elsewhere.as_bytes()).is_none());
+    }
 }

@@ -7,7 +7,16 @@
 //! was.
 //!
 //! Programs run in a process of their own because nothing else can stop them: a jq program cannot be interrupted, and
-//! one that eats memory takes its process along. Each sink has one process, started when the first event needs it.
+//! one that eats memory takes its process along. Each sink has one process, `hookrelay jq-worker`, started from
+//! `/proc/self/exe` when the first event needs it. It has no files and no environment (but for a word to its
+//! allocator); `env`, `input`, `debug`, `stderr` and `halt` are not in its library, and `now` is the event's time.
+//!
+//! What reads, runs and drops a program calls itself once a level. So operators and brackets are bounded (4,000), and
+//! both sides use threads with a stack for that many; a glob's braces are bounded, too.
+//!
+//! The worker process watches itself: a second thread ends it when one event takes more than [`CPU`], or the process
+//! more than [`MEMORY`]. Resource limits alone would not do, as they count CPU time over a process's life, in whole
+//! seconds. The payloads of one event have bounds in number and bytes.
 
 pub mod asker;
 pub mod child;

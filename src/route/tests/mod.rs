@@ -1,8 +1,11 @@
-//! Tests of the routing room, by behaviour: `transforms` what built-ins make of real payloads; `routing` what goes
-//! where; `compiling` which rules are refused; `explaining` that explain says what run does.
+//! Tests of the routing room, by behaviour: `transforms` what built-ins make of real payloads; `messages` that rows of
+//! one message come to its history; `routing` what goes where; `compiling` which rules are refused; `explaining` that
+//! explain says what run does; `implicit` the routes that stand in no file.
 
 mod compiling;
 mod explaining;
+mod implicit;
+mod messages;
 mod routing;
 mod transforms;
 

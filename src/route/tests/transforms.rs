@@ -330,3 +330,19 @@ fn a_body_that_is_not_json_is_a_rule_error_without_the_body_in_it() {
 fn columns_of(columns: Value) -> [Value; 11] {
     columns.as_array().unwrap().clone().try_into().unwrap()
 }
+
+#[test]
+fn the_text_that_was_called_back_with_is_the_users_own() {
+    let callback = |text: &str| {
+        let data = json!({"message": {"id": "m", "meta_data": {"source_data": {"callback_data": text}}}});
+        let row = text_of("message_api_sent", json!({ "data": data }).to_string().as_bytes());
+        serde_json::from_str::<Value>(&row).unwrap()["callback_data"].clone()
+    };
+    let ours = |own: &str| {
+        let origin =
+            sink_api::Origin { call: sink_api::CallId(7), attempt: 0, since: 1_768_300_870, of: String::new() };
+        origin.write(own).unwrap()
+    };
+    let wanted = [json!("order:7"), Value::Null, json!("mine")];
+    assert_eq!([callback(&ours("order:7")), callback(&ours("")), callback("mine")], wanted);
+}
