@@ -3,7 +3,7 @@
 use sink_api::{Defaults, Fault, Period, Size};
 
 use crate::deliver::Rate;
-use crate::deliver::config::DeliveryKeys;
+use crate::deliver::config::{DeliveryKeys, OFF};
 use crate::journal::JournalConfig;
 
 /// Most `deliver` calls at once.
@@ -73,8 +73,9 @@ pub(super) fn delivery(keys: &DeliveryKeys, limits: &Defaults) -> Vec<Fault> {
     if breaker.probe > breaker.probe_max {
         faults.push(Fault::at_key("breaker.probe_max", "`breaker.probe_max` is shorter than `breaker.probe`"));
     }
-    if keys.rate.as_deref().is_some_and(|rate| Rate::parse(rate).is_none()) {
-        faults.push(Fault::at_key("rate", "`rate` is not a rate, expected a count and a unit such as \"300/min\""));
+    if keys.rate.as_deref().is_some_and(|rate| rate != OFF && Rate::parse(rate).is_none()) {
+        let what = "`rate` is not a rate, expected a count and a unit such as \"300/min\", or \"off\"";
+        faults.push(Fault::at_key("rate", what));
     }
     faults
 }

@@ -15,6 +15,8 @@ use super::env::Env;
 use super::faults::{Faults, Report};
 use super::front::ServerRead;
 use super::interpolate::{Filler, FixedKey};
+use super::load_resends::{Around, implicit};
+use super::load_senders::SenderBounds;
 use super::location::{self, Lines};
 use super::sinks::{self, SinkEntry, with_article};
 use super::slips::{self, TOP};
@@ -140,6 +142,8 @@ pub(super) struct Loader<'t> {
     /// Those of `sources` and `sinks` that could not be read as tables at all. A route that names one of their entries
     /// is then not at fault.
     pub unread: Vec<&'static str>,
+    /// What bounds the sinks that send.
+    pub bounds: Vec<SenderBounds>,
 }
 
 /// A table, and the bytes of its header.
@@ -186,7 +190,7 @@ impl<'t> Loader<'t> {
         filler.fill(root.get_mut());
         let fixed = filler.fixed;
         let (root, data_dir) = (root.into_inner(), place.data_dir);
-        Ok(Self { text, kinds, base_dir, data_dir, report, root, fixed, unread: vec![] })
+        Ok(Self { text, kinds, base_dir, data_dir, report, root, fixed, unread: vec![], bounds: vec![] })
     }
 
     /// `[admin]`.
@@ -229,9 +233,14 @@ impl<'t> Loader<'t> {
         server.admin(&admin, &mut self.report);
         let SourcesRead { plans: sources, tables: source_tables, names: source_names } = self.sources();
         server.health(&source_tables, &mut self.report);
-        let (sinks, sink_names) = self.sinks();
-        let known: Vec<Known<'_>> = source_tables.iter().map(|(name, own)| (name.as_str(), own.kind.types())).collect();
-        let (rules, routes) = self.routes(&source_names, &known, &sink_names, &sinks);
+        let (mut sinks, sink_names) = self.sinks();
+        let kinds: Vec<_> = source_tables.iter().map(|(name, own)| (name.as_str(), own.kind)).collect();
+        let known: Vec<Known<'_>> = kinds.iter().map(|(name, kind)| (*name, kind.types())).collect();
+        let around = Around { sources: &source_names, known: &known, sink_names: &sink_names, sinks: &sinks };
+        let resends = self.resends(&around, &timezone);
+        self.add_follower(&kinds, &resends, &sink_names, &mut sinks);
+        let around = Around { sources: &source_names, known: &known, sink_names: &sink_names, sinks: &sinks };
+        let (rules, routes) = self.routes(&around, &implicit(&kinds, &sinks));
         let tests = self.tests(&source_names, &sink_names);
         let dead_letters = self.dead_letters();
         if self.report.has_errors() {
@@ -258,6 +267,7 @@ impl<'t> Loader<'t> {
             sinks,
             routes,
             rules: Arc::new(rules),
+            resends: Arc::new(resends),
             tests,
             warnings,
             masks,
@@ -386,9 +396,9 @@ impl<'t> Loader<'t> {
         journal
     }
 
-    /// The entries of `[sources]` or `[sinks]` in the order of the file: each one's name, the bytes of its header, and
-    /// its table. A bad name is a fault. So is an entry that is no table; it has `None`.
-    fn named(&mut self, name: &'static str) -> Vec<(String, Range<usize>, Option<Table<'t>>)> {
+    /// The entries of `[sources]`, `[sinks]` or `[resend]` in the order of the file: each one's name, the bytes of its
+    /// header, and its table. A bad name is a fault. So is an entry that is no table; it has `None`.
+    pub fn named(&mut self, name: &'static str) -> Vec<(String, Range<usize>, Option<Table<'t>>)> {
         if let Some((value, (message, help))) = self.root.get(name).and_then(|v| Some((v, slips::unnamed(name, v)?))) {
             self.report.error("", value.span(), message, help);
             self.root.remove(name);
@@ -462,7 +472,11 @@ impl<'t> Loader<'t> {
         let (mut sinks, mut names) = (Vec::new(), Vec::new());
         for (name, header, table) in self.named("sinks") {
             if let Some((table, header)) = table {
+                let kept = table.get_ref().clone();
                 let entry = sinks::read(&name, table, header.clone(), self.kinds, &mut self.report);
+                if let Some(entry) = entry.as_ref().filter(|entry| entry.kind.sends) {
+                    self.sending_sink(entry, &kept, &header);
+                }
                 sinks.extend(entry.map(|entry| (entry, header)));
             }
             names.push((name, header));

@@ -8,21 +8,17 @@ use std::sync::Arc;
 use toml::de::DeValue;
 
 use super::load::{Loader, Table};
+use super::load_resends::Around;
 use super::sinks::{SinkEntry, with_article};
 use super::slips;
 use crate::route::cases::Case;
-use crate::route::doubts::{Known, doubts};
-use crate::route::{JqEval, RouteConfig, RuleSet};
+use crate::route::doubts::doubts;
+use crate::route::{Implicit, JqEval, RouteConfig, RuleSet};
 
 impl<'t> Loader<'t> {
-    /// The routes, compiled where they can be, and as they are written.
-    pub fn routes(
-        &mut self,
-        sources: &[String],
-        known: &[Known<'_>],
-        sink_names: &[(String, Range<usize>)],
-        sinks: &[SinkEntry],
-    ) -> (Option<RuleSet>, Vec<RouteConfig>) {
+    /// The routes, compiled where they can be, with those that stand in no file; and as they are written.
+    pub fn routes(&mut self, around: &Around<'_>, implicit: &[Implicit]) -> (Option<RuleSet>, Vec<RouteConfig>) {
+        let Around { sources, known, sink_names, sinks } = *around;
         let (mut routes, mut tables, mut complete) = (Vec::new(), Vec::new(), true);
         for table in self.list("routes") {
             let header = table.1.clone();
@@ -43,7 +39,7 @@ impl<'t> Loader<'t> {
         if self.unread.contains(&"sources") {
             source_list.extend(routes.iter().filter_map(|route| route.source.as_deref()));
         }
-        let rules = RuleSet::compile(&routes, &sink_list, &source_list, Arc::new(JqEval));
+        let rules = RuleSet::compile_with(&routes, implicit, &sink_list, &source_list, Arc::new(JqEval));
         let doubts = rules.as_ref().map_or_else(|_| vec![], |rules| doubts(rules, &routes, known));
         for (index, doubt) in doubts {
             if let Some((kept, header)) = tables.get(index) {
@@ -57,7 +53,11 @@ impl<'t> Loader<'t> {
                 }
             }
         }
-        if complete && routes.is_empty() && !sink_names.is_empty() {
+        let written: Vec<_> = routes.iter().zip(&tables).map(|(route, (kept, header))| (route, kept, header)).collect();
+        self.loops(&written, around);
+        // Commands have a message sent, without a route of the file.
+        let sends = sinks.iter().any(|sink| sink.kind.sends);
+        if complete && routes.is_empty() && !sink_names.is_empty() && !sends {
             self.report.warning("", 0..0, "no route is defined: no sink is given anything", None);
         } else if complete {
             self.idle_sinks(&routes, sink_names, sinks);
@@ -82,7 +82,8 @@ impl<'t> Loader<'t> {
     /// Warns of sinks that no route names.
     fn idle_sinks(&mut self, routes: &[RouteConfig], names: &[(String, Range<usize>)], sinks: &[SinkEntry]) {
         let named: HashSet<&String> = routes.iter().flat_map(|route| &route.to).collect();
-        let off: HashSet<&String> = sinks.iter().filter(|sink| !sink.keys.enabled).map(|sink| &sink.name).collect();
+        let is_fine = |sink: &&SinkEntry| !sink.keys.enabled || sink.kind.sends;
+        let off: HashSet<&String> = sinks.iter().filter(is_fine).map(|sink| &sink.name).collect();
         for (name, header) in names {
             if !off.contains(name) && !named.contains(name) {
                 let message = "no route names this sink: it is given nothing";

@@ -1,7 +1,8 @@
 //! `config.toml`: text in, a [`Config`] or all of its faults out. A config with a fault has no effect at all.
 //!
 //! Rooms: `load` reads table after table, with the type of the room that a table belongs to, `load_rules` those with
-//! rules; `front` certificates and the health path; `sinks` shares a sink's table between the core and the sink's kind;
+//! rules, `load_resends` those about sending; `front` certificates and the health path; `sinks` shares a sink's table
+//! between the core and the sink's kind;
 //! `interpolate`, `env` and `dot_env` fill in `${…}`; `faults` prints what is wrong, `location` finds where, `mask`
 //! hides the secrets, which `credentials` knows; `exposed` warns where others may read them; `slips` and `unfilled`
 //! recognise what people often write by mistake; `limits` has bounds of numbers; `schema` makes a JSON Schema of the
@@ -22,7 +23,9 @@ pub mod last_good;
 mod lenient;
 mod limits;
 mod load;
+mod load_resends;
 mod load_rules;
+mod load_senders;
 mod location;
 mod mask;
 mod other_rules;
@@ -55,6 +58,7 @@ use crate::admin::AdminConfig;
 use crate::ingress::{ServerConfig, SourcePlan, Tls};
 use crate::journal::JournalConfig;
 use crate::ledger::DeadLetterKeys;
+use crate::outbox::Rules;
 use crate::route::cases::Case;
 use crate::route::{RouteConfig, RuleSet};
 use crate::telemetry::config::LogConfig;
@@ -91,12 +95,14 @@ pub struct Config {
     pub dead_letters: DeadLetterKeys,
     /// The sources, each read into its plan, in file order. At least one; no two have the same path.
     pub sources: Vec<Arc<SourcePlan>>,
-    /// The sinks, in file order.
+    /// The sinks, in file order; behind them the daemon's own, where there is one.
     pub sinks: Vec<SinkEntry>,
     /// The routes as written, in file order.
     pub routes: Vec<RouteConfig>,
-    /// The routes, compiled.
+    /// The routes, compiled; behind them those that stand in no file.
     pub rules: Arc<RuleSet>,
+    /// The rules by which messages that failed are sent again, in file order.
+    pub resends: Arc<Rules>,
     /// Tests of the rules, in file order.
     pub tests: Vec<Case>,
     /// Warnings about what is written in the file and does not do what it says.
@@ -110,7 +116,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// The names of the sinks, in file order.
+    /// The sinks that stand in the file, in its order.
+    pub fn own_sinks(&self) -> impl Iterator<Item = &SinkEntry> {
+        self.sinks.iter().filter(|sink| !sink.implicit)
+    }
+
+    /// The names of all sinks: in file order, and behind them the daemon's own.
     pub fn sink_names(&self) -> impl Iterator<Item = String> {
         self.sinks.iter().map(|sink| sink.name.clone())
     }

@@ -8,6 +8,7 @@ use super::Config;
 use super::env::Env;
 use super::faults::Faults;
 use super::load::{Loader, Overlooked, Place};
+use super::load_resends::{Around, implicit};
 use crate::route::doubts::Known;
 
 /// What the text is called in faults.
@@ -23,9 +24,11 @@ pub fn with_rules(config: &Config, text: &str) -> Result<Config, Faults> {
     let mut loader = Loader::new(text, &place, &Unfilled, &[], &["routes"])?;
     loader.unknown_tables();
     let sources: Vec<String> = config.sources.iter().map(|source| source.name.to_string()).collect();
-    let known: Vec<Known<'_>> = config.sources.iter().map(|source| (&*source.name, source.kind.types())).collect();
-    let sinks: Vec<_> = config.sink_names().map(|name| (name, 0..0)).collect();
-    let (rules, routes) = loader.routes(&sources, &known, &sinks, &config.sinks);
+    let kinds: Vec<_> = config.sources.iter().map(|source| (&*source.name, source.kind)).collect();
+    let known: Vec<Known<'_>> = kinds.iter().map(|(name, kind)| (*name, kind.types())).collect();
+    let sinks: Vec<_> = config.own_sinks().map(|sink| (sink.name.clone(), 0..0)).collect();
+    let around = Around { sources: &sources, known: &known, sink_names: &sinks, sinks: &config.sinks };
+    let (rules, routes) = loader.routes(&around, &implicit(&kinds, &config.sinks));
     loader.report.finish()?;
     match rules {
         Some(rules) if !routes.is_empty() => Ok(Config { rules: Arc::new(rules), routes, ..config.clone() }),

@@ -13,6 +13,7 @@ use crate::deliver::config::DeliveryKeys;
 use crate::ingress::source::kinds::{COMMON, KindInfo, SOURCE_KINDS};
 use crate::ingress::{ServerConfig, SourceConfig};
 use crate::journal::JournalConfig;
+use crate::outbox::ResendKeys;
 use crate::route::RouteConfig;
 use crate::route::cases::Case;
 
@@ -53,6 +54,7 @@ pub fn schema(kinds: &[SinkKind]) -> Value {
             "dead_letters": table(&ask::<crate::ledger::DeadLetterKeys>),
             "sources": named(SOURCE_KINDS.iter().map(|info| (info.name, source(info))).collect()),
             "sinks": named(kinds.iter().map(|kind| (kind.name, sink(kind))).collect()),
+            "resend": { "type": "object", "additionalProperties": table(&ask::<ResendKeys>) },
             "routes": { "type": "array", "items": table(&ask::<RouteConfig>) },
             "tests": { "type": "array", "items": table(&ask::<Case>) },
         },
@@ -103,6 +105,9 @@ fn sink(kind: &SinkKind) -> Value {
     let core = table(&ask::<DeliveryKeys>);
     if let (Some(Value::Object(own)), Some(Value::Object(core))) = (own.get_mut("properties"), core.get("properties")) {
         own.extend(core.clone());
+        if let (Some(rate), Some(Value::Object(own))) = (kind.defaults.rate, own.get_mut("rate")) {
+            own.insert("default".into(), rate.into());
+        }
     }
     describe(&mut own, kind.name, kind.about, std::iter::empty())
 }

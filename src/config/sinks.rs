@@ -15,6 +15,7 @@ use super::digest::digest;
 use super::faults::Report;
 use super::{limits, slips};
 use crate::deliver::config::DeliveryKeys;
+use crate::outbox::{FOLLOWER, follower};
 
 /// One sink: its kind, the core's keys and its own config.
 #[derive(Clone, Debug)]
@@ -31,6 +32,19 @@ pub struct SinkEntry {
     pub config: Arc<dyn SinkConfig>,
     /// SHA-256 over the table after `${…}` was filled in. A reload leaves a sink with the same digest as it is.
     pub digest: [u8; 32],
+    /// Whether it is the daemon's own and stands in no file.
+    pub implicit: bool,
+}
+
+/// The table of the daemon's own sink, by which it hears of statuses, as if it stood in the file. It
+/// gives up no status while its own file cannot be written, however long that takes.
+const FOLLOWER_TABLE: &str = "kind = \"outbox\"\nordering = \"none\"\nretry = { max = \"10s\", deadline = \"365d\" }\n";
+
+/// The daemon's own sink, by which it hears of statuses.
+pub(super) fn follower(report: &mut Report<'_>) -> Option<SinkEntry> {
+    let table = DeTable::parse(FOLLOWER_TABLE).ok()?;
+    let entry = read(FOLLOWER, table, 0..0, &[follower::KIND], report)?;
+    Some(SinkEntry { implicit: true, ..entry })
 }
 
 /// Reads one `[sinks.NAME]`. `None` where it has faults; they are in the report.
@@ -66,7 +80,8 @@ pub(super) fn read(
         (Ok(keys), Ok((kind, config))) => {
             let limits = keys.limits(&kind.defaults);
             faults.extend(limits::delivery(&keys, &limits));
-            Some(SinkEntry { name: name.to_owned(), kind, keys, limits, config: config.into(), digest: digest(&kept) })
+            let (name, config, digest) = (name.to_owned(), config.into(), digest(&kept));
+            Some(SinkEntry { name, kind, keys, limits, config, digest, implicit: false })
         }
         (Ok(keys), Err(_)) => {
             faults.extend(limits::delivery(&keys, &keys.limits(&FALLBACK)));
@@ -90,7 +105,8 @@ fn further(kind: SinkKind, table: &DeTable<'_>, faults: &[Fault], header: &Range
 }
 
 /// Stands in for a kind's defaults where there is no kind.
-const FALLBACK: Defaults = Defaults { max_events: 1, max_bytes: 1, linger: std::time::Duration::ZERO, concurrency: 1 };
+const FALLBACK: Defaults =
+    Defaults { max_events: 1, max_bytes: 1, linger: std::time::Duration::ZERO, concurrency: 1, rate: None };
 
 fn kind(settings: &mut Settings<'_>, kinds: &[SinkKind], kept: &DeTable<'_>) -> Result<SinkKind, Vec<Fault>> {
     let list = || kinds.iter().map(|k| format!("`{}`", k.name)).collect::<Vec<_>>().join(", ");

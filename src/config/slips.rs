@@ -24,21 +24,23 @@ pub(super) const TOP: &[&str] = &[
     "admin",
     "sources",
     "sinks",
+    "resend",
     "dead_letters",
     "routes",
     "tests",
 ];
 /// Those of [`TOP`] that are tables.
-const TABLES: &[&str] = &["server", "log", "tracing", "journal", "admin", "sources", "sinks", "dead_letters"];
+const TABLES: &[&str] = &["server", "log", "tracing", "journal", "admin", "sources", "sinks", "resend", "dead_letters"];
 /// Those of [`TOP`] that are lists of tables.
 const LISTS: &[&str] = &["routes", "tests"];
-/// Names in the singular, each with the key that is meant.
+/// Names in the wrong number, each with the key that is meant.
 const SINGULARS: &[(&str, &str)] = &[
     ("source", "sources"),
     ("sink", "sinks"),
     ("route", "routes"),
     ("test", "tests"),
     ("dead_letter", "dead_letters"),
+    ("resends", "resend"),
 ];
 /// Faults of syntax after which the parser still reads the rest of the file as it was meant.
 const HARMLESS: &[&str] = &["duplicate key", "string values must be quoted"];
@@ -66,10 +68,10 @@ pub(super) fn singulars(root: &mut DeTable<'_>, report: &mut Report<'_>) {
         let Some((key, value)) = root.remove_entry(*wrong) else { continue };
         let (open, close) = if LISTS.contains(right) { ("[[", "]]") } else { ("[", "]") };
         let name = match value.get_ref() {
-            DeValue::Table(table) if matches!(*right, "sources" | "sinks") => {
+            DeValue::Table(table) if matches!(*right, "sources" | "sinks" | "resend") => {
                 table.keys().next().map(|name| name.get_ref().to_string())
             }
-            DeValue::Array(_) if matches!(*right, "sources" | "sinks") => Some("NAME".to_owned()),
+            DeValue::Array(_) if matches!(*right, "sources" | "sinks" | "resend") => Some("NAME".to_owned()),
             _ => None,
         };
         let name = name.map(|name| format!(".{name}")).unwrap_or_default();
@@ -145,6 +147,9 @@ pub(super) fn unnamed(name: &str, value: &Spanned<DeValue<'_>>) -> Option<Messag
             let first = all.iter().next().and_then(|first| first.get_ref().as_table());
             let own = first.and_then(|table| text(table, "name").or_else(|| text(table, "kind")));
             (format!("`{name}` is {}, expected tables with a name, [{name}.NAME]", with_article(value.get_ref())), own)
+        }
+        DeValue::Table(table) if name == "resend" && table.contains_key("match") => {
+            ("[resend] is the table of all rules, and the keys of one stand in it".to_owned(), None)
         }
         DeValue::Table(table) => {
             let own = text(table, "kind")?;

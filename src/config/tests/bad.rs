@@ -188,7 +188,7 @@ const BAD: &[Bad] = &[
             "4:20: error: [sinks.a] `batch.max_events` is out of bounds",
             "5:16: error: [sinks.a] `batch.linger` is out of bounds",
             "6:11: error: [sinks.a] `timeout` is out of bounds",
-            "7:8: error: [sinks.a] `rate` is not a rate, expected a count and a unit such as \"300/min\"",
+            "7:8: error: [sinks.a] `rate` is not a rate, expected a count and a unit such as \"300/min\", or \"off\"",
         ],
     ),
     Bad(
@@ -401,6 +401,11 @@ const BAD: &[Bad] = &[
     ),
 ];
 
+/// Those of all tables.
+fn bad_ones() -> impl Iterator<Item = &'static Bad> {
+    BAD.iter().chain(bad_sources::BAD).chain(bad_slips::BAD).chain(bad_resends::BAD)
+}
+
 /// What stands for `{kinds}` above.
 fn kinds() -> String {
     KINDS.iter().map(|kind| format!("`{}`", kind.name)).collect::<Vec<_>>().join(", ")
@@ -409,7 +414,7 @@ fn kinds() -> String {
 #[test]
 fn every_bad_config_names_the_place_the_key_and_what_was_expected() {
     let mut lacking = Vec::new();
-    for Bad(text, parts) in BAD.iter().chain(bad_sources::BAD).chain(bad_slips::BAD) {
+    for Bad(text, parts) in bad_ones() {
         let message = faults(&format!("{SOURCE}{text}"), &FakeEnv::default());
         for part in *parts {
             let place =
@@ -430,7 +435,7 @@ const WRITE: &str = "HOOKRELAY_WRITE_CONFIG_FAULTS";
 fn every_bad_config_has_its_golden_message() {
     let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/config/bad.txt");
     let mut all = String::new();
-    for Bad(text, _) in BAD.iter().chain(bad_sources::BAD).chain(bad_slips::BAD) {
+    for Bad(text, _) in bad_ones() {
         // A kind more is no other message.
         let message = faults(&format!("{SOURCE}{text}"), &FakeEnv::default()).replace(&kinds(), "{kinds}");
         all.push_str(&format!("==== line 2 on\n{text}---- faults\n{message}\n"));

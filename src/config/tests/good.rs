@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use sink_api::{Defaults, SinkKind};
+
 use super::*;
+use crate::deliver::Rate;
 use crate::deliver::config::{Ordering, StartAt};
 use crate::ingress::source::signer::Signer;
 use crate::verify::Hmac;
@@ -81,6 +84,26 @@ fn the_keys_of_the_core_are_taken_out_of_a_sinks_table() {
     assert_eq!((sink.limits.concurrency, sink.limits.max_events), (3, 7));
     assert_eq!(sink.limits.max_bytes, sink.kind.defaults.max_bytes);
     assert_eq!(sink.keys.retry.attempts.map(std::num::NonZeroU32::get), Some(4));
+}
+
+#[test]
+fn a_kinds_rate_holds_where_the_table_has_none() {
+    let slow = SinkKind { defaults: Defaults { rate: Some("300/min"), ..KINDS[0].defaults }, ..stdout() };
+    for (line, rate) in [("", "300/min"), ("rate = \"5/s\"\n", "5/s"), ("rate = \"off\"\n", "off")] {
+        let text = format!("{SOURCE}[sinks.a]\nkind = \"stdout\"\n{line}");
+        for (kind, rate) in [(slow, rate), (stdout(), if line.is_empty() { "off" } else { rate })] {
+            let config = load(&text, Path::new("/etc/relay/config.toml"), &FakeEnv::default(), &[kind]).unwrap();
+            let sink = &config.sinks[0];
+            assert_eq!(sink.keys.rate(&sink.limits), Rate::parse(rate), "{line}");
+        }
+    }
+    let rates = KINDS.iter().filter_map(|kind| kind.defaults.rate);
+    assert!(rates.into_iter().all(|rate| Rate::parse(rate).is_some()), "a kind's default is a rate");
+}
+
+/// A kind without a rate of its own.
+fn stdout() -> SinkKind {
+    *KINDS.iter().find(|kind| kind.name == "stdout").unwrap()
 }
 
 #[test]
