@@ -13,6 +13,8 @@
 mod admin_listener;
 mod background;
 mod books;
+mod caught_up;
+mod commanding;
 mod config_reading;
 mod config_state;
 mod config_watch;
@@ -30,12 +32,14 @@ mod found_fates;
 mod found_ids;
 mod found_reading;
 mod found_rules;
+mod found_sent;
 mod found_shown;
 mod found_tail;
 mod found_trace;
 mod history;
 mod main_loop;
 mod open_ingress;
+mod options;
 mod own_events;
 mod probing;
 mod reasons;
@@ -45,8 +49,11 @@ mod replay_outcome;
 mod replay_plan;
 mod replay_requests;
 mod requests;
+mod resending;
+mod resends;
 mod running_replays;
 mod scrape;
+mod sending;
 mod service_manager;
 mod shown_config;
 mod sink_requests;
@@ -69,10 +76,9 @@ use crate::ingress::threads::Threads;
 use crate::ingress::{self, Bound};
 use crate::journal::folder;
 use crate::journal::lock::Lock;
+use crate::news::News;
 use crate::route::Unmatched;
 use crate::shutdown::Signals;
-use crate::sockets::inherited::Inherited;
-use crate::systemd::Manager;
 use admin_listener::AdminListener;
 use books::Books;
 use config_reading::ConfigReader;
@@ -83,28 +89,14 @@ use control::DaemonControl;
 use counted::FrontCounts;
 pub use error::DaemonError;
 use open_ingress::open_ingress;
+pub use options::RunOptions;
 use own_events::OwnEvents;
 use requests::Requests;
+use resending::Resending;
 use running_replays::RunningReplays;
 use sinks::Sinks;
 use store::Store;
 use world::World;
-
-/// What the daemon is started with, beside its config.
-pub struct RunOptions {
-    /// Reads the config again, for a reload.
-    pub load: Load,
-    /// The config file, where a change of it brings about a reload.
-    pub watch: Watch,
-    /// Why the config is not the file's, but the last good one.
-    pub refused: Option<Refused>,
-    /// Where the ledger is lost, sinks begin at what comes next, not at the oldest event.
-    pub cursors_now: bool,
-    /// The sockets that systemd has passed.
-    pub inherited: Vec<Inherited>,
-    /// Who is told how the daemon is.
-    pub manager: Manager,
-}
 
 /// What the manager is told while the daemon stops.
 const STOPPING: &str = "stopping: sinks first, webhooks are still taken";
@@ -128,10 +120,12 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     folder::make(&config.data_dir)?;
     let lock = Lock::take(&config.data_dir)?;
     let bound = ingress::bind(&config.server, inherited)?;
-    let mut store = Store::open(&config, cursors_now)?;
+    let (news, desk) = News::new();
+    let mut store = Store::open(&config, cursors_now, &news)?;
     let unmatched = Arc::new(Unmatched::default());
     let books = Arc::new(Books::new(&config.rules, config.sink_names().collect(), &store.begun));
-    let (news, own_events) = OwnEvents::new(&books, &store, &config.data_dir);
+    caught_up::tell(&store, &books);
+    let own_events = OwnEvents::new(&books, &store, &config.data_dir, desk);
     let ingress = open_ingress(&config, &server, &store, &unmatched, (&books, &news));
     refused.iter().for_each(|refused| news.tell(own_events::config_refused(&config.file, &refused.why, LAST_GOOD)));
     let mut sinks = Sinks::new(&config.rules, news.clone(), ingress.traces());
@@ -144,15 +138,15 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     let threads = Threads::start(&ingress, listeners, &ingress_stop).map_err(DaemonError::Runtime)?;
     config_state.keep().await;
     told.into_iter().for_each(|(address, tls, inherited)| info!(address, tls, inherited, "listening"));
-    news.tell(own_events::started(config.sources.len(), config.sinks.len()));
+    news.tell(own_events::started(config.sources.len(), config.own_sinks().count()));
 
     let mut background = background::start(&config, &store, &config_state, &news, &own_events);
+    background.spawn(Resending::new(&store.outbox, &books, &store.storage, &config_state).run());
     let (requests, inbox) = Requests::new();
     let control = Arc::new(DaemonControl::new(&store, &ingress, &books, &config_state, &unmatched, requests.clone()));
     background.spawn(control.keep_history());
     let admin = AdminListener::start(config.admin.clone(), &control);
-    let ledger = Arc::clone(&store.storage.ledger);
-    let looking = tokio::spawn(data_folder::look_after(lock, ledger, admin.clone(), requests));
+    let looking = tokio::spawn(data_folder::look_after(lock, store.databases(), admin.clone(), requests));
     // Webhooks are taken. Sinks that wait for room on the disk keep nobody waiting for that.
     let watchdog = service_manager::watch(&manager, &threads, Arc::clone(&store.pulse), &control);
     telling.abort_all();
@@ -166,16 +160,13 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     ingress.stopping();
     telling.shutdown().await;
     manager.stopping(STOPPING);
-    match &ended {
-        Ok(signal) => info!(signal, "{STOPPING}"),
-        Err(reason) => error!(%reason, "stopping: the sinks cannot be started"),
-    }
+    say_ended(&ended);
     background.shutdown().await;
     own_events.farewell(&news, ended.as_ref().map_or(NO_SINKS, |name| *name), |sink| sinks.is_running(sink)).await;
     store.storage.journal.closes_soon();
     replays.halt().await;
     sinks.stop().await;
-    store.storage.ledger.close();
+    store.close();
     ingress.traces().flush().await;
     control.stopping();
     stop_ingress.send_replace(true);
@@ -195,4 +186,11 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     ended?;
     info!("stopped");
     Ok(())
+}
+
+fn say_ended(ended: &Result<&'static str, DaemonError>) {
+    match ended {
+        Ok(signal) => info!(signal, "{STOPPING}"),
+        Err(reason) => error!(%reason, "stopping: the sinks cannot be started"),
+    }
 }

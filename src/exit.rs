@@ -67,9 +67,9 @@ pub fn finish(outcome: Result<(), Failure>) -> ExitCode {
 mod tests {
     use super::*;
     use crate::config::Faults;
+    use crate::database::DatabaseError;
     use crate::ingress::BindError;
     use crate::journal::folder::FolderError;
-    use crate::ledger::LedgerError;
     use crate::sockets::inherited::InheritedError;
 
     #[test]
@@ -77,14 +77,14 @@ mod tests {
         let locked = JournalError::Locked { path: "data/LOCK".into(), pid: 7 };
         let not_ours = || FolderError::Refused { path: "data".into(), why: "x".into(), help: "y".into() };
         let unreadable =
-            || LedgerError::Io { path: "data/ledger.db".into(), error: io::ErrorKind::PermissionDenied.into() };
+            || DatabaseError::Io { path: "data/ledger.db".into(), error: io::ErrorKind::PermissionDenied.into() };
         let unnamed = BindError::Unnamed { passed: "a".into(), name: "b".into(), listen: "c".into() };
         let failures = [
             (Failure::Daemon(DaemonError::Bind(unnamed)), 78),
             (Failure::Daemon(DaemonError::Inherited(InheritedError::Count("x".into()))), 78),
             (Failure::Daemon(DaemonError::Folder(not_ours())), 78),
             (Failure::Daemon(DaemonError::Journal(JournalError::Folder(not_ours()))), 78),
-            (Failure::Daemon(DaemonError::Ledger(LedgerError::Folder(not_ours()))), 78),
+            (Failure::Daemon(DaemonError::Ledger(DatabaseError::Folder(not_ours()))), 78),
             (Failure::Output(io::ErrorKind::BrokenPipe.into()), 0),
             (Failure::Output(io::ErrorKind::StorageFull.into()), 1),
             (Failure::Refused("x".into()), 1),
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn a_ledger_that_cannot_be_read_is_named_with_its_file_and_the_mend() {
         let error = io::ErrorKind::PermissionDenied.into();
-        let text = DaemonError::Ledger(LedgerError::Io { path: "data/ledger.db".into(), error }).to_string();
+        let text = DaemonError::Ledger(DatabaseError::Io { path: "data/ledger.db".into(), error }).to_string();
         for part in ["the ledger cannot be opened", "data/ledger.db", "denied", "help: `"] {
             assert!(text.contains(part), "{part}: {text}");
         }

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::Refusal;
 use super::doors::Denied;
+use super::sending::{SendDone, SendState};
 use crate::page::File;
 
 /// An answer, whose body may be a stream.
@@ -72,7 +73,7 @@ pub(super) fn refused(refusal: &Refusal) -> Answer {
     let status = match refusal {
         Refusal::Question(_) => StatusCode::BAD_REQUEST,
         Refusal::Missing(_) => StatusCode::NOT_FOUND,
-        Refusal::Config(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        Refusal::Config(_) | Refusal::Reused(_) => StatusCode::UNPROCESSABLE_ENTITY,
         Refusal::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Unable(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
@@ -101,6 +102,16 @@ pub(super) fn denied(denied: Denied) -> Answer {
         Denied::OtherSite | Denied::ReadOnly => {}
     }
     answer
+}
+
+/// What came of a message that was to be sent: its status says, too, how far it has come.
+pub(super) fn sent(done: &SendDone) -> Answer {
+    let status = match done.state {
+        SendState::Sent => StatusCode::CREATED,
+        SendState::Waiting => StatusCode::ACCEPTED,
+        SendState::Refused | SendState::Skipped => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    json(status, done)
 }
 
 /// Done, with a cookie to be set.

@@ -1,5 +1,6 @@
 //! How the live verbs ask a running daemon: the client of the admin listener.
 
+use std::fs::File;
 use std::time::Duration;
 
 use http::Method;
@@ -7,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::config::{AdminConfig, Listen};
+use super::sending::{KEY_HEADER, SendAsk, SendDone, WAIT_S};
 use crate::sockets::unix::short_path;
 
 /// Longest wait for an answer: a little longer than the daemon takes to give up.
@@ -122,6 +124,33 @@ pub async fn ask<T: DeserializeOwned>(
     serde_json::from_slice(&body).map_err(|error| refused(format!("not understood: {error}")))
 }
 
+/// Has a message sent; the body is that of the send API's own call. What is not sent is an answer as well: its state
+/// says so.
+///
+/// # Errors
+/// [`AskError`].
+pub async fn send_message(
+    config: &AdminConfig,
+    ask: &SendAsk,
+    key: Option<&str>,
+    body: Vec<u8>,
+) -> Result<SendDone, AskError> {
+    let at = place(config);
+    let query = serde_html_form::to_string(ask).unwrap_or_default();
+    let within = TIMEOUT + Duration::from_secs(ask.wait_s.unwrap_or(WAIT_S));
+    let (request, _folder) = request(config, Method::POST, &format!("/api/messages?{query}"), Some(within))?;
+    let request = if let Some(key) = key { request.header(KEY_HEADER, key) } else { request };
+    let answer = sent(config, request.body(body)).await?;
+    let status = answer.status().as_u16();
+    let refused = |why: String| AskError::Refused { at: at.clone(), status, why };
+    let body = answer.bytes().await.map_err(|error| refused(cause(&error)))?;
+    // A message that is not sent has an event; what was not understood has none.
+    match serde_json::from_slice(&body) {
+        Ok(done) if matches!(status, 201 | 202 | 422) => Ok(done),
+        _ => Err(refused(why(status, &body))),
+    }
+}
+
 /// Opens an answer that goes on.
 ///
 /// # Errors
@@ -191,34 +220,51 @@ async fn send(
     question: &impl Serialize,
     within: Option<Duration>,
 ) -> Result<reqwest::Response, AskError> {
-    let at = place(config);
-    let nobody = |why: String| AskError::NoDaemon { at: at.clone(), why };
+    let question = serde_json::to_vec(question).map_err(|error| nobody(config, error.to_string()))?;
+    let (request, _folder) = request(config, method, path, within)?;
+    sent(config, if question == b"null" { request } else { request.body(question) }).await
+}
+
+/// That nobody answers.
+fn nobody(config: &AdminConfig, why: String) -> AskError {
+    AskError::NoDaemon { at: place(config), why }
+}
+
+/// A request to the daemon, with the token; an answer that takes longer than `within` is none. The folder, where there
+/// is one, must stay open while the request is in use.
+fn request(
+    config: &AdminConfig,
+    method: Method,
+    path: &str,
+    within: Option<Duration>,
+) -> Result<(reqwest::RequestBuilder, Option<File>), AskError> {
     // No TLS is spoken: a machine without root certificates is fine.
     let mut client = reqwest::Client::builder().connect_timeout(TIMEOUT).no_proxy().tls_certs_only([]);
     if let Some(within) = within {
         client = client.timeout(within);
     }
-    let (mut host, mut _folder) = ("localhost".to_owned(), None);
+    let (mut host, mut folder) = ("localhost".to_owned(), None);
     match &config.listen {
         Listen::Unix(path) => {
             let short;
-            (short, _folder) = short_path(path).map_err(|error| nobody(error.to_string()))?;
+            (short, folder) = short_path(path).map_err(|error| nobody(config, error.to_string()))?;
             client = client.unix_socket(short);
         }
         Listen::Tcp(address) => host.clone_from(address),
     }
-    let client = client.build().map_err(|error| nobody(error.to_string()))?;
+    let client = client.build().map_err(|error| nobody(config, error.to_string()))?;
     let mut request = client.request(method, format!("http://{host}{path}"));
     if let Some(token) = &config.token {
         request = request.bearer_auth(token.expose());
     }
-    let question = serde_json::to_vec(question).map_err(|error| nobody(error.to_string()))?;
-    if question != b"null" {
-        request = request.body(question);
-    }
+    Ok((request, folder))
+}
+
+/// Sends a request, and waits for the head of its answer.
+async fn sent(config: &AdminConfig, request: reqwest::RequestBuilder) -> Result<reqwest::Response, AskError> {
     request.send().await.map_err(|error| {
         let why = cause(&error);
-        if is_denied(&error) { AskError::NotOurs { at: at.clone(), why } } else { nobody(why) }
+        if is_denied(&error) { AskError::NotOurs { at: place(config), why } } else { nobody(config, why) }
     })
 }
 

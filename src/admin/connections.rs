@@ -7,7 +7,7 @@
 //! back; the number of streams has a bound of its own.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -44,6 +44,8 @@ pub(super) struct Slot {
     number: u64,
     reserved: Mutex<Option<OwnedSemaphorePermit>>,
     is_stream: AtomicBool,
+    /// Seconds that an answer on it may take beyond the life of a connection.
+    more: AtomicU64,
 }
 
 impl Connections {
@@ -72,8 +74,8 @@ impl Connections {
             anonymous.next
         };
         // One thread runs all of these tasks: this one begins after this function has returned.
-        let (reserved, is_stream) = (Mutex::default(), AtomicBool::new(false));
-        let task = spawn(Slot { connections: Arc::clone(self), number, reserved, is_stream });
+        let (reserved, is_stream, more) = (Mutex::default(), AtomicBool::new(false), AtomicU64::new(0));
+        let task = spawn(Slot { connections: Arc::clone(self), number, reserved, is_stream, more });
         let mut anonymous = self.anonymous();
         anonymous.all.push_back((number, Instant::now(), task));
         let too_many = anonymous.all.len() > ANONYMOUS;
@@ -111,6 +113,16 @@ impl Slot {
     pub fn streams(&self) {
         self.is_stream.store(true, Ordering::Relaxed);
         *self.reserved() = None;
+    }
+
+    /// The answer on this connection waits for something by design, and may take so long. The connection ends with it.
+    pub fn waits(&self, patience: Duration) {
+        self.more.store(patience.as_secs(), Ordering::Relaxed);
+    }
+
+    /// How long the connection may live beyond its time.
+    pub fn more(&self) -> Duration {
+        Duration::from_secs(self.more.load(Ordering::Relaxed))
     }
 
     /// Whether the answer on this connection goes on.

@@ -5,7 +5,7 @@
 //! JSON object goes out.
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
@@ -16,11 +16,12 @@ use super::dead::DeadAct;
 use super::doors::{Doors, Visitor};
 use super::found::{EventAsk, TailAsk};
 use super::login::LogInAsk;
-use super::question::{asked, login, nothing, told};
+use super::question::{asked, login, nothing, to_send, told};
+use super::sending::MAX_WAIT_S;
 use super::service::Service;
 use super::sink::{ProbeAsk, SinkAct};
 use super::status::{Alive, ReadyView};
-use super::{Readiness, Refusal, answers, openapi, streams};
+use super::{Control, Readiness, Refusal, answers, openapi, streams};
 use crate::metrics::Format;
 use crate::page;
 
@@ -47,6 +48,12 @@ pub(super) enum Endpoint {
     ListEvents,
     /// Shows an event.
     ShowEvent,
+    /// Sends a message.
+    SendMessage,
+    /// Lists what waits to be sent again.
+    ListResends,
+    /// Gives up what waits to be sent again.
+    CancelResends,
     /// Shows the history of a message.
     Trace,
     /// Shows events as they come.
@@ -91,6 +98,13 @@ pub(super) enum Endpoint {
     SetLogLevel,
 }
 
+impl Endpoint {
+    /// How long an answer may take beyond what every answer may: because it waits for something by design.
+    pub fn waits(self) -> Duration {
+        if self == Self::SendMessage { Duration::from_secs(MAX_WAIT_S) } else { Duration::ZERO }
+    }
+}
+
 /// What it takes to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Right {
@@ -127,7 +141,10 @@ pub(super) const TABLE: &[Row] = &[
     ("/api/status", GET, Endpoint::Status, Read),
     ("/api/events", GET, Endpoint::ListEvents, Read),
     ("/api/events/{id}", GET, Endpoint::ShowEvent, Read),
+    ("/api/messages", POST, Endpoint::SendMessage, Change),
     ("/api/messages/{id}", GET, Endpoint::Trace, Read),
+    ("/api/resends", GET, Endpoint::ListResends, Read),
+    ("/api/resends/cancel", POST, Endpoint::CancelResends, Change),
     ("/api/tail", GET, Endpoint::Tail, Read),
     ("/api/dead", GET, Endpoint::ListDead, Read),
     ("/api/dead/retry", POST, Endpoint::ChangeDead(DeadAct::Retry), Change),
@@ -254,6 +271,9 @@ pub(super) async fn ask(
         }
         Endpoint::ListEvents => done(control.events(asked(request, part).await?).await),
         Endpoint::ShowEvent => done(control.event(asked::<EventAsk>(request, part).await?).await),
+        Endpoint::SendMessage | Endpoint::ListResends | Endpoint::CancelResends => {
+            sending(endpoint, &**control, request).await
+        }
         Endpoint::Trace => done(control.trace(asked(request, part).await?).await),
         Endpoint::Tail => {
             let place = streams.place()?;
@@ -273,27 +293,34 @@ pub(super) async fn ask(
         Endpoint::ListPending => done(control.pending(asked(request, part).await?).await),
         Endpoint::ChangeSink(act) => done(control.sink(told(request, part).await?, act).await),
         Endpoint::ProbeSink => done(control.probe(told::<ProbeAsk>(request, part).await?.sink).await),
-        Endpoint::ListReplays => {
-            nothing(request).await?;
-            done(control.replays().await)
-        }
         Endpoint::StartReplay => done(control.replay(told(request, part).await?).await),
         Endpoint::CancelReplay => done(control.cancel_replay(told(request, part).await?).await),
-        Endpoint::ShowConfig => {
-            nothing(request).await?;
-            done(control.config().await)
-        }
-        Endpoint::Reload => {
-            nothing(request).await?;
-            done(control.reload().await)
-        }
         Endpoint::History => done(control.history(asked(request, part).await?).await),
         Endpoint::Explain => done(control.explain(told(request, part).await?).await),
-        Endpoint::LogLevels => {
+        Endpoint::ListReplays | Endpoint::ShowConfig | Endpoint::Reload | Endpoint::LogLevels => {
             nothing(request).await?;
-            done(Ok(control.log_levels()))
+            bare(endpoint, &**control).await
         }
         Endpoint::SetLogLevel => done(control.set_log_level(told(request, part).await?)),
+    }
+}
+
+/// What is asked without a question.
+async fn bare(endpoint: Endpoint, control: &dyn Control) -> Result<Answer, Refusal> {
+    match endpoint {
+        Endpoint::ListReplays => done(control.replays().await),
+        Endpoint::ShowConfig => done(control.config().await),
+        Endpoint::Reload => done(control.reload().await),
+        _ => done(Ok(control.log_levels())),
+    }
+}
+
+/// Has messages sent, or not sent again.
+async fn sending(endpoint: Endpoint, control: &dyn Control, request: Request<Incoming>) -> Result<Answer, Refusal> {
+    match endpoint {
+        Endpoint::SendMessage => Ok(answers::sent(&control.send(to_send(request).await?).await?)),
+        Endpoint::CancelResends => done(control.cancel_resends(told(request, None).await?).await),
+        _ => done(control.resends(asked(request, None).await?).await),
     }
 }
 

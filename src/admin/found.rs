@@ -5,6 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::sending::ResendView;
+
 /// Which events are meant, newest first. A filter that is not set lets all events through.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -277,6 +279,31 @@ pub struct MessageView {
     pub phone: Option<String>,
     /// The customer's name.
     pub customer: Option<String>,
+    /// How hookrelay sent it; `null` where others did.
+    #[serde(default)]
+    pub sent: Option<SentView>,
+    /// What was, or is to be, sent again of its chain, before and after it, in the order of the attempts.
+    #[serde(default)]
+    pub resends: Vec<ResendView>,
+}
+
+/// How hookrelay sent a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SentView {
+    /// The sink that sent it.
+    pub sink: String,
+    /// The account it was sent by: `sender` of the sink, where the config says it.
+    pub sender: Option<String>,
+    /// The event that it was sent for; `null` where that is gone, or could not be found in a short time.
+    pub event: Option<String>,
+    /// When the call began, RFC 3339.
+    pub time: String,
+    /// How many-th further try it is; 0: none.
+    pub attempt: u32,
+    /// The rule by which it was sent again.
+    pub rule: Option<String>,
+    /// The first message of its chain; `null` where it is that itself.
+    pub of: Option<String>,
 }
 
 /// A status that a message had.

@@ -29,7 +29,7 @@ const BACKLOG: i32 = 4096;
 const UNIX_BACKLOG: i32 = 128;
 /// Who may connect to the Unix socket: the daemon's user.
 const SOCKET_MODE: u32 = 0o600;
-/// Longest life of a connection, whatever it asks, unless it is a stream's.
+/// Longest life of a connection, whatever it asks, unless its answer goes on, or waits for something by design.
 const LIFETIME: Duration = Duration::from_secs(60);
 /// Longest wait for a request's head, be it the connection's first request or a later one.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -205,7 +205,11 @@ async fn connection(stream: Box<dyn Stream>, remote: Option<IpAddr>, slot: Slot,
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     let mut serving = pin!(http.serve_connection(TokioIo::new(Hurried::new(stream)), answer));
     // A client that goes away or speaks no HTTP is its own affair.
-    if tokio::time::timeout(LIFETIME, serving.as_mut()).await.is_err() && slot.is_stream() {
-        let _ = serving.await;
+    if tokio::time::timeout(LIFETIME, serving.as_mut()).await.is_err() {
+        if slot.is_stream() {
+            let _ = serving.await;
+        } else {
+            let _ = tokio::time::timeout(slot.more(), serving).await;
+        }
     }
 }

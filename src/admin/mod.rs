@@ -12,8 +12,8 @@
 //! - `doors`: who may ask what, with `session`s of browsers, `guesses` at the token, and `sites` that are not ours
 //! - `openapi`: the table and the shapes as a description for other programs
 //! - `question` reads what is asked, `answers` makes answers, `streams` those that go on
-//! - [`status`], [`found`], [`dead`], [`sink`], [`replay`], [`running`], [`reload`], [`history`], [`explain`], [`log`]:
-//!   the shapes of questions and answers; [`list`]: that of every list
+//! - [`status`], [`found`], [`dead`], [`sending`], [`sink`], [`replay`], [`running`], [`reload`], [`history`],
+//!   [`explain`], [`log`]: the shapes of questions and answers; [`list`]: that of every list
 //! - [`client`]: how the live verbs ask
 
 mod answers;
@@ -37,6 +37,7 @@ mod question;
 pub mod reload;
 pub mod replay;
 pub mod running;
+pub mod sending;
 mod service;
 mod session;
 pub mod sink;
@@ -64,6 +65,7 @@ use log::{LogAsk, LogLevels};
 use reload::ReloadDone;
 use replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayOutcome, ReplayPlan, ReplayView};
 use running::ConfigView;
+use sending::{CancelAsk, CancelDone, ResendView, ResendsAsk, SendDone, ToSend};
 use sink::{ProbeDone, SinkAct, SinkAsk, SinkDone};
 
 /// What comes one after the other, for as long as it is asked for.
@@ -84,6 +86,9 @@ pub enum Refusal {
     /// The config has faults, or asks for what a running daemon cannot do.
     #[error("{0}")]
     Config(String),
+    /// The same key was given to something else before.
+    #[error("{0}")]
+    Reused(String),
     /// What was asked cannot be done now.
     #[error("{0}")]
     Unable(String),
@@ -130,6 +135,12 @@ pub trait Control: Send + Sync + 'static {
     fn set_log_level(&self, ask: LogAsk) -> Result<LogLevels, Refusal>;
     /// Changes a page of dead letters; durable when this returns.
     async fn change_dead(&self, ask: DeadAsk, act: DeadAct) -> Result<DeadDone, Refusal>;
+    /// Has a message sent; that it is to be is durable when this returns.
+    async fn send(&self, told: ToSend) -> Result<SendDone, Refusal>;
+    /// What waits to be sent again, in the order in which it is due.
+    async fn resends(&self, ask: ResendsAsk) -> Result<List<ResendView>, Refusal>;
+    /// Gives up what waits to be sent again; durable when this returns.
+    async fn cancel_resends(&self, ask: CancelAsk) -> Result<CancelDone, Refusal>;
     /// The events that match.
     async fn events(&self, ask: EventsAsk) -> Result<List<CloudLine>, Refusal>;
     /// One event, with all that is known of it.

@@ -20,6 +20,9 @@ use super::login::LogInAsk;
 use super::reload::ReloadDone;
 use super::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayOutcome, ReplayPlan, ReplayView};
 use super::running::ConfigView;
+use super::sending::{
+    CancelAsk, CancelDone, KEY_HEADER, MAX_KEY, ResendView, ResendsAsk, SendAsk, SendDone, body_shape,
+};
 use super::sink::{ProbeAsk, ProbeDone, SinkAct, SinkAsk, SinkDone};
 use super::status::{Alive, ReadyView, Status};
 use crate::version::VERSION;
@@ -137,6 +140,14 @@ fn operation(
             json!({ "name": part, "in": "path", "required": true, "description": description, "schema": schema });
         parameters.push(parameter);
     }
+    if endpoint == Endpoint::SendMessage {
+        parameters.extend(query(&of::<SendAsk>(asks).to_value()));
+        let description = "Known under this key, it is sent once, however often it is asked for.";
+        let schema = json!({ "type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[!-~]+$" });
+        parameters.push(json!({
+            "name": KEY_HEADER, "in": "header", "required": false, "description": description, "schema": schema,
+        }));
+    }
     if is_get {
         parameters.extend(query(&schema));
     } else if schema.is_object() {
@@ -144,7 +155,10 @@ fn operation(
         if let (Endpoint::LogIn, Some(content)) = (endpoint, content.as_object_mut()) {
             content.insert("application/x-www-form-urlencoded".into(), json!({ "schema": schema }));
         }
-        object.insert("requestBody".into(), json!({ "content": content, "required": endpoint == Endpoint::LogIn }));
+        object.insert(
+            "requestBody".into(),
+            json!({ "content": content, "required": matches!(endpoint, Endpoint::LogIn | Endpoint::SendMessage) }),
+        );
     }
     if !parameters.is_empty() {
         object.insert("parameters".into(), parameters.into());
@@ -177,6 +191,7 @@ fn query(schema: &Value) -> Vec<Value> {
 fn responses(endpoint: Endpoint, right: Right, is_get: bool, answer: Answers, answers: &mut SchemaGenerator) -> Value {
     let json_of = |schema: Schema| json!({ "application/json": { "schema": schema.to_value() } });
     let (status, content) = match answer {
+        Answers::Json(shape) if endpoint == Endpoint::SendMessage => ("201", json_of(shape(answers))),
         Answers::Json(shape) => ("200", json_of(shape(answers))),
         Answers::Text(kinds) => {
             let kinds = kinds.iter().map(|kind| ((*kind).to_owned(), json!({ "schema": { "type": "string" } })));
@@ -201,7 +216,7 @@ fn responses(endpoint: Endpoint, right: Right, is_get: bool, answer: Answers, an
         refuses("403", "A page of another site asks, or nothing can be changed here: `read_only`.");
     }
     match endpoint {
-        Endpoint::ShowEvent | Endpoint::Trace | Endpoint::Explain | Endpoint::Page => {
+        Endpoint::ShowEvent | Endpoint::Trace | Endpoint::Explain | Endpoint::Page | Endpoint::CancelResends => {
             refuses("404", "There is no such thing.");
         }
         Endpoint::Ready => {
@@ -213,18 +228,30 @@ fn responses(endpoint: Endpoint, right: Right, is_get: bool, answer: Answers, an
         }
         _ => {}
     }
-    if matches!(endpoint, Endpoint::Reload | Endpoint::Explain)
-        && let Some(responses) = responses.as_object_mut()
-    {
-        let why = "The config or the rules have faults.";
-        responses.insert("422".into(), json!({ "description": why, "content": refused }));
-    }
-    if endpoint == Endpoint::Page
-        && let Some(responses) = responses.as_object_mut()
-    {
-        responses.insert("304".into(), json!({ "description": "The browser has it already." }));
+    if let Some(responses) = responses.as_object_mut() {
+        special(endpoint, &refused, responses, answers);
     }
     responses
+}
+
+/// What only some endpoints answer.
+fn special(endpoint: Endpoint, refused: &Value, responses: &mut Map<String, Value>, answers: &mut SchemaGenerator) {
+    let mut add = |status: &str, answer| _ = responses.insert(status.into(), answer);
+    match endpoint {
+        Endpoint::Reload | Endpoint::Explain => {
+            add("422", json!({ "description": "The config or the rules have faults.", "content": refused }));
+        }
+        Endpoint::Page => add("304", json!({ "description": "The browser has it already." })),
+        Endpoint::SendMessage => {
+            let done = answers.subschema_for::<SendDone>().to_value();
+            let either = json!({ "anyOf": [done, answers.subschema_for::<Refused>().to_value()] });
+            let content = |schema| json!({ "application/json": { "schema": schema } });
+            add("202", json!({ "description": "It is yet to be sent.", "content": content(done) }));
+            let why = "It is not sent; nothing can send it; or the key was given to another message before.";
+            add("422", json!({ "description": why, "content": content(either) }));
+        }
+        _ => {}
+    }
 }
 
 /// An object's own schema, not a reference to it: its properties are looked at.
@@ -299,8 +326,30 @@ fn about(endpoint: Endpoint, path: &str) -> About {
             let summary = "Says where an event goes and why, and what other rules would change.";
             says(summary, Some(of::<ExplainAsk>), Json(to::<ExplainView>))
         }
+        Endpoint::SendMessage | Endpoint::ListResends | Endpoint::CancelResends => about_sending(endpoint),
         Endpoint::LogLevels => says("What the log says.", None, Json(to::<LogLevels>)),
         Endpoint::SetLogLevel => says("Changes what the log says.", Some(of::<LogAsk>), Json(to::<LogLevels>)),
+    }
+}
+
+fn about_sending(endpoint: Endpoint) -> About {
+    use Answers::Json;
+    match endpoint {
+        Endpoint::SendMessage => About {
+            summary: "Sends a message; how stands in the query string.",
+            asks: Some(body_shape),
+            answers: Json(to::<SendDone>),
+        },
+        Endpoint::CancelResends => About {
+            summary: "Gives up what waits to be sent again.",
+            asks: Some(of::<CancelAsk>),
+            answers: Json(to::<CancelDone>),
+        },
+        _ => About {
+            summary: "Lists what waits to be sent again.",
+            asks: Some(of::<ResendsAsk>),
+            answers: Json(to::<List<ResendView>>),
+        },
     }
 }
 

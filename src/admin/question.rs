@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use super::Refusal;
 use super::endpoints::Part;
 use super::login::LogInAsk;
+use super::sending::{KEY_HEADER, MAX_KEY, ToSend};
 
 /// Largest question that is read, bytes.
 const MAX_QUESTION: usize = 1 << 20;
@@ -42,6 +43,33 @@ pub(super) async fn told<T: DeserializeOwned>(request: Request<Incoming>, part: 
         return Err(Refusal::Question("a POST has its question in the body, not in a query string".into()));
     }
     of_body(&body(request).await?, part)
+}
+
+/// A message that is to be sent: how stands in the query string, and the body is that of the send API's own call, which
+/// has names of its own.
+///
+/// # Errors
+/// It is not understood; the key is none.
+pub(super) async fn to_send(request: Request<Incoming>) -> Result<ToSend, Refusal> {
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let keys: Vec<_> = request.headers().get_all(KEY_HEADER).into_iter().collect();
+    let key = match keys.as_slice() {
+        [] => None,
+        [key] => Some(key_of(key.as_bytes())?),
+        _ => return Err(Refusal::Question("`Idempotency-Key` is given more than once".into())),
+    };
+    let ask = of_query(&query, None)?;
+    Ok(ToSend { ask, key, body: body(request).await? })
+}
+
+/// What an `Idempotency-Key` says: visible ASCII, in quotes (as the draft has it) or without.
+fn key_of(value: &[u8]) -> Result<String, Refusal> {
+    let value = value.trim_ascii();
+    let inner = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value);
+    let is_key = (1..=MAX_KEY).contains(&inner.len()) && inner.iter().all(|byte| (0x20..0x7f).contains(byte));
+    let key = std::str::from_utf8(inner).ok().filter(|_| is_key);
+    let why = || format!("`Idempotency-Key` is no key: expected 1 to {MAX_KEY} characters of ASCII, such as a UUID");
+    key.map(str::to_owned).ok_or_else(|| Refusal::Question(why()))
 }
 
 /// Reads a question that is none.
@@ -145,6 +173,17 @@ mod tests {
         let ask: SinkAsk = of_body(br#"{"to":"2026-01-01T00:00:00Z"}"#, part.clone()).unwrap();
         assert_eq!((ask.sink.as_str(), ask.to.is_some()), ("crm", true));
         assert_eq!(of_body::<SinkAsk>(b"", part).unwrap().sink, "crm");
+    }
+
+    #[test]
+    fn a_key_may_stand_in_quotes_and_has_a_bound() {
+        let longest = "k".repeat(MAX_KEY);
+        for (value, key) in [("order-77", "order-77"), (" \"order 77\" ", "order 77"), (&longest, &longest)] {
+            assert_eq!(key_of(value.as_bytes()).as_deref(), Ok(key));
+        }
+        for bad in ["", "  ", "\"\"", "a\tb", "\u{fc}", &format!("{longest}k")] {
+            assert!(matches!(key_of(bad.as_bytes()), Err(Refusal::Question(why)) if why.contains("UUID")), "{bad:?}");
+        }
     }
 
     #[test]

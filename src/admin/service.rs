@@ -51,6 +51,8 @@ pub(super) async fn answer(
     let asked = Asked::of(request.method(), request.uri().path());
     // What is not there, too, takes the token: strangers learn nothing.
     let right = asked.as_ref().map_or(Right::Read, |asked| asked.right);
+    let waits = asked.as_ref().map_or(Duration::ZERO, |asked| asked.endpoint.waits());
+    let patience = ANSWER_TIMEOUT + waits;
     let visitor = Visitor { remote, headers: request.headers(), now: Instant::now() };
     let admitted = service.doors.admit(right, request.method(), visitor);
     let is_known = match right {
@@ -65,6 +67,9 @@ pub(super) async fn answer(
         if is_known {
             slot.reserve().await;
         }
+        if !waits.is_zero() {
+            slot.waits(patience);
+        }
         let mut answer = pin!(respond(&service, asked, request, remote));
         poll_fn(|cx| {
             let _blocking = service.blocking.enter();
@@ -73,9 +78,9 @@ pub(super) async fn answer(
         .await
     };
     let late = |_| error(StatusCode::SERVICE_UNAVAILABLE, "no answer in time: the disk may hang");
-    let mut answer = tokio::time::timeout(ANSWER_TIMEOUT, answer).await.unwrap_or_else(late);
-    if !is_known {
-        // Whoever shows no token keeps no connection.
+    let mut answer = tokio::time::timeout(patience, answer).await.unwrap_or_else(late);
+    if !is_known || !waits.is_zero() {
+        // Whoever shows no token keeps no connection; nor is one kept that has had more than its time.
         answer.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
     }
     if answer.extensions().get::<GoesOn>().is_some() {

@@ -40,6 +40,18 @@ pub struct Status {
     pub refused_elsewhere: BTreeMap<String, u64>,
     /// Every sink by name, counted since the sink was first in the config.
     pub sinks: BTreeMap<String, SinkStatus>,
+    /// What waits to be sent again; there where a sink of the config sends messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resends: Option<ResendsStatus>,
+}
+
+/// Messages that wait to be sent again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ResendsStatus {
+    /// How many.
+    pub waiting: u64,
+    /// When the next is due, RFC 3339; `null` where none waits.
+    pub next: Option<String>,
 }
 
 /// Something that is not as it should be, though webhooks may be taken all the same.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sink_api::Secret;
 
-use super::client::{AskError, ask, get};
+use super::client::{AskError, ask, get, send_message};
 use super::dead::{Count, DeadAct, DeadAsk, DeadDone, DeadView, OutcomeView, OutcomesAsk};
 use super::explain::{ExplainAsk, ExplainView};
 use super::found::{CloudLine, EventAsk, EventView, EventsAsk, TailAsk, Tailed, TraceAsk, TraceView};
@@ -16,6 +16,7 @@ use super::log::{LogAsk, LogLevels};
 use super::reload::ReloadDone;
 use super::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayOutcome, ReplayPlan, ReplayView};
 use super::running::ConfigView;
+use super::sending::{CancelAsk, CancelDone, ResendView, ResendsAsk, SendAsk, SendDone, SendState, ToSend};
 use super::sink::{ProbeDone, SinkAct, SinkAsk, SinkDone};
 use super::status::JournalStatus;
 use super::{AdminConfig, BoxStream, Control, Listen, Listener, Readiness, Refusal, Status};
@@ -75,6 +76,24 @@ impl Control for Fixed {
     async fn status(&self) -> Status {
         let journal = JournalStatus { events: 3, bytes: 9, ..JournalStatus::default() };
         Status { ready: self.0, journal, ..Status::default() }
+    }
+
+    async fn send(&self, told: ToSend) -> Result<SendDone, Refusal> {
+        let state = match &*told.body {
+            b"{}" => SendState::Refused,
+            _ if told.ask.wait_s == Some(0) => SendState::Waiting,
+            _ => SendState::Sent,
+        };
+        let error = (state == SendState::Refused).then(|| "bad_payload: no phone".to_owned());
+        Ok(SendDone { event: told.key.unwrap_or_default(), state, error, ..SendDone::default() })
+    }
+
+    async fn resends(&self, _: ResendsAsk) -> Result<List<ResendView>, Refusal> {
+        Ok(List::default())
+    }
+
+    async fn cancel_resends(&self, ask: CancelAsk) -> Result<CancelDone, Refusal> {
+        Err(Refusal::Missing(format!("nothing that waits is `{}`", ask.id)))
     }
 
     async fn events(&self, _: EventsAsk) -> Result<List<CloudLine>, Refusal> {
@@ -329,5 +348,22 @@ async fn questions_reach_the_control_whole_and_refusals_come_back_with_their_rea
         ask::<List<DeadView>>(&on, http::Method::GET, "/api/dead", &large).await.is_err(),
         "it is not read to its end"
     );
+    listener.stop();
+}
+
+#[tokio::test]
+async fn the_status_of_a_send_says_how_far_it_has_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin.sock");
+    let (listener, on) = (Listener::start(&on(&path), Arc::new(Fixed(true))).unwrap(), on(&path));
+    let send = async |ask: SendAsk, key: Option<&str>, body: &str| send_message(&on, &ask, key, body.into()).await;
+    let done = send(SendAsk::default(), Some("order-77"), "{\"type\":\"Text\"}").await.unwrap();
+    assert_eq!((done.state, done.event.as_str()), (SendState::Sent, "order-77"));
+    let at_once = SendAsk { wait_s: Some(0), ..SendAsk::default() };
+    assert_eq!(send(at_once, None, "{\"type\":\"Text\"}").await.unwrap().state, SendState::Waiting);
+    let refused = send(SendAsk::default(), None, "{}").await.unwrap();
+    assert_eq!((refused.state, refused.error.as_deref()), (SendState::Refused, Some("bad_payload: no phone")));
+    let bad = send(SendAsk::default(), Some("\u{fc}"), "{}").await;
+    assert!(matches!(bad, Err(AskError::Refused { status: 400, .. })), "{bad:?}");
     listener.stop();
 }

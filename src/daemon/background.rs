@@ -26,7 +26,7 @@ pub(super) fn start(
     let (storage, max_age) = (store.storage.clone(), config.dead_letters.max_age.0);
     let (journal, trouble) = (Arc::clone(&storage.journal), Arc::clone(&store.disk_trouble));
     tasks.spawn(disk_watch::run(journal, config.journal.clone(), trouble, news.clone()));
-    tasks.spawn(trimming::run(storage.clone()));
+    tasks.spawn(trimming::run(storage.clone(), store.outbox.clone()));
     tasks.spawn(dead_letters::forget_old(storage, max_age, news.clone()));
     tasks.spawn(config_state::look_after(Arc::clone(config_state)));
     let own_events = Arc::clone(own_events);

@@ -24,7 +24,9 @@ use super::refusals::{known_sink, sinks_not_started, unable};
 use super::replay_outcome;
 use super::replay_plan;
 use super::requests::{Request, Requests};
+use super::resends;
 use super::scrape::Scrape;
+use super::sending::Sending;
 use super::shown_config;
 use super::store::Store;
 use crate::admin::dead::{Count, DeadAct, DeadAsk, DeadDone, DeadView, OutcomeView, OutcomesAsk};
@@ -38,10 +40,11 @@ use crate::admin::replay::{
     ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayOutcome, ReplayPlan, ReplayView,
 };
 use crate::admin::running::ConfigView;
+use crate::admin::sending::{CancelAsk, CancelDone, ResendView, ResendsAsk, SendDone, ToSend};
 use crate::admin::sink::{ProbeDone, SinkAct, SinkAsk, SinkDone};
 use crate::admin::status::{
-    BudgetStatus, ConfigStatus, DiskStatus, JournalStatus, PreviousSecretStatus, Reason, SourceStatus, State,
-    TooLongStatus,
+    BudgetStatus, ConfigStatus, DiskStatus, JournalStatus, PreviousSecretStatus, Reason, ResendsStatus, SourceStatus,
+    State, TooLongStatus,
 };
 use crate::admin::{BoxStream, Control, Readiness, Refusal, Status};
 use crate::deliver::Condition;
@@ -63,6 +66,7 @@ pub(super) struct DaemonControl {
     books: Arc<Books>,
     figures: Arc<Figures>,
     found: Found,
+    sending: Arc<Sending>,
     scrape: Scrape,
     history: Arc<History>,
     explaining: Explaining,
@@ -119,6 +123,7 @@ impl Control for DaemonControl {
             sources: self.ingress.sources_now().into_iter().map(source).collect(),
             refused_elsewhere: elsewhere.into_iter().map(|(path, count)| (path.to_string(), count)).collect(),
             sinks: self.figures.sinks().await,
+            resends: self.resends_status().await,
         }
     }
 
@@ -169,6 +174,19 @@ impl Control for DaemonControl {
         // The sinks' workers look for what is due now.
         self.books.now().sinks.iter().for_each(|book| book.book.notify());
         done
+    }
+
+    async fn send(&self, told: ToSend) -> Result<SendDone, Refusal> {
+        let sending = Arc::clone(&self.sending);
+        aside(async move { sending.send(told).await }).await
+    }
+
+    async fn resends(&self, ask: ResendsAsk) -> Result<List<ResendView>, Refusal> {
+        resends::list(&self.found.outbox, &self.config_state.in_force().resends, ask).await
+    }
+
+    async fn cancel_resends(&self, ask: CancelAsk) -> Result<CancelDone, Refusal> {
+        resends::cancel(&self.found.outbox, ask).await
     }
 
     async fn events(&self, ask: EventsAsk) -> Result<List<CloudLine>, Refusal> {
@@ -264,8 +282,10 @@ impl DaemonControl {
                 storage: store.storage.clone(),
                 books: Arc::clone(books),
                 config_state: Arc::clone(config_state),
+                outbox: store.outbox.clone(),
                 askers: Arc::new(Semaphore::new(found::ASKERS)),
             },
+            sending: Arc::new(Sending::new(store, books, config_state)),
             ingress: Arc::clone(ingress),
             books: Arc::clone(books),
             figures,
@@ -298,6 +318,12 @@ impl DaemonControl {
     /// The sinks of the config.
     fn sinks(&self) -> Vec<String> {
         self.books.now().sinks.iter().map(|book| book.name.clone()).collect()
+    }
+
+    /// What waits to be sent again, where a sink of the config sends messages.
+    async fn resends_status(&self) -> Option<ResendsStatus> {
+        let sends = self.config_state.in_force().sinks.iter().any(|sink| sink.kind.sends);
+        if sends { resends::status(&self.found.outbox).await } else { None }
     }
 
     /// Whether a webhook sent now would be taken.

@@ -1,6 +1,6 @@
 //! The data folder while the daemon uses it. Every second the daemon looks whether the folder, the lock on it and the
-//! ledger's files are still there, makes anew what was taken away, and logs it. (The journal looks after its own
-//! folder.)
+//! files of ledger and outbox are still there, makes anew what was taken away, and logs it. (The journal looks after
+//! its own folder.)
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +11,18 @@ use super::admin_listener::AdminListener;
 use super::requests::{Request, Requests};
 use crate::journal::lock::{Kept, Lock};
 use crate::ledger::Ledger;
+use crate::outbox::Outbox;
 
 /// How often the daemon looks.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Looks after the data folder until this task is dropped, and the lock with it.
-pub(super) async fn look_after(mut lock: Lock, ledger: Arc<Ledger>, admin: AdminListener, requests: Requests) {
+pub(super) async fn look_after(
+    mut lock: Lock,
+    (ledger, outbox): (Arc<Ledger>, Outbox),
+    admin: AdminListener,
+    requests: Requests,
+) {
     let (mut failure_logged, mut restart_sinks) = (false, false);
     loop {
         tokio::time::sleep(EVERY).await;
@@ -50,6 +56,8 @@ pub(super) async fn look_after(mut lock: Lock, ledger: Arc<Ledger>, admin: Admin
         // A sink that is stopped starts again only where the ledger can be read; before the ledger is open no sink
         // runs.
         let ledger = ledger.look_after().await;
+        // It says by itself where that fails; what is asked of it meanwhile is answered from the file that is open.
+        let _ = outbox.look_after().await;
         if restart_sinks && matches!(ledger, Ok(true)) {
             requests.send(Request::RestartSinks);
         }

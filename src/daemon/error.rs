@@ -2,10 +2,11 @@
 
 use std::io;
 
+use crate::database::DatabaseError;
 use crate::ingress;
 use crate::journal::JournalError;
 use crate::journal::folder::FolderError;
-use crate::ledger::{LedgerError, SettleError};
+use crate::ledger::SettleError;
 use crate::sockets::inherited::InheritedError;
 
 /// Why the daemon did not start, or did not end well.
@@ -32,7 +33,7 @@ pub enum DaemonError {
     Folder(#[from] FolderError),
     /// The ledger cannot be opened.
     #[error("{}", no_ledger(.0))]
-    Ledger(#[from] LedgerError),
+    Ledger(#[from] DatabaseError),
     /// The journal, or its lock.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -52,7 +53,7 @@ impl DaemonError {
     pub fn is_not_ours(&self) -> bool {
         let (Self::Folder(error)
         | Self::Journal(JournalError::Folder(error))
-        | Self::Ledger(LedgerError::Folder(error))) = self
+        | Self::Ledger(DatabaseError::Folder(error))) = self
         else {
             return false;
         };
@@ -72,7 +73,7 @@ impl DaemonError {
     pub fn is_refused_by_system(&self) -> bool {
         match self {
             Self::Runtime(_) | Self::Threads { .. } => true,
-            Self::Ledger(error) => matches!(error, LedgerError::Io { .. } | LedgerError::Sqlite { .. }),
+            Self::Ledger(error) => matches!(error, DatabaseError::Io { .. } | DatabaseError::Sqlite { .. }),
             Self::Folder(_) | Self::Journal(_) | Self::Settle(_) | Self::Bind(_) | Self::Inherited(_) => false,
         }
     }
@@ -90,9 +91,9 @@ impl DaemonError {
 }
 
 /// Why the ledger cannot be opened, and the mend where it is known.
-fn no_ledger(error: &LedgerError) -> String {
+fn no_ledger(error: &DatabaseError) -> String {
     match error {
-        LedgerError::Io { .. } | LedgerError::Sqlite { .. } => format!("the ledger cannot be opened: {error}"),
-        LedgerError::Folder(_) | LedgerError::Version { .. } => error.to_string(),
+        DatabaseError::Io { .. } | DatabaseError::Sqlite { .. } => format!("the ledger cannot be opened: {error}"),
+        DatabaseError::Folder(_) | DatabaseError::Version { .. } => error.to_string(),
     }
 }

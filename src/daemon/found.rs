@@ -21,6 +21,7 @@ use crate::event;
 use crate::journal::{Entry, Find, Marks, Position, Record, Within};
 use crate::ledger::Storage;
 use crate::mask;
+use crate::outbox::Outbox;
 
 /// Most events of one answer, and how many there are where nobody says.
 const MOST_EVENTS: (usize, usize) = (200, 50);
@@ -42,6 +43,8 @@ pub(super) struct Found {
     pub books: Arc<Books>,
     /// The config in force, by whose clock times are read.
     pub config_state: Arc<ConfigState>,
+    /// What is remembered of messages that were sent.
+    pub outbox: Outbox,
     /// Places for workers of jq: [`ASKERS`].
     pub askers: Arc<Semaphore>,
 }

@@ -122,5 +122,7 @@ pub(super) fn message(history: History, clear: bool) -> MessageView {
         template: history.template.map(text),
         phone: history.phone.map(personal),
         customer: history.customer.map(personal),
+        sent: None,
+        resends: vec![],
     }
 }

@@ -11,6 +11,7 @@ use super::found::{Found, decoded};
 use super::found_ids;
 use super::found_reading::{deadline, is_over, read, span, written};
 use super::found_rules::Rules;
+use super::found_sent::{self, Ours};
 use super::found_shown::message;
 use super::refusals::unable;
 use crate::admin::Refusal;
@@ -66,8 +67,9 @@ impl Found {
         }
         let within = Within::newest(MOST_EVENTS);
         let found = self.storage.journal.find(Find::Subject(id.into()), within).await.map_err(unable)?;
-        if !found.entries.is_empty() {
-            return self.of_message(id, found, ask.clear).await;
+        let (ours, unknown) = self.ours_or_note(id, ask.clear).await;
+        if !found.entries.is_empty() || !ours.is_nothing() {
+            return self.of_message(id, found, (ours, unknown), ask.clear).await;
         }
         if let Some(entry) = found_ids::by_short(&*self.storage.journal, id).await? {
             return self.of_event(entry, ask.clear).await;
@@ -82,23 +84,45 @@ impl Found {
         let event = decoded(&entry)?;
         let query = query("event", &event.id.to_string(), clear);
         let (mut message, mut notes) = (None, vec![]);
-        if !event.subject.is_empty() {
-            let find = Find::Subject(Arc::clone(&event.subject));
+        let asked_for: Option<Arc<str>> = self.asked_for(&event).await?.map(Into::into);
+        let about = asked_for.unwrap_or_else(|| Arc::clone(&event.subject));
+        if !about.is_empty() {
+            let find = Find::Subject(Arc::clone(&about));
             let others = self.storage.journal.find(find, Within::newest(MOST_EVENTS)).await.map_err(unable)?;
-            (message, notes) = self.message(&event.subject, &others.entries, clear).await?;
+            (message, notes) = self.message(&about, &others.entries, clear).await?;
             notes.extend(cut(&others));
+            let (ours, unknown) = self.ours_or_note(&about, clear).await;
+            message = ours.with(&about, message, clear);
+            notes.extend(unknown);
         }
         let (events, _) = self.ways(std::slice::from_ref(&entry), clear).await?;
         Ok(TraceView { query, message, events, notes, masked: !clear, ..TraceView::default() })
     }
 
-    async fn of_message(&self, id: &str, found: LookedUp, clear: bool) -> Result<TraceView, Refusal> {
+    async fn of_message(
+        &self,
+        id: &str,
+        mut found: LookedUp,
+        (mut ours, unknown): (Ours, Option<String>),
+        clear: bool,
+    ) -> Result<TraceView, Refusal> {
         let (message, mut notes) = self.message(id, &found.entries, clear).await?;
+        notes.extend(unknown);
         notes.extend(cut(&found));
+        add(&mut found.entries, std::mem::take(&mut ours.events));
+        let message = ours.with(id, message, clear);
         let (events, left_out) = self.ways(&found.entries, clear).await?;
         notes.extend(left_out);
         let query = query("message", id, clear);
         Ok(TraceView { query, message, events, notes, masked: !clear, ..TraceView::default() })
+    }
+
+    /// What hookrelay itself has to do with a message. Where that cannot be read, the rest is shown with a note.
+    async fn ours_or_note(&self, id: &str, clear: bool) -> (Ours, Option<String>) {
+        match self.ours(id, clear).await {
+            Ok(ours) => (ours, None),
+            Err(why) => (Ours::default(), Some(format!("what hookrelay sent itself is not known: {why}"))),
+        }
     }
 
     /// The ways of these events, and what is left out of them, because it would take too long.
@@ -175,7 +199,9 @@ impl Found {
         let (mut found, mut newest, mut left_out) = (Vec::<Entry>::new(), since, 0_usize);
         let reached = span(journal, from, &until, Some(deadline), |entry| {
             newest = newest.max(entry.record.time);
-            if finder.find(&entry.record.payload).is_none() || !is_of_phone(&entry, digits) {
+            if finder.find(&entry.record.payload).is_none()
+                || !(is_of_phone(&entry, digits) || found_sent::is_to_phone(&entry, digits))
+            {
                 return;
             }
             if found.len() == MOST_EVENTS {
@@ -206,6 +232,12 @@ impl Found {
             }
         }
         let mut notes = vec![];
+        // What hookrelay sent, and nobody has told of yet, is the newest.
+        for id in self.sent_and_untold(ask, digits, &events).await?.into_iter().rev() {
+            if seen.insert(Arc::clone(&id)) {
+                ids.insert(0, id);
+            }
+        }
         if ids.len() > MOST_MESSAGES {
             notes.push(format!("{} older messages are left out", ids.len() - MOST_MESSAGES));
             ids.truncate(MOST_MESSAGES);
@@ -221,7 +253,10 @@ impl Found {
             };
             let others: Vec<Arc<Event>> = others.iter().filter_map(|entry| decoded(entry).ok()).collect();
             let told = history(id, others.iter().chain(&events).map(|event| &**event));
-            messages.extend(told.filter(|told| !told.ladder.is_empty()).map(|told| message(told, ask.clear)));
+            let told = told.filter(|told| !told.ladder.is_empty()).map(|told| message(told, ask.clear));
+            let (ours, unknown) = self.ours_or_note(id, ask.clear).await;
+            messages.extend(ours.with(id, told, ask.clear));
+            notes.extend(unknown.filter(|unknown| !notes.contains(unknown)));
         }
         let only = if messages.len() == 1 { messages.pop() } else { None };
         let (events, left_out) = self.ways(found, ask.clear).await?;
@@ -238,6 +273,28 @@ impl Found {
     }
 }
 
+impl Found {
+    /// The ids of messages that hookrelay sent to a phone, or that these events ask for, the newest first.
+    async fn sent_and_untold(
+        &self,
+        ask: &TraceAsk,
+        digits: &str,
+        events: &[Arc<Event>],
+    ) -> Result<Vec<Arc<str>>, Refusal> {
+        let mut ids = Vec::new();
+        // Once is enough, where one answer goes on where another ended.
+        if ask.after.is_none() {
+            let since = self.moment("since", ask.since.as_deref())?.unwrap_or_default();
+            let sent = self.sent_to(digits, since, MOST_MESSAGES).await?;
+            ids.extend(sent.into_iter().filter_map(|sent| sent.message).map(Arc::from));
+        }
+        for event in events.iter().rev() {
+            ids.extend(self.asked_for(event).await?.map(Arc::from));
+        }
+        Ok(ids)
+    }
+}
+
 /// What can be looked for.
 const WHAT: &str = "the id of an event, a delivery or a message, the last 8 characters of an event's, or a phone \
                     number (`+91…`)";
@@ -251,6 +308,16 @@ fn nothing(id: &str) -> Refusal {
 fn query(what: &str, value: &str, clear: bool) -> BTreeMap<String, String> {
     let value = if clear { value.to_owned() } else { mask::text(value) };
     BTreeMap::from([(what.to_owned(), value)])
+}
+
+/// Adds events to others, each once, in the order in which they stand in the journal.
+fn add(entries: &mut Vec<Entry>, more: Vec<Entry>) {
+    for entry in more {
+        if !entries.iter().any(|one| one.record.id == entry.record.id) {
+            entries.push(entry);
+        }
+    }
+    entries.sort_by_key(|entry| (entry.record.time, entry.position.offset));
 }
 
 /// That there may be more than was looked up.

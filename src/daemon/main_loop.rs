@@ -39,7 +39,7 @@ pub(super) async fn run(
             },
             started = sinks.keep_trying(config, store, books), if !sinks.is_ready() => {
                 started?;
-                info!(sources = config.sources.len(), sinks = config.sinks.len(), "ready");
+                info!(sources = config.sources.len(), sinks = config.own_sinks().count(), "ready");
                 if let Err(error) = world.resume_replays().await {
                     error!(%error, "replays wait for the next reload or start");
                 }

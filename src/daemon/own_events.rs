@@ -39,16 +39,15 @@ pub(super) struct OwnEvents {
 }
 
 impl OwnEvents {
-    /// Where to tell, and what makes events of it. What the rules in force want is told from now on. Sinks that were
-    /// told to be down before this start are shown so in their books.
-    pub fn new(books: &Arc<Books>, store: &Store, data_dir: &Path) -> (News, Arc<Self>) {
-        let (news, desk) = News::new();
+    /// What makes events of what is told at that desk. What the rules in force want is told from now on. Sinks that
+    /// were told to be down before this start are shown so in their books.
+    pub fn new(books: &Arc<Books>, store: &Store, data_dir: &Path, desk: Desk) -> Arc<Self> {
         let told_down = Arc::new(ToldDown::read(data_dir));
         let own = Self { desk, books: Arc::clone(books), storage: store.storage.clone(), told_down };
         let books = own.books.now();
         own.follow(&books.rules);
         books.sinks.iter().for_each(|sink| sink.book.set_told_down(own.told_down.has(&sink.name)));
-        (news, Arc::new(own))
+        Arc::new(own)
     }
 
     /// From now on these rules say what is wanted.

@@ -5,6 +5,8 @@
 //! cannot fail: books, rules, sinks. A sink whose table is the same goes on untouched, with the new rules for what it
 //! has yet to read; a sink whose table changed is stopped, and started anew at its cursor.
 
+use std::sync::Arc;
+
 use tracing::{error, info, warn};
 
 use super::books::BookSet;
@@ -12,6 +14,7 @@ use super::config_reading::{Loaded, NotLoaded, Refused};
 use super::error::DaemonError;
 use super::own_events;
 use super::refusals::{sinks_not_started, unable};
+use super::resends;
 use super::sinks::book_missed;
 use super::world::World;
 use crate::admin::reload::{Fixed, ReloadDone, Removed};
@@ -115,6 +118,7 @@ impl World {
         // Events before `from` are counted from the journal, events from there on by these books.
         let (books, from) = self.books.switch(&next.rules, next.sink_names().collect(), &*storage.journal);
         self.sinks.set_rules(&next.rules);
+        self.store.outbox.put_in_force(Arc::clone(&next.resends));
         self.ingress.set_tls(next.tls.clone());
         telemetry::put_in_force(&next.log);
         self.ingress.traces().put_in_force(&next.tracing);
@@ -139,6 +143,10 @@ impl World {
         for warning in &self.config.warnings {
             warn!("{warning}");
             done.warnings.push(warning.to_string());
+        }
+        for remark in resends::without_rule(&self.store.outbox, &self.config.resends) {
+            warn!("{remark}");
+            done.warnings.push(remark);
         }
         let fixed = |FixedKey { key, variable }: FixedKey| Fixed { key, variable };
         done.fixed = self.config.fixed.iter().cloned().map(fixed).collect();

@@ -23,6 +23,7 @@ use crate::ingress::{BudgetUse, Ingress, Reason, SourceCounts, SourceFacts};
 use crate::journal::{Commits, Journal};
 use crate::ledger::Counters;
 use crate::metrics::{Labels, Page, add_process, labels};
+use crate::outbox::Outbox;
 use crate::route::Unmatched;
 use crate::telemetry;
 use crate::traces;
@@ -32,6 +33,9 @@ use crate::version::{COMMIT, VERSION};
 const KEPT: Duration = Duration::from_millis(500);
 /// Longest wait for the ledger.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What may come of a call that has a message sent.
+const CALL_OUTCOMES: [&str; 5] = ["sent", "not_sent", "unknown", "confirmed", "repeated"];
 
 /// Where the page is read from.
 pub(super) struct Scrape {
@@ -43,6 +47,7 @@ pub(super) struct Scrape {
     figures: Arc<Figures>,
     config_state: Arc<ConfigState>,
     unmatched: Arc<Unmatched>,
+    outbox: Outbox,
     last: Mutex<Last>,
 }
 
@@ -70,6 +75,7 @@ impl Scrape {
             figures: Arc::clone(figures),
             config_state: Arc::clone(config_state),
             unmatched: Arc::clone(unmatched),
+            outbox: store.outbox.clone(),
             last: Mutex::default(),
         }
     }
@@ -92,6 +98,7 @@ impl Scrape {
         self.add_deliveries(&mut page, &last.sinks);
         self.add_sinks(&mut page, &last.sinks);
         self.add_calls(&mut page);
+        self.add_sending(&mut page);
         self.add_daemon(&mut page);
         add_process(&mut page);
         let page = Arc::new(page);
@@ -319,6 +326,34 @@ impl Scrape {
         );
         page.histogram("hookrelay_batch_seconds", "Time that the sink's calls took.", seconds);
         page.histogram("hookrelay_batch_events", "Deliveries in a call.", events);
+    }
+
+    /// What was sent, and is to be sent again. A sink that sends shows every outcome from the start, a rule once there
+    /// was a failure for it.
+    fn add_sending(&self, page: &mut Page) {
+        let counts = self.outbox.counts();
+        let config = self.config_state.in_force();
+        let senders = config.sinks.iter().filter(|sink| sink.kind.sends);
+        let each = |sink: &str| CALL_OUTCOMES.map(|outcome| ((sink.to_owned(), outcome), 0));
+        let mut calls: BTreeMap<_, u64> = senders.flat_map(|sink| each(&sink.name)).collect();
+        calls.extend(counts.calls);
+        let by = |name, own: &str, outcome, count| (labels([(name, own), ("outcome", outcome)]), count);
+        page.counter(
+            "hookrelay_calls_total",
+            "Calls that have a message sent, by what came of them.",
+            calls.iter().map(|((sink, outcome), count)| by("sink", sink, outcome, *count)).collect::<Vec<_>>(),
+        );
+        let resends = counts.resends.iter().map(|((rule, outcome), count)| by("rule", rule, outcome, *count));
+        page.counter(
+            "hookrelay_resends_total",
+            "Messages that failed and have a [resend] rule, by what became of them.",
+            resends.collect::<Vec<_>>(),
+        );
+        page.gauge(
+            "hookrelay_resends_waiting",
+            "Messages that wait to be sent again.",
+            counts.waiting.iter().map(|(rule, count)| (labels([("rule", rule)]), *count)),
+        );
     }
 
     fn add_daemon(&self, page: &mut Page) {

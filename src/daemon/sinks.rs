@@ -192,6 +192,7 @@ impl Sinks {
             base_dir: config.base_dir.clone(),
             state_dir: config.data_dir.join("sinks").join(&sink.name),
             floor: DiskFloor { min_free: config.journal.min_free.0 },
+            outbox: Arc::new(store.outbox.clone()),
         };
         Spec {
             name: sink.name.clone(),

@@ -1,5 +1,6 @@
-//! The journal and the ledger as the daemon opens them. The journal is opened first, and no start succeeds without it;
-//! the ledger may come later: a full disk has no room for it, yet webhooks must be taken.
+//! The journal, the ledger and the outbox as the daemon opens them. The journal is opened first, and no start succeeds
+//! without it; the ledger may come later: a full disk has no room for it, yet webhooks must be taken. The outbox opens
+//! its file itself, when it is needed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,14 +13,18 @@ use crate::config::Config;
 use crate::event;
 use crate::journal::{Commits, Journal, JournalError, LocalJournal, Marks, Pulse, folder};
 use crate::ledger::{Ledger, LocalSettle, Storage};
+use crate::news::News;
+use crate::outbox::{self, Outbox};
 
 /// Holds the journal for every sink that the ledger may know of while it is not open. No sink can have such a name.
 pub const UNKNOWN: &str = "@";
 
-/// The journal and the ledger.
+/// The journal, the ledger and the outbox.
 pub struct Store {
-    /// The way to both of them.
+    /// The way to journal and ledger.
     pub storage: Storage,
+    /// What is remembered of messages that sinks send.
+    pub outbox: Outbox,
     /// Whether what writes the journal goes on.
     pub pulse: Arc<dyn Pulse>,
     /// What the journal's commits cost.
@@ -44,8 +49,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the journal. The ledger is not open yet.
-    pub fn open(config: &Config, cursors_now: bool) -> Result<Self, DaemonError> {
+    /// Opens the journal. The ledger is not open yet. What the outbox notices goes to `news`.
+    pub fn open(config: &Config, cursors_now: bool, news: &News) -> Result<Self, DaemonError> {
         let path = config.data_dir.join("ledger.db");
         let ledger = Arc::new(Ledger::bounded(config.dead_letters.max_size.0));
         let size = {
@@ -60,7 +65,10 @@ impl Store {
         let begun = journal.known_ends();
         let journal = Arc::new(journal);
         let settle = Arc::new(LocalSettle::new(Arc::clone(&ledger), journal.clone()));
+        let outbox = Outbox::new(config.data_dir.join(outbox::FILE), news.clone());
+        outbox.put_in_force(Arc::clone(&config.resends));
         Ok(Self {
+            outbox,
             pulse: journal.clone(),
             commits: journal.commits(),
             disk_bounds: [config.journal.min_free.0, config.journal.max_size.0],
@@ -101,6 +109,17 @@ impl Store {
         let lost = lost && !self.cursors_now;
         self.lost = Some(lost);
         Ok(())
+    }
+
+    /// The two that are looked after while they are in use.
+    pub fn databases(&self) -> (Arc<Ledger>, Outbox) {
+        (Arc::clone(&self.storage.ledger), self.outbox.clone())
+    }
+
+    /// Closes ledger and outbox, once they have done what they were asked for. Blocks until then.
+    pub fn close(&self) {
+        self.storage.ledger.close();
+        self.outbox.close();
     }
 
     /// Lets retention begin while nobody knows what the sinks have settled: until the ledger is open, every sink holds

@@ -12,8 +12,9 @@ use tokio::runtime::Runtime;
 
 use super::error::DaemonError;
 
-/// Threads beside the runtime's and those that serve: the log's, the journal's two, the ledger's, the watchdog's.
-const OWN: usize = 5;
+/// Threads beside the runtime's and those that serve: the log's, the journal's two, the ledger's, the outbox's, the
+/// watchdog's.
+const OWN: usize = 6;
 /// Threads for work that blocks: two, so that a sink that hangs in one of them does not keep the ledger from being
 /// opened.
 const BLOCKING: usize = 2;
