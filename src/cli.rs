@@ -8,8 +8,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    self, Failure, check, completions, dead, explain, journal, kinds, log_level, manual, pending, reload, replay, run,
-    schema, send, sink, status, tail, test, trace, version,
+    self, Failure, check, completions, dead, explain, journal, kinds, log_level, manual, message, pending, reload,
+    replay, resend, run, schema, send, sink, status, tail, test, trace, version,
 };
 use crate::config::{self, Config};
 use crate::exit;
@@ -29,6 +29,7 @@ Examples:
   hookrelay explain body.json              where would this webhook go, and why?
   hookrelay trace +919876543210            what became of a customer's messages?
   hookrelay tail                           events as they come
+  hookrelay message send order.json        send a message; `message show ID` follows it
   hookrelay test                           do the rules what their [[tests]] expect?";
 
 /// Receives webhooks, proves who sent them, keeps every one of them on disk, and routes each to the sinks its rules
@@ -80,6 +81,12 @@ pub enum Command {
     /// Dead letters: list, show, retry, drop
     #[command(subcommand, after_help = dead::HELP)]
     Dead(dead::DeadVerb),
+    /// Sends a message, and shows what became of one: send, show
+    #[command(subcommand, after_help = message::HELP)]
+    Message(message::MessageVerb),
+    /// Messages that failed and wait to be sent again: list, cancel
+    #[command(subcommand, after_help = resend::HELP)]
+    Resend(resend::ResendVerb),
     /// What has failed and is tried again: list
     #[command(subcommand, after_help = pending::HELP)]
     Pending(pending::PendingVerb),
@@ -143,6 +150,8 @@ impl Cli {
             Command::Tail(args) => tail::run(&self.file()?, args, &self.zone()?, out),
             Command::Dead(verb) => dead::run(&self.file()?, verb, &self.zone()?, out),
             Command::Pending(verb) => pending::run(&self.file()?, verb, &self.zone()?, out),
+            Command::Message(verb) => message::run(&self.file()?, verb, &self.zone()?, out),
+            Command::Resend(verb) => resend::run(&self.file()?, verb, &self.zone()?, out),
             Command::Replay(args) => replay::run(&self.file()?, args, &self.zone()?, out),
             Command::Sink(verb) => sink::run(&self.file()?, verb, &self.zone()?, out),
             Command::Reload(args) => reload::run(&self.file()?, args, out),

@@ -117,9 +117,12 @@ fn passed(config: &Config, args: &CheckArgs, out: &mut dyn Write) -> Result<(), 
         }
         let mut counts = vec![
             count(config.sources.len(), "source"),
-            count(config.sinks.len(), "sink"),
+            count(config.own_sinks().count(), "sink"),
             count(config.routes.len(), "route"),
         ];
+        if !config.resends.is_empty() {
+            counts.push(count(config.resends.len(), "resend rule"));
+        }
         if !args.no_tests {
             counts.push(count(config.tests.len(), "test"));
         }
@@ -168,7 +171,7 @@ fn inspect_folders(config: &Config) -> Result<(), FolderError> {
 /// Asks the sinks one after the other, in the order of the file.
 async fn probe_all(config: &Config) -> Result<Vec<Probed>, Failure> {
     let mut probed = Vec::new();
-    for sink in &config.sinks {
+    for sink in config.own_sinks() {
         let asked = tokio::time::timeout(PROBE_TIMEOUT, probe(config, sink)).await;
         let answer = asked.unwrap_or_else(|_| Err(format!("no answer within {} s", PROBE_TIMEOUT.as_secs())));
         let (why, note) = match answer {
@@ -188,6 +191,7 @@ async fn probe(config: &Config, entry: &SinkEntry) -> Result<Option<String>, Str
         base_dir: config.base_dir.clone(),
         state_dir: state.0.clone(),
         floor: DiskFloor { min_free: config.journal.min_free.0 },
+        outbox: std::sync::Arc::new(sink_api::NoOutbox),
     };
     entry.config.inspect(&context).await.map_err(|error| error.to_string())
 }

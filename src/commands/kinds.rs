@@ -4,6 +4,7 @@ use clap::Args;
 use std::io::Write;
 
 use serde::Serialize;
+use sink_api::SinkKind;
 
 use super::Failure;
 use crate::ingress::source::kinds::SOURCE_KINDS;
@@ -24,6 +25,19 @@ pub struct KindsArgs {
 struct Kind {
     name: &'static str,
     about: &'static str,
+    /// The kind's default of `rate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<&'static str>,
+}
+
+impl Kind {
+    fn new(name: &'static str, about: &'static str) -> Self {
+        Self { name, about, rate: None }
+    }
+
+    fn of_sink(kind: &SinkKind) -> Self {
+        Self { rate: kind.defaults.rate, ..Self::new(kind.name, kind.about) }
+    }
 }
 
 #[derive(Serialize)]
@@ -39,11 +53,12 @@ struct Kinds {
 /// # Errors
 /// Where standard output cannot be written.
 pub fn run(args: &KindsArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let commands = news::COMMANDS.iter().map(|(name, about)| Kind::new(name, about));
     let kinds = Kinds {
-        sinks: KINDS.iter().map(|k| Kind { name: k.name, about: k.about }).collect(),
-        sources: SOURCE_KINDS.iter().map(|k| Kind { name: k.name, about: k.about }).collect(),
-        transforms: BUILTINS.iter().map(|b| Kind { name: b.name, about: b.about }).collect(),
-        events: news::Kind::ALL.iter().map(|kind| Kind { name: kind.name(), about: kind.about() }).collect(),
+        sinks: KINDS.iter().map(Kind::of_sink).collect(),
+        sources: SOURCE_KINDS.iter().map(|k| Kind::new(k.name, k.about)).collect(),
+        transforms: BUILTINS.iter().map(|b| Kind::new(b.name, b.about)).collect(),
+        events: news::Kind::ALL.iter().map(|kind| Kind::new(kind.name(), kind.about())).chain(commands).collect(),
     };
     if args.json {
         let json = serde_json::to_string(&kinds).map_err(std::io::Error::from)?;
@@ -59,7 +74,8 @@ pub fn run(args: &KindsArgs, out: &mut dyn Write) -> Result<(), Failure> {
     for (n, (title, list)) in lists.into_iter().enumerate() {
         writeln!(out, "{}{title}", if n == 0 { "" } else { "\n" })?;
         for kind in list {
-            writeln!(out, "  {:width$}  {}", kind.name, kind.about)?;
+            let rate = kind.rate.map(|rate| format!(" (rate = \"{rate}\" unless its table has another)"));
+            writeln!(out, "  {:width$}  {}{}", kind.name, kind.about, rate.unwrap_or_default())?;
         }
     }
     Ok(())
@@ -78,7 +94,7 @@ mod tests {
             let names = KINDS
                 .iter()
                 .map(|k| k.name)
-                .chain(news::NAMES.iter().copied())
+                .chain(news::TYPES.iter().copied())
                 .chain(BUILTINS.iter().map(|b| b.name))
                 .chain(SOURCE_KINDS.iter().map(|k| k.name));
             for name in names {

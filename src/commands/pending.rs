@@ -29,10 +29,10 @@ pub enum PendingVerb {
 /// For `--help`.
 pub const HELP: &str = "\
 Asks the daemon that runs with the same config, at `[admin] listen`. What has failed three times lies in
-the ledger until it is tried again; so do dead letters that were retried, and what a replay brought. Only
-that has rows, and only that is counted by --by and printed by --json. What waits for its first try, or for
-a sink that is down, has none: the last line says of each sink how much that is, what it waits for, and
-when it is tried next.
+the ledger until it is tried again; so do dead letters that were retried, what a replay brought, and what
+a sink puts off for long. Only that has rows, and only that is counted by --by and printed by --json. What
+waits for its first try, or for a sink that is down, has none: the last line says of each sink how much
+that is, what it waits for, and when it is tried next.
 
 Examples:
   hookrelay pending list --sink crm

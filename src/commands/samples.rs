@@ -1,5 +1,7 @@
 //! Interakt's samples with fresh ids and the present time put in, so that a sample sent again is not a duplicate. Pure.
 //!
+//! Each is marked as a sample in its body, so that no rule `[resend.NAME]` has a message sent to whoever stands in it.
+//!
 //! What belongs together stays together: the API statuses are one message's history, the campaign statuses another's.
 
 use jiff::civil::DateTime;
@@ -7,6 +9,7 @@ use jiff::tz::TimeZone;
 use sink_api::{Timestamp, Uuid, json};
 
 pub use crate::ingress::source::interakt::{SAMPLES, Sample};
+use crate::message::SAMPLE_MARK;
 
 /// Ids that are made anew, and the time that becomes the present: the last one said of each.
 const THREADS: &[(&str, &str)] = &[
@@ -49,7 +52,12 @@ impl Round {
             Some(last) => shift(&text, last, self.now),
             None => text,
         };
-        json::compact(text.as_bytes()).unwrap_or_else(|| text.into_bytes())
+        let mut body = json::compact(text.as_bytes()).unwrap_or_else(|| text.into_bytes());
+        // Whoever stands in a sample must not be written to because of it.
+        if body.pop_if(|last| *last == b'}').is_some() {
+            body.extend_from_slice(format!(",\"{SAMPLE_MARK}\":true}}").as_bytes());
+        }
+        body
     }
 }
 
@@ -113,6 +121,7 @@ mod tests {
             let body = round.body(sample(kind));
             assert_eq!(typing::interakt(&body).kind, kind);
             assert!(!body.contains(&b'\n'), "{kind} is not compact");
+            assert_eq!(value(&round, kind)[SAMPLE_MARK], true, "{kind}");
         }
     }
 

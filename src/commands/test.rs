@@ -169,7 +169,7 @@ fn further(config: &Config, file: &Path) -> Result<Vec<Case>, Failure> {
     let refused = |what: String| Failure::Refused(format!("{}: {what}", file.display()));
     let text = files::read_text(file, MAX_FILE, &Patience::new()).map_err(|error| refused(error.to_string()))?;
     let further: Further = toml::from_str(&text).map_err(|error| refused(error.to_string()))?;
-    let sinks: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
+    let sinks: Vec<&str> = config.own_sinks().map(|sink| sink.name.as_str()).collect();
     let sources: Vec<&str> = config.sources.iter().map(|source| &*source.name).collect();
     for case in &further.tests {
         let faults = case.check(&sinks, &sources).err().unwrap_or_default();

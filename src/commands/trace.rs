@@ -2,6 +2,8 @@
 
 mod words;
 
+pub(super) use words::event_in_words;
+
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
@@ -66,14 +68,7 @@ Exit codes: 0 found, 1 there is no such thing, or refused, 69 no daemon answers,
 /// # Errors
 /// No daemon answers, it refuses, or there is nothing to be found.
 pub fn run(file: &Path, args: &TraceArgs, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
-    if args.id.trim().is_empty() {
-        let why = "say what to look for: the id of a message, an event or a delivery, or a phone number";
-        return Err(Failure::Usage(why.into()));
-    }
-    let admin = config::read_admin(file)?;
-    let since = time("--since", args.since.as_deref(), zone)?.map(|time| time.to_string());
-    let ask = TraceAsk { id: args.id.clone(), since, after: None, clear: args.clear };
-    let found = block_on(look(&admin, ask))?;
+    let found = found(file, &args.id, args.since.as_deref(), args.clear, zone)?;
     if args.json {
         let json = serde_json::to_string(&found).map_err(std::io::Error::from)?;
         return Ok(writeln!(out, "{}", printable_json(&json))?);
@@ -81,7 +76,31 @@ pub fn run(file: &Path, args: &TraceArgs, zone: &Zone, out: &mut impl Write) -> 
     Ok(write!(out, "{}", words::whole(&found, zone, Timestamp::now()))?)
 }
 
-async fn ask_once(admin: &AdminConfig, ask: &TraceAsk) -> Result<TraceView, AskError> {
+/// Asks for what an id or a phone stands for, until all of it is there.
+///
+/// # Errors
+/// No daemon answers, it refuses, or there is nothing to be found.
+pub(super) fn found(
+    file: &Path,
+    id: &str,
+    since: Option<&str>,
+    clear: bool,
+    zone: &Zone,
+) -> Result<TraceView, Failure> {
+    if id.trim().is_empty() {
+        let why = "say what to look for: the id of a message, an event or a delivery, or a phone number";
+        return Err(Failure::Usage(why.into()));
+    }
+    let admin = config::read_admin(file)?;
+    let since = time("--since", since, zone)?.map(|time| time.to_string());
+    block_on(look(&admin, TraceAsk { id: id.to_owned(), since, after: None, clear }))
+}
+
+/// Asks once.
+///
+/// # Errors
+/// [`AskError`].
+pub(super) async fn ask_once(admin: &AdminConfig, ask: &TraceAsk) -> Result<TraceView, AskError> {
     // The path has the id.
     let mut question = serde_json::to_value(ask).unwrap_or_default();
     if let Some(members) = question.as_object_mut() {

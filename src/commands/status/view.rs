@@ -70,6 +70,10 @@ fn about(status: &Status, now: Timestamp, out: &mut String) -> fmt::Result {
         // The reason of that code has said it all.
         ConfigState::Refused => {}
     }
+    if let Some(resends) = status.resends.as_ref().filter(|resends| resends.waiting > 0) {
+        let (waiting, next) = (human::number(resends.waiting), human::until(resends.next.as_deref(), now));
+        writeln!(out, "resends: {waiting} to be sent again, the next {next} (`hookrelay resend list`)")?;
+    }
     if status.unmatched > 0 {
         let matched = events(status.unmatched);
         writeln!(out, "routes: {matched} matched none since the start (`hookrelay explain --id ID` tells why)")?;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use sink_api::Timestamp;
 
 use crate::admin::found::{DeliveryFateView, MessageView, TraceView, TracedEvent};
+use crate::admin::sending::ResendView;
 use crate::commands::count;
 use crate::commands::human;
 use crate::route::printable;
@@ -43,6 +44,7 @@ fn when(time: Option<&str>, zone: &Zone) -> String {
 
 fn message(out: &mut String, message: &MessageView, zone: &Zone) {
     line(out, &format!("message {}: {}", message.id, message.status.as_deref().unwrap_or("no status")));
+    let ours = message.sent.as_ref().map(|sent| format!("sent by hookrelay through {}", sent.sink));
     let by = message.way.as_deref().map(|way| match way {
         "api" => "sent by the API".to_owned(),
         "customer" => "sent by the customer".to_owned(),
@@ -55,7 +57,7 @@ fn message(out: &mut String, message: &MessageView, zone: &Zone) {
     let template = message.template.as_ref().map(|template| format!("template {template}"));
     let phone = message.phone.as_ref().map(|phone| format!("phone {phone}"));
     let customer = message.customer.as_ref().map(|customer| format!("customer {customer}"));
-    let about: Vec<String> = [by, template, phone, customer].into_iter().flatten().collect();
+    let about: Vec<String> = [ours.or(by), template, phone, customer].into_iter().flatten().collect();
     if !about.is_empty() {
         line(out, &format!("  {}", about.join(", ")));
     }
@@ -72,10 +74,25 @@ fn message(out: &mut String, message: &MessageView, zone: &Zone) {
         let text = reply.text.as_ref().map(|text| format!(" {text:?}")).unwrap_or_default();
         line(out, &format!("  {:<10} {} {kind}{text}", "answered", when(reply.time.as_deref(), zone)));
     }
+    for resend in &message.resends {
+        let ResendView { rule, attempt, due, planned, state, .. } = resend;
+        // What was given up before it was due stands where it was planned.
+        let time = if matches!(state.as_str(), "cancelled" | "overtaken") { planned } else { due };
+        let came = resend.message.as_ref().map(|came| format!(" as message {came}")).unwrap_or_default();
+        let about = format!("try {attempt} by [resend.{rule}]: {state}{came}");
+        line(out, &format!("  {:<10} {} {about}", "resend", when(Some(time), zone)));
+    }
     if let Some(error) = &message.error {
         let code = error.code.as_ref().map(|code| format!("{code}: ")).unwrap_or_default();
         line(out, &format!("  it failed: {code}{}", error.text.as_deref().unwrap_or("no reason given")));
     }
+}
+
+/// One event's way.
+pub fn event_in_words(one: &TracedEvent, zone: &Zone, now: Timestamp) -> String {
+    let mut out = String::new();
+    event(&mut out, one, zone, now);
+    out
 }
 
 fn event(out: &mut String, event: &TracedEvent, zone: &Zone, now: Timestamp) {
@@ -107,11 +124,13 @@ fn fate(delivery: &DeliveryFateView, zone: &Zone, now: Timestamp) -> String {
         Some(detail) => format!("{code}: {detail}"),
         None => code.clone(),
     });
+    let is_due = next_try.as_ref().is_some_and(|at| at.parse().is_ok_and(|at: Timestamp| at <= now));
     let mut parts = vec![match delivery.fate.as_str() {
         "delivered" => format!("delivered {}", at()),
-        "filtered" => match route {
-            Some(route) => format!("filtered by route {route}"),
-            None => "filtered by a condition".to_owned(),
+        "filtered" => match (route, code) {
+            (Some(route), _) => format!("filtered by route {route}"),
+            (None, Some(_)) => format!("not needed any more {}", at()),
+            (None, None) => "filtered by a condition".to_owned(),
         },
         "dead" => format!("dead {}", at()),
         "dropped" => format!("dropped {}", at()),
@@ -123,10 +142,11 @@ fn fate(delivery: &DeliveryFateView, zone: &Zone, now: Timestamp) -> String {
     parts.extend(took_ms.map(|took| format!("{took} ms")));
     // Of what was not tried yet, the code says the same as the words.
     let why = why.filter(|_| waits_for.is_none() || waits_for != detail);
-    let is_before = delivery.fate == "delivered" || (delivery.fate == "pending" && *attempts == 0);
+    // What was not tried yet and is not due was put off, and that is why.
+    let was_before = next_try.is_none() || is_due || waits_for.is_some();
+    let is_before = delivery.fate == "delivered" || (delivery.fate == "pending" && *attempts == 0 && was_before);
     parts.extend(why.map(|why| if is_before { format!("before that {why}") } else { why }));
     if matches!(delivery.fate.as_str(), "parked" | "pending") {
-        let is_due = next_try.as_ref().is_some_and(|at| at.parse().is_ok_and(|at: Timestamp| at <= now));
         // What is due and was not tried stands behind others of its key.
         match (waits_for, parts.as_mut_slice()) {
             (Some(words), [only]) => *only = format!("{only}: {words}"),
@@ -190,6 +210,18 @@ mod tests {
         assert!(
             of(told("dead", 1, Some("http_4xx"))).starts_with("dead 2026-11-28 09:00:01+05:30, 1 attempt, http_4xx")
         );
+        let put_off = |next: &str| DeliveryFateView {
+            detail: Some("its answer was lost".into()),
+            next_try: Some(next.into()),
+            ..told("pending", 0, Some("unconfirmed"))
+        };
+        assert_eq!(of(put_off("2026-11-28T03:34:00Z")), "pending, unconfirmed: its answer was lost, next try in 2 min");
+        assert_eq!(
+            of(put_off("2026-11-28T03:31:00Z")),
+            "pending, before that unconfirmed: its answer was lost, waits for its turn"
+        );
+        let skipped = DeliveryFateView { detail: Some("it was read".into()), ..told("filtered", 1, Some("overtaken")) };
+        assert_eq!(of(skipped), "not needed any more 2026-11-28 09:00:01+05:30, 1 attempt, overtaken: it was read");
         let replayed = DeliveryFateView { replay: Some("4".into()), ..told("pending", 0, None) };
         assert_eq!(of(replayed), "pending, by replay 4");
     }
