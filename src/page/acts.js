@@ -150,6 +150,12 @@ export async function tellOutcomes(letters) {
   }
 }
 
+export async function cancelResend({ id, attempt, rule }, again) {
+  const said = await confirm({ title: "Do not send it again?", text: html`<p>Try ${attempt} by rule ${rule} is given up. What is sent to this customer for other reasons goes on.</p>`, button: "Give it up" });
+  const words = (done) => `${format.many(done?.cancelled ?? 0, "resend")} cancelled.`;
+  return said && then(await act("/api/resends/cancel", { id }, words), again);
+}
+
 export async function letters(verb, ask, many, again) {
   const isDrop = verb === "drop";
   const title = `${isDrop ? "Drop" : "Retry"} ${many}?`;

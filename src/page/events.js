@@ -234,7 +234,7 @@ export function DeliveryTable({ deliveries, label }) {
     <tbody>${deliveries.map((it) => html`<tr key=${it.id + it.sink + (it.replay ?? "")}>
       <td><a href=${link("sinks", it.sink)}>${it.sink}</a>${it.replay ? html` <span class="quiet">replay</span>` : null}</td>
       <td>${it.fate === "dead" ? html`<a href=${link("dead", it.id, { sink: it.sink })}><${Fate} fate=${it.fate} /></a>` : html`<${Fate} fate=${it.fate} />`}</td>
-      <td class="why">${it.fate === "pending" && it.code ? html`<span class="quiet">the sink's own:</span> ` : null}${it.code ? html`<code>${it.code}</code> <span class="quiet">${it.detail}</span>` : it.detail ? html`<span class="quiet">${it.detail}</span>` : it.route ? html`<span class="quiet">by the route ${it.route}</span>` : html`<span class="quiet">–</span>`}</td>
+      <td class="why">${it.fate === "pending" && it.waits_for && it.waits_for === it.detail ? html`<span class="quiet">the sink's own:</span> ` : null}${it.code ? html`<code>${it.code}</code> <span class="quiet">${it.detail}</span>` : it.detail ? html`<span class="quiet">${it.detail}</span>` : it.route ? html`<span class="quiet">by the route ${it.route}</span>` : html`<span class="quiet">–</span>`}</td>
       <td class="num">${it.attempts}${it.took_ms !== undefined && it.took_ms !== null ? html` <span class="quiet">${format.span(it.took_ms / 1000)}</span>` : null}</td>
       <td><${Time} at=${it.time} none="–" /></td>
       <td><${Time} at=${it.next_try} none="–" /></td>

@@ -33,6 +33,12 @@ export function ago(at, now = Date.now()) {
   return seconds < 2 ? "just now" : `${span(seconds)} ago`;
 }
 
+// The same of what is to come.
+export function until(at, now = Date.now()) {
+  const seconds = (new Date(at).getTime() - now) / 1000;
+  return seconds < 1 ? "now" : `in ${span(seconds)}`;
+}
+
 export const count = (n) => WHOLE.format(n ?? 0);
 export const brief = (n) => (Math.abs(n ?? 0) < 10_000 ? WHOLE.format(n ?? 0) : SHORT.format(n));
 export const many = (n, one, more = `${one}s`) => `${count(n)} ${n === 1 ? one : more}`;

@@ -1,17 +1,19 @@
-// Messages: what became of one message, by its id, the id of one of its events or deliveries, or a phone number.
+// Messages: what became of one message, by its id, the id of one of its events or deliveries, or a phone number; and what
+// waits to be sent again.
 import { html, useEffect, useRef, useState } from "./lib.js";
 import { AGAIN_MS, ask } from "./api.js";
 import { Badge, Empty, Field, Loading, Mask, Panel, Problem, Time } from "./parts.js";
 import * as format from "./format.js";
 import { go, link } from "./route.js";
 import { DeliveryTable, RouteList } from "./events.js";
+import { Chain, Waiting } from "./resends.js";
 
 // Most parts that a phone is looked for in, and most events of it that are shown.
 const MOST_PARTS = 500;
 const MOST_EVENTS = 500;
 const SINCE = [["", "the last 7 days"], ["30d", "the last 30 days"], ["90d", "the last 90 days"]];
 
-export function Messages({ route }) {
+export function Messages({ route, status, readOnly }) {
   const submit = (event) => {
     event.preventDefault();
     const { id, since } = event.target.elements;
@@ -26,7 +28,8 @@ export function Messages({ route }) {
       </form>
       ${!route.rest && html`<${Empty} title="Where is it?">Type what you know: the message id, the id of an event or a delivery (its last 8 characters will do), or the phone number.<//>`}
     <//>
-    ${route.rest && html`<${Trace} key=${`${route.rest} ${route.query.since}`} id=${route.rest} since=${route.query.since} />`}`;
+    ${!route.rest && status.data?.resends?.waiting > 0 && html`<${Waiting} readOnly=${readOnly} />`}
+    ${route.rest && html`<${Trace} key=${`${route.rest} ${route.query.since}`} id=${route.rest} since=${route.query.since} readOnly=${readOnly} />`}`;
 }
 
 // A phone is looked for in parts, each within a bound; one part follows the other until all of the span was looked at.
@@ -81,7 +84,7 @@ export function merged(parts) {
   };
 }
 
-function Trace({ id, since }) {
+function Trace({ id, since, readOnly }) {
   const [isClear, setClear] = useState(false);
   const [from] = useState(() => (since ? format.when(since) : ""));
   const { parts, failure, isLooking, again, stop } = useTrace(id, { since: from, clear: isClear ? true : "" });
@@ -96,7 +99,7 @@ function Trace({ id, since }) {
       <span>${isLooking ? "Looking through the journal" : "Not all was looked through"}: ${Math.round((trace.done ?? 0) * 100)} %</span>
       ${isLooking ? html`<button type="button" onClick=${stop}>Stop</button>` : html`<button type="button" onClick=${again}>Look again</button>`}</div>`}
     ${(trace.notes ?? []).map((note) => html`<p key=${note} class="stale">▲ ${note}</p>`)}
-    ${trace.message && html`<${Message} message=${trace.message} mask=${mask} />`}
+    ${trace.message && html`<${Message} message=${trace.message} mask=${mask} readOnly=${readOnly} again=${again} />`}
     ${trace.messages?.length > 0 && html`<${Several} messages=${trace.messages} />`}
     ${trace.events.length > 0 && html`<${Events} trace=${trace} mask=${trace.message ? null : mask} />`}
     ${!trace.events.length && !trace.next && html`<${Empty} title="Nothing was found">The journal holds no event of it, or no longer does: <code>retention</code> of [journal] says for how long.<//>`}`;
@@ -113,11 +116,12 @@ function Several({ messages }) {
 const KINDS = { received: "info", failed: "bad", delivered: "ok", read: "ok", sent: "info", clicked: "ok" };
 const kindOf = (status) => KINDS[String(status).toLowerCase()] ?? "quiet";
 
-function Message({ message, mask }) {
+function Message({ message, mask, readOnly, again }) {
   const ladder = message.ladder ?? [];
   return html`<${Panel} id="message" title="The message" aside=${html`<${Badge} kind=${kindOf(message.status)}>${message.status || "unknown"}<//>`}>
     <dl class="facts"><div><dt>Id</dt><dd class="mono">${message.id}</dd></div>
     ${message.error && html`<div><dt>Error</dt><dd class="failure">${message.error.code && html`<code>${message.error.code}</code> `}${message.error.text ?? message.error.reason}</dd></div>`}
+    ${message.sent && html`<div><dt>Sent through</dt><dd>${message.sent.sink}${message.sent.sender && ` as ${message.sent.sender}`}${message.sent.attempt > 0 && `, try ${message.sent.attempt} by rule ${message.sent.rule ?? "that has gone"}`}${message.sent.event && html` <a href=${link("events", message.sent.event)}>for this event</a>`}</dd></div>`}
     ${FACTS.filter(([key]) => message[key]).map(([key, name]) => html`<div key=${key}><dt>${name}</dt><dd>${message[key]}</dd></div>`)}</dl>
     <ol class="ladder" aria-label="Status ladder">
       ${ladder.map((step, n) => html`<li key=${step.event + step.status} class=${kindOf(step.status)}>
@@ -126,6 +130,7 @@ function Message({ message, mask }) {
         ${n > 0 && html`<span class="quiet">${after(ladder[n - 1], step)}</span>`}
       </li>`)}
     </ol>
+    <${Chain} message=${message} readOnly=${readOnly} again=${again} />
     ${message.clicks?.length > 0 && html`<h3>Clicks</h3><ul class="clicks">${message.clicks.map((click) => html`<li><${Time} at=${click.time ?? click.accepted} /> <b>${click.button ?? "a button"}</b> <span class="quiet">${click.kind === "QR" ? "quick reply" : click.kind === "CTA" ? "call to action" : click.kind}</span></li>`)}</ul>`}
     ${message.replies?.length > 0 && html`<h3>Replies</h3><ul class="clicks">${message.replies.map((reply) => html`<li><a href=${link("events", reply.event)}><${Time} at=${reply.time ?? reply.accepted} /></a> ${reply.text ?? html`<span class="quiet">${reply.content_type}</span>`}</li>`)}</ul>`}
     ${mask}

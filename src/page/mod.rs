@@ -3,9 +3,9 @@
 //!
 //! Plain ES modules, which a browser loads as they stand here: nothing is built. `app.js` is who is signed in and what
 //! stands around every room; then a file a room (`overview`, `events`, `messages`, `dead`, `sinks`, `rules`), and
-//! beneath them `parts` (what rooms are made of), `api` (asks the daemon), `acts` (what the buttons do), `route` (links
-//! that can be shared) and pure ones (`format`, `json`, `diff`). Libraries lie in `vendor/`, with their versions and
-//! licences.
+//! beneath them `resends` (what is sent again), `parts` (what rooms are made of), `api` (asks the daemon), `acts` (what
+//! the buttons do), `route` (links that can be shared) and pure ones (`format`, `json`, `diff`). Libraries lie in
+//! `vendor/`, with their versions and licences.
 
 use std::io::{self, Write as _};
 use std::sync::LazyLock;
@@ -53,6 +53,7 @@ const FILES: &[(&str, &str, &[u8])] = &[
     ("parts.js", SCRIPT, include_bytes!("parts.js")),
     ("preact.mjs", SCRIPT, include_bytes!("vendor/preact.mjs")),
     ("rates.js", SCRIPT, include_bytes!("rates.js")),
+    ("resends.js", SCRIPT, include_bytes!("resends.js")),
     ("route.js", SCRIPT, include_bytes!("route.js")),
     ("rules.js", SCRIPT, include_bytes!("rules.js")),
     ("sinks.js", SCRIPT, include_bytes!("sinks.js")),

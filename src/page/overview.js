@@ -114,6 +114,7 @@ function Figures({ status }) {
     <${Figure} label="delivered">${format.brief(sum(sinks, "delivered"))}<//>
     <${Figure} label="pending">${format.brief(sum(sinks, "pending"))}${oldest > 1 && html`<small>oldest ${format.span(oldest)}</small>`}<//>
     <${Figure} label="dead letters">${format.brief(sum(sinks, "dead"))}<//>
+    ${status.resends?.waiting > 0 && html`<${Figure} label="to be sent again"><a href=${link("messages")}>${format.brief(status.resends.waiting)}</a>${status.resends.next && html`<small>next ${format.until(status.resends.next)}</small>`}<//>`}
     <${Figure} label="no route">${format.brief(status.unmatched)}<//>
     ${status.disk?.free > 0 && html`<${Figure} label="disk free">${format.bytes(status.disk.free)}<//>`}
   </dl>`;

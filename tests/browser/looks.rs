@@ -137,6 +137,14 @@ fn axe() -> Result<String, String> {
     std::fs::read_to_string(said(&out.stdout)).map_err(|error| error.to_string())
 }
 
+/// Fails where axe finds something serious on what is shown; passes where there is no axe.
+pub async fn assert_no_faults(page: &Browser, place: &str) {
+    if let Ok(axe) = axe() {
+        let faults = faults(page, &axe).await;
+        assert!(faults.is_empty(), "{place}: {faults:#?}");
+    }
+}
+
 /// What axe finds that is serious.
 async fn faults(page: &Browser, axe: &str) -> Vec<Value> {
     page.ask(axe).await;

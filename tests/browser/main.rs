@@ -4,6 +4,7 @@
 //!
 //! - `signing_in`: the token, wrong tokens, logging out, and what other origins can do
 //! - `overview`, `events`, `messages`, `dead_letters`, `sinks`, `rules`: the main actions of each room
+//! - `resends`: what is sent again, and Cancel
 //! - `looks`: every room by axe, in light and dark, at 360 px, by keyboard alone, and what it loads
 //! - `crowd`: 10,000 events in the tail
 //! - `modules`: the page's modules that compute: JSON as text, differences, spans of time
@@ -32,6 +33,7 @@ mod looks;
 mod messages;
 mod modules;
 mod overview;
+mod resends;
 mod rules;
 mod signing_in;
 mod sinks;
