@@ -21,10 +21,11 @@ test: ## every test; starts the real servers they need (tests/services/up) and s
 check: ## what CI looks at besides the tests: format, lints, docs, dependencies
 	@.ci/run check
 
-soak: ## kills and evils for as long as asked: KILLS=1000 EVENTS=1000000 SEED=n, and power losses of the journal: CASES=100000; ends with verdicts
+soak: ## kills and evils for as long as asked: KILLS=1000 EVENTS=1000000 SEED=n; messages sent again: RESENDS=10000 RESEND_KILLS=100; ONLY=soak or resends; and power losses of the journal: CASES=100000; ends with verdicts
 	@tests/services/tools cargo cc c++ make python3 ssl
 	HOOKRELAY_SOAK_KILLS=$(or $(KILLS),1000) HOOKRELAY_SOAK_EVENTS=$(or $(EVENTS),1000000) $(if $(SEED),HOOKRELAY_SOAK_SEED=$(SEED)) \
-	  tests/services/with cargo test --release --test soak
+	  HOOKRELAY_SOAK_RESENDS=$(or $(RESENDS),10000) $(if $(RESEND_KILLS),HOOKRELAY_SOAK_RESEND_KILLS=$(RESEND_KILLS)) \
+	  tests/services/with cargo test --release --test soak -- $(ONLY)
 	tests/soak/power-loss $(or $(CASES),100000)
 
 bench: ## requests/s, p99 and CPU beside a bare hyper server (minutes); ARGS=--quick for a trial, ARGS=--help for more

@@ -3,6 +3,7 @@
 //! - `main_job`: a signed webhook reaches every sink its rules name
 //! - `answers`: what a webhook is answered
 //! - `nothing_lost`: kill -9 at any moment; every event answered 200 reaches every sink, unchanged
+//! - `resend_kills`: the same for messages that failed and are sent again; `resend_proof`: its world and its oracle
 //! - `exec`: a program as a sink, across kill -9
 //! - `pipelines`: kill -9 with real Kafka and PostgreSQL servers as sinks
 //! - `rules`: jq conditions and transforms, runaway programs, `explain` and `test`
@@ -26,10 +27,12 @@
 //! - `traces`: one webhook is one trace; `collectors`: who takes it, a real OpenTelemetry Collector among them
 //! - `dead`: dead letters by the verbs
 //! - `dead`: dead letters by the verbs; `pending`: what is tried again, and sinks that try at once
+//! - `message`: messages by the verbs and the API, to a stand-in of Interakt's; what waits to be sent again
 //! - `log`: a log that nobody reads, or that cannot be written, and what `RUST_LOG` does to it
 //! - `secrets`: values that no message, no verb and no log shows
 //! - `reload`: a new config in force without a restart; sinks held, let go, moved on
 //! - `replay`: a span of the journal delivered once more, and dry runs
+//! - `resend`: what failed is sent again as the rules say
 //! - `trace`: what became of a message, an event, a phone's messages; `tail`: events as they pass
 //! - `journal`: verify, dump, stat and repair
 //! - `refusals`: every refused request is counted and told; `feed_guard`: the failure budget, and feeds that go quiet
@@ -93,6 +96,7 @@ mod jq_worker;
 mod last_good;
 mod log;
 mod main_job;
+mod message;
 mod metrics;
 mod nothing_lost;
 mod odd_webhooks;
@@ -104,6 +108,10 @@ mod proxy;
 mod refusals;
 mod reload;
 mod replay;
+mod resend;
+mod resend_kills;
+#[allow(dead_code)]
+mod resend_proof;
 mod restart;
 mod restarts;
 mod rotation;

@@ -404,11 +404,52 @@ fn documented() -> BTreeMap<String, String> {
     text.lines().filter_map(row).collect()
 }
 
+/// What a daemon shows beside all this that sends messages, and has one to send again.
+async fn of_sending() -> BTreeMap<String, String> {
+    let port = free_port();
+    let house = House::new(&format!(
+        r#"
+[admin]
+listen = "127.0.0.1:{port}"
+token = "{TOKEN}"
+[sinks.whatsapp]
+kind = "interakt"
+url = "http://127.0.0.1:{}"
+api_key = "a2V5"
+[resend.marketing]
+match = "message_*_failed"
+codes = {{ "131049" = {{ after = "1h", times = 1 }} }}
+with = "template"
+template = {{ name = "again", languageCode = "en" }}
+"#,
+        free_port()
+    ));
+    let daemon = house.start();
+    // What failed long ago is not sent again.
+    let now = sink_api::Timestamp::now().to_string();
+    let body = serde_json::json!({"type": "message_api_failed", "timestamp": now, "data": {
+        "customer": {"channel_phone_number": "919876543210"},
+        "message": {"id": "m-1", "message_status": "Failed", "channel_error_code": "131049"},
+    }});
+    post_all(&daemon.url(), [body.to_string().into_bytes()]).await;
+    let end = tokio::time::Instant::now() + crate::harness::PATIENCE;
+    loop {
+        let mut there = families(&samples(&page_at(&format!("127.0.0.1:{port}"), "").await.1));
+        there.retain(|name, _| name.contains("_resends_") || name.contains("_calls_"));
+        if there.len() == 3 {
+            return there;
+        }
+        assert!(tokio::time::Instant::now() < end, "{there:?}\n{}", daemon.log.text());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_figure_is_documented_and_each_documented_one_is_there() {
     let watched = Watched::start().await;
     watched.send(0..30).await;
     watched.wait_for("hookrelay_dead_letters_total", &[("sink", "picky")], |n| n > 0.0).await;
-    let (there, documented) = (families(&watched.samples().await), documented());
+    let (mut there, documented) = (families(&watched.samples().await), documented());
+    there.extend(of_sending().await);
     assert_eq!(there, documented);
 }

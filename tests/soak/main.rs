@@ -10,6 +10,7 @@
 //! - `plan`: how long it runs, the random numbers, the evils
 //! - `target`: the HTTP sink's server; `servers`: PostgreSQL and Kafka; `shim.c`: disk and clock
 //! - `verdict`: what arrived against what was answered
+//! - `resends`: messages that failed and are sent again, over kills; only in `make soak`
 
 #![allow(
     clippy::unwrap_used,
@@ -30,6 +31,9 @@ mod harness;
 #[path = "../it/hostile.rs"]
 mod hostile;
 mod plan;
+#[path = "../it/resend_proof.rs"]
+mod resend_proof;
+mod resends;
 mod servers;
 #[allow(dead_code)]
 mod shim;
@@ -47,7 +51,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use bodies::numbered;
 use harness::{Daemon, House, can_open, post, wait_until};
 use hostile::{Crowd, SORTS};
-use plan::{Dice, Evil, PER_LIFE, Plan};
+use plan::{Dice, Evil, PER_LIFE, Plan, Resends};
 use servers::{Kafka, Postgres};
 use shim::Shim;
 use target::{Mood, Target};
@@ -285,16 +289,21 @@ fn main() {
     // `cargo test` may ask for the list of tests, or name one of them.
     let names = arguments.iter().filter(|argument| !argument.starts_with('-')).collect::<Vec<_>>();
     if arguments.iter().any(|argument| argument == "--list") {
-        println!("soak: test");
+        println!("soak: test\nresends: test");
         return;
     }
-    if !names.is_empty() && !names.iter().any(|name| "soak".contains(name.as_str())) {
-        return;
-    }
+    let is_wanted = |test: &str| names.is_empty() || names.iter().any(|name| test.contains(name.as_str()));
     let plan = Plan::from_env();
-    println!("soak: {} kills, {} events, seed {}", plan.kills, plan.events, plan.seed);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    if !runtime.block_on(soak(plan)) {
+    let mut is_good = true;
+    if is_wanted("soak") {
+        println!("soak: {} kills, {} events, seed {}", plan.kills, plan.events, plan.seed);
+        is_good &= runtime.block_on(soak(plan));
+    }
+    if let Some(resends) = Resends::from_env(&plan).filter(|_| is_wanted("resends")) {
+        is_good &= runtime.block_on(resends::run(resends));
+    }
+    if !is_good {
         println!("soak: FAILED");
         std::process::exit(1);
     }

@@ -29,6 +29,26 @@ impl Plan {
     }
 }
 
+/// What is sent again over kills.
+#[derive(Clone, Copy, Debug)]
+pub struct Resends {
+    /// First messages, all of which fail.
+    pub failed: u64,
+    pub kills: u64,
+    pub seed: u64,
+}
+
+impl Resends {
+    /// Reads `HOOKRELAY_SOAK_RESENDS` (10,000; 0 is none), `…_RESEND_KILLS` (a tenth of `…_KILLS`) and `…_SEED`. None
+    /// where nothing is said of kills: `make test` has a short form of it in `tests/it`.
+    pub fn from_env(plan: &Plan) -> Option<Self> {
+        let number = |name: &str| std::env::var(format!("HOOKRELAY_SOAK_{name}")).ok()?.parse::<u64>().ok();
+        let kills = number("RESEND_KILLS").or(number("KILLS").map(|kills| kills / 10))?.max(1);
+        let failed = number("RESENDS").unwrap_or(10_000);
+        (failed > 0).then_some(Self { failed, kills, seed: plan.seed })
+    }
+}
+
 /// Random numbers by SplitMix64 (Steele, Lea, Flood, 2014), so that the same seed gives the same evils.
 pub struct Dice(u64);
 
