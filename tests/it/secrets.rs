@@ -166,7 +166,8 @@ fn a_password_that_breaks_its_url_is_shown_in_no_part() {
             let house = House::new(&tables);
             let mut check = house.command(&["check"]);
             let output = check.env("URL", &database).env("CALLBACK", &callback).output().unwrap();
-            let printed = text(&output);
+            // The name of the test's own folder is made by chance: it may hold any two letters.
+            let printed = text(&output).replace(&*house.folder.path().to_string_lossy(), "");
             assert_eq!(output.status.code(), Some(78), "{printed}");
             assert!(printed.contains("percent-encode"), "{printed}");
             assert!(!["hunt", "erer", "2x"].iter().any(|part| printed.contains(part)), "{password}: {printed}");

@@ -248,26 +248,29 @@ impl Run {
         let needed = known.iter().filter(|(_, at)| *at >= start.max(self.floor));
         let missing: Vec<_> = needed.filter(|one| found.binary_search(one).is_err()).collect();
         assert!(missing.is_empty(), "lost: {missing:?}\nfound: {found:?}");
-        if place == 0 && !self.agree(&found) {
+        if place == 0 && !self.agree(&found, &from) {
             return None;
         }
         Some(found)
     }
 
-    /// Lookups give what reading gave, whatever became of the indexes; `false` where the power goes meanwhile.
-    fn agree(&self, found: &[(u64, u64)]) -> bool {
+    /// Lookups give what reading gave, whatever became of the indexes; `false` where the power goes meanwhile. Since
+    /// reading ended, what lies from `end` on may have become durable, and what nobody needs may have been deleted.
+    fn agree(&self, found: &[(u64, u64)], end: &Position) -> bool {
         for digit in 0..10 {
             let what = Find::Subject(digit.to_string().into());
-            let looked_up = match run(self.journal().find(what, Within::newest(usize::MAX))) {
+            let within = Within { before: Some(end.clone().into()), ..Within::newest(usize::MAX) };
+            let looked_up = match run(self.journal().find(what, within)) {
                 Ok(found) => found.entries,
                 Err(_) if self.disk.is_dead() => return false,
                 Err(error) => panic!("cannot be looked up: {error}"),
             };
             let looked_up: Vec<_> = looked_up.iter().map(|e| (number(&e.record), e.position.offset)).collect();
-            let expected: Vec<_> = found.iter().copied().filter(|(n, _)| n % 10 == digit).collect();
+            let mut expected: Vec<_> = found.iter().copied().filter(|(n, _)| n % 10 == digit).collect();
             if self.disk.is_dead() {
                 return false;
             }
+            expected.retain(|one| one.1 >= self.floor || looked_up.contains(one));
             assert_eq!(looked_up, expected, "about {digit}");
         }
         true
