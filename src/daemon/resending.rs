@@ -114,21 +114,21 @@ impl Resending {
     async fn round(&self) -> Result<Round, Trouble> {
         let (now, config) = (Timestamp::now(), self.config_state.in_force());
         let rules = &*config.resends;
-        let (mut room, mut round, mut after): (HashMap<String, u64>, _, Option<Cursor>) = Default::default();
-        for _ in 0..PAGES {
-            let page = self.outbox.waiting(after, PAGE).await?;
-            let is_last = page.len() < PAGE;
-            after = page.last().map(Planned::cursor);
-            for planned in page {
-                if planned.due > now {
-                    return Ok(round);
+        let (mut room, mut round): (HashMap<String, u64>, _) = Default::default();
+        for sink in self.outbox.sinks_waiting().await? {
+            let mut after: Option<Cursor> = None;
+            for _ in 0..PAGES {
+                let page = self.outbox.due_of(&sink, after, now, PAGE).await?;
+                let is_last = page.len() < PAGE;
+                after = page.last().map(Planned::cursor);
+                for planned in page {
+                    self.look_at(planned, rules, now, &mut room, &mut round).await?;
                 }
-                self.look_at(planned, rules, now, &mut room, &mut round).await?;
-            }
-            let full: HashSet<&str> =
-                room.iter().filter(|(_, left)| **left == 0).map(|(sink, _)| sink.as_str()).collect();
-            if is_last || rules.sinks().all(|sink| full.contains(sink)) {
-                break;
+                let full: HashSet<&str> =
+                    room.iter().filter(|(_, left)| **left == 0).map(|(sink, _)| sink.as_str()).collect();
+                if is_last || rules.sinks().all(|sink| full.contains(sink)) {
+                    break;
+                }
             }
         }
         Ok(round)

@@ -43,7 +43,7 @@ pub(super) async fn cancel(outbox: &Outbox, CancelAsk { id }: CancelAsk) -> Resu
     if id.is_empty() {
         return Err(Refusal::Question("say which: the `id` of a resend that waits, or of a message".into()));
     }
-    let rows = outbox.cancel(id).await.map_err(unable)?;
+    let rows = outbox.cancel(id, &[]).await.map_err(unable)?;
     if rows.is_empty() {
         if is_phone(id) {
             let why =
@@ -147,6 +147,7 @@ mod tests {
             template: Some("sale".into()),
             state: State::Waiting,
             message: None,
+            why: None,
         };
         let masked = view(row.clone(), false);
         assert_eq!((masked.phone.as_deref(), masked.code.as_str()), (Some("***10"), "131049"));

@@ -10,7 +10,7 @@ use sink_api::{CallId, Origin, Reason, Timestamp};
 use super::facts::{CallState, SentMessage};
 use super::heard;
 use super::planned::State;
-use super::resends::{self, Resend};
+use super::resends::{self, CANCELLED, OVERTAKEN, Resend};
 use super::store::{Horizon, Key};
 use super::thread::Step;
 use super::wanted::{Wanted, Why, nameable};
@@ -76,7 +76,7 @@ pub fn start(
     let origin = origin(step.connection, wanted)?;
     if let Some(why) = out_of_bounds(step.connection, wanted, &origin, before.is_some(), now)? {
         if let Some(resend) = &resend {
-            resends::end(step, resend, State::Never, "never")?;
+            resends::end(step, resend, State::Never, "never", Some(&why.detail))?;
         }
         return Ok(Started::Answer(Begun::Never(why)));
     }
@@ -136,10 +136,10 @@ fn settled(
         return Ok(Some(Begun::Sent { message }));
     }
     let Why::Resend(command) = &wanted.why else { return Ok(None) };
-    let overtaken = || Begun::Unwanted(Reason::new("overtaken", "it was delivered or read meanwhile after all"));
+    let overtaken = || Begun::Unwanted(Reason::new("overtaken", OVERTAKEN));
     match resend.map(|resend| resend.state) {
         Some(State::Cancelled) => {
-            return Ok(Some(Begun::Unwanted(Reason::new("cancelled", "somebody gave it up"))));
+            return Ok(Some(Begun::Unwanted(Reason::new("cancelled", CANCELLED))));
         }
         Some(State::Overtaken) => return Ok(Some(overtaken())),
         _ => {}
@@ -150,7 +150,7 @@ fn settled(
     for root in roots.into_iter().flatten() {
         if heard::is_delivered(step.connection, root)? {
             if let Some(resend) = resend {
-                resends::end(step, resend, State::Overtaken, "overtaken")?;
+                resends::end(step, resend, State::Overtaken, "overtaken", Some(OVERTAKEN))?;
             }
             return Ok(Some(overtaken()));
         }
@@ -265,15 +265,15 @@ fn write(
     was_lost: bool,
     now: Timestamp,
 ) -> Result<(), rusqlite::Error> {
-    let sql = "INSERT INTO calls (id, sink, state, begun, attempt, since, first, phone, request, lost)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+    let sql = "INSERT INTO calls (id, sink, state, begun, attempt, since, first, phone, request, lost, delivery)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
                ON CONFLICT (id) DO UPDATE SET state = ?3, begun = ?4, lost = ?10";
-    let Wanted { call, sink, phone, request, .. } = wanted;
+    let Wanted { call, sink, delivery, phone, request, .. } = wanted;
     let Origin { attempt, since, of, .. } = origin;
     let (key, begun) = (Key::from(*call), now.as_microsecond());
     connection
         .prepare_cached(sql)?
-        .execute(params![key, sink, CallState::Begun, begun, attempt, since, of, phone, request, was_lost])
+        .execute(params![key, sink, CallState::Begun, begun, attempt, since, of, phone, request, was_lost, delivery])
         .map(drop)
 }
 
@@ -369,7 +369,7 @@ pub fn request(
     Ok(found.flatten())
 }
 
-const COLUMNS: &str = "id, sink, begun, state, message, status, attempt, first, phone, since";
+const COLUMNS: &str = "id, sink, begun, state, message, status, attempt, first, phone, since, delivery";
 
 fn read(row: &Row<'_>) -> Result<(SentMessage, i64), rusqlite::Error> {
     let status: Option<i64> = row.get(5)?;
@@ -383,6 +383,7 @@ fn read(row: &Row<'_>) -> Result<(SentMessage, i64), rusqlite::Error> {
         attempt: row.get(6)?,
         of: row.get(7)?,
         phone: row.get(8)?,
+        delivery: row.get(10)?,
     };
     Ok((sent, row.get(9)?))
 }

@@ -146,6 +146,7 @@ mod tests {
             template: None,
             state: State::Waiting,
             message: None,
+            why: None,
         }
     }
 

@@ -35,6 +35,59 @@ impl CallState {
     }
 }
 
+/// What a rule says of a message that failed and is not sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Such a failure is never tried again.
+    Never,
+    /// It was tried as often, or as long, as the rule says.
+    Exhausted,
+}
+
+impl Verdict {
+    /// All of them; their numbers in the file are their places here.
+    pub const ALL: [Self; 2] = [Self::Never, Self::Exhausted];
+
+    /// The word by which it is counted, and that people are shown.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Exhausted => "exhausted",
+        }
+    }
+}
+
+/// A message that failed and is not sent again, as a rule has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotAgain {
+    /// Its id.
+    pub failed: String,
+    /// The rule, `[resend.NAME]`.
+    pub rule: String,
+    /// What that says.
+    pub verdict: Verdict,
+    /// The provider's code of the failure; may be empty.
+    pub code: String,
+    /// Why, in words; at most 300 bytes.
+    pub why: String,
+    /// When that was decided.
+    pub at: Timestamp,
+}
+
+impl NotAgain {
+    /// Of what was planned and cannot be, after all.
+    pub(super) fn never(planned: &Planned, why: &str) -> Self {
+        Self {
+            failed: planned.failed.clone(),
+            rule: planned.rule.clone(),
+            verdict: Verdict::Never,
+            code: planned.code.clone(),
+            why: why.to_owned(),
+            at: planned.planned,
+        }
+    }
+}
+
 /// A call that a sink made, and the message that it brought about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SentMessage {
@@ -42,6 +95,8 @@ pub struct SentMessage {
     pub call: CallId,
     /// The sink that made it.
     pub sink: String,
+    /// The id of the delivery that it was made for.
+    pub delivery: String,
     /// When it began, last.
     pub begun: Timestamp,
     /// How far it is.
@@ -67,6 +122,8 @@ pub struct About {
     pub call: Option<SentMessage>,
     /// All that was planned for its chain, in the order of their attempts, whatever became of it.
     pub chain: Vec<Planned>,
+    /// What failed of its chain and is not sent again, in the order in which that was decided.
+    pub not_again: Vec<NotAgain>,
 }
 
 /// What was counted since the daemon started, by labels; and how many wait now.

@@ -6,17 +6,18 @@ use std::sync::Arc;
 use rusqlite::{Connection, params};
 use sink_api::{Batch, CallId, Delivery, Origin, Timestamp, Yielder};
 
+use super::facts::{NotAgain, Verdict};
 use super::planned::Planned;
 use super::rules::{Decision, Failed, Rules};
 use super::store::{Horizon, Key};
 use super::thread::Step;
 use super::trim::{MOST_WAITING, STRETCH};
 use super::wanted::MAX_REQUEST;
-use super::{MAX_AGE, MAX_MESSAGE_ID, calls, resends};
+use super::{MAX_AGE, MAX_MESSAGE_ID, calls, not_again, resends};
 use crate::message::{self, Said, Status};
 use crate::news::{Item, Kind};
 
-/// The longest name of a template, or sentence about what is missing, that is kept; bytes.
+/// The longest name of a template, or sentence about what is missing or why nothing is sent, that is kept; bytes.
 const MAX_TEXT: usize = 300;
 
 /// What one event says of a message.
@@ -151,23 +152,42 @@ fn failed(
     let chain = resends::chain(step.connection, &root)?;
     let sent = calls::request(step.connection, call, message)?;
     let failed = Failed { event: &delivery.event, said, origin, chain: &chain, sent: sent.as_deref() };
+    let of = origin.filter(|one| one.attempt > 0).map_or(message.as_str(), |one| &one.of);
     match rules.decide(&failed, now) {
         Decision::NoRule => {}
-        Decision::Never { rule, .. } => step.tally.resend(&rule, "never"),
-        Decision::Exhausted { rule, why } => {
-            step.tally.resend(&rule, "exhausted");
-            let of = origin.filter(|one| one.attempt > 0).map_or(message.as_str(), |one| &one.of);
-            step.tally.tell(exhausted(message, of, said.error_code.as_deref(), &rule, &why));
+        Decision::Never { rule, code, why } => {
+            not_again(
+                step,
+                NotAgain { failed: message.clone(), rule, verdict: Verdict::Never, code, why, at: now },
+                &root,
+            )?;
+        }
+        Decision::Exhausted { rule, code, why } => {
+            let item = exhausted(message, of, &code, &rule, &why);
+            let verdict = Verdict::Exhausted;
+            if not_again(step, NotAgain { failed: message.clone(), rule, verdict, code, why, at: now }, &root)? {
+                step.tally.tell(item);
+            }
         }
         Decision::Resend(planned) => plan(step, bounded(*planned), &root)?,
     }
     Ok(())
 }
 
-fn exhausted(message: &str, of: &str, code: Option<&str>, rule: &str, why: &str) -> Item {
+/// Remembers, and counts, that a message is not sent again. False: it was so before, and is no news.
+fn not_again(step: &mut Step<'_>, mut what: NotAgain, root: &str) -> Result<bool, rusqlite::Error> {
+    what.why = short(&what.why).to_owned();
+    let is_new = not_again::note(step.connection, &what, root)?;
+    if is_new {
+        step.tally.resend(&what.rule, what.verdict.word());
+    }
+    Ok(is_new)
+}
+
+fn exhausted(message: &str, of: &str, code: &str, rule: &str, why: &str) -> Item {
     let text = format!("message {message} failed and is not sent again by [resend.{rule}]: {why}");
     let item = Item::new(Kind::ResendExhausted, message, text).reason("exhausted").with("rule", rule);
-    item.with("of", of).with("code", code.unwrap_or_default()).with("detail", why)
+    item.with("of", of).with("code", code).with("detail", why)
 }
 
 /// What is planned, within the bounds of what is kept.
@@ -193,14 +213,14 @@ fn short(text: &str) -> &str {
 fn plan(step: &mut Step<'_>, planned: Planned, root: &str) -> Result<(), rusqlite::Error> {
     let horizon = Horizon::Messages.read(step.connection)?;
     if horizon.is_some_and(|horizon| planned.since.saturating_mul(1_000_000) <= horizon) {
-        // It may have been delivered, or sent again, and that forgotten: it would be refused when it is due.
-        step.tally.resend(&planned.rule, "never");
-        return Ok(());
+        // It would be refused when it is due.
+        let why = "what became of messages so early is not remembered: it may have been delivered";
+        return not_again(step, NotAgain::never(&planned, why), root).map(drop);
     }
     if step.waiting.saturating_add(step.tally.more_waiting()) >= MOST_WAITING {
-        step.tally.resend(&planned.rule, "never");
         step.tally.is_full(&planned.rule);
-        return Ok(());
+        return not_again(step, NotAgain::never(&planned, "too many messages wait to be sent again"), root).map(drop);
     }
+    not_again::forget(step.connection, &planned.failed)?;
     resends::plan(step, &planned, root)
 }

@@ -5,7 +5,8 @@
 //! - `planned`: a message that is to be sent again; `command`: the event that has it sent, or a new one
 //! - `rules`: which failures are tried again, when, and with what, as [`keys`] has it written, `codes` by default;
 //!   `quiet` and `zones`: when customers are not to be disturbed; `request` and `same`: what is sent
-//! - `heard`: what statuses say; `calls`: what was sent; `resends`: what waits; `trim`: what is let go of
+//! - `heard`: what statuses say; `calls`: what was sent; `resends`: what waits; `not_again`: what is never sent again;
+//!   `trim`: what is let go of
 //! - `thread`, `store`: who owns the file, and what stands in it
 //! - `follower`: the implicit sink by which the daemon hears of statuses
 //!
@@ -19,6 +20,7 @@ mod facts;
 pub mod follower;
 mod heard;
 pub mod keys;
+mod not_again;
 mod planned;
 mod quiet;
 mod request;
@@ -44,7 +46,7 @@ use crate::news::News;
 use calls::Started;
 pub use command::{Command, RESEND, SEND};
 pub use error::OutboxError;
-pub use facts::{About, CallState, Counts, SentMessage};
+pub use facts::{About, CallState, Counts, NotAgain, SentMessage, Verdict};
 pub use keys::ResendKeys;
 pub use planned::{Chain, Cursor, Planned, State};
 pub use rules::{Decision, Failed, Rules};
@@ -120,12 +122,28 @@ impl Outbox {
         *self.0.progress.write().unwrap_or_else(PoisonError::into_inner) = Some(by);
     }
 
-    /// Messages that are to be sent again and are due by now, the earliest first; at most so many.
+    /// The names of the sinks for which messages wait to be sent again, as it was when they were planned.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub async fn due(&self, now: Timestamp, most: usize) -> Result<Vec<Planned>, OutboxError> {
-        self.look(move |step| resends::due(step.connection, now, most)).await
+    pub async fn sinks_waiting(&self) -> Result<Vec<String>, OutboxError> {
+        self.look(|step| resends::sinks(step.connection)).await
+    }
+
+    /// Messages that are to be sent again by that sink and are due by now, the earliest first, behind that place; at
+    /// most so many.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn due_of(
+        &self,
+        sink: &str,
+        after: Option<Cursor>,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<Vec<Planned>, OutboxError> {
+        let sink = sink.to_owned();
+        self.look(move |step| resends::due_of(step.connection, &sink, after, now, most)).await
     }
 
     /// When the next message is due that waits; none where none does.
@@ -168,7 +186,8 @@ impl Outbox {
         self.look(move |step| resends::handed(step, id)).await
     }
 
-    /// Messages that wait to be sent again, in the order in which they are due, behind that place; at most so many.
+    /// Messages that wait to be sent again, in the order in which they are due, behind that place; at most so many, and
+    /// without what is to be sent.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -178,13 +197,23 @@ impl Outbox {
 
     /// Gives up what is still to be sent again: the message of that id (whole, or the last 8 characters of one that
     /// waits), or all that follows from that message (the first one's id, or that of one that failed). Says which; what
-    /// was sent already, or is being sent, is not among them. Durable when this returns.
+    /// was sent already, or is being sent, is not among them, nor are those in `but`: what was handed over and nobody
+    /// will send, as only the books of its sink know. Durable when this returns.
     ///
     /// # Errors
     /// The file cannot be written; then nothing has changed.
-    pub async fn cancel(&self, id_or_message: &str) -> Result<Vec<Planned>, OutboxError> {
+    pub async fn cancel(&self, id_or_message: &str, but: &[Uuid]) -> Result<Vec<Planned>, OutboxError> {
+        let (named, but) = (id_or_message.to_owned(), but.to_owned());
+        self.look(move |step| resends::cancel(step, &named, &but)).await
+    }
+
+    /// What [`Outbox::cancel`] takes to be meant by that, however far it is.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn meant(&self, id_or_message: &str) -> Result<Vec<Planned>, OutboxError> {
         let named = id_or_message.to_owned();
-        self.look(move |step| resends::cancel(step, &named)).await
+        self.look(move |step| resends::meant(step.connection, &named)).await
     }
 
     /// Gives up a part of what is due by that rule, which is gone; says how much. Durable when this returns.
@@ -206,7 +235,8 @@ impl Outbox {
             let root = resends::root(step.connection, None, &message)?;
             let call = calls::of_message(step.connection, &message)?.map(|(call, _)| call);
             let chain = resends::of_root(step.connection, &root, MOST_OF_CHAIN)?;
-            Ok(About { of: root, call, chain })
+            let not_again = not_again::of_root(step.connection, &root, MOST_OF_CHAIN)?;
+            Ok(About { of: root, call, chain, not_again })
         })
         .await
     }

@@ -65,7 +65,8 @@ pub struct Planned {
     pub code: String,
     /// The customer's phone, `+` and digits.
     pub phone: Option<String>,
-    /// What is to be sent: the API's body as JSON, `callbackData` the user's own text.
+    /// What is to be sent: the API's body as JSON, `callbackData` the user's own text. None once it was handed over,
+    /// and in lists.
     pub request: Option<Box<str>>,
     /// What is missing for that, in words; then `request` is none.
     pub missing: Option<String>,
@@ -75,6 +76,8 @@ pub struct Planned {
     pub state: State,
     /// The id of the message that it became.
     pub message: Option<String>,
+    /// Why it was given up, in words, where it was; what is `missing` stands there.
+    pub why: Option<String>,
 }
 
 impl Planned {

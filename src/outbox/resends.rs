@@ -12,6 +12,10 @@ use super::store::Key;
 use super::thread::Step;
 use crate::ids;
 
+/// Why one is not sent: somebody cancelled it; a message of its chain got there; its rule is gone.
+pub const CANCELLED: &str = "somebody gave it up";
+pub const OVERTAKEN: &str = "a message of its chain was delivered or read meanwhile";
+pub const RULE_GONE: &str = "its rule is not in the config any more";
 /// Most that one cancellation gives up.
 const MOST_CANCELLED: usize = 1000;
 
@@ -106,9 +110,15 @@ pub fn plan(step: &mut Step<'_>, planned: &Planned, root: &str) -> Result<(), ru
 }
 
 /// Puts a row in a state from which it does not come back but by a message that was sent after all.
-pub fn end(step: &mut Step<'_>, resend: &Resend, state: State, outcome: &'static str) -> Result<(), rusqlite::Error> {
-    let sql = "UPDATE resends SET state = ?2, request = NULL WHERE id = ?1 AND state = ?3";
-    let changed = step.connection.prepare_cached(sql)?.execute(params![resend.id, state, resend.state])?;
+pub fn end(
+    step: &mut Step<'_>,
+    resend: &Resend,
+    state: State,
+    outcome: &'static str,
+    why: Option<&str>,
+) -> Result<(), rusqlite::Error> {
+    let sql = "UPDATE resends SET state = ?2, request = NULL, why = ?4 WHERE id = ?1 AND state = ?3";
+    let changed = step.connection.prepare_cached(sql)?.execute(params![resend.id, state, resend.state, why])?;
     if changed > 0 && resend.state != state {
         step.tally.resend(&resend.rule, outcome);
         if resend.state == State::Waiting {
@@ -126,7 +136,7 @@ pub fn sent(step: &mut Step<'_>, call: CallId, message: &str) -> Result<(), rusq
     };
     let sql = "UPDATE resends SET message = ?2 WHERE id = ?1";
     step.connection.prepare_cached(sql)?.execute(params![resend.id, message])?;
-    end(step, &resend, State::Sent, "sent")
+    end(step, &resend, State::Sent, "sent", None)
 }
 
 /// A message of that chain was delivered or read: what waits of it is not needed.
@@ -136,7 +146,7 @@ pub fn overtake(step: &mut Step<'_>, root: &str) -> Result<(), rusqlite::Error> 
         let mut statement = step.connection.prepare_cached(&sql)?;
         statement.query_map(params![root, State::Waiting], brief)?.collect::<Result<_, _>>()?
     };
-    waiting.iter().try_for_each(|resend| end(step, resend, State::Overtaken, "overtaken"))
+    waiting.iter().try_for_each(|resend| end(step, resend, State::Overtaken, "overtaken", Some(OVERTAKEN)))
 }
 
 /// A row that waits goes to that sink: its call is that sink's. Says whether it waits.
@@ -166,8 +176,8 @@ pub fn put_off(connection: &Connection, id: Uuid, until: Timestamp) -> Result<()
     connection.prepare_cached(sql)?.execute(set).map(drop)
 }
 
-const COLUMNS: &str = "SELECT id, rule, sink, failed, root, first, attempt, since, until, due, planned, code, phone,
-                       request, missing, template, state, message FROM resends";
+const COLUMNS: &str = "SELECT id, rule, sink, failed, first, attempt, since, until, due, planned, code, phone,
+                       NULL AS request, missing, template, state, message, why FROM resends";
 
 fn whole(row: &Row<'_>) -> Result<Planned, rusqlite::Error> {
     let time = |at: i64| Timestamp::from_microsecond(at).unwrap_or_default();
@@ -189,6 +199,7 @@ fn whole(row: &Row<'_>) -> Result<Planned, rusqlite::Error> {
         template: row.get("template")?,
         state: row.get("state")?,
         message: row.get("message")?,
+        why: row.get("why")?,
     })
 }
 
@@ -197,10 +208,35 @@ fn limit(most: usize) -> i64 {
     i64::try_from(most).unwrap_or(i64::MAX)
 }
 
-/// What is due, the earliest first.
-pub fn due(connection: &Connection, now: Timestamp, most: usize) -> Result<Vec<Planned>, rusqlite::Error> {
-    let sql = format!("{COLUMNS} WHERE state = 0 AND due <= ?1 ORDER BY due, id LIMIT ?2");
-    connection.prepare_cached(&sql)?.query_map(params![now.as_microsecond(), limit(most)], whole)?.collect()
+/// The sinks for which something waits.
+pub fn sinks(connection: &Connection) -> Result<Vec<String>, rusqlite::Error> {
+    // One step of the index for each.
+    let sql = "WITH RECURSIVE names (sink) AS (
+                 SELECT min(sink) FROM resends WHERE state = 0 UNION ALL
+                 SELECT (SELECT min(sink) FROM resends WHERE state = 0 AND sink > names.sink) FROM names
+                 WHERE names.sink IS NOT NULL)
+               SELECT sink FROM names WHERE sink IS NOT NULL";
+    connection.prepare_cached(sql)?.query_map([], |row| row.get(0))?.collect()
+}
+
+/// What is due for a sink, the earliest first, from behind that place on; with what is to be sent.
+pub fn due_of(
+    connection: &Connection,
+    sink: &str,
+    after: Option<Cursor>,
+    now: Timestamp,
+    most: usize,
+) -> Result<Vec<Planned>, rusqlite::Error> {
+    let columns = COLUMNS.replace("NULL AS request", "request");
+    let of = "state = 0 AND sink = ?1 AND due <= ?2 AND (due, id) > (?3, ?4)";
+    let sql = format!("{columns} WHERE {of} ORDER BY due, id LIMIT ?5");
+    let (due, id) = place(after);
+    let of = params![sink, now.as_microsecond(), due, id, limit(most)];
+    connection.prepare_cached(&sql)?.query_map(of, whole)?.collect()
+}
+
+fn place(after: Option<Cursor>) -> (i64, Key) {
+    after.map_or((i64::MIN, Key([0; 16])), |Cursor { due, id }| (due.as_microsecond(), id.into()))
 }
 
 /// When the next one is due.
@@ -210,10 +246,10 @@ pub fn next_due(connection: &Connection) -> Result<Option<Timestamp>, rusqlite::
     Ok(due.and_then(|due| Timestamp::from_microsecond(due).ok()))
 }
 
-/// What waits, from behind that place on.
+/// What waits, from behind that place on; for lists.
 pub fn waiting(connection: &Connection, after: Option<Cursor>, most: usize) -> Result<Vec<Planned>, rusqlite::Error> {
     let sql = format!("{COLUMNS} WHERE state = 0 AND (due, id) > (?1, ?2) ORDER BY due, id LIMIT ?3");
-    let (due, id) = after.map_or((i64::MIN, Key([0; 16])), |Cursor { due, id }| (due.as_microsecond(), id.into()));
+    let (due, id) = place(after);
     connection.prepare_cached(&sql)?.query_map(params![due, id, limit(most)], whole)?.collect()
 }
 
@@ -223,11 +259,12 @@ pub fn of_root(connection: &Connection, root: &str, most: usize) -> Result<Vec<P
     connection.prepare_cached(&sql)?.query_map(params![root, limit(most)], whole)?.collect()
 }
 
-/// Gives up what is still to be sent: the row of that id, whole or short, or all of a message's chain.
-pub fn cancel(step: &mut Step<'_>, named: &str) -> Result<Vec<Planned>, rusqlite::Error> {
+/// Gives up what is still to be sent: the row of that id, whole or short, or all of a message's chain, but those.
+pub fn cancel(step: &mut Step<'_>, named: &str, but: &[Uuid]) -> Result<Vec<Planned>, rusqlite::Error> {
     let mut cancelled = Vec::new();
-    for planned in named_so(step.connection, named)? {
-        if !matches!(planned.state, State::Waiting | State::Handed) || is_under_way(step.connection, &planned)? {
+    for planned in meant(step.connection, named)? {
+        let may = matches!(planned.state, State::Waiting | State::Handed) && !but.contains(&planned.id);
+        if !may || is_under_way(step.connection, &planned)? {
             continue;
         }
         let resend = Resend {
@@ -237,17 +274,17 @@ pub fn cancel(step: &mut Step<'_>, named: &str) -> Result<Vec<Planned>, rusqlite
             state: planned.state,
             message: None,
         };
-        end(step, &resend, State::Cancelled, "cancelled")?;
-        cancelled.push(Planned { state: State::Cancelled, ..planned });
+        end(step, &resend, State::Cancelled, "cancelled", Some(CANCELLED))?;
+        cancelled.push(Planned { state: State::Cancelled, why: Some(CANCELLED.to_owned()), ..planned });
     }
     Ok(cancelled)
 }
 
 /// Gives up what is due and waits by that rule, which is gone; a part of it. Says how much.
 pub fn cancel_rule(step: &mut Step<'_>, rule: &str, now: Timestamp) -> Result<usize, rusqlite::Error> {
-    let sql = "UPDATE resends SET state = ?3, request = NULL WHERE n IN
+    let sql = "UPDATE resends SET state = ?3, request = NULL, why = ?5 WHERE n IN
                (SELECT n FROM resends WHERE state = 0 AND due <= ?2 AND rule = ?1 LIMIT ?4)";
-    let of = params![rule, now.as_microsecond(), State::Cancelled, limit(MOST_CANCELLED)];
+    let of = params![rule, now.as_microsecond(), State::Cancelled, limit(MOST_CANCELLED), RULE_GONE];
     let cancelled = step.connection.prepare_cached(sql)?.execute(of)?;
     for _ in 0..cancelled {
         step.tally.wait(rule, -1);
@@ -256,7 +293,8 @@ pub fn cancel_rule(step: &mut Step<'_>, rule: &str, now: Timestamp) -> Result<us
     Ok(cancelled)
 }
 
-fn named_so(connection: &Connection, named: &str) -> Result<Vec<Planned>, rusqlite::Error> {
+/// The rows that somebody means: the one of that id, whole or short, or all of a message's chain.
+pub fn meant(connection: &Connection, named: &str) -> Result<Vec<Planned>, rusqlite::Error> {
     if let Some(id) = ids::event(named) {
         let sql = format!("{COLUMNS} WHERE id = ?1");
         let found = connection.prepare_cached(&sql)?.query_row([Key::from(id)], whole).optional()?;

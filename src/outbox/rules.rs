@@ -50,11 +50,15 @@ pub enum Decision {
         rule: String,
         /// The provider's code.
         code: String,
+        /// Why, in words.
+        why: String,
     },
     /// It was tried as often, or as long, as the rule says.
     Exhausted {
         /// Which rule.
         rule: String,
+        /// The provider's code.
+        code: String,
         /// Which bound, in words.
         why: String,
     },
@@ -118,9 +122,10 @@ impl Rules {
     pub fn decide(&self, failed: &Failed<'_>, now: Timestamp) -> Decision {
         let rule = self.0.iter().find(|rule| rule.takes(failed.event)).filter(|_| !is_sample(&failed.event.body));
         let Some(rule) = rule else { return Decision::NoRule };
-        match rule.decide(failed, now) {
+        let code = code(failed.said);
+        match rule.decide(failed, code, now) {
             Ok(decision) => decision,
-            Err(why) => Decision::Exhausted { rule: rule.name.clone(), why },
+            Err(why) => Decision::Exhausted { rule: rule.name.clone(), code: code.to_owned(), why },
         }
     }
 
@@ -150,12 +155,14 @@ impl Rule {
     }
 
     /// What it wants; an error is the bound that is reached.
-    fn decide(&self, failed: &Failed<'_>, now: Timestamp) -> Result<Decision, String> {
+    fn decide(&self, failed: &Failed<'_>, code: &str, now: Timestamp) -> Result<Decision, String> {
         let Failed { event, said, origin, chain, .. } = failed;
-        let code = said.error_code.as_deref().map(str::trim).unwrap_or_default();
-        let code = code.get(..code.floor_char_boundary(MAX_CODE)).unwrap_or(code);
         let Wish::Again { after, times } = self.keys.wish(code) else {
-            return Ok(Decision::Never { rule: self.name.clone(), code: code.to_owned() });
+            let why = match code {
+                "" => "it failed without a code, and such failures are not tried again".to_owned(),
+                code => format!("failures with code {code} are not tried again"),
+            };
+            return Ok(Decision::Never { rule: self.name.clone(), code: code.to_owned(), why });
         };
         let id = said.message_id.as_deref().unwrap_or(&event.subject);
         let origin = origin.filter(|origin| origin.attempt > 0);
@@ -206,6 +213,7 @@ impl Rule {
             template,
             state: State::Waiting,
             message: None,
+            why: None,
         })))
     }
 
@@ -227,6 +235,12 @@ impl Rule {
             }),
         }
     }
+}
+
+/// The code of a failure, as it is kept.
+fn code(said: &Said) -> &str {
+    let code = said.error_code.as_deref().map(str::trim).unwrap_or_default();
+    code.get(..code.floor_char_boundary(MAX_CODE)).unwrap_or(code)
 }
 
 /// Whether a body is a sample that `hookrelay send` made: whoever stands in it was sent nothing, and is sent nothing.

@@ -111,7 +111,8 @@ fn the_first_rule_that_matches_decides_alone() {
          codes = { 131049 = \"never\" }\n[resend]\nmatch = \"*\"",
     );
     let mut case = failure("131049", AT);
-    assert_eq!(case.decide(&both, NOW), Decision::Never { rule: "r2".into(), code: "131049".into() });
+    let why = "failures with code 131049 are not tried again".to_owned();
+    assert_eq!(case.decide(&both, NOW), Decision::Never { rule: "r2".into(), code: "131049".into(), why });
     case.event.source = "other".into();
     assert!(matches!(case.decide(&both, NOW), Decision::Resend(planned) if planned.rule == "r3"));
     case.event.source = crate::news::SOURCE.into();

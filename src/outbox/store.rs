@@ -4,7 +4,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use rusqlite::{Connection, OptionalExtension, params};
 use sink_api::{CallId, Uuid};
 
-use super::facts::CallState;
+use super::facts::{CallState, Verdict};
 use super::planned::State;
 use crate::database::Schema;
 
@@ -24,24 +24,27 @@ pub static SCHEMA: Schema = Schema {
 ///
 /// `calls`: one row a call, in the order in which they began first. `lost`: an earlier answer was lost. `request`: only
 /// until the message is delivered.
-/// `resends`: one row a message that failed and is, or was, to be sent again. `request`: only while it waits.
+/// `resends`: one row a message that failed and is, or was, to be sent again. `request`: only while it waits. `why`: why
+/// it was given up.
+/// `not_again`: one row a message that failed and is not sent again, as a rule has it.
 /// `heard`: roots of which a message was delivered or read, in stretches of time, of which the oldest goes first;
 /// `stretches`: how many rows each has. `horizons`: what began before then may have been forgotten early.
 const TABLES: &str = "
 CREATE TABLE calls (
-  n       INTEGER PRIMARY KEY,
-  id      BLOB NOT NULL UNIQUE,
-  sink    TEXT NOT NULL,
-  state   INTEGER NOT NULL,
-  begun   INTEGER NOT NULL,
-  lost    INTEGER NOT NULL,
-  attempt INTEGER NOT NULL,
-  since   INTEGER NOT NULL,
-  first   TEXT NOT NULL,
-  message TEXT,
-  status  INTEGER,
-  phone   TEXT,
-  request BLOB
+  n        INTEGER PRIMARY KEY,
+  id       BLOB NOT NULL UNIQUE,
+  sink     TEXT NOT NULL,
+  delivery TEXT NOT NULL,
+  state    INTEGER NOT NULL,
+  begun    INTEGER NOT NULL,
+  lost     INTEGER NOT NULL,
+  attempt  INTEGER NOT NULL,
+  since    INTEGER NOT NULL,
+  first    TEXT NOT NULL,
+  message  TEXT,
+  status   INTEGER,
+  phone    TEXT,
+  request  BLOB
 ) STRICT;
 CREATE INDEX calls_begun ON calls (begun);
 CREATE INDEX calls_message ON calls (message) WHERE message IS NOT NULL;
@@ -68,12 +71,26 @@ CREATE TABLE resends (
   request  TEXT,
   missing  TEXT,
   template TEXT,
-  message  TEXT
+  message  TEXT,
+  why      TEXT
 ) STRICT;
 CREATE INDEX resends_due ON resends (due, id) WHERE state = 0;
+CREATE INDEX resends_due_of ON resends (sink, due, id) WHERE state = 0;
 CREATE INDEX resends_root ON resends (root);
 CREATE INDEX resends_message ON resends (message) WHERE message IS NOT NULL;
 CREATE INDEX resends_until ON resends (until);
+CREATE TABLE not_again (
+  n       INTEGER PRIMARY KEY,
+  failed  TEXT NOT NULL UNIQUE,
+  root    TEXT NOT NULL,
+  rule    TEXT NOT NULL,
+  verdict INTEGER NOT NULL,
+  code    TEXT NOT NULL,
+  why     TEXT NOT NULL,
+  at      INTEGER NOT NULL
+) STRICT;
+CREATE INDEX not_again_root ON not_again (root);
+CREATE INDEX not_again_at ON not_again (at);
 CREATE TABLE heard (
   stretch INTEGER NOT NULL,
   root    BLOB NOT NULL,
@@ -90,8 +107,9 @@ CREATE TABLE horizons (
 ";
 
 fn check(connection: &Connection) -> Result<(), rusqlite::Error> {
-    for table in ["calls", "resends", "stretches", "horizons"] {
-        connection.query_row(&format!("SELECT 1 FROM {table} LIMIT 1"), [], |_| Ok(())).optional()?;
+    for read in ["delivery FROM calls", "why FROM resends", "why FROM not_again", "1 FROM stretches", "1 FROM horizons"]
+    {
+        connection.query_row(&format!("SELECT {read} LIMIT 1"), [], |_| Ok(())).optional()?;
     }
     Ok(())
 }
@@ -196,3 +214,4 @@ macro_rules! by_place {
 }
 by_place!(State);
 by_place!(CallState);
+by_place!(Verdict);

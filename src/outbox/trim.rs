@@ -17,6 +17,8 @@ pub const STRETCH: i64 = 6 * 60 * 60;
 /// Most messages that wait to be sent again.
 pub const MOST_WAITING: i64 = 200_000;
 
+/// Why one that waited is never sent.
+const NOBODY: &str = "nobody has sent it in time";
 /// Most rows that are let go of at once.
 const PART: usize = 2000;
 
@@ -32,11 +34,14 @@ pub struct Most {
     pub heard: i64,
     /// Messages that failed and were to be sent again, those that wait not counted.
     pub resends: i64,
+    /// Messages that failed and are not sent again.
+    pub not_again: i64,
 }
 
-/// How much is remembered: about 1 GB of calls, 100 MB of requests, 400 MB of deliveries and 250 MB of the others, at
-/// the very most.
-pub const MOST: Most = Most { calls: 4_000_000, requests: 100_000, heard: 10_000_000, resends: 1_000_000 };
+/// How much is remembered: about 1 GB of calls, 100 MB of requests, 400 MB of deliveries, 250 MB of what is sent again
+/// and 150 MB of what is not, at the very most.
+pub const MOST: Most =
+    Most { calls: 4_000_000, requests: 100_000, heard: 10_000_000, resends: 1_000_000, not_again: 500_000 };
 
 /// Lets go of a part of what is too old or too much; says whether there is more.
 pub fn trim(step: &mut Step<'_>, most: &Most, now: Timestamp) -> Result<bool, rusqlite::Error> {
@@ -46,6 +51,7 @@ pub fn trim(step: &mut Step<'_>, most: &Most, now: Timestamp) -> Result<bool, ru
         calls(connection, most.calls, now)?,
         requests(connection, most.requests)?,
         resends(step, most.resends, now)?,
+        not_again(connection, most.not_again, now)?,
     ];
     Ok(gone.into_iter().any(|gone| gone >= PART))
 }
@@ -105,9 +111,9 @@ fn requests(connection: &Connection, most: i64) -> Result<usize, rusqlite::Error
 fn resends(step: &mut Step<'_>, most: i64, now: Timestamp) -> Result<usize, rusqlite::Error> {
     let connection = step.connection;
     // Nobody has sent it, long after it could have been: its rule or its sink is gone.
-    let sql = "UPDATE resends SET state = ?2, request = NULL
+    let sql = "UPDATE resends SET state = ?2, request = NULL, why = ?5
                WHERE n IN (SELECT n FROM resends WHERE until < ?1 AND state = ?3 LIMIT ?4) RETURNING rule";
-    let bounds = params![ago(DAY, now) / 1_000_000, State::Never, State::Waiting, part()];
+    let bounds = params![ago(DAY, now) / 1_000_000, State::Never, State::Waiting, part(), NOBODY];
     let given_up: Vec<String> =
         connection.prepare(sql)?.query_map(bounds, |row| row.get(0))?.collect::<Result<_, _>>()?;
     for rule in &given_up {
@@ -126,6 +132,15 @@ fn resends(step: &mut Step<'_>, most: i64, now: Timestamp) -> Result<usize, rusq
     let sql = "DELETE FROM resends WHERE n IN
                (SELECT n FROM resends WHERE n <= ?1 AND state <> ?2 ORDER BY n LIMIT ?3)";
     Ok(old.max(connection.execute(sql, params![last, State::Waiting, part()])?))
+}
+
+/// What goes early is told once more, should its status come again: no more than that.
+fn not_again(connection: &Connection, most: i64, now: Timestamp) -> Result<usize, rusqlite::Error> {
+    let sql = "DELETE FROM not_again WHERE n IN (SELECT n FROM not_again WHERE at < ?1 LIMIT ?2)";
+    let old = connection.execute(sql, params![ago(KEPT, now), part()])?;
+    let last = beyond(connection, "not_again", most)?;
+    let sql = "DELETE FROM not_again WHERE n IN (SELECT n FROM not_again WHERE n <= ?1 ORDER BY n LIMIT ?2)";
+    Ok(old.max(connection.execute(sql, params![last, part()])?))
 }
 
 /// The number up to which rows are too many. Numbers are given in order; what went from between them is counted as

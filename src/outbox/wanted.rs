@@ -18,6 +18,8 @@ pub struct Wanted {
     pub call: CallId,
     /// Who wants to make it.
     pub sink: String,
+    /// The delivery that it is made for.
+    pub delivery: String,
     /// When the event was accepted that it is made for.
     pub accepted: Timestamp,
     /// Why.
@@ -57,6 +59,7 @@ impl Wanted {
         Self {
             call: CallId::of(call.sink, &call.delivery.id),
             sink: call.sink.to_owned(),
+            delivery: call.delivery.id.clone(),
             accepted: event.time,
             why: Why::of(event),
             request: (call.request.len() <= MAX_REQUEST).then(|| call.request.to_vec()),

@@ -235,7 +235,7 @@ async fn what_goes_to_another_sink_than_was_planned_can_still_be_cancelled_and_c
         let command = house.hand_over().await;
         assert!(!house.outbox.hand_to(planned.id, "late").await.unwrap(), "it is on its way");
         if cancels {
-            assert_eq!(house.outbox.cancel("m-1").await.unwrap().len(), 1);
+            assert_eq!(house.outbox.cancel("m-1", &[]).await.unwrap().len(), 1);
             assert_eq!(word(&house.begin(&command).await), "unwanted cancelled");
             continue;
         }

@@ -142,7 +142,7 @@ impl World {
             Act::Cancel { which } => {
                 if let Some(message) = self.messages.get(which % self.messages.len().max(1)) {
                     let root = message.root.clone();
-                    let cancelled = self.house.outbox.cancel(&root).await.unwrap();
+                    let cancelled = self.house.outbox.cancel(&root, &[]).await.unwrap();
                     self.cancelled.extend(cancelled.into_iter().map(|planned| planned.failed));
                 }
             }
@@ -253,7 +253,7 @@ impl World {
     }
 
     async fn schedule(&mut self, killed: bool) {
-        for planned in self.house.outbox.due(self.house.now(), 10).await.unwrap() {
+        for planned in self.house.outbox.due_of(SINK, None, self.house.now(), 10).await.unwrap() {
             let root = self.messages.iter().find(|message| message.id == planned.failed).unwrap().root.clone();
             // The journal has it; a repeat is the same event.
             if self.handed.insert(planned.id) {

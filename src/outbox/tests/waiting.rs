@@ -13,11 +13,11 @@ async fn a_failure_is_planned_once_and_sent_again_as_the_next_try() {
     let [planned] = <[Planned; 1]>::try_from(house.waits().await).unwrap();
     assert_eq!((planned.attempt, planned.of.as_str(), planned.failed.as_str()), (1, "m-1", "m-1"));
     assert_eq!(house.outbox.next_due().await.unwrap(), Some(planned.due));
-    assert!(house.outbox.due(house.now(), 10).await.unwrap().is_empty(), "an hour too early");
+    assert!(house.outbox.due_of(SINK, None, house.now(), 10).await.unwrap().is_empty(), "an hour too early");
     assert_eq!(house.outbox.counts().waiting, [("retry".to_owned(), 1)].into());
 
     let command = house.hand_over().await;
-    assert_eq!(house.outbox.due(house.now(), 10).await.unwrap(), []);
+    assert_eq!(house.outbox.due_of(SINK, None, house.now(), 10).await.unwrap(), []);
     let second = house.send(&command, "m-2").await;
     assert_eq!((second.attempt, second.of.as_str(), second.since), (1, "m-1", first.since));
     let about = house.outbox.about("m-2").await.unwrap();
@@ -115,13 +115,13 @@ async fn what_waits_is_cancelled_by_its_id_its_end_or_its_message_and_by_nothing
             "end" => crate::ids::short(&id),
             _ => "m-1",
         };
-        let cancelled = house.outbox.cancel(named).await.unwrap();
+        let cancelled = house.outbox.cancel(named, &[]).await.unwrap();
         assert_eq!(
             cancelled.iter().map(|one| (one.id, one.state)).collect::<Vec<_>>(),
             [(planned.id, State::Cancelled)]
         );
         assert_eq!(house.waits().await.len(), 1);
-        assert!(house.outbox.cancel(named).await.unwrap().is_empty(), "once");
+        assert!(house.outbox.cancel(named, &[]).await.unwrap().is_empty(), "once");
         // It may be on its way just then.
         assert_eq!(word(&house.begin(&house.command(&planned)).await), "unwanted cancelled");
         assert_eq!((house.count("cancelled"), house.count("sent")), (1, 0));
@@ -136,10 +136,10 @@ async fn what_is_being_sent_is_not_cancelled_and_what_is_put_off_is_due_later() 
     let [planned] = <[Planned; 1]>::try_from(house.waits().await).unwrap();
     let later = planned.due + Duration::from_secs(3600);
     house.outbox.put_off(planned.id, later).await.unwrap();
-    assert!(house.outbox.due(planned.due, 1).await.unwrap().is_empty());
+    assert!(house.outbox.due_of(SINK, None, planned.due, 1).await.unwrap().is_empty());
     assert_eq!(house.outbox.next_due().await.unwrap(), Some(later));
     let Begun::Call(_) = house.begin(&house.hand_over().await).await else { panic!("no call") };
-    assert!(house.outbox.cancel("m-1").await.unwrap().is_empty());
+    assert!(house.outbox.cancel("m-1", &[]).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn whoever_waits_for_changes_is_woken_by_a_plan_a_cancellation_and_new_rul
     house.outbox.changed().await;
     house.hear([house.status("failed", "m-1", None, "131049")]).await;
     house.outbox.changed().await;
-    house.outbox.cancel("m-1").await.unwrap();
+    house.outbox.cancel("m-1", &[]).await.unwrap();
     house.outbox.changed().await;
     house.outbox.put_in_force(Arc::default());
     house.outbox.changed().await;
@@ -183,4 +183,64 @@ async fn what_is_due_by_a_rule_that_is_gone_is_given_up_together() {
     assert_eq!(house.outbox.cancel_rule("other", house.now()).await.unwrap(), 0);
     assert_eq!(house.outbox.cancel_rule("retry", house.now()).await.unwrap(), 2);
     assert_eq!((house.waits().await.len(), house.count("cancelled")), (0, 2));
+}
+
+#[tokio::test]
+async fn why_nothing_more_is_sent_is_remembered_and_a_repeat_of_the_status_is_no_news() {
+    let mut house = House::with(&RULE.replace("max_attempts = 3", "max_attempts = 1"), MOST);
+    let never = house.status("failed", "m-9", None, "131026");
+    let first = house.send(&house.order(), "m-1").await;
+    house.hear([house.status("failed", "m-1", Some(&text(&first)), "131049")]).await;
+    let second = house.send(&house.hand_over().await, "m-2").await;
+    let spent = house.status("failed", "m-2", Some(&text(&second)), "131049");
+    for _ in 0..3 {
+        house.hear([Arc::clone(&never), Arc::clone(&spent)]).await;
+        house.reopen();
+    }
+    assert_eq!((house.count("never"), house.count("exhausted"), house.desk.take_all().len()), (0, 0, 1));
+    let of = |about: About| about.not_again.into_iter().map(|one| (one.failed, one.verdict, one.code, one.why));
+    let why = "it was sent again 1 times, and `max_attempts` is 1".to_owned();
+    let spent = ("m-2".to_owned(), Verdict::Exhausted, "131049".to_owned(), why);
+    assert_eq!(of(house.outbox.about("m-1").await.unwrap()).collect::<Vec<_>>(), [spent]);
+    let why = "failures with code 131026 are not tried again".to_owned();
+    let never = ("m-9".to_owned(), Verdict::Never, "131026".to_owned(), why);
+    assert_eq!(of(house.outbox.about("m-9").await.unwrap()).collect::<Vec<_>>(), [never.clone()]);
+
+    // A rule that wants it by now has it sent, when it is told of again.
+    let keys: ResendKeys = toml::from_str(&RULE.replace("\"never\"", "{ after = \"1h\", times = 1 }")).unwrap();
+    house.rules = Arc::new(Rules::new([("retry".to_owned(), keys, SINK.to_owned())], &"UTC".parse().unwrap()));
+    house.reopen();
+    house.hear([house.status("failed", "m-9", None, "131026")]).await;
+    let about = house.outbox.about("m-9").await.unwrap();
+    assert_eq!((about.chain.len(), about.not_again.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn why_a_further_try_was_given_up_stands_beside_it() {
+    let house = House::new();
+    let why = || async { house.outbox.about("m-1").await.unwrap().chain.pop().unwrap().why };
+    let first = house.send(&house.order(), "m-1").await;
+    house.hear([house.status("failed", "m-1", Some(&text(&first)), "131049")]).await;
+    assert_eq!(why().await, None);
+    assert_eq!(house.outbox.cancel("m-1", &[]).await.unwrap()[0].why.as_deref(), Some("somebody gave it up"));
+    assert_eq!(why().await.as_deref(), Some("somebody gave it up"));
+}
+
+#[tokio::test]
+async fn what_is_due_is_listed_by_sink_with_what_is_to_be_sent_and_all_that_waits_without() {
+    let house = House::new();
+    for n in 0..3 {
+        house.hear([house.status("failed", &format!("m-{n}"), None, "131049")]).await;
+    }
+    let waits = house.waits().await;
+    assert!(waits.iter().all(|one| one.request.is_none()));
+    house.outbox.hand_to(waits[1].id, "other").await.unwrap();
+    assert_eq!(house.outbox.sinks_waiting().await.unwrap(), ["other", SINK]);
+    house.pass(3600);
+    let due = |sink: &'static str, after| house.outbox.due_of(sink, after, house.now(), 1);
+    let [first] = <[Planned; 1]>::try_from(due(SINK, None).await.unwrap()).unwrap();
+    let [last] = <[Planned; 1]>::try_from(due(SINK, Some(first.cursor())).await.unwrap()).unwrap();
+    assert_eq!(([first.id, last.id], first.request.is_some()), ([waits[0].id, waits[2].id], true));
+    assert!(due(SINK, Some(last.cursor())).await.unwrap().is_empty());
+    assert_eq!(due("other", None).await.unwrap()[0].id, waits[1].id);
 }
