@@ -178,16 +178,15 @@ fn origin(connection: &Connection, wanted: &Wanted) -> Result<Origin, rusqlite::
         Why::Status { message, origin, received, is_sent } => {
             let ours = match origin {
                 Some(origin) => Some(origin.clone()),
-                None => of_message(connection, message)?.map(|call| Origin {
-                    call: call.0.call,
-                    attempt: call.0.attempt,
-                    since: call.1,
-                    of: call.0.of,
-                }),
+                None => origin_of(connection, message)?,
             };
             match ours {
-                Some(Origin { attempt, since, of, .. }) => {
-                    let of = if of.is_empty() { nameable(message) } else { of };
+                Some(Origin { call: theirs, attempt, since, of }) => {
+                    let first = || first_message(connection, theirs);
+                    let of = match of {
+                        of if of.is_empty() => nameable(first()?.as_ref().unwrap_or(message)),
+                        of => of,
+                    };
                     Origin { call, attempt: attempt.saturating_add(1), since: since.min(accepted), of }
                 }
                 None if *is_sent => {
@@ -293,7 +292,7 @@ pub fn end(step: &mut Step<'_>, call: CallId, end: &End, now: Timestamp) -> Resu
             sent(step, call, message)?;
             // Its statuses may have come before the answer, without the call's id.
             if heard::is_delivered(step.connection, message)? {
-                heard::delivered(step, None, message, now)?;
+                heard::delivered(step, Some(call), message, now)?;
             }
             "sent"
         }
@@ -392,6 +391,18 @@ fn read(row: &Row<'_>) -> Result<(SentMessage, i64), rusqlite::Error> {
 pub fn of_message(connection: &Connection, message: &str) -> Result<Option<(SentMessage, i64)>, rusqlite::Error> {
     let sql = format!("SELECT {COLUMNS} FROM calls WHERE message = ?1 ORDER BY n LIMIT 1");
     connection.prepare_cached(&sql)?.query_row([message], read).optional()
+}
+
+/// Why that message was sent, as far as that is remembered.
+pub fn origin_of(connection: &Connection, message: &str) -> Result<Option<Origin>, rusqlite::Error> {
+    let sent = of_message(connection, message)?;
+    Ok(sent.map(|(sent, since)| Origin { call: sent.call, attempt: sent.attempt, since, of: sent.of }))
+}
+
+/// The message of a call that was known first. Where an answer was lost, the call may have brought about several.
+pub fn first_message(connection: &Connection, call: CallId) -> Result<Option<String>, rusqlite::Error> {
+    let sql = "SELECT message FROM calls WHERE id = ?1";
+    Ok(connection.prepare_cached(sql)?.query_row([Key::from(call)], |row| row.get(0)).optional()?.flatten())
 }
 
 /// A call.

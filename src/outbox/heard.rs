@@ -12,7 +12,7 @@ use super::rules::{Decision, Failed, Rules};
 use super::store::{Horizon, Key};
 use super::thread::Step;
 use super::trim::{MOST_WAITING, STRETCH};
-use super::wanted::MAX_REQUEST;
+use super::wanted::{MAX_REQUEST, nameable};
 use super::{MAX_AGE, MAX_MESSAGE_ID, calls, not_again, resends};
 use crate::message::{self, Said, Status};
 use crate::news::{Item, Kind};
@@ -138,10 +138,8 @@ fn failed(
     // Where the status does not say why it was sent, what is remembered may.
     let remembered = match origin {
         Some(_) => None,
-        None => calls::of_message(step.connection, message)?,
+        None => calls::origin_of(step.connection, message)?,
     };
-    let remembered =
-        remembered.map(|(sent, since)| Origin { call: sent.call, attempt: sent.attempt, since, of: sent.of });
     let origin = origin.as_ref().or(remembered.as_ref());
     let call = origin.map(|origin| origin.call);
     let root = resends::root(step.connection, call, message)?;
@@ -169,7 +167,12 @@ fn failed(
                 step.tally.tell(item);
             }
         }
-        Decision::Resend(planned) => plan(step, bounded(*planned), &root)?,
+        Decision::Resend(mut planned) => {
+            if tried == 0 {
+                planned.of = nameable(&root);
+            }
+            plan(step, bounded(*planned), &root)?;
+        }
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sink_api::{CallId, Timestamp, Uuid};
 
+use super::calls;
 use super::facts::CallState;
 use super::planned::{Chain, Cursor, Planned, State};
 use super::store::Key;
@@ -44,17 +45,21 @@ pub fn of_call(connection: &Connection, call: CallId) -> Result<Option<Resend>, 
     connection.prepare_cached(&sql)?.query_row([Key::from(call)], brief).optional()
 }
 
-/// The first message of the chain that a message belongs to by rules that had it sent again; itself where none did.
+/// The first message of the chain that a message belongs to by rules that had it sent again; itself where none did. Of
+/// the messages of one call, of which there are several where an answer was lost, it is the one known first.
 pub fn root(connection: &Connection, call: Option<CallId>, message: &str) -> Result<String, rusqlite::Error> {
     let by_call = call.map(|call| of_call(connection, call)).transpose()?.flatten();
     if let Some(resend) = by_call {
         return Ok(resend.root);
     }
-    // Of two messages of one call, whose answer was lost, one is known by its failure alone.
     let sql =
         "SELECT root FROM resends WHERE message = ?1 UNION ALL SELECT root FROM resends WHERE failed = ?1 LIMIT 1";
     let root = connection.prepare_cached(sql)?.query_row([message], |row| row.get(0)).optional()?;
-    Ok(root.unwrap_or_else(|| message.to_owned()))
+    if let Some(root) = root {
+        return Ok(root);
+    }
+    let first = call.map(|call| calls::first_message(connection, call)).transpose()?.flatten();
+    Ok(first.unwrap_or_else(|| message.to_owned()))
 }
 
 /// Whether something was planned already for that failed message, or for a later try of its chain than it was.

@@ -244,3 +244,40 @@ async fn what_is_due_is_listed_by_sink_with_what_is_to_be_sent_and_all_that_wait
     assert!(due(SINK, Some(last.cursor())).await.unwrap().is_empty());
     assert_eq!(due("other", None).await.unwrap()[0].id, waits[1].id);
 }
+
+#[tokio::test]
+async fn two_messages_of_a_first_call_whose_answer_was_lost_are_one_chain_whichever_is_heard_of_first() {
+    for [one, other] in [["m-1", "m-2"], ["m-2", "m-1"]] {
+        let house = House::new();
+        let order = house.order();
+        for _ in 0..2 {
+            let Begun::Call(origin) = house.begin(&order).await else { panic!("no call") };
+            house.outbox.end(origin.call, End::Unknown).await;
+            house.pass(121);
+        }
+        let call = CallId::of(SINK, &order.id);
+        let origin = Origin { call, attempt: 0, since: order.event.time.as_second(), of: String::new() };
+        let failed = |message: &str| house.status("failed", message, Some(&text(&origin)), "131049");
+        house.hear([failed(one), failed(other)]).await;
+        let third = house.send(&house.hand_over().await, "m-3").await;
+        assert_eq!((third.attempt, third.of.as_str()), (1, one), "the one that was known first");
+        house.hear([failed(other), house.status("failed", "m-3", Some(&text(&third)), "131049")]).await;
+        let waits = house.waits().await;
+        assert_eq!(waits.iter().map(|one| one.attempt).collect::<Vec<_>>(), [2]);
+        house.hear([house.status("delivered", "m-1", Some(&text(&origin)), "")]).await;
+        assert!(house.waits().await.is_empty(), "either of them is there");
+    }
+}
+
+#[tokio::test]
+async fn what_a_route_has_sent_for_two_messages_of_one_call_counts_together() {
+    let house = House::new();
+    let order = house.order();
+    let Begun::Call(origin) = house.begin(&order).await else { panic!("no call") };
+    house.outbox.end(origin.call, End::Unknown).await;
+    house.pass(121);
+    house.send(&order, "m-2").await;
+    let failed = |message: &str| house.status("failed", message, Some(&text(&origin)), "1");
+    let answers = [house.send(&failed("m-1"), "a-1").await, house.send(&failed("m-2"), "a-2").await];
+    assert_eq!(answers.map(|answer| answer.of), ["m-2", "m-2"]);
+}
