@@ -249,6 +249,15 @@ fn made_for(connection: &Connection, first: &str, but: CallId) -> Result<i64, ru
     connection.prepare_cached(sql)?.query_row(of, |row| row.get(0))
 }
 
+/// How many messages were, or may have been, sent again to that phone by that rule, in the time in which anything may
+/// be, of which no status tells.
+pub fn unheard_of(connection: &Connection, phone: &str, rule: &str, now: Timestamp) -> Result<i64, rusqlite::Error> {
+    let sql = "SELECT count(*) FROM calls CROSS JOIN resends ON resends.call = calls.id
+               WHERE calls.phone = ?1 AND status IS NULL AND begun > ?2 AND (calls.state <> ?3 OR lost) AND rule = ?4";
+    let since = now.as_microsecond().saturating_sub(i64::try_from(MAX_AGE.as_micros()).unwrap_or(i64::MAX));
+    connection.prepare_cached(sql)?.query_row(params![phone, since, CallState::NotSent, rule], |row| row.get(0))
+}
+
 fn before(connection: &Connection, call: CallId) -> Result<Option<Before>, rusqlite::Error> {
     let row = |row: &Row<'_>| {
         Ok(Before { state: row.get(0)?, begun: row.get(1)?, message: row.get(2)?, was_lost: row.get(3)? })

@@ -151,7 +151,11 @@ fn failed(
     let sent = calls::request(step.connection, call, message)?;
     let failed = Failed { event: &delivery.event, said, origin, chain: &chain, sent: sent.as_deref() };
     let of = origin.filter(|one| one.attempt > 0).map_or(message.as_str(), |one| &one.of);
-    match rules.decide(&failed, now) {
+    let decision = match rules.decide(&failed, now) {
+        Decision::Resend(planned) if origin.is_none() && root == *message => strange(step, planned, rules, now)?,
+        decision => decision,
+    };
+    match decision {
         Decision::NoRule => {}
         Decision::Never { rule, code, why } => {
             not_again(
@@ -175,6 +179,26 @@ fn failed(
         }
     }
     Ok(())
+}
+
+/// What is to become of a message that nobody is known to have sent. It may be a further try of ours all the same, of
+/// which neither the call's id came back nor the id that its call was answered with: each would begin a chain of its
+/// own, without an end. So further tries to the same customer count of which no status tells.
+fn strange(step: &Step<'_>, planned: Box<Planned>, rules: &Rules, now: Timestamp) -> Result<Decision, rusqlite::Error> {
+    let Planned { rule, phone, code, .. } = &*planned;
+    let unheard = match phone {
+        Some(phone) => calls::unheard_of(step.connection, phone, rule, now)?,
+        None => 0,
+    };
+    let most = rules.max_attempts(rule).unwrap_or_default();
+    if unheard < i64::from(most) {
+        return Ok(Decision::Resend(planned));
+    }
+    let why = format!(
+        "no status tells of the last {unheard} messages that it had sent again to the same customer, of which this may \
+         be one, and `max_attempts` is {most}"
+    );
+    Ok(Decision::Exhausted { rule: rule.clone(), code: code.clone(), why })
 }
 
 /// Remembers, and counts, that a message is not sent again. False: it was so before, and is no news.

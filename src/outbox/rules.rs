@@ -136,6 +136,11 @@ impl Rules {
         quiet.free_from(phone, now).or_else(never).filter(|free| *free > now)
     }
 
+    /// Most further tries for a first message, by the rule of that name.
+    pub fn max_attempts(&self, rule: &str) -> Option<u32> {
+        self.of(rule).map(|rule| rule.keys.max_attempts)
+    }
+
     /// Whether there is a rule of that name.
     pub fn has(&self, rule: &str) -> bool {
         self.of(rule).is_some()

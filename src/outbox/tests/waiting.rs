@@ -281,3 +281,32 @@ async fn what_a_route_has_sent_for_two_messages_of_one_call_counts_together() {
     let answers = [house.send(&failed("m-1"), "a-1").await, house.send(&failed("m-2"), "a-2").await];
     assert_eq!(answers.map(|answer| answer.of), ["m-2", "m-2"]);
 }
+
+#[tokio::test]
+async fn where_no_status_says_which_message_it_tells_of_a_customer_is_not_written_to_for_ever() {
+    let mut house = House::new();
+    // The provider sends nothing back, and answers with other ids than its statuses have.
+    house.hear([house.status("failed", "s-0", None, "131049")]).await;
+    let mut tries = 0;
+    while !house.waits().await.is_empty() {
+        tries += 1;
+        house.send(&house.hand_over().await, &format!("a-{tries}")).await;
+        house.reopen();
+        house.hear([house.status("failed", &format!("s-{tries}"), None, "131049")]).await;
+        assert!(tries < 10, "for ever");
+    }
+    assert_eq!(tries, 3);
+    let told = house.desk.take_all().pop().unwrap().item;
+    assert!(told.text.contains("no status tells of the last 3 messages"), "{}", told.text);
+}
+
+#[tokio::test]
+async fn a_customer_whose_messages_are_heard_of_may_have_as_many_as_fail() {
+    let house = House::new();
+    for n in 0..5 {
+        house.hear([house.status("failed", &format!("m-{n}"), None, "131049")]).await;
+        house.send(&house.hand_over().await, &format!("a-{n}")).await;
+        house.hear([house.status("sent", &format!("a-{n}"), None, "")]).await;
+    }
+    assert_eq!((house.count("sent"), house.count("exhausted")), (5, 0));
+}
