@@ -113,7 +113,7 @@ pub fn look_again(
 
 /// Takes back that a call began, as it is not made now.
 pub fn take_back(connection: &Connection, call: CallId, before: Option<&Before>) -> Result<(), rusqlite::Error> {
-    let sql = "UPDATE calls SET state = ?2, begun = coalesce(?3, begun) WHERE id = ?1 AND state = ?4";
+    let sql = "UPDATE calls SET state = ?2, begun = coalesce(?3, begun), made = made - 1 WHERE id = ?1 AND state = ?4";
     let state = before.map_or(CallState::NotSent, |before| before.state);
     let begun = before.map(|before| before.begun);
     connection.prepare_cached(sql)?.execute(params![Key::from(call), state, begun, CallState::Begun]).map(drop)
@@ -177,8 +177,8 @@ fn origin(connection: &Connection, wanted: &Wanted) -> Result<Origin, rusqlite::
         }
         Why::Status { message, origin, received, is_sent } => {
             let ours = match origin {
-                Some(origin) => Some(origin.clone()),
-                None => origin_of(connection, message)?,
+                Some(origin) if !is_anothers(connection, origin.call, message)? => Some(origin.clone()),
+                _ => origin_of(connection, message)?,
             };
             match ours {
                 Some(Origin { call: theirs, attempt, since, of }) => {
@@ -273,9 +273,9 @@ fn write(
     was_lost: bool,
     now: Timestamp,
 ) -> Result<(), rusqlite::Error> {
-    let sql = "INSERT INTO calls (id, sink, state, begun, attempt, since, first, phone, request, lost, delivery)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-               ON CONFLICT (id) DO UPDATE SET state = ?3, begun = ?4, lost = ?10";
+    let sql = "INSERT INTO calls (id, sink, state, begun, attempt, since, first, phone, request, lost, delivery,
+               made) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 1)
+               ON CONFLICT (id) DO UPDATE SET state = ?3, begun = ?4, lost = ?10, made = made + 1";
     let Wanted { call, sink, delivery, phone, request, .. } = wanted;
     let Origin { attempt, since, of, .. } = origin;
     let (key, begun) = (Key::from(*call), now.as_microsecond());
@@ -406,6 +406,12 @@ pub fn of_message(connection: &Connection, message: &str) -> Result<Option<(Sent
 pub fn origin_of(connection: &Connection, message: &str) -> Result<Option<Origin>, rusqlite::Error> {
     let sent = of_message(connection, message)?;
     Ok(sent.map(|(sent, since)| Origin { call: sent.call, attempt: sent.attempt, since, of: sent.of }))
+}
+
+/// Whether a call is known to have brought about another message, and one alone: then a text that names it was copied.
+pub fn is_anothers(connection: &Connection, call: CallId, message: &str) -> Result<bool, rusqlite::Error> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM calls WHERE id = ?1 AND state = ?2 AND message <> ?3 AND made <= 1)";
+    connection.prepare_cached(sql)?.query_row(params![Key::from(call), CallState::Sent, message], |row| row.get(0))
 }
 
 /// The message of a call that was known first. Where an answer was lost, the call may have brought about several.

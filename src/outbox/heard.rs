@@ -66,7 +66,11 @@ pub fn take(step: &mut Step<'_>, facts: &[Fact], rules: &Rules, now: Timestamp) 
     let has_calls = has_rows(step.connection, "calls")?;
     let mut has_resends = has_rows(step.connection, "resends")?;
     for fact in facts {
-        let call = fact.origin.as_ref().map(|origin| origin.call);
+        let origin = match &fact.origin {
+            Some(origin) if calls::is_anothers(step.connection, origin.call, &fact.message)? => None,
+            origin => origin.as_ref(),
+        };
+        let call = origin.map(|origin| origin.call);
         if let Some(call) = call {
             calls::confirmed(step, call, &fact.message)?;
         }
@@ -82,7 +86,7 @@ pub fn take(step: &mut Step<'_>, facts: &[Fact], rules: &Rules, now: Timestamp) 
                 }
             }
             Some((delivery, said)) if !rules.is_empty() => {
-                failed(step, fact, (delivery, said), rules, now)?;
+                failed(step, &fact.message, origin, (delivery, said), rules, now)?;
                 has_resends = true;
             }
             _ => {}
@@ -129,18 +133,18 @@ pub fn is_delivered(connection: &Connection, root: &str) -> Result<bool, rusqlit
 /// A message failed: the rules say whether it is sent again, unless that is known already.
 fn failed(
     step: &mut Step<'_>,
-    fact: &Fact,
+    message: &str,
+    origin: Option<&Origin>,
     (delivery, said): (&Delivery, &Said),
     rules: &Rules,
     now: Timestamp,
 ) -> Result<(), rusqlite::Error> {
-    let Fact { message, origin, .. } = fact;
     // Where the status does not say why it was sent, what is remembered may.
     let remembered = match origin {
         Some(_) => None,
         None => calls::origin_of(step.connection, message)?,
     };
-    let origin = origin.as_ref().or(remembered.as_ref());
+    let origin = origin.or(remembered.as_ref());
     let call = origin.map(|origin| origin.call);
     let root = resends::root(step.connection, call, message)?;
     let tried = origin.map_or(0, |origin| origin.attempt);
@@ -150,9 +154,9 @@ fn failed(
     let chain = resends::chain(step.connection, &root)?;
     let sent = calls::request(step.connection, call, message)?;
     let failed = Failed { event: &delivery.event, said, origin, chain: &chain, sent: sent.as_deref() };
-    let of = origin.filter(|one| one.attempt > 0).map_or(message.as_str(), |one| &one.of);
+    let of = origin.filter(|one| one.attempt > 0).map_or(message, |one| &one.of);
     let decision = match rules.decide(&failed, now) {
-        Decision::Resend(planned) if origin.is_none() && root == *message => strange(step, planned, rules, now)?,
+        Decision::Resend(planned) if origin.is_none() && root == message => strange(step, planned, rules, now)?,
         decision => decision,
     };
     match decision {
@@ -160,14 +164,14 @@ fn failed(
         Decision::Never { rule, code, why } => {
             not_again(
                 step,
-                NotAgain { failed: message.clone(), rule, verdict: Verdict::Never, code, why, at: now },
+                NotAgain { failed: message.to_owned(), rule, verdict: Verdict::Never, code, why, at: now },
                 &root,
             )?;
         }
         Decision::Exhausted { rule, code, why } => {
             let item = exhausted(message, of, &code, &rule, &why);
             let verdict = Verdict::Exhausted;
-            if not_again(step, NotAgain { failed: message.clone(), rule, verdict, code, why, at: now }, &root)? {
+            if not_again(step, NotAgain { failed: message.to_owned(), rule, verdict, code, why, at: now }, &root)? {
                 step.tally.tell(item);
             }
         }

@@ -22,8 +22,8 @@ pub static SCHEMA: Schema = Schema {
 /// of their words. `first`: the id of the first message, by what the call carried. `root`: the same, by what rules had
 /// sent again: what of these is delivered makes the others needless.
 ///
-/// `calls`: one row a call, in the order in which they began first. `lost`: an earlier answer was lost. `request`: only
-/// until the message is delivered.
+/// `calls`: one row a call, in the order in which they began first. `made`: how often it began. `lost`: an
+/// earlier answer was lost. `request`: only until the message is delivered.
 /// `resends`: one row a message that failed and is, or was, to be sent again. `request`: only while it waits. `why`: why
 /// it was given up.
 /// `not_again`: one row a message that failed and is not sent again, as a rule has it.
@@ -38,6 +38,7 @@ CREATE TABLE calls (
   state    INTEGER NOT NULL,
   begun    INTEGER NOT NULL,
   lost     INTEGER NOT NULL,
+  made     INTEGER NOT NULL,
   attempt  INTEGER NOT NULL,
   since    INTEGER NOT NULL,
   first    TEXT NOT NULL,
@@ -107,8 +108,7 @@ CREATE TABLE horizons (
 ";
 
 fn check(connection: &Connection) -> Result<(), rusqlite::Error> {
-    for read in ["delivery FROM calls", "why FROM resends", "why FROM not_again", "1 FROM stretches", "1 FROM horizons"]
-    {
+    for read in ["made FROM calls", "why FROM resends", "why FROM not_again", "1 FROM stretches", "1 FROM horizons"] {
         connection.query_row(&format!("SELECT {read} LIMIT 1"), [], |_| Ok(())).optional()?;
     }
     Ok(())

@@ -94,13 +94,14 @@ impl Origin {
         let (prefix, own) = text.strip_prefix(MARK)?.split_once('~')?;
         let mut parts = prefix.splitn(4, '.');
         let (call, attempt, since, of) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        if call.len() != 32 || !call.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) || !digits(attempt) {
-            return None;
-        }
-        let call = CallId(u128::from_str_radix(call, 16).ok()?);
-        let origin = Self { call, attempt: attempt.parse().ok()?, since: since.parse().ok()?, of: of.to_owned() };
-        (Self::may_name(of) && (origin.attempt == 0) == of.is_empty()).then_some((origin, own))
+        let id = CallId(u128::from_str_radix(call, 16).ok()?);
+        let origin = Self { call: id, attempt: attempt.parse().ok()?, since: since.parse().ok()?, of: of.to_owned() };
+        // Each has one form alone: no sign, no zeros before it, no capitals.
+        let is_ours = origin.call.to_string() == call
+            && origin.attempt.to_string() == attempt
+            && origin.since.to_string() == since;
+        let is_whole = Self::may_name(of) && (origin.attempt == 0) == of.is_empty();
+        (is_ours && is_whole).then_some((origin, own))
     }
 }
 
@@ -151,6 +152,11 @@ mod tests {
             format!("hr1.{call}.1.1.~x"),
             format!("hr1.{call}.1.1.{of}~x"),
             format!("hr1.{call}.1.x.a~x"),
+            format!("hr1.{call}.1.+1.a~x"),
+            format!("hr1.{call}.1.01.a~x"),
+            format!("hr1.{call}.01.1.a~x"),
+            format!("hr1.{call}.00.1.~x"),
+            format!("hr1.+{}.0.1.~x", &call[1..]),
             format!("hr1.{call}.1~x"),
         ] {
             assert_eq!(Origin::read(&text), None, "{text}");

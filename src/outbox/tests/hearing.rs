@@ -75,3 +75,19 @@ proptest! {
         })?;
     }
 }
+
+#[tokio::test]
+async fn a_status_with_a_text_of_ours_that_was_copied_from_another_message_is_not_of_that_ones_chain() {
+    let house = House::new();
+    let origin = house.send(&house.order(), "m-1").await;
+    let ours = text(&origin);
+    house.hear([house.status("failed", "m-1", Some(&ours), "131049")]).await;
+    house.hear([house.status("delivered", "x-1", Some(&ours), "")]).await;
+    assert_eq!(house.waits().await.len(), 1, "m-1 is not delivered for that");
+    house.hear([house.status("failed", "x-2", Some(&ours), "131049")]).await;
+    let waits: Vec<_> = house.waits().await.into_iter().map(|one| (one.failed, one.attempt)).collect();
+    assert_eq!(waits, [("m-1".to_owned(), 1), ("x-2".to_owned(), 1)]);
+    assert_eq!(house.outbox.about("m-1").await.unwrap().call.unwrap().status, Some(Status::Failed));
+    let answer = house.send(&house.status("failed", "x-3", Some(&ours), "1"), "a-1").await;
+    assert_eq!(answer.of, "x-3");
+}
