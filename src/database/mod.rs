@@ -123,6 +123,15 @@ pub fn open(path: &Path, schema: &Schema) -> Result<(Connection, Option<PathBuf>
     }
 }
 
+/// Makes an empty file beside a database, readable for this user alone, where it is missing: it says that there is, or
+/// was, a database.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_mark(path: &Path) -> Result<(), DatabaseError> {
+    files::make(path).map_err(|error| DatabaseError::Io { path: path.to_owned(), error })
+}
+
 /// Opens the file, or makes it, with its tables as this build wants them.
 fn connect(path: &Path, schema: &Schema) -> Result<Connection, DatabaseError> {
     let io = |error| DatabaseError::Io { path: path.to_owned(), error };

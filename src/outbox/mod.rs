@@ -90,7 +90,7 @@ struct Inner {
     rules: RwLock<Arc<Rules>>,
     progress: RwLock<Option<Arc<dyn Progress>>>,
     most: Most,
-    clock: Box<Clock>,
+    clock: Arc<Clock>,
 }
 
 impl std::fmt::Debug for Outbox {
@@ -102,12 +102,12 @@ impl std::fmt::Debug for Outbox {
 impl Outbox {
     /// What is remembered in that file. Opens nothing, and has no rules yet.
     pub fn new(path: PathBuf, news: News) -> Self {
-        Self::with(path, news, MOST, Box::new(Timestamp::now))
+        Self::with(path, news, MOST, Arc::new(Timestamp::now))
     }
 
-    fn with(path: PathBuf, news: News, most: Most, clock: Box<Clock>) -> Self {
+    fn with(path: PathBuf, news: News, most: Most, clock: Arc<Clock>) -> Self {
         let beside = Arc::new(Beside::new(news));
-        let thread = Thread::new(path, Arc::clone(&beside));
+        let thread = Thread::new(path, Arc::clone(&beside), Arc::clone(&clock));
         Self(Arc::new(Inner { thread, beside, rules: RwLock::default(), progress: RwLock::default(), most, clock }))
     }
 

@@ -18,6 +18,9 @@ pub static SCHEMA: Schema = Schema {
     lost: "messages that wait to be sent again are not sent",
 };
 
+/// The row of `horizons` that says that a file is not new.
+const BEGUN: &str = "begun";
+
 /// Times are microseconds since 1970, UTC; `since` and `until` are seconds. States and statuses are places in the lists
 /// of their words. `first`: the id of the first message, by what the call carried. `root`: the same, by what rules had
 /// sent again: what of these is delivered makes the others needless.
@@ -192,6 +195,24 @@ impl Horizon {
         let sql = "INSERT INTO horizons (of, time) VALUES (?1, ?2) ON CONFLICT (of) DO UPDATE SET time = max(time, ?2)";
         connection.prepare_cached(sql)?.execute(params![self.word(), time]).map(drop)
     }
+}
+
+/// Whether a file is one that was made before and not just now.
+pub fn is_begun(connection: &Connection) -> Result<bool, rusqlite::Error> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM horizons WHERE of = ?1)";
+    connection.query_row(sql, [BEGUN], |row| row.get(0))
+}
+
+/// Notes that a file was just made. `lost`: what an earlier one knew up to then is not known any more.
+pub fn begin(connection: &Connection, lost: Option<i64>) -> Result<(), rusqlite::Error> {
+    let all = connection.unchecked_transaction()?;
+    if let Some(time) = lost {
+        // What is older may have been sent already.
+        Horizon::Calls.move_to(&all, time)?;
+        Horizon::Messages.move_to(&all, time)?;
+    }
+    all.execute("INSERT INTO horizons (of, time) VALUES (?1, 0)", [BEGUN])?;
+    all.commit()
 }
 
 /// A value that stands in the file as its place in the list of its kind.

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
-use sink_api::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
+use super::Clock;
 use super::error::OutboxError;
-use super::store::{Horizon, SCHEMA};
+use super::store::{self, SCHEMA};
 use super::tally::{Beside, Tally};
 use crate::database::{self, Files};
 
@@ -20,6 +20,8 @@ use crate::database::{self, Files};
 const QUEUE: usize = 256;
 /// Most requests in one transaction.
 const BATCH: usize = 64;
+/// What the name of the empty file ends in that says that there is an outbox, or was one that is missing.
+const MARK: &str = "known";
 /// Statements that are kept ready.
 const STATEMENTS: usize = 64;
 
@@ -27,7 +29,7 @@ const STATEMENTS: usize = 64;
 pub struct Step<'c> {
     /// In the transaction.
     pub connection: &'c Connection,
-    /// When the file was opened; microseconds. What was under way before is lost.
+    /// When this life began; microseconds. What was under way before is lost.
     pub opened: i64,
     /// How many waited to be sent again before the transaction, and by the requests before this one in it.
     pub waiting: i64,
@@ -84,13 +86,16 @@ enum Life {
 pub struct Thread {
     path: PathBuf,
     beside: Arc<Beside>,
+    clock: Arc<Clock>,
+    opened: i64,
     life: Mutex<Life>,
 }
 
 impl Thread {
     /// Of the file at that path. Opens nothing.
-    pub fn new(path: PathBuf, beside: Arc<Beside>) -> Self {
-        Self { path, beside, life: Mutex::default() }
+    pub fn new(path: PathBuf, beside: Arc<Beside>, clock: Arc<Clock>) -> Self {
+        let opened = clock().as_microsecond();
+        Self { path, beside, clock, opened, life: Mutex::default() }
     }
 
     /// The file's path.
@@ -100,7 +105,8 @@ impl Thread {
 
     /// Whether there is, or may be, anything to read.
     pub fn has_file(&self) -> bool {
-        matches!(&*self.lock(), Life::Running(..)) || self.path.symlink_metadata().is_ok()
+        let is_there = |path: &Path| path.symlink_metadata().is_ok();
+        matches!(&*self.lock(), Life::Running(..)) || is_there(&self.path) || is_there(&mark(&self.path))
     }
 
     /// Has the thread do that in a transaction. Durable when this returns.
@@ -154,10 +160,11 @@ impl Thread {
             Life::Unused => {}
         }
         let (sender, inbox) = mpsc::channel(QUEUE);
-        let (path, beside) = (self.path.clone(), Arc::clone(&self.beside));
+        let (path, beside, clock) = (self.path.clone(), Arc::clone(&self.beside), Arc::clone(&self.clock));
+        let opened = self.opened;
         let thread = std::thread::Builder::new()
             .name("outbox".into())
-            .spawn(move || serve(&path, inbox, &beside))
+            .spawn(move || serve(&path, inbox, &beside, (&*clock, opened)))
             .map_err(|error| OutboxError::Thread(Arc::new(error)))?;
         *life = Life::Running(sender.clone(), thread);
         Ok(sender)
@@ -168,25 +175,35 @@ impl Thread {
 struct Open {
     connection: Connection,
     files: Files,
-    opened: i64,
+}
+
+/// The name of the mark beside that file.
+fn mark(path: &Path) -> PathBuf {
+    path.with_extension(MARK)
 }
 
 impl Open {
-    fn new(path: &Path, beside: &Beside) -> Result<Self, OutboxError> {
+    fn new(path: &Path, beside: &Beside, clock: &Clock) -> Result<Self, OutboxError> {
         let failed = |error| OutboxError::File(Arc::new(error));
         let path = &database::resolved(path).map_err(failed)?;
+        let sqlite = |error| OutboxError::of(path, error);
         let (connection, aside) = database::open(path, &SCHEMA).map_err(failed)?;
-        if aside.is_some() {
-            // What it knew is lost: what is older than this may have been sent already.
-            let now = Timestamp::now().as_microsecond();
-            for horizon in [Horizon::Calls, Horizon::Messages] {
-                horizon.move_to(&connection, now).map_err(|error| OutboxError::of(path, error))?;
+        if !store::is_begun(&connection).map_err(sqlite)? {
+            let is_lost = aside.is_some() || mark(path).symlink_metadata().is_ok();
+            store::begin(&connection, is_lost.then(|| clock().as_microsecond())).map_err(sqlite)?;
+            if is_lost {
+                tracing::error!(
+                    path = %path.display(),
+                    "what the outbox knew is lost: messages that waited are not sent again, and what came before now \
+                     and is yet to be sent, for the first time or again, is refused as too old"
+                );
             }
         }
+        database::make_mark(&mark(path)).map_err(failed)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        beside.begin(waiting(&connection).map_err(|error| OutboxError::of(path, error))?);
+        beside.begin(waiting(&connection).map_err(sqlite)?);
         let files = Files::of(path, &SCHEMA);
-        Ok(Self { connection, files, opened: Timestamp::now().as_microsecond() })
+        Ok(Self { connection, files })
     }
 }
 
@@ -196,8 +213,8 @@ fn waiting(connection: &Connection) -> Result<BTreeMap<String, u64>, rusqlite::E
     connection.prepare(sql)?.query_map([], row)?.collect()
 }
 
-/// Serves until every sender is gone.
-fn serve(path: &Path, mut inbox: mpsc::Receiver<Request>, beside: &Beside) {
+/// Serves until every sender is gone, in the life that began when `opened` says.
+fn serve(path: &Path, mut inbox: mpsc::Receiver<Request>, beside: &Beside, (clock, opened): (&Clock, i64)) {
     let mut open: Option<Open> = None;
     let mut requests = Vec::with_capacity(BATCH);
     while inbox.blocking_recv_many(&mut requests, BATCH) > 0 {
@@ -215,7 +232,7 @@ fn serve(path: &Path, mut inbox: mpsc::Receiver<Request>, beside: &Beside) {
         if asks.is_empty() {
             continue;
         }
-        let mut now = match open.take().map_or_else(|| Open::new(path, beside), Ok) {
+        let now = match open.take().map_or_else(|| Open::new(path, beside, clock), Ok) {
             Ok(open) => open,
             Err(error) => {
                 asks.into_iter().for_each(|ask| ask.answer(Err(error.clone())));
@@ -223,7 +240,7 @@ fn serve(path: &Path, mut inbox: mpsc::Receiver<Request>, beside: &Beside) {
             }
         };
         // One that is damaged is closed: the next to ask finds it set aside, and a new one.
-        open = run(&mut now, asks, path, beside).is_ok().then_some(now);
+        open = run(&now.connection, asks, path, beside, opened).is_ok().then_some(now);
     }
 }
 
@@ -231,9 +248,7 @@ fn serve(path: &Path, mut inbox: mpsc::Receiver<Request>, beside: &Beside) {
 ///
 /// # Errors
 /// The file is damaged.
-fn run(open: &mut Open, asks: Vec<Box<dyn Ask>>, path: &Path, beside: &Beside) -> Result<(), ()> {
-    let Open { connection, opened, .. } = open;
-    let connection = &*connection;
+fn run(connection: &Connection, asks: Vec<Box<dyn Ask>>, path: &Path, beside: &Beside, opened: i64) -> Result<(), ()> {
     let mut waits = i64::try_from(beside.waiting()).unwrap_or(i64::MAX);
     let (mut done, mut failed) = (Vec::with_capacity(asks.len()), Vec::new());
     let mut broken = connection.execute_batch("BEGIN").map_err(|error| OutboxError::of(path, error)).err();
@@ -242,7 +257,7 @@ fn run(open: &mut Open, asks: Vec<Box<dyn Ask>>, path: &Path, beside: &Beside) -
             failed.push((ask, error.clone()));
             continue;
         }
-        let mut step = Step { connection, opened: *opened, waiting: waits, tally: Tally::default() };
+        let mut step = Step { connection, opened, waiting: waits, tally: Tally::default() };
         match alone(&mut step, &mut *ask) {
             Ok(()) => {
                 waits = waits.saturating_add(step.tally.more_waiting());

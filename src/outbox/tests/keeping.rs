@@ -168,3 +168,26 @@ async fn where_deliveries_went_early_nothing_is_sent_again_that_may_have_been_de
     house.hear([house.status("failed", "m-1", None, "131049")]).await;
     assert_eq!(house.waits().await.len(), 1, "what failed since then is planned");
 }
+
+#[tokio::test]
+async fn a_file_that_is_gone_at_a_start_is_told_and_what_it_may_have_known_is_not_sent_twice() {
+    let mut house = House::new();
+    let order = house.order();
+    house.send(&order, "m-1").await;
+    house.hear([house.status("failed", "m-0", None, "131049")]).await;
+    let command = house.command(&house.waits().await[0]);
+    house.outbox.close();
+    for ending in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(house.folder.path().join(format!("{FILE}{ending}")));
+    }
+    house.pass(60);
+    for _ in 0..2 {
+        house.reopen();
+        assert!(house.waits().await.is_empty());
+        assert!(house.folder.path().join(FILE).exists(), "who only looks finds that it is gone");
+        assert_eq!(word(&house.begin(&order).await), "never too_old");
+        assert_eq!(word(&house.begin(&command).await), "never too_old");
+    }
+    house.pass(1);
+    assert_eq!(word(&house.begin(&house.order()).await), "call 0");
+}

@@ -113,7 +113,7 @@ impl House {
         self.outbox.close();
         let clock = Arc::clone(&self.clock);
         let now = move || Timestamp::from_microsecond(clock.load(Ordering::SeqCst)).unwrap();
-        self.outbox = Outbox::with(self.folder.path().join(FILE), self.news.clone(), self.most, Box::new(now));
+        self.outbox = Outbox::with(self.folder.path().join(FILE), self.news.clone(), self.most, Arc::new(now));
         self.outbox.put_in_force(Arc::clone(&self.rules));
         self.outbox.know_progress(Arc::clone(&self.reading) as Arc<dyn Progress>);
         *self.reading.outbox.lock().unwrap() = Some(self.outbox.clone());
