@@ -10,7 +10,7 @@ use sink_api::{CallId, Origin, Reason, Timestamp};
 use super::facts::{CallState, SentMessage};
 use super::heard;
 use super::planned::State;
-use super::resends::{self, CANCELLED, OVERTAKEN, Resend};
+use super::resends::{self, CANCELLED, OVERTAKEN, RULE_GONE, Resend};
 use super::store::{Horizon, Key};
 use super::thread::Step;
 use super::wanted::{Wanted, Why, nameable};
@@ -56,13 +56,19 @@ impl Before {
     }
 }
 
-/// Writes down that a call begins, unless it may not. `quiet`: until when the customer is not to be disturbed.
-pub fn start(
-    step: &mut Step<'_>,
-    wanted: &Wanted,
-    quiet: Option<Timestamp>,
-    now: Timestamp,
-) -> Result<Started, rusqlite::Error> {
+/// What the rules in force say of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ruled {
+    /// Nothing.
+    Free,
+    /// The customer is not to be disturbed until then.
+    Quiet(Timestamp),
+    /// The rule that wanted it is not among them.
+    Gone,
+}
+
+/// Writes down that a call begins, unless it may not.
+pub fn start(step: &mut Step<'_>, wanted: &Wanted, ruled: Ruled, now: Timestamp) -> Result<Started, rusqlite::Error> {
     let before = before(step.connection, wanted.call)?;
     let resend = resends::of_call(step.connection, wanted.call)?;
     if let Some(answer) = settled(step, wanted, before.as_ref(), resend.as_ref())? {
@@ -73,6 +79,12 @@ pub fn start(
         let why = "its answer was lost: a status may still tell whether it was sent";
         return Ok(Started::Answer(Begun::Later { after, why: Reason::new("unconfirmed", why) }));
     }
+    if ruled == Ruled::Gone {
+        if let Some(resend) = &resend {
+            resends::end(step, resend, State::Cancelled, "cancelled", Some(RULE_GONE))?;
+        }
+        return Ok(Started::Answer(Begun::Unwanted(Reason::new("cancelled", RULE_GONE))));
+    }
     let origin = origin(step.connection, wanted)?;
     if let Some(why) = out_of_bounds(step.connection, wanted, &origin, before.is_some(), now)? {
         if let Some(resend) = &resend {
@@ -80,7 +92,7 @@ pub fn start(
         }
         return Ok(Started::Answer(Begun::Never(why)));
     }
-    if let Some(until) = quiet.filter(|until| *until > now) {
+    if let Ruled::Quiet(until) = ruled {
         let left = until.as_microsecond().saturating_sub(now.as_microsecond());
         let after = Duration::from_micros(u64::try_from(left).unwrap_or_default());
         let why = Reason::new("quiet", "the quiet hours of its rule have begun since it was handed over");

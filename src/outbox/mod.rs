@@ -43,7 +43,7 @@ use sink_api::{Batch, CallId, Reason, Timestamp, Uuid, async_trait};
 
 use crate::message::Status;
 use crate::news::News;
-use calls::Started;
+use calls::{Ruled, Started};
 pub use command::{Command, RESEND, SEND};
 pub use error::OutboxError;
 pub use facts::{About, CallState, Counts, NotAgain, SentMessage, Verdict};
@@ -302,11 +302,15 @@ impl Outbox {
         Arc::clone(&self.0.rules.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Until when the customer is not to be disturbed by what a rule has sent again: it may have been handed over long
-    /// before.
-    fn quiet(&self, wanted: &Wanted, now: Timestamp) -> Option<Timestamp> {
-        let Why::Resend(command) = &wanted.why else { return None };
-        self.rules().is_quiet(command.rule.as_deref()?, wanted.phone.as_deref(), now)
+    /// What the rules say by now of what one of them has sent again: it may have been handed over long before.
+    fn ruled(&self, wanted: &Wanted, now: Timestamp) -> Ruled {
+        let Why::Resend(command) = &wanted.why else { return Ruled::Free };
+        let Some(rule) = command.rule.as_deref() else { return Ruled::Free };
+        let rules = self.rules();
+        if !rules.has(rule) {
+            return Ruled::Gone;
+        }
+        rules.is_quiet(rule, wanted.phone.as_deref(), now).map_or(Ruled::Free, Ruled::Quiet)
     }
 
     async fn caught_up(&self) -> bool {
@@ -338,10 +342,10 @@ impl Outbox {
 impl sink_api::Outbox for Outbox {
     async fn begin(&self, call: &Call<'_>) -> Begun {
         let (wanted, now) = (Wanted::of(call), self.now());
-        let quiet = self.quiet(&wanted, now);
+        let ruled = self.ruled(&wanted, now);
         let started = {
             let wanted = wanted.clone();
-            self.0.thread.ask(move |step| calls::start(step, &wanted, quiet, now)).await
+            self.0.thread.ask(move |step| calls::start(step, &wanted, ruled, now)).await
         };
         let begun = match started {
             Ok(started) => self.begin_once_heard(wanted, started).await,

@@ -269,7 +269,7 @@ pub fn cancel(step: &mut Step<'_>, named: &str, but: &[Uuid]) -> Result<Vec<Plan
     let mut cancelled = Vec::new();
     for planned in meant(step.connection, named)? {
         let may = matches!(planned.state, State::Waiting | State::Handed) && !but.contains(&planned.id);
-        if !may || is_under_way(step.connection, &planned)? {
+        if !may || is_under_way(step, &planned)? {
             continue;
         }
         let resend = Resend {
@@ -319,9 +319,10 @@ pub fn meant(connection: &Connection, named: &str) -> Result<Vec<Planned>, rusql
     connection.prepare_cached(&sql)?.query_map(params![named, limit(MOST_CANCELLED)], whole)?.collect()
 }
 
-/// Whether its call is being made, as far as is known.
-fn is_under_way(connection: &Connection, planned: &Planned) -> Result<bool, rusqlite::Error> {
+/// Whether its call is being made: one that began in an earlier life of the daemon is not.
+fn is_under_way(step: &Step<'_>, planned: &Planned) -> Result<bool, rusqlite::Error> {
     let call = Key::from(CallId::of(&planned.to, &planned.id.to_string()));
-    let sql = "SELECT EXISTS (SELECT 1 FROM calls WHERE id = ?1 AND state = ?2)";
-    connection.prepare_cached(sql)?.query_row(params![call, CallState::Begun], |row| row.get(0))
+    let sql = "SELECT EXISTS (SELECT 1 FROM calls WHERE id = ?1 AND state = ?2 AND begun >= ?3)";
+    let begun = params![call, CallState::Begun, step.opened];
+    step.connection.prepare_cached(sql)?.query_row(begun, |row| row.get(0))
 }

@@ -111,6 +111,7 @@ impl House {
     /// The daemon ends, and another one starts.
     fn reopen(&mut self) {
         self.outbox.close();
+        self.clock.fetch_add(1, Ordering::SeqCst);
         let clock = Arc::clone(&self.clock);
         let now = move || Timestamp::from_microsecond(clock.load(Ordering::SeqCst)).unwrap();
         self.outbox = Outbox::with(self.folder.path().join(FILE), self.news.clone(), self.most, Arc::new(now));

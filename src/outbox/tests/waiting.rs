@@ -310,3 +310,32 @@ async fn a_customer_whose_messages_are_heard_of_may_have_as_many_as_fail() {
     }
     assert_eq!((house.count("sent"), house.count("exhausted")), (5, 0));
 }
+
+#[tokio::test]
+async fn what_was_being_sent_when_the_daemon_ended_can_be_given_up_and_what_nobody_will_send_is_left_alone() {
+    let mut house = House::new();
+    let first = house.send(&house.order(), "m-1").await;
+    house.hear([house.status("failed", "m-1", Some(&text(&first)), "131049")]).await;
+    let command = house.hand_over().await;
+    assert_eq!(word(&house.begin(&command).await), "call 1");
+    assert!(house.outbox.cancel("m-1", &[]).await.unwrap().is_empty(), "it is on its way");
+    house.reopen();
+    let meant = house.outbox.meant("m-1").await.unwrap();
+    assert_eq!(meant.iter().map(|one| (one.id, one.state)).collect::<Vec<_>>(), [(command.event.id, State::Handed)]);
+    assert!(house.outbox.cancel("m-1", &[command.event.id]).await.unwrap().is_empty(), "it is a dead letter");
+    assert_eq!(house.outbox.cancel("m-1", &[]).await.unwrap().len(), 1);
+    assert_eq!(word(&house.begin(&command).await), "unwanted cancelled");
+}
+
+#[tokio::test]
+async fn what_was_handed_over_is_not_sent_once_its_rule_is_gone() {
+    let house = House::new();
+    let first = house.send(&house.order(), "m-1").await;
+    house.hear([house.status("failed", "m-1", Some(&text(&first)), "131049")]).await;
+    let command = house.hand_over().await;
+    house.outbox.put_in_force(Arc::default());
+    let Begun::Unwanted(why) = house.begin(&command).await else { panic!("it is sent") };
+    assert_eq!((why.code.as_ref(), why.detail.as_str()), ("cancelled", "its rule is not in the config any more"));
+    let row = house.outbox.about("m-1").await.unwrap().chain.pop().unwrap();
+    assert_eq!((row.state, row.why.as_deref(), house.count("cancelled")), (State::Cancelled, Some(&*why.detail), 1));
+}
