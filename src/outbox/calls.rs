@@ -44,6 +44,8 @@ pub enum Started {
 pub struct Before {
     state: CallState,
     begun: i64,
+    /// When its answer was given up.
+    lost_at: Option<i64>,
     message: Option<String>,
     /// Whether the answer to an earlier try was lost.
     was_lost: bool,
@@ -75,7 +77,12 @@ pub fn start(step: &mut Step<'_>, wanted: &Wanted, ruled: Ruled, now: Timestamp)
         return Ok(Started::Answer(answer));
     }
     let lost = before.as_ref().filter(|before| before.is_lost());
-    if let Some(after) = lost.and_then(|lost| still(lost.begun, wanted.bounds.confirm, now)) {
+    let lost_at = lost.map(|lost| lost.lost_at.unwrap_or(lost.begun));
+    if lost_at.is_some_and(|at| at > now.as_microsecond()) {
+        // The clock was put back: it counts from now on.
+        lost_now(step.connection, wanted.call, now)?;
+    }
+    if let Some(after) = lost_at.and_then(|at| still(at, wanted.bounds.confirm, now)) {
         let why = "its answer was lost: a status may still tell whether it was sent";
         return Ok(Started::Answer(Begun::Later { after, why: Reason::new("unconfirmed", why) }));
     }
@@ -125,10 +132,12 @@ pub fn look_again(
 
 /// Takes back that a call began, as it is not made now.
 pub fn take_back(connection: &Connection, call: CallId, before: Option<&Before>) -> Result<(), rusqlite::Error> {
-    let sql = "UPDATE calls SET state = ?2, begun = coalesce(?3, begun), made = made - 1 WHERE id = ?1 AND state = ?4";
+    let sql = "UPDATE calls SET state = ?2, begun = coalesce(?3, begun), lost_at = ?5, made = made - 1
+               WHERE id = ?1 AND state = ?4";
     let state = before.map_or(CallState::NotSent, |before| before.state);
-    let begun = before.map(|before| before.begun);
-    connection.prepare_cached(sql)?.execute(params![Key::from(call), state, begun, CallState::Begun]).map(drop)
+    let (begun, lost_at) = (before.map(|before| before.begun), before.and_then(|before| before.lost_at));
+    let back = params![Key::from(call), state, begun, CallState::Begun, lost_at];
+    connection.prepare_cached(sql)?.execute(back).map(drop)
 }
 
 /// The answer where statuses are not read up to now.
@@ -170,9 +179,9 @@ fn settled(
     Ok(None)
 }
 
-/// How long to wait until it is looked again, where the call began less than `confirm` ago.
-fn still(begun: i64, confirm: Duration, now: Timestamp) -> Option<Duration> {
-    let since = Duration::from_micros(u64::try_from(now.as_microsecond().saturating_sub(begun)).unwrap_or_default());
+/// How long to wait until it is looked again, where the answer was lost less than `confirm` ago.
+fn still(lost_at: i64, confirm: Duration, now: Timestamp) -> Option<Duration> {
+    let since = Duration::from_micros(u64::try_from(now.as_microsecond().saturating_sub(lost_at)).unwrap_or_default());
     let rest = confirm.checked_sub(since).filter(|rest| !rest.is_zero())?;
     Some(since.clamp(LOOKS.0, LOOKS.1).min(rest.max(LOOKS.0)))
 }
@@ -272,9 +281,10 @@ pub fn unheard_of(connection: &Connection, phone: &str, rule: &str, now: Timesta
 
 fn before(connection: &Connection, call: CallId) -> Result<Option<Before>, rusqlite::Error> {
     let row = |row: &Row<'_>| {
-        Ok(Before { state: row.get(0)?, begun: row.get(1)?, message: row.get(2)?, was_lost: row.get(3)? })
+        let (state, begun, lost_at) = (row.get(0)?, row.get(1)?, row.get(4)?);
+        Ok(Before { state, begun, lost_at, message: row.get(2)?, was_lost: row.get(3)? })
     };
-    let sql = "SELECT state, begun, message, lost FROM calls WHERE id = ?1";
+    let sql = "SELECT state, begun, message, lost, lost_at FROM calls WHERE id = ?1";
     connection.prepare_cached(sql)?.query_row([Key::from(call)], row).optional()
 }
 
@@ -287,7 +297,7 @@ fn write(
 ) -> Result<(), rusqlite::Error> {
     let sql = "INSERT INTO calls (id, sink, state, begun, attempt, since, first, phone, request, lost, delivery,
                made) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 1)
-               ON CONFLICT (id) DO UPDATE SET state = ?3, begun = ?4, lost = ?10, made = made + 1";
+               ON CONFLICT (id) DO UPDATE SET state = ?3, begun = ?4, lost_at = NULL, lost = ?10, made = made + 1";
     let Wanted { call, sink, delivery, phone, request, .. } = wanted;
     let Origin { attempt, since, of, .. } = origin;
     let (key, begun) = (Key::from(*call), now.as_microsecond());
@@ -318,10 +328,20 @@ pub fn end(step: &mut Step<'_>, call: CallId, end: &End, now: Timestamp) -> Resu
             "sent"
         }
         End::NotSent => is(CallState::NotSent).map(|()| "not_sent")?,
-        End::Unknown => is(CallState::Unknown).map(|()| "unknown")?,
+        End::Unknown => {
+            is(CallState::Unknown)?;
+            lost_now(step.connection, call, now)?;
+            "unknown"
+        }
     };
     step.tally.call(&sink, outcome);
     Ok(())
+}
+
+/// The answer of a call is given up now.
+fn lost_now(connection: &Connection, call: CallId, now: Timestamp) -> Result<(), rusqlite::Error> {
+    let sql = "UPDATE calls SET lost_at = ?2 WHERE id = ?1";
+    connection.prepare_cached(sql)?.execute(params![Key::from(call), now.as_microsecond()]).map(drop)
 }
 
 /// A call brought about that message, as its answer or a status says.

@@ -26,7 +26,7 @@ const BEGUN: &str = "begun";
 /// sent again: what of these is delivered makes the others needless.
 ///
 /// `calls`: one row a call, in the order in which they began first. `made`: how often it began. `lost`: an
-/// earlier answer was lost. `request`: only until the message is delivered.
+/// earlier answer was lost. `lost_at`: when the last one was given up. `request`: only until the message is delivered.
 /// `resends`: one row a message that failed and is, or was, to be sent again. `request`: only while it waits. `why`: why
 /// it was given up.
 /// `not_again`: one row a message that failed and is not sent again, as a rule has it.
@@ -40,6 +40,7 @@ CREATE TABLE calls (
   delivery TEXT NOT NULL,
   state    INTEGER NOT NULL,
   begun    INTEGER NOT NULL,
+  lost_at  INTEGER,
   lost     INTEGER NOT NULL,
   made     INTEGER NOT NULL,
   attempt  INTEGER NOT NULL,

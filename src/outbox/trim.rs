@@ -1,6 +1,10 @@
 //! What is let go of: by age, and by number. Whoever asks for what may have gone early is told that it is too old.
+//!
+//! What goes by age moves the horizons, too. By a right clock that changes nothing, as nothing is sent so late. Where
+//! the clock was ahead by more than a week for a while, what was forgotten then is not sent twice: all that came before
+//! is too old from then on, and so is what waited.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Params, params};
 use sink_api::Timestamp;
 
 use super::MAX_AGE;
@@ -60,6 +64,11 @@ fn part() -> i64 {
     i64::try_from(PART).unwrap_or(i64::MAX)
 }
 
+/// The times that such a statement gives.
+fn times(connection: &Connection, sql: &str, of: impl Params) -> Result<Vec<i64>, rusqlite::Error> {
+    connection.prepare(sql)?.query_map(of, |row| row.get(0))?.collect()
+}
+
 /// Microseconds so many seconds ago.
 fn ago(seconds: i64, now: Timestamp) -> i64 {
     now.as_microsecond().saturating_sub(seconds.saturating_mul(1_000_000))
@@ -74,10 +83,8 @@ fn heard(connection: &Connection, most: i64, now: Timestamp) -> Result<usize, ru
     if !is_old && roots <= most {
         return Ok(0);
     }
-    if !is_old {
-        // Before any of it goes; and all of this stretch goes, which may be the one that is being filled.
-        Horizon::Messages.move_to(connection, end.min(now.as_microsecond()))?;
-    }
+    // Before any of it goes; and all of this stretch goes, which may be the one that is being filled.
+    Horizon::Messages.move_to(connection, end.min(now.as_microsecond()))?;
     let sql = "DELETE FROM heard WHERE stretch = ?1 AND root IN (SELECT root FROM heard WHERE stretch = ?1 LIMIT ?2)";
     let gone = connection.execute(sql, params![oldest, part()])?;
     connection
@@ -89,8 +96,12 @@ fn heard(connection: &Connection, most: i64, now: Timestamp) -> Result<usize, ru
 }
 
 fn calls(connection: &Connection, most: i64, now: Timestamp) -> Result<usize, rusqlite::Error> {
-    let sql = "DELETE FROM calls WHERE n IN (SELECT n FROM calls WHERE begun < ?1 LIMIT ?2)";
-    let old = connection.execute(sql, params![ago(KEPT, now), part()])?;
+    let sql = "DELETE FROM calls WHERE n IN (SELECT n FROM calls WHERE begun < ?1 LIMIT ?2) RETURNING begun";
+    let old = times(connection, sql, params![ago(KEPT, now), part()])?;
+    if let Some(newest) = old.iter().max() {
+        Horizon::Calls.move_to(connection, *newest)?;
+    }
+    let old = old.len();
     let last = beyond(connection, "calls", most)?;
     let sql = "SELECT max(begun) FROM (SELECT begun FROM calls WHERE n <= ?1 ORDER BY n LIMIT ?2)";
     let newest: Option<i64> = connection.query_row(sql, params![last, part()], |row| row.get(0))?;
@@ -120,8 +131,14 @@ fn resends(step: &mut Step<'_>, most: i64, now: Timestamp) -> Result<usize, rusq
         step.tally.wait(rule, -1);
         step.tally.resend(rule, "never");
     }
-    let sql = "DELETE FROM resends WHERE n IN (SELECT n FROM resends WHERE until < ?1 AND state <> ?2 LIMIT ?3)";
-    let old = connection.execute(sql, params![ago(DAY, now) / 1_000_000, State::Waiting, part()])?;
+    let sql = "DELETE FROM resends WHERE n IN (SELECT n FROM resends WHERE until < ?1 AND state <> ?2 LIMIT ?3)
+               RETURNING planned";
+    let old = times(connection, sql, params![ago(DAY, now) / 1_000_000, State::Waiting, part()])?;
+    // Those of a rule with a short `max_age` go long before others need the horizon.
+    if let Some(newest) = old.iter().filter(|planned| **planned < ago(KEPT, now)).max() {
+        Horizon::Messages.move_to(connection, *newest)?;
+    }
+    let old = old.len();
     let last = beyond(connection, "resends", most)?;
     let sql = "SELECT max(planned) FROM
                (SELECT planned FROM resends WHERE n <= ?1 AND state <> ?2 ORDER BY n LIMIT ?3)";

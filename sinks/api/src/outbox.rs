@@ -33,7 +33,8 @@ pub struct Bounds {
     pub max_attempts: u32,
     /// Nothing is sent this long after the first message, or after the event that it would be sent for.
     pub max_age: Duration,
-    /// How long a call whose answer was lost may still be settled by a status; it is not made again before that.
+    /// How long a call whose answer was lost may still be settled by a status, from when that was given up (of one that
+    /// the daemon's end cut off, from its beginning); it is not made again before that.
     pub confirm: Duration,
 }
 

@@ -245,3 +245,39 @@ async fn what_goes_to_another_sink_than_was_planned_can_still_be_cancelled_and_c
         assert_eq!(house.waits().await[0].attempt, 2);
     }
 }
+
+#[tokio::test]
+async fn confirm_counts_from_when_the_answer_was_given_up() {
+    let house = House::new();
+    let order = house.order();
+    let Begun::Call(origin) = house.begin(&order).await else { panic!("no call") };
+    house.pass(200);
+    house.outbox.end(origin.call, End::Unknown).await;
+    assert_eq!(word(&house.begin(&order).await), "later unconfirmed");
+    house.pass(119);
+    assert_eq!(word(&house.begin(&order).await), "later unconfirmed");
+    house.pass(1);
+    house.reading.fails.store(true, Ordering::SeqCst);
+    assert_eq!(word(&house.begin(&order).await), "later behind");
+    house.reading.fails.store(false, Ordering::SeqCst);
+    assert_eq!(word(&house.begin(&order).await), "call 0");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_put_back_holds_no_call_for_longer_than_confirm() {
+    for killed in [false, true] {
+        let mut house = House::new();
+        let order = house.order();
+        house.pass(3600);
+        let Begun::Call(origin) = house.begin(&order).await else { panic!("no call") };
+        if killed {
+            house.reopen();
+        } else {
+            house.outbox.end(origin.call, End::Unknown).await;
+        }
+        house.pass(-3600);
+        assert_eq!(word(&house.begin(&order).await), "later unconfirmed");
+        house.pass(121);
+        assert_eq!(word(&house.begin(&order).await), "call 0");
+    }
+}

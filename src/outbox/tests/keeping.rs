@@ -191,3 +191,20 @@ async fn a_file_that_is_gone_at_a_start_is_told_and_what_it_may_have_known_is_no
     house.pass(1);
     assert_eq!(word(&house.begin(&house.order()).await), "call 0");
 }
+
+#[tokio::test]
+async fn what_goes_while_the_clock_is_far_ahead_is_not_sent_twice_when_it_is_right_again() {
+    let house = House::new();
+    let order = house.order();
+    house.send(&order, "m-1").await;
+    house.hear([house.status("failed", "m-0", None, "131049")]).await;
+    let command = house.hand_over().await;
+    house.hear([house.status("delivered", "m-0", None, "")]).await;
+    house.pass(30 * 24 * 3600);
+    trim_all(&house).await;
+    house.pass(-30 * 24 * 3600);
+    assert_eq!(word(&house.begin(&order).await), "never too_old");
+    assert_eq!(word(&house.begin(&command).await), "never too_old");
+    house.pass(6 * 3600);
+    assert_eq!(word(&house.begin(&house.order()).await), "call 0");
+}
