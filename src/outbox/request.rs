@@ -7,6 +7,7 @@
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use sink_api::Origin;
+use sink_api::origin::{MAX_OWN, TooLong};
 
 use super::keys::{ResendKeys, With};
 use super::rules::Failed;
@@ -42,6 +43,10 @@ pub(super) fn again(failed: &Failed<'_>, keys: &ResendKeys) -> Again {
         }
         _ => the_same(failed, sent),
     };
+    let made = made.and_then(|request| match own_length(&request) {
+        length if length > MAX_OWN => Err(TooLong(length).to_string()),
+        _ => Ok(request),
+    });
     let phone = failed.said.customer_phone.clone();
     match made {
         Ok(request) => Again {
@@ -127,6 +132,11 @@ fn number(body: &[u8], said: &Said) -> Option<Vec<(String, Value)>> {
 fn own_text(said: &Said) -> Option<&str> {
     let whole = said.callback_data.as_deref()?;
     Some(Origin::read(whole).map_or(whole, |(_, own)| own)).filter(|own| !own.is_empty())
+}
+
+/// How long the text is that the user has the message called back with, in characters: ours is to stand before it.
+fn own_length(request: &Map<String, Value>) -> usize {
+    request.get("callbackData").and_then(Value::as_str).map_or(0, |own| own.chars().count())
 }
 
 /// `+` and the digits of the number that a request names.

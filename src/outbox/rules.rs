@@ -12,6 +12,7 @@ use super::keys::{ByClock, ResendKeys};
 use super::planned::{Chain, Planned, State};
 use super::quiet::{Clock, Quiet};
 use super::request::{self, Again};
+use super::wanted::nameable;
 use crate::message::lenient::members;
 use crate::message::{SAMPLE_MARK, Said};
 use crate::news::SOURCE;
@@ -171,8 +172,8 @@ impl Rule {
         };
         let id = said.message_id.as_deref().unwrap_or(&event.subject);
         let origin = origin.filter(|origin| origin.attempt > 0);
-        let of = origin.map_or(id, |origin| origin.of.as_str());
-        if id.is_empty() || !Origin::may_name(of) {
+        let of = origin.map_or_else(|| nameable(id), |origin| origin.of.clone());
+        if id.is_empty() {
             return Err("the message has no id by which its further tries could be known".to_owned());
         }
         let before = chain.total.max(origin.map_or(0, |origin| origin.attempt));
@@ -205,7 +206,7 @@ impl Rule {
             rule: self.name.clone(),
             to: self.to.clone(),
             failed: id.to_owned(),
-            of: of.to_owned(),
+            of,
             attempt: before + 1,
             since,
             until,

@@ -339,3 +339,27 @@ async fn what_was_handed_over_is_not_sent_once_its_rule_is_gone() {
     let row = house.outbox.about("m-1").await.unwrap().chain.pop().unwrap();
     assert_eq!((row.state, row.why.as_deref(), house.count("cancelled")), (State::Cancelled, Some(&*why.detail), 1));
 }
+
+#[tokio::test]
+async fn a_message_with_a_long_id_is_sent_again_like_any_other() {
+    let house = House::new();
+    let long = "x".repeat(41);
+    house.hear([house.status("failed", &long, None, "131049")]).await;
+    let again = house.send(&house.hand_over().await, "m-2").await;
+    assert!(again.attempt == 1 && Origin::may_name(&again.of), "{again:?}");
+    house.hear([house.status("failed", "m-2", Some(&text(&again)), "131049")]).await;
+    assert_eq!(house.waits().await[0].attempt, 2);
+    house.hear([house.status("delivered", &long, None, "")]).await;
+    assert!(house.waits().await.is_empty());
+}
+
+#[tokio::test]
+async fn where_the_users_own_text_leaves_no_room_for_ours_that_is_said_at_once() {
+    let house = House::new();
+    house.hear([house.status("failed", "m-1", Some(&"ü".repeat(416)), "131049")]).await;
+    house.hear([house.status("failed", "m-2", Some(&"ü".repeat(417)), "131049")]).await;
+    let [long, fits] = <[Planned; 2]>::try_from(house.waits().await).unwrap();
+    assert_eq!(fits.missing, None);
+    let why = "callbackData has 417 characters, at most 416 are left beside hookrelay's own 95";
+    assert_eq!((long.failed.as_str(), long.missing.as_deref(), long.due), ("m-2", Some(why), house.now()));
+}
