@@ -79,7 +79,7 @@ pub fn take(step: &mut Step<'_>, facts: &[Fact], rules: &Rules, now: Timestamp) 
         }
         match &fact.failure {
             _ if fact.status >= Status::Delivered => {
-                if has_resends {
+                if has_resends || call.is_some() {
                     delivered(step, call, &fact.message, fact.accepted)?;
                 } else {
                     remember(step.connection, &fact.message, fact.accepted)?;

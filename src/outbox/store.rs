@@ -27,8 +27,8 @@ const BEGUN: &str = "begun";
 ///
 /// `calls`: one row a call, in the order in which they began first. `made`: how often it began. `lost`: an
 /// earlier answer was lost. `lost_at`: when the last one was given up. `request`: only until the message is delivered.
-/// `resends`: one row a message that failed and is, or was, to be sent again. `request`: only while it waits. `why`: why
-/// it was given up.
+/// `resends`: one row a message that failed and is, or was, to be sent again. `request`: only while it waits. `why`: it
+/// was given up for that.
 /// `not_again`: one row a message that failed and is not sent again, as a rule has it.
 /// `heard`: roots of which a message was delivered or read, in stretches of time, of which the oldest goes first;
 /// `stretches`: how many rows each has. `horizons`: what began before then may have been forgotten early.

@@ -204,7 +204,7 @@ async fn why_nothing_more_is_sent_is_remembered_and_a_repeat_of_the_status_is_no
     assert_eq!(of(house.outbox.about("m-1").await.unwrap()).collect::<Vec<_>>(), [spent]);
     let why = "failures with code 131026 are not tried again".to_owned();
     let never = ("m-9".to_owned(), Verdict::Never, "131026".to_owned(), why);
-    assert_eq!(of(house.outbox.about("m-9").await.unwrap()).collect::<Vec<_>>(), [never.clone()]);
+    assert_eq!(of(house.outbox.about("m-9").await.unwrap()).collect::<Vec<_>>(), [never]);
 
     // A rule that wants it by now has it sent, when it is told of again.
     let keys: ResendKeys = toml::from_str(&RULE.replace("\"never\"", "{ after = \"1h\", times = 1 }")).unwrap();
@@ -335,7 +335,7 @@ async fn what_was_handed_over_is_not_sent_once_its_rule_is_gone() {
     let command = house.hand_over().await;
     house.outbox.put_in_force(Arc::default());
     let Begun::Unwanted(why) = house.begin(&command).await else { panic!("it is sent") };
-    assert_eq!((why.code.as_ref(), why.detail.as_str()), ("cancelled", "its rule is not in the config any more"));
+    assert_eq!((why.code, why.detail.as_str()), ("cancelled", "its rule is not in the config any more"));
     let row = house.outbox.about("m-1").await.unwrap().chain.pop().unwrap();
     assert_eq!((row.state, row.why.as_deref(), house.count("cancelled")), (State::Cancelled, Some(&*why.detail), 1));
 }
@@ -362,4 +362,17 @@ async fn where_the_users_own_text_leaves_no_room_for_ours_that_is_said_at_once()
     assert_eq!(fits.missing, None);
     let why = "callbackData has 417 characters, at most 416 are left beside hookrelay's own 95";
     assert_eq!((long.failed.as_str(), long.missing.as_deref(), long.due), ("m-2", Some(why), house.now()));
+}
+
+#[tokio::test]
+async fn of_two_messages_of_a_first_call_one_that_is_there_before_the_other_fails_is_enough() {
+    let house = House::new();
+    let order = house.order();
+    let Begun::Call(origin) = house.begin(&order).await else { panic!("no call") };
+    house.outbox.end(origin.call, End::Unknown).await;
+    house.pass(121);
+    house.send(&order, "m-2").await;
+    house.hear([house.status("delivered", "m-1", Some(&text(&origin)), "")]).await;
+    house.hear([house.status("failed", "m-2", Some(&text(&origin)), "131049")]).await;
+    assert!(house.waits().await.is_empty());
 }
