@@ -3,12 +3,11 @@
 //! What is asked for twice under one key is sent once: the event's id is made of the key, and an event of that id that
 //! is in the journal already is the answer. Nothing else is kept; it holds for as long as the journal has the event.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use sink_api::{CallId, Timestamp, Uuid};
@@ -25,13 +24,12 @@ use super::store::Store;
 use crate::admin::Refusal;
 use crate::admin::found::DeliveryFateView;
 use crate::admin::sending::{MAX_WAIT_S, NOT_UNDERSTOOD, SendAsk, SendDone, SendState, ToSend, WAIT_S};
+use crate::config::{Config, SinkEntry};
 use crate::event;
 use crate::journal::Entry;
 use crate::ledger::Storage;
 use crate::outbox::{CallState, Command, Outbox};
 
-/// Largest body of a message, bytes: many times what the longest template takes.
-const MAX_BODY: usize = 64 << 10;
 /// Most answers that wait for what comes of their message; others say at once that it waits.
 const WAITERS: usize = 16;
 /// How soon it is looked first whether a message was sent, and how seldom at last.
@@ -75,7 +73,10 @@ impl Sending {
     pub async fn send(&self, ToSend { ask, key, body }: ToSend) -> Result<SendDone, Refusal> {
         let wait = wait(&ask)?;
         let request = request(&body)?;
-        let sink = self.sink(ask.sink.as_deref())?;
+        let config = self.config_state.in_force();
+        let SinkEntry { name, config: table, .. } = sink(&config, ask.sink.as_deref())?;
+        let sink = name.clone();
+        table.check_payload(request.get().as_bytes()).map_err(|why| not_understood(&why.detail))?;
         let command = Command::send(&sink, request, Timestamp::now());
         let id = key.as_deref().map_or_else(Uuid::now_v7, id_of);
         let repeated = match key {
@@ -87,32 +88,6 @@ impl Sending {
         Ok(SendDone { repeated, ..self.outcome(&sink, id, wait).await })
     }
 
-    /// The sink that is meant.
-    fn sink(&self, asked: Option<&str>) -> Result<String, Refusal> {
-        let config = self.config_state.in_force();
-        let senders: Vec<String> =
-            config.sinks.iter().filter(|sink| sink.kind.sends).map(|sink| sink.name.clone()).collect();
-        let list = || senders.iter().map(|sink| format!("`{sink}`")).collect::<Vec<_>>().join(", ");
-        let refused = |why: String| Err(Refusal::Question(format!("{why}, expected one of {}", list())));
-        match (asked, senders.as_slice()) {
-            (_, []) => {
-                let why = "no sink of the config sends messages: add one, such as [sinks.whatsapp] with \
-                           kind = \"interakt\", and reload";
-                Err(Refusal::Config(why.into()))
-            }
-            (None, [only]) => Ok(only.clone()),
-            (None, _) => refused("several sinks send messages: say which by `sink`".to_owned()),
-            (Some(asked), _) if senders.iter().any(|sink| sink == asked) => Ok(asked.to_owned()),
-            (Some(asked), _) => {
-                let is_there = config.own_sinks().any(|sink| sink.name == asked);
-                refused(match is_there {
-                    true => format!("sink `{asked}` sends no messages"),
-                    false => format!("there is no sink `{asked}`"),
-                })
-            }
-        }
-    }
-
     /// Writes the event, unless one of that id is there: then that must ask for the same. Says whether it was.
     async fn once(&self, id: Uuid, command: &Command) -> Result<bool, Refusal> {
         let _alone = self.keyed.lock().await;
@@ -120,10 +95,9 @@ impl Sending {
             return self.append(id, command).await.map(|()| false);
         };
         let event = event::decode(&entry.record).map_err(unable)?;
-        let raw = |command: &Command| command.request.as_ref().map(|raw| raw.get().to_owned());
-        let is_same = |before: &Command| before.sink == command.sink && raw(before) == raw(command);
-        match Command::read(&event.body) {
-            Some(before) if is_same(&before) => Ok(true),
+        let before = Command::read(&event.body).filter(|before| before.sink == command.sink);
+        match before.as_ref().and_then(|before| before.request.as_deref()).zip(command.request.as_deref()) {
+            Some((before, now)) if is_same(before, now) => Ok(true),
             _ => Err(Refusal::Reused(
                 "the `Idempotency-Key` was given to another message before: take a new one for each message".into(),
             )),
@@ -208,6 +182,29 @@ fn told(done: SendDone, fate: DeliveryFateView, mask: impl Fn(&str) -> String) -
     }
 }
 
+/// The sink that is meant.
+fn sink<'c>(config: &'c Config, asked: Option<&str>) -> Result<&'c SinkEntry, Refusal> {
+    let senders: Vec<&SinkEntry> = config.sinks.iter().filter(|sink| sink.kind.sends).collect();
+    let list = || senders.iter().map(|sink| format!("`{}`", sink.name)).collect::<Vec<_>>().join(", ");
+    let refused = |why: String| Err(Refusal::Question(format!("{why}, expected one of {}", list())));
+    match (asked, senders.as_slice()) {
+        (_, []) => {
+            let why = "no sink of the config sends messages: add one, such as [sinks.whatsapp] with \
+                       kind = \"interakt\", and reload";
+            Err(Refusal::Config(why.into()))
+        }
+        (None, [only]) => Ok(*only),
+        (None, _) => refused("several sinks send messages: say which by `sink`".to_owned()),
+        (Some(asked), _) => match senders.iter().find(|sink| sink.name == asked) {
+            Some(meant) => Ok(*meant),
+            None if config.own_sinks().any(|sink| sink.name == asked) => {
+                refused(format!("sink `{asked}` sends no messages"))
+            }
+            None => refused(format!("there is no sink `{asked}`")),
+        },
+    }
+}
+
 /// How long the answer waits.
 fn wait(ask: &SendAsk) -> Result<Duration, Refusal> {
     let seconds = ask.wait_s.unwrap_or(WAIT_S);
@@ -217,45 +214,9 @@ fn wait(ask: &SendAsk) -> Result<Duration, Refusal> {
     Ok(Duration::from_secs(seconds))
 }
 
-/// What everybody can see of a message without knowing the provider.
-#[derive(Deserialize)]
-struct Shape<'b> {
-    #[serde(borrow, rename = "fullPhoneNumber")]
-    full: Option<&'b RawValue>,
-    #[serde(borrow, rename = "phoneNumber")]
-    national: Option<&'b RawValue>,
-    #[serde(borrow)]
-    template: Option<&'b RawValue>,
-}
-
-/// Names in a template that are written otherwise by whoever knows another API, or our own flags.
-const TEMPLATE_NAMES: [&str; 4] = ["languageCode", "headerValues", "bodyValues", "buttonValues"];
-
-/// A name in a template that stands for another one, which is not there: its values would be left out in silence.
-fn slip(template: &RawValue) -> Option<(String, &'static str)> {
-    let names: HashMap<String, IgnoredAny> = serde_json::from_str(template.get()).ok()?;
-    let plain = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
-    let others = names.keys().filter(|name| !TEMPLATE_NAMES.contains(&name.as_str()));
-    let mut slips = others.filter_map(|name| {
-        let is_meant = |meant: &&&str| {
-            let (found, meant) = (plain(name), plain(meant));
-            found == meant
-                || found.strip_suffix('s').unwrap_or(&found) == meant.trim_end_matches("values")
-                || (found == "language" && meant == "languagecode")
-        };
-        let meant = TEMPLATE_NAMES.iter().find(is_meant)?;
-        (!names.contains_key(*meant)).then(|| (name.clone(), *meant))
-    });
-    slips.next()
-}
-
-/// The body of a message, which is looked at only so far that nothing is written which can be no message: the sink
-/// checks all of it.
+/// The body of a message: one JSON object in UTF-8. What stands in it, the sink checks.
 fn request(body: &[u8]) -> Result<Box<RawValue>, Refusal> {
-    let refused = |why: String| Refusal::Question(format!("{NOT_UNDERSTOOD}: {why}"));
-    if body.len() > MAX_BODY {
-        return Err(refused(format!("it has {} bytes, at most {MAX_BODY} are possible", body.len())));
-    }
+    let refused = |why: String| not_understood(&why);
     // serde would take a list for an object, too.
     if !body.trim_ascii_start().starts_with(b"{") {
         let place = serde_json::from_slice::<IgnoredAny>(body).err().map(|error| format!(": {error}"));
@@ -265,16 +226,20 @@ fn request(body: &[u8]) -> Result<Box<RawValue>, Refusal> {
     if let Err(error) = std::str::from_utf8(body) {
         return Err(refused(format!("it is no UTF-8 from byte {} on", error.valid_up_to() + 1)));
     }
-    let shape: Shape<'_> = serde_json::from_slice(body).map_err(|error| refused(error.to_string()))?;
-    if shape.full.is_none() && shape.national.is_none() {
-        return Err(refused("it has no phone: expected `fullPhoneNumber`, or `countryCode` and `phoneNumber`".into()));
-    }
-    if let Some((found, meant)) = shape.template.and_then(slip) {
-        return Err(refused(format!("`template` has `{found}`: did you mean `{meant}`?")));
-    }
+    serde_json::from_slice::<IgnoredAny>(body).map_err(|error| refused(error.to_string()))?;
     let compact = sink_api::json::compact(body).and_then(|bytes| String::from_utf8(bytes).ok());
     let text = compact.ok_or_else(|| refused("it is no JSON in UTF-8".into()))?;
     RawValue::from_string(text).map_err(|error| refused(error.to_string()))
+}
+
+fn not_understood(why: &str) -> Refusal {
+    Refusal::Question(format!("{NOT_UNDERSTOOD}: {why}"))
+}
+
+/// Whether two bodies are the same message: in whatever order their members stand.
+fn is_same(one: &RawValue, other: &RawValue) -> bool {
+    let read = |raw: &RawValue| serde_json::from_str::<Value>(raw.get()).ok();
+    one.get() == other.get() || read(one).is_some_and(|one| Some(one) == read(other))
 }
 
 /// The id of the event that a key stands for: a UUID of version 8 (RFC 9562, section 5.8).
@@ -308,11 +273,6 @@ mod tests {
             ("{\"fullPhoneNumber\":", "EOF"),
             ("{\"fullPhoneNumber\":\"1\",\n}", "line 2 column 1"),
             ("phone: 1", "line 1 column 1"),
-            ("{\"fullPhoneNumber\":\"1\",\"template\":{\"language\":\"en\"}}", "did you mean `languageCode`?"),
-            ("{\"fullPhoneNumber\":\"1\",\"template\":{\"body_values\":[]}}", "did you mean `bodyValues`?"),
-            ("{\"type\":\"Text\"}", "no phone"),
-            ("{\"countryCode\":\"+91\"}", "no phone"),
-            (&format!("{{\"fullPhoneNumber\":\"1\",\"x\":\"{}\"}}", "x".repeat(MAX_BODY)), "at most"),
         ] {
             assert!(why(body).contains(part), "{body:.40}: {}", why(body));
         }
@@ -321,6 +281,17 @@ mod tests {
         let kept = request(b" { \"phoneNumber\" : \"98\", \"n\" : 12345678901234567890 } ").unwrap();
         assert_eq!(kept.get(), "{\"phoneNumber\":\"98\",\"n\":12345678901234567890}");
         assert!(wait(&SendAsk { wait_s: Some(61), ..SendAsk::default() }).is_err());
+    }
+
+    #[test]
+    fn the_same_message_is_known_in_whatever_order_it_is_written() {
+        let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        let same = |one: &str, other: &str| is_same(&raw(one), &raw(other));
+        assert!(same(r#"{"a":1,"b":{"c":"\u00fc","d":[1,2]}}"#, r#"{"b":{"d":[1,2],"c":"ü"},"a":1}"#));
+        assert!(same(r#"{"a":"\ud83d"}"#, r#"{"a":"\ud83d"}"#), "what no Rust text holds is compared as it is written");
+        for other in [r#"{"a":[2,1]}"#, r#"{"a":["1",2]}"#, r#"{"a":[1,2],"b":null}"#] {
+            assert!(!same(r#"{"a":[1,2]}"#, other), "{other}");
+        }
     }
 
     #[test]

@@ -126,10 +126,21 @@ async fn what_cannot_be_sent_is_told_at_once() {
         assert_eq!(out.status.code(), Some(code), "{told}");
         told
     };
-    assert!(piped("{\"type\":\"Text\"}", 2).contains("standard input: the message is not understood: it has no phone"));
-    assert!(piped("[]", 2).contains("expected a JSON object"));
-    let both = message("then_read").to_string().replacen('{', "{\"phoneNumber\":\"1\",\"countryCode\":\"+91\",", 1);
-    assert!(piped(&both, 1).contains("\"state\":\"refused\""));
+    let fine = message("then_read").to_string();
+    let with = |member: &str| fine.replacen('{', &format!("{{{member},"), 1);
+    let deep = format!("\"x\":{}{}", "[".repeat(10_000), "]".repeat(10_000));
+    let long = fine.replace("order:77", &"x".repeat(417));
+    for (body, why) in [
+        ("{\"type\":\"Text\"}", "standard input: the message is not understood: there is no phone number"),
+        ("[]", "expected a JSON object"),
+        (&with("\"phoneNumber\":\"1\",\"countryCode\":\"+91\""), "one form at a time"),
+        (&with(&deep), "nested deeper than 32"),
+        (&long, "417 characters"),
+        (&fine.replace("bodyValues", "body_values"), "did you mean `bodyValues`?"),
+    ] {
+        assert!(piped(body, 2).contains(why), "{why}");
+    }
+    assert_eq!(asked(&house, &["dead", "list"]).as_array().unwrap().len(), 1, "of these nothing was written");
     assert!(piped(&message("then_read").to_string(), 0).contains("\"state\":\"sent\""));
     assert_eq!(stand_in.taken().len(), 1, "nothing else was taken");
     for (sink, why) in [("archive", "sink `archive` sends no messages"), ("nope", "there is no sink `nope`")] {
@@ -163,6 +174,11 @@ async fn what_waits_for_its_sink_is_sent_once_when_that_is_up_again() {
     assert_eq!((status, &sent["repeated"], &sent["event"]), (201, &true.into(), &first["event"]), "{sent}");
     assert_eq!(stand_in.taken().len(), 1, "a repeat sends nothing");
     assert_eq!(sent["message"], stand_in.taken()[0].id.to_string());
+    let again = admin.ask(Method::POST, "/api/messages?wait_s=0").header("idempotency-key", "order-77");
+    let template = r#"{"languageCode":"en","bodyValues":["Asha"],"name":"then_read"}"#;
+    let body = format!(r#"{{"callbackData":"order:77","template":{template},"type":"Template","fullPhoneNumber":"{PHONE}"}}"#);
+    let (status, again) = told(again.body(body).bearer_auth(TOKEN)).await;
+    assert_eq!((status, &again["repeated"]), (201, &true.into()), "the order of members is no other message: {again}");
     let (status, other) = told(post(0, message("then_nothing"))).await;
     assert!(status == 422 && other["error"].as_str().unwrap().contains("Idempotency-Key"), "{other}");
     let none = admin.ask(Method::POST, "/api/messages").body(message("then_read").to_string());

@@ -20,6 +20,25 @@ pub fn compact(bytes: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
+/// How deeply valid JSON is nested: 0 for a text or a number.
+pub fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
 /// Appends `json`, which must be valid, without whitespace outside strings.
 pub fn strip_whitespace(json: &[u8], out: &mut Vec<u8>) {
     let mut rest = json;

@@ -48,6 +48,15 @@ pub trait SinkConfig: Debug + Send + Sync {
     /// A reason that makes the delivery a dead letter.
     fn target(&self, event: &Event) -> Result<Target, Reason>;
 
+    /// Whether a payload can be delivered, as far as the payload alone tells: by the check that refuses a delivery
+    /// without having asked the target. So whoever asks for a delivery is told at once, and nothing is written. Pure.
+    ///
+    /// # Errors
+    /// The reason of the dead letter that it would become.
+    fn check_payload(&self, _payload: &[u8]) -> Result<(), Reason> {
+        Ok(())
+    }
+
     /// Things only one sink may own, as `what:which`; the same claim by two sinks is a fault. `file:PATH` claims a path
     /// (or a template of one) as it is written: the core compares such claims from the config's folder, after taking
     /// `.` and `..` out of their text. Symbolic links are not followed, because this is pure: two paths that lead to

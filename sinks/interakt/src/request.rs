@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 use sink_api::fault::nearest;
 use sink_api::origin::TooLong;
-use sink_api::{Origin, Reason};
+use sink_api::{Origin, Reason, json};
 
 use crate::parts::{self, bad, given, string};
 use crate::template;
@@ -17,6 +17,8 @@ pub const CALLBACK_TOO_LONG: &str = "callback_too_long";
 
 /// Largest payload that is sent, in bytes: WhatsApp's longest messages are a tenth of it.
 const MAX_REQUEST: usize = 64 << 10;
+/// Deepest nesting of a payload: several times that of a carousel, the deepest that the API describes.
+const MAX_DEPTH: usize = 32;
 /// The member in which the provider keeps a text for us.
 const CALLBACK: &str = "callbackData";
 /// Digits of a phone with its country code: fewest (of the numbers of small countries) and most (E.164).
@@ -67,8 +69,8 @@ pub struct Request<'p> {
 /// # Errors
 /// A reason for a dead letter.
 pub fn check(payload: &[u8]) -> Result<Request<'_>, Reason> {
-    const WAY_OUT: &str = "a route to this sink needs a transform that makes the body of Interakt's send API, with \
-                           `fullPhoneNumber`, `type` and so on";
+    const WAY_OUT: &str = "expected the body of Interakt's send API, with `fullPhoneNumber`, `type` and so on; in a \
+                           route to this sink a transform makes it";
     if payload.trim_ascii().is_empty() {
         return Err(bad(format!("the payload is empty: {WAY_OUT}")));
     }
@@ -80,6 +82,9 @@ pub fn check(payload: &[u8]) -> Result<Request<'_>, Reason> {
     let Some(members) = members else {
         return Err(bad(format!("the payload is no JSON object: {WAY_OUT}")));
     };
+    if json::depth(payload) > MAX_DEPTH {
+        return Err(bad(format!("the payload is nested deeper than {MAX_DEPTH}, which no message is: {WAY_OUT}")));
+    }
     if members.is_empty() {
         return Err(bad(format!("the payload is an empty object: {WAY_OUT}")));
     }

@@ -27,6 +27,10 @@ impl SinkConfig for InteraktConfig {
         Ok(self.plan.for_target()?.target())
     }
 
+    fn check_payload(&self, payload: &[u8]) -> Result<(), Reason> {
+        request::check(payload).map(drop)
+    }
+
     async fn build(&self, cx: &SinkContext) -> Result<Box<dyn Sink>, BuildError> {
         let plan = self.plan.for_build()?;
         let caller = Caller::open(Arc::clone(&plan), cx).await?;

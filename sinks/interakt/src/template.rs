@@ -9,12 +9,16 @@ use crate::parts::{self, Kind, bad, given, string};
 /// The lists of variables that templates and the cards of a carousel have.
 const VARIABLES: &[&str] = &["headerValues", "bodyValues"];
 
+/// Names of a template or a card that are easily written otherwise.
+const NAMES: &[&str] = &["languageCode", "headerValues", "bodyValues", "buttonValues"];
+
 /// `template` of a message whose type is `Template`.
 pub(crate) fn check(template: Option<&RawValue>) -> Result<(), Reason> {
     let Some(template) = template else {
         return Err(bad("`type` is Template, and there is no `template`: give its `name` and `languageCode`"));
     };
     let members = object("template", template)?;
+    slips("template", &members)?;
     for name in ["name", "languageCode"] {
         let at = format!("template.{name}");
         let text = given(&members, name).map(|value| string(&at, value)).transpose()?;
@@ -31,8 +35,30 @@ pub(crate) fn check(template: Option<&RawValue>) -> Result<(), Reason> {
     };
     cards.into_iter().enumerate().try_for_each(|(n, card)| {
         let at = format!("template.carouselCards[{n}]");
-        object(&at, card).and_then(|members| variables(&at, &members))
+        let members = object(&at, card)?;
+        slips(&at, &members)?;
+        variables(&at, &members)
     })
+}
+
+/// A name that stands for one of [`NAMES`] which is not there, as other APIs have it: the provider would pass over it,
+/// and the values with it.
+fn slips(at: &str, members: &[(String, &RawValue)]) -> Result<(), Reason> {
+    let plain = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
+    let is_there = |name: &str| members.iter().any(|(other, _)| other == name);
+    for (name, _) in members.iter().filter(|(name, _)| !NAMES.contains(&name.as_str())) {
+        let found = plain(name);
+        let meant = NAMES.iter().find(|meant| {
+            let meant = plain(meant);
+            found == meant
+                || found.strip_suffix('s').unwrap_or(&found) == meant.trim_end_matches("values")
+                || (found == "language" && meant == "languagecode")
+        });
+        if let Some(meant) = meant.filter(|meant| !is_there(meant)) {
+            return Err(bad(format!("`{at}` has `{name}`: did you mean `{meant}`?")));
+        }
+    }
+    Ok(())
 }
 
 /// `data.message` of a session message of type `Text`.

@@ -16,7 +16,7 @@ pub fn read(body: &[u8]) -> Result<Val, String> {
     if !json::is_json(body) {
         return Ok(Val::Null);
     }
-    if depth(body) > MAX_DEPTH {
+    if json::depth(body) > MAX_DEPTH {
         return Err(format!("the body is nested deeper than {MAX_DEPTH}"));
     }
     let marked = marked_zeros(body);
@@ -129,25 +129,6 @@ fn keep_signs(value: &mut Val) {
         Val::Obj(all) => Rc::make_mut(all).values_mut().for_each(keep_signs),
         _ => {}
     }
-}
-
-/// How deeply valid JSON is nested.
-fn depth(json: &[u8]) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
-    for byte in json {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
 }
 
 /// Valid JSON with lone surrogates replaced, so that `\ud800` to `\udfff` stand in pairs only.
