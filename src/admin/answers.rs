@@ -77,7 +77,11 @@ pub(super) fn refused(refusal: &Refusal) -> Answer {
         Refusal::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Unable(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
-    error(status, &refusal.to_string())
+    let mut answer = error(status, &refusal.to_string());
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+    }
+    answer
 }
 
 /// Why somebody may not ask.

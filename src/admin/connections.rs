@@ -3,8 +3,9 @@
 //! Every connection begins as an anonymous one. Where there are too many of them, the oldest is cut, once it has had
 //! its time to speak: nobody occupies the listener by keeping connections open. A connection that asks for what takes
 //! the token, and shows the token, gets a reserved slot, which no anonymous connection can take. (Where the config has
-//! no token, every connection that asks for such a thing does.) A connection whose answer is a stream gives its slot
-//! back; the number of streams has a bound of its own.
+//! no token, every connection that asks for such a thing does.) Where all reserved ones are taken it waits for one, with
+//! a bounded number of others and for a bounded time; then it is told so: whoever has shown the token is cut by nobody.
+//! A connection whose answer is a stream gives its slot back; the number of streams has a bound of its own.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,15 +13,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
-use tokio::time::{Duration, Instant};
+use tokio::time::{Duration, Instant, timeout};
 
 use super::streams::STREAMS;
 
 /// Most anonymous connections, and most of those that have shown the token.
 const ANONYMOUS: usize = 32;
 const RESERVED: usize = 32;
+/// Most that wait for a reserved slot, and for how long.
+const QUEUE: usize = 64;
+const IN_QUEUE: Duration = Duration::from_secs(10);
 /// Most connections at the same time.
-pub const CONNECTIONS: usize = ANONYMOUS + RESERVED + STREAMS;
+pub const CONNECTIONS: usize = ANONYMOUS + RESERVED + QUEUE + STREAMS;
 
 /// How long an anonymous connection is kept for certain; a new one waits in the kernel meanwhile.
 const HEARING: Duration = Duration::from_millis(100);
@@ -29,6 +33,7 @@ const HEARING: Duration = Duration::from_millis(100);
 pub(super) struct Connections {
     anonymous: Mutex<Anonymous>,
     reserved: Arc<Semaphore>,
+    queue: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -42,15 +47,28 @@ struct Anonymous {
 pub(super) struct Slot {
     connections: Arc<Connections>,
     number: u64,
-    reserved: Mutex<Option<OwnedSemaphorePermit>>,
+    place: Mutex<Place>,
     is_stream: AtomicBool,
     /// Seconds that an answer on it may take beyond the life of a connection.
     more: AtomicU64,
 }
 
+/// Where a connection is counted; what it holds is given back when it is let go of.
+#[derive(Default)]
+enum Place {
+    /// Among the anonymous ones, or, as a stream, elsewhere.
+    #[default]
+    Other,
+    /// It waits for a reserved slot, or waited in vain, and ends.
+    Queued(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit),
+    /// It has one.
+    Reserved(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit),
+}
+
 impl Connections {
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { anonymous: Mutex::default(), reserved: Arc::new(Semaphore::new(RESERVED)) })
+        let [reserved, queue] = [RESERVED, QUEUE].map(|most| Arc::new(Semaphore::new(most)));
+        Arc::new(Self { anonymous: Mutex::default(), reserved, queue })
     }
 
     /// Waits until there is a slot for one more connection, which may be the slot of an anonymous one that has been
@@ -74,8 +92,8 @@ impl Connections {
             anonymous.next
         };
         // One thread runs all of these tasks: this one begins after this function has returned.
-        let (reserved, is_stream, more) = (Mutex::default(), AtomicBool::new(false), AtomicU64::new(0));
-        let task = spawn(Slot { connections: Arc::clone(self), number, reserved, is_stream, more });
+        let (place, is_stream, more) = (Mutex::default(), AtomicBool::new(false), AtomicU64::new(0));
+        let task = spawn(Slot { connections: Arc::clone(self), number, place, is_stream, more });
         let mut anonymous = self.anonymous();
         anonymous.all.push_back((number, Instant::now(), task));
         let too_many = anonymous.all.len() > ANONYMOUS;
@@ -96,23 +114,29 @@ impl Connections {
 }
 
 impl Slot {
-    /// Moves the connection, which has shown the token, to a reserved slot, once one is free; until then it may be cut
-    /// as an anonymous one.
-    pub async fn reserve(&self) {
-        if self.reserved().is_some() {
-            return;
+    /// Moves the connection, which has shown the token, to a reserved slot, once one is free. False where none becomes
+    /// free in time, or too many wait already: then it is to end with its answer.
+    pub async fn reserve(&self) -> bool {
+        if matches!(*self.place(), Place::Reserved(_)) {
+            return true;
         }
+        let Ok(queued) = Arc::clone(&self.connections.queue).try_acquire_owned() else { return false };
+        *self.place() = Place::Queued(queued);
+        self.connections.forget(self.number);
         // The semaphore is never closed.
-        if let Ok(permit) = Arc::clone(&self.connections.reserved).acquire_owned().await {
-            *self.reserved() = Some(permit);
-            self.connections.forget(self.number);
+        match timeout(IN_QUEUE, Arc::clone(&self.connections.reserved).acquire_owned()).await {
+            Ok(Ok(permit)) => {
+                *self.place() = Place::Reserved(permit);
+                true
+            }
+            Ok(Err(_)) | Err(_) => false,
         }
     }
 
     /// The answer on this connection goes on, for as long as the client wants.
     pub fn streams(&self) {
         self.is_stream.store(true, Ordering::Relaxed);
-        *self.reserved() = None;
+        *self.place() = Place::Other;
     }
 
     /// The answer on this connection waits for something by design, and may take so long. The connection ends with it.
@@ -130,8 +154,8 @@ impl Slot {
         self.is_stream.load(Ordering::Relaxed)
     }
 
-    fn reserved(&self) -> MutexGuard<'_, Option<OwnedSemaphorePermit>> {
-        self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
+    fn place(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -147,23 +171,57 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_connection_whose_answer_goes_on_gives_its_slot_back() {
-        let connections = Connections::new();
+    /// So many connections, of which each has asked for a reserved slot in its turn.
+    async fn crowd(connections: &Arc<Connections>, count: usize) -> Vec<Slot> {
         let mut slots = Vec::new();
-        for _ in 0..=RESERVED {
+        for _ in 0..count {
             connections.admit(|slot| {
                 slots.push(slot);
                 tokio::spawn(pending::<()>()).abort_handle()
             });
-            if slots.len() <= RESERVED {
-                slots[slots.len() - 1].reserve().await;
-            }
+            slots[slots.len() - 1].reserve().await;
         }
-        let last = &slots[RESERVED];
-        let reserve = async |slot: &Slot| tokio::time::timeout(Duration::from_millis(10), slot.reserve()).await.is_ok();
-        assert!(!reserve(last).await, "all are taken");
+        slots
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_whose_answer_goes_on_gives_its_slot_back() {
+        let connections = Connections::new();
+        let mut slots = crowd(&connections, RESERVED + 1).await;
+        let last = slots.pop().unwrap();
+        assert!(!last.reserve().await, "all are taken");
         slots[0].streams();
-        assert!(slots[0].is_stream() && !last.is_stream() && reserve(last).await);
+        assert!(slots[0].is_stream() && !last.is_stream() && last.reserve().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_has_shown_the_token_waits_for_a_slot_and_is_not_cut_and_of_too_many_the_last_is_told_at_once() {
+        let connections = Connections::new();
+        let taken = crowd(&connections, RESERVED).await;
+        let mut tasks = Vec::new();
+        for _ in 0..QUEUE {
+            connections.admit(|slot| {
+                let task = tokio::spawn(async move { slot.reserve().await });
+                let cut = task.abort_handle();
+                tasks.push(task);
+                cut
+            });
+            // It asks before the next one comes.
+            tokio::task::yield_now().await;
+        }
+        let mut last = None;
+        connections.admit(|slot| {
+            last = Some(slot);
+            tokio::spawn(pending::<()>()).abort_handle()
+        });
+        let began = Instant::now();
+        assert!(!last.unwrap().reserve().await && began.elapsed().is_zero(), "too many wait");
+        assert!(tasks.iter().all(|task| !task.is_finished()), "nobody was cut");
+        drop(taken);
+        for task in tasks {
+            assert!(task.await.unwrap(), "all have their turn");
+        }
+        let _taken = crowd(&connections, RESERVED).await;
+        assert!(crowd(&connections, 1).await.len() == 1 && began.elapsed() >= IN_QUEUE, "none waits without an end");
     }
 }

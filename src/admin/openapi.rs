@@ -209,7 +209,7 @@ fn responses(endpoint: Endpoint, right: Right, is_get: bool, answer: Answers, an
     if !matches!(right, Right::Open | Right::Page) {
         refuses("400", "The question is not understood, or makes no sense.");
         refuses("401", "The token is missing or wrong.");
-        refuses("429", "Too many ask for the same, or too many wrong tokens came from the same address.");
+        refuses("429", "Too many ask at once, or for the same, or too many wrong tokens came from the same address.");
         refuses("503", "It cannot be done now.");
     }
     if !is_get {

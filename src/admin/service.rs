@@ -18,10 +18,13 @@ use super::connections::Slot;
 use super::doors::{Denied, Doors, Visitor};
 use super::endpoints::{self, Asked, NoEndpoint, Right};
 use super::streams::{GoesOn, Streams};
-use super::{AdminConfig, Control};
+use super::{AdminConfig, Control, Refusal};
 
 /// An answer that takes longer is given up; a sink may need its time to hand over.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is said where there is no slot.
+const BUSY: &str = "too many questions at once: ask again in a few seconds";
 
 /// The daemon, and who may ask it.
 #[derive(Clone)]
@@ -64,8 +67,8 @@ pub(super) async fn answer(
         if let Err(why) = admitted {
             return answers::denied(why);
         }
-        if is_known {
-            slot.reserve().await;
+        if is_known && !slot.reserve().await {
+            return answers::refused(&Refusal::Busy(BUSY.to_owned()));
         }
         if !waits.is_zero() {
             slot.waits(patience);
@@ -79,8 +82,8 @@ pub(super) async fn answer(
     };
     let late = |_| error(StatusCode::SERVICE_UNAVAILABLE, "no answer in time: the disk may hang");
     let mut answer = tokio::time::timeout(patience, answer).await.unwrap_or_else(late);
-    if !is_known || !waits.is_zero() {
-        // Whoever shows no token keeps no connection; nor is one kept that has had more than its time.
+    if !is_known || !waits.is_zero() || answer.status() == StatusCode::TOO_MANY_REQUESTS {
+        // Whoever shows no token keeps no connection; nor is one kept that has had more than its time, or has no slot.
         answer.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
     }
     if answer.extensions().get::<GoesOn>().is_some() {
