@@ -106,7 +106,11 @@ pub struct RetryArgs {
     pub timeout: Duration,
 }
 
-fn limit(text: &str) -> Result<NonZeroUsize, &'static str> {
+/// A number of rows.
+///
+/// # Errors
+/// It is none, or 0.
+pub(super) fn limit(text: &str) -> Result<NonZeroUsize, &'static str> {
     text.parse().map_err(|_| "expected a number, 1 or more")
 }
 

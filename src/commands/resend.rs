@@ -1,6 +1,7 @@
 //! `hookrelay resend`: lists what waits to be sent again, and gives it up.
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use clap::{Args, Subcommand};
@@ -13,6 +14,7 @@ use crate::admin::AdminConfig;
 use crate::admin::client;
 use crate::admin::list::List;
 use crate::admin::sending::{CancelAsk, CancelDone, ResendView, ResendsAsk};
+use crate::admin::status::Status;
 use crate::config;
 use crate::route::printable;
 use crate::times::Zone;
@@ -29,6 +31,9 @@ pub enum ResendVerb {
 /// `resend list`.
 #[derive(Debug, Args)]
 pub struct ListArgs {
+    /// No more than so many, those that are due first
+    #[arg(long, value_name = "N", value_parser = dead::limit)]
+    pub limit: Option<NonZeroUsize>,
     /// Personal data as it is, not masked
     #[arg(long)]
     pub clear: bool,
@@ -36,6 +41,9 @@ pub struct ListArgs {
     #[arg(long)]
     pub json: bool,
 }
+
+/// How many rows there are where nobody says.
+const SHOWN: usize = 100;
 
 /// `resend cancel`.
 #[derive(Debug, Args)]
@@ -52,12 +60,13 @@ pub struct CancelArgs {
 pub const HELP: &str = "\
 Asks the daemon that runs with the same config, at `[admin] listen`. A message that failed, and that a
 rule `[resend.NAME]` has sent again, waits here until it is due. What was due is the sink's: `pending
-list` and `dead list` have that, `message show ID` all of it. `cancel` takes the id of a row, whole or
+list` and `dead list` have that, `message show ID` all of it. `list` shows 100 rows and says how many
+more there are; --limit N shows N. `cancel` takes the id of a row, whole or
 its last 8 characters, or that of a message: the first one, or the one that failed.
 
 Examples:
   hookrelay resend list
-  hookrelay resend list --json | jq 'group_by(.rule)[] | {rule: .[0].rule, waiting: length}'
+  hookrelay resend list --limit 1000000 --json | jq 'group_by(.rule)[] | {rule: .[0].rule, waiting: length}'
   hookrelay resend cancel 456789ab
 
 Exit codes: 0 done, 1 refused, or nothing that waits has the id, 69 no daemon answers, 78 the config has
@@ -91,14 +100,23 @@ fn told(ResendView { id, rule, attempt, .. }: &ResendView) -> String {
 fn list(admin: &AdminConfig, args: &ListArgs, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
     let mut rows: Vec<ResendView> = Vec::new();
     let mut ask = ResendsAsk { clear: args.clear, ..ResendsAsk::default() };
+    let limit = args.limit.map_or(SHOWN, NonZeroUsize::get);
     loop {
+        ask.limit = Some(limit.saturating_sub(rows.len()));
         let page: List<ResendView> =
             block_on(async { Ok(client::ask(admin, Method::GET, "/api/resends", &ask).await?) })?;
         rows.extend(page.items);
         ask.after = page.next;
-        if ask.after.is_none() {
+        if ask.after.is_none() || rows.len() >= limit {
             break;
         }
+    }
+    if ask.after.is_some() {
+        let status: Status = block_on(async { Ok(client::get(admin, "/api/status").await?) })?;
+        let waiting = status.resends.map_or(0, |resends| resends.waiting);
+        let shown = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+        // A remark: if standard error is gone, it is lost.
+        let _ = writeln!(std::io::stderr(), "remark: {}; --limit N shows N", more(waiting, shown));
     }
     if args.json {
         return dead::json(&rows, out);
@@ -109,6 +127,14 @@ fn list(admin: &AdminConfig, args: &ListArgs, zone: &Zone, out: &mut impl Write)
     let heads = ["ID", "RULE", "TO", "TRY", "LAST CODE", "DUE", "AT", "MESSAGE", "PHONE"];
     let now = Timestamp::now();
     Ok(print(&columns(&heads, rows.iter().map(|row| cells(row, zone, now)).collect()), colours(), out)?)
+}
+
+/// That there are more than are shown, of so many that wait by now.
+fn more(waiting: u64, shown: u64) -> String {
+    match waiting.saturating_sub(shown) {
+        0 => format!("the first {shown} of those that wait"),
+        more => format!("the first {shown} of {waiting} that wait, {more} more are due later"),
+    }
 }
 
 fn cells(row: &ResendView, zone: &Zone, now: Timestamp) -> Vec<Cell> {
@@ -159,5 +185,7 @@ mod tests {
         let text = columns(&["A"; 9], vec![cells(&gone, &Zone::utc(), now)]);
         assert!(text.contains("marketing (gone)"), "{text}");
         assert_eq!(told(&row), "6097dc45 (marketing, try 2)");
+        assert_eq!(more(250, 100), "the first 100 of 250 that wait, 150 more are due later");
+        assert_eq!(more(100, 100), "the first 100 of those that wait");
     }
 }
