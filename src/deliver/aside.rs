@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sink_api::{Batch, Outcome};
+use sink_api::{Batch, Outcome, Reason};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -132,10 +132,41 @@ async fn send(sink: Shared, to: Destination, rules: Arc<RuleSet>, record: Arc<Re
         Err(_) => vec![],
     };
     let (sink, kind) = (&to.name, &entry.record.kind);
-    if slots.len() == batch.len() && slots.iter().all(|slot| *slot == Some(Outcome::Delivered)) {
-        info!(%sink, kind = %kind, "delivered from memory: the journal could not take it");
-    } else {
-        warn!(%sink, kind = %kind, "one of the daemon's own events is lost: neither journal nor sink took it");
+    match end(&slots, batch.len()) {
+        End::Delivered => info!(%sink, kind = %kind, "delivered from memory: the journal could not take it"),
+        End::Skipped(why) => {
+            info!(%sink, kind = %kind, %why, "not delivered from memory: the sink says that it is not needed");
+        }
+        End::Lost => {
+            warn!(%sink, kind = %kind, "one of the daemon's own events is lost: neither journal nor sink took it");
+        }
+    }
+}
+
+/// What came of an event's deliveries.
+#[derive(Debug, PartialEq, Eq)]
+enum End<'s> {
+    /// The sink has them.
+    Delivered,
+    /// It has what it needs, and this is why it does not need the rest.
+    Skipped(&'s Reason),
+    /// It lacks some.
+    Lost,
+}
+
+fn end(slots: &[Option<Outcome>], deliveries: usize) -> End<'_> {
+    let mut skipped = None;
+    for slot in slots {
+        match slot {
+            Some(Outcome::Delivered) => {}
+            Some(Outcome::Skipped { why }) => skipped = Some(why),
+            _ => return End::Lost,
+        }
+    }
+    match skipped {
+        _ if slots.len() != deliveries => End::Lost,
+        Some(why) => End::Skipped(why),
+        None => End::Delivered,
     }
 }
 
@@ -146,6 +177,17 @@ mod tests {
     fn record(n: u8) -> Arc<Record> {
         let event = event::own(vec![b'0' + n].into());
         Arc::new(event::encode(&event, None, false))
+    }
+
+    #[test]
+    fn what_a_sink_does_not_need_is_not_lost() {
+        let why = Reason::new("overtaken", "it was read");
+        let (delivered, skipped) = (Some(Outcome::Delivered), Some(Outcome::Skipped { why: why.clone() }));
+        assert_eq!(end(&[delivered.clone(), delivered.clone()], 2), End::Delivered);
+        assert_eq!(end(&[skipped.clone(), delivered.clone()], 2), End::Skipped(&why));
+        for lost in [vec![], vec![skipped.clone()], vec![skipped, None], vec![delivered, Some(Outcome::retry("io", ""))]] {
+            assert_eq!(end(&lost, 2), End::Lost, "{lost:?}");
+        }
     }
 
     #[tokio::test]
