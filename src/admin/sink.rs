@@ -36,6 +36,9 @@ pub struct SinkDone {
     /// Of a skip: deliveries that had failed, and are tried again all the same.
     #[serde(default)]
     pub parked: u64,
+    /// What else follows from it, in words for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remark: Option<String>,
 }
 
 /// Which sink is tried at once.

@@ -45,7 +45,7 @@ impl Control for Fixed {
     }
 
     async fn sink(&self, ask: SinkAsk, act: SinkAct) -> Result<SinkDone, Refusal> {
-        Ok(SinkDone { paused: act == SinkAct::Pause, dropped: ask.sink.len() as u64, parked: 0 })
+        Ok(SinkDone { paused: act == SinkAct::Pause, dropped: ask.sink.len() as u64, ..SinkDone::default() })
     }
 
     async fn replays(&self) -> Result<List<ReplayView>, Refusal> {
@@ -169,7 +169,7 @@ async fn changes_go_through_and_a_refused_config_is_told_apart() {
         async move { ask::<SinkDone>(&at, http::Method::POST, &format!("/api/sinks/crm/{what}"), &()).await }
     };
     for (what, paused) in [("pause", true), ("resume", false), ("skip", false)] {
-        assert_eq!(change(what).await.unwrap(), SinkDone { paused, dropped: 3, parked: 0 }, "{what}");
+        assert_eq!(change(what).await.unwrap(), SinkDone { paused, dropped: 3, ..SinkDone::default() }, "{what}");
     }
     assert!(matches!(change("stop").await, Err(AskError::Refused { status: 404, .. })));
     let replays: List<ReplayView> = get(&on(&path), "/api/replay").await.unwrap();

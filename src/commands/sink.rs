@@ -78,6 +78,10 @@ pub fn run(file: &Path, verb: &SinkVerb, zone: &Zone, out: &mut impl Write) -> R
     let path = format!("/api/sinks/{}/{act}", client::part(&args.name));
     let ask = serde_json::json!({ "to": to.map(|time| time.to_string()) });
     let done: SinkDone = block_on(async { Ok(client::ask(&admin, http::Method::POST, &path, &ask).await?) })?;
+    if let Some(remark) = done.remark.as_ref().filter(|_| !args.json) {
+        // A remark: if standard error is gone, it is lost.
+        let _ = writeln!(std::io::stderr(), "remark: {}", printable(remark));
+    }
     if args.json {
         serde_json::to_writer(&mut *out, &done).map_err(std::io::Error::from)?;
         writeln!(out)?;

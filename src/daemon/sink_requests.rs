@@ -13,6 +13,7 @@ use crate::admin::Refusal;
 use crate::admin::sink::{SinkAct, SinkAsk, SinkDone};
 use crate::ledger::runs::Passed;
 use crate::ledger::{Counters, Settlement};
+use crate::outbox::FOLLOWER;
 
 impl World {
     /// Does to the sink what is asked; durable when this returns.
@@ -41,7 +42,11 @@ impl World {
             }
             SinkAct::Skip => return self.skip(name, ask.to.as_deref()).await,
         }
-        Ok(SinkDone { paused: act == SinkAct::Pause, ..SinkDone::default() })
+        let remark = remark(name, act);
+        if let Some(remark) = &remark {
+            warn!(sink = name, "{remark}");
+        }
+        Ok(SinkDone { paused: act == SinkAct::Pause, remark, ..SinkDone::default() })
     }
 
     /// Moves the sink's cursor on, to a time or to the journal's end. What was parked or given up stays.
@@ -60,7 +65,8 @@ impl World {
         }
         let ledger = &self.store.storage.ledger;
         let parked = ledger.parked_rows(name).await.map_err(unable)?;
-        Ok(SinkDone { paused: ledger.is_paused(name).await.map_err(unable)?, dropped, parked })
+        let paused = ledger.is_paused(name).await.map_err(unable)?;
+        Ok(SinkDone { paused, dropped, parked, remark: remark(name, SinkAct::Skip) })
     }
 
     async fn move_on(&self, name: &str, time: Option<i64>) -> Result<u64, DaemonError> {
@@ -89,4 +95,18 @@ impl World {
         storage.settle.settle(steps).await?;
         Ok(all)
     }
+}
+
+/// What follows where the sink is the one by which the daemon hears of statuses.
+fn remark(sink: &str, act: SinkAct) -> Option<String> {
+    let what = match act {
+        _ if sink != FOLLOWER => return None,
+        SinkAct::Pause => {
+            "no status is heard while it is paused: what fails is not planned to be sent again, and what is due waits \
+             (`behind`), until `sink resume outbox`"
+        }
+        SinkAct::Skip => "what the skipped statuses say is never heard: what failed there is not sent again",
+        SinkAct::Resume => return None,
+    };
+    Some(what.to_owned())
 }

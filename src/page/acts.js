@@ -12,7 +12,7 @@ const then = async (done, again) => {
 
 export async function pause(name, again) {
   const said = await confirm({ title: `Pause ${name}?`, text: html`<p>It takes nothing until it is resumed, over restarts too. What comes meanwhile is kept.</p>`, button: "Pause" });
-  return said && then(await act(sinkPath(name, "pause"), {}, `${name} is paused.`), again);
+  return said && then(await act(sinkPath(name, "pause"), {}, (done) => `${name} is paused${done?.remark ? `: ${done.remark}` : ""}.`), again);
 }
 
 export const resume = async (name, again) => then(await act(sinkPath(name, "resume"), {}, `${name} is resumed.`), again);
