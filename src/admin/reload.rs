@@ -16,6 +16,9 @@ pub struct ReloadDone {
     pub sources: usize,
     /// Routes there are now.
     pub routes: usize,
+    /// Rules by which messages that failed are sent again, there are now; `null` where there were none, either.
+    #[serde(default)]
+    pub resend_rules: Option<usize>,
     /// What is written and does not do what it says, each as `check` tells it.
     #[serde(default)]
     pub warnings: Vec<String>,

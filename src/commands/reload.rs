@@ -54,7 +54,8 @@ pub fn run(file: &Path, args: &ReloadArgs, out: &mut impl Write) -> Result<(), F
         writeln!(out)?;
         return Ok(());
     }
-    writeln!(out, "in force: {}, {}", count(done.sources, "source"), count(done.routes, "route"))?;
+    let rules = done.resend_rules.map(|rules| format!(", {}", count(rules, "resend rule"))).unwrap_or_default();
+    writeln!(out, "in force: {}, {}{rules}", count(done.sources, "source"), count(done.routes, "route"))?;
     for (what, names) in [("added", &done.added), ("changed", &done.changed)] {
         for name in names {
             writeln!(out, "sink {name}: {what}")?;

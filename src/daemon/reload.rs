@@ -63,6 +63,7 @@ impl World {
                     removed,
                     sources = done.sources,
                     routes = done.routes,
+                    resend_rules = done.resend_rules,
                     fixed_by_environment = fixed,
                     "the config was read again and is in force"
                 );
@@ -207,7 +208,12 @@ impl World {
 
 /// Which sinks are added, changed and removed.
 fn compared(old: &Config, next: &Config) -> ReloadDone {
-    let mut done = ReloadDone { sources: next.sources.len(), routes: next.routes.len(), ..ReloadDone::default() };
+    let mut done = ReloadDone {
+        sources: next.sources.len(),
+        routes: next.routes.len(),
+        resend_rules: Some(next.resends.len()).filter(|rules| rules + old.resends.len() > 0),
+        ..ReloadDone::default()
+    };
     for old in &old.sinks {
         match next.sinks.iter().find(|sink| sink.name == old.name) {
             None => done.removed.push(Removed { sink: old.name.clone(), pending: 0 }),
