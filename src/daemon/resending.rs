@@ -5,11 +5,11 @@
 //! is dropped where a later status says that it is not needed, and keeps to quiet hours; what is in the journal is on
 //! its way. A kill between the journal and the outbox repeats a command under the same id, which is the same delivery.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use sink_api::Timestamp;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -18,14 +18,12 @@ use super::commanding::{CommandError, Commands};
 use super::config_state::ConfigState;
 use crate::event;
 use crate::ledger::Storage;
-use crate::outbox::{Command, Cursor, Outbox, OutboxError, Planned, Rules};
+use crate::outbox::{Command, Outbox, OutboxError, Planned, Rules};
 
 /// A sink with so many deliveries to make is given no further message to send again.
 const MOST_PENDING: u64 = 64;
-/// How many waiting messages are looked at together, and how often in one round: what is due to a sink that takes
-/// nothing keeps no other sink's back, unless it is more than both.
+/// How many messages that are due to a sink are looked at together.
 const PAGE: usize = 256;
-const PAGES: usize = 16;
 /// Longest pause. The clock may be put forward meanwhile, by which more is due.
 const LONGEST: Duration = Duration::from_secs(30);
 /// Pause while what is due waits for room in its sink: from, to; it doubles as long as there is none.
@@ -49,6 +47,8 @@ struct Round {
     handed: usize,
     /// Whether something is due that its sink has no room for.
     has_no_room: bool,
+    /// Whether something waits for another sink than its rule names: it was planned while a reload was under way.
+    is_astray: bool,
 }
 
 /// Hands over what is due.
@@ -58,6 +58,8 @@ pub(super) struct Resending {
     books: Arc<Books>,
     storage: Storage,
     config_state: Arc<ConfigState>,
+    /// The rules by which what waits has its sink.
+    followed: Option<Arc<Rules>>,
 }
 
 impl Resending {
@@ -69,15 +71,16 @@ impl Resending {
             books: Arc::clone(books),
             storage: storage.clone(),
             config_state: Arc::clone(config_state),
+            followed: None,
         }
     }
 
     /// Goes on until this task is dropped.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let (mut no_room, mut in_trouble) = (NO_ROOM.0, false);
         loop {
             let pause = match self.round().await {
-                Ok(Round { handed, has_no_room }) => {
+                Ok(Round { handed, has_no_room, .. }) => {
                     if std::mem::take(&mut in_trouble) {
                         info!("messages are sent again when they are due, as before");
                     }
@@ -110,79 +113,104 @@ impl Resending {
         }
     }
 
-    /// Looks once at all that is due.
-    async fn round(&self) -> Result<Round, Trouble> {
+    /// Looks once at what is due.
+    async fn round(&mut self) -> Result<Round, Trouble> {
         let (now, config) = (Timestamp::now(), self.config_state.in_force());
-        let rules = &*config.resends;
-        let (mut room, mut round): (HashMap<String, u64>, _) = Default::default();
-        for sink in self.outbox.sinks_waiting().await? {
-            let mut after: Option<Cursor> = None;
-            for _ in 0..PAGES {
-                let page = self.outbox.due_of(&sink, after, now, PAGE).await?;
-                let is_last = page.len() < PAGE;
-                after = page.last().map(Planned::cursor);
-                for planned in page {
-                    self.look_at(planned, rules, now, &mut room, &mut round).await?;
-                }
-                let full: HashSet<&str> =
-                    room.iter().filter(|(_, left)| **left == 0).map(|(sink, _)| sink.as_str()).collect();
-                if is_last || rules.sinks().all(|sink| full.contains(sink)) {
-                    break;
-                }
+        let rules = &config.resends;
+        if !self.followed.as_ref().is_some_and(|followed| Arc::ptr_eq(followed, rules)) {
+            for (rule, to) in rules.each() {
+                while self.outbox.follow(rule, to).await? > 0 {}
             }
+            self.followed = Some(Arc::clone(rules));
+        }
+        let sinks = self.outbox.sinks_waiting().await?;
+        self.give_up(rules, now).await?;
+        let mut round = Round::default();
+        for sink in sinks {
+            self.turn(&sink, rules, now, &mut round).await?;
+        }
+        if round.is_astray {
+            self.followed = None;
         }
         Ok(round)
     }
 
-    /// Hands over a message that is due, puts it off, gives it up, or leaves it where it is.
-    async fn look_at(
-        &self,
-        planned: Planned,
-        rules: &Rules,
-        now: Timestamp,
-        room: &mut HashMap<String, u64>,
-        round: &mut Round,
-    ) -> Result<(), Trouble> {
-        let id = planned.id;
-        let Some(to) = rules.sink_of(&planned.rule) else {
-            let (rule, mut messages) = (planned.rule, 0);
+    /// Gives up what is due by rules that are gone, whatever else waits.
+    async fn give_up(&self, rules: &Rules, now: Timestamp) -> Result<(), Trouble> {
+        let waiting = self.outbox.counts().waiting;
+        for (rule, _) in waiting.iter().filter(|(rule, waits)| **waits > 0 && !rules.has(rule)) {
+            let mut messages = 0;
             loop {
-                match self.outbox.cancel_rule(&rule, now).await? {
+                match self.outbox.cancel_rule(rule, now).await? {
                     0 => break,
                     more => messages += more,
                 }
             }
-            // Of those that were read together, the first takes the others along.
             if messages > 0 {
                 info!(rule, messages, "not sent again: their rule is not in the config any more");
             }
-            return Ok(());
-        };
-        // Behind its last moment it is handed over all the same, to become a dead letter that says so. What lacks
-        // something disturbs nobody.
-        let may_wait = planned.missing.is_none() && now.as_second() <= planned.until;
-        let quiet = rules.is_quiet(&planned.rule, planned.phone.as_deref(), now).filter(|_| may_wait);
-        if let Some(until) = quiet {
-            return Ok(self.outbox.put_off(id, until).await?);
         }
-        let left = match room.get_mut(to) {
-            Some(left) => left,
-            None => room.entry(to.to_owned()).or_insert(self.room(to).await),
-        };
-        if *left == 0 {
-            round.has_no_room = true;
-            return Ok(());
-        }
-        // The rule may name another sink than when this was planned.
-        if planned.to != to && !self.outbox.hand_to(id, to).await? {
-            return Ok(());
-        }
-        let command = Command::resend(&Planned { to: to.to_owned(), ..planned }, now);
-        self.commands.append(&event::own_as(id, command.body().into())).await?;
-        self.outbox.handed(id).await?;
-        *left -= 1;
-        round.handed += 1;
         Ok(())
+    }
+
+    /// Looks at what is due to one sink, as far as that has room: whatever waits for another one, however much it is,
+    /// keeps none of it back.
+    async fn turn(&self, sink: &str, rules: &Rules, now: Timestamp, round: &mut Round) -> Result<(), Trouble> {
+        let mut room = self.room(sink).await;
+        loop {
+            let page = self.outbox.due_of(sink, None, now, if room > 0 { PAGE } else { 1 }).await?;
+            let (is_full, mut put_off, mut handed) = (page.len() == PAGE, Vec::new(), Vec::new());
+            for planned in page {
+                if rules.sink_of(&planned.rule) != Some(sink) {
+                    round.is_astray = true;
+                    continue;
+                }
+                // Behind its last moment it is handed over all the same, to become a dead letter that says so. What
+                // lacks something disturbs nobody.
+                let may_wait = planned.missing.is_none() && now.as_second() <= planned.until;
+                let quiet = rules.is_quiet(&planned.rule, planned.phone.as_deref(), now).filter(|_| may_wait);
+                match quiet {
+                    Some(until) => put_off.push((planned.id, until)),
+                    None if room == 0 => round.has_no_room = true,
+                    None => {
+                        room -= 1;
+                        handed.push(planned);
+                    }
+                }
+            }
+            let done = put_off.len() + handed.len();
+            if !put_off.is_empty() {
+                self.outbox.put_off(put_off).await?;
+            }
+            round.handed += self.hand_over(handed, now).await?;
+            // What was done is not due any more, so that the next page is another.
+            if !is_full || done == 0 || room == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes the commands for these messages, and notes that they are written, in one step each. Says how many.
+    async fn hand_over(&self, messages: Vec<Planned>, now: Timestamp) -> Result<usize, Trouble> {
+        let (mut writing, mut written, mut trouble) = (JoinSet::new(), Vec::new(), None);
+        for planned in messages {
+            let (commands, id) = (self.commands.clone(), planned.id);
+            let event = event::own_as(id, Command::resend(&planned, now).body().into());
+            writing.spawn(async move { commands.append(&event).await.map(|()| id) });
+        }
+        while let Some(joined) = writing.join_next().await {
+            match joined {
+                Ok(Ok(id)) => written.push(id),
+                Ok(Err(error)) => trouble = Some(error),
+                // It ended before it said anything: the message is due again, under the same id.
+                Err(_) => trouble = Some(CommandError::Unknown),
+            }
+        }
+        let count = written.len();
+        if count > 0 {
+            self.outbox.handed(written).await?;
+        }
+        trouble.map_or(Ok(count), |error| Err(error.into()))
     }
 
     /// How many more messages a sink can take soon.

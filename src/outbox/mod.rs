@@ -5,8 +5,8 @@
 //! - `planned`: a message that is to be sent again; `command`: the event that has it sent, or a new one
 //! - `rules`: which failures are tried again, when, and with what, as [`keys`] has it written, `codes` by default;
 //!   `quiet` and `zones`: when customers are not to be disturbed; `request` and `same`: what is sent
-//! - `heard`: what statuses say; `calls`: what was sent; `resends`: what waits; `not_again`: what is never sent again;
-//!   `trim`: what is let go of
+//! - `heard`: what statuses say; `calls`: what was sent; `resends`: what waits, and `turns`: many of these at once;
+//!   `not_again`: what is never sent again; `trim`: what is let go of
 //! - `thread`, `store`: who owns the file, and what stands in it
 //! - `follower`: the implicit sink by which the daemon hears of statuses
 //!
@@ -31,6 +31,7 @@ mod store;
 mod tally;
 mod thread;
 mod trim;
+mod turns;
 mod wanted;
 mod zones;
 
@@ -158,32 +159,6 @@ impl Outbox {
     /// waiter. Cancel-safe.
     pub async fn changed(&self) {
         self.0.beside.changed().await;
-    }
-
-    /// A message that waits is not due before then.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub async fn put_off(&self, id: Uuid, until: Timestamp) -> Result<(), OutboxError> {
-        self.look(move |step| resends::put_off(step.connection, id, until)).await
-    }
-
-    /// A message that waits goes to that sink, which may be another than when it was planned. To be said before its
-    /// event is in the journal. False: it does not wait any more. Durable when this returns.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub async fn hand_to(&self, id: Uuid, to: &str) -> Result<bool, OutboxError> {
-        let to = to.to_owned();
-        self.look(move |step| resends::hand_to(step.connection, id, &to)).await
-    }
-
-    /// The event of a message that waits is in the journal. Durable when this returns.
-    ///
-    /// # Errors
-    /// The file cannot be written; then it is due again, under the same id.
-    pub async fn handed(&self, id: Uuid) -> Result<(), OutboxError> {
-        self.look(move |step| resends::handed(step, id)).await
     }
 
     /// Messages that wait to be sent again, in the order in which they are due, behind that place; at most so many, and

@@ -114,6 +114,11 @@ impl Rules {
         self.0.iter().map(|rule| rule.to.as_str())
     }
 
+    /// Each rule, with the sink that sends for it.
+    pub fn each(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|rule| (rule.name.as_str(), rule.to.as_str()))
+    }
+
     /// The sink that sends for the rule of that name; none where there is no such rule.
     pub fn sink_of(&self, rule: &str) -> Option<&str> {
         self.of(rule).map(|rule| rule.to.as_str())

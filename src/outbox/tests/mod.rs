@@ -5,6 +5,7 @@ mod hearing;
 mod keeping;
 mod model;
 mod speed;
+mod turns;
 mod waiting;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -211,7 +212,7 @@ impl House {
         let [planned] = <[Planned; 1]>::try_from(self.waits().await).unwrap();
         self.clock.fetch_max(planned.due.as_microsecond(), Ordering::SeqCst);
         let command = self.command(&planned);
-        self.outbox.handed(planned.id).await.unwrap();
+        self.outbox.handed(vec![planned.id]).await.unwrap();
         command
     }
 

@@ -265,7 +265,7 @@ impl World {
             if killed {
                 return self.house.reopen();
             }
-            self.house.outbox.handed(planned.id).await.unwrap();
+            self.house.outbox.handed(vec![planned.id]).await.unwrap();
         }
     }
 

@@ -135,7 +135,7 @@ async fn what_is_being_sent_is_not_cancelled_and_what_is_put_off_is_due_later() 
     house.hear([house.status("failed", "m-1", Some(&text(&first)), "131049")]).await;
     let [planned] = <[Planned; 1]>::try_from(house.waits().await).unwrap();
     let later = planned.due + Duration::from_secs(3600);
-    house.outbox.put_off(planned.id, later).await.unwrap();
+    house.outbox.put_off(vec![(planned.id, later)]).await.unwrap();
     assert!(house.outbox.due_of(SINK, None, planned.due, 1).await.unwrap().is_empty());
     assert_eq!(house.outbox.next_due().await.unwrap(), Some(later));
     let Begun::Call(_) = house.begin(&house.hand_over().await).await else { panic!("no call") };
@@ -231,18 +231,20 @@ async fn what_is_due_is_listed_by_sink_with_what_is_to_be_sent_and_all_that_wait
     let house = House::new();
     for n in 0..3 {
         house.hear([house.status("failed", &format!("m-{n}"), None, "131049")]).await;
+        if n == 0 {
+            assert_eq!(house.outbox.follow("retry", "other").await.unwrap(), 1);
+        }
     }
     let waits = house.waits().await;
     assert!(waits.iter().all(|one| one.request.is_none()));
-    house.outbox.hand_to(waits[1].id, "other").await.unwrap();
     assert_eq!(house.outbox.sinks_waiting().await.unwrap(), ["other", SINK]);
     house.pass(3600);
     let due = |sink: &'static str, after| house.outbox.due_of(sink, after, house.now(), 1);
     let [first] = <[Planned; 1]>::try_from(due(SINK, None).await.unwrap()).unwrap();
     let [last] = <[Planned; 1]>::try_from(due(SINK, Some(first.cursor())).await.unwrap()).unwrap();
-    assert_eq!(([first.id, last.id], first.request.is_some()), ([waits[0].id, waits[2].id], true));
+    assert_eq!(([first.id, last.id], first.request.is_some()), ([waits[1].id, waits[2].id], true));
     assert!(due(SINK, Some(last.cursor())).await.unwrap().is_empty());
-    assert_eq!(due("other", None).await.unwrap()[0].id, waits[1].id);
+    assert_eq!(due("other", None).await.unwrap()[0].id, waits[0].id);
 }
 
 #[tokio::test]
