@@ -285,6 +285,28 @@ pub struct MessageView {
     /// What was, or is to be, sent again of its chain, before and after it, in the order of the attempts.
     #[serde(default)]
     pub resends: Vec<ResendView>,
+    /// Why what failed of its chain is not sent again, in order of time; empty where nothing failed for good.
+    #[serde(default)]
+    pub not_again: Vec<NotAgainView>,
+}
+
+/// Why a message that failed, and that a rule is for, is not sent again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NotAgainView {
+    /// The message that failed.
+    pub failed: String,
+    /// The rule, a table `[resend.NAME]`.
+    pub rule: String,
+    /// `never`: the rule never tries this code again; `exhausted`: a bound was reached.
+    pub outcome: String,
+    /// The provider's code of the failure; may be empty.
+    pub code: String,
+    /// What the code means, where that is known.
+    pub in_words: Option<String>,
+    /// Why: one line.
+    pub why: String,
+    /// When that was decided, RFC 3339.
+    pub time: String,
 }
 
 /// How hookrelay sent a message.

@@ -141,10 +141,11 @@ pub struct ResendView {
     /// `waiting`; `handed`: its event is in the journal; or how it ended: `sent`, `cancelled`, `overtaken` (one of the
     /// chain arrived before), `never` (a bound was reached, or something is missing).
     pub state: String,
-    /// What became of its delivery, where it is `handed`: `pending`, `parked`, `dead`, `filtered` …
+    /// What became of its delivery, where it is `handed` and its event is in the journal: `pending`, `parked`, `dead`,
+    /// `filtered` …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fate: Option<String>,
-    /// Why, where there is a reason: its code and one line.
+    /// Why it is as it is, where there is a reason: one line, which begins with its delivery's code where it is `handed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// Its rule is not in the config any more: it is given up when it is due.
@@ -177,4 +178,8 @@ pub struct CancelDone {
     pub cancelled: u64,
     /// They; masked.
     pub resends: Vec<ResendView>,
+    /// Those that were meant as well and are over already, as `fate` and `why` say: dead letters of their sink, which
+    /// `dead retry` tries again and `dead drop` forgets, and what was passed over there. They are as they were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub over: Vec<ResendView>,
 }

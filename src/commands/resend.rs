@@ -87,6 +87,10 @@ pub fn run(file: &Path, verb: &ResendVerb, zone: &Zone, out: &mut impl Write) ->
             if *json {
                 return dead::json(&done, out);
             }
+            for over in &done.over {
+                // A remark: if standard error is gone, it is lost.
+                let _ = writeln!(std::io::stderr(), "remark: {}", left(over));
+            }
             let each: Vec<String> = done.resends.iter().map(told).collect();
             Ok(writeln!(out, "{} cancelled: {}", count(done.cancelled, "resend"), each.join(", "))?)
         }
@@ -95,6 +99,16 @@ pub fn run(file: &Path, verb: &ResendVerb, zone: &Zone, out: &mut impl Write) ->
 
 fn told(ResendView { id, rule, attempt, .. }: &ResendView) -> String {
     printable(&format!("{} ({rule}, try {attempt})", short(id)))
+}
+
+/// What is said of one that its sink is done with.
+fn left(ResendView { id, attempt, to, fate, why, .. }: &ResendView) -> String {
+    let because = why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+    let what = match fate.as_deref() {
+        Some("dead") => format!("it is a dead letter of {to}{because}: `dead drop {id}` forgets it"),
+        _ => format!("{to} is done with it{because}"),
+    };
+    printable(&format!("try {attempt} was not given up: {what}"))
 }
 
 fn list(admin: &AdminConfig, args: &ListArgs, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {

@@ -186,7 +186,8 @@ impl Control for DaemonControl {
     }
 
     async fn cancel_resends(&self, ask: CancelAsk) -> Result<CancelDone, Refusal> {
-        resends::cancel(&self.found.outbox, ask).await
+        let found = self.found.clone();
+        aside(async move { resends::cancel(&found, ask).await }).await
     }
 
     async fn events(&self, ask: EventsAsk) -> Result<List<CloudLine>, Refusal> {

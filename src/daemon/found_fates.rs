@@ -64,23 +64,24 @@ pub(super) async fn of(
     Ok(views)
 }
 
-/// What became of that one delivery of an event, which the sink is owed; as it is, not masked.
+/// What became of that one delivery of an event, which the sink is, or was, owed; as it is, not masked. A sink that is
+/// out of the config has no book.
 ///
 /// # Errors
 /// The ledger cannot be read.
 pub(super) async fn of_one(
     ledger: &Ledger,
-    book: &SinkBook,
+    (sink, book): (&str, Option<&SinkBook>),
     entry: &Entry,
     id: &str,
 ) -> Result<DeliveryFateView, Refusal> {
     let fates = ledger.fates(entry.position, entry.record.id).await.map_err(unable)?;
-    let known = fates.into_iter().find(|fates| fates.sink == book.name);
+    let known = fates.into_iter().find(|fates| fates.sink == sink);
     let rest = known.as_ref().map_or(Rest::Pending, |known| known.rest);
     let mut named = known.map(|known| known.deliveries).unwrap_or_default().into_iter();
-    let live = named.find(|fate| fate.replay.is_none() && fate.id == id).map(|fate| view(&book.name, fate));
-    let mut view = live.or_else(|| of_the_rest(rest, &book.name, id)).unwrap_or_default();
-    waits(&mut view, why_it_waits(book).as_ref());
+    let live = named.find(|fate| fate.replay.is_none() && fate.id == id).map(|fate| view(sink, fate));
+    let mut view = live.or_else(|| of_the_rest(rest, sink, id)).unwrap_or_default();
+    waits(&mut view, book.map_or_else(|| Some(Wait::gone()), why_it_waits).as_ref());
     Ok(view)
 }
 

@@ -1,30 +1,27 @@
 //! What hookrelay itself has to do with a message: the call that sent it, the events that asked for that, and what was,
 //! or is to be, sent again of its chain.
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use sink_api::{CallId, Event, Timestamp, Uuid};
+use sink_api::{CallId, Event, Timestamp};
 
 use super::found::{Found, decoded};
 use super::found_fates;
 use super::found_ids;
-use super::found_reading::{deadline, span};
 use super::refusals::unable;
 use super::resends;
 use crate::admin::Refusal;
-use crate::admin::found::{MessageView, SentView};
+use crate::admin::found::{MessageView, NotAgainView, SentView};
 use crate::admin::sending::ResendView;
+use crate::ids;
 use crate::journal::Entry;
 use crate::mask;
-use crate::message::{digits, same_phone};
+use crate::message::{digits, in_words, same_phone};
 use crate::news::SOURCE;
-use crate::outbox::{Command, Planned, SentMessage, State};
+use crate::outbox::{Command, NotAgain, Planned, SentMessage, State};
 
 /// Most resends of a chain that are shown: the newest.
 const MOST_RESENDS: usize = 100;
-/// How long before its call the event may have come that a message was sent for, and how long is looked for it.
-const BEFORE: Duration = Duration::from_mins(10);
-const LOOK_EVENT: Duration = Duration::from_millis(250);
 
 /// What hookrelay itself has to do with a message.
 #[derive(Default)]
@@ -33,6 +30,8 @@ pub(super) struct Ours {
     pub sent: Option<SentView>,
     /// What was, or is to be, sent again of its chain, in the order of the attempts.
     pub resends: Vec<ResendView>,
+    /// Why what failed of its chain is not sent again, in order of time.
+    pub not_again: Vec<NotAgainView>,
     /// The events that asked for any of these, and are in the journal still.
     pub events: Vec<Entry>,
     phone: Option<String>,
@@ -42,7 +41,7 @@ pub(super) struct Ours {
 impl Ours {
     /// Whether hookrelay has nothing to do with it.
     pub fn is_nothing(&self) -> bool {
-        self.sent.is_none() && self.resends.is_empty()
+        self.sent.is_none() && self.resends.is_empty() && self.not_again.is_empty()
     }
 
     /// The message as its events show it, with this; a message of which no event has come is shown by this alone.
@@ -54,7 +53,7 @@ impl Ours {
         let mut told = told.unwrap_or_else(|| MessageView { id, ..MessageView::default() });
         told.phone = told.phone.or(self.phone);
         told.template = told.template.or(self.template);
-        Some(MessageView { sent: self.sent, resends: self.resends, ..told })
+        Some(MessageView { sent: self.sent, resends: self.resends, not_again: self.not_again, ..told })
     }
 }
 
@@ -86,14 +85,13 @@ impl Found {
                 Some(sent)
             }
         };
+        let rules = Arc::clone(&self.config_state.in_force().resends);
         let mut resends = Vec::with_capacity(chain.len());
         for planned in chain {
             let entry = events.iter().find(|entry| entry.record.id == *planned.id.as_bytes());
-            let view = resends::view(planned.clone(), clear);
-            resends.push(match entry.filter(|_| planned.state == State::Handed) {
-                Some(entry) => self.with_fate(view, entry, clear).await?,
-                None => view,
-            });
+            let rule_gone = planned.state == State::Waiting && !rules.has(&planned.rule);
+            let view = ResendView { rule_gone, ..resends::view(planned.clone(), clear) };
+            resends.push(if planned.state == State::Handed { self.with_fate(view, entry, clear).await? } else { view });
         }
         let phone = about.call.and_then(|call| call.phone);
         Ok(Ours {
@@ -101,21 +99,24 @@ impl Found {
             phone: phone.map(|phone| if clear { phone } else { mask::hidden(&phone) }),
             template: own.and_then(|own| own.template.clone()),
             resends,
+            not_again: about.not_again.into_iter().map(|not| not_again(not, clear)).collect(),
             events,
         })
     }
 
-    /// What was handed to its sink, with what became of that delivery.
-    async fn with_fate(&self, view: ResendView, entry: &Entry, clear: bool) -> Result<ResendView, Refusal> {
+    /// What was handed to its sink, with what became of that delivery. Without its event nobody can say.
+    pub async fn with_fate(&self, view: ResendView, entry: Option<&Entry>, clear: bool) -> Result<ResendView, Refusal> {
+        let Some(entry) = entry else {
+            let why = "its event is not in the journal any more; `hookrelay dead list` has it, if anything has";
+            return Ok(ResendView { why: Some(why.to_owned()), ..view });
+        };
         let books = self.books.now();
-        // The sink may have another name by now than when it was planned.
-        let to = decoded(entry).ok().and_then(|event| command(&event)).map_or(view.to.clone(), |asked| asked.sink);
-        let Some(book) = books.of(&to) else { return Ok(view) };
-        let fate = found_fates::of_one(&self.storage.ledger, book, entry, &view.id).await?;
+        let sink = (view.to.as_str(), books.of(&view.to));
+        let fate = found_fates::of_one(&self.storage.ledger, sink, entry, &view.id).await?;
         let detail = fate.detail.map(|detail| if clear { detail } else { mask::text(&detail) });
         let why: Vec<String> = fate.code.into_iter().chain(detail).collect();
         let why = Some(why.join(": ")).filter(|why| !why.is_empty());
-        Ok(ResendView { to, fate: Some(fate.fate), why, ..view })
+        Ok(ResendView { fate: Some(fate.fate), why, ..view })
     }
 
     /// The message that an event asked for, once it was sent; of one that asked for it to be sent again the one that
@@ -130,27 +131,12 @@ impl Found {
         Ok(sent.and_then(|sent| sent.message).or(command.failed))
     }
 
-    /// The event that a first message was sent for: it came shortly before. None where it is gone, or too far back to
-    /// be found in a short time.
+    /// The event that a message was sent for: the delivery that sent it has its id. None where it is gone.
     async fn asked(&self, call: &SentMessage) -> Result<Option<Entry>, Refusal> {
-        let journal = &*self.storage.journal;
-        let begun = call.begun.as_microsecond();
-        let since = begun.saturating_sub(i64::try_from(BEFORE.as_micros()).unwrap_or(i64::MAX));
-        let from = journal.seek(since).await.map_err(unable)?;
-        let until = journal.seek(begun.saturating_add(1)).await.map_err(unable)?;
-        // A delivery that no command asked for has the name of its route in its id.
-        let books = self.books.now();
-        let names: Vec<&str> = books.rules.route_names().collect();
-        let mut found = None;
-        let look = span(journal, from, &until, Some(deadline(LOOK_EVENT)), |entry| {
-            let id = Uuid::from_bytes(entry.record.id).to_string();
-            let is_it = |delivery: &str| CallId::of(&call.sink, delivery) == call.call;
-            if is_it(&id) || names.iter().any(|name| is_it(&format!("{id}-{name}"))) {
-                found = Some(entry);
-            }
-        });
-        look.await?;
-        Ok(found)
+        match ids::event(&call.delivery) {
+            Some(event) => found_ids::by_id(&*self.storage.journal, event).await,
+            None => Ok(None),
+        }
     }
 
     fn sent(&self, call: &SentMessage, entry: Option<&Entry>, own: Option<&Planned>) -> SentView {
@@ -179,6 +165,14 @@ impl Found {
         sent.retain(|sent| sent.begun >= since);
         Ok(sent)
     }
+}
+
+/// Why a message is not sent again, as it is shown.
+fn not_again(NotAgain { failed, rule, verdict, code, why, at }: NotAgain, clear: bool) -> NotAgainView {
+    let text = |text: String| if clear { text } else { mask::text(&text) };
+    let in_words = in_words(&code).map(str::to_owned);
+    let (failed, code, why) = (text(failed), text(code), text(why));
+    NotAgainView { failed, rule, outcome: verdict.word().to_owned(), code, in_words, why, time: at.to_string() }
 }
 
 /// What an event asks for that has a message sent.

@@ -124,5 +124,6 @@ pub(super) fn message(history: History, clear: bool) -> MessageView {
         customer: history.customer.map(personal),
         sent: None,
         resends: vec![],
+        not_again: vec![],
     }
 }

@@ -3,13 +3,15 @@
 
 use sink_api::{Timestamp, Uuid};
 
+use super::found::Found;
+use super::found_ids;
 use super::refusals::unable;
 use crate::admin::sending::{CancelAsk, CancelDone, ResendView, ResendsAsk};
 use crate::admin::status::ResendsStatus;
 use crate::admin::{List, Refusal};
 use crate::mask;
 use crate::message::digits;
-use crate::outbox::{Cursor, Outbox, Planned, Rules};
+use crate::outbox::{Cursor, Outbox, Planned, Rules, State};
 
 /// Fewest digits that are taken for a phone.
 const PHONE_DIGITS: usize = 8;
@@ -28,33 +30,66 @@ pub(super) async fn list(outbox: &Outbox, rules: &Rules, ask: ResendsAsk) -> Res
     rows.truncate(limit);
     let next = rows.last().filter(|_| has_more).map(|last| written(last.cursor()));
     let shown = |row: Planned| {
-        let rule_gone = rules.sink_of(&row.rule).is_none();
+        let rule_gone = !rules.has(&row.rule);
         ResendView { rule_gone, ..view(row, ask.clear) }
     };
     Ok(List { items: rows.into_iter().map(shown).collect(), next })
 }
 
-/// Gives up one that waits, or all of a message's.
+/// Gives up one that waits or was handed on, or all of a message's. What its sink is done with is left as it is, and
+/// said so: a dead letter is not sent unless somebody retries it.
 ///
 /// # Errors
-/// Nothing that waits is meant, or the outbox cannot be written.
-pub(super) async fn cancel(outbox: &Outbox, CancelAsk { id }: CancelAsk) -> Result<CancelDone, Refusal> {
+/// Nothing that is still to be sent is meant, or outbox, journal or ledger cannot be read or written.
+pub(super) async fn cancel(found: &Found, CancelAsk { id }: CancelAsk) -> Result<CancelDone, Refusal> {
     let id = id.trim();
     if id.is_empty() {
         return Err(Refusal::Question("say which: the `id` of a resend that waits, or of a message".into()));
     }
-    let rows = outbox.cancel(id, &[]).await.map_err(unable)?;
-    if rows.is_empty() {
-        if is_phone(id) {
-            let why =
-                "that is a phone: say the id of a resend, or of a message; `message show` with the phone has both";
-            return Err(Refusal::Missing(why.into()));
+    let (mut over, mut but) = (Vec::new(), Vec::new());
+    for row in found.outbox.meant(id).await.map_err(unable)? {
+        if row.state != State::Handed {
+            continue;
         }
-        let (shown, help) = (mask::text(id), "`resend list` has those that wait; what was handed on is the sink's");
-        return Err(Refusal::Missing(format!("no resend that waits is, or is of, `{shown}`: {help}")));
+        let entry = found_ids::by_id(&*found.storage.journal, row.id).await?;
+        let (own, view) = (row.id, view(row, false));
+        let view = found.with_fate(view, entry.as_ref(), false).await?;
+        if view.fate.as_deref().is_some_and(is_over) {
+            over.push(view);
+            but.push(own);
+        }
+    }
+    let rows = found.outbox.cancel(id, &but).await.map_err(unable)?;
+    if rows.is_empty() {
+        return Err(Refusal::Missing(nothing_to_cancel(id, &over)));
     }
     let cancelled = u64::try_from(rows.len()).unwrap_or(u64::MAX);
-    Ok(CancelDone { cancelled, resends: rows.into_iter().map(|row| view(row, false)).collect() })
+    Ok(CancelDone { cancelled, resends: rows.into_iter().map(|row| view(row, false)).collect(), over })
+}
+
+/// Whether the sink is done with a delivery of that fate.
+fn is_over(fate: &str) -> bool {
+    !matches!(fate, "pending" | "parked")
+}
+
+/// Why there is nothing to give up.
+fn nothing_to_cancel(id: &str, over: &[ResendView]) -> String {
+    if let Some(ResendView { id, to, attempt, fate, why, .. }) = over.first() {
+        let because = why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+        return match fate.as_deref() {
+            Some("dead") => format!(
+                "try {attempt} is not sent: it is a dead letter of `{to}`{because}. `hookrelay dead drop {id}` forgets \
+                 it, `hookrelay dead retry {id}` tries it again"
+            ),
+            _ => format!("there is nothing to give up: `{to}` is done with try {attempt}{because}"),
+        };
+    }
+    if is_phone(id) {
+        return "that is a phone: say the id of a resend, or of a message; `message show` with the phone has both"
+            .into();
+    }
+    let help = "`resend list` has those that wait; what was sent, or is being sent, stays";
+    format!("no resend that waits is, or is of, `{}`: {help}", mask::text(id))
 }
 
 /// Whether somebody means a customer's phone by that.
@@ -65,7 +100,7 @@ fn is_phone(text: &str) -> bool {
 /// What is to be said of a reload: which rules are gone whose messages wait, and how many do.
 pub(super) fn without_rule(outbox: &Outbox, rules: &Rules) -> Vec<String> {
     let waiting = outbox.counts().waiting.into_iter();
-    let gone = waiting.filter(|(rule, count)| *count > 0 && rules.sink_of(rule).is_none());
+    let gone = waiting.filter(|(rule, count)| *count > 0 && !rules.has(rule));
     let told = |(rule, count): (String, u64)| {
         let (messages, wait) = if count == 1 { ("message", "waits") } else { ("messages", "wait") };
         format!(
@@ -98,7 +133,7 @@ pub(super) fn view(row: Planned, clear: bool) -> ResendView {
         of: text(row.of),
         state: row.state.word().to_owned(),
         fate: None,
-        why: None,
+        why: row.why.map(text),
         rule_gone: false,
         message: row.message.map(text),
         phone: row.phone.map(personal),
@@ -124,7 +159,29 @@ fn read(text: &str) -> Result<Cursor, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::State;
+
+    #[test]
+    fn what_cannot_be_given_up_is_told_as_it_is() {
+        let over = |fate: &str, why: &str| {
+            let (id, to) = ("01a229fc-587e-73e0-88ad-88f36097dc45".to_owned(), "whatsapp".to_owned());
+            vec![ResendView {
+                id,
+                to,
+                attempt: 2,
+                fate: Some(fate.into()),
+                why: Some(why.into()),
+                ..ResendView::default()
+            }]
+        };
+        let dead = nothing_to_cancel("m-1", &over("dead", "http_4xx: 400"));
+        assert!(dead.contains("try 2 is not sent: it is a dead letter of `whatsapp` (http_4xx: 400)"), "{dead}");
+        assert!(dead.contains("dead drop 01a229fc") && dead.contains("dead retry 01a229fc"), "{dead}");
+        let dropped = nothing_to_cancel("m-1", &over("dropped", "skip"));
+        assert_eq!(dropped, "there is nothing to give up: `whatsapp` is done with try 2 (skip)");
+        assert!(nothing_to_cancel("+919876543210", &[]).contains("that is a phone"));
+        assert!(nothing_to_cancel("m-2", &[]).contains("no resend that waits is, or is of, `m-2`"));
+        assert!(["dead", "dropped", "filtered", "delivered"].iter().all(|fate| is_over(fate)) && !is_over("parked"));
+    }
 
     #[test]
     fn a_row_is_shown_without_whose_it_is_unless_that_is_asked_for() {

@@ -144,7 +144,7 @@ impl Sending {
         let entry = entry.as_ref().ok_or_else(|| unable("the journal does not find its event"))?;
         let books = self.books.now();
         let Some(book) = books.of(&done.sink) else { return Err(sinks_not_started()) };
-        let fate = found_fates::of_one(&self.storage.ledger, book, entry, &done.delivery).await?;
+        let fate = found_fates::of_one(&self.storage.ledger, (&done.sink, Some(book)), entry, &done.delivery).await?;
         let config = self.config_state.in_force();
         let masker = config.masks.masker();
         Ok(told(done, fate, |text| masker.mask(text)))
@@ -254,7 +254,66 @@ fn id_of(key: &str) -> Uuid {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use sink_api::Size;
+
     use super::*;
+    use crate::journal::{JournalConfig, LocalJournal};
+    use crate::ledger::{Ledger, LocalSettle};
+    use crate::news::News;
+    use crate::registry::KINDS;
+
+    const CONFIG: &str = r#"
+data_dir = "data"
+[sources.in]
+kind = "interakt"
+path = "/in"
+secret = "0123456789abcdef"
+[sinks.whatsapp]
+kind = "interakt"
+api_key = "c3RhbmQtaW46bm90LWludGVyYWt0"
+"#;
+
+    /// What sends by that config, in that folder; its journal takes all, and its ledger was never opened.
+    fn without_ledger(folder: &Path) -> Sending {
+        std::fs::write(folder.join("config.toml"), CONFIG).unwrap();
+        let config = crate::config::read(&folder.join("config.toml"), KINDS).unwrap();
+        let ledger = Arc::new(Ledger::bounded(u64::MAX));
+        let keys = JournalConfig { min_free: Size(0), ..JournalConfig::default() };
+        let (journal, _) =
+            LocalJournal::open(&folder.join("journal"), &keys, |_| None, ledger.clone(), Box::new(|| 0)).unwrap();
+        let journal = Arc::new(journal);
+        let settle = Arc::new(LocalSettle::new(Arc::clone(&ledger), journal.clone()));
+        let storage = Storage { retention: journal.clone(), journal, settle, ledger };
+        let names = config.sink_names().collect();
+        let books = Arc::new(Books::new(&config.rules, names, &storage.journal.known_ends()));
+        Sending {
+            commands: Commands::new(&books, &storage),
+            books,
+            config_state: Arc::new(ConfigState::new(&config, None)),
+            outbox: Outbox::new(folder.join("outbox.db"), News::new().0),
+            storage,
+            keyed: Mutex::default(),
+            waiters: Semaphore::new(WAITERS),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_in_the_journal_is_no_refusal_where_the_ledger_fails_after_that() {
+        let folder = tempfile::tempdir().unwrap();
+        let sending = without_ledger(folder.path());
+        let body = r#"{"fullPhoneNumber":"919876543210","type":"Text","data":{"message":"hello"}}"#;
+        let ask = SendAsk { wait_s: Some(0), ..SendAsk::default() };
+        let to_send = || ToSend { ask: ask.clone(), key: Some("order-77".into()), body: body.into() };
+        let done = sending.send(to_send()).await.unwrap();
+        assert_eq!((done.state, done.repeated, done.sink.as_str()), (SendState::Waiting, false, "whatsapp"));
+        assert!(done.detail.as_ref().is_some_and(|why| why.contains("cannot be read now")), "{done:?}");
+        let entry = found_ids::by_id(&*sending.storage.journal, done.event.parse().unwrap()).await.unwrap();
+        assert!(entry.is_some(), "it is on disk");
+        let again = sending.send(to_send()).await.unwrap();
+        assert_eq!((again.event, again.repeated), (done.event, true));
+    }
 
     #[test]
     fn a_key_stands_for_one_id_which_says_no_time() {

@@ -18,6 +18,20 @@ fn resend(attempt: u32, state: &str, message: Option<&str>) -> Value {
     })
 }
 
+/// One that its sink has given up.
+fn dead() -> Value {
+    let mut dead = resend(3, "handed", None);
+    (dead["fate"], dead["why"]) = (json!("dead"), json!("bad_payload: 400"));
+    dead
+}
+
+/// One whose rule is not in the config any more.
+fn gone() -> Value {
+    let mut gone = resend(4, "waiting", None);
+    gone["rule_gone"] = json!(true);
+    gone
+}
+
 fn message(id: &str) -> Value {
     let step =
         json!({"status": "failed", "time": "2026-01-13T10:30:00Z", "accepted": "2026-01-13T10:30:01Z", "event": "e"});
@@ -27,7 +41,9 @@ fn message(id: &str) -> Value {
             "error": {"code": "131049", "text": "Meta chose not to deliver it"},
             "sent": {"sink": "whatsapp", "sender": null, "event": null, "time": "2026-01-13T10:29:00Z", "attempt": 1,
                      "rule": "marketing", "of": FIRST},
-            "resends": [resend(2, "waiting", None), resend(1, "sent", Some(SECOND))],
+            "resends": [resend(2, "waiting", None), resend(1, "sent", Some(SECOND)), dead(), gone()],
+            "not_again": [{"failed": SECOND, "rule": "marketing", "outcome": "never", "code": "131026",
+                           "in_words": "undeliverable", "why": "never tried again", "time": "2026-01-13T10:30:00Z"}],
         },
         "messages": [], "events": [], "notes": [], "next": null,
     })
@@ -67,13 +83,16 @@ async fn a_chain_is_shown_before_and_after_its_message_and_what_waits_can_be_can
     page.sees("Waiting to be sent again").await;
     page.sees("pongal_offer_26").await;
     page.press(SECOND).await;
-    page.holds("document.querySelectorAll('.chain li').length === 3").await;
+    page.holds("document.querySelectorAll('.chain li').length === 6").await;
     let chain = page.ask("return [...document.querySelectorAll('.chain li')].map((li) => li.innerText)").await;
     let lines: Vec<&str> = chain.as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
     assert!(lines[0].contains("first") && lines[0].contains(FIRST), "{lines:?}");
     assert!(lines[1].contains("sent") && lines[1].contains("this message"), "{lines:?}");
     let waits = ["waiting", "try 2 by rule marketing, after 131049", "due", "in ", "Cancel"];
     assert!(waits.iter().all(|part| lines[2].contains(part)), "{lines:?}");
+    assert!(lines[3].contains("a dead letter of whatsapp: bad_payload: 400"), "{lines:?}");
+    assert!(lines[4].contains("its rule is gone"), "{lines:?}");
+    assert!(lines[5].contains("rule marketing, after 131026 (undeliverable): never tried again"), "{lines:?}");
     page.sees("whatsapp, try 1 by rule marketing").await;
     // A no is a no.
     let cancel = format!("Cancel try 2 of {}", &FIRST[FIRST.len() - 8..]);

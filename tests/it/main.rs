@@ -32,7 +32,7 @@
 //! - `secrets`: values that no message, no verb and no log shows
 //! - `reload`: a new config in force without a restart; sinks held, let go, moved on
 //! - `replay`: a span of the journal delivered once more, and dry runs
-//! - `resend`: what failed is sent again as the rules say
+//! - `resend`: what failed is sent again as the rules say; `resending`: whose turn it is, and what is said of its end
 //! - `trace`: what became of a message, an event, a phone's messages; `tail`: events as they pass
 //! - `journal`: verify, dump, stat and repair
 //! - `refusals`: every refused request is counted and told; `feed_guard`: the failure budget, and feeds that go quiet
@@ -112,6 +112,7 @@ mod resend;
 mod resend_kills;
 #[allow(dead_code)]
 mod resend_proof;
+mod resending;
 mod restart;
 mod restarts;
 mod rotation;

@@ -176,7 +176,8 @@ async fn what_waits_for_its_sink_is_sent_once_when_that_is_up_again() {
     assert_eq!(sent["message"], stand_in.taken()[0].id.to_string());
     let again = admin.ask(Method::POST, "/api/messages?wait_s=0").header("idempotency-key", "order-77");
     let template = r#"{"languageCode":"en","bodyValues":["Asha"],"name":"then_read"}"#;
-    let body = format!(r#"{{"callbackData":"order:77","template":{template},"type":"Template","fullPhoneNumber":"{PHONE}"}}"#);
+    let body =
+        format!(r#"{{"callbackData":"order:77","template":{template},"type":"Template","fullPhoneNumber":"{PHONE}"}}"#);
     let (status, again) = told(again.body(body).bearer_auth(TOKEN)).await;
     assert_eq!((status, &again["repeated"]), (201, &true.into()), "the order of members is no other message: {again}");
     let (status, other) = told(post(0, message("then_nothing"))).await;
@@ -264,6 +265,34 @@ async fn what_waits_for_a_paused_sink_is_among_the_messages_of_its_phone() {
     assert!(shown.contains("it is not sent yet\nevent ") && shown.contains("the sink is paused"), "{shown}");
     let all = json_without_secret(&house, &["message", "show", PHONE]);
     assert_eq!((&all[0]["id"], &all[0]["events"][0]["type"]), (&Value::Null, &"message.send".into()), "{all}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_ends_with_its_status_a_failure_or_its_time() {
+    let (_stand_in, house, _daemon) = start("1h").await;
+    let waits = |template: &str, status: &str, timeout: &str, exit: i32| {
+        verb(&house, exit, &send(template, &["--wait", status, "--timeout", timeout]))
+    };
+    let id = waits("then_nothing", "sent", "60s", 0);
+    assert_eq!(id.trim().len(), 36, "{id}");
+    let read = asked(&house, &send("then_read", &["--wait", "delivered", "--timeout", "60s"]));
+    assert!(matches!(read["status"].as_str(), Some("Delivered" | "Read")), "what is read was delivered: {read}");
+    let late = waits("then_delivered", "read", "3s", 1);
+    assert!(late.contains("it was not read in time: it is delivered"), "{late}");
+    assert!(late.contains("do not send it again"), "{late}");
+    let failed = waits("fail_always_131026", "sent", "60s", 0);
+    assert_eq!(failed.trim().len(), 36, "the provider had taken it: {failed}");
+    let failed = waits("fail_always_131026", "read", "60s", 1);
+    assert!(failed.contains("it failed: 131026: ") && !failed.contains("sent again"), "{failed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_pauses_what_hears_of_statuses_is_told_what_follows() {
+    let (_stand_in, house, _daemon) = start("1h").await;
+    let told = verb(&house, 0, &["sink", "pause", "outbox"]);
+    assert!(told.contains("sink outbox: paused") && told.contains("remark: no status is heard"), "{told}");
+    assert!(!verb(&house, 0, &["sink", "resume", "outbox"]).contains("remark"));
+    assert!(!verb(&house, 0, &["sink", "pause", "archive"]).contains("remark"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

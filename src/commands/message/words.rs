@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use sink_api::Timestamp;
 
-use crate::admin::found::{MessageView, TracedEvent};
+use crate::admin::found::{MessageView, NotAgainView, TracedEvent};
 use crate::admin::sending::ResendView;
 use crate::commands::{human, short, trace};
 use crate::outbox::{RESEND, SEND};
@@ -72,6 +72,7 @@ pub fn timeline(message: &MessageView, zone: &Zone, now: Timestamp) -> String {
         let time = if is_given_up { &resend.planned } else { &resend.due };
         (time.parse().ok(), "resend", of_resend(resend, zone, now))
     }));
+    entries.extend(message.not_again.iter().map(|not| (not.time.parse().ok(), "given up", of_not_again(not))));
     // What has no time comes last; of the same millisecond, which is as exact as the provider is, what was told first.
     entries.sort_by_key(|(time, ..)| (time.is_none(), time.map(Timestamp::as_millisecond)));
     for (time, what, words) in entries {
@@ -161,23 +162,44 @@ fn of_resend(resend: &ResendView, zone: &Zone, now: Timestamp) -> String {
     format!("try {attempt} by [resend.{rule}]{code}: {planned}{} ({})", came(resend, now), short(id))
 }
 
+/// Why a message is not sent again.
+fn of_not_again(NotAgainView { failed, rule, code, in_words, why, .. }: &NotAgainView) -> String {
+    let code = match (code.as_str(), in_words) {
+        ("", _) => String::new(),
+        (code, Some(words)) => format!(" after {code} ({words})"),
+        (code, None) => format!(" after {code}"),
+    };
+    format!("message {failed} is not sent again by [resend.{rule}]{code}: {why}")
+}
+
 /// What became of it so far.
-fn came(ResendView { to, due, state, message, missing, fate, why, .. }: &ResendView, now: Timestamp) -> String {
-    let why = || why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+fn came(resend: &ResendView, now: Timestamp) -> String {
+    let ResendView { to, due, state, message, missing, fate, why, rule_gone, .. } = resend;
+    let because = || why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
     match (state.as_str(), message) {
+        ("waiting", _) if *rule_gone => {
+            format!(
+                "is given up when it is due, {}: its rule is not in the config any more",
+                human::until(Some(due), now)
+            )
+        }
         ("waiting", _) => format!("waits, due {}", human::until(Some(due), now)),
         ("handed", _) => match fate.as_deref() {
-            Some("dead") => format!("not sent, a dead letter of {to}{}", why()),
-            Some("filtered" | "dropped") => format!("not sent{}", why()),
-            _ => format!("is the turn of {to}{}", why()),
+            Some("dead") => format!("not sent, a dead letter of {to}{}", because()),
+            Some("filtered" | "dropped") => format!("not sent{}", because()),
+            _ => format!("is the turn of {to}{}", because()),
         },
         ("sent", Some(message)) => format!("sent as message {message}"),
-        ("never", _) => match missing {
-            Some(missing) => format!("not sent, incomplete: {missing}"),
-            None => "not sent: a bound was reached".to_owned(),
+        ("never", _) => match (missing, why) {
+            (Some(missing), _) => format!("not sent, incomplete: {missing}"),
+            (None, Some(why)) => format!("not sent: {why}"),
+            (None, None) => "not sent: a bound was reached".to_owned(),
         },
-        ("overtaken", _) => "not sent: one of its chain had arrived".to_owned(),
-        (other, _) => other.to_owned(),
+        ("overtaken", _) => match why {
+            Some(why) => format!("not sent: {why}"),
+            None => "not sent: one of its chain had arrived".to_owned(),
+        },
+        (other, _) => format!("{other}{}", because()),
     }
 }
 
@@ -279,6 +301,34 @@ mod tests {
         ] {
             assert!(told(state, message, missing).contains(words), "{}", told(state, message, missing));
         }
+    }
+
+    #[test]
+    fn why_nothing_more_is_sent_stands_where_that_was_decided() {
+        let not = |outcome: &str, code: &str| NotAgainView {
+            failed: "m-1".into(),
+            rule: "marketing".into(),
+            outcome: outcome.into(),
+            code: code.into(),
+            in_words: (code == "131026").then(|| "undeliverable".to_owned()),
+            why: "so".into(),
+            time: "2026-11-30T09:00:05Z".into(),
+        };
+        let not_again = vec![not("never", "131026"), not("exhausted", "131049"), not("never", "")];
+        let text = timeline(&MessageView { not_again, ..MessageView::default() }, &Zone::utc(), Timestamp::now());
+        let lines: Vec<&str> = text.lines().skip(1).collect();
+        let line = |after: &str| {
+            format!("  2026-11-30 09:00:05Z  given up   message m-1 is not sent again by [resend.marketing]{after}: so")
+        };
+        assert_eq!(lines, [line(" after 131026 (undeliverable)"), line(" after 131049"), line("")]);
+        let now = "2026-11-30T09:59:00Z".parse().unwrap();
+        let gone = ResendView { rule_gone: true, ..resend(1, "waiting", "2026-11-30T10:00:00Z", None) };
+        assert_eq!(came(&gone, now), "is given up when it is due, in 1 min: its rule is not in the config any more");
+        let because = |state: &str| {
+            came(&ResendView { why: Some("so".into()), ..resend(1, state, "2026-11-30T10:00:00Z", None) }, now)
+        };
+        let wanted = ["cancelled: so", "not sent: so", "not sent: so"];
+        assert_eq!(["cancelled", "overtaken", "never"].map(because), wanted);
     }
 
     #[test]
