@@ -3,9 +3,9 @@
 //! Every connection begins as an anonymous one. Where there are too many of them, the oldest is cut, once it has had
 //! its time to speak: nobody occupies the listener by keeping connections open. A connection that asks for what takes
 //! the token, and shows the token, gets a reserved slot, which no anonymous connection can take. (Where the config has
-//! no token, every connection that asks for such a thing does.) Where all reserved ones are taken it waits for one, with
-//! a bounded number of others and for a bounded time; then it is told so: whoever has shown the token is cut by nobody.
-//! A connection whose answer is a stream gives its slot back; the number of streams has a bound of its own.
+//! no token, every connection that asks for such a thing does.) Where all reserved ones are taken, it waits for one
+//! with a bounded number of others and for a bounded time; then it is told so. Whoever has shown the token is cut by
+//! nobody. A connection whose answer is a stream gives its slot back; the number of streams has a bound of its own.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

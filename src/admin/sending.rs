@@ -145,7 +145,7 @@ pub struct ResendView {
     /// `filtered` …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fate: Option<String>,
-    /// Why it is as it is, where there is a reason: one line, which begins with its delivery's code where it is `handed`.
+    /// Why it is as it is, where there is a reason: one line, with its delivery's code before it where it is `handed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// Its rule is not in the config any more: it is given up when it is due.

@@ -282,7 +282,7 @@ fn unsent<'v>(all: &[&MessageView], found: &'v TraceView, is_phone: bool) -> Vec
 }
 
 fn show(file: &Path, args: &ShowArgs, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
-    let look = |id: &str| trace::found(file, id, args.since.as_deref(), args.clear, zone);
+    let look = |id: &str| trace::found(file, id, &args.look, zone);
     let mut found = look(&args.id)?;
     // An event alone has only its own way; its message has all of them.
     let of_event = found.message.as_ref().filter(|_| found.query.contains_key("event"));

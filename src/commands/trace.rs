@@ -33,15 +33,23 @@ pub struct TraceArgs {
     /// The id of a message, an event or a delivery, the last 8 characters of an event's, or a phone number
     #[arg(value_name = "ID|MESSAGE-ID|PHONE")]
     pub id: String,
+    /// How it is looked for, and shown.
+    #[command(flatten)]
+    pub look: LookArgs,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How an id or a phone is looked for, and what is found is shown: `trace`, `message show`.
+#[derive(Debug, Args)]
+pub struct LookArgs {
     /// For a phone number: events accepted since, `30d` ago, `2026-01-31` …; a week where it is not given
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
     /// Personal data as it is, not masked
     #[arg(long)]
     pub clear: bool,
-    /// One JSON object on standard output
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// For `--help`.
@@ -68,7 +76,7 @@ Exit codes: 0 found, 1 there is no such thing, or refused, 69 no daemon answers,
 /// # Errors
 /// No daemon answers, it refuses, or there is nothing to be found.
 pub fn run(file: &Path, args: &TraceArgs, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
-    let found = found(file, &args.id, args.since.as_deref(), args.clear, zone)?;
+    let found = found(file, &args.id, &args.look, zone)?;
     if args.json {
         let json = serde_json::to_string(&found).map_err(std::io::Error::from)?;
         return Ok(writeln!(out, "{}", printable_json(&json))?);
@@ -80,20 +88,14 @@ pub fn run(file: &Path, args: &TraceArgs, zone: &Zone, out: &mut impl Write) -> 
 ///
 /// # Errors
 /// No daemon answers, it refuses, or there is nothing to be found.
-pub(super) fn found(
-    file: &Path,
-    id: &str,
-    since: Option<&str>,
-    clear: bool,
-    zone: &Zone,
-) -> Result<TraceView, Failure> {
+pub(super) fn found(file: &Path, id: &str, how: &LookArgs, zone: &Zone) -> Result<TraceView, Failure> {
     if id.trim().is_empty() {
         let why = "say what to look for: the id of a message, an event or a delivery, or a phone number";
         return Err(Failure::Usage(why.into()));
     }
     let admin = config::read_admin(file)?;
-    let since = time("--since", since, zone)?.map(|time| time.to_string());
-    block_on(look(&admin, TraceAsk { id: id.to_owned(), since, after: None, clear }))
+    let since = time("--since", how.since.as_deref(), zone)?.map(|time| time.to_string());
+    block_on(look(&admin, TraceAsk { id: id.to_owned(), since, after: None, clear: how.clear }))
 }
 
 /// Asks once.

@@ -185,7 +185,9 @@ mod tests {
         let (delivered, skipped) = (Some(Outcome::Delivered), Some(Outcome::Skipped { why: why.clone() }));
         assert_eq!(end(&[delivered.clone(), delivered.clone()], 2), End::Delivered);
         assert_eq!(end(&[skipped.clone(), delivered.clone()], 2), End::Skipped(&why));
-        for lost in [vec![], vec![skipped.clone()], vec![skipped, None], vec![delivered, Some(Outcome::retry("io", ""))]] {
+        for lost in
+            [vec![], vec![skipped.clone()], vec![skipped, None], vec![delivered, Some(Outcome::retry("io", ""))]]
+        {
             assert_eq!(end(&lost, 2), End::Lost, "{lost:?}");
         }
     }

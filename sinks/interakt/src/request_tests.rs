@@ -52,7 +52,9 @@ fn what_is_no_object_is_told_what_a_route_needs() {
         says(payload, "a transform makes it");
     }
     assert!(check(b"{\"type\":\"\xff\"}").unwrap_err().detail.contains("no JSON object"));
-    let nested = |depth: usize| message("Text", &format!(r#""data":{{"message":"ASHA"}},"x":{}{}"#, "[".repeat(depth), "]".repeat(depth)));
+    let nested = |depth: usize| {
+        message("Text", &format!(r#""data":{{"message":"ASHA"}},"x":{}{}"#, "[".repeat(depth), "]".repeat(depth)))
+    };
     says(&nested(10_000), "nested deeper than 32");
     fine(&nested(31));
     let large = message("Text", &format!(r#""data":{{"message":"{}"}}"#, "x".repeat(MAX_REQUEST)));
@@ -121,7 +123,10 @@ fn a_template_has_a_name_a_language_and_whole_variables() {
         (message("Template", r#""template":{"name":"order","language":"en"}"#), "did you mean `languageCode`?"),
         (template(r#","body_values":["ASHA"]"#), "`template` has `body_values`: did you mean `bodyValues`?"),
         (template(r#","headers":["ASHA"]"#), "did you mean `headerValues`?"),
-        (template(r#","carouselCards":[{"button-values":{}}]"#), "`template.carouselCards[0]` has `button-values`: did"),
+        (
+            template(r#","carouselCards":[{"button-values":{}}]"#),
+            "`template.carouselCards[0]` has `button-values`: did",
+        ),
         (template(r#","bodyValues":"ASHA""#), "`template.bodyValues` is a string, expected a list of strings"),
         (template(r#","bodyValues":null"#), "`template.bodyValues` is null"),
         (template(r#","bodyValues":["ASHA",""]"#), "variable 2 of `template.bodyValues` is empty"),

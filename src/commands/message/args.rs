@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use crate::admin::sending::MAX_KEY;
+use crate::commands::trace::LookArgs;
 use crate::message::digits;
 
 /// Both forms of `message send`.
@@ -111,12 +112,9 @@ pub struct ShowArgs {
     /// The id of a message, or of the event that asked for it, or a phone number
     #[arg(value_name = "ID|PHONE")]
     pub id: String,
-    /// For a phone number: events accepted since, `30d` ago, `2026-01-31` …; a week where it is not given
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<String>,
-    /// Personal data as it is, not masked
-    #[arg(long)]
-    pub clear: bool,
+    /// How it is looked for, and shown.
+    #[command(flatten)]
+    pub look: LookArgs,
     /// JSON on standard output: one object, for a phone a list of them
     #[arg(long)]
     pub json: bool,
