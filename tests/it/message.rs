@@ -1,7 +1,8 @@
 //! Messages by the verbs and by the API, sent to a stand-in of Interakt's: `message send` and its `--wait`, `message
 //! show` of chains and phones, `resend list` and `cancel`, keys by which a repeat sends nothing.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -186,6 +187,34 @@ async fn what_waits_for_its_sink_is_sent_once_when_that_is_up_again() {
     assert_eq!(none.send().await.unwrap().status(), 401, "it takes the token");
     assert_eq!(told(post(61, message("then_read"))).await.0, 400);
     assert_eq!(stand_in.taken().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_crowd_that_waits_for_its_messages_everybody_is_answered() {
+    // Nobody listens there: each answer waits for as long as it may.
+    let admin = Admin::start("", &tables("http://127.0.0.1:9/v1", "1h"));
+    let body = message("then_read").to_string();
+    let head = format!("POST /api/messages?wait_s=3 HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n");
+    let request = format!("{head}content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+    let ask = move |mut stream: TcpStream, request: String| {
+        let mut answer = String::new();
+        stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_string(&mut answer)).expect("an answer");
+        answer
+    };
+    let at = admin.at.clone();
+    let crowd = tokio::task::spawn_blocking(move || {
+        let all: Vec<_> = (0..300).map(|_| TcpStream::connect(&at).unwrap()).collect();
+        let asking = all.into_iter().map(|stream| {
+            let request = request.clone();
+            std::thread::spawn(move || ask(stream, request))
+        });
+        let asking: Vec<_> = asking.collect();
+        asking.into_iter().map(|asks| asks.join().unwrap()).collect::<Vec<_>>()
+    });
+    for answer in crowd.await.unwrap() {
+        let is_busy = answer.contains("retry-after: ") && answer.contains("too many questions at once");
+        assert!(answer.starts_with("HTTP/1.1 202") || answer.starts_with("HTTP/1.1 429") && is_busy, "{answer:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
