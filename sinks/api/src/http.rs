@@ -1,5 +1,6 @@
-//! What sinks that call over HTTP have in common: their client, the words and codes for what failed, and the wait that
-//! a server asks for. Sends nothing itself. With the feature `http` only, so that other sinks do without a client.
+//! What sinks that call over HTTP have in common: their client, the words and codes for what failed, the wait that a
+//! server asks for, and the probe. Sends nothing else. With the feature `http` only, so that other sinks do without a
+//! client.
 //!
 //! A detail never holds more of a URL than host and port, nor a header or a byte of an answer.
 
@@ -8,8 +9,9 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, StatusCode};
+use reqwest::{Certificate, Client, Method, Request, StatusCode, Url};
 
 use crate::files::{self, Patience};
 use crate::report::{Reason, code};
@@ -39,6 +41,8 @@ const MAX_IDLE: usize = 64;
 /// How long an idle connection is kept: less long than servers usually keep theirs, so that we seldom write to a closed
 /// one.
 const IDLE: Duration = Duration::from_secs(15);
+/// Longest wait for a probe's answer, beyond the connection.
+const PROBE: Duration = Duration::from_secs(10);
 /// Largest `tls_ca` file, in bytes.
 const MAX_CA: u64 = 1 << 20;
 
@@ -91,9 +95,28 @@ pub fn in_words(status: StatusCode) -> String {
     }
 }
 
+/// A `HEAD` of the origin's `/` without credentials: name, connection, TLS and HTTP are tried and nothing is delivered.
+///
+/// # Errors
+/// No answer, or one by which a gateway says that no server is behind it: 502, 503 or 504. Any other will do.
+pub async fn probe(client: &Client, origin: &Url, connect_timeout: Duration) -> Result<(), Reason> {
+    let mut request = Request::new(Method::HEAD, origin.clone());
+    *request.timeout_mut() = Some(connect_timeout.saturating_add(PROBE));
+    let answer = client.execute(request).await.map_err(|error| of_error(&error))?;
+    match answer.status().as_u16() {
+        502..=504 => Err(Reason::new(HTTP_5XX, in_words(answer.status()))),
+        _ => Ok(()),
+    }
+}
+
+/// The wait that an answer asks for, if it does.
+pub fn wait_asked(headers: &HeaderMap) -> Option<Duration> {
+    retry_after(headers.get(RETRY_AFTER)?.as_bytes(), SystemTime::now())
+}
+
 /// The wait a `Retry-After` asks for, in seconds or as an HTTP date in any of its three forms. A time that is past or
 /// negative is zero, a text that cannot be read is no wish, and longer waits are cut to [`MAX_AFTER`].
-pub fn retry_after(value: &[u8], now: SystemTime) -> Option<Duration> {
+fn retry_after(value: &[u8], now: SystemTime) -> Option<Duration> {
     let text = std::str::from_utf8(value).ok()?.trim();
     let digits = text.strip_prefix('-').unwrap_or(text);
     if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -130,7 +153,7 @@ pub fn of_error(error: &reqwest::Error) -> Reason {
 }
 
 /// `crm.example:443`: the one part of a URL that holds neither user-info nor what a template filled in.
-fn place(url: &reqwest::Url) -> Option<String> {
+fn place(url: &Url) -> Option<String> {
     Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
 }
 
@@ -184,7 +207,7 @@ mod tests {
             ("http://[::1]:4007/secret", Some("[::1]:4007")),
             ("data:secret", None),
         ] {
-            assert_eq!(place(&reqwest::Url::parse(url).unwrap()).as_deref(), told);
+            assert_eq!(place(&Url::parse(url).unwrap()).as_deref(), told);
         }
     }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::redirect::{Action, Attempt, Policy};
-use reqwest::{Body, Client, Method, Request, Response, Url};
+use reqwest::{Body, Client, Request, Response, Url};
 use sink_api::http;
 use sink_api::report::MAX_ANSWER;
 use sink_api::trace::TRACEPARENT;
@@ -26,8 +26,6 @@ const MAX_REDIRECTS: usize = 3;
 const DRAIN: Duration = Duration::from_secs(1);
 /// Kept back from the deadline, so that the sink can still say what happened before the core drops the call.
 const MARGIN: Duration = Duration::from_millis(50);
-/// Longest wait for a probe's answer, beyond the connection.
-const PROBE: Duration = Duration::from_secs(10);
 
 #[async_trait]
 impl SinkConfig for HttpConfig {
@@ -67,8 +65,7 @@ impl HttpSink {
         *request.timeout_mut() = Some(time);
         match self.client.execute(request).await {
             Ok(answer) => {
-                let after = answer.headers().get(RETRY_AFTER);
-                let after = after.and_then(|value| http::retry_after(value.as_bytes(), SystemTime::now()));
+                let after = http::wait_asked(answer.headers());
                 let outcome = verdict::of_status(answer.status(), after, self.plan.url.is_constant());
                 outcome.answered(&rest(answer, self.plan.max_response).await)
             }
@@ -170,18 +167,8 @@ impl Sink for HttpSink {
         report
     }
 
-    /// A `HEAD` of the origin's `/` without credentials: name, connection, TLS and HTTP are tried and nothing is
-    /// delivered. Any answer will do, but for those by which a gateway says that no server is behind it.
     async fn probe(&self) -> Result<(), Reason> {
-        let mut request = Request::new(Method::HEAD, self.plan.origin.clone());
-        *request.timeout_mut() = Some(self.plan.connect_timeout.saturating_add(PROBE));
-        match self.client.execute(request).await {
-            Ok(answer) => match (answer.status().as_u16(), verdict::of_status(answer.status(), None, true)) {
-                (502..=504, Outcome::Retry { why, .. }) => Err(why),
-                _ => Ok(()),
-            },
-            Err(error) => Err(http::of_error(&error)),
-        }
+        http::probe(&self.client, &self.plan.origin, self.plan.connect_timeout).await
     }
 
     async fn close(self: Box<Self>) {}

@@ -2,9 +2,8 @@
 //! is decided in `verdict`.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use reqwest::header::RETRY_AFTER;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response};
 use sink_api::outbox::End;
@@ -18,8 +17,6 @@ use crate::verdict::{self, Body};
 const MAX_ANSWER: usize = 64 << 10;
 /// Longest wait for the rest of an answer whose head has come.
 const REST: Duration = Duration::from_secs(5);
-/// Longest wait for a probe's answer, beyond the connection.
-const PROBE: Duration = Duration::from_secs(10);
 
 /// Makes calls.
 pub(crate) struct Caller {
@@ -45,8 +42,7 @@ impl Caller {
         match self.client.execute(call).await {
             Ok(mut answer) => {
                 let status = answer.status();
-                let after = answer.headers().get(RETRY_AFTER);
-                let after = after.and_then(|value| http::retry_after(value.as_bytes(), SystemTime::now()));
+                let after = http::wait_asked(answer.headers());
                 let mut bytes = Vec::new();
                 let body = hear(&mut answer, &mut bytes).await;
                 verdict::of_answer(status, after, body, request)
@@ -55,16 +51,9 @@ impl Caller {
         }
     }
 
-    /// A `HEAD` of the origin's `/` without the key: name, connection, TLS and HTTP are tried and nothing is sent. Any
-    /// answer will do, but for those by which a gateway says that no server is behind it.
+    /// Tries the way to the API without the key.
     pub(crate) async fn probe(&self) -> Result<(), Reason> {
-        let mut call = reqwest::Request::new(Method::HEAD, self.plan.origin.clone());
-        *call.timeout_mut() = Some(self.plan.connect_timeout.saturating_add(PROBE));
-        let answer = self.client.execute(call).await.map_err(|error| http::of_error(&error))?;
-        match answer.status().as_u16() {
-            502..=504 => Err(Reason::new(http::HTTP_5XX, http::in_words(answer.status()))),
-            _ => Ok(()),
-        }
+        http::probe(&self.client, &self.plan.origin, self.plan.connect_timeout).await
     }
 }
 
