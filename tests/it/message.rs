@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use sink_testkit::interakt::{KEY, Options, StandIn, Webhooks, course};
+use sink_testkit::interakt::{Fault, KEY, Options, StandIn, Webhooks, course};
 
 use crate::admin_api::{Admin, TOKEN};
 use crate::harness::{Daemon, House, SECRET, wait_until};
-use crate::verbs::{json as asked, json_without_secret, verb, verb_without_secret};
+use crate::verbs::{figures, json as asked, json_without_secret, verb, verb_without_secret};
 
 const PHONE: &str = "+917000000001";
 
@@ -43,10 +43,15 @@ to = "archive"
 }
 
 async fn stand_in() -> StandIn {
+    stand_in_at(Duration::from_millis(100)).await
+}
+
+/// A stand-in whose statuses take about so long.
+async fn stand_in_at(pace: Duration) -> StandIn {
     // Where the daemon is, is said once it is known.
     let url = "http://127.0.0.1:9/".to_owned();
     let webhooks = Webhooks { url, secret: SECRET.to_owned(), until_taken: Some(Duration::from_millis(100)) };
-    let script = course::by_name(Duration::from_millis(100));
+    let script = course::by_name(pace);
     StandIn::start(Options { script, webhooks: Some(webhooks), ..Options::default() }).await
 }
 
@@ -332,4 +337,20 @@ async fn without_a_sink_that_sends_it_is_said_what_to_add() {
     assert!(told.contains("no sink of the config sends messages") && told.contains("kind = \"interakt\""), "{told}");
     assert_eq!(asked(&house, &["resend", "list"]), json!([]));
     assert!(asked(&house, &["status"]).get("resends").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_gateway_took_and_gave_up_on_is_settled_by_its_statuses_and_not_sent_twice() {
+    // The first status comes long after the call would be made again.
+    let stand_in = stand_in_at(Duration::from_secs(3)).await;
+    stand_in.set_faults(&[(Fault::Gateway(504), 1)]);
+    let house = House::new(&tables(&stand_in.url(), "1h").replace("confirm = \"1s\"", "confirm = \"1h\""));
+    let daemon = house.start();
+    stand_in.call_back(&daemon.url());
+    let told = asked(&house, &send("then_read", &["--wait", "read", "--timeout", "60s"]));
+    let taken = stand_in.taken();
+    assert_eq!((&told["status"], &told["message"]), (&"Read".into(), &taken[0].id.to_string().into()), "{told}");
+    wait_until("nothing is owed", || (figures(&house, "whatsapp", ["delivered", "pending"]) == [1, 0]).then_some(()))
+        .await;
+    assert_eq!((stand_in.taken().len(), stand_in.answers()), (1, [(504, 1)].into()));
 }

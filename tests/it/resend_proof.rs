@@ -67,7 +67,8 @@ pub struct World {
 }
 
 impl World {
-    /// For so many first messages. Loses every so many-th answer, where that is said, and answers some calls badly.
+    /// For so many first messages. Loses every so many-th answer, and a gateway every one after it, where that is
+    /// said; answers some calls badly.
     pub async fn new(chains: u64, seed: u64, loses: Option<u64>) -> Self {
         let by_name = by_name(PACE);
         let webhooks = Webhooks {
@@ -86,7 +87,8 @@ impl World {
         })
         .await;
         let mut faults = vec![(Fault::Broken(503), 17), (Fault::Garbage, 29)];
-        faults.extend(loses.map(|every| (Fault::Lost, every)));
+        let lost = |every| [(Fault::Lost, every), (Fault::Gateway(504), every + 1)];
+        faults.extend(loses.into_iter().flat_map(lost));
         faults.rotate_right(1);
         stand_in.set_faults(&faults);
         let house = House::new(&tables(&stand_in.url()));

@@ -73,7 +73,7 @@ pub enum End {
     },
     /// The provider did not take it, or was not reached: it may be tried again at once.
     NotSent,
-    /// Nobody knows: the answer was lost.
+    /// Nobody knows: the answer was lost, or leaves it open.
     Unknown,
 }
 

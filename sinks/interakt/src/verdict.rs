@@ -1,7 +1,8 @@
 //! The table from an answer, or the lack of one, to an outcome and to what the outbox is told. Pure: no clock, no I/O.
 //!
-//! An answer that came settles a call, whatever it says: only an answer that was lost leaves open whether the message
-//! was sent. What is unknown is Retry. A detail holds neither a phone nor a value of the payload.
+//! What the API itself says settles a call. An answer that was lost leaves open whether the message was sent, and so
+//! does one that is not the API's own: a gateway may have passed the call on, and lost what came back. What is unknown
+//! is Retry. A detail holds neither a phone nor a value of the payload.
 
 use std::time::Duration;
 
@@ -17,6 +18,9 @@ use crate::request::Request;
 pub const BAD_ANSWER: &str = "bad_answer";
 /// The API says with a good status that it did not take the message.
 pub const NOT_TAKEN: &str = "not_taken";
+
+/// What a detail ends with where nobody knows whether the message was sent.
+const OPEN: &str = ": the message may be on its way";
 
 /// What was heard of an answer's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +48,11 @@ pub fn of_answer(status: StatusCode, after: Option<Duration>, body: Body<'_>, re
         Body::Whole(bytes) => answer::read(bytes),
         _ => None,
     };
-    let retry = |code, detail| Outcome::Retry { after, why: Reason::new(code, detail) };
+    let is_open = is_open(status.as_u16(), said.as_ref());
+    let retry = |code, detail: String| {
+        let detail = if is_open { detail + OPEN } else { detail };
+        Outcome::Retry { after, why: Reason::new(code, detail) }
+    };
     let text = http::in_words(status);
     let outcome = match (status.as_u16(), &said) {
         // Documented is 201; whichever of these it is, `result` is the API's own word.
@@ -55,11 +63,10 @@ pub fn of_answer(status: StatusCode, after: Option<Duration>, body: Body<'_>, re
         }
         (200..=299, Some(said)) => retry(NOT_TAKEN, refused(&text, said, request)),
         (200..=299, None) if matches!(body, Body::Cut(_)) => {
-            let detail = format!("{text}, and the rest of the answer was lost: the message may be on its way");
-            return (End::Unknown, retry(code::IO, detail).answered(body.begun()));
+            retry(code::IO, format!("{text}, and the rest of the answer was lost"))
         }
         (200..=299, None) => {
-            retry(BAD_ANSWER, format!("{text}, and no answer of Interakt's API: does `url` lead there?"))
+            retry(BAD_ANSWER, format!("{text}, and no answer of Interakt's API (does `url` lead there?)"))
         }
         (300..=399, _) => retry(REDIRECT, format!("{text}, not followed: put the final address into `url`")),
         (401 | 403 | 407, _) => retry(code::AUTH, format!("{text}: Interakt does not take `api_key`")),
@@ -74,7 +81,17 @@ pub fn of_answer(status: StatusCode, after: Option<Duration>, body: Body<'_>, re
         (500..=599, _) => retry(HTTP_5XX, text),
         _ => retry(PROTOCOL, format!("{text} is no answer")),
     };
-    (End::NotSent, outcome.answered(body.begun()))
+    (if is_open { End::Unknown } else { End::NotSent }, outcome.answered(body.begun()))
+}
+
+/// Whether an answer may have come after the API took the message: no word of the API's own is in it, and its status
+/// says neither that the call was not passed on nor that it failed there.
+fn is_open(status: u16, said: Option<&Said>) -> bool {
+    match status {
+        _ if said.is_some_and(|said| !said.result) => false,
+        300..=499 | 500 | 501 | 503 => false,
+        _ => true,
+    }
 }
 
 fn is_known(said: Option<&Said>) -> bool {
@@ -108,8 +125,7 @@ pub fn of_error(error: &reqwest::Error) -> (End, Outcome) {
     if error.is_connect() || error.is_builder() {
         return (End::NotSent, Outcome::retry_for(why));
     }
-    let detail = format!("{}: the message may be on its way", why.detail);
-    (End::Unknown, Outcome::retry(why.code, detail))
+    (End::Unknown, Outcome::retry(why.code, why.detail + OPEN))
 }
 
 #[cfg(test)]

@@ -31,32 +31,36 @@ fn row(status: u16, body: Body<'_>) -> (String, &'static str, Reason) {
 
 #[test]
 fn every_status_has_its_row_whatever_is_said_with_it() {
-    let rows: &[(std::ops::RangeInclusive<u16>, &str, &str)] = &[
-        (100..=199, "retry", "protocol"),
-        (200..=299, "retry", "bad_answer"),
-        (300..=399, "retry", "redirect"),
-        (400..=400, "reject", "http_4xx"),
-        (401..=401, "retry", "auth"),
-        (402..=402, "reject", "http_4xx"),
-        (403..=403, "retry", "auth"),
-        (404..=404, "retry", "http_404"),
-        (405..=406, "reject", "http_4xx"),
-        (407..=407, "retry", "auth"),
-        (408..=408, "retry", "http_408"),
-        (409..=424, "reject", "http_4xx"),
-        (425..=425, "retry", "http_425"),
-        (426..=428, "reject", "http_4xx"),
-        (429..=429, "retry", "http_429"),
-        (430..=499, "reject", "http_4xx"),
-        (500..=599, "retry", "http_5xx"),
-        (600..=999, "retry", "protocol"),
+    let rows: &[(std::ops::RangeInclusive<u16>, &str, &str, &str)] = &[
+        (100..=199, "unknown", "retry", "protocol"),
+        (200..=299, "unknown", "retry", "bad_answer"),
+        (300..=399, "not sent", "retry", "redirect"),
+        (400..=400, "not sent", "reject", "http_4xx"),
+        (401..=401, "not sent", "retry", "auth"),
+        (402..=402, "not sent", "reject", "http_4xx"),
+        (403..=403, "not sent", "retry", "auth"),
+        (404..=404, "not sent", "retry", "http_404"),
+        (405..=406, "not sent", "reject", "http_4xx"),
+        (407..=407, "not sent", "retry", "auth"),
+        (408..=408, "not sent", "retry", "http_408"),
+        (409..=424, "not sent", "reject", "http_4xx"),
+        (425..=425, "not sent", "retry", "http_425"),
+        (426..=428, "not sent", "reject", "http_4xx"),
+        (429..=429, "not sent", "retry", "http_429"),
+        (430..=499, "not sent", "reject", "http_4xx"),
+        (500..=501, "not sent", "retry", "http_5xx"),
+        (502..=502, "unknown", "retry", "http_5xx"),
+        (503..=503, "not sent", "retry", "http_5xx"),
+        (504..=599, "unknown", "retry", "http_5xx"),
+        (600..=999, "unknown", "retry", "protocol"),
     ];
     let mut seen = 0;
-    for (range, outcome, code) in rows {
+    for (range, end, outcome, code) in rows {
         for status in range.clone() {
             for body in [Body::Whole(b"plain text"), Body::Whole(b""), Body::Large(b"x"), Body::Whole(b"{\"a\":1}")] {
-                let (end, got, why) = row(status, body);
-                assert_eq!((end.as_str(), got, why.code), ("not sent", *outcome, *code), "{status}");
+                let (got, became, why) = row(status, body);
+                assert_eq!((got.as_str(), became, why.code), (*end, *outcome, *code), "{status}");
+                assert_eq!(why.detail.contains("may be on its way"), *end == "unknown", "{status}: {why}");
             }
             seen += 1;
         }
@@ -74,6 +78,10 @@ fn a_message_is_taken_where_the_api_says_so_with_any_good_status() {
         let (end, outcome, why) = row(status, Body::Whole(br#"{"result":false,"message":"Not now"}"#));
         assert_eq!((end.as_str(), outcome, why.code), ("not sent", "retry", "not_taken"));
         assert!(why.detail.contains("Not now"), "{why}");
+    }
+    for status in [500, 502, 504, 599] {
+        let (end, outcome, _) = row(status, Body::Whole(br#"{"result":false,"message":"Not now"}"#));
+        assert_eq!((end.as_str(), outcome), ("not sent", "retry"), "{status}: it is the API that says so");
     }
     for status in [400, 500, 302] {
         assert_ne!(row(status, Body::Whole(TAKEN)).1, "delivered", "{status}");

@@ -220,6 +220,7 @@ async fn it_misbehaves_every_so_many_calls_as_it_is_asked_to() {
     for (fault, status, is_taken) in [
         (Fault::Lost, 0, true),
         (Fault::Hangs, 0, true),
+        (Fault::Gateway(504), 504, true),
         (Fault::Broken(502), 502, false),
         (Fault::Garbage, 201, false),
     ] {

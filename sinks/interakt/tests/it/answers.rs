@@ -45,15 +45,13 @@ async fn a_message_that_was_taken_is_delivered_and_its_id_told() {
 }
 
 #[tokio::test]
-async fn a_call_that_was_answered_is_told_as_not_sent_whatever_the_answer() {
+async fn a_call_that_the_api_did_not_take_is_told_as_not_sent() {
     for (reply, code) in [
-        (answer(201, "{\"result\":tr"), "bad_answer"),
-        (answer(200, "<html>Sign in to the network</html>"), "bad_answer"),
-        (answer(204, ""), "bad_answer"),
-        (answer(201, &"x".repeat(100 << 10)), "bad_answer"),
         (answer(200, r#"{"result":false,"message":"No"}"#), "not_taken"),
         (answer(429, r#"{"result":false,"message":"Rate limit exceeded for this resource"}"#), "http_429"),
         (answer(503, "upstream connect error"), "http_5xx"),
+        (answer(500, "<h1>Server Error (500)</h1>"), "http_5xx"),
+        (answer(502, r#"{"result":false,"message":"No"}"#), "http_5xx"),
         (answer(401, ""), "auth"),
         (answer(403, r#"{"result":false,"message":"Forbidden"}"#), "auth"),
         (answer(404, "{\"detail\":\"Not found.\"}"), "http_404"),
@@ -65,6 +63,24 @@ async fn a_call_that_was_answered_is_told_as_not_sent_whatever_the_answer() {
     let (outcome, ends) = of_reply(answer(400, r#"{"result":false,"message":"No approved template found"}"#)).await;
     let Outcome::Reject { why } = outcome else { panic!("expected Reject, got {outcome:?}") };
     assert_eq!((why.code, ends), ("no_template", vec![End::NotSent]));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_the_apis_own_is_told_as_unknown() {
+    for (reply, code) in [
+        (answer(201, "{\"result\":tr"), "bad_answer"),
+        (answer(200, "<html>Sign in to the network</html>"), "bad_answer"),
+        (answer(204, ""), "bad_answer"),
+        (answer(201, &"x".repeat(100 << 10)), "bad_answer"),
+        (answer(502, "<h1>502 Bad Gateway</h1>"), "http_5xx"),
+        (answer(504, ""), "http_5xx"),
+        (answer(524, "a timeout occurred"), "http_5xx"),
+    ] {
+        let (outcome, ends) = of_reply(reply.clone()).await;
+        let why = retry(&outcome);
+        assert_eq!((why.code, ends), (code, vec![End::Unknown]), "{reply:?}");
+        assert!(why.detail.contains("may be on its way"), "{why}");
+    }
 }
 
 #[tokio::test]

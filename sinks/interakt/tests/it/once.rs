@@ -71,8 +71,8 @@ async fn a_lost_answer_that_no_status_settles_is_sent_again_after_confirm() {
 }
 
 #[tokio::test]
-async fn what_was_answered_badly_is_sent_again_without_waiting_for_confirm() {
-    for fault in [Fault::Broken(503), Fault::Garbage] {
+async fn what_the_api_did_not_take_is_sent_again_without_waiting_for_confirm() {
+    for fault in [Fault::Broken(500), Fault::Broken(503)] {
         let (stand_in, sink) = with_stand_in("confirm = \"1h\"").await;
         stand_in.set_faults(&[(fault.clone(), 1)]);
         let delivery = sink.delivery(message());
@@ -82,6 +82,22 @@ async fn what_was_answered_badly_is_sent_again_without_waiting_for_confirm() {
         stand_in.set_faults(&[]);
         assert_eq!(sink.deliver(&delivery, None).await, Outcome::Delivered, "{fault:?}");
         assert_eq!(stand_in.taken().len(), 1, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_gateway_answered_waits_for_confirm_as_a_lost_answer_does() {
+    for status in [201, 502, 504] {
+        let (stand_in, sink) = with_stand_in("confirm = \"1h\"").await;
+        stand_in.set_faults(&[(Fault::Gateway(status), 1)]);
+        let delivery = sink.delivery(message());
+        retry(&sink.deliver(&delivery, None).await);
+        stand_in.set_faults(&[]);
+        let again = sink.deliver(&delivery, None).await;
+        assert!(matches!(&again, Outcome::Later { why, .. } if why.code == "unconfirmed"), "{status}: {again:?}");
+        sink.outbox.settle("m-1");
+        assert_eq!(sink.deliver(&delivery, None).await, Outcome::Delivered, "{status}");
+        assert_eq!(stand_in.taken().len(), 1, "{status}");
     }
 }
 

@@ -100,6 +100,9 @@ pub enum Fault {
     Lost,
     /// The message is taken, and no answer ever comes.
     Hangs,
+    /// The message is taken, and in the place of the answer comes a gateway's: this status, with a text that is no
+    /// JSON.
+    Gateway(u16),
     /// Nothing is taken; this status (5xx), with a text that is no JSON.
     Broken(u16),
     /// Nothing is taken; 201 with a body that does not parse.
@@ -251,18 +254,15 @@ impl Desk {
         let message = check::check(&request.body, &self.templates)?;
         let fault = self.next_fault();
         match fault {
-            Some(Fault::Broken(status)) => {
-                let text = "upstream connect error";
-                let head = format!("HTTP/1.1 {status} Broken\r\ncontent-length: {}\r\n\r\n", text.len());
-                return Ok((Reply::Bytes([head, text.to_owned()].concat().into(), Then::Keep), status));
-            }
+            Some(Fault::Broken(status)) => return Ok((of_gateway(status), status)),
             Some(Fault::Garbage) => return Ok((answer(201, "", "{\"result\":tr"), 201)),
-            Some(Fault::Lost | Fault::Hangs) | None => {}
+            Some(Fault::Lost | Fault::Hangs | Fault::Gateway(_)) | None => {}
         }
         let id = self.take(message, fault.is_none())?;
         Ok(match fault {
             Some(Fault::Lost) => (Reply::Bytes(Vec::new(), Then::Close), 0),
             Some(Fault::Hangs) => (Reply::Bytes(Vec::new(), Then::Hang), 0),
+            Some(Fault::Gateway(status)) => (of_gateway(status), status),
             _ => (answer(201, "", &json!({"result": true, "message": QUEUED, "id": id.to_string()}).to_string()), 201),
         })
     }
@@ -316,6 +316,13 @@ impl Refusal {
     fn reply(&self) -> Reply {
         answer(self.status, &self.headers, &json!({"result": false, "message": self.message}).to_string())
     }
+}
+
+/// What stands between the API and its callers says that something went wrong.
+fn of_gateway(status: u16) -> Reply {
+    let text = "upstream connect error";
+    let head = format!("HTTP/1.1 {status} Broken\r\ncontent-length: {}\r\n\r\n", text.len());
+    Reply::Bytes([head, text.to_owned()].concat().into(), Then::Keep)
 }
 
 fn answer(status: u16, headers: &str, body: &str) -> Reply {
