@@ -76,6 +76,11 @@ impl Watched {
     /// `archive` and `crm` take everything, `down` is nowhere, `picky` gets what a rule makes of each third number,
     /// which is a failure; `held` is paused, and `off` not enabled. The type `other` matches no route.
     pub async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// The same with further tables.
+    pub async fn start_with(more: &str) -> Self {
         let callback = Callback::start().await;
         let port = free_port();
         let url = callback.url();
@@ -91,6 +96,7 @@ impl Watched {
             route("reads", "message_api_read", "\"down\", \"held\", \"off\""),
             route("fails", "message_api_sent", "\"picky\"") + "transform = 'error(\"no\")'\n",
             route("some", "message_*", "\"picky\"") + "where = '.data.message.id | endswith(\"7\")'\n",
+            more.to_owned(),
         ];
         let house = House::new(&tables.concat());
         let daemon = house.start();

@@ -8,14 +8,39 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sink_testkit::skip;
 
-use crate::harness::PATIENCE;
+use crate::harness::{PATIENCE, post_all};
 use crate::metrics::{TOKEN, Watched, families};
 
 /// Queries that may find nothing, by a part of them: nothing is at risk, dropped or parked here.
 const MAY_BE_EMPTY: &[&str] = &["outcome=\"dropped\"", "hookrelay_sink_parked"];
+
+/// A sink that reaches nobody, something to send by it, and a rule.
+const SENDING: &str = r#"
+[sinks.whatsapp]
+kind = "interakt"
+url = "http://127.0.0.1:9/v1"
+api_key = "a2V5"
+[[routes]]
+match = "message_received"
+to = "whatsapp"
+transform = '{fullPhoneNumber: "+917000000001", type: "Text", data: {message: "Thanks"}}'
+[resend.sales]
+match = "message_api_failed"
+"#;
+
+/// A message to be sent, and one that failed and waits.
+fn of_messages() -> [Vec<u8>; 2] {
+    let failed = json!({
+        "id": "7f00602d-4c9c-4346-9d4d-a24d478c9926", "message_status": "Failed", "channel_error_code": "131049",
+        "message_content_type": "Text", "message": "Hello",
+    });
+    let data = json!({ "customer": { "channel_phone_number": "917000000001" }, "message": failed });
+    [json!({ "type": "message_received", "data": {} }), json!({ "type": "message_api_failed", "data": data })]
+        .map(|body| body.to_string().into_bytes())
+}
 
 fn deploy(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(path)
@@ -162,7 +187,7 @@ fn dashboard_queries(dashboard: &Value) -> Vec<String> {
         variables.iter().fold((*query).to_owned(), |query, (name, value)| query.replace(name, value))
     };
     let queries: Vec<String> = found.iter().map(filled).collect();
-    assert!(queries.len() > 40 && queries.iter().all(|query| !query.contains('$')), "{queries:?}");
+    assert!(queries.len() > 45 && queries.iter().all(|query| !query.contains('$')), "{queries:?}");
     queries
 }
 
@@ -188,7 +213,8 @@ fn names(text: &str) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_prometheus_reads_the_page_and_answers_every_query() {
     let Some(programs) = programs("a_real_prometheus_reads_the_page_and_answers_every_query") else { return };
-    let watched = Watched::start().await;
+    let watched = Watched::start_with(SENDING).await;
+    post_all(&watched.daemon.url(), of_messages()).await;
     let prometheus = Prometheus::start(&programs, &watched.admin);
     let sent = std::sync::atomic::AtomicU64::new(0);
     let load = async || {
