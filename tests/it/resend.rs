@@ -9,11 +9,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
-use sink_testkit::interakt::course::{Status, by_name};
+use sink_api::Origin;
+use sink_testkit::interakt::course::{Asked, Status, by_name};
 use sink_testkit::interakt::record::Taken;
-use sink_testkit::interakt::{KEY, Options, StandIn, Webhooks};
+use sink_testkit::interakt::{Fault, KEY, Options, StandIn, Webhooks};
 
-use crate::harness::{Daemon, House, SECRET, wait_until};
+use crate::harness::{Daemon, House, SECRET, lines_under, post_all, wait_until};
 use crate::verbs::{figures, json as told, verb};
 
 /// How long a status takes.
@@ -33,7 +34,12 @@ impl World {
             secret: SECRET.to_owned(),
             until_taken: Some(Duration::from_millis(100)),
         };
-        let options = Options { script: by_name(PACE), webhooks: Some(webhooks), ..Options::default() };
+        let by_name = by_name(PACE);
+        // What has no template, and so no name, fails once.
+        let script = move |asked: &Asked<'_>| {
+            by_name(&Asked { template: asked.template.or(Some("fail_131049_then_read")), ..*asked })
+        };
+        let options = Options { script: std::sync::Arc::new(script), webhooks: Some(webhooks), ..Options::default() };
         let world = Self { house: House::new(""), stand_in: StandIn::start(options).await };
         world.configure(tables);
         world
@@ -89,6 +95,14 @@ impl World {
 
 fn request(taken: &Taken) -> Value {
     taken.message.request.clone()
+}
+
+/// A request, and the user's own text taken out of it, without our prefix.
+fn without_callback(taken: &Taken) -> (Value, String) {
+    let mut request = request(taken);
+    let callback = request.as_object_mut().unwrap().remove("callbackData").unwrap();
+    let own = Origin::read(callback.as_str().unwrap()).map_or(callback.as_str().unwrap(), |(_, own)| own);
+    (request, own.to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -198,4 +212,139 @@ to = "wa"
         (1, &"exhausted".into(), &"wa".into())
     );
     assert_eq!(world.sent_to("7000000041").len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_template_of_the_rules_own_goes_in_the_place_of_what_failed() {
+    let other = r#"with = "template"
+template = { name = "then_read", languageCode = "en", bodyValues = ["our shop"] }
+"#;
+    let world = World::new(&[SOON, other].concat()).await;
+    let _daemon = world.start();
+    world.send("fail_always_131049", "+91", "7000000051");
+    let sent = world.ends("7000000051", 2, "Read").await;
+    let (again, own) = without_callback(&sent[1]);
+    assert_eq!(again["template"], json!({ "name": "then_read", "languageCode": "en", "bodyValues": ["our shop"] }));
+    assert_eq!((again["type"].as_str(), own.as_str()), (Some("Template"), "own:7000000051"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_status_does_not_hold_is_taken_from_what_was_sent_and_else_a_dead_letter_names_it() {
+    let world = World::new(SOON).await;
+    let daemon = world.start();
+    // No status holds the parts of an interactive message.
+    let interactive = |number: &str| {
+        json!({
+            "fullPhoneNumber": format!("+91{number}"), "callbackData": format!("own:{number}"),
+            "type": "InteractiveButton",
+            "data": { "message": { "type": "button", "body": { "text": "Still at home?" }, "action": {} } },
+        })
+    };
+    std::fs::write(world.house.path("ask.json"), interactive("7000000061").to_string()).unwrap();
+    let file = world.house.path("ask.json");
+    verb(&world.house, 0, &["message", "send", file.to_str().unwrap()]);
+    let sent = world.ends("7000000061", 2, "Read").await;
+    assert_eq!(without_callback(&sent[1]), without_callback(&sent[0]));
+
+    world.stand_in.send(&interactive("7000000062")).unwrap();
+    world.ends("7000000062", 1, "Failed").await;
+    // Nor does this one, of a template, say which.
+    let nameless = json!({
+        "version": "1.0", "timestamp": "2026-11-30T09:00:00.000000", "type": "message_api_failed",
+        "data": {
+            "customer": { "channel_phone_number": "917000000063" },
+            "message": {
+                "id": "7f00602d-4c9c-4346-9d4d-a24d478c9926", "message_status": "Failed", "is_template_message": true,
+                "received_at_utc": Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.000000").to_string(),
+                "channel_error_code": "131049", "message_content_type": "Template",
+            },
+        },
+    });
+    post_all(&daemon.url(), [nameless.to_string().into_bytes()]).await;
+    let letters = wait_until("two dead letters", || {
+        let letters = told(&world.house, &["dead", "list", "--sink", "wa", "--code", "incomplete"]);
+        letters.as_array().filter(|all| all.len() == 2).cloned()
+    })
+    .await;
+    let details: Vec<&str> = letters.iter().filter_map(|letter| letter["reason"]["detail"].as_str()).collect();
+    for part in ["InteractiveButton", "the template's name (`raw_template`)"] {
+        assert!(details.iter().any(|detail| detail.contains(part)), "{part}: {details:?}");
+    }
+    assert_eq!(["7000000062", "7000000063"].map(|number| world.sent_to(number).len()), [1, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_tells_statuses_of_further_tries_from_those_of_first_messages() {
+    let files = ["first", "again"]
+        .map(|name| format!("[sinks.{name}]\nkind = \"file\"\npath = \"out/{name}.jsonl\"\nformat = \"raw\"\n"));
+    let route = |condition: &str, to: &str| {
+        let transform = "[$event.resend.of, $event.resend.attempt, .data.message.id, .data.message.message_status]";
+        format!(
+            "[[routes]]\nmatch = \"message_api_*\"\nwhere = '{condition}'\ntransform = '{transform}'\nto = \"{to}\"\n"
+        )
+    };
+    let routes = [route("$event.resend == null", "first"), route("$event.resend.attempt == 1", "again")];
+    let world = World::new(&[SOON, &files.concat(), &routes.concat()].concat()).await;
+    let _daemon = world.start();
+    world.send("fail_131049_then_read", "+91", "7000000071");
+    let sent = world.ends("7000000071", 2, "Read").await;
+    let [first, again] = [&sent[0], &sent[1]].map(|taken| taken.id.to_string());
+    for (file, expected) in [
+        ("first.jsonl", ["Sent", "Failed"].map(|status| json!([null, null, first, status])).to_vec()),
+        ("again.jsonl", ["Sent", "Delivered", "Read"].map(|status| json!([first, 1, again, status])).to_vec()),
+    ] {
+        let lines = || {
+            let lines = lines_under(&world.house.path("out"), file).into_iter();
+            let lines: Vec<Value> = lines.map(|line| serde_json::from_str(&line).unwrap()).collect();
+            (lines.len() == expected.len()).then_some(lines)
+        };
+        assert_eq!(wait_until(file, lines).await, expected, "{file}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statuses_that_cannot_be_written_down_are_kept_and_heard_once_they_can() {
+    let world = World::new(SOON).await;
+    // A link in the place of the outbox's file, and none is followed.
+    let blocked = world.house.path("data/outbox.db");
+    std::fs::create_dir_all(world.house.path("data")).unwrap();
+    std::os::unix::fs::symlink("nowhere", &blocked).unwrap();
+    let _daemon = world.start();
+    world.send("fail_131049_then_read", "+91", "7000000081");
+    world.ends("7000000081", 1, "Failed").await;
+    let tries = || figures(&world.house, "outbox", ["retried"])[0];
+    wait_until("some tries", || (tries() >= 4).then_some(())).await;
+    assert_eq!(figures(&world.house, "outbox", ["delivered", "dead", "pending"]), [0, 0, 2]);
+    std::fs::remove_file(&blocked).unwrap();
+    world.ends("7000000081", 2, "Read").await;
+    world.is_heard().await;
+    assert_eq!(figures(&world.house, "outbox", ["dead", "dropped"]), [0, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_bad_answer_a_call_waits_until_the_statuses_that_were_accepted_are_heard() {
+    let route = r#"retry = { initial = "20ms", max = "200ms" }
+[[routes]]
+match = "message_received"
+to = "wa"
+transform = '''{fullPhoneNumber: "+917000000091", type: "Template",
+  template: {name: "then_read", languageCode: "en", bodyValues: ["Asha é"]}}'''
+"#;
+    let world = World::new(route).await;
+    let daemon = world.start();
+    verb(&world.house, 0, &["sink", "pause", "outbox"]);
+    world.send("then_read", "+91", "7000000092");
+    world.ends("7000000092", 1, "Read").await;
+    world.stand_in.set_faults(&[(Fault::Broken(503), 1)]);
+    let received = json!({ "version": "1.0", "type": "message_received", "data": {} });
+    post_all(&daemon.url(), [received.to_string().into_bytes()]).await;
+    wait_until("a bad answer", || world.stand_in.answers().get(&503).map(drop)).await;
+    world.stand_in.set_faults(&[]);
+    wait_until("the call waits", || {
+        (told(&world.house, &["pending", "list"])[0]["reason"]["code"] == "behind").then_some(())
+    })
+    .await;
+    assert_eq!(world.sent_to("7000000091").len(), 0);
+    verb(&world.house, 0, &["sink", "resume", "outbox"]);
+    world.ends("7000000091", 1, "Read").await;
 }
