@@ -259,7 +259,7 @@ impl Run {
     fn agree(&self, found: &[(u64, u64)], end: &Position) -> bool {
         for digit in 0..10 {
             let what = Find::Subject(digit.to_string().into());
-            let within = Within { before: Some(end.clone().into()), ..Within::newest(usize::MAX) };
+            let within = Within { before: Some((*end).into()), ..Within::newest(usize::MAX) };
             let looked_up = match run(self.journal().find(what, within)) {
                 Ok(found) => found.entries,
                 Err(_) if self.disk.is_dead() => return false,
