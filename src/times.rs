@@ -16,6 +16,25 @@ pub use hours::Hours;
 /// What [`read`] takes, for messages and `--help`.
 pub const FORMS: &str = "`1h` (ago), `today`, `yesterday`, `2026-01-31`, `2026-01-31 09:00` or `2026-01-31T09:00:00Z`";
 
+/// Short names of zones that no zone has, each with the zone where most who use it are. Some have others of that name.
+const SHORT: &[(&str, &str)] = &[
+    ("IST", "Asia/Kolkata"),
+    ("PKT", "Asia/Karachi"),
+    ("NPT", "Asia/Kathmandu"),
+    ("GST", "Asia/Dubai"),
+    ("AST", "Asia/Riyadh"),
+    ("SGT", "Asia/Singapore"),
+    ("WIB", "Asia/Jakarta"),
+    ("JST", "Asia/Tokyo"),
+    ("SAST", "Africa/Johannesburg"),
+    ("BST", "Europe/London"),
+    ("CEST", "Europe/Berlin"),
+    ("EDT", "America/New_York"),
+    ("CST", "America/Chicago"),
+    ("PST", "America/Los_Angeles"),
+    ("PDT", "America/Los_Angeles"),
+];
+
 /// How jiff calls the zone of a machine that says of none.
 const UNKNOWN: &str = "Etc/Unknown";
 
@@ -61,8 +80,10 @@ impl FromStr for Zone {
         Self::named(name).ok_or_else(|| {
             let fault = format!("timezone `{name}` is not known, expected a name such as \"Asia/Kolkata\" or \"UTC\"");
             let known: Vec<String> = tz::db().available().map(|name| name.to_string()).collect();
-            let known = known.iter().map(String::as_str).filter(|known| *known != UNKNOWN);
-            match nearest(name, known) {
+            let known = || known.iter().map(String::as_str).filter(|known| *known != UNKNOWN);
+            let short = SHORT.iter().find(|(short, _)| short.eq_ignore_ascii_case(name)).map(|(_, zone)| *zone);
+            let is_city = |zone: &&str| zone.rsplit_once('/').is_some_and(|(_, city)| city.eq_ignore_ascii_case(name));
+            match short.or_else(|| known().find(is_city)).or_else(|| nearest(name, known())) {
                 Some(near) => with_help(&fault, &format!("did you mean \"{near}\"?")),
                 None => fault,
             }
@@ -229,7 +250,14 @@ mod tests {
 
     #[test]
     fn a_zone_that_is_none_is_refused_with_the_name_that_is_meant() {
-        assert_eq!("Asia/Kolkatta".parse::<Zone>().unwrap_err().lines().nth(1), Some("did you mean \"Asia/Kolkata\"?"));
+        for meant in ["Asia/Kolkatta", "IST", "ist", "kolkata"] {
+            let told = meant.parse::<Zone>().unwrap_err();
+            assert_eq!(told.lines().nth(1), Some("did you mean \"Asia/Kolkata\"?"), "{meant}");
+        }
+        // None that is known by a short name is a zone of that name, and each is meant by one that is.
+        for (short, zone) in SHORT {
+            assert!(Zone::named(short).is_none() && Zone::named(zone).is_some(), "{short} {zone}");
+        }
         for name in ["Etc/Unknown", "etc/unknown", "", "Mars/Olympus"] {
             assert!(name.parse::<Zone>().unwrap_err().contains(&format!("`{name}` is not known")), "{name}");
             assert_eq!(Zone::named(name), None);

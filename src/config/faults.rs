@@ -218,6 +218,7 @@ impl<'t> Report<'t> {
         let worded = faults.into_iter().map(|fault| {
             let (span, message) = self.in_file(&fault, table, header);
             let (message, help) = slips::below_a_table(name, &message).unwrap_or((message, fault.help));
+            let help = help.or_else(|| slips::example(name, &message));
             (span, message, help)
         });
         let worded: Vec<_> = worded.collect();

@@ -72,7 +72,7 @@ pub(super) fn read(
     match &config {
         Err(own) => {
             let further = known.map(|kind| further(kind, &rest, own, &header)).unwrap_or_default();
-            faults.extend(own.iter().cloned().map(|fault| suggest(fault, &kept)).chain(further));
+            faults.extend(own.iter().cloned().map(|fault| suggest(fault, &kept, known)).chain(further));
         }
         Ok((_, config)) => faults.extend(config.check().err().into_iter().flatten()),
     }
@@ -148,8 +148,13 @@ fn take_keys<'i>(settings: &mut Settings<'i>, header: &Range<usize>) -> Settings
     Settings::new(Spanned::new(header.clone(), own))
 }
 
-/// Adds to an unknown key's fault the nearest key of both kind and core: the kind, which found it, knows its own alone.
-fn suggest(fault: Fault, kept: &DeTable<'_>) -> Fault {
+/// Adds to a missing key's fault how the kind's example has it; to an unknown key's the nearest key of both kind and
+/// core: the kind, which found it, knows its own alone.
+fn suggest(fault: Fault, kept: &DeTable<'_>, kind: Option<SinkKind>) -> Fault {
+    if let (None, Some(("", key))) = (&fault.help, slips::missing(&fault.message)) {
+        let example = kind.and_then(|kind| example_of(kind.example, key));
+        return Fault { help: example.map(|value| format!("such as {key} = {value}")), ..fault };
+    }
     let Some((typo, rest)) = fault.message.strip_prefix("unknown key `").and_then(|rest| rest.split_once('`')) else {
         return fault;
     };
@@ -163,6 +168,13 @@ fn suggest(fault: Fault, kept: &DeTable<'_>) -> Fault {
         None => format!("keys that every sink has: {}", DeliveryKeys::NAMES.join(", ")),
     };
     fault.help(help)
+}
+
+/// The value that a key has in an example of a sink's table, as it is written there.
+fn example_of<'e>(example: &'e str, key: &str) -> Option<&'e str> {
+    let table = DeTable::parse(example).ok()?.into_inner();
+    let sink = table.get("sinks")?.get_ref().as_table()?.values().next()?.get_ref().as_table()?;
+    example.get(sink.get(key)?.span())
 }
 
 /// Reports sinks that claim the same thing for themselves alone, such as the same file under two names.

@@ -125,6 +125,21 @@ pub(super) fn missing(message: &str) -> Option<(&str, &str)> {
     Some((before, rest.split('`').next()?))
 }
 
+/// How a table inside another is written, by the beginning of the other's name and a key that it needs.
+const INNER: &[(&str, &str, &str)] = &[
+    ("resend.", "after", "{ after = \"24h\", times = 2 }"),
+    ("resend.", "times", "{ after = \"24h\", times = 2 }"),
+    ("resend.", "hours", "{ hours = \"21:00-09:00\" }"),
+];
+
+/// The way out where an inner table lacks a key, as `message` says.
+pub(super) fn example(table: &str, message: &str) -> Option<String> {
+    let (before, key) = missing(message)?;
+    let name = before.strip_prefix('`')?.split('`').next()?.rsplit('.').next()?;
+    let (.., value) = INNER.iter().find(|(of, needed, _)| table.starts_with(of) && *needed == key)?;
+    Some(format!("such as {name} = {value}"))
+}
+
 /// Adds to the first value what only the second has.
 fn merge<'t>(first: &mut DeValue<'t>, second: DeValue<'t>) {
     match (first, second) {

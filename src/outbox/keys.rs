@@ -8,7 +8,6 @@ use std::time::Duration;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use sink_api::fault::with_help;
 use sink_api::settings::one_or_many;
 use sink_api::{At, Fault, Period};
 
@@ -142,11 +141,6 @@ impl<'de> Deserialize<'de> for ByClock {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         match String::deserialize(from)?.as_str() {
             "customer" => Ok(Self::Customer),
-            // India's, and Israel's and Ireland's: no name of a zone, and near to others that are.
-            "IST" => Err(D::Error::custom(with_help(
-                "timezone `IST` is not known, expected a name such as \"Asia/Kolkata\" or \"UTC\"",
-                "for India write \"Asia/Kolkata\"",
-            ))),
             name => name.parse().map(Self::Zone).map_err(D::Error::custom),
         }
     }
@@ -227,10 +221,13 @@ impl ResendKeys {
             faults.extend(why.map(|why| Fault::at_key(format!("match.{n}"), format!("key `match`: {why}"))));
         }
         if self.max_attempts == 0 || self.max_attempts > MOST_TRIES {
-            let message = format!("`max_attempts` is out of bounds, expected 1 to {MOST_TRIES}");
+            let message = format!("`max_attempts` is {}, expected 1 to {MOST_TRIES}", self.max_attempts);
             let help = match self.max_attempts {
                 0 => "to send nothing again, leave the rule out".to_owned(),
-                _ => format!("write max_attempts = {MOST_TRIES} at most: it bounds the further tries of one message"),
+                _ => format!(
+                    "write max_attempts = {MOST_TRIES} at most: it bounds all further tries of one message, whatever \
+                     their codes"
+                ),
             };
             faults.push(Fault::at_key("max_attempts", message).help(help));
         }
@@ -258,7 +255,9 @@ impl ResendKeys {
             let message = format!("`codes.{code}`: `times` is {times}, expected 1 to {MOST_TRIES}");
             let help = match times {
                 0 => "for no further try write \"never\" in the place of the table".to_owned(),
-                _ => format!("write times = {MOST_TRIES} at most, and `max_attempts` no smaller"),
+                _ => format!(
+                    "write times = {MOST_TRIES} at most; of all codes together no more than `max_attempts` are made"
+                ),
             };
             faults.push(Fault::at_key(at.clone(), message).help(help));
         }

@@ -125,8 +125,12 @@ fn plan(written: Written) -> Result<Plan, Vec<Fault>> {
     faults.extend(written.max_age.fault("max_age", Period::LEAST..=MAX_AGE));
     faults.extend(written.connect_timeout.fault("connect_timeout", Period::LEAST..=Period::HOUR));
     if written.max_attempts > MAX_ATTEMPTS {
-        let message = format!("`max_attempts` is out of bounds, expected at most {MAX_ATTEMPTS}");
-        faults.push(Fault::at_key("max_attempts", message));
+        let message = format!("`max_attempts` is {}, expected at most {MAX_ATTEMPTS}", written.max_attempts);
+        let help = format!(
+            "write max_attempts = {MAX_ATTEMPTS} at most: it bounds all further messages for one first message, those \
+             of every route and rule together"
+        );
+        faults.push(Fault::at_key("max_attempts", message).help(help));
     }
     if written.tls_ca.is_some() && urls.as_ref().is_some_and(|(_, origin)| origin.scheme() == "http") {
         let fault = Fault::at_key("tls_ca", "`tls_ca` has no use with an http:// URL");

@@ -40,7 +40,7 @@ pub(super) const BAD: &[Bad] = &[
     Bad(
         "[resend.a]\nmatch = \"*\"\nmax_attempts = 0\nmax_age = \"8d\"\n",
         &[
-            "4:16: error: [resend.a] `max_attempts` is out of bounds, expected 1 to 100",
+            "4:16: error: [resend.a] `max_attempts` is 0, expected 1 to 100",
             "5:11: error: [resend.a] `max_age` is out of bounds",
         ],
     ),
@@ -60,6 +60,7 @@ pub(super) const BAD: &[Bad] = &[
         &[
             "5:10: error: [resend.a] `codes.131049`: invalid value: string \"nevr\", expected \"never\" or a table",
             "6:10: error: [resend.a] `codes.131026`: missing key `times`",
+            "help: such as 131026 = { after = \"24h\", times = 2 }",
             "7:10: error: [resend.a] `codes.130429`: invalid type: integer `5`, expected \"never\" or a table",
         ],
     ),
@@ -98,7 +99,12 @@ pub(super) const BAD: &[Bad] = &[
     ),
     Bad(
         "[resend.a]\nmatch = \"*\"\nmax_attempts = 1000\ncodes = { 131049 = { after = \"1h\", times = 1000 } }\n",
-        &["4:16: error: [resend.a] `max_attempts` is", "write max_attempts = 100 at most", "write times = 100 at most"],
+        &[
+            "4:16: error: [resend.a] `max_attempts` is 1000, expected 1 to 100",
+            "write max_attempts = 100 at most: it bounds all further tries of one message, whatever their codes",
+            "`times` is 1000, expected 1 to 100",
+            "write times = 100 at most; of all codes together no more than `max_attempts` are made",
+        ],
     ),
     Bad(
         "[resend.a]\nmatch = \"*\"\nquiet = \"21:00-09:00\"\n",
@@ -106,7 +112,22 @@ pub(super) const BAD: &[Bad] = &[
     ),
     Bad(
         "[resend.a]\nmatch = \"*\"\nquiet = { hours = \"21:00-09:00\", timezone = \"IST\" }\n",
-        &["error: [resend.a] timezone `IST` is not known", "help: for India write \"Asia/Kolkata\""],
+        &["error: [resend.a] timezone `IST` is not known", "help: did you mean \"Asia/Kolkata\"?"],
+    ),
+    Bad(
+        "[resend.a]\nmatch = \"*\"\nquiet = { timezone = \"customer\" }\n",
+        &["4:9: error: [resend.a] `quiet`: missing key `hours`", "help: such as quiet = { hours = \"21:00-09:00\" }"],
+    ),
+    Bad(
+        "[sinks.a]\nkind = \"interakt\"\n",
+        &["2:1: error: [sinks.a] missing key `api_key`", "help: such as api_key = \"${INTERAKT_API_KEY}\""],
+    ),
+    Bad(
+        "[sinks.a]\nkind = \"interakt\"\napi_key = \"a2V5\"\nmax_attempts = 1000\n",
+        &[
+            "5:16: error: [sinks.a] `max_attempts` is 1000, expected at most 100",
+            "help: write max_attempts = 100 at most: it bounds all further messages for one first message",
+        ],
     ),
     Bad("[resend.\"a b\"]\nmatch = \"*\"\n", &["2:9: error: `a b` cannot be a name in `resend`"]),
 ];
