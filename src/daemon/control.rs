@@ -187,7 +187,7 @@ impl Control for DaemonControl {
 
     async fn cancel_resends(&self, ask: CancelAsk) -> Result<CancelDone, Refusal> {
         let found = self.found.clone();
-        aside(async move { resends::cancel(&found, ask).await }).await
+        aside(async move { found.cancel_resends(ask).await }).await
     }
 
     async fn events(&self, ask: EventsAsk) -> Result<List<CloudLine>, Refusal> {

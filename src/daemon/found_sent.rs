@@ -12,7 +12,7 @@ use super::refusals::unable;
 use super::resends;
 use crate::admin::Refusal;
 use crate::admin::found::{MessageView, NotAgainView, SentView};
-use crate::admin::sending::ResendView;
+use crate::admin::sending::{CancelAsk, CancelDone, ResendView};
 use crate::ids;
 use crate::journal::Entry;
 use crate::mask;
@@ -117,6 +117,37 @@ impl Found {
         let why: Vec<String> = fate.code.into_iter().chain(detail).collect();
         let why = Some(why.join(": ")).filter(|why| !why.is_empty());
         Ok(ResendView { fate: Some(fate.fate), why, ..view })
+    }
+
+    /// Gives up one that waits or was handed on, or all of a message's. What its sink is done with is left as it is,
+    /// and said so: a dead letter is not sent unless somebody retries it.
+    ///
+    /// # Errors
+    /// Nothing that is still to be sent is meant, or outbox, journal or ledger cannot be read or written.
+    pub async fn cancel_resends(&self, CancelAsk { id }: CancelAsk) -> Result<CancelDone, Refusal> {
+        let id = id.trim();
+        if id.is_empty() {
+            return Err(Refusal::Question("say which: the `id` of a resend that waits, or of a message".into()));
+        }
+        let (mut over, mut but) = (Vec::new(), Vec::new());
+        for row in self.outbox.meant(id).await.map_err(unable)? {
+            if row.state != State::Handed {
+                continue;
+            }
+            let entry = found_ids::by_id(&*self.storage.journal, row.id).await?;
+            let (own, view) = (row.id, resends::view(row, false));
+            let view = self.with_fate(view, entry.as_ref(), false).await?;
+            if view.fate.as_deref().is_some_and(resends::is_over) {
+                over.push(view);
+                but.push(own);
+            }
+        }
+        let rows = self.outbox.cancel(id, &but).await.map_err(unable)?;
+        if rows.is_empty() {
+            return Err(Refusal::Missing(resends::nothing_to_cancel(id, &over)));
+        }
+        let cancelled = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+        Ok(CancelDone { cancelled, resends: rows.into_iter().map(|row| resends::view(row, false)).collect(), over })
     }
 
     /// The message that an event asked for, once it was sent; of one that asked for it to be sent again the one that

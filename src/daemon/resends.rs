@@ -3,15 +3,13 @@
 
 use sink_api::{Timestamp, Uuid};
 
-use super::found::Found;
-use super::found_ids;
 use super::refusals::unable;
-use crate::admin::sending::{CancelAsk, CancelDone, ResendView, ResendsAsk};
+use crate::admin::sending::{ResendView, ResendsAsk};
 use crate::admin::status::ResendsStatus;
 use crate::admin::{List, Refusal};
 use crate::mask;
 use crate::message::digits;
-use crate::outbox::{Cursor, Outbox, Planned, Rules, State};
+use crate::outbox::{Cursor, Outbox, Planned, Rules};
 
 /// Fewest digits that are taken for a phone.
 const PHONE_DIGITS: usize = 8;
@@ -36,44 +34,13 @@ pub(super) async fn list(outbox: &Outbox, rules: &Rules, ask: ResendsAsk) -> Res
     Ok(List { items: rows.into_iter().map(shown).collect(), next })
 }
 
-/// Gives up one that waits or was handed on, or all of a message's. What its sink is done with is left as it is, and
-/// said so: a dead letter is not sent unless somebody retries it.
-///
-/// # Errors
-/// Nothing that is still to be sent is meant, or outbox, journal or ledger cannot be read or written.
-pub(super) async fn cancel(found: &Found, CancelAsk { id }: CancelAsk) -> Result<CancelDone, Refusal> {
-    let id = id.trim();
-    if id.is_empty() {
-        return Err(Refusal::Question("say which: the `id` of a resend that waits, or of a message".into()));
-    }
-    let (mut over, mut but) = (Vec::new(), Vec::new());
-    for row in found.outbox.meant(id).await.map_err(unable)? {
-        if row.state != State::Handed {
-            continue;
-        }
-        let entry = found_ids::by_id(&*found.storage.journal, row.id).await?;
-        let (own, view) = (row.id, view(row, false));
-        let view = found.with_fate(view, entry.as_ref(), false).await?;
-        if view.fate.as_deref().is_some_and(is_over) {
-            over.push(view);
-            but.push(own);
-        }
-    }
-    let rows = found.outbox.cancel(id, &but).await.map_err(unable)?;
-    if rows.is_empty() {
-        return Err(Refusal::Missing(nothing_to_cancel(id, &over)));
-    }
-    let cancelled = u64::try_from(rows.len()).unwrap_or(u64::MAX);
-    Ok(CancelDone { cancelled, resends: rows.into_iter().map(|row| view(row, false)).collect(), over })
-}
-
 /// Whether the sink is done with a delivery of that fate.
-fn is_over(fate: &str) -> bool {
+pub(super) fn is_over(fate: &str) -> bool {
     !matches!(fate, "pending" | "parked")
 }
 
 /// Why there is nothing to give up.
-fn nothing_to_cancel(id: &str, over: &[ResendView]) -> String {
+pub(super) fn nothing_to_cancel(id: &str, over: &[ResendView]) -> String {
     if let Some(ResendView { id, to, attempt, fate, why, .. }) = over.first() {
         let because = why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
         return match fate.as_deref() {
@@ -159,6 +126,7 @@ fn read(text: &str) -> Result<Cursor, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outbox::State;
 
     #[test]
     fn what_cannot_be_given_up_is_told_as_it_is() {
