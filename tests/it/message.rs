@@ -201,19 +201,21 @@ async fn of_a_crowd_that_waits_for_its_messages_everybody_is_answered() {
     let body = message("then_read").to_string();
     let head = format!("POST /api/messages?wait_s=3 HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n");
     let request = format!("{head}content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
-    let ask = move |mut stream: TcpStream, request: String| {
+    // Each connects and asks at once: who is silent is nobody yet, and may be cut for others.
+    let at = admin.at.clone();
+    let ask = move |request: String| {
         let mut answer = String::new();
+        let mut stream = TcpStream::connect(&at).expect("a connection");
         stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_string(&mut answer)).expect("an answer");
         answer
     };
-    let at = admin.at.clone();
     let crowd = tokio::task::spawn_blocking(move || {
-        let all: Vec<_> = (0..300).map(|_| TcpStream::connect(&at).unwrap()).collect();
-        let asking = all.into_iter().map(|stream| {
-            let request = request.clone();
-            std::thread::spawn(move || ask(stream, request))
-        });
-        let asking: Vec<_> = asking.collect();
+        let asking: Vec<_> = (0..300)
+            .map(|_| {
+                let (ask, request) = (ask.clone(), request.clone());
+                std::thread::spawn(move || ask(request))
+            })
+            .collect();
         asking.into_iter().map(|asks| asks.join().unwrap()).collect::<Vec<_>>()
     });
     for answer in crowd.await.unwrap() {
