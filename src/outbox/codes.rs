@@ -71,6 +71,7 @@ pub(super) fn default_of(code: &str) -> Option<Wish> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::in_words;
 
     #[test]
     fn every_code_stands_once_and_in_the_guide_as_it_stands_here() {
@@ -88,6 +89,12 @@ mod tests {
             let row = format!("| `{code}` | {cells} {why} |");
             assert!(guide.contains(&row), "docs/sending.md lacks the row\n{row}");
         }
+    }
+
+    #[test]
+    fn every_code_is_said_in_words_in_a_message_s_timeline() {
+        let silent: Vec<&str> = DEFAULTS.iter().map(|(code, ..)| *code).filter(|c| in_words(c).is_none()).collect();
+        assert!(silent.is_empty(), "{silent:?}");
     }
 
     #[test]
