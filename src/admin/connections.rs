@@ -21,10 +21,10 @@ use super::streams::STREAMS;
 const ANONYMOUS: usize = 32;
 const RESERVED: usize = 32;
 /// Most that wait for a reserved slot, and for how long.
-const QUEUE: usize = 64;
+pub const QUEUE: usize = 32;
 const IN_QUEUE: Duration = Duration::from_secs(10);
-/// Most connections at the same time.
-pub const CONNECTIONS: usize = ANONYMOUS + RESERVED + QUEUE + STREAMS;
+/// Most connections at the same time that may be answered, beside those that wait for that.
+pub const ANSWERED: usize = ANONYMOUS + RESERVED + STREAMS;
 
 /// How long an anonymous connection is kept for certain; a new one waits in the kernel meanwhile.
 const HEARING: Duration = Duration::from_millis(100);

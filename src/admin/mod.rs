@@ -48,7 +48,7 @@ mod streams;
 mod tests;
 
 pub use config::{AdminConfig, AdminKeys, Listen};
-pub use connections::CONNECTIONS;
+pub use connections::{ANSWERED, QUEUE};
 pub use list::List;
 pub use listener::{AdminError, Listener};
 pub use status::{Readiness, Status};

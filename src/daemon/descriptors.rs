@@ -29,7 +29,7 @@ const PER_SINK: u64 = 16;
 /// Connections that had to go and are not closed yet.
 const LEAVING: u64 = ingress::MOST_LEAVING as u64;
 /// Kept back for sinks that a reload adds.
-const FOR_ADDED_SINKS: u64 = 128;
+const FOR_ADDED_SINKS: u64 = 96;
 /// Fewest connections that are let in, even where the limit has no room for them.
 const FEWEST: usize = 16;
 
@@ -84,7 +84,8 @@ fn kept_back(config: &Config) -> u64 {
     let segments = count(journal::kept_open());
     OWN + segments
         + LEAVING
-        + PER_ADMIN * count(admin::CONNECTIONS)
+        + PER_ADMIN * count(admin::ANSWERED)
+        + count(admin::QUEUE)
         + threads * (PER_THREAD + PER_LISTENER * listeners)
         + sinks
         + FOR_LOOKERS
