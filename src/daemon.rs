@@ -141,7 +141,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     news.tell(own_events::started(config.sources.len(), config.own_sinks().count()));
 
     let mut background = background::start(&config, &store, &config_state, &news, &own_events);
-    background.spawn(Resending::new(&store.outbox, &books, &store.storage, &config_state).run());
+    background.spawn(Resending::new(&store.outbox, &books, &store.storage).run());
     let (requests, inbox) = Requests::new();
     let control = Arc::new(DaemonControl::new(&store, &ingress, &books, &config_state, &unmatched, requests.clone()));
     background.spawn(control.keep_history());

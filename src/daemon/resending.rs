@@ -15,7 +15,6 @@ use tracing::{info, warn};
 
 use super::books::Books;
 use super::commanding::{CommandError, Commands};
-use super::config_state::ConfigState;
 use crate::event;
 use crate::ledger::Storage;
 use crate::outbox::{Command, Outbox, OutboxError, Planned, Rules};
@@ -57,20 +56,18 @@ pub(super) struct Resending {
     commands: Commands,
     books: Arc<Books>,
     storage: Storage,
-    config_state: Arc<ConfigState>,
     /// The rules by which what waits has its sink.
     followed: Option<Arc<Rules>>,
 }
 
 impl Resending {
-    /// Hands over from this outbox, by the rules of the config in force.
-    pub fn new(outbox: &Outbox, books: &Arc<Books>, storage: &Storage, config_state: &Arc<ConfigState>) -> Self {
+    /// Hands over from this outbox, by the rules that are in force there.
+    pub fn new(outbox: &Outbox, books: &Arc<Books>, storage: &Storage) -> Self {
         Self {
             outbox: outbox.clone(),
             commands: Commands::new(books, storage),
             books: Arc::clone(books),
             storage: storage.clone(),
-            config_state: Arc::clone(config_state),
             followed: None,
         }
     }
@@ -80,12 +77,12 @@ impl Resending {
         let (mut no_room, mut in_trouble) = (NO_ROOM.0, false);
         loop {
             let pause = match self.round().await {
-                Ok(Round { handed, has_no_room, .. }) => {
+                Ok(Round { handed, has_no_room, is_astray }) => {
                     if std::mem::take(&mut in_trouble) {
                         info!("messages are sent again when they are due, as before");
                     }
                     no_room = if handed > 0 { NO_ROOM.0 } else { (no_room * 2).min(NO_ROOM.1) };
-                    if has_no_room { no_room } else { self.until_next().await }
+                    if has_no_room || is_astray { no_room } else { self.until_next().await }
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut in_trouble, true) {
@@ -115,19 +112,18 @@ impl Resending {
 
     /// Looks once at what is due.
     async fn round(&mut self) -> Result<Round, Trouble> {
-        let (now, config) = (Timestamp::now(), self.config_state.in_force());
-        let rules = &config.resends;
-        if !self.followed.as_ref().is_some_and(|followed| Arc::ptr_eq(followed, rules)) {
+        let (now, rules) = (Timestamp::now(), self.outbox.rules());
+        if !self.followed.as_ref().is_some_and(|followed| Arc::ptr_eq(followed, &rules)) {
             for (rule, to) in rules.each() {
                 while self.outbox.follow(rule, to).await? > 0 {}
             }
-            self.followed = Some(Arc::clone(rules));
+            self.followed = Some(Arc::clone(&rules));
         }
         let sinks = self.outbox.sinks_waiting().await?;
-        self.give_up(rules, now).await?;
+        self.give_up(&rules, now).await?;
         let mut round = Round::default();
         for sink in sinks {
-            self.turn(&sink, rules, now, &mut round).await?;
+            self.turn(&sink, &rules, now, &mut round).await?;
         }
         if round.is_astray {
             self.followed = None;
@@ -157,9 +153,11 @@ impl Resending {
     /// keeps none of it back.
     async fn turn(&self, sink: &str, rules: &Rules, now: Timestamp, round: &mut Round) -> Result<(), Trouble> {
         let mut room = self.room(sink).await;
+        // Where there is no room it is only seen whether something is due, and not in quiet hours.
+        let mut most = if room > 0 { PAGE } else { 1 };
         loop {
-            let page = self.outbox.due_of(sink, None, now, if room > 0 { PAGE } else { 1 }).await?;
-            let (is_full, mut put_off, mut handed) = (page.len() == PAGE, Vec::new(), Vec::new());
+            let page = self.outbox.due_of(sink, now, most).await?;
+            let (is_full, mut put_off, mut handed) = (page.len() == most, Vec::new(), Vec::new());
             for planned in page {
                 if rules.sink_of(&planned.rule) != Some(sink) {
                     round.is_astray = true;
@@ -178,15 +176,16 @@ impl Resending {
                     }
                 }
             }
-            let done = put_off.len() + handed.len();
+            let goes_on = !put_off.is_empty() || (room > 0 && !handed.is_empty());
             if !put_off.is_empty() {
                 self.outbox.put_off(put_off).await?;
             }
             round.handed += self.hand_over(handed, now).await?;
             // What was done is not due any more, so that the next page is another.
-            if !is_full || done == 0 || room == 0 {
+            if !is_full || !goes_on {
                 return Ok(());
             }
+            most = PAGE;
         }
     }
 

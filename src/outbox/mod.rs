@@ -131,20 +131,13 @@ impl Outbox {
         self.look(|step| resends::sinks(step.connection)).await
     }
 
-    /// Messages that are to be sent again by that sink and are due by now, the earliest first, behind that place; at
-    /// most so many.
+    /// Messages that are to be sent again by that sink and are due by now, the earliest first; at most so many.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub async fn due_of(
-        &self,
-        sink: &str,
-        after: Option<Cursor>,
-        now: Timestamp,
-        most: usize,
-    ) -> Result<Vec<Planned>, OutboxError> {
+    pub async fn due_of(&self, sink: &str, now: Timestamp, most: usize) -> Result<Vec<Planned>, OutboxError> {
         let sink = sink.to_owned();
-        self.look(move |step| resends::due_of(step.connection, &sink, after, now, most)).await
+        self.look(move |step| resends::due_of(step.connection, &sink, now, most)).await
     }
 
     /// When the next message is due that waits; none where none does.
@@ -273,7 +266,8 @@ impl Outbox {
         self.0.thread.ask(work).await
     }
 
-    fn rules(&self) -> Arc<Rules> {
+    /// The rules by which what failed is judged now.
+    pub fn rules(&self) -> Arc<Rules> {
         Arc::clone(&self.0.rules.read().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -224,19 +224,16 @@ pub fn sinks(connection: &Connection) -> Result<Vec<String>, rusqlite::Error> {
     connection.prepare_cached(sql)?.query_map([], |row| row.get(0))?.collect()
 }
 
-/// What is due for a sink, the earliest first, from behind that place on; with what is to be sent.
+/// What is due for a sink, the earliest first, with what is to be sent.
 pub fn due_of(
     connection: &Connection,
     sink: &str,
-    after: Option<Cursor>,
     now: Timestamp,
     most: usize,
 ) -> Result<Vec<Planned>, rusqlite::Error> {
     let columns = COLUMNS.replace("NULL AS request", "request");
-    let of = "state = 0 AND sink = ?1 AND due <= ?2 AND (due, id) > (?3, ?4)";
-    let sql = format!("{columns} WHERE {of} ORDER BY due, id LIMIT ?5");
-    let (due, id) = place(after);
-    let of = params![sink, now.as_microsecond(), due, id, limit(most)];
+    let sql = format!("{columns} WHERE state = 0 AND sink = ?1 AND due <= ?2 ORDER BY due, id LIMIT ?3");
+    let of = params![sink, now.as_microsecond(), limit(most)];
     connection.prepare_cached(&sql)?.query_map(of, whole)?.collect()
 }
 

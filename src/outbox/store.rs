@@ -81,6 +81,7 @@ CREATE TABLE resends (
 ) STRICT;
 CREATE INDEX resends_due ON resends (due, id) WHERE state = 0;
 CREATE INDEX resends_due_of ON resends (sink, due, id) WHERE state = 0;
+CREATE INDEX resends_rule ON resends (rule, sink) WHERE state = 0;
 CREATE INDEX resends_root ON resends (root);
 CREATE INDEX resends_message ON resends (message) WHERE message IS NOT NULL;
 CREATE INDEX resends_until ON resends (until);

@@ -335,10 +335,10 @@ transform = '''{fullPhoneNumber: "+917000000091", type: "Template",
     verb(&world.house, 0, &["sink", "pause", "outbox"]);
     world.send("then_read", "+91", "7000000092");
     world.ends("7000000092", 1, "Read").await;
-    world.stand_in.set_faults(&[(Fault::Broken(503), 1)]);
+    world.stand_in.set_faults(&[(Fault::Broken(500), 1)]);
     let received = json!({ "version": "1.0", "type": "message_received", "data": {} });
     post_all(&daemon.url(), [received.to_string().into_bytes()]).await;
-    wait_until("a bad answer", || world.stand_in.answers().get(&503).map(drop)).await;
+    wait_until("a bad answer", || world.stand_in.answers().get(&500).map(drop)).await;
     world.stand_in.set_faults(&[]);
     wait_until("the call waits", || {
         (told(&world.house, &["pending", "list"])[0]["reason"]["code"] == "behind").then_some(())

@@ -86,7 +86,7 @@ impl World {
             ..Options::default()
         })
         .await;
-        let mut faults = vec![(Fault::Broken(503), 17), (Fault::Garbage, 29)];
+        let mut faults = vec![(Fault::Broken(500), 17), (Fault::Garbage, 29)];
         let lost = |every| [(Fault::Lost, every), (Fault::Gateway(504), every + 1)];
         faults.extend(loses.into_iter().flat_map(lost));
         faults.rotate_right(1);

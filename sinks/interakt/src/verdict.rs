@@ -48,7 +48,7 @@ pub fn of_answer(status: StatusCode, after: Option<Duration>, body: Body<'_>, re
         Body::Whole(bytes) => answer::read(bytes),
         _ => None,
     };
-    let is_open = is_open(status.as_u16(), said.as_ref());
+    let is_open = is_open(status.as_u16(), said.as_ref(), after.is_some());
     let retry = |code, detail: String| {
         let detail = if is_open { detail + OPEN } else { detail };
         Outcome::Retry { after, why: Reason::new(code, detail) }
@@ -84,13 +84,15 @@ pub fn of_answer(status: StatusCode, after: Option<Duration>, body: Body<'_>, re
     (if is_open { End::Unknown } else { End::NotSent }, outcome.answered(body.begun()))
 }
 
-/// Whether an answer may have come after the API took the message: no word of the API's own is in it, and its status
-/// says neither that the call was not passed on nor that it failed there.
-fn is_open(status: u16, said: Option<&Said>) -> bool {
-    match status {
-        _ if said.is_some_and(|said| !said.result) => false,
-        300..=499 | 500 | 501 | 503 => false,
-        _ => true,
+/// Whether an answer may have come after the API took the message. The API's own word decides where there is one. Else
+/// the status does: whether it says that the call was not passed on, or that it failed there. A 503 says so where it asks
+/// for a wait: a gateway's may also mean that the connection broke behind it.
+fn is_open(status: u16, said: Option<&Said>, asks_to_wait: bool) -> bool {
+    match (said, status) {
+        (Some(said), _) => said.result,
+        (None, 300..=499 | 500 | 501) => false,
+        (None, 503) => !asks_to_wait,
+        (None, _) => true,
     }
 }
 

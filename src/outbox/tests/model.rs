@@ -256,7 +256,7 @@ impl World {
     }
 
     async fn schedule(&mut self, killed: bool) {
-        for planned in self.house.outbox.due_of(SINK, None, self.house.now(), 10).await.unwrap() {
+        for planned in self.house.outbox.due_of(SINK, self.house.now(), 10).await.unwrap() {
             let root = self.messages.iter().find(|message| message.id == planned.failed).unwrap().root.clone();
             // The journal has it; a repeat is the same event.
             if self.handed.insert(planned.id) {

@@ -49,7 +49,7 @@ async fn a_call_that_the_api_did_not_take_is_told_as_not_sent() {
     for (reply, code) in [
         (answer(200, r#"{"result":false,"message":"No"}"#), "not_taken"),
         (answer(429, r#"{"result":false,"message":"Rate limit exceeded for this resource"}"#), "http_429"),
-        (answer(503, "upstream connect error"), "http_5xx"),
+        (Reply::With(503, vec![("Retry-After", "7".to_owned())]), "http_5xx"),
         (answer(500, "<h1>Server Error (500)</h1>"), "http_5xx"),
         (answer(502, r#"{"result":false,"message":"No"}"#), "http_5xx"),
         (answer(401, ""), "auth"),

@@ -72,7 +72,7 @@ async fn a_lost_answer_that_no_status_settles_is_sent_again_after_confirm() {
 
 #[tokio::test]
 async fn what_the_api_did_not_take_is_sent_again_without_waiting_for_confirm() {
-    for fault in [Fault::Broken(500), Fault::Broken(503)] {
+    for fault in [Fault::Broken(500), Fault::Broken(501)] {
         let (stand_in, sink) = with_stand_in("confirm = \"1h\"").await;
         stand_in.set_faults(&[(fault.clone(), 1)]);
         let delivery = sink.delivery(message());
@@ -87,7 +87,7 @@ async fn what_the_api_did_not_take_is_sent_again_without_waiting_for_confirm() {
 
 #[tokio::test]
 async fn what_a_gateway_answered_waits_for_confirm_as_a_lost_answer_does() {
-    for status in [201, 502, 504] {
+    for status in [201, 502, 503, 504] {
         let (stand_in, sink) = with_stand_in("confirm = \"1h\"").await;
         stand_in.set_faults(&[(Fault::Gateway(status), 1)]);
         let delivery = sink.delivery(message());
