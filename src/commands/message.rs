@@ -14,7 +14,7 @@ use sink_api::{Timestamp, Uuid};
 use super::{Failure, block_on, trace};
 use crate::admin::AdminConfig;
 use crate::admin::client::{self, AskError};
-use crate::admin::found::{MessageView, TraceAsk, TraceView, TracedEvent};
+use crate::admin::found::{MessageView, NotAgainView, TraceAsk, TraceView, TracedEvent};
 use crate::admin::sending::{NOT_UNDERSTOOD, ResendView, SendAsk, SendDone, SendState, WAIT_S};
 use crate::config;
 use crate::mask::HIDDEN;
@@ -65,15 +65,21 @@ struct Outcome<'d> {
     /// What is, or was, sent in its place, where it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     resend: Option<ResendView>,
+    /// Why nothing is sent in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_again: Option<NotAgainView>,
 }
 
 /// How far a message has come that was sent.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Followed {
     /// The highest status that came.
     status: Option<String>,
     failure: Option<String>,
     resend: Option<ResendView>,
+    not_again: Option<NotAgainView>,
+    /// Whether the daemon's own sink has heard of all that was found: then it is known whether it is sent again.
+    is_heard: bool,
 }
 
 fn send(file: &Path, args: &SendArgs, out: &mut impl Write) -> Result<(), Failure> {
@@ -83,6 +89,12 @@ fn send(file: &Path, args: &SendArgs, out: &mut impl Write) -> Result<(), Failur
     let key = args.key.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
     let end = Instant::now() + args.timeout;
     let done = ask(&admin, args, &key, &body, end)?;
+    let is_off = matches!(done.state, SendState::Refused | SendState::Skipped);
+    if !args.json && !is_off {
+        // At once: whoever waits for more may be stopped. A provider that gave no id leaves the event's.
+        writeln!(out, "{}", printable(done.message.as_ref().unwrap_or(&done.event)))?;
+        out.flush()?;
+    }
     let followed = match (args.wait, &done.message, done.state) {
         (Some(WaitFor::Delivered | WaitFor::Read), Some(message), SendState::Sent) => {
             follow(&admin, message, args.wait, end)?
@@ -90,14 +102,10 @@ fn send(file: &Path, args: &SendArgs, out: &mut impl Write) -> Result<(), Failur
         _ => Followed::default(),
     };
     if args.json {
-        let Followed { status, failure, resend } = &followed;
-        let (status, failure, resend) = (status.clone(), failure.clone(), resend.clone());
-        let outcome = Outcome { done: &done, status, failure, resend };
+        let Followed { status, failure, resend, not_again, .. } = followed.clone();
+        let outcome = Outcome { done: &done, status, failure, resend, not_again };
         let json = serde_json::to_string(&outcome).map_err(std::io::Error::from)?;
         writeln!(out, "{}", printable_json(&json))?;
-    } else if !matches!(done.state, SendState::Refused | SendState::Skipped) {
-        // A provider that gave no id leaves the event's.
-        writeln!(out, "{}", printable(done.message.as_ref().unwrap_or(&done.event)))?;
     }
     let remark = ended(args, &done, &followed)?;
     if let Some(remark) = remark {
@@ -121,9 +129,19 @@ fn ended(args: &SendArgs, done: &SendDone, followed: &Followed) -> Result<Option
     }
     if let Some(why) = &followed.failure {
         let why = format!("it failed: {why}");
-        let Some(resend) = &followed.resend else { return Err(Failure::Refused(printable(&why))) };
-        let again = words::again(resend, Timestamp::now());
         let id = done.message.as_ref().unwrap_or(&done.event);
+        let again = match (&followed.resend, &followed.not_again) {
+            (Some(resend), _) => words::again(resend, Timestamp::now()),
+            (None, Some(not)) => {
+                return Err(Failure::Refused(printable(&format!("{why}; [resend.{}]: {}", not.rule, not.why))));
+            }
+            (None, None) if followed.is_heard => return Err(Failure::Refused(printable(&why))),
+            (None, None) => {
+                let why = format!("{why}; whether a rule has it sent again is not known: statuses wait to be read");
+                let help = format!("see the sink `{FOLLOWER}` in `hookrelay status`; do not send it again before that");
+                return Err(refused(&why, &help));
+            }
+        };
         let help = format!("do not send it again; `hookrelay message show {id}` follows it");
         return Err(refused(&format!("{why}; {again}"), &help));
     }
@@ -236,7 +254,8 @@ fn follow(admin: &AdminConfig, message: &str, wait: Option<WaitFor>, end: Instan
         if let Some(told) = told.filter(|told| told.status.as_deref() == Some(WaitFor::FAILED) && (is_heard || is_over))
         {
             let resend = told.resends.iter().find(|resend| resend.failed == message).cloned();
-            return Ok(Followed { status, failure: Some(words::failure(told)), resend });
+            let not_again = told.not_again.iter().find(|not| not.failed == message).cloned();
+            return Ok(Followed { status, failure: Some(words::failure(told)), resend, not_again, is_heard });
         }
         if is_over {
             return Ok(Followed { status, ..Followed::default() });

@@ -63,9 +63,8 @@ pub const HELP: &str = "\
 The samples of one round tell the history of one message: sent, delivered, read, clicked.
 Their ids and times are fresh, so that a repeat is a new webhook. They are Interakt's; for a
 source of another kind a small body of --type is made up. They are marked in their bodies
-(hookrelay_sample: true), and no rule [resend.NAME] takes them: nobody is written to.
-Files are sent byte for byte,
-so that a repeat is a duplicate.
+(hookrelay_sample: true), and no rule or sink sends anything for them: nobody is written to.
+Files are sent byte for byte, so that a repeat is a duplicate.
 
 Examples:
   hookrelay send                            one of each of the 18 types

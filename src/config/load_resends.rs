@@ -108,7 +108,20 @@ impl<'t> Loader<'t> {
             let message = format!("sink `{to}` has `enabled = false`: what a rule plans waits, and is too old at last");
             return Some(Fault { at: At::Table, message, help: None });
         }
-        let most = self.bounds_of(to)?.max_attempts;
+        let bounds = self.bounds_of(to)?;
+        let most_age = humantime::parse_duration(&bounds.max_age).ok();
+        let mut late = keys.tries().filter(|(_, again)| most_age.is_some_and(|most| again.after.0 > most));
+        if let Some((code, _)) = late.next() {
+            let message = format!(
+                "`codes.{code}`: `after` is longer than `max_age` of [sinks.{to}] ({}): it would never be sent",
+                bounds.max_age
+            );
+            let fault = Fault::at_key(format!("codes.{code}"), message);
+            return Some(
+                fault.help(format!("make `after` shorter, or `max_age` of [sinks.{to}] longer (\"7d\" at most)")),
+            );
+        }
+        let most = bounds.max_attempts;
         (keys.max_attempts > most).then(|| {
             let wanted = keys.max_attempts;
             let message = format!("`max_attempts` is {wanted}, and that of [sinks.{to}] {most}: it ends after {most}");

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use sink_api::{Fault, Period};
+use sink_api::Fault;
 use toml::Spanned;
 use toml::de::DeTable;
 
@@ -14,8 +14,6 @@ use super::sinks::SinkEntry;
 const MAX_ATTEMPTS: u32 = 3;
 /// How long after a first message something is sent for it, where a table does not say.
 const MAX_AGE: &str = "7d";
-/// How long a call whose answer was lost is not made again, where a table does not say.
-const CONFIRM: Period = Period::secs(120);
 
 /// What bounds the messages of a sink.
 pub(super) struct SenderBounds {
@@ -42,18 +40,6 @@ impl Loader<'_> {
             are_meant: max_attempts.is_some_and(|most| most <= MAX_ATTEMPTS) && text("max_age").is_some(),
         });
         let mut doubts = Vec::new();
-        let confirm = text("confirm").and_then(|text| humantime::parse_duration(text).ok());
-        let confirm = confirm.map_or(CONFIRM, Period);
-        let timeout = entry.keys.timeout;
-        if confirm.0 < timeout.0 {
-            let at = if table.contains_key("confirm") { "confirm" } else { "timeout" };
-            let message = format!(
-                "`confirm` ({}) is shorter than `timeout` ({}): a call may be made again as soon as its answer is lost",
-                humantime::format_duration(confirm.0),
-                humantime::format_duration(timeout.0)
-            );
-            doubts.push(Fault::at_key(at, message).help("write a `confirm` that is longer, such as \"2m\""));
-        }
         if text("url").is_some_and(goes_in_the_clear) {
             let message = "`url` is http://, and leads to another machine: the key and all messages go in the clear";
             doubts.push(Fault::at_key("url", message).help("write https://"));

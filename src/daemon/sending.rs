@@ -129,7 +129,8 @@ impl Sending {
 
     /// What came of a message so far. `entry` is its event, once that was read.
     async fn look(&self, done: SendDone, id: Uuid, entry: &mut Option<Entry>) -> Result<SendDone, Refusal> {
-        let call = self.outbox.outcome(CallId::of(&done.sink, &done.delivery)).await.map_err(unable)?;
+        let call_id = CallId::of(&done.sink, &done.delivery);
+        let call = self.outbox.outcome(call_id).await.map_err(unable)?;
         let taken = call.filter(|call| call.state == CallState::Sent);
         match taken.map(|call| call.message) {
             Some(Some(message)) => {
@@ -147,7 +148,11 @@ impl Sending {
         let fate = found_fates::of_one(&self.storage.ledger, (&done.sink, Some(book)), entry, &done.delivery).await?;
         let config = self.config_state.in_force();
         let masker = config.masks.masker();
-        Ok(told(done, fate, |text| masker.mask(text)))
+        let done = told(done, fate, |text| masker.mask(text));
+        // The call may have been answered since it was asked for.
+        let is_nameless = done.state == SendState::Sent && done.message.is_none();
+        let call = if is_nameless { self.outbox.outcome(call_id).await.map_err(unable)? } else { None };
+        Ok(SendDone { message: call.and_then(|call| call.message), ..done })
     }
 }
 

@@ -8,6 +8,8 @@
 //!
 //! Built-in transforms make rows of [`Said`]; `trace` shows a [`History`].
 
+use serde_json::value::RawValue;
+
 mod errors;
 mod history;
 pub mod lenient;
@@ -15,6 +17,12 @@ mod said;
 
 /// The member of a body by which `hookrelay send` marks what it made as a sample: nobody is written to because of it.
 pub const SAMPLE_MARK: &str = "hookrelay_sample";
+
+/// Whether a body is a sample that `hookrelay send` made: whoever stands in it was sent nothing, and is sent nothing.
+pub fn is_sample(body: &[u8]) -> bool {
+    let [mark] = lenient::members(serde_json::from_slice::<&RawValue>(body).ok(), [SAMPLE_MARK]);
+    mark.is_some()
+}
 
 pub use errors::in_words;
 pub use history::{Campaign, Clicked, Failure, History, Reply, Rung, Status, Step, Way, history, rungs, status};

@@ -7,14 +7,15 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use sink_api::outbox::{Begun, End};
 use sink_api::{CallId, Origin, Reason, Timestamp};
 
+use super::bounds;
 use super::facts::{CallState, SentMessage};
 use super::heard;
 use super::planned::State;
 use super::resends::{self, CANCELLED, OVERTAKEN, RULE_GONE, Resend};
-use super::store::{Horizon, Key};
+use super::store::Key;
 use super::thread::Step;
 use super::wanted::{Wanted, Why, nameable};
-use super::{MAX_AGE, MAX_MESSAGE_ID, STATUSES};
+use super::{MAX_MESSAGE_ID, STATUSES};
 use crate::message::Status;
 
 /// Shortest and longest pause between two looks whether a status has settled a lost answer.
@@ -76,6 +77,9 @@ pub fn start(step: &mut Step<'_>, wanted: &Wanted, ruled: Ruled, now: Timestamp)
     if let Some(answer) = settled(step, wanted, before.as_ref(), resend.as_ref())? {
         return Ok(Started::Answer(answer));
     }
+    if let Some(why) = unwanted(step.connection, wanted, resend.as_ref())? {
+        return Ok(Started::Answer(Begun::Unwanted(why)));
+    }
     let lost = before.as_ref().filter(|before| before.is_lost());
     let lost_at = lost.map(|lost| lost.lost_at.unwrap_or(lost.begun));
     if lost_at.is_some_and(|at| at > now.as_microsecond()) {
@@ -93,7 +97,7 @@ pub fn start(step: &mut Step<'_>, wanted: &Wanted, ruled: Ruled, now: Timestamp)
         return Ok(Started::Answer(Begun::Unwanted(Reason::new("cancelled", RULE_GONE))));
     }
     let origin = origin(step.connection, wanted)?;
-    if let Some(why) = out_of_bounds(step.connection, wanted, &origin, before.is_some(), now)? {
+    if let Some(why) = bounds::out_of_bounds(step.connection, wanted, &origin, before.is_some(), now)? {
         if let Some(resend) = &resend {
             resends::end(step, resend, State::Never, "never", Some(&why.detail))?;
         }
@@ -152,8 +156,9 @@ fn settled(
     call: Option<&Before>,
     resend: Option<&Resend>,
 ) -> Result<Option<Begun>, rusqlite::Error> {
-    let sent = call.filter(|call| call.state == CallState::Sent).and_then(|call| call.message.clone());
-    if let Some(message) = sent.or_else(|| resend.and_then(|resend| resend.message.clone())) {
+    let is_sent = call.is_some_and(|call| call.state == CallState::Sent);
+    let message = call.and_then(|call| call.message.clone()).or_else(|| resend.and_then(|one| one.message.clone()));
+    if is_sent || message.is_some() {
         return Ok(Some(Begun::Sent { message }));
     }
     let Why::Resend(command) = &wanted.why else { return Ok(None) };
@@ -179,6 +184,22 @@ fn settled(
     Ok(None)
 }
 
+/// Why nobody wants it, whatever became of the message before it: it is for a sample, or another sink sends it.
+fn unwanted(
+    connection: &Connection,
+    wanted: &Wanted,
+    resend: Option<&Resend>,
+) -> Result<Option<Reason>, rusqlite::Error> {
+    match &wanted.why {
+        Why::Sample => Ok(Some(Reason::new("sample", "nobody is written to because a sample was sent"))),
+        // Its event was in the journal already when a kill came, and its rule names another sink since then.
+        Why::Resend(_) if resend.is_none() && resends::of_event(connection, wanted.event)?.is_some() => {
+            Ok(Some(Reason::new("cancelled", "its rule names another sink by now, which sends it")))
+        }
+        Why::Resend(_) | Why::Status { .. } | Why::Other => Ok(None),
+    }
+}
+
 /// How long to wait until it is looked again, where the answer was lost less than `confirm` ago.
 fn still(lost_at: i64, confirm: Duration, now: Timestamp) -> Option<Duration> {
     let since = Duration::from_micros(u64::try_from(now.as_microsecond().saturating_sub(lost_at)).unwrap_or_default());
@@ -198,8 +219,8 @@ fn origin(connection: &Connection, wanted: &Wanted) -> Result<Origin, rusqlite::
         }
         Why::Status { message, origin, received, is_sent } => {
             let ours = match origin {
-                Some(origin) if !is_anothers(connection, origin.call, message)? => Some(origin.clone()),
-                _ => origin_of(connection, message)?,
+                Some(origin) => Some(origin.clone()),
+                None => origin_of(connection, message)?,
             };
             match ours {
                 Some(Origin { call: theirs, attempt, since, of }) => {
@@ -218,65 +239,8 @@ fn origin(connection: &Connection, wanted: &Wanted) -> Result<Origin, rusqlite::
                 None => none,
             }
         }
-        Why::Other => none,
+        Why::Sample | Why::Other => none,
     })
-}
-
-/// Why it is not sent at all, if it is not.
-fn out_of_bounds(
-    connection: &Connection,
-    wanted: &Wanted,
-    origin: &Origin,
-    was_begun: bool,
-    now: Timestamp,
-) -> Result<Option<Reason>, rusqlite::Error> {
-    let too_old = |why: String| Ok(Some(Reason::new("too_old", why)));
-    let age = i64::try_from(wanted.bounds.max_age.min(MAX_AGE).as_secs()).unwrap_or(i64::MAX);
-    let latest = origin.since.saturating_add(age);
-    let latest = match &wanted.why {
-        Why::Resend(command) => command.until.map_or(latest, |until| until.min(latest)),
-        Why::Status { .. } | Why::Other => latest,
-    };
-    if now.as_second() > latest {
-        let over = now.as_second().saturating_sub(latest);
-        return too_old(format!("nothing is sent so late (`max_age`): it is {over} s too late"));
-    }
-    let (micros, since) = (wanted.accepted.as_microsecond(), origin.since.saturating_mul(1_000_000));
-    let is_behind = |horizon: Option<i64>, time| horizon.is_some_and(|horizon| time <= horizon);
-    if !was_begun && is_behind(Horizon::Calls.read(connection)?, micros) {
-        return too_old("what was sent so early is not remembered any more: nobody knows whether this was".to_owned());
-    }
-    let is_resend = matches!(wanted.why, Why::Resend(_));
-    if is_resend && is_behind(Horizon::Messages.read(connection)?, since) {
-        return too_old("what became of so early messages is not remembered: it may have been delivered".to_owned());
-    }
-    if origin.attempt == 0 {
-        return Ok(None);
-    }
-    let most = wanted.bounds.max_attempts;
-    let made = made_for(connection, &origin.of, wanted.call)?;
-    let why = || {
-        let attempt = i64::from(origin.attempt).max(made.saturating_add(1));
-        format!("it would be try {attempt} for one message, at most {most} are made (`max_attempts` of the sink)")
-    };
-    Ok((origin.attempt > most || made >= i64::from(most)).then(|| Reason::new("exhausted", why())))
-}
-
-/// How many other messages were, or may have been, sent for that first one. Those of one message may be many: each of
-/// its statuses may have something sent.
-fn made_for(connection: &Connection, first: &str, but: CallId) -> Result<i64, rusqlite::Error> {
-    let sql = "SELECT count(*) FROM calls WHERE first = ?1 AND first <> '' AND id <> ?2 AND (state <> ?3 OR lost)";
-    let of = params![first, Key::from(but), CallState::NotSent];
-    connection.prepare_cached(sql)?.query_row(of, |row| row.get(0))
-}
-
-/// How many messages were, or may have been, sent again to that phone by that rule, in the time in which anything may
-/// be, of which no status tells.
-pub fn unheard_of(connection: &Connection, phone: &str, rule: &str, now: Timestamp) -> Result<i64, rusqlite::Error> {
-    let sql = "SELECT count(*) FROM calls CROSS JOIN resends ON resends.call = calls.id
-               WHERE calls.phone = ?1 AND status IS NULL AND begun > ?2 AND (calls.state <> ?3 OR lost) AND rule = ?4";
-    let since = now.as_microsecond().saturating_sub(i64::try_from(MAX_AGE.as_micros()).unwrap_or(i64::MAX));
-    connection.prepare_cached(sql)?.query_row(params![phone, since, CallState::NotSent, rule], |row| row.get(0))
 }
 
 fn before(connection: &Connection, call: CallId) -> Result<Option<Before>, rusqlite::Error> {
@@ -319,10 +283,12 @@ pub fn end(step: &mut Step<'_>, call: CallId, end: &End, now: Timestamp) -> Resu
     };
     let outcome = match end {
         End::Sent { message } => {
-            let message = message.get(..message.floor_char_boundary(MAX_MESSAGE_ID)).unwrap_or_default();
+            let message = message.as_deref().and_then(|id| id.get(..id.floor_char_boundary(MAX_MESSAGE_ID)));
             sent(step, call, message)?;
             // Its statuses may have come before the answer, without the call's id.
-            if heard::is_delivered(step.connection, message)? {
+            if let Some(message) = message
+                && heard::is_delivered(step.connection, message)?
+            {
                 heard::delivered(step, Some(call), message, now)?;
             }
             "sent"
@@ -344,9 +310,10 @@ fn lost_now(connection: &Connection, call: CallId, now: Timestamp) -> Result<(),
     connection.prepare_cached(sql)?.execute(params![Key::from(call), now.as_microsecond()]).map(drop)
 }
 
-/// A call brought about that message, as its answer or a status says.
-pub fn sent(step: &mut Step<'_>, call: CallId, message: &str) -> Result<(), rusqlite::Error> {
-    let sql = "UPDATE calls SET state = ?2, message = coalesce(message, ?3) WHERE id = ?1 AND state <> ?2";
+/// A call brought about a message, as its answer or a status says, which may say its id.
+pub fn sent(step: &mut Step<'_>, call: CallId, message: Option<&str>) -> Result<(), rusqlite::Error> {
+    let sql = "UPDATE calls SET state = ?2, message = coalesce(message, ?3)
+               WHERE id = ?1 AND (state <> ?2 OR message IS NULL)";
     step.connection.prepare_cached(sql)?.execute(params![Key::from(call), CallState::Sent, message])?;
     resends::sent(step, call, message)
 }
@@ -356,17 +323,13 @@ pub fn confirmed(step: &mut Step<'_>, call: CallId, message: &str) -> Result<(),
     let sql = "SELECT sink, state, begun FROM calls WHERE id = ?1";
     let row = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, CallState>(1)?, row.get::<_, i64>(2)?));
     let found = step.connection.prepare_cached(sql)?.query_row([Key::from(call)], row).optional()?;
-    match found {
-        Some((_, CallState::Sent, _)) => Ok(()),
-        Some((sink, state, begun)) => {
-            // One that is under way will have its answer.
-            if state != CallState::Begun || begun < step.opened {
-                step.tally.call(&sink, "confirmed");
-            }
-            sent(step, call, message)
-        }
-        None => resends::sent(step, call, message),
+    let Some((sink, state, begun)) = found else { return resends::sent(step, call, Some(message)) };
+    // One that is under way will have its answer.
+    let is_lost = state != CallState::Begun || begun < step.opened;
+    if state != CallState::Sent && is_lost {
+        step.tally.call(&sink, "confirmed");
     }
+    sent(step, call, Some(message))
 }
 
 /// Notes a status of a message that a sink of ours sent; once it is delivered, the request is needed no more.
@@ -440,7 +403,8 @@ pub fn origin_of(connection: &Connection, message: &str) -> Result<Option<Origin
     Ok(sent.map(|(sent, since)| Origin { call: sent.call, attempt: sent.attempt, since, of: sent.of }))
 }
 
-/// Whether a call is known to have brought about another message, and one alone: then a text that names it was copied.
+/// Whether a call is known to have brought about another message, and one alone: then a text that names it was copied,
+/// or the call was repeated on its way.
 pub fn is_anothers(connection: &Connection, call: CallId, message: &str) -> Result<bool, rusqlite::Error> {
     let sql = "SELECT EXISTS (SELECT 1 FROM calls WHERE id = ?1 AND state = ?2 AND message <> ?3 AND made <= 1)";
     connection.prepare_cached(sql)?.query_row(params![Key::from(call), CallState::Sent, message], |row| row.get(0))

@@ -13,7 +13,7 @@ use super::store::{Horizon, Key};
 use super::thread::Step;
 use super::trim::{MOST_WAITING, STRETCH};
 use super::wanted::{MAX_REQUEST, nameable};
-use super::{MAX_AGE, MAX_MESSAGE_ID, calls, not_again, resends};
+use super::{MAX_AGE, MAX_MESSAGE_ID, bounds, calls, not_again, resends};
 use crate::message::{self, Said, Status};
 use crate::news::{Item, Kind};
 
@@ -66,11 +66,13 @@ pub fn take(step: &mut Step<'_>, facts: &[Fact], rules: &Rules, now: Timestamp) 
     let has_calls = has_rows(step.connection, "calls")?;
     let mut has_resends = has_rows(step.connection, "resends")?;
     for fact in facts {
-        let origin = match &fact.origin {
-            Some(origin) if calls::is_anothers(step.connection, origin.call, &fact.message)? => None,
-            origin => origin.as_ref(),
+        let origin = fact.origin.as_ref();
+        // A copied text says of its own message that it is a try of that chain, so that its bounds hold; of the message
+        // that it was copied from it says nothing.
+        let call = match origin.map(|origin| origin.call) {
+            Some(call) if calls::is_anothers(step.connection, call, &fact.message)? => None,
+            call => call,
         };
-        let call = origin.map(|origin| origin.call);
         if let Some(call) = call {
             calls::confirmed(step, call, &fact.message)?;
         }
@@ -86,7 +88,7 @@ pub fn take(step: &mut Step<'_>, facts: &[Fact], rules: &Rules, now: Timestamp) 
                 }
             }
             Some((delivery, said)) if !rules.is_empty() => {
-                failed(step, &fact.message, origin, (delivery, said), rules, now)?;
+                failed(step, fact, call, (delivery, said), (rules, now))?;
                 has_resends = true;
             }
             _ => {}
@@ -130,33 +132,34 @@ pub fn is_delivered(connection: &Connection, root: &str) -> Result<bool, rusqlit
     connection.prepare_cached(sql)?.query_row([Key::of_message(root)], |row| row.get(0))
 }
 
-/// A message failed: the rules say whether it is sent again, unless that is known already.
+/// A message failed: the rules say whether it is sent again, unless that is known already. `own`: the call that is
+/// known to have sent it.
 fn failed(
     step: &mut Step<'_>,
-    message: &str,
-    origin: Option<&Origin>,
+    Fact { message, origin, .. }: &Fact,
+    own: Option<CallId>,
     (delivery, said): (&Delivery, &Said),
-    rules: &Rules,
-    now: Timestamp,
+    (rules, now): (&Rules, Timestamp),
 ) -> Result<(), rusqlite::Error> {
     // Where the status does not say why it was sent, what is remembered may.
     let remembered = match origin {
         Some(_) => None,
         None => calls::origin_of(step.connection, message)?,
     };
-    let origin = origin.or(remembered.as_ref());
+    let origin = origin.as_ref().or(remembered.as_ref());
     let call = origin.map(|origin| origin.call);
+    let own = own.or(remembered.as_ref().map(|origin| origin.call));
     let root = resends::root(step.connection, call, message)?;
     let tried = origin.map_or(0, |origin| origin.attempt);
     if is_delivered(step.connection, &root)? || resends::is_planned(step.connection, message, &root, tried)? {
         return Ok(());
     }
     let chain = resends::chain(step.connection, &root)?;
-    let sent = calls::request(step.connection, call, message)?;
+    let sent = calls::request(step.connection, own, message)?;
     let failed = Failed { event: &delivery.event, said, origin, chain: &chain, sent: sent.as_deref() };
     let of = origin.filter(|one| one.attempt > 0).map_or(message, |one| &one.of);
     let decision = match rules.decide(&failed, now) {
-        Decision::Resend(planned) if origin.is_none() && root == message => strange(step, planned, rules, now)?,
+        Decision::Resend(planned) if origin.is_none() && root == *message => strange(step, planned, rules, now)?,
         decision => decision,
     };
     match decision {
@@ -191,7 +194,7 @@ fn failed(
 fn strange(step: &Step<'_>, planned: Box<Planned>, rules: &Rules, now: Timestamp) -> Result<Decision, rusqlite::Error> {
     let Planned { rule, phone, code, .. } = &*planned;
     let unheard = match phone {
-        Some(phone) => calls::unheard_of(step.connection, phone, rule, now)?,
+        Some(phone) => bounds::unheard_of(step.connection, phone, rule, now)?,
         None => 0,
     };
     let most = rules.max_attempts(rule).unwrap_or_default();

@@ -5,13 +5,14 @@
 //! - `planned`: a message that is to be sent again; `command`: the event that has it sent, or a new one
 //! - `rules`: which failures are tried again, when, and with what, as [`keys`] has it written, `codes` by default;
 //!   `quiet` and `zones`: when customers are not to be disturbed; `request` and `same`: what is sent
-//! - `heard`: what statuses say; `calls`: what was sent; `resends`: what waits, and `turns`: many of these at once;
-//!   `not_again`: what is never sent again; `trim`: what is let go of
+//! - `heard`: what statuses say; `calls`: what was sent, and `bounds` of it; `resends`: what waits, and `turns`: many
+//!   of these at once; `not_again`: what is never sent again; `trim`: what is let go of
 //! - `thread`, `store`: who owns the file, and what stands in it
 //! - `follower`: the implicit sink by which the daemon hears of statuses
 //!
 //! Knows neither HTTP nor the journal nor the config, nor what a sink is beyond the contract.
 
+mod bounds;
 mod calls;
 mod codes;
 mod command;

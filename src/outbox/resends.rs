@@ -15,6 +15,8 @@ use crate::ids;
 
 /// Why one is not sent: somebody cancelled it; a message of its chain got there; its rule is gone.
 pub const CANCELLED: &str = "somebody gave it up";
+pub const CANCELLED_LATE: &str =
+    "somebody gave it up; its call had been made and the answer lost, so that it may have been sent";
 pub const OVERTAKEN: &str = "a message of its chain was delivered or read meanwhile";
 pub const RULE_GONE: &str = "its rule is not in the config any more";
 /// Most that one cancellation gives up.
@@ -43,6 +45,12 @@ const BRIEF: &str = "SELECT id, rule, root, state, message FROM resends";
 pub fn of_call(connection: &Connection, call: CallId) -> Result<Option<Resend>, rusqlite::Error> {
     let sql = format!("{BRIEF} WHERE call = ?1");
     connection.prepare_cached(&sql)?.query_row([Key::from(call)], brief).optional()
+}
+
+/// The row that an event has sent, whichever sink it goes to now.
+pub fn of_event(connection: &Connection, event: Uuid) -> Result<Option<Resend>, rusqlite::Error> {
+    let sql = format!("{BRIEF} WHERE id = ?1");
+    connection.prepare_cached(&sql)?.query_row([Key::from(event)], brief).optional()
 }
 
 /// The first message of the chain that a message belongs to by rules that had it sent again; itself where none did. Of
@@ -134,8 +142,8 @@ pub fn end(
     Ok(())
 }
 
-/// Its call brought about that message.
-pub fn sent(step: &mut Step<'_>, call: CallId, message: &str) -> Result<(), rusqlite::Error> {
+/// Its call brought about that message, whose id may not be known yet.
+pub fn sent(step: &mut Step<'_>, call: CallId, message: Option<&str>) -> Result<(), rusqlite::Error> {
     let Some(resend) = of_call(step.connection, call)?.filter(|resend| resend.message.is_none()) else {
         return Ok(());
     };
@@ -276,8 +284,9 @@ pub fn cancel(step: &mut Step<'_>, named: &str, but: &[Uuid]) -> Result<Vec<Plan
             state: planned.state,
             message: None,
         };
-        end(step, &resend, State::Cancelled, "cancelled", Some(CANCELLED))?;
-        cancelled.push(Planned { state: State::Cancelled, why: Some(CANCELLED.to_owned()), ..planned });
+        let why = if may_have_gone(step.connection, &planned)? { CANCELLED_LATE } else { CANCELLED };
+        end(step, &resend, State::Cancelled, "cancelled", Some(why))?;
+        cancelled.push(Planned { state: State::Cancelled, why: Some(why.to_owned()), ..planned });
     }
     Ok(cancelled)
 }
@@ -314,6 +323,14 @@ pub fn meant(connection: &Connection, named: &str) -> Result<Vec<Planned>, rusql
     }
     let sql = format!("{COLUMNS} WHERE failed = ?1 OR root = ?1 OR message = ?1 LIMIT ?2");
     connection.prepare_cached(&sql)?.query_map(params![named, limit(MOST_CANCELLED)], whole)?.collect()
+}
+
+/// Whether its call was made, and its answer lost.
+fn may_have_gone(connection: &Connection, planned: &Planned) -> Result<bool, rusqlite::Error> {
+    let call = Key::from(CallId::of(&planned.to, &planned.id.to_string()));
+    let sql = "SELECT EXISTS (SELECT 1 FROM calls WHERE id = ?1 AND (state IN (?2, ?3) OR lost))";
+    let lost = params![call, CallState::Begun, CallState::Unknown];
+    connection.prepare_cached(sql)?.query_row(lost, |row| row.get(0))
 }
 
 /// Whether its call is being made: one that began in an earlier life of the daemon is not.

@@ -4,7 +4,6 @@
 //! ([`codes`](super::codes)); a code that neither knows is never tried again, unless the rule says so of all others.
 
 use globset::GlobMatcher;
-use serde_json::value::RawValue;
 use sink_api::{Event, Origin, Timestamp, Uuid};
 
 use super::codes::Wish;
@@ -13,8 +12,7 @@ use super::planned::{Chain, Planned, State};
 use super::quiet::{Clock, Quiet};
 use super::request::{self, Again};
 use super::wanted::nameable;
-use crate::message::lenient::members;
-use crate::message::{SAMPLE_MARK, Said};
+use crate::message::{self, Said};
 use crate::news::SOURCE;
 use crate::route::glob;
 use crate::times::Zone;
@@ -126,7 +124,8 @@ impl Rules {
 
     /// What is to be done about a failure.
     pub fn decide(&self, failed: &Failed<'_>, now: Timestamp) -> Decision {
-        let rule = self.0.iter().find(|rule| rule.takes(failed.event)).filter(|_| !is_sample(&failed.event.body));
+        let rule =
+            self.0.iter().find(|rule| rule.takes(failed.event)).filter(|_| !message::is_sample(&failed.event.body));
         let Some(rule) = rule else { return Decision::NoRule };
         let code = code(failed.said);
         match rule.decide(failed, code, now) {
@@ -252,12 +251,6 @@ impl Rule {
 fn code(said: &Said) -> &str {
     let code = said.error_code.as_deref().map(str::trim).unwrap_or_default();
     code.get(..code.floor_char_boundary(MAX_CODE)).unwrap_or(code)
-}
-
-/// Whether a body is a sample that `hookrelay send` made: whoever stands in it was sent nothing, and is sent nothing.
-fn is_sample(body: &[u8]) -> bool {
-    let [mark] = members(serde_json::from_slice::<&RawValue>(body).ok(), [SAMPLE_MARK]);
-    mark.is_some()
 }
 
 fn seconds(duration: std::time::Duration) -> i64 {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use sink_api::CallId;
 
 use super::*;
+use crate::message::SAMPLE_MARK;
 
 const FAILED: &str = include_str!("../../tests/fixtures/interakt/message_api_failed.json");
 const ID: &str = "13e5bece-43cb-4aec-8f00-8d7eb7bc86cf";

@@ -1,7 +1,7 @@
 //! A call that a sink wants to make, and why: what the event says that it is made for. Pure.
 
 use sink_api::outbox::{Bounds, Call};
-use sink_api::{CallId, Event, Origin, Timestamp};
+use sink_api::{CallId, Event, Origin, Timestamp, Uuid};
 
 use super::MAX_MESSAGE_ID;
 use super::command::{Command, RESEND};
@@ -20,7 +20,9 @@ pub struct Wanted {
     pub sink: String,
     /// The delivery that it is made for.
     pub delivery: String,
-    /// When the event was accepted that it is made for.
+    /// The event that it is made for.
+    pub event: Uuid,
+    /// When that was accepted.
     pub accepted: Timestamp,
     /// Why.
     pub why: Why,
@@ -48,6 +50,8 @@ pub enum Why {
         /// Whether it is one that was sent, as far as the event says; else it may be one of ours that comes back.
         is_sent: bool,
     },
+    /// A sample that `hookrelay send` made.
+    Sample,
     /// Anything else.
     Other,
 }
@@ -60,6 +64,7 @@ impl Wanted {
             call: CallId::of(call.sink, &call.delivery.id),
             sink: call.sink.to_owned(),
             delivery: call.delivery.id.clone(),
+            event: event.id,
             accepted: event.time,
             why: Why::of(event),
             request: (call.request.len() <= MAX_REQUEST).then(|| call.request.to_vec()),
@@ -75,6 +80,9 @@ impl Why {
             // All else that the daemon says is about no message.
             let command = (&*event.kind == RESEND).then(|| Command::read(&event.body)).flatten();
             return command.map_or(Self::Other, |command| Self::Resend(Box::new(command)));
+        }
+        if message::is_sample(&event.body) {
+            return Self::Sample;
         }
         let Some(said) = Said::read(&event.body) else { return Self::Other };
         let is_sent = message::status(&event.kind, &said).is_some_and(|status| status != Status::Received);

@@ -43,10 +43,10 @@ pub struct Bounds {
 pub enum Begun {
     /// Make it now, with this origin in `callbackData`. That it begins is on disk.
     Call(Origin),
-    /// It was made before, and brought about the message of this id.
+    /// It was made before, and the provider took the message.
     Sent {
-        /// The message's id.
-        message: String,
+        /// The message's id; none where the provider has not said it yet.
+        message: Option<String>,
     },
     /// Not now: [`Outcome::Later`](crate::Outcome::Later).
     Later {
@@ -66,10 +66,10 @@ pub enum Begun {
 /// What came of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The provider took the message, and calls it by this id.
+    /// The provider took the message.
     Sent {
-        /// The message's id.
-        message: String,
+        /// What the provider calls it by; none where the answer does not say, or not as anything that can be an id.
+        message: Option<String>,
     },
     /// The provider did not take it, or was not reached: it may be tried again at once.
     NotSent,

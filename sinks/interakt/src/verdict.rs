@@ -58,8 +58,7 @@ pub fn of_answer(status: StatusCode, after: Option<Duration>, body: Body<'_>, re
         // Documented is 201; whichever of these it is, `result` is the API's own word.
         (200..=299, Some(Said { result: true, id, .. })) => {
             // Without its id the message is known again by what its statuses call back with.
-            let end = id.clone().map_or(End::Unknown, |message| End::Sent { message });
-            return (end, Outcome::Delivered);
+            return (End::Sent { message: id.clone() }, Outcome::Delivered);
         }
         (200..=299, Some(said)) => retry(NOT_TAKEN, refused(&text, said, request)),
         (200..=299, None) if matches!(body, Body::Cut(_)) => {
@@ -85,12 +84,12 @@ pub fn of_answer(status: StatusCode, after: Option<Duration>, body: Body<'_>, re
 }
 
 /// Whether an answer may have come after the API took the message. The API's own word decides where there is one. Else
-/// the status does: whether it says that the call was not passed on, or that it failed there. A 503 says so where it asks
-/// for a wait: a gateway's may also mean that the connection broke behind it.
+/// the status does: whether it says that the call was not passed on, or that it failed there. A 503 says so where it
+/// asks for a wait: a gateway's may also mean that the connection broke behind it.
 fn is_open(status: u16, said: Option<&Said>, asks_to_wait: bool) -> bool {
     match (said, status) {
         (Some(said), _) => said.result,
-        (None, 300..=499 | 500 | 501) => false,
+        (None, 300..=501) => false,
         (None, 503) => !asks_to_wait,
         (None, _) => true,
     }

@@ -21,7 +21,7 @@ fn row(status: u16, body: Body<'_>) -> (String, &'static str, Reason) {
         other => panic!("{other:?}"),
     };
     let end = match end {
-        End::Sent { message } => format!("sent {message}"),
+        End::Sent { message } => format!("sent {}", message.as_deref().unwrap_or("without an id")),
         End::NotSent => "not sent".to_owned(),
         End::Unknown => "unknown".to_owned(),
     };
@@ -49,7 +49,10 @@ fn every_status_has_its_row_whatever_is_said_with_it() {
         (429..=429, "not sent", "retry", "http_429"),
         (430..=499, "not sent", "reject", "http_4xx"),
         (500..=501, "not sent", "retry", "http_5xx"),
-        (502..=599, "unknown", "retry", "http_5xx"),
+        (502..=502, "unknown", "retry", "http_5xx"),
+        // With a wish how long to wait, as all have here.
+        (503..=503, "not sent", "retry", "http_5xx"),
+        (504..=599, "unknown", "retry", "http_5xx"),
         (600..=999, "unknown", "retry", "protocol"),
     ];
     let mut seen = 0;
@@ -72,7 +75,7 @@ fn a_message_is_taken_where_the_api_says_so_with_any_good_status() {
         assert_eq!(row(status, Body::Whole(TAKEN)).0, "sent m-1", "{status}");
         assert_eq!(row(status, Body::Whole(TAKEN)).1, "delivered", "{status}");
         let (end, outcome, _) = row(status, Body::Whole(br#"{"result":true}"#));
-        assert_eq!((end.as_str(), outcome), ("unknown", "delivered"), "without an id a status settles it");
+        assert_eq!((end.as_str(), outcome), ("sent without an id", "delivered"), "its statuses will say it");
         let (end, outcome, why) = row(status, Body::Whole(br#"{"result":false,"message":"Not now"}"#));
         assert_eq!((end.as_str(), outcome, why.code), ("not sent", "retry", "not_taken"));
         assert!(why.detail.contains("Not now"), "{why}");
@@ -84,9 +87,17 @@ fn a_message_is_taken_where_the_api_says_so_with_any_good_status() {
     for status in [400, 500, 302] {
         assert_ne!(row(status, Body::Whole(TAKEN)).1, "delivered", "{status}");
     }
-    for status in [500, 503] {
+    for status in [500, 501] {
         assert_eq!(row(status, Body::Whole(TAKEN)).0, "unknown", "{status}: the API says that it took the message");
     }
+}
+
+#[test]
+fn a_503_that_asks_for_no_wait_leaves_open_whether_the_message_was_taken() {
+    let request = check(PAYLOAD).unwrap();
+    let ended = |body: &[u8]| of_answer(StatusCode::SERVICE_UNAVAILABLE, None, Body::Whole(body), &request).0;
+    assert_eq!(ended(b"upstream connect error"), End::Unknown);
+    assert_eq!(ended(br#"{"result":false,"message":"Not now"}"#), End::NotSent);
 }
 
 #[test]

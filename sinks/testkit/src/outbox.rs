@@ -65,7 +65,7 @@ impl MemoryOutbox {
     /// A status has shown that all calls which are open have sent messages, of this id.
     pub fn settle(&self, message: &str) {
         for (_, end) in self.lock().calls.values_mut().filter(|(_, end)| *end == End::Unknown) {
-            *end = End::Sent { message: message.to_owned() };
+            *end = End::Sent { message: Some(message.to_owned()) };
         }
     }
 

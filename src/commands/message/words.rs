@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use sink_api::Timestamp;
 
-use crate::admin::found::{MessageView, NotAgainView, TracedEvent};
+use crate::admin::found::{DeliveryFateView, MessageView, NotAgainView, TracedEvent};
 use crate::admin::sending::ResendView;
 use crate::commands::{human, short, trace};
 use crate::outbox::{RESEND, SEND};
@@ -21,9 +21,12 @@ pub fn is_sent(event: &TracedEvent) -> bool {
     fate(event) == "delivered"
 }
 
-/// What became of the delivery by which a message is sent that an event asks for: that has the event's id.
+/// What became of the delivery by which a message is sent that an event asks for: that has the event's id. Each sink
+/// that sends has one of that id, and all but the one that is meant filter it.
 fn fate(event: &TracedEvent) -> &str {
-    event.deliveries.iter().find(|delivery| delivery.id == event.id).map_or("", |delivery| &delivery.fate)
+    let mut own = event.deliveries.iter().filter(|delivery| delivery.id == event.id);
+    let is_meant = |delivery: &&DeliveryFateView| delivery.fate != "filtered" || delivery.code.is_some();
+    own.clone().find(is_meant).or_else(|| own.next()).map_or("", |delivery| &delivery.fate)
 }
 
 /// A message that is known by its event alone: how far it is, and its event's way.

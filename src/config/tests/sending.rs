@@ -109,8 +109,9 @@ fn what_a_rule_says_and_cannot_be_meant_is_doubted() {
     assert!(told.iter().any(|told| told.to_string().contains("statuses of several sources")), "{told:?}");
     let told = warnings(&format!("{SENDER}enabled = false\n{RULE}"));
     assert!(told.contains("sink `wa` has `enabled = false`"), "{told}");
-    let told = warnings(&format!("{SENDER}timeout = \"3m\"\n"));
-    assert!(told.contains("`confirm` (2m) is shorter than `timeout` (3m)"), "{told}");
+    let sender = "[sinks.wa]\nkind = \"interakt\"\napi_key = \"a2V5OnNlY3JldA==\"\nmax_age = \"1h\"\n";
+    let told = warnings(&format!("{sender}{RULE}codes = {{ 131049 = {{ after = \"2h\", times = 1 }} }}\n"));
+    assert!(told.contains("longer than `max_age` of [sinks.wa] (1h): it would never be sent"), "{told}");
     let other = "sources.g = { kind = \"github\", path = \"/g\", secret = \"a-long-secret\" }\n";
     let config = try_load(&format!("{other}{SENDER}{RULE}")).unwrap();
     assert!(

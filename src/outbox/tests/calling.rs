@@ -175,7 +175,7 @@ async fn however_many_statuses_have_something_sent_there_are_no_more_for_one_mes
             match house.begin(&status).await {
                 Begun::Call(origin) => {
                     let message = format!("m-{made}");
-                    house.outbox.end(origin.call, End::Sent { message: message.clone() }).await;
+                    house.outbox.end(origin.call, End::Sent { message: Some(message.clone()) }).await;
                     to_answer.push((origin, message));
                     made += 1;
                 }

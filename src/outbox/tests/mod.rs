@@ -3,6 +3,7 @@
 mod calling;
 mod hearing;
 mod keeping;
+mod loops;
 mod model;
 mod speed;
 mod turns;
@@ -192,7 +193,7 @@ impl House {
     /// Sends for a delivery; gives the origin that the message carries.
     async fn send(&self, delivery: &Arc<Delivery>, message: &str) -> Origin {
         let Begun::Call(origin) = self.begin(delivery).await else { panic!("no call") };
-        self.outbox.end(origin.call, End::Sent { message: message.to_owned() }).await;
+        self.outbox.end(origin.call, End::Sent { message: Some(message.to_owned()) }).await;
         origin
     }
 
@@ -243,7 +244,7 @@ fn text(origin: &Origin) -> String {
 fn word(begun: &Begun) -> String {
     match begun {
         Begun::Call(origin) => format!("call {}", origin.attempt),
-        Begun::Sent { message } => format!("sent {message}"),
+        Begun::Sent { message } => format!("sent {}", message.as_deref().unwrap_or_default()),
         Begun::Later { why, .. } => format!("later {}", why.code),
         Begun::Unwanted(why) => format!("unwanted {}", why.code),
         Begun::Never(why) => format!("never {}", why.code),

@@ -215,7 +215,7 @@ impl World {
             return;
         }
         let end = match fate {
-            Fate::Taken => End::Sent { message: id },
+            Fate::Taken => End::Sent { message: Some(id) },
             Fate::TakenUnheard | Fate::Lost => End::Unknown,
             Fate::Refused => End::NotSent,
         };

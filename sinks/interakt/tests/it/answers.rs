@@ -37,11 +37,11 @@ async fn of_reply(reply: Reply) -> (Outcome, Vec<End>) {
 async fn a_message_that_was_taken_is_delivered_and_its_id_told() {
     for status in [200, 201, 202] {
         let taken = answer(status, r#"{"result":true,"message":"Message created successfully","id":"m-1"}"#);
-        let sent = End::Sent { message: "m-1".to_owned() };
+        let sent = End::Sent { message: Some("m-1".to_owned()) };
         assert_eq!(of_reply(taken).await, (Outcome::Delivered, vec![sent]));
     }
     let no_id = answer(201, r#"{"result":true}"#);
-    assert_eq!(of_reply(no_id).await, (Outcome::Delivered, vec![End::Unknown]));
+    assert_eq!(of_reply(no_id).await, (Outcome::Delivered, vec![End::Sent { message: None }]));
 }
 
 #[tokio::test]
