@@ -15,14 +15,12 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-const ANSWER: &[u8] = b"{\"id\":\"00000000-0000-7000-8000-000000000000\"}";
+/// What both bare servers answer.
+pub const ANSWER: &[u8] = b"{\"id\":\"00000000-0000-7000-8000-000000000000\"}";
 
 /// Serves until standard input ends; its address is the first line on standard output.
 pub fn serve() -> Result<(), Box<dyn Error>> {
-    std::thread::spawn(|| {
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        std::process::exit(0);
-    });
+    end_with_standard_input();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -34,6 +32,14 @@ pub fn serve() -> Result<(), Box<dyn Error>> {
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)));
         }
     })
+}
+
+/// From now on the process ends when its standard input does.
+pub fn end_with_standard_input() {
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
 }
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {

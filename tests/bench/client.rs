@@ -1,5 +1,6 @@
-//! The load: one request, made beforehand, is sent over and over on each connection as soon as its answer is there. The
-//! client does little more than write and read, so that it does not measure itself. Any answer but 200 ends the bench.
+//! The load: one request, made beforehand, is sent over and over on each connection, as soon as its answer is there
+//! or at a steady rate. The client does little more than write and read, so that it does not measure itself. Any
+//! answer but 200 ends the bench.
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,6 +32,24 @@ pub struct Load {
     pub warm_up: Duration,
     /// Time that is counted.
     pub window: Duration,
+    /// Requests a second, all connections together; none: each connection sends as soon as it has its answer.
+    pub rate: Option<u32>,
+}
+
+/// When the requests of a connection are sent: at fixed moments, whatever the answers take, so that a slow answer is
+/// counted for all that should have been sent meanwhile.
+#[derive(Clone, Copy)]
+struct Pace {
+    first: Instant,
+    every: Duration,
+}
+
+impl Load {
+    /// The pace of one of the connections.
+    fn pace(&self, connection: u16, begun: Instant) -> Option<Pace> {
+        let apart = Duration::from_secs(1) / self.rate?.max(1);
+        Some(Pace { first: begun + apart * u32::from(connection), every: apart * u32::from(self.connections) })
+    }
 }
 
 /// What came back.
@@ -45,13 +64,15 @@ pub struct Answers {
 /// Loads a server for the load's time and waits for the last answers.
 pub fn press(address: SocketAddr, load: &Load) -> io::Result<Answers> {
     let request: Arc<[u8]> = request()?.into();
-    let counted = Instant::now() + load.warm_up;
+    let begun = Instant::now();
+    let counted = begun + load.warm_up;
     let times = (counted, counted + load.window);
     let threads: Vec<_> = (0..load.threads)
         .map(|n| {
-            let share = (load.connections + load.threads - 1 - n) / load.threads;
+            let own = (n..load.connections).step_by(load.threads.into());
+            let paces: Vec<_> = own.map(|connection| load.pace(connection, begun)).collect();
             let request = Arc::clone(&request);
-            std::thread::spawn(move || press_on_thread(address, share, &request, times))
+            std::thread::spawn(move || press_on_thread(address, &paces, &request, times))
         })
         .collect();
     let mut answers = Answers::default();
@@ -65,15 +86,15 @@ pub fn press(address: SocketAddr, load: &Load) -> io::Result<Answers> {
 
 fn press_on_thread(
     address: SocketAddr,
-    connections: u16,
+    paces: &[Option<Pace>],
     request: &Arc<[u8]>,
     times: (Instant, Instant),
 ) -> io::Result<Answers> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut tasks = JoinSet::new();
-        for _ in 0..connections {
-            tasks.spawn(press_on_connection(address, Arc::clone(request), times));
+        for pace in paces {
+            tasks.spawn(press_on_connection(address, Arc::clone(request), times, *pace));
         }
         let mut answers = Answers::default();
         let slow = tokio::time::sleep_until((times.1 + PATIENCE).into());
@@ -98,13 +119,17 @@ async fn press_on_connection(
     address: SocketAddr,
     request: Arc<[u8]>,
     (counted, end): (Instant, Instant),
+    pace: Option<Pace>,
 ) -> io::Result<Answers> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let mut buffer = vec![0; MAX_ANSWER];
     let mut answers = Answers::default();
-    let mut begun = Instant::now();
+    let mut begun = pace.map_or_else(Instant::now, |pace| pace.first);
     while begun < end {
+        if pace.is_some() {
+            tokio::time::sleep_until(begun.into()).await;
+        }
         stream.write_all(&request).await?;
         read_answer(&mut stream, &mut buffer).await?;
         let done = Instant::now();
@@ -112,7 +137,7 @@ async fn press_on_connection(
         if (counted..end).contains(&done) {
             answers.latencies.push(done - begun);
         }
-        begun = done;
+        begun = pace.map_or(done, |pace| begun + pace.every);
     }
     Ok(answers)
 }

@@ -1,6 +1,6 @@
-//! A server under measurement: starts it in a process of its own, measures it under load, reads its processor time from
-//! `/proc`, and stops it. For the daemon it also writes the config, and checks that the file sink holds whatever was
-//! acknowledged.
+//! A server under measurement: starts it in a process of its own, measures it under load, reads its processor time and
+//! memory from `/proc`, and stops it. For the daemon it also writes the config, and checks that each file sink holds
+//! whatever was acknowledged.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -21,17 +21,47 @@ const LOOK: Duration = Duration::from_millis(10);
 /// `statfs` says this of a file system in memory.
 const TMPFS: i64 = 0x0102_1994;
 
+/// Names that no variant and no build may have.
+const NAMES: [&str; 4] = ["bare", "durable", "relay", "watched"];
+
 /// Which server to start, and how.
 #[derive(Clone)]
 pub struct Recipe {
     /// The server's name in the table.
     pub name: String,
-    /// Further environment variables of the daemon; `None` for the bare server.
-    env: Option<Vec<(String, String)>>,
-    /// The daemon's program.
+    server: Server,
+}
+
+#[derive(Clone)]
+enum Server {
+    /// A server of our own, whose serving begins with this option.
+    Own(&'static str),
+    Daemon(Daemon),
+}
+
+#[derive(Clone)]
+struct Daemon {
     program: PathBuf,
-    /// Whether the daemon is watched: scraped every second, with a silence to look for and a route for its own events.
+    /// Further environment variables.
+    env: Vec<(String, String)>,
+    /// File sinks, each of which takes all events.
+    sinks: u16,
+    /// Further tables of its config.
+    tables: String,
+    /// Whether it is watched: scraped every second, with a silence to look for and a route for its own events.
     is_watched: bool,
+}
+
+impl Default for Daemon {
+    fn default() -> Self {
+        Self {
+            program: env!("CARGO_BIN_EXE_hookrelay").into(),
+            env: vec![],
+            sinks: 1,
+            tables: String::new(),
+            is_watched: false,
+        }
+    }
 }
 
 /// What a daemon's config has more where it is watched.
@@ -48,41 +78,54 @@ to = ["alarms"]
 impl Recipe {
     /// The bare hyper server.
     pub fn bare() -> Self {
-        Self { name: "bare".to_owned(), env: None, program: PathBuf::new(), is_watched: false }
+        Self { name: "bare".to_owned(), server: Server::Own("--serve-bare") }
+    }
+
+    /// The bare durable server.
+    pub fn durable() -> Self {
+        Self { name: "durable".to_owned(), server: Server::Own("--serve-durable") }
     }
 
     /// The daemon of this build.
     pub fn relay() -> Self {
-        let program = env!("CARGO_BIN_EXE_hookrelay").into();
-        Self { name: "relay".to_owned(), env: Some(vec![]), program, is_watched: false }
+        Self { name: "relay".to_owned(), server: Server::Daemon(Daemon::default()) }
     }
 
     /// The daemon of this build, with all that watches it at work.
     pub fn watched() -> Self {
-        Self { name: "watched".to_owned(), is_watched: true, ..Self::relay() }
+        let daemon = Daemon { is_watched: true, ..Daemon::default() };
+        Self { name: "watched".to_owned(), server: Server::Daemon(daemon) }
+    }
+
+    /// The daemon of this build with so many file sinks.
+    pub fn sinks(sinks: u16) -> Self {
+        let daemon = Daemon { sinks, ..Daemon::default() };
+        Self { name: format!("{sinks} sinks"), server: Server::Daemon(daemon) }
+    }
+
+    /// The daemon of this build with further sinks that take everything: these tables of its config.
+    pub fn with(name: &str, tables: String) -> Self {
+        Self { name: name.to_owned(), server: Server::Daemon(Daemon { tables, ..Daemon::default() }) }
     }
 
     /// Reads a variant: `NAME:KEY=VALUE,KEY=VALUE`.
     pub fn parse(text: &str) -> Result<Self, String> {
         let usage = || format!("{text:?} is not NAME:KEY=VALUE,KEY=VALUE");
         let (name, pairs) = text.split_once(':').ok_or_else(usage)?;
-        if name.is_empty() || name.contains('/') || ["bare", "relay", "watched"].contains(&name) {
+        if name.is_empty() || name.contains('/') || NAMES.contains(&name) {
             return Err(format!("{name:?} cannot be the name of a variant"));
         }
         let pair = |pair: &str| pair.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
         let env = pairs.split(',').map(pair).collect::<Option<_>>().ok_or_else(usage)?;
-        Ok(Self { name: name.to_owned(), env: Some(env), ..Self::relay() })
+        Ok(Self { name: name.to_owned(), server: Server::Daemon(Daemon { env, ..Daemon::default() }) })
     }
 
     /// Another build of the daemon, named after its file.
     pub fn other(program: &str) -> Result<Self, String> {
         let program = PathBuf::from(program);
-        let name = program
-            .file_name()
-            .and_then(|name| name.to_str())
-            .filter(|name| !["bare", "relay", "watched"].contains(name));
+        let name = program.file_name().and_then(|name| name.to_str()).filter(|name| !NAMES.contains(name));
         let name = name.ok_or_else(|| format!("{} has no name for a build", program.display()))?.to_owned();
-        Ok(Self { name, env: Some(vec![]), program, is_watched: false })
+        Ok(Self { name, server: Server::Daemon(Daemon { program, ..Daemon::default() }) })
     }
 }
 
@@ -91,8 +134,8 @@ pub struct Contestant {
     name: String,
     process: Child,
     address: SocketAddr,
-    /// The daemon's file sink.
-    sink: Option<SinkFile>,
+    /// The daemon's file sinks.
+    sinks: Vec<SinkFile>,
     /// How many answers it has given so far.
     acknowledged: u64,
     /// Asks a daemon that is watched for its figures.
@@ -102,18 +145,14 @@ pub struct Contestant {
 impl Contestant {
     /// Starts the server in a folder of its own and waits until it listens.
     pub fn start(recipe: &Recipe, folder: &Path) -> Result<Self, Box<dyn Error>> {
-        let (process, address, sink) = match &recipe.env {
-            None => {
-                let (process, address) = start_bare()?;
-                (process, address, None)
-            }
-            Some(env) => {
-                let (process, address) = start_daemon(recipe, env, folder)?;
-                (process, address, Some(SinkFile::new(folder.join("events.jsonl"))))
-            }
+        let (started, sinks, is_watched) = match &recipe.server {
+            Server::Own(option) => (start_own(option, folder)?, 0, false),
+            Server::Daemon(daemon) => (start_daemon(daemon, folder)?, daemon.sinks, daemon.is_watched),
         };
-        let scraper = recipe.is_watched.then(|| Scraper::start(&folder.join("data")));
-        Ok(Self { name: recipe.name.clone(), process, address, sink, acknowledged: 0, scraper })
+        let (process, address) = started;
+        let sinks = (1..=sinks).map(|n| SinkFile::new(folder.join(file_of(n)))).collect();
+        let scraper = is_watched.then(|| Scraper::start(&folder.join("data")));
+        Ok(Self { name: recipe.name.clone(), process, address, sinks, acknowledged: 0, scraper })
     }
 
     /// Measures one cell. The sink's work belongs to a request's cost, so processor time is read when the sink has
@@ -122,16 +161,19 @@ impl Contestant {
         let before = cpu_time(self.process.id())?;
         let answers = client::press(self.address, load).map_err(|error| format!("{}: {error}", self.name))?;
         self.acknowledged += answers.all;
-        if let Some(sink) = &mut self.sink {
+        let resident = resident(self.process.id())?;
+        for sink in &mut self.sinks {
             sink.wait_for(self.acknowledged)?;
         }
         let cpu = cpu_time(self.process.id())?.saturating_sub(before);
         Ok(Cell {
             server: self.name.clone(),
             connections: load.connections,
+            rate: load.rate,
             round,
             per_second: answers.latencies.len() as f64 / load.window.as_secs_f64(),
             p99: figures::percentile(answers.latencies, 99.0),
+            resident,
             cpu_per_request: cpu.div_f64(answers.all.max(1) as f64),
         })
     }
@@ -140,7 +182,7 @@ impl Contestant {
     pub fn stop(mut self) -> Result<(), Box<dyn Error>> {
         self.scraper.take().map_or(Ok(()), Scraper::stop)?;
         drop(self.process.stdin.take());
-        if self.sink.is_some() {
+        if !self.sinks.is_empty() {
             let pid = rustix::process::Pid::from_child(&self.process);
             rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
         }
@@ -157,9 +199,10 @@ impl Drop for Contestant {
     }
 }
 
-fn start_bare() -> Result<(Child, SocketAddr), Box<dyn Error>> {
+fn start_own(option: &str, folder: &Path) -> Result<(Child, SocketAddr), Box<dyn Error>> {
     let mut process = Command::new(std::env::current_exe()?)
-        .arg("--serve-bare")
+        .arg(option)
+        .arg(folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -170,18 +213,16 @@ fn start_bare() -> Result<(Child, SocketAddr), Box<dyn Error>> {
     Ok((process, line.trim().parse()?))
 }
 
-fn start_daemon(
-    recipe: &Recipe,
-    env: &[(String, String)],
-    folder: &Path,
-) -> Result<(Child, SocketAddr), Box<dyn Error>> {
-    fs::create_dir_all(folder)?;
-    let (silence, watched) = if recipe.is_watched { ("silence = \"30m\"", WATCHED) } else { ("", "") };
-    let config = folder.join("config.toml");
-    fs::write(
-        &config,
-        format!(
-            r#"data_dir = "data"
+/// The file of the sink of that number.
+fn file_of(sink: u16) -> String {
+    format!("events-{sink}.jsonl")
+}
+
+/// The daemon's config: one source, and file sinks that all take everything.
+fn config_of(daemon: &Daemon) -> String {
+    let silence = if daemon.is_watched { "silence = \"30m\"" } else { "" };
+    let mut config = format!(
+        r#"data_dir = "data"
 [server]
 listen = "127.0.0.1:0"
 [sources.interakt]
@@ -190,21 +231,29 @@ path = "{PATH}"
 secret = "{SECRET}"
 dedupe = "off"
 {silence}
-[sinks.archive]
-kind = "file"
-path = "events.jsonl"
-[[routes]]
-match = "*"
-to = ["archive"]
-{watched}"#
-        ),
-    )?;
+"#
+    );
+    for n in 1..=daemon.sinks {
+        let file = file_of(n);
+        config += &format!(
+            "[sinks.archive{n}]\nkind = \"file\"\npath = \"{file}\"\n\
+             [[routes]]\nmatch = \"*\"\nto = [\"archive{n}\"]\n"
+        );
+    }
+    config += &daemon.tables;
+    config + if daemon.is_watched { WATCHED } else { "" }
+}
+
+fn start_daemon(daemon: &Daemon, folder: &Path) -> Result<(Child, SocketAddr), Box<dyn Error>> {
+    fs::create_dir_all(folder)?;
+    let config = folder.join("config.toml");
+    fs::write(&config, config_of(daemon))?;
     let log = folder.join("daemon.log");
-    let mut process = Command::new(&recipe.program)
+    let mut process = Command::new(&daemon.program)
         .arg("run")
         .arg("--config")
         .arg(&config)
-        .envs(env.iter().map(|(key, value)| (key, value)))
+        .envs(daemon.env.iter().map(|(key, value)| (key, value)))
         .stdin(Stdio::null())
         .stderr(File::create(&log)?)
         .spawn()?;
@@ -299,6 +348,13 @@ fn cpu_time(pid: u32) -> Result<Duration, Box<dyn Error>> {
     let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok());
     let (user, system) = ticks(11).zip(ticks(12)).ok_or("/proc/PID/stat has another form")?;
     Ok(Duration::from_secs_f64((user + system) as f64 / rustix::param::clock_ticks_per_second() as f64))
+}
+
+/// Memory of a process that is resident now, in bytes.
+fn resident(pid: u32) -> Result<u64, Box<dyn Error>> {
+    let statm = fs::read_to_string(format!("/proc/{pid}/statm"))?;
+    let pages: u64 = statm.split_whitespace().nth(1).ok_or("/proc/PID/statm has another form")?.parse()?;
+    Ok(pages * rustix::param::page_size() as u64)
 }
 
 /// Warns if the folder's data is kept in memory, where a flush costs nothing.

@@ -1,4 +1,4 @@
-//! Makes a table of the measured cells: percentiles, medians, ratios to the bare server. Pure.
+//! Makes a table of the measured cells: percentiles, medians, ratios to the bare servers. Pure.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,22 +9,27 @@ use crate::contestant::Recipe;
 pub struct Cell {
     pub server: String,
     pub connections: u16,
+    /// Requests a second that were asked for; none: as many as go.
+    pub rate: Option<u32>,
     pub round: u32,
     pub per_second: f64,
     pub p99: Duration,
     pub cpu_per_request: Duration,
+    /// Memory that was resident when the load ended, in bytes.
+    pub resident: u64,
 }
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:>4} connections  {:<10} {:>8.0} requests/s   p99 {:>7.2} ms   CPU {:>6.1} µs/request",
+            "{:>4} connections  {:<10} {:>8.0} requests/s   p99 {:>7.2} ms   CPU {:>6.1} µs/request   {:>4.0} MB",
             self.connections,
             self.server,
             self.per_second,
             millis(self.p99),
-            micros(self.cpu_per_request)
+            micros(self.cpu_per_request),
+            megabytes(self.resident)
         )
     }
 }
@@ -35,34 +40,76 @@ type Figure = fn(&Cell) -> f64;
 const PER_SECOND: Figure = |cell| cell.per_second;
 const P99: Figure = |cell| millis(cell.p99);
 const CPU: Figure = |cell| micros(cell.cpu_per_request);
+const RESIDENT: Figure = |cell| megabytes(cell.resident);
 
-/// The table: for each number of connections one row per server, with ratios to the first server. A ratio is that of
-/// two medians; behind requests/s stands the range of the ratios of the single rounds.
+/// The table: for each number of connections one row per server. Requests/s stand beside those of each of the two bare
+/// servers, which come first; other figures beside those of the first one. A ratio is that of two medians; in brackets
+/// stands the range of the ratios of the single rounds.
 pub fn table(cells: &[Cell], recipes: &[Recipe], connections: &[u16]) -> String {
-    let mut out = "| connections | server | requests/s | ratio (range) | p99 ms | ratio | CPU µs/request | ratio |\n\
-                   | ---: | --- | ---: | --- | ---: | ---: | ---: | ---: |\n"
+    let mut out = "| connections | server | requests/s | of bare (range) | of durable (range) | p99 ms | of bare \
+                   | CPU µs/request | of bare | MB resident |\n\
+                   | ---: | --- | ---: | --- | --- | ---: | ---: | ---: | ---: | ---: |\n"
         .to_owned();
-    let Some(base) = recipes.first() else { return out };
+    let [bare, durable, ..] = recipes else { return out };
     for &at in connections {
-        let of = |name: &str| cells.iter().filter(|c| c.connections == at && c.server == name).collect::<Vec<_>>();
-        let base = of(&base.name);
+        let of = |name: &str| {
+            let is_of = |c: &&Cell| c.connections == at && c.rate.is_none() && c.server == name;
+            cells.iter().filter(is_of).collect::<Vec<_>>()
+        };
+        let (bare, durable) = (of(&bare.name), of(&durable.name));
         for recipe in recipes {
             let own = of(&recipe.name);
-            let ratio = |figure: Figure| median(&own, figure) / median(&base, figure);
-            let (low, high) = range_of_ratios(&own, &base);
+            let ratio = |figure: Figure| median(&own, figure) / median(&bare, figure);
             out += &format!(
-                "| {at} | {} | {:.0} | {:.2} ({low:.2}–{high:.2}) | {:.2} | {:.2} | {:.1} | {:.2} |\n",
+                "| {at} | {} | {:.0} | {} | {} | {:.2} | {:.2} | {:.1} | {:.2} | {:.0} |\n",
                 recipe.name,
                 median(&own, PER_SECOND),
-                ratio(PER_SECOND),
+                share(&own, &bare),
+                share(&own, &durable),
                 median(&own, P99),
                 ratio(P99),
                 median(&own, CPU),
                 ratio(CPU),
+                median(&own, RESIDENT),
             );
         }
     }
     out
+}
+
+/// The table of steady rates: for each rate one row per server, the healthy daemon second. Its p99 and processor time,
+/// and what they are of those of the server that each is compared with.
+pub fn everyday(cells: &[Cell], recipes: &[Recipe], rates: &[u32]) -> String {
+    let mut out = "| requests/s | server | p99 ms | of relay | CPU µs/request | of bare | MB resident |\n\
+                   | ---: | --- | ---: | ---: | ---: | ---: | ---: |\n"
+        .to_owned();
+    let [bare, healthy, ..] = recipes else { return out };
+    for &rate in rates {
+        let of = |name: &str| {
+            let is_of = |c: &&Cell| c.rate == Some(rate) && c.server == name;
+            cells.iter().filter(is_of).collect::<Vec<_>>()
+        };
+        let (bare, healthy) = (of(&bare.name), of(&healthy.name));
+        for recipe in recipes {
+            let own = of(&recipe.name);
+            out += &format!(
+                "| {rate} | {} | {:.2} | {:.2} | {:.1} | {:.2} | {:.0} |\n",
+                recipe.name,
+                median(&own, P99),
+                median(&own, P99) / median(&healthy, P99),
+                median(&own, CPU),
+                median(&own, CPU) / median(&bare, CPU),
+                median(&own, RESIDENT),
+            );
+        }
+    }
+    out
+}
+
+/// Requests/s beside those of another server.
+fn share(own: &[&Cell], base: &[&Cell]) -> String {
+    let (low, high) = range_of_ratios(own, base);
+    format!("{:.2} ({low:.2}–{high:.2})", median(own, PER_SECOND) / median(base, PER_SECOND))
 }
 
 /// The value below which `percent` of all values lie.
@@ -92,6 +139,10 @@ fn range_of_ratios(own: &[&Cell], base: &[&Cell]) -> (f64, f64) {
 
 fn millis(span: Duration) -> f64 {
     span.as_secs_f64() * 1e3
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
 }
 
 fn micros(span: Duration) -> f64 {
