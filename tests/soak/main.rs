@@ -300,8 +300,13 @@ fn main() {
         println!("soak: {} kills, {} events, seed {}", plan.kills, plan.events, plan.seed);
         is_good &= runtime.block_on(soak(plan));
     }
-    if let Some(resends) = Resends::from_env(&plan).filter(|_| is_wanted("resends")) {
-        is_good &= runtime.block_on(resends::run(resends));
+    match Resends::from_env(&plan).filter(|_| is_wanted("resends")) {
+        Some(resends) => is_good &= runtime.block_on(resends::run(resends)),
+        None if names.iter().any(|name| *name == "resends") => {
+            println!("resends: nothing says how often to kill: set HOOKRELAY_SOAK_RESEND_KILLS");
+            is_good = false;
+        }
+        None => {}
     }
     if !is_good {
         println!("soak: FAILED");
