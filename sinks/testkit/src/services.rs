@@ -1,7 +1,9 @@
 //! The real servers that `tests/services/up` starts: where they are, and the tests that are left out without them.
 
+#[cfg(any(feature = "kafka", feature = "postgres"))]
 use std::process::{Command, Stdio};
 
+#[cfg(any(feature = "kafka", feature = "postgres"))]
 use crate::must::Must as _;
 use crate::skip::skip;
 
@@ -18,6 +20,7 @@ pub fn exported(test: &str, variable: &str, service: &str) -> Option<String> {
 }
 
 /// Runs one of the scripts in `tests/services`; what it printed.
+#[cfg(any(feature = "kafka", feature = "postgres"))]
 pub(crate) fn run(command: &mut Command) -> String {
     let done = command.stdin(Stdio::null()).output().must("a script of tests/services");
     assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
