@@ -78,8 +78,7 @@ fn is_strangers(connection: &Connection, wanted: &Wanted) -> Result<bool, rusqli
 fn unheard_at(connection: &Connection, wanted: &Wanted, now: Timestamp) -> Result<i64, rusqlite::Error> {
     let sql = "SELECT count(*) FROM calls WHERE phone = ?1 AND sink = ?2 AND attempt > 0 AND status IS NULL
                AND begun > ?3 AND (state <> ?4 OR lost) AND id <> ?5";
-    let since = now.as_microsecond().saturating_sub(i64::try_from(MAX_AGE.as_micros()).unwrap_or(i64::MAX));
-    let of = params![wanted.phone, wanted.sink, since, CallState::NotSent, Key::from(wanted.call)];
+    let of = params![wanted.phone, wanted.sink, earliest(now), CallState::NotSent, Key::from(wanted.call)];
     connection.prepare_cached(sql)?.query_row(of, |row| row.get(0))
 }
 
@@ -88,6 +87,10 @@ fn unheard_at(connection: &Connection, wanted: &Wanted, now: Timestamp) -> Resul
 pub fn unheard_of(connection: &Connection, phone: &str, rule: &str, now: Timestamp) -> Result<i64, rusqlite::Error> {
     let sql = "SELECT count(*) FROM calls CROSS JOIN resends ON resends.call = calls.id
                WHERE calls.phone = ?1 AND status IS NULL AND begun > ?2 AND (calls.state <> ?3 OR lost) AND rule = ?4";
-    let since = now.as_microsecond().saturating_sub(i64::try_from(MAX_AGE.as_micros()).unwrap_or(i64::MAX));
-    connection.prepare_cached(sql)?.query_row(params![phone, since, CallState::NotSent, rule], |row| row.get(0))
+    connection.prepare_cached(sql)?.query_row(params![phone, earliest(now), CallState::NotSent, rule], |row| row.get(0))
+}
+
+/// When the time began in which anything may still be sent for what was sent then, microseconds.
+fn earliest(now: Timestamp) -> i64 {
+    now.as_microsecond().saturating_sub(i64::try_from(MAX_AGE.as_micros()).unwrap_or(i64::MAX))
 }
