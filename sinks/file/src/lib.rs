@@ -37,7 +37,7 @@ pub const KIND: SinkKind = SinkKind {
     defaults: Defaults {
         max_events: 4096,
         max_bytes: 4 << 20,
-        linger: Duration::from_millis(5),
+        linger: Duration::from_millis(20),
         concurrency: 1,
         rate: None,
     },

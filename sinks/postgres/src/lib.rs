@@ -32,7 +32,7 @@ pub const KIND: SinkKind = SinkKind {
     defaults: Defaults {
         max_events: 500,
         max_bytes: 1 << 20,
-        linger: Duration::from_millis(5),
+        linger: Duration::from_millis(20),
         concurrency: 2,
         rate: None,
     },

@@ -87,7 +87,7 @@ impl Worker {
         let (storage, book) = (spec.storage.clone(), Arc::clone(&spec.book));
         Self {
             settler: Settler::new(storage.clone(), &spec.name, &book),
-            reader: Reader::new(spec.destination(), storage.clone(), book, rules),
+            reader: Reader::new(spec.destination(), storage.clone(), book, rules, spec.limits.linger),
             fetcher: Fetcher::new(spec.destination(), storage, spec.is_ordered()),
             backlog: Backlog::new(spec.is_ordered(), spec.keys.parked_max.0),
             sender: Sender::new(Arc::clone(&spec)),

@@ -1,7 +1,7 @@
 //! Reads the journal and routes what was read.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sink_api::Yielder;
 use tokio::sync::{Mutex, oneshot};
@@ -23,8 +23,10 @@ use crate::route::{Destination, RouteCounter, RuleSet};
 
 /// Most bytes read from the journal at once.
 const READ_BYTES: u64 = 1 << 20;
-/// A sink that has caught up looks again no sooner: fewer wake-ups, larger batches.
-const READ_PAUSE: Duration = Duration::from_millis(4);
+/// How far apart the reads of a sink are at least, and at most, that has caught up: fewer wake-ups, larger batches. In
+/// between it is half of the sink's `linger`, as what was read waits for so long anyway. An event that comes alone is
+/// read at once.
+const READ_PAUSES: [Duration; 2] = [Duration::from_millis(4), Duration::from_millis(10)];
 /// The pause after a failed read.
 const READ_RETRY: Duration = Duration::from_secs(1);
 
@@ -67,13 +69,17 @@ pub(super) struct Reader {
     under_way: UnderWay<Result<Read, JournalError>>,
     /// Whether the read under way is for events, too, not for news of shards alone.
     for_events: bool,
-    caught_up: bool,
+    /// See [`READ_PAUSES`].
+    pause: Duration,
+    /// When the next read may begin, where the last one caught up.
+    not_before: Option<Instant>,
     /// Texts that events share.
     texts: event::Texts,
 }
 
 impl Reader {
-    pub fn new(to: Destination, storage: SinkStorage, book: Arc<Book>, rules: Arc<RuleSet>) -> Self {
+    /// Reads nothing yet. `linger`: how long the sink's batches wait for more.
+    pub fn new(to: Destination, storage: SinkStorage, book: Arc<Book>, rules: Arc<RuleSet>, linger: Duration) -> Self {
         Self {
             questions: Questions::new(&to.name, &rules),
             routes: RouteCounter::new(&rules, &to.name),
@@ -84,7 +90,8 @@ impl Reader {
             rules,
             under_way: UnderWay::default(),
             for_events: false,
-            caught_up: false,
+            pause: (linger / 2).clamp(READ_PAUSES[0], READ_PAUSES[1]),
+            not_before: None,
             texts: event::Texts::default(),
         }
     }
@@ -129,17 +136,18 @@ impl Reader {
     }
 
     fn start_for_events(&mut self) {
-        let pause = std::mem::take(&mut self.caught_up);
+        let not_before = self.not_before;
         let (rules, questions) = self.rules();
         let (source, storage) = (Arc::clone(&self.source), self.storage.clone());
         let (book, sink) = (Arc::clone(&self.book), self.to.name.clone());
         self.under_way.start(async move {
             let mut source = source.lock().await;
             let read = async {
-                source.ready().await?;
-                if pause {
-                    tokio::time::sleep(READ_PAUSE).await;
+                // The pause comes first: whoever waits for the journal is woken by each commit.
+                if let Some(at) = not_before {
+                    tokio::time::sleep_until(at.into()).await;
                 }
+                source.ready().await?;
                 let handover = source.read(READ_BYTES).await?;
                 if handover.is_some() {
                     return Ok(Read { handover, events: None });
@@ -193,7 +201,7 @@ impl Reader {
             self.pass_gap(gap, dropped, outcomes);
         }
         let bytes: u64 = chunk.entries.iter().map(|e| e.record.payload.len() as u64).sum();
-        self.caught_up = bytes < READ_BYTES / 2;
+        self.not_before = (bytes < READ_BYTES / 2).then(|| Instant::now() + self.pause);
         // Asked after the read, so that it holds for all of the chunk: every event of it was on disk by then.
         let counted_by = self.book.counted();
         let all_by_these = counted_by.all_by(&rules);
