@@ -9,7 +9,7 @@
 mod keys;
 mod pattern;
 
-use sink_api::{Event, json};
+use sink_api::{Event, Rendered, json};
 
 use keys::{Class, class};
 pub use pattern::text;
@@ -29,6 +29,7 @@ pub fn event(event: &Event) -> Event {
         remote: text(&event.remote).into(),
         headers: event.headers.iter().map(header).collect(),
         body: body(&event.body).into(),
+        rendered: Rendered::default(),
         ..event.clone()
     }
 }

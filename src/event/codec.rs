@@ -17,7 +17,7 @@
 use std::sync::Arc;
 
 use bytes::Buf;
-use sink_api::{Timestamp, Uuid};
+use sink_api::{Rendered, Timestamp, Uuid};
 
 use super::Event;
 use crate::journal::Record;
@@ -172,6 +172,7 @@ fn decode_with(record: &Record, texts: &mut Texts) -> Result<Event, CodecError> 
         remote,
         headers,
         body: record.payload.slice(record.payload.len() - rest.len()..),
+        rendered: Rendered::default(),
     })
 }
 
@@ -227,6 +228,7 @@ mod tests {
             remote: "127.0.0.1".into(),
             headers: vec![("content-type".into(), "application/json".into())],
             body: Bytes::from_static(b"{\"a\":1}\0\xff"),
+            rendered: Rendered::default(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use sink_api::{Timestamp, Uuid};
+use sink_api::{Rendered, Timestamp, Uuid};
 
 use super::Event;
 use crate::news::SOURCE;
@@ -45,6 +45,7 @@ pub fn own_as(id: Uuid, body: Bytes) -> Event {
         remote: "".into(),
         headers: vec![("content-type".into(), "application/json".into())],
         body,
+        rendered: Rendered::default(),
     }
 }
 

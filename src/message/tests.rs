@@ -21,6 +21,7 @@ fn event(n: i64, kind: &str, subject: &str, body: impl Into<Bytes>) -> Event {
         remote: "::1".into(),
         headers: vec![],
         body: body.into(),
+        rendered: Default::default(),
     }
 }
 

@@ -74,6 +74,7 @@ fn event(n: u64, began: Timestamp) -> Event {
         remote: "127.0.0.1".into(),
         headers: vec![],
         body: Bytes::from_static(BODY.as_bytes()),
+        rendered: Default::default(),
     }
 }
 

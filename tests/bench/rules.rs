@@ -90,6 +90,7 @@ fn event(kind: &str) -> Arc<Event> {
         remote: "127.0.0.1".into(),
         headers: vec![],
         body: Bytes::from_static(BODY.as_bytes()),
+        rendered: Default::default(),
     })
 }
 

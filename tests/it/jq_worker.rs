@@ -49,6 +49,7 @@ fn asks(rules: &RuleSet, count: usize) -> Vec<Ask> {
         remote: "127.0.0.1".into(),
         headers: vec![],
         body: Bytes::from(format!("{{\"n\":{n}}}")),
+        rendered: Default::default(),
     };
     let questions = rules.questions("out", "interakt", "t");
     (0..count).map(|n| Ask { event: Arc::new(event(n)), questions: questions.clone(), show: false }).collect()

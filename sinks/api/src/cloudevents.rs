@@ -11,6 +11,8 @@ use std::io::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 use crate::delivery::{Delivery, Payload};
 use crate::json;
@@ -89,8 +91,23 @@ pub fn structured(delivery: &Delivery) -> Vec<u8> {
     out
 }
 
-/// Appends [`structured`].
+/// Appends [`structured`]. Of an event that several sinks have whole it is made once.
 pub fn push_structured(out: &mut Vec<u8>, delivery: &Delivery) {
+    let is_the_events = delivery.payload == Payload::Body && is_id(&delivery.id, delivery.event.id);
+    if is_the_events {
+        delivery.event.rendered.structured(out, |out| render(out, delivery));
+    } else {
+        render(out, delivery);
+    }
+}
+
+/// Whether a delivery's id is that of its event alone, as it is but for further routes and outputs.
+fn is_id(id: &str, event: Uuid) -> bool {
+    let mut text = [0; Hyphenated::LENGTH];
+    id == event.hyphenated().encode_lower(&mut text)
+}
+
+fn render(out: &mut Vec<u8>, delivery: &Delivery) {
     let payload = delivery.bytes();
     out.reserve(payload.len() + 320);
     out.push(b'{');
@@ -140,7 +157,6 @@ pub(crate) mod tests {
     use std::sync::Arc;
 
     use bytes::Bytes;
-    use uuid::Uuid;
 
     use super::*;
     use crate::{Event, Target};
@@ -158,6 +174,7 @@ pub(crate) mod tests {
             remote: "127.0.0.1".into(),
             headers: vec![("content-type".into(), "text/plain".into())],
             body: Bytes::from_static(body),
+            rendered: crate::Rendered::default(),
         };
         let id = event.id.to_string();
         let event = Arc::new(event);

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::rendered::Rendered;
+
 /// One accepted webhook. Attribute names follow CloudEvents.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Event {
@@ -32,6 +34,8 @@ pub struct Event {
     pub headers: Vec<(Arc<str>, Arc<str>)>,
     /// The body, byte for byte as it was signed.
     pub body: Bytes,
+    /// Renderings that sinks have in common.
+    pub rendered: Rendered,
 }
 
 impl Event {

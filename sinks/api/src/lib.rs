@@ -7,7 +7,8 @@
 //! Modules: [`event`] what came in; [`delivery`] what a sink is handed; [`report`] what it answers; [`sink`] the
 //! traits; [`settings`] (and `survey`, which finds all its faults), [`fault`], [`units`], [`secret`] for its table in
 //! `config.toml`, [`planned`] for a table that is worked out when it is read; [`template`] for `{type}` and its like,
-//! [`field`] for fields of the body in them; [`cloudevents`], [`json`] and [`mod@line`] for output shapes; [`rows`],
+//! [`field`] for fields of the body in them; [`cloudevents`], [`json`] and [`mod@line`] for output shapes,
+//! [`Rendered`] for those that several sinks have in common; [`rows`],
 //! [`bad_row`] and [`table`] for sinks that fill tables, [`ladder`] and [`ladder_sql`] for tables of one row a message;
 //! [`disk`] for the free-space floor; [`files`] for small files that a config names; `http` (a feature) for sinks that
 //! call over HTTP; [`log_limit`] for log lines that must not become a flood; [`origin`] and [`outbox`] for sinks that
@@ -32,6 +33,7 @@ pub mod log_limit;
 pub mod origin;
 pub mod outbox;
 pub mod planned;
+mod rendered;
 pub mod report;
 pub mod rows;
 pub mod secret;
@@ -55,6 +57,7 @@ pub use log_limit::LogLimit;
 pub use origin::{CallId, Origin};
 pub use outbox::{NoOutbox, Outbox};
 pub use planned::Planned;
+pub use rendered::Rendered;
 pub use report::{Answer, Outcome, Reason, Report, code};
 pub use secret::Secret;
 pub use settings::Settings;

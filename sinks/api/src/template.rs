@@ -316,6 +316,7 @@ mod tests {
             remote: "127.0.0.1".into(),
             headers: vec![],
             body: Bytes::new(),
+            rendered: crate::Rendered::default(),
         }
     }
 

@@ -37,6 +37,7 @@ pub fn event(kind: &str) -> EventBuilder {
         remote: "127.0.0.1".into(),
         headers: vec![("content-type".into(), "application/json".into())],
         body: Bytes::from(format!(r#"{{"id":"{id}","text":"{MARKER}"}}"#)),
+        rendered: sink_api::Rendered::default(),
     };
     EventBuilder { event, key: None, json: None, id: None }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE, HeaderName, PROXY_AUTHORIZATION};
 use http::{HeaderMap, StatusCode};
 use sha2::{Digest as _, Sha256};
-use sink_api::{Event, Fault, Secret, Timestamp, Uuid};
+use sink_api::{Event, Fault, Rendered, Secret, Timestamp, Uuid};
 
 use super::challenge::Challenge;
 use super::check::faults_of_keys;
@@ -182,6 +182,7 @@ impl SourcePlan {
             remote,
             headers: self.kept(headers),
             body,
+            rendered: Rendered::default(),
         }
     }
 

@@ -144,6 +144,7 @@ impl House {
             remote: "".into(),
             headers: vec![],
             body: Bytes::from(body),
+            rendered: Default::default(),
         };
         let (key, payload) = (event.key.clone(), Payload::Body);
         let id = event.id.to_string();

@@ -32,6 +32,7 @@ pub(super) fn event(kind: &str, body: &[u8]) -> Event {
         remote: "203.0.113.7".into(),
         headers: vec![],
         body: Bytes::copy_from_slice(body),
+        rendered: Default::default(),
     }
 }
 
