@@ -182,7 +182,8 @@ mod tests {
         async fn accept(&self) -> Position {
             let (durable, position) = tokio::sync::oneshot::channel();
             let (source, kind, key) = ("interakt".into(), "t".into(), "k".into());
-            let record = Record { id: [7; 16], time: 0, source, kind, key, fingerprint: None, payload: "{}".into() };
+            let (payload, made) = ("{}".into(), Default::default());
+            let record = Record { id: [7; 16], time: 0, source, kind, key, fingerprint: None, payload, made };
             let told = move |progress| durable.send(progress).unwrap();
             let told = std::sync::Mutex::new(Some(told));
             let report = move |progress| {

@@ -65,7 +65,7 @@ impl Questions {
             let record = &entry.record;
             let questions = self.rules.questions(&self.sink, &record.source, &record.kind);
             // That an event cannot be decoded is found again, and said, when it is routed.
-            let event = if questions.is_empty() { None } else { event::decode_shared(record, &mut texts).ok() };
+            let event = if questions.is_empty() { None } else { event::decode_once(record, &mut texts).ok() };
             bytes += event.as_ref().map_or(0, |event| event.body.len());
             asks.push(event.map(|event| Ask { event, questions, show: false }));
             if bytes >= SLICE_BYTES {

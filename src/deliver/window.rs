@@ -216,7 +216,8 @@ mod tests {
 
     fn letter(id: &str) -> HeldDelivery {
         let (source, kind, key) = ("s".into(), "t".into(), "k".into());
-        let record = Record { id: [0; 16], time: 0, source, kind, key, fingerprint: None, payload: Bytes::new() };
+        let (payload, made) = (Bytes::new(), Default::default());
+        let record = Record { id: [0; 16], time: 0, source, kind, key, fingerprint: None, payload, made };
         let text = String::new;
         HeldDelivery {
             id: id.into(),

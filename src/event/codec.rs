@@ -20,7 +20,7 @@ use bytes::Buf;
 use sink_api::{Rendered, Timestamp, Uuid};
 
 use super::Event;
-use crate::journal::Record;
+use crate::journal::{Made, Record};
 
 const VERSION: u8 = 1;
 const HAS_DIGEST: u8 = 1;
@@ -68,6 +68,7 @@ pub fn encode(event: &Event, digest: Option<&[u8; 32]>, fingerprint: bool) -> Re
         key: Arc::clone(&event.key),
         fingerprint: digest.filter(|_| fingerprint).map(short),
         payload: out.into(),
+        made: Made::default(),
     }
 }
 
@@ -120,6 +121,21 @@ pub fn decode(record: &Record) -> Result<Event, CodecError> {
 /// As [`decode`].
 pub fn decode_shared(record: &Record, texts: &mut Texts) -> Result<Arc<Event>, CodecError> {
     decode_with(record, texts).map(Arc::new)
+}
+
+/// The same, decoded once for all readers that have the record: whoever is first keeps the event with the record. What
+/// a second reader asks for is marked as shared by several sinks.
+///
+/// # Errors
+/// As [`decode`]; an error is kept nowhere.
+pub fn decode_once(record: &Record, texts: &mut Texts) -> Result<Arc<Event>, CodecError> {
+    if let Some(event) = record.made.get::<Event>() {
+        event.rendered.share();
+        return Ok(event);
+    }
+    let event = decode_shared(record, texts)?;
+    record.made.keep(&event);
+    Ok(event)
 }
 
 /// What the event is about whose record has this payload; `None` where it is not one of ours.
@@ -257,6 +273,21 @@ mod tests {
         assert!(back.iter().all(|e| Arc::ptr_eq(&e.path, &back[0].path)));
         assert!(Arc::ptr_eq(&back[0].remote, &back[1].remote) && !Arc::ptr_eq(&back[1].remote, &back[2].remote));
         assert!(Arc::ptr_eq(&back[2].headers[0].1, &back[3].headers[0].1));
+    }
+
+    #[test]
+    fn an_event_is_decoded_once_for_all_who_have_its_record_and_anew_for_who_has_a_copy() {
+        let record = encode(&event(), None, false);
+        let decode = |record: &Record| decode_once(record, &mut Texts::default()).unwrap();
+        let (first, second, of_a_copy) = (decode(&record), decode(&record), decode(&record.clone()));
+        assert!(Arc::ptr_eq(&first, &second) && !Arc::ptr_eq(&first, &of_a_copy));
+        assert_eq!((&*first, &*of_a_copy), (&event_of(&record), &event_of(&record)));
+        let broken = Record { payload: Bytes::new(), ..record.clone() };
+        assert_eq!(decode_once(&broken, &mut Texts::default()), Err(CodecError::Short));
+    }
+
+    fn event_of(record: &Record) -> Event {
+        decode(record).unwrap()
     }
 
     #[test]

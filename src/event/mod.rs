@@ -5,6 +5,6 @@
 mod codec;
 mod own;
 
-pub use codec::{CodecError, Texts, decode, decode_shared, encode, subject_of};
+pub use codec::{CodecError, Texts, decode, decode_once, decode_shared, encode, subject_of};
 pub use own::{own, own_as};
 pub use sink_api::Event;

@@ -1,5 +1,5 @@
-//! Reading the local journal on: from memory as long as that reaches back far enough, else from the segments, with what
-//! is known of holes on the way.
+//! Reading the local journal on: from memory as long as that reaches back far enough, else from what another late
+//! reader has just read, else from the segments, with what is known of holes on the way.
 
 use std::io;
 use std::sync::Arc;
@@ -13,12 +13,17 @@ use super::tally::{Counted, Tally};
 use super::view::position;
 use super::{Chunk, Gap, JournalError, Marks, News, Reader};
 
+/// Bytes that are read from disk at once, at least.
+const READ_AHEAD: u64 = 1 << 20;
+
 /// A reader of the one shard.
 pub(super) struct LocalReader {
     core: Arc<Core>,
     end: watch::Receiver<u64>,
     /// Whether it was said where it begins.
     is_given: bool,
+    /// Whether it read from disk last.
+    is_late: bool,
     next: u64,
     until: Option<u64>,
 }
@@ -26,7 +31,7 @@ pub(super) struct LocalReader {
 impl LocalReader {
     /// Reads from `next` on, up to `until` where that is given.
     pub fn new(core: &Arc<Core>, next: u64, until: Option<u64>) -> Self {
-        Self { core: Arc::clone(core), end: core.mark.subscribe(), is_given: false, next, until }
+        Self { core: Arc::clone(core), end: core.mark.subscribe(), is_given: false, is_late: false, next, until }
     }
 
     /// Ends a chunk where the span ends.
@@ -63,20 +68,39 @@ impl Reader for LocalReader {
             return std::future::pending().await;
         }
         self.ready().await;
-        let chunk = self.cut(read(&self.core, self.next, max_bytes).await?);
+        let (chunk, is_late) = read(&self.core, self.next, max_bytes).await?;
+        if std::mem::replace(&mut self.is_late, is_late) && !is_late {
+            self.core.cache.recent.clear();
+        }
+        let chunk = self.cut(chunk);
         self.next = chunk.next.offset;
         Ok(News::Chunk(chunk))
     }
 }
 
-/// Durable records from a sequence on, at most about `max_bytes` of them (at least one, where there is one).
-pub(super) async fn read(core: &Arc<Core>, from: u64, max_bytes: u64) -> Result<Chunk, JournalError> {
+/// Durable records from a sequence on, at most about `max_bytes` of them (at least one, where there is one), and whether
+/// memory did not reach back to them. Then more is read at once, for the readers that come after.
+pub(super) async fn read(core: &Arc<Core>, from: u64, max_bytes: u64) -> Result<(Chunk, bool), JournalError> {
     if let Some(chunk) = core.view().read_tail(from, max_bytes) {
-        return Ok(chunk);
+        return Ok((chunk, false));
     }
-    let read = blocking(core, move |core| reader::read(core, from, max_bytes)).await?;
+    if let Some(chunk) = core.cache.recent.read(from, max_bytes) {
+        return Ok((chunk, true));
+    }
+    let read = blocking(core, move |core| {
+        let ahead = reader::read(core, from, max_bytes.max(READ_AHEAD))?;
+        if ahead.gone.is_some() || ahead.lost.is_some() {
+            return reader::read(core, from, max_bytes);
+        }
+        core.cache.recent.keep(from, ahead.next, &ahead.entries);
+        Ok(ahead)
+    });
+    let read = read.await?;
+    if let Some(chunk) = core.cache.recent.read(from, max_bytes) {
+        return Ok((chunk, true));
+    }
     let gap = gap(core, &read).await?;
-    Ok(Chunk { entries: read.entries, next: position(read.next), gap })
+    Ok((Chunk { entries: read.entries, next: position(read.next), gap }, true))
 }
 
 /// What a read has passed over.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Record;
+use super::{Made, Record};
 
 /// First bytes of every segment.
 pub(super) const MAGIC: [u8; 8] = *b"hookrel\x1a";
@@ -214,7 +214,7 @@ pub(super) struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// The fields of a record in memory.
     pub fn of(record: &'a Record) -> Self {
-        let Record { id, time, source, kind, key, fingerprint, payload } = record;
+        let Record { id, time, source, kind, key, fingerprint, payload, made: _ } = record;
         Self { id: *id, time: *time, source, kind, key, fingerprint: *fingerprint, payload }
     }
 
@@ -248,6 +248,7 @@ impl<'a> Fields<'a> {
             key: Arc::from(self.key),
             fingerprint: self.fingerprint,
             payload: Bytes::copy_from_slice(self.payload),
+            made: Made::default(),
         }
     }
 }
@@ -313,6 +314,7 @@ mod tests {
             key: "schlüssel".into(),
             fingerprint: Some([3; 16]),
             payload: Bytes::from_static(b"{\"a\":1}"),
+            made: Made::default(),
         }
     }
 

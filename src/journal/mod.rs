@@ -125,8 +125,8 @@
 //! Lost is what the process had not put back when it was killed, and what lies in older segments; the latter is named.
 //!
 //! # Reading
-//! From memory (the newest 32 MiB) or, for those further behind, from the files: the index finds the place, every
-//! checksum is verified. Where a record is bad the reader looks on for the next place that holds a good one with a
+//! From memory (the newest 16 MiB, what readers make of them included) or, for those further behind, from the files: the
+//! index finds the place, every checksum is verified. What was read last (16 MiB) is there for others that are late, too. Where a record is bad the reader looks on for the next place that holds a good one with a
 //! sequence that can stand there, reports the stretch between once, keeps its bytes aside, and goes on.
 //!
 //! # Looking up
@@ -194,6 +194,7 @@ mod lookup;
 mod position;
 mod queue;
 mod reader;
+mod recent;
 mod record;
 mod recovery;
 mod rescue;
@@ -216,7 +217,7 @@ pub use error::{CursorsError, JournalError};
 pub use find::{each as find_each, find};
 pub use local::LocalJournal;
 pub use position::{Marks, Position};
-pub use record::{Chunk, Deleted, Entry, Fingerprint, Gap, JournalStat, News, Owed, Record, TypeCount};
+pub use record::{Chunk, Deleted, Entry, Fingerprint, Gap, JournalStat, Made, News, Owed, Record, TypeCount};
 pub use recovery::{DamageReport, Recovered};
 pub use rescue::kept_open;
 pub use scan::{Scanned, scan};

@@ -344,7 +344,8 @@ mod tests {
 
     fn append(log: &Log, bytes: usize, on_failure: OnFailure, notify: Option<NotifyBatch>) -> Append {
         let (source, kind, key, payload) = ("s".into(), "t".into(), "k".into(), Bytes::from(vec![0; bytes]));
-        let record = Record { id: [0; 16], time: 0, source, kind, key, fingerprint: None, payload };
+        let record =
+            Record { id: [0; 16], time: 0, source, kind, key, fingerprint: None, payload, made: Default::default() };
         let log = Arc::clone(log);
         let on_progress = Box::new(move |progress| lock(&log).push(progress));
         Append { record, on_failure, on_progress, notify }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use super::disk::DiskFile;
 use super::footer::{Damage, Summary, Trailer};
 use super::format::Header;
+use super::recent::Recent;
 use super::segment::{read_core, read_fingerprints};
 use super::state::Core;
 use super::tally::Tally;
@@ -28,9 +29,11 @@ struct Open {
     core: Option<(Summary, Trailer)>,
 }
 
-/// Open files, least recently used first.
+/// Open files, least recently used first, and what readers have in common.
 #[derive(Default)]
 pub(super) struct Cache {
+    /// What was read last.
+    pub recent: Recent,
     open: Mutex<VecDeque<(u64, Arc<Open>)>>,
     reported: Mutex<BTreeSet<(u64, u64)>>,
 }

@@ -1,6 +1,8 @@
 //! What the journal keeps and gives back, as plain data.
 
-use std::sync::Arc;
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -24,11 +26,52 @@ pub struct Record {
     pub fingerprint: Option<[u8; 16]>,
     /// The rest of the event, encoded.
     pub payload: Bytes,
+    /// What the first reader made of it, for the others.
+    pub made: Made,
+}
+
+/// What a reader made of a record, such as the event decoded, kept beside it for the readers that come after. The
+/// journal does not look into it. It is no part of the record: records are equal whatever was made of them, and of a
+/// copy nothing is made yet.
+#[derive(Default)]
+pub struct Made(OnceLock<Arc<dyn Any + Send + Sync>>);
+
+impl Made {
+    /// What was made, where that is a `T`.
+    pub fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        Arc::clone(self.0.get()?).downcast().ok()
+    }
+
+    /// Keeps this for other readers, unless something is kept already.
+    pub fn keep<T: Any + Send + Sync>(&self, made: &Arc<T>) {
+        // Whoever was first has made the same.
+        let _ = self.0.set(Arc::clone(made) as Arc<dyn Any + Send + Sync>);
+    }
+}
+
+impl Clone for Made {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Made {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Made {}
+
+impl fmt::Debug for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Made")
+    }
 }
 
 /// Names the record without its payload.
-impl std::fmt::Debug for Record {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Record").field("kind", &self.kind).field("bytes", &self.payload.len()).finish_non_exhaustive()
     }
 }

@@ -11,8 +11,11 @@ use super::format::{self, Before, Header};
 use super::rescue::kept_open;
 use super::{Chunk, Entry, JournalStat, Position};
 
-/// Bytes of newest records kept in memory for sinks that keep up.
-pub(super) const TAIL_BYTES: u64 = 32 << 20;
+/// Bytes that the newest records take which are kept in memory for sinks that keep up.
+pub(super) const TAIL_BYTES: u64 = 16 << 20;
+/// What one of them takes beside its bytes on disk: the record as it lies in memory, and the event that its readers make
+/// of it (see [`Made`](super::Made)), texts and headers included.
+const KEPT: u64 = 1024;
 
 /// Records of one read for which room is made beforehand.
 const GUESS: usize = 512;
@@ -83,9 +86,15 @@ impl Segment {
     }
 }
 
-/// The newest records, bounded by bytes.
+/// Most that a record of that size on disk takes in memory: readers may keep a rendering of it with it.
+pub(super) fn in_memory(size: u64) -> u64 {
+    size.saturating_mul(2).saturating_add(KEPT)
+}
+
+/// The newest records, bounded by the bytes that they take in memory.
 #[derive(Default)]
 pub(super) struct Tail {
+    /// Each with its size on disk.
     entries: VecDeque<(u64, Entry)>,
     bytes: u64,
     /// Every durable record from this sequence on is here.
@@ -93,13 +102,13 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// Takes in a record; what it pushes out goes to `old`.
+    /// Takes in a record of that size on disk; what it pushes out goes to `old`.
     fn push(&mut self, size: u64, entry: Entry, old: &mut Vec<Entry>) {
-        self.bytes += size;
+        self.bytes += in_memory(size);
         self.entries.push_back((size, entry));
         while self.bytes > TAIL_BYTES {
             let Some((size, entry)) = self.entries.pop_front() else { break };
-            self.bytes -= size;
+            self.bytes -= in_memory(size);
             self.from = entry.position.offset + 1;
             old.push(entry);
         }
@@ -233,7 +242,8 @@ mod tests {
 
     fn entry(offset: u64) -> Entry {
         let (source, kind, key) = ("s".into(), "t".into(), "k".into());
-        let record = Record { id: [0; 16], time: 0, source, kind, key, fingerprint: None, payload: Bytes::new() };
+        let (payload, made) = (Bytes::new(), Default::default());
+        let record = Record { id: [0; 16], time: 0, source, kind, key, fingerprint: None, payload, made };
         Entry { position: Position { shard: SHARD, offset }, record: Arc::new(record) }
     }
 
@@ -258,7 +268,7 @@ mod tests {
     #[test]
     fn the_tail_is_bounded_by_bytes_and_knows_what_it_has_let_go() {
         let mut tail = Tail { from: 1, ..Tail::default() };
-        (1..=5).for_each(|n| tail.push(TAIL_BYTES / 3, entry(n), &mut Vec::new()));
+        (1..=5).for_each(|n| tail.push(TAIL_BYTES / 6 - KEPT / 2, entry(n), &mut Vec::new()));
         assert!(tail.bytes <= TAIL_BYTES);
         assert!(tail.read(2, 1).is_none());
         assert_eq!(offsets(&tail.read(3, u64::MAX).unwrap()), [3, 4, 5]);

@@ -54,6 +54,7 @@ fn record(n: u64) -> Record {
         key: format!("key-{}", n % 8).into(),
         fingerprint: Some(u128::from(n).to_le_bytes()),
         payload: Bytes::from(vec![b'x'; 50]),
+        made: Default::default(),
     }
 }
 

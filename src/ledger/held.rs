@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use super::notes::{self, End};
 use super::replays::{self, Delta};
 use super::{Dead, HeldDelivery};
-use crate::journal::{Position, Record};
+use crate::journal::{Made, Position, Record};
 
 /// Most letters that one page holds, and that one change takes.
 pub const MAX_PAGE: usize = 500;
@@ -248,6 +248,7 @@ fn content(row: &Row<'_>, kind: &str, [accepted, ..]: [i64; 3]) -> Result<Conten
         key: row.get::<_, String>(18)?.into(),
         fingerprint: None,
         payload: row.get::<_, Vec<u8>>(19)?.into(),
+        made: Made::default(),
     };
     let payload = row.get::<_, Option<Vec<u8>>>(20)?.map(Bytes::from);
     Ok(Content { event: Arc::new(record), payload, target: row.get(21)? })

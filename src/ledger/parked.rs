@@ -9,7 +9,7 @@ use super::held::{self, AS_WAS, BY_RULES, DEAD_SIZE, SIZE};
 use super::notes::{self, End};
 use super::replays::{self, Delta};
 use super::{Fate, HeldDelivery, ParkedFate, Spent};
-use crate::journal::{Position, Record};
+use crate::journal::{Made, Position, Record};
 
 /// Most rows of a lane given at once.
 pub const MAX_RUN: usize = 32;
@@ -115,6 +115,7 @@ fn read(row: &SqlRow<'_>, lane: &Arc<str>) -> Result<Row, rusqlite::Error> {
         key: row.get::<_, String>(14)?.into(),
         fingerprint: None,
         payload: row.get::<_, Vec<u8>>(15)?.into(),
+        made: Made::default(),
     };
     let held = HeldDelivery {
         id: row.get(0)?,

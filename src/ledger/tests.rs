@@ -20,6 +20,7 @@ pub(super) fn letter(id: &str) -> HeldDelivery {
         key: "m-1".into(),
         fingerprint: None,
         payload: Bytes::from_static(b"event bytes"),
+        made: Default::default(),
     };
     HeldDelivery {
         id: id.into(),

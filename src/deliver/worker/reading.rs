@@ -228,7 +228,7 @@ impl Reader {
     /// Routes one event to this sink, once: payload, target and id are fixed from here on.
     fn account(&mut self, rules: &RuleSet, entry: &Entry, owed: u32, said: Option<&Said>) -> Accounted {
         let Entry { position, record } = entry;
-        let event = match event::decode_shared(record, &mut self.texts) {
+        let event = match event::decode_once(record, &mut self.texts) {
             Ok(event) => event,
             Err(error) => return Accounted::undecodable(entry, owed, &error),
         };

@@ -97,7 +97,7 @@ impl LocalJournal {
     }
 
     async fn read(&self, from: Position, max_bytes: u64) -> Result<Chunk, JournalError> {
-        follow::read(self.core(), from.offset, max_bytes).await
+        follow::read(self.core(), from.offset, max_bytes).await.map(|(chunk, _)| chunk)
     }
 
     async fn wait(&self, from: Position) {
@@ -254,6 +254,7 @@ fn sized(n: u64, bytes: usize) -> Record {
         key: format!("key-{}", n % 10).into(),
         fingerprint: n.is_multiple_of(2).then(|| u128::from(n).to_le_bytes()),
         payload: Bytes::from(payload),
+        made: Default::default(),
     }
 }
 
