@@ -28,8 +28,12 @@ const MAX_NAME: usize = 255 - 40;
 const MAX_SAME_SECOND: usize = 10_000;
 /// What a line adds to its payload, about.
 const LINE_OVERHEAD: usize = 320;
+/// Lines are rendered and written in pieces of about so many bytes, however large the batch: sinks at work at the same
+/// time take no more memory than that. Where files are put aside by size the lines of a file are one piece, as their
+/// size must be known before.
+const PIECE: usize = 256 << 10;
 /// Largest buffer kept from one batch for the next.
-const MAX_SPARE: usize = 2 << 20;
+const MAX_SPARE: usize = 2 * PIECE;
 
 /// The files of one sink.
 pub(crate) struct Store {
@@ -53,11 +57,16 @@ pub(crate) struct Store {
 /// One group on its way.
 struct Job<'b> {
     path: &'b str,
+    /// Places in the batch that are not rendered yet.
+    left: &'b [usize],
+    /// Lines that are rendered and not written.
     lines: Vec<u8>,
-    /// In the batch's order: places whose line is in `lines`, and places rejected for what they are.
+    /// In the batch's order: places whose line was rendered, and places rejected for what they are.
     verdicts: Vec<(usize, Option<Outcome>)>,
-    /// Where the file ended before.
-    start: u64,
+    /// Keys with a line that was rejected.
+    stopped: HashSet<&'b str>,
+    /// Where the file ended before, once something was written.
+    start: Option<u64>,
     result: Result<(), FileError>,
 }
 
@@ -129,16 +138,18 @@ impl Store {
 
     /// At most `max_open` files: all written, then all flushed, so that the disk can take them together.
     fn write_files(&mut self, batch: &Batch, groups: &[Group<'_>], report: &mut Report) {
-        let mut spare = std::mem::take(&mut self.spare);
+        let piece = self.config.rotate.as_ref().and_then(|rotate| rotate.size).map_or(PIECE, |_| usize::MAX);
+        let format = self.config.format;
         let mut jobs: Vec<Job<'_>> =
-            groups.iter().map(|g| render(std::mem::take(&mut spare), self.config.format, batch, g, report)).collect();
+            groups.iter().map(|group| Job::new(group, std::mem::take(&mut self.spare))).collect();
+        jobs.iter_mut().for_each(|job| job.render(piece, format, batch, report));
         self.make_ready(&mut jobs);
         for job in jobs.iter_mut().filter(|job| job.goes_on()) {
-            job.result = self.append(job.path, &job.lines).map(|start| job.start = start);
+            job.result = self.append_all(job, piece, format, batch, report);
         }
         if self.config.sync == Sync::Always {
             for job in jobs.iter_mut().filter(|job| job.goes_on()) {
-                job.result = self.flush(job.path, job.start);
+                job.result = self.flush(job.path, job.start.unwrap_or_default());
             }
         }
         for job in jobs {
@@ -306,6 +317,32 @@ impl Store {
             .ok_or_else(|| FileError::io("naming the rotated file")(ErrorKind::AlreadyExists.into()))
     }
 
+    /// Appends what is rendered of a job, then the rest, piece by piece. All of it is there, or none.
+    fn append_all<'b>(
+        &mut self,
+        job: &mut Job<'b>,
+        piece: usize,
+        format: Format,
+        batch: &'b Batch,
+        report: &Report,
+    ) -> Result<(), FileError> {
+        while !job.lines.is_empty() {
+            match self.append(job.path, &job.lines) {
+                Ok(start) => job.start = job.start.or(Some(start)),
+                Err(error) => {
+                    let written = job.start.zip(self.open.get_mut(job.path));
+                    written.into_iter().for_each(|(start, open)| open.cut_back(start));
+                    return Err(error);
+                }
+            }
+            if job.left.is_empty() {
+                break;
+            }
+            job.render(piece, format, batch, report);
+        }
+        Ok(())
+    }
+
     fn append(&mut self, path: &str, lines: &[u8]) -> Result<u64, FileError> {
         let gone = || FileError::io("writing")(ErrorKind::NotFound.into());
         let open = self.open.get_mut(path).ok_or_else(gone)?;
@@ -335,32 +372,45 @@ impl Store {
     }
 }
 
-/// A group's lines; `lines` is a buffer to write them into.
-fn render<'g>(mut lines: Vec<u8>, format: Format, batch: &Batch, group: &'g Group<'_>, report: &Report) -> Job<'g> {
-    let size = |i: &usize| batch.deliveries.get(*i).map_or(0, |d| d.bytes().len() + LINE_OVERHEAD);
-    lines.clear();
-    lines.reserve_exact(group.at.iter().map(size).sum());
-    let mut verdicts = Vec::with_capacity(group.at.len());
-    let mut stopped: HashSet<&str> = HashSet::new();
-    let mut yielder = Yielder::default();
-    for &i in &group.at {
-        yielder.step();
-        let Some(delivery) = batch.deliveries.get(i) else { continue };
-        if !report.may_attempt(batch, i) || (batch.ordered && stopped.contains(&*delivery.key)) {
-            continue;
+impl<'b> Job<'b> {
+    /// Nothing is rendered; `lines` is a buffer to render into.
+    fn new(group: &'b Group<'_>, mut lines: Vec<u8>) -> Self {
+        lines.clear();
+        let verdicts = Vec::with_capacity(group.at.len());
+        Self {
+            path: &group.path,
+            left: &group.at,
+            lines,
+            verdicts,
+            stopped: HashSet::new(),
+            start: None,
+            result: Ok(()),
         }
-        let rejected = line::push(&mut lines, format, delivery).err();
-        if rejected.is_some() {
-            stopped.insert(&delivery.key);
-        }
-        verdicts.push((i, rejected));
     }
-    Job { path: &group.path, lines, verdicts, start: 0, result: Ok(()) }
-}
 
-impl Job<'_> {
+    /// Renders the next lines, about so many bytes, in the place of those before.
+    fn render(&mut self, piece: usize, format: Format, batch: &'b Batch, report: &Report) {
+        let size = |i: &usize| batch.deliveries.get(*i).map_or(0, |d| d.bytes().len() + LINE_OVERHEAD);
+        self.lines.clear();
+        self.lines.reserve_exact(self.left.iter().map(size).sum::<usize>().min(piece.saturating_add(piece / 4)));
+        let mut yielder = Yielder::default();
+        while let Some((&i, left)) = self.left.split_first().filter(|_| self.lines.len() < piece) {
+            self.left = left;
+            yielder.step();
+            let Some(delivery) = batch.deliveries.get(i) else { continue };
+            if !report.may_attempt(batch, i) || (batch.ordered && self.stopped.contains(&*delivery.key)) {
+                continue;
+            }
+            let rejected = line::push(&mut self.lines, format, delivery).err();
+            if rejected.is_some() {
+                self.stopped.insert(&delivery.key);
+            }
+            self.verdicts.push((i, rejected));
+        }
+    }
+
     fn goes_on(&self) -> bool {
-        self.result.is_ok() && !self.lines.is_empty()
+        self.result.is_ok() && (self.start.is_some() || !self.lines.is_empty())
     }
 
     /// Says what became of its lines, and gives back the buffer they are in.
