@@ -23,7 +23,7 @@ pub const HELP: &str = "\
 Asks the daemon that runs with the same config, at `[admin] listen`; SIGHUP does the same. The config
 is read and judged as at a start, and its [[tests]] with an inline body are run; a config that is
 refused changes nothing. Sinks whose table is the same go on untouched; data_dir, [server], [journal],
-[admin] and [dead_letters] take a restart. What ${…} stands for is read again: .env, env_file,
+[admin], [delivery] and [dead_letters] take a restart. What ${…} stands for is read again: .env, env_file,
 ${file:…}. A variable of the daemon's own environment keeps its value until a restart; the answer
 names the keys that this concerns.
 

@@ -23,6 +23,7 @@ use super::slips::{self, TOP};
 use super::written::{Written, folder_of};
 use super::{Config, limits};
 use crate::admin::{AdminConfig, AdminKeys};
+use crate::deliver::DeliveryConfig;
 use crate::ingress::http::check::check_server;
 use crate::ingress::source::check::{check_paths, lacks_secret};
 use crate::ingress::{SourceConfig, SourcePlan};
@@ -199,25 +200,10 @@ impl<'t> Loader<'t> {
         read.map(|(keys, _)| keys).unwrap_or_default().resolve(&self.base_dir, data_dir)
     }
 
-    /// `[log]`.
-    fn log(&mut self) -> LogConfig {
-        let table = self.take("log");
-        let read = table.and_then(|table| self.read_on("log", table, LogConfig::check));
-        read.map(|(keys, _)| keys).unwrap_or_default()
-    }
-
-    /// `[tracing]`.
-    fn tracing(&mut self) -> TracingConfig {
-        let table = self.take("tracing");
-        let read = table.and_then(|table| self.read_on("tracing", table, TracingConfig::check));
-        read.map(|(keys, _)| keys).unwrap_or_default()
-    }
-
-    /// `[dead_letters]`.
-    fn dead_letters(&mut self) -> DeadLetterKeys {
-        let table = self.take("dead_letters");
-        let read = table.and_then(|table| self.read_on("dead_letters", table, DeadLetterKeys::check));
-        read.map(|(keys, _)| keys).unwrap_or_default()
+    /// A table that needs nothing but itself; its defaults where it is not there, or cannot be read.
+    fn plain<T: DeserializeOwned + Default>(&mut self, name: &str, check: impl Fn(&T) -> Vec<Fault>) -> T {
+        let table = self.take(name);
+        table.and_then(|table| self.read_on(name, table, check)).map(|(keys, _)| keys).unwrap_or_default()
     }
 
     fn load(mut self, place: &Place<'_>, env: &dyn Env) -> Result<Config, Faults> {
@@ -226,8 +212,8 @@ impl<'t> Loader<'t> {
         let timezone = self.zone();
         let server = self.server();
         let tls = server.tls(env, &mut self.report);
-        let log = self.log();
-        let tracing = self.tracing();
+        let log = self.plain("log", LogConfig::check);
+        let tracing = self.plain("tracing", TracingConfig::check);
         let mut journal = self.journal(server.config.max_body, server.max_body_at.clone());
         let admin = self.admin(&data_dir);
         server.admin(&admin, &mut self.report);
@@ -242,7 +228,8 @@ impl<'t> Loader<'t> {
         let around = Around { sources: &source_names, known: &known, sink_names: &sink_names, sinks: &sinks };
         let (rules, routes) = self.routes(&around, &implicit(&kinds, &sinks));
         let tests = self.tests(&source_names, &sink_names);
-        let dead_letters = self.dead_letters();
+        let delivery = self.plain("delivery", DeliveryConfig::check);
+        let dead_letters = self.plain("dead_letters", DeadLetterKeys::check);
         if self.report.has_errors() {
             return self.report.finish().and_then(|_| Err(Faults::of_file(place.name, "is refused")));
         }
@@ -262,6 +249,7 @@ impl<'t> Loader<'t> {
             tracing,
             journal,
             admin,
+            delivery,
             dead_letters,
             sources,
             sinks,

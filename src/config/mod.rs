@@ -55,6 +55,7 @@ pub use sinks::SinkEntry;
 pub use written::{Digest, Written, digest};
 
 use crate::admin::AdminConfig;
+use crate::deliver::DeliveryConfig;
 use crate::ingress::{ServerConfig, SourcePlan, Tls};
 use crate::journal::JournalConfig;
 use crate::ledger::DeadLetterKeys;
@@ -91,6 +92,8 @@ pub struct Config {
     pub journal: JournalConfig,
     /// The admin listener.
     pub admin: AdminConfig,
+    /// What all sinks share.
+    pub delivery: DeliveryConfig,
     /// Bounds of dead letters.
     pub dead_letters: DeadLetterKeys,
     /// The sources, each read into its plan, in file order. At least one; no two have the same path.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use sink_api::{At, Fault, Settings, SinkKind};
 use toml::de::DeTable;
 
-use crate::deliver::config::DeliveryKeys;
+use crate::deliver::config::{DeliveryConfig, DeliveryKeys};
 use crate::ingress::source::kinds::{COMMON, KindInfo, SOURCE_KINDS};
 use crate::ingress::{ServerConfig, SourceConfig};
 use crate::journal::JournalConfig;
@@ -51,6 +51,7 @@ pub fn schema(kinds: &[SinkKind]) -> Value {
             "tracing": table(&ask::<crate::traces::TracingConfig>),
             "journal": table(&ask::<JournalConfig>),
             "admin": table(&ask::<crate::admin::AdminKeys>),
+            "delivery": table(&ask::<DeliveryConfig>),
             "dead_letters": table(&ask::<crate::ledger::DeadLetterKeys>),
             "sources": named(SOURCE_KINDS.iter().map(|info| (info.name, source(info))).collect()),
             "sinks": named(kinds.iter().map(|kind| (kind.name, sink(kind))).collect()),

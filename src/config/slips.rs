@@ -25,12 +25,14 @@ pub(super) const TOP: &[&str] = &[
     "sources",
     "sinks",
     "resend",
+    "delivery",
     "dead_letters",
     "routes",
     "tests",
 ];
 /// Those of [`TOP`] that are tables.
-const TABLES: &[&str] = &["server", "log", "tracing", "journal", "admin", "sources", "sinks", "resend", "dead_letters"];
+const TABLES: &[&str] =
+    &["server", "log", "tracing", "journal", "admin", "sources", "sinks", "resend", "delivery", "dead_letters"];
 /// Those of [`TOP`] that are lists of tables.
 const LISTS: &[&str] = &["routes", "tests"];
 /// Names in the wrong number, each with the key that is meant.

@@ -20,7 +20,7 @@ use super::world::World;
 use crate::admin::reload::{Fixed, ReloadDone, Removed};
 use crate::admin::{AdminConfig, Refusal};
 use crate::config::{Config, FixedKey};
-use crate::deliver;
+use crate::deliver::{self, DeliveryConfig};
 use crate::ingress::ServerConfig;
 use crate::journal::{JournalConfig, Marks};
 use crate::ledger::{DeadLetterKeys, Storage};
@@ -267,8 +267,17 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     let admin = changed_keys!("admin", &old.admin, &new.admin, AdminConfig { listen, token, read_only });
     let dead_letters =
         changed_keys!("dead_letters", &old.dead_letters, &new.dead_letters, DeadLetterKeys { max_size, max_age });
+    let delivery = changed_keys!("delivery", &old.delivery, &new.delivery, DeliveryConfig { memory });
     let log = changed_keys!("log", &old.log, &new.log, LogConfig { format; level, levels, bodies });
-    data_dir.into_iter().chain(server).chain(log).chain(journal).chain(admin).chain(dead_letters).collect()
+    data_dir
+        .into_iter()
+        .chain(server)
+        .chain(log)
+        .chain(journal)
+        .chain(admin)
+        .chain(delivery)
+        .chain(dead_letters)
+        .collect()
 }
 
 #[cfg(test)]
@@ -308,8 +317,8 @@ to = "out"
                 &["[server] listen", "[server] drain", "[journal] retention"],
             ),
             (
-                "[admin]\nlisten = \"unix:a.sock\"\n[dead_letters]\nmax_age = \"1d\"\n",
-                &["[admin] listen", "[dead_letters] max_age"],
+                "[admin]\nlisten = \"unix:a.sock\"\n[delivery]\nmemory = \"8MiB\"\n[dead_letters]\nmax_age = \"1d\"\n",
+                &["[admin] listen", "[delivery] memory", "[dead_letters] max_age"],
             ),
             ("[log]\nformat = \"json\"\nlevel = \"debug\"\nbodies = true\n", &["[log] format"]),
         ] {

@@ -86,6 +86,7 @@ impl World {
                 until: replay.until,
                 book: Arc::clone(&book.book),
                 storage,
+                budget: Arc::clone(&self.store.budget),
                 news: self.news.clone(),
             };
             let (stop, stopped) = watch::channel(false);

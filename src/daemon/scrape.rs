@@ -17,7 +17,7 @@ use super::config_state::ConfigState;
 use super::figures::Figures;
 use super::store::Store;
 use crate::admin::status::{ConfigState as State, SinkStatus};
-use crate::deliver::Condition;
+use crate::deliver::{Budget, Condition, Memory};
 use crate::ingress::counts::{ELSEWHERE_REASONS, SOURCE_REASONS};
 use crate::ingress::{BudgetUse, Ingress, Reason, SourceCounts, SourceFacts};
 use crate::journal::{Commits, Journal};
@@ -48,6 +48,7 @@ pub(super) struct Scrape {
     config_state: Arc<ConfigState>,
     unmatched: Arc<Unmatched>,
     outbox: Outbox,
+    budget: Arc<Budget>,
     last: Mutex<Last>,
 }
 
@@ -76,6 +77,7 @@ impl Scrape {
             config_state: Arc::clone(config_state),
             unmatched: Arc::clone(unmatched),
             outbox: store.outbox.clone(),
+            budget: Arc::clone(&store.budget),
             last: Mutex::default(),
         }
     }
@@ -284,6 +286,13 @@ impl Scrape {
         let each = |figure: fn(&SinkStatus) -> u64| -> Vec<(Labels, u64)> {
             sinks.iter().map(|(name, sink)| (labels([("sink", name)]), figure(sink))).collect()
         };
+        let Memory { all, held, .. } = self.budget.now();
+        page.gauge(
+            "hookrelay_delivery_memory_bytes",
+            "Memory for events that sinks have read and not settled: [delivery] memory.",
+            [(vec![], all)],
+        );
+        page.gauge("hookrelay_delivery_held_bytes", "How much of it is in use.", [(vec![], held)]);
         page.gauge("hookrelay_sink_pending", "Deliveries yet to be made.", each(|sink| sink.pending));
         page.gauge(
             "hookrelay_sink_parked",

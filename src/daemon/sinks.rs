@@ -202,6 +202,7 @@ impl Sinks {
             context,
             book: Arc::clone(book),
             storage: store.storage.of(&sink.name),
+            budget: Arc::clone(&store.budget),
             news: self.news.clone(),
             traces: Arc::clone(&self.traces),
         }

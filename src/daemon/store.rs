@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 use super::disk_watch::DiskTrouble;
 use super::error::DaemonError;
 use crate::config::Config;
+use crate::deliver::Budget;
 use crate::event;
 use crate::journal::{Commits, Journal, JournalError, LocalJournal, Marks, Pulse, folder};
 use crate::ledger::{Ledger, LocalSettle, Storage};
@@ -25,6 +26,8 @@ pub struct Store {
     pub storage: Storage,
     /// What is remembered of messages that sinks send.
     pub outbox: Outbox,
+    /// The memory of all sinks.
+    pub budget: Arc<Budget>,
     /// Whether what writes the journal goes on.
     pub pulse: Arc<dyn Pulse>,
     /// What the journal's commits cost.
@@ -69,6 +72,7 @@ impl Store {
         outbox.put_in_force(Arc::clone(&config.resends));
         Ok(Self {
             outbox,
+            budget: Budget::new(config.delivery.memory.0),
             pulse: journal.clone(),
             commits: journal.commits(),
             disk_bounds: [config.journal.min_free.0, config.journal.max_size.0],

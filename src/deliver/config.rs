@@ -1,15 +1,37 @@
-//! The keys every sink has, owned by the core: batching, order, retry, breaker.
+//! The keys every sink has, owned by the core: batching, order, retry, breaker. And `[delivery]`, which holds for all
+//! sinks together.
 
 use std::num::NonZeroU32;
 
 use serde::Deserialize;
 use sink_api::settings::table;
-use sink_api::{Defaults, Period, Size, Template};
+use sink_api::{Defaults, Fault, Period, Size, Template};
 
 use super::rate_limit::Rate;
 
 /// In the place of a rate: there is none.
 pub const OFF: &str = "off";
+
+/// `[delivery]`: what all sinks share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeliveryConfig {
+    /// Memory for events that sinks have read and not settled, all sinks together.
+    pub memory: Size,
+}
+
+impl Default for DeliveryConfig {
+    fn default() -> Self {
+        Self { memory: Size::mib(64) }
+    }
+}
+
+impl DeliveryConfig {
+    /// What is wrong with it.
+    pub fn check(&self) -> Vec<Fault> {
+        self.memory.fault("memory", Size::mib(8)..=Size::MOST).into_iter().collect()
+    }
+}
 
 /// `start`: a new sink's first event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -12,6 +12,9 @@ use foldhash::{HashMap, HashMapExt as _};
 
 use super::item::{Item, Ordinal};
 
+/// Room for so many lanes is kept, however few there are.
+const SPARE: usize = 4096;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum LaneKey {
     Key(Arc<str>),
@@ -203,6 +206,10 @@ impl Lanes {
             } else {
                 lane.set(due.map_or(State::Ready, State::Waiting), key, &mut self.index);
             }
+        }
+        // Room for the lanes of a bad hour is not kept for ever.
+        if self.lanes.capacity() > SPARE.max(4 * self.lanes.len()) {
+            self.lanes.shrink_to(2 * self.lanes.len());
         }
     }
 

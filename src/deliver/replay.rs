@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 use super::accounting::{self, Accounted, Origin};
 use super::asking::Questions;
 use super::book::Book;
+use super::budget::{Budget, Share};
 use super::rate_limit::Rate;
 use super::source::Source;
 use super::told::{self, Of};
@@ -32,6 +33,8 @@ const MAX_WAITING: u64 = 1000;
 /// Most bytes read at once; less under a rate, so that deliveries are spread evenly.
 const READ_BYTES: u64 = 256 << 10;
 const READ_BYTES_SLOWLY: u64 = 16 << 10;
+/// Rows of what was read take so many times its bytes, where events are small ones.
+const CHARGE: u64 = 4;
 /// How soon the replay looks again where it had to wait; ten times as long where it could not read or write.
 const PAUSE: Duration = Duration::from_millis(100);
 /// A replay that is stopped waits no longer than this for a write under way.
@@ -57,23 +60,27 @@ pub struct Feed {
     pub book: Arc<Book>,
     /// What it reads from and writes to.
     pub storage: SinkStorage,
+    /// The memory that it shares with all sinks.
+    pub budget: Arc<Budget>,
     /// Where it tells what people want to hear of.
     pub news: News,
 }
 
 /// Parks what the journal holds from `at` on, until the end of the span or `stop`.
 pub async fn feed(feed: Feed, mut at: Marks, rules: watch::Receiver<Arc<RuleSet>>, mut stop: watch::Receiver<bool>) {
+    let mut memory = feed.budget.join();
     let mut source = Source::of_span(feed.storage.clone(), at.clone(), feed.until.clone());
     while !at.reaches(&feed.until) {
         // What was not settled is routed again.
         let step = tokio::select! {
-            made = feed.make(&mut source, &at, &rules) => made,
+            made = feed.make(&mut source, &mut memory, &at, &rules) => made,
             () = stopped(&mut stop) => return,
         };
         let (accepted, cursor) = (step.delta.accepted, step.cursor);
         feed.book.step_begins(accepted);
         let settled = feed.settle(step, &mut stop).await;
         feed.book.steps_end(1, if settled { 0 } else { accepted });
+        memory.has_read(0);
         if !settled {
             return;
         }
@@ -99,10 +106,19 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 impl Feed {
     /// Reads the next stretch, and makes the step that parks what it comes to.
-    async fn make(&self, source: &mut Source, at: &Marks, rules: &watch::Receiver<Arc<RuleSet>>) -> Settlement {
+    async fn make(
+        &self,
+        source: &mut Source,
+        memory: &mut Share,
+        at: &Marks,
+        rules: &watch::Receiver<Arc<RuleSet>>,
+    ) -> Settlement {
         let bytes = if self.rate.is_some() { READ_BYTES_SLOWLY } else { READ_BYTES };
         loop {
             self.wait_for_room().await;
+            while !memory.may_read() || memory.holder().reads(bytes * CHARGE).is_none() {
+                memory.freed().await;
+            }
             // Where the span begins is known.
             match source.read(bytes).await {
                 Ok(None) => {}

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sink_api::{Delivery, Timestamp};
+use sink_api::{Delivery, Payload, Timestamp};
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::accounting::Accounted;
 use super::book::Book;
+use super::budget;
 use super::window::{self, End, Event, Passed, Window};
 use crate::journal::{Marks, Position};
 use crate::ledger::held::size_of;
@@ -157,9 +158,15 @@ impl Settler {
         events < window::MAX_EVENTS && bytes < window::MAX_BYTES && !self.is_full()
     }
 
-    /// Opens an event that was counted as `counted` deliveries when it was appended, and gives the deliveries to be
-    /// made.
-    pub fn open(&mut self, at: Position, counted: u64, event: Accounted) -> Vec<Delivery> {
+    /// What the sink is charged for events that are read and not passed, and for rows that wait for the ledger.
+    pub fn charge(&self) -> u64 {
+        let windows = self.shards.values().filter_map(|shard| shard.window.as_ref());
+        windows.map(Window::charge).sum::<u64>().saturating_add(self.bytes)
+    }
+
+    /// Opens an event that was counted as `counted` deliveries when it was appended and whose record has so many bytes,
+    /// and gives the deliveries to be made.
+    pub fn open(&mut self, at: Position, counted: u64, record: u64, event: Accounted) -> Vec<Delivery> {
         let Accounted { counts, deliveries, letters, filtered } = event;
         let signed = |count| i64::try_from(count).unwrap_or(i64::MAX);
         let adjustment = signed(counts.accepted).saturating_sub(signed(counted));
@@ -167,6 +174,7 @@ impl Settler {
         let event = Event {
             deliveries: u32::try_from(deliveries.len()).unwrap_or(u32::MAX),
             bytes: deliveries.iter().map(|delivery| delivery.bytes().len() as u64).sum(),
+            charge: record.saturating_add(deliveries.iter().map(charge).sum()),
             ended: ended_by_rules(filtered, &letters, deliveries.len()),
             passed: Passed { tally: counts, held: letters, adjustment, ..Passed::default() },
             more: 0,
@@ -372,6 +380,14 @@ impl Settler {
             shard.take_back(&self.book);
         }
         self.lost.extend(shards);
+    }
+}
+
+/// What a delivery is charged beside its event's record.
+fn charge(delivery: &Delivery) -> u64 {
+    match &delivery.payload {
+        Payload::Body => budget::EVENT,
+        Payload::Json(bytes) => budget::EVENT.saturating_add(bytes.len() as u64),
     }
 }
 

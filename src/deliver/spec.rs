@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sink_api::{Defaults, SinkConfig, SinkContext};
 
 use super::book::Book;
+use super::budget::Budget;
 use super::config::{DeliveryKeys, Ordering};
 use crate::ledger::SinkStorage;
 use crate::news::News;
@@ -27,6 +28,8 @@ pub struct Spec {
     pub book: Arc<Book>,
     /// What it reads from and writes to.
     pub storage: SinkStorage,
+    /// The memory that it shares with all other sinks.
+    pub budget: Arc<Budget>,
     /// Where it tells what people want to hear of.
     pub news: News,
     /// Where it tells the spans of deliveries.

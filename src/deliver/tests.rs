@@ -66,6 +66,7 @@ fn spec(sink: &Scripted, journal: &Arc<Memory>, keys: DeliveryKeys, max_events: 
     Spec {
         book: Arc::default(),
         storage: journal.of_sink(),
+        budget: super::Budget::new(64 << 20),
         news: crate::news::News::default(),
         traces: Arc::default(),
         name: "crm".into(),
@@ -457,5 +458,7 @@ mod fates;
 mod holding;
 #[path = "parking_tests.rs"]
 mod parking;
+#[path = "sharing_tests.rs"]
+mod sharing;
 #[path = "untried_tests.rs"]
 mod untried;

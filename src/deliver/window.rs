@@ -28,6 +28,8 @@ pub struct Event {
     pub deliveries: u32,
     /// Bytes of these together.
     pub bytes: u64,
+    /// What the sink is charged for it: see [`budget`](super::budget).
+    pub charge: u64,
     /// What the event comes to already (accepted, filtered, dead by rule).
     pub passed: Passed,
     /// How deliveries ended that are not to be made.
@@ -113,6 +115,7 @@ pub struct Window {
     /// By offset.
     open: BTreeMap<u64, Event>,
     bytes: u64,
+    charge: u64,
     /// Every event before this position was read.
     read: Position,
     passed: Passed,
@@ -121,7 +124,7 @@ pub struct Window {
 impl Window {
     /// Nothing was read past the cursor yet.
     pub fn new(cursor: Position) -> Self {
-        Self { open: BTreeMap::new(), bytes: 0, read: cursor, passed: Passed::default() }
+        Self { open: BTreeMap::new(), bytes: 0, charge: 0, read: cursor, passed: Passed::default() }
     }
 
     /// Where to read on.
@@ -134,6 +137,11 @@ impl Window {
         (self.open.len(), self.bytes)
     }
 
+    /// What the sink is charged for the events that are open.
+    pub fn charge(&self) -> u64 {
+        self.charge
+    }
+
     /// Every event before `next` was read.
     pub fn read_to(&mut self, next: Position) {
         self.read = next;
@@ -142,6 +150,7 @@ impl Window {
     /// Opens an event.
     pub fn opened(&mut self, at: Position, event: Event) {
         self.bytes += event.bytes;
+        self.charge += event.charge;
         self.open.insert(at.offset, event);
         self.pass();
     }
@@ -170,6 +179,7 @@ impl Window {
             }
             let (offset, event) = first.remove_entry();
             self.bytes = self.bytes.saturating_sub(event.bytes);
+            self.charge = self.charge.saturating_sub(event.charge);
             self.passed.tally.add(&event.passed.tally);
             self.passed.held.extend(event.passed.held);
             self.passed.noted.extend(event.passed.noted);

@@ -377,6 +377,11 @@ const BAD: &[Bad] = &[
         &["2:1: error: [tests] missing key `name`", "2:1: error: [tests] missing key `sinks`", "3:9: error:"],
     ),
     Bad(
+        "[delivery]\nmemory = \"1MiB\"\n",
+        &["3:10: error: [delivery] `memory` is out of bounds, expected \"8MiB\" to "],
+    ),
+    Bad("[delivery]\nmax_memory = \"64MiB\"\n", &["3:1: error: [delivery] unknown key `max_memory`"]),
+    Bad(
         "[admin]\nlisten = 1\n[dead_letters]\nmax_sise = \"1GiB\"\n",
         &[
             "3:10: error: [admin] `listen`: invalid type: integer `1`, expected a string",

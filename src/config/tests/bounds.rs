@@ -34,7 +34,7 @@ fn kinds_of<'s>(schema: &'s Value, what: &str) -> Vec<(&'s str, &'s Value)> {
 fn all_keys(what: &str) -> Vec<(String, String)> {
     let schema = schema(KINDS);
     let mut all = Vec::new();
-    for table in ["server", "journal", "dead_letters", "admin"] {
+    for table in ["server", "journal", "delivery", "dead_letters", "admin"] {
         let mut keys = Vec::new();
         keys_of(&schema["properties"][table], what, "", &mut keys);
         all.extend(keys.into_iter().map(|key| (format!("[{table}]\n"), key)));

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use sink_api::{Delivery, Timestamp};
 
+use crate::deliver::budget::EVENT;
 use crate::deliver::item::{History, Item, Ordinal};
 use crate::deliver::lanes::Lanes;
 use crate::deliver::parked::Parked;
@@ -20,6 +21,8 @@ use crate::ledger::{Fate, HeldDelivery, Settlement};
 const FETCH_LANES: usize = 64;
 /// Nothing more is fetched while so many lanes of parked deliveries have something to try.
 const MAX_READY: usize = 128;
+/// Nor while parked deliveries are charged so many bytes.
+const MAX_RETRYING: u64 = 8 << 20;
 /// How soon a parked lane is looked for again whose key has a fresh delivery under way.
 const KEY_BUSY: Duration = Duration::from_millis(20);
 
@@ -32,6 +35,8 @@ pub(super) struct Backlog {
     parked: Parked,
     /// Parked deliveries that were fetched to be tried again.
     retries: Lanes,
+    /// What the sink is charged for these.
+    retrying: u64,
     last_probe: Option<Ordinal>,
     last_retry_probe: Option<Ordinal>,
     /// Deliveries taken in so far.
@@ -46,6 +51,7 @@ impl Backlog {
             fresh: Lanes::new(ordered),
             parked: Parked::new(parked_max),
             retries: Lanes::new(ordered),
+            retrying: 0,
             last_probe: None,
             last_retry_probe: None,
             arrived: 0,
@@ -144,10 +150,23 @@ impl Backlog {
     /// done, is left to the ledger until the lane is due again.
     pub fn put_back_parked(&mut self, again: Vec<(Item, Option<Instant>)>, done: &[Item], waiting: &[Item]) {
         self.retries.put_back(again, done);
+        self.let_go(done);
         for item in waiting {
-            let rest = u32::try_from(self.retries.take_lane(item).len()).unwrap_or(u32::MAX);
-            self.parked.let_go(&self.lane_of(&item.delivery), rest);
+            let rest = self.retries.take_lane(item);
+            self.let_go(&rest);
+            self.parked.let_go(&self.lane_of(&item.delivery), u32::try_from(rest.len()).unwrap_or(u32::MAX));
         }
+    }
+
+    /// What the sink is charged for parked deliveries that were fetched to be tried again.
+    pub fn charge(&self) -> u64 {
+        self.retrying
+    }
+
+    /// These are in memory no more.
+    fn let_go<'i>(&mut self, items: impl IntoIterator<Item = &'i Item>) {
+        let charges = items.into_iter().filter_map(|item| item.parked.as_ref()).map(charge);
+        self.retrying = self.retrying.saturating_sub(charges.sum());
     }
 
     // ── parking ──
@@ -192,7 +211,7 @@ impl Backlog {
 
     /// Whether more parked deliveries may be fetched, for all that waits of them in memory.
     pub fn has_room_to_fetch(&self) -> bool {
-        self.retries.ready() < MAX_READY
+        self.retries.ready() < MAX_READY && self.retrying < MAX_RETRYING
     }
 
     /// When the next lane is due that lies in the ledger.
@@ -220,6 +239,7 @@ impl Backlog {
     pub fn push_parked(&mut self, position: Position, delivery: Delivery, calls: [u32; 2], history: History) {
         let item = self.item(position, delivery);
         let [attempts, uncounted] = calls;
+        self.retrying = self.retrying.saturating_add(charge(&history));
         self.retries.push(Item { attempts, uncounted, parked: Some(history), ..item });
     }
 
@@ -259,4 +279,9 @@ impl Backlog {
             self.parked.settled(&parked.lane, !matches!(parked.fate, Fate::Again(..)));
         }
     }
+}
+
+/// What the sink is charged for a parked delivery that was fetched.
+fn charge(history: &History) -> u64 {
+    history.size.saturating_add(EVENT)
 }

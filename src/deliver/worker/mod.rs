@@ -29,6 +29,7 @@ use self::outcomes::Outcomes;
 use self::reading::{Leaving, Read, Reader};
 use self::sending::Sender;
 use super::breaker::Moment;
+use super::budget::Share;
 use super::flight::Landed;
 use super::item::Item;
 use super::probes::Probed;
@@ -52,6 +53,8 @@ struct Worker {
     backlog: Backlog,
     sender: Sender,
     settler: Settler,
+    /// Its part of the memory.
+    memory: Share,
     log: Log,
 }
 
@@ -84,14 +87,15 @@ pub async fn run(
 
 impl Worker {
     fn new(spec: Arc<Spec>, rules: Arc<RuleSet>) -> Self {
-        let (storage, book) = (spec.storage.clone(), Arc::clone(&spec.book));
+        let (storage, book, memory) = (spec.storage.clone(), Arc::clone(&spec.book), spec.budget.join());
         Self {
             settler: Settler::new(storage.clone(), &spec.name, &book),
-            reader: Reader::new(spec.destination(), storage.clone(), book, rules, spec.limits.linger),
+            reader: Reader::new(spec.destination(), storage.clone(), memory.holder(), book, rules, spec.limits.linger),
             fetcher: Fetcher::new(spec.destination(), storage, spec.is_ordered()),
             backlog: Backlog::new(spec.is_ordered(), spec.keys.parked_max.0),
             sender: Sender::new(Arc::clone(&spec)),
             log: Log::new(&spec),
+            memory,
             spec,
         }
     }
@@ -117,7 +121,8 @@ impl Worker {
             let wake = if look { wake.min(Instant::now() + ASIDE_LOOK) } else { wake };
             self.fetch(Instant::now());
             self.ask_target();
-            self.reader.start(self.settler.has_room());
+            self.memory.holds(self.charge());
+            self.reader.start(self.settler.has_room() && self.memory.may_read());
             tokio::select! {
                 landed = self.sender.landed() => self.on_landed(landed),
                 written = self.settler.written() => self.on_settled(&written),
@@ -128,6 +133,7 @@ impl Worker {
                     }
                 }
                 fetched = self.fetcher.fetched() => self.on_fetched(fetched),
+                () = self.memory.freed() => {}
                 () = book.probes.asked() => {}
                 () = book.notified() => tokio::select! {
                     () = self.load_parked() => {}
@@ -135,11 +141,19 @@ impl Worker {
                 },
                 record = book.aside.next(), if may_aside => self.sender.send_aside(record, self.reader.rules().0),
                 () = tokio::time::sleep_until(wake.into()) => {}
-                Ok(()) = rules.changed() => self.reader.follow(rules.borrow_and_update().clone()),
+                Ok(()) = rules.changed() => {
+                    self.reader.follow(rules.borrow_and_update().clone());
+                    self.memory.has_read(self.charge());
+                }
                 changed = stop.changed() => if changed.is_err() { break },
             }
         }
         None
+    }
+
+    /// What the sink holds of the memory.
+    fn charge(&self) -> u64 {
+        self.settler.charge().saturating_add(self.backlog.charge())
     }
 
     /// Where what becomes of deliveries goes.
@@ -217,7 +231,9 @@ impl Worker {
     }
 
     fn may_fetch(&self) -> bool {
-        !self.fetcher.is_fetching() && self.backlog.has_room_to_fetch() && !self.settler.is_full()
+        // What was parked is tried even where others hold all that is common: this may be what waits in its share.
+        let has_memory = self.backlog.charge() == 0 || self.memory.may_read();
+        !self.fetcher.is_fetching() && self.backlog.has_room_to_fetch() && has_memory && !self.settler.is_full()
     }
 
     /// Fetches from the ledger what is due.
@@ -309,7 +325,9 @@ impl Worker {
 
     fn on_read(&mut self, read: Result<Read, JournalError>) -> Option<Leaving> {
         let mut outcomes = Outcomes { backlog: &mut self.backlog, settler: &mut self.settler, log: &mut self.log };
-        self.reader.take_in(read, &mut outcomes)
+        let leaving = self.reader.take_in(read, &mut outcomes);
+        self.memory.has_read(self.charge());
+        leaving
     }
 
     fn on_fetched(&mut self, fetched: Fetched) {

@@ -12,6 +12,7 @@ use super::under_way::UnderWay;
 use crate::deliver::accounting::{self, Accounted, Origin};
 use crate::deliver::asking::Questions;
 use crate::deliver::book::Book;
+use crate::deliver::budget::{self, Holder};
 use crate::deliver::counted::owed;
 use crate::deliver::source::{Handover, Source};
 use crate::event;
@@ -23,6 +24,8 @@ use crate::route::{Destination, RouteCounter, RuleSet};
 
 /// Most bytes read from the journal at once.
 const READ_BYTES: u64 = 1 << 20;
+/// Room that is kept free for a read: an event is charged about so many times its bytes, where it is a small one.
+const CHARGE: u64 = 3;
 /// How far apart the reads of a sink are at least, and at most, that has caught up: fewer wake-ups, larger batches. In
 /// between it is half of the sink's `linger`, as what was read waits for so long anyway. An event that comes alone is
 /// read at once.
@@ -54,6 +57,19 @@ struct Events {
     rules: Arc<RuleSet>,
     /// What the sink was owed of events that are gone.
     dropped: u64,
+    /// Whether there was no room for more.
+    is_cut: bool,
+}
+
+/// The first of these entries, at least one, for which there is so much room.
+fn fitting(entries: &[Entry], room: u64) -> &[Entry] {
+    let mut left = room;
+    let fits = |entry: &Entry| {
+        let charge = (entry.record.payload.len() as u64).saturating_add(budget::EVENT);
+        left.checked_sub(charge).map(|rest| left = rest).is_some()
+    };
+    let end = entries.iter().map(fits).position(|fits| !fits).unwrap_or(entries.len());
+    entries.get(..end.max(1)).unwrap_or(entries)
 }
 
 /// Reads for one sink.
@@ -62,6 +78,8 @@ pub(super) struct Reader {
     storage: SinkStorage,
     /// Locked by the read under way.
     source: Arc<Mutex<Source>>,
+    /// The sink's part of the memory.
+    memory: Arc<Holder>,
     book: Arc<Book>,
     rules: Arc<RuleSet>,
     questions: Questions,
@@ -78,14 +96,22 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Reads nothing yet. `linger`: how long the sink's batches wait for more.
-    pub fn new(to: Destination, storage: SinkStorage, book: Arc<Book>, rules: Arc<RuleSet>, linger: Duration) -> Self {
+    /// Reads nothing yet, into this part of the memory. `linger`: how long the sink's batches wait for more.
+    pub fn new(
+        to: Destination,
+        storage: SinkStorage,
+        memory: Arc<Holder>,
+        book: Arc<Book>,
+        rules: Arc<RuleSet>,
+        linger: Duration,
+    ) -> Self {
         Self {
             questions: Questions::new(&to.name, &rules),
             routes: RouteCounter::new(&rules, &to.name),
             to,
             source: Arc::new(Mutex::new(Source::new(storage.clone()))),
             storage,
+            memory,
             book,
             rules,
             under_way: UnderWay::default(),
@@ -140,6 +166,7 @@ impl Reader {
         let (rules, questions) = self.rules();
         let (source, storage) = (Arc::clone(&self.source), self.storage.clone());
         let (book, sink) = (Arc::clone(&self.book), self.to.name.clone());
+        let memory = Arc::clone(&self.memory);
         self.under_way.start(async move {
             let mut source = source.lock().await;
             let read = async {
@@ -148,7 +175,8 @@ impl Reader {
                     tokio::time::sleep_until(at.into()).await;
                 }
                 source.ready().await?;
-                let handover = source.read(READ_BYTES).await?;
+                let Some(room) = memory.reads(READ_BYTES * CHARGE) else { return Ok(Read::default()) };
+                let handover = source.read((room / CHARGE).max(1)).await?;
                 if handover.is_some() {
                     return Ok(Read { handover, events: None });
                 }
@@ -157,10 +185,13 @@ impl Reader {
                     if let Some(Gap { from, to, deleted, .. }) = &chunk.gap {
                         dropped = book.counted().of_hole(&sink, [*from, *to], deleted, &rules, &storage).await?;
                     }
-                    (answered, said) = questions.ask(&chunk.entries).await;
+                    let fitting = fitting(&chunk.entries, room);
+                    (answered, said) = questions.ask(fitting).await;
                 }
                 // Nothing is waited for from here on: what is taken is handed over.
-                let events = source.take(answered).map(|chunk| Events { chunk, said, rules, dropped });
+                let chunk = source.take(answered);
+                let is_cut = room < READ_BYTES * CHARGE || source.chunk().is_some();
+                let events = chunk.map(|chunk| Events { chunk, said, rules, dropped, is_cut });
                 Ok(Read { handover: None, events })
             };
             let read: Result<Read, JournalError> = read.await;
@@ -196,12 +227,12 @@ impl Reader {
     }
 
     fn take_in_events(&mut self, events: Events, outcomes: &mut Outcomes<'_>) {
-        let Events { chunk, said, rules, dropped } = events;
+        let Events { chunk, said, rules, dropped, is_cut } = events;
         if let Some(gap) = &chunk.gap {
             self.pass_gap(gap, dropped, outcomes);
         }
         let bytes: u64 = chunk.entries.iter().map(|e| e.record.payload.len() as u64).sum();
-        self.not_before = (bytes < READ_BYTES / 2).then(|| Instant::now() + self.pause);
+        self.not_before = (!is_cut && bytes < READ_BYTES / 2).then(|| Instant::now() + self.pause);
         // Asked after the read, so that it holds for all of the chunk: every event of it was on disk by then.
         let counted_by = self.book.counted();
         let all_by_these = counted_by.all_by(&rules);
@@ -216,10 +247,10 @@ impl Reader {
             };
             if owed > 0 {
                 let said = said.get(index).and_then(Option::as_ref);
-                outcomes.admit(entry.position, counted, self.account(&rules, entry, owed, said));
+                outcomes.admit(entry, counted, self.account(&rules, entry, owed, said));
             } else if counted > 0 {
                 // The rules in force do not want the event: it is off the books when the cursor passes it.
-                outcomes.admit(entry.position, counted, Accounted::default());
+                outcomes.admit(entry, counted, Accounted::default());
             }
         }
         outcomes.settler.read_to(chunk.next);
