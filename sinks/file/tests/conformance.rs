@@ -80,6 +80,10 @@ impl Subject for Archive {
         Has::Yes(self.poison.clone())
     }
 
+    fn pipelines(&self) -> bool {
+        true
+    }
+
     async fn take_down(&self) -> Has<()> {
         fs::rename(self.path("out"), self.path("out.away")).unwrap();
         fs::write(self.path("out"), "not a folder").unwrap();

@@ -30,6 +30,7 @@ pub mod messages;
 mod must;
 pub mod outbox;
 pub mod outcomes;
+mod pipeline;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod scripted;

@@ -62,6 +62,13 @@ pub trait Subject: Send + Sync {
         None
     }
 
+    /// Whether the sink has several deliveries of one key of a batch under way at once, because its target keeps their
+    /// order (one statement, one file, one partition). The suite then proves order where one of them is refused, the
+    /// call is dropped, or the target goes away in the middle.
+    fn pipelines(&self) -> bool {
+        false
+    }
+
     /// Makes the target unreachable for a sink that is already open.
     async fn take_down(&self) -> Has<()>;
 

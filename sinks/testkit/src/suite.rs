@@ -14,6 +14,7 @@ use tokio::time::timeout;
 pub use crate::kit::Failure;
 use crate::kit::{Kit, PATIENCE, Tried};
 use crate::make::{batch, unordered};
+use crate::pipeline::pipeline;
 use crate::subject::{Has, Repeats, Subject};
 use crate::untried::untried;
 
@@ -53,6 +54,7 @@ pub struct Summary {
 /// | `poison` | a delivery that cannot be taken is rejected, and it alone |
 /// | `order` | deliveries of a key arrive in the batch's order; after one that was not delivered none is attempted |
 /// | `untried` | what the sink puts off stops its key, too; what it skips stops nothing; neither is at the target |
+/// | `pipeline` | what fails in the middle of a key that is under way takes back all of its key behind it |
 /// | `concurrent` | calls at the same time all arrive |
 /// | `close` | what was delivered outlives `close`, and the sink can be opened again |
 /// | `quiet` | neither the config's `Debug` nor a reason shows a secret or a body; reasons are short, with a label |
@@ -74,6 +76,9 @@ pub async fn run_all(subject: &dyn Subject) -> Result<Summary, Failures> {
     // Most sinks try whatever they are given: that is no excuse.
     if subject.put_off().is_some() || subject.unneeded().is_some() {
         tried.push(("untried", untried(subject).await));
+    }
+    if subject.pipelines() {
+        tried.push(("pipeline", pipeline(subject).await));
     }
     let (mut summary, mut failures) = (Summary::default(), Vec::new());
     for (name, result) in tried {

@@ -45,6 +45,10 @@ impl Subject for Database {
         Has::Yes(event("t").json(format!(r#"{{"message_id":"{MARKER}","n":13}}"#)))
     }
 
+    fn pipelines(&self) -> bool {
+        true
+    }
+
     async fn take_down(&self) -> Has<()> {
         self.fixture.server.order(self.down);
         Has::Yes(())

@@ -37,6 +37,10 @@ impl Subject for Database {
         Has::Yes(event("t").json(format!(r#"{{"message_id":"{MARKER}","n":13}}"#)))
     }
 
+    fn pipelines(&self) -> bool {
+        true
+    }
+
     async fn take_down(&self) -> Has<()> {
         std::fs::rename(self.0.path("x.db"), self.0.path("aside.db")).unwrap();
         std::fs::create_dir(self.0.path("x.db")).unwrap();
