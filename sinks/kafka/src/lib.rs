@@ -1,6 +1,6 @@
 //! The Kafka sink: each delivery is one message of a topic, its key the delivery's ordering key.
 //!
-//! Modules, each of which uses only those after it: [`sink`] batches, probes and the lock around the producer; `call`
+//! Modules, each of which uses only those after it: [`sink`] batches, probes and the locks around the producers; `call`
 //! one batch on its way; `producer` one librdkafka producer from its birth to its end; [`verdict`] Kafka's error codes
 //! → whose fault; [`message`] delivery → headers and value; [`config`] the sink's table in `config.toml`;
 //! [`properties`] which of its properties librdkafka gets, and which are the sink's own.
@@ -28,7 +28,7 @@ pub const KIND: SinkKind = SinkKind {
     about: "messages of Kafka topics, by an idempotent producer",
     example: include_str!("../example.toml"),
     defaults: Defaults {
-        max_events: 500,
+        max_events: 1000,
         max_bytes: Size::mib(1).0,
         linger: Duration::from_millis(5),
         concurrency: 4,

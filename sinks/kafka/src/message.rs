@@ -9,6 +9,9 @@ use sink_api::{Bytes, Delivery, cloudevents};
 
 use crate::config::{Format, HEADER};
 
+/// So many headers a message usually has: six attributes, the content type, and those of a trace or of the config.
+const USUAL: usize = 10;
+
 /// The value.
 pub fn value(delivery: &Delivery, format: Format) -> Bytes {
     match format {
@@ -19,13 +22,16 @@ pub fn value(delivery: &Delivery, format: Format) -> Bytes {
 
 /// The headers, those of the config last.
 pub fn headers(delivery: &Delivery, format: Format) -> OwnedHeaders {
-    let mut headers = OwnedHeaders::new();
+    let mut headers = OwnedHeaders::new_with_capacity(USUAL);
     match format {
         Format::Raw => {
             let media = cloudevents::data_content_type(delivery);
             let prefix = cloudevents::beside("ce_", Some(media));
+            let mut key = String::from(prefix);
             for (name, value) in cloudevents::attributes(delivery) {
-                headers = headers.insert(Header { key: &format!("{prefix}{name}"), value: Some(&*value) });
+                key.truncate(prefix.len());
+                key.push_str(name);
+                headers = headers.insert(Header { key: &key, value: Some(&*value) });
             }
             headers = headers.insert(Header { key: "content-type", value: Some(media) });
         }

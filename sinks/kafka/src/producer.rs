@@ -5,19 +5,20 @@
 //! call that waits for it is woken. Dropping a producer destroys it, which blocks: that belongs on a thread that may
 //! wait.
 
+use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::OwnedHeaders;
+use rdkafka::message::{Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig};
 use sink_api::{Reason, code};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, watch};
 
 use crate::verdict;
 
@@ -27,6 +28,12 @@ const POLL: Duration = Duration::from_millis(100);
 const DOWN_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a probe waits for an answer.
 const PROBE: Duration = Duration::from_secs(5);
+
+/// How long a partition's leader surely knows a producer of which something has arrived. Brokers forget one that is
+/// idle (`producer.id.expiration.ms`, a day).
+const KNOWN_FOR: Duration = Duration::from_secs(60);
+/// Most partitions of which a producer remembers that; where there are more it begins anew, which costs a round trip.
+const MAX_KNOWN: usize = 4096;
 
 /// What is known about a producer.
 #[derive(Clone, Debug, Default)]
@@ -71,22 +78,52 @@ impl State {
 pub struct Landed {
     /// The delivery's position in its batch.
     pub index: usize,
-    /// What the brokers answered.
-    pub result: Result<(), Code>,
+    /// The partition it stands in, or what the brokers answered.
+    pub result: Result<i32, Code>,
 }
 
-/// What a message carries so that its report finds its call. A call's channel has room for all its messages.
+/// Where the reports of one call wait until it takes them, all at once: at most one for each of its messages.
+#[derive(Default)]
+pub struct Inbox {
+    landed: Mutex<Vec<Landed>>,
+    has_some: Notify,
+}
+
+impl Inbox {
+    fn put(&self, one: Landed) {
+        let mut landed = self.landed.lock().unwrap_or_else(PoisonError::into_inner);
+        landed.push(one);
+        // Reports come by the hundred: a call that was woken for the first finds the others beside it.
+        if landed.len() == 1 {
+            self.has_some.notify_one();
+        }
+    }
+
+    /// All that have come and were not taken yet, in the order in which they came.
+    pub fn take(&self) -> Vec<Landed> {
+        std::mem::take(&mut *self.landed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until there may be one. Cancel-safe.
+    pub async fn has_some(&self) {
+        self.has_some.notified().await;
+    }
+}
+
+/// What a message carries so that its report finds its call.
 pub struct Ticket {
     /// The delivery's position in its batch.
     pub index: usize,
     /// Where its report goes.
-    pub to: mpsc::Sender<Landed>,
+    pub to: Arc<Inbox>,
 }
 
 /// A message to be sent.
 pub struct Message<'m> {
     /// Its topic.
     pub topic: &'m str,
+    /// Its partition, where that is not for librdkafka to choose.
+    pub partition: Option<i32>,
     /// Its key.
     pub key: &'m str,
     /// Its value.
@@ -133,15 +170,14 @@ impl ProducerContext for Listener {
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
         let result = match result {
-            Ok(_) => Ok(()),
+            Ok(message) => Ok(message.partition()),
             Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(Code::Unknown)),
         };
         let troubled = |state: &State| state.trouble.is_some() || state.down.is_some();
         if result.is_ok() && troubled(&self.state.borrow()) {
             self.state.send_modify(|state| (state.trouble, state.down) = (None, None));
         }
-        // Fails where the call is gone.
-        let _ = ticket.to.try_send(Landed { index: ticket.index, result });
+        ticket.to.put(Landed { index: ticket.index, result });
     }
 }
 
@@ -149,6 +185,8 @@ impl ProducerContext for Listener {
 pub struct Producer {
     native: Arc<BaseProducer<Listener>>,
     state: watch::Sender<State>,
+    /// When something of this producer last arrived in a partition of a topic.
+    arrived: Mutex<HashMap<(String, i32), Instant>>,
     _polling: Polling,
 }
 
@@ -192,7 +230,7 @@ impl Producer {
         let native = config.create_with_context(Listener { state: state.clone() }).map_err(|error| text_of(&error))?;
         let native = Arc::new(native);
         let polling = Polling::start(&native).map_err(|error| format!("no thread to listen to librdkafka: {error}"))?;
-        Ok(Self { native, state, _polling: polling })
+        Ok(Self { native, state, arrived: Mutex::default(), _polling: polling })
     }
 
     /// What is known about it, now and as it changes.
@@ -218,16 +256,39 @@ impl Producer {
         if state.over.is_some() {
             return Handed::Over;
         }
-        let record = BaseRecord::with_opaque_to(message.topic, Box::new(ticket))
+        let mut record = BaseRecord::with_opaque_to(message.topic, Box::new(ticket))
             .key(message.key)
             .payload(message.value)
             .headers(message.headers);
+        record.partition = message.partition;
         match self.native.send(record).map_err(|(error, _)| error.rdkafka_error_code()) {
             Ok(()) => Handed::Queued,
             Err(Some(Code::QueueFull)) => Handed::Full,
             Err(Some(Code::Fatal)) => Handed::Over,
             Err(code) => Handed::Refused(code.unwrap_or(Code::Unknown)),
         }
+    }
+
+    /// Whether the partition's leader knows this producer, and so takes what it sends in its order or not at all. One
+    /// that does not know it takes whatever comes first, even where that stands behind something it has refused.
+    pub fn is_known(&self, topic: &str, partition: i32) -> bool {
+        let arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
+        arrived.get(&(topic.to_owned(), partition)).is_some_and(|when| when.elapsed() < KNOWN_FOR)
+    }
+
+    /// Something of this producer has arrived in the partition.
+    pub fn note_arrival(&self, topic: &str, partition: i32) {
+        let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
+        if arrived.len() >= MAX_KNOWN {
+            arrived.clear();
+        }
+        arrived.insert((topic.to_owned(), partition), Instant::now());
+    }
+
+    /// Purges what has not been sent, where a fatal error keeps it from being sent. What is under way still gets its
+    /// answer. (librdkafka does the same when the error is raised, but a message may have come in behind that.)
+    pub fn purge_unsent(&self) {
+        self.native.purge(PurgeConfig::default().queue().non_blocking());
     }
 
     /// Ends the producer: it takes no message from now on, its messages are purged, and every call that waits for it is

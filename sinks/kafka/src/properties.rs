@@ -158,6 +158,12 @@ pub fn client(brokers: &str, properties: &BTreeMap<String, Secret>, cx: &SinkCon
     config
 }
 
+/// The same, for the producer of what goes together: where brokers refuse a message, nothing behind it is sent.
+pub fn gapless(mut client: ClientConfig) -> ClientConfig {
+    client.set("enable.gapless.guarantee", "true");
+    client
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,9 @@
-//! Batches, probes, and the lock around the producer.
+//! Batches, probes, and the locks around the producers.
 //!
-//! Calls share a producer by holding the lock for reading as long as they last. A producer that has ended is replaced
-//! under the lock for writing: by then every call that used it has come back, and the old producer is destroyed with
-//! all messages in its queue before the new one is made. So no message of the old one can follow one of the new one.
+//! There are two producers, each in a `Seat`: one for all that goes one of a key at a time, and one for what goes
+//! together, made when there first is such. Calls share a producer by holding its lock for reading as long as they use
+//! it. A producer that has ended is replaced under the lock for writing: by then every call that used it has come back,
+//! and the old producer is destroyed with all messages in its queue before the new one is made.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,29 +49,15 @@ impl SinkConfig for KafkaConfig {
     }
 }
 
-/// The producer, where there is one. Calls hold the lock as the module's documentation says.
-type Shared = Arc<RwLock<Option<Producer>>>;
-
-/// The sink.
-pub struct KafkaSink {
-    name: String,
-    plan: Arc<Plan>,
+/// A producer's place. Calls hold the lock as the module's documentation says.
+struct Seat {
     client: Arc<ClientConfig>,
-    producer: Shared,
+    producer: Arc<RwLock<Option<Producer>>>,
 }
 
-impl KafkaSink {
-    /// Makes the first producer. Whether a broker is there is not asked: deliveries will say.
-    ///
-    /// # Errors
-    /// [`BuildError::Refused`] where librdkafka does not take the properties together, or cannot read a file they name.
-    pub async fn open(plan: Arc<Plan>, cx: &SinkContext) -> Result<Self, BuildError> {
-        let client = Arc::new(properties::client(&plan.brokers, &plan.properties, cx));
-        let sink = Self { name: cx.name.clone(), plan, client, producer: Arc::default() };
-        match sink.alone().await {
-            Ok(_) => Ok(sink),
-            Err(why) => Err(BuildError::Refused(why.detail)),
-        }
+impl Seat {
+    fn new(client: ClientConfig) -> Self {
+        Self { client: Arc::new(client), producer: Arc::default() }
     }
 
     /// A producer that works, together with other calls.
@@ -103,18 +90,64 @@ impl KafkaSink {
         }
     }
 
+    /// Destroys the producer. Every call has come back, so all that is under way belongs to calls that were dropped.
+    async fn close(&self) {
+        let mut lock = Arc::clone(&self.producer).write_owned().await;
+        let _ = spawn_blocking(move || drop(lock.take())).await;
+    }
+}
+
+/// The sink.
+pub struct KafkaSink {
+    name: String,
+    plan: Arc<Plan>,
+    /// For what goes one of a key at a time.
+    single: Seat,
+    /// For what goes together, many of a key at a time.
+    together: Seat,
+}
+
+impl KafkaSink {
+    /// Makes the first producer. Whether a broker is there is not asked: deliveries will say.
+    ///
+    /// # Errors
+    /// [`BuildError::Refused`] where librdkafka does not take the properties together, or cannot read a file they name.
+    pub async fn open(plan: Arc<Plan>, cx: &SinkContext) -> Result<Self, BuildError> {
+        let client = properties::client(&plan.brokers, &plan.properties, cx);
+        let together = Seat::new(properties::gapless(client.clone()));
+        let sink = Self { name: cx.name.clone(), plan, single: Seat::new(client), together };
+        match sink.single.alone().await {
+            Ok(_) => Ok(sink),
+            Err(why) => Err(BuildError::Refused(why.detail)),
+        }
+    }
+
     /// Delivers as much as can be, together with other calls; then what must be tried by itself.
     async fn run(&self, call: &mut Call<'_>) -> Result<(), Reason> {
         let late = || Reason::new(code::TIMEOUT, "the producer before this one is still being closed");
-        let lock = timeout_at(call.end(), self.beside_others()).await.map_err(|_| late())??;
-        if let Some(producer) = lock.as_ref() {
-            call.run(producer).await;
-            self.note_end(producer);
+        loop {
+            let lock = timeout_at(call.end(), self.single.beside_others()).await.map_err(|_| late())??;
+            if let Some(producer) = lock.as_ref() {
+                call.run(producer).await;
+                self.note_end(producer);
+            }
+            drop(lock);
+            // Each round settles at least one delivery, or keeps a key from going together.
+            if !call.has_runs() {
+                break;
+            }
+            let lock = timeout_at(call.end(), self.together.beside_others()).await.map_err(|_| late())??;
+            if let Some(producer) = lock.as_ref() {
+                call.run_together(producer).await;
+                // What that means for deliveries is said by the other producer, which takes over.
+                if producer.is_over() {
+                    tracing::debug!(sink = self.name, "the producer of what goes together has ended");
+                }
+            }
         }
-        drop(lock);
         if call.has_suspects() {
             let busy = || Reason::new(code::TIMEOUT, "other batches were under way until the deadline");
-            let lock = timeout_at(call.end(), self.alone()).await.map_err(|_| busy())??;
+            let lock = timeout_at(call.end(), self.single.alone()).await.map_err(|_| busy())??;
             if let Some(producer) = lock.as_ref() {
                 call.run_alone(producer).await;
                 self.note_end(producer);
@@ -145,15 +178,14 @@ impl Sink for KafkaSink {
 
     /// Asks for the cluster, or for the topic where it is the same for every event, with a client of its own.
     async fn probe(&self) -> Result<(), Reason> {
-        let client = Arc::clone(&self.client);
+        let client = Arc::clone(&self.single.client);
         let topic = self.plan.topic.is_constant().then(|| self.plan.topic.source().to_owned());
         let probed = spawn_blocking(move || producer::probe(&client, topic.as_deref())).await;
         probed.unwrap_or_else(|error| Err(Reason::new(verdict::KAFKA, error.to_string())))
     }
 
     async fn close(self: Box<Self>) {
-        // Every call has come back, so all that is under way belongs to calls that were dropped.
-        let mut lock = Arc::clone(&self.producer).write_owned().await;
-        let _ = spawn_blocking(move || drop(lock.take())).await;
+        self.together.close().await;
+        self.single.close().await;
     }
 }

@@ -49,6 +49,8 @@ pub fn of(error: Code, constant: Option<&str>) -> Failure {
         Code::InvalidRecord | Code::InvalidTimestamp | Code::UnsupportedForMessageFormat => {
             Failure::Suspect(Outcome::reject(REFUSED, text))
         }
+        // Another message of its set was refused: by itself it is taken.
+        Code::InvalidDifferentRecord => Failure::Suspect(Outcome::retry(KAFKA, text)),
         Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition | Code::InvalidTopic => {
             if constant.is_some() { retry(UNKNOWN_TOPIC) } else { reject(UNKNOWN_TOPIC) }
         }
@@ -140,7 +142,7 @@ mod tests {
             (Code::Fatal, "retry fatal", "retry fatal"),
             (Code::NotEnoughReplicas, "retry kafka", "retry kafka"),
             (Code::NotLeaderForPartition, "retry kafka", "retry kafka"),
-            (Code::InvalidDifferentRecord, "retry kafka", "retry kafka"),
+            (Code::InvalidDifferentRecord, "alone: retry kafka", "alone: retry kafka"),
             (Code::PurgeInflight, "retry kafka", "retry kafka"),
             (Code::KafkaStorageError, "retry kafka", "retry kafka"),
             (Code::Unknown, "retry kafka", "retry kafka"),

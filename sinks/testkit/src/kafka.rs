@@ -104,6 +104,11 @@ impl Cluster {
         Some(self.get("_STANDIN")).filter(|name| !name.is_empty())
     }
 
+    /// One that librdkafka plays, of which only the address is known.
+    pub fn played(brokers: String) -> Self {
+        Self(BTreeMap::from([(VARIABLES.to_owned(), brokers)]))
+    }
+
     /// A cluster of three brokers beside it, started here.
     pub fn of_three() -> Self {
         let exports = run(Command::new(SCRIPT).args(["up", "--brokers", "3"]));

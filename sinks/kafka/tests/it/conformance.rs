@@ -51,6 +51,10 @@ impl Subject for Kafka {
         Has::Yes(event("poison").body(format!("{{\"text\":\"{MARKER}{}\"}}", "x".repeat(2 * LIMIT))))
     }
 
+    fn pipelines(&self) -> bool {
+        true
+    }
+
     async fn take_down(&self) -> Has<()> {
         self.cluster.broker(1, "stop").await;
         Has::Yes(())

@@ -1,6 +1,7 @@
 //! Configs, sinks and deliveries in one line.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use sink_api::{Batch, Outcome, Sink, SinkConfig};
@@ -16,6 +17,7 @@ pub fn config(table: &str) -> Box<dyn SinkConfig> {
 pub struct Open {
     pub config: Arc<dyn SinkConfig>,
     pub sink: Arc<Box<dyn Sink>>,
+    in_vain: Arc<AtomicUsize>,
 }
 
 /// A sink for these brokers and this topic, with further lines.
@@ -27,7 +29,7 @@ pub async fn open_table(table: &str) -> Open {
     let config: Arc<dyn SinkConfig> = config(table).into();
     let dir = tempfile::tempdir().unwrap();
     let sink = Arc::new(config.build(&context("pipeline", dir.path())).await.unwrap());
-    Open { config, sink }
+    Open { config, sink, in_vain: Arc::default() }
 }
 
 /// Events, each with a key of its own.
@@ -56,6 +58,11 @@ impl Open {
         verdicts(&**self.sink, batch).await
     }
 
+    /// How many calls of [`Self::insist`] came back with nothing delivered.
+    pub fn in_vain(&self) -> usize {
+        self.in_vain.load(Ordering::Relaxed)
+    }
+
     /// Delivers a batch until all of it has arrived, as the core would: what has not is handed out again, in order.
     pub async fn insist(&self, batch: Batch, patience: Duration) {
         let deadline = Instant::now() + patience;
@@ -67,7 +74,9 @@ impl Open {
             let slots = self.sink.deliver(&again).await.into_slots();
             let rejected = slots.iter().find(|slot| matches!(slot, Some(Outcome::Reject { .. })));
             assert!(rejected.is_none(), "{rejected:?}");
-            let still = left.iter().zip(&slots).filter(|(_, slot)| **slot != Some(Outcome::Delivered));
+            let is_there = |slot: &Option<Outcome>| *slot == Some(Outcome::Delivered);
+            self.in_vain.fetch_add(usize::from(!slots.iter().any(is_there)), Ordering::Relaxed);
+            let still = left.iter().zip(&slots).filter(|(_, slot)| !is_there(slot));
             left = still.map(|(delivery, _)| Arc::clone(delivery)).collect();
             tokio::time::sleep(Duration::from_millis(20)).await; // the core would wait longer
         }

@@ -9,6 +9,7 @@ mod calls; // deadlines and dropped calls: what is left behind, and what is not
 mod config; // what is refused, with which words, and what is never shown
 mod conformance; // the suite every sink passes
 mod faults; // faults that no real broker shows on demand, on librdkafka's mock cluster
+mod hot_key; // many deliveries of one key: under way together, and in order whatever happens
 mod messages; // what stands in a topic: keys, headers, values, time
 mod security; // TLS, passwords, rights
 mod three; // one broker of three dies under load
