@@ -7,10 +7,13 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::WARM_UP;
 use crate::client::Load;
-use crate::contestant::{Contestant, Recipe};
-use crate::figures::Cell;
+use crate::contestant::Contestant;
+use crate::figures::Cells;
+use crate::front::in_turn;
+use crate::options::Part;
+use crate::proc;
+use crate::recipe::{Recipe, sink};
 
 /// Requests a second.
 pub const RATES: [u32; 2] = [200, 2_000];
@@ -23,16 +26,19 @@ const MOST_HELD: usize = 256;
 
 /// The servers, in the order of the table: bare, a healthy daemon, one with three sick sinks besides.
 pub fn recipes() -> Result<Vec<Recipe>, Box<dyn Error>> {
-    let sink = |name: &str, address: SocketAddr| {
-        format!(
-            "[sinks.{name}]\nkind = \"http\"\nurl = \"http://{address}/\"\n\
-             [[routes]]\nmatch = \"*\"\nto = [\"{name}\"]\n"
-        )
-    };
-    // Nobody listens where a listener was closed.
-    let refusing = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let tables = [sink("refusing", refusing), sink("hanging", receiver(None)?), sink("slow", receiver(Some(SLOW))?)];
-    Ok(vec![Recipe::bare(), Recipe::relay(), Recipe::with("sick", tables.concat())])
+    let tables =
+        [http("refusing", nobody()?), http("hanging", receiver(None)?), http("slow", receiver(Some(SLOW))?)].concat();
+    Ok(vec![Recipe::bare(), Recipe::relay(), Recipe::with("sick", 1, tables)])
+}
+
+/// A sink of kind `http` that takes everything and delivers there.
+pub fn http(name: &str, address: SocketAddr) -> String {
+    sink(name, &format!("kind = \"http\"\nurl = \"http://{address}/\"\n"), "")
+}
+
+/// An address at which nobody listens: a listener was closed there.
+pub fn nobody() -> Result<SocketAddr, Box<dyn Error>> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
 /// A receiver that answers after so long, or never. It ends with the bench.
@@ -59,23 +65,32 @@ fn answer(mut stream: TcpStream, after: Duration) {
     let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
 }
 
+/// How long each cell is measured: longer than others, as there are few requests in it.
+pub fn window(window: Duration) -> Duration {
+    window * 3
+}
+
+/// Where a cell of that rate stands.
+pub fn at(rate: u32) -> String {
+    format!("{rate} requests/s")
+}
+
 /// One round at every rate; each server starts afresh.
 pub fn measure_round(
     recipes: &[Recipe],
     folder: &Path,
     round: u32,
-    window: Duration,
-    cells: &mut Vec<Cell>,
+    usual: Duration,
+    cells: &mut Cells,
 ) -> Result<(), Box<dyn Error>> {
     for rate in RATES {
-        for recipe in recipes {
-            let mut contestant = Contestant::start(recipe, &folder.join(&recipe.name))?;
-            let load = Load { connections: CONNECTIONS, threads: 1, warm_up: WARM_UP, window, rate: Some(rate) };
-            let cell = contestant.measure(&load, round)?;
-            eprintln!("  {cell}");
-            cells.push(cell);
+        for recipe in in_turn(recipes.to_vec(), round) {
+            let mut contestant = Contestant::start(&recipe, &folder.join(&recipe.name))?;
+            let load = Load { rate: Some(rate), ..Load::full(CONNECTIONS, window(usual)) };
+            let values = contestant.measure(&load)?;
+            cells.push(Part::Everyday, &at(rate), &recipe.name, round, values);
             contestant.stop()?;
-            std::fs::remove_dir_all(folder)?;
+            proc::remove(folder)?;
         }
     }
     Ok(())

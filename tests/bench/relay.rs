@@ -1,95 +1,55 @@
-//! `make bench`: compares the daemon with a bare hyper server that reads the body and answers 200, and with a bare
-//! durable one that also checks the signature and flushes the body to disk before it answers. All run on the same
-//! machine, in turns. The figures of one machine mean little, but their ratios can be compared between machines.
-//! Only loopback is used, and every loop is bounded.
+//! `make bench`: compares the daemon with a bare hyper server that reads the body and answers 200, with a bare durable
+//! one that also checks the signature and flushes the body to disk before it answers, and its sinks with plain clients
+//! of the same targets. All run on the same machine, in turns. The figures of one machine mean little, but their ratios
+//! can be compared between machines. Only loopback is used, and every loop is bounded. docs/benchmarks.md says what
+//! each figure means.
 //!
-//! Rooms: `client` makes the load; `bare` and `durable` are the servers compared with; `contestant` starts,
-//! measures and stops each; `everyday` is what few events cost, and beside sick sinks; `scraper` asks a daemon for
-//! its metrics; `figures` turns cells into a table. The daemon runs as shipped: journal on disk, one file sink
-//! following, dedupe off.
+//! Rooms: `options` is the command line. A part of the run each: `front` (also pinned, and with many sinks),
+//! `everyday`, `catch_up` with its `twins`, `backlog`, `costs`; `outside` measures a server that is not ours. `client`
+//! makes the load; `bare`, `durable` and `receiver` are servers; `recipe` says which server to start and how,
+//! `contestant` starts, measures and stops it; `admin` asks a daemon; `proc` is what the operating system accounts.
+//! `figures` turns cells into tables, `targets` is the list of what is wanted. The daemon runs as shipped: journal on
+//! disk, dedupe off because all bodies are alike.
 
 #![allow(clippy::print_stdout, clippy::indexing_slicing, missing_docs)]
 
+mod admin;
+mod backlog;
 mod bare;
+mod catch_up;
 mod client;
 mod contestant;
+mod costs;
 mod durable;
 mod everyday;
 mod figures;
-mod scraper;
+mod front;
+mod options;
+mod outside;
+mod proc;
+mod receiver;
+mod recipe;
+mod targets;
+mod twins;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::Parser;
+use clap::Parser as _;
 
-use client::Load;
-use contestant::{Contestant, Recipe};
-use figures::Cell;
-
-/// Measures the daemon against a bare hyper server, and a bare durable one.
-#[derive(Parser)]
-#[command(name = "make bench ARGS=…")]
-struct Options {
-    /// One short round, to see that it works; its figures are noise.
-    #[arg(long)]
-    quick: bool,
-    /// How often each cell is measured.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
-    rounds: u32,
-    /// Length of a measurement, in seconds.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=30))]
-    seconds: u64,
-    /// Connections at once; several, separated by commas.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_values_t = [16, 64, 256, 1024],
-        value_parser = clap::value_parser!(u16).range(1..=1024)
-    )]
-    connections: Vec<u16>,
-    /// Threads of the load client.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=8))]
-    client_threads: u16,
-    /// A further daemon with more environment, measured in turn: NAME:KEY=VALUE,KEY=VALUE. May be repeated.
-    #[arg(long, value_name = "NAME:KEY=VALUE", value_parser = Recipe::parse)]
-    variant: Vec<Recipe>,
-    /// Also the daemon with all that watches it at work: figures scraped every second, a silence, its own events.
-    #[arg(long)]
-    watched: bool,
-    /// Also at 200 and 2,000 requests/s, and there beside sick sinks.
-    #[arg(long)]
-    everyday: bool,
-    /// Also the daemon with so many file sinks; several, separated by commas.
-    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u16).range(2..=64))]
-    sinks: Vec<u16>,
-    /// A further build of the daemon, measured in turn. May be repeated.
-    #[arg(long, value_name = "PROGRAM", value_parser = Recipe::other)]
-    build: Vec<Recipe>,
-    /// Handed over by `cargo bench`.
-    #[arg(long, hide = true)]
-    bench: bool,
-    /// Be the bare server, until standard input ends.
-    #[arg(long, hide = true, value_name = "FOLDER")]
-    serve_bare: Option<PathBuf>,
-    /// Be the bare durable server, which keeps bodies in that folder, until standard input ends.
-    #[arg(long, hide = true, value_name = "FOLDER")]
-    serve_durable: Option<PathBuf>,
-}
-
-/// Time in which connections are made and warmed up before anything is counted.
-const WARM_UP: Duration = Duration::from_millis(300);
-/// A steady rate is measured for so many times as long: there are few requests in it.
-const EVERYDAY_WINDOWS: u64 = 3;
+use figures::{Cells, Figure};
+use options::{Options, Part};
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let done = match (&options.serve_bare, &options.serve_durable) {
-        (Some(_), _) => bare::serve(),
-        (_, Some(folder)) => durable::serve(folder),
-        (None, None) => compare(&options),
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bench");
+    let done = match &options {
+        Options { serve_bare: Some(_), .. } => bare::serve(),
+        Options { serve_durable: Some(folder), .. } => durable::serve(folder),
+        Options { serve_receiver: Some(_), .. } => receiver::serve(),
+        Options { url: Some(url), .. } => outside::measure(&options, url, &folder),
+        _ => compare(&options, &folder),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -100,27 +60,38 @@ fn main() -> ExitCode {
     }
 }
 
-fn compare(options: &Options) -> Result<(), Box<dyn Error>> {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bench");
-    contestant::warn_where_a_flush_costs_nothing(&folder)?;
-    let mut recipes = vec![Recipe::bare(), Recipe::durable(), Recipe::relay()];
-    recipes.extend(options.sinks.iter().copied().map(Recipe::sinks));
-    recipes.extend(options.watched.then(Recipe::watched));
-    recipes.extend(options.variant.iter().chain(&options.build).cloned());
-    let (rounds, window) = match options.quick {
-        true => (1, Duration::from_secs(1)),
-        false => (options.rounds, Duration::from_secs(options.seconds)),
-    };
+/// Measures all parts, round by round, and prints them.
+fn compare(options: &Options, folder: &Path) -> Result<(), Box<dyn Error>> {
+    proc::warn_where_a_flush_costs_nothing(folder)?;
+    let open_files = proc::raise_open_files()?;
+    let parts = options.parts();
+    let (rounds, window) = (options.rounds(), options.window());
     let everyday = everyday::recipes()?;
-    let mut cells = Vec::new();
+    let catch_up = parts.contains(&Part::CatchUp).then(|| catch_up::CatchUp::new(options.events()));
+    let mut cells = Cells::default();
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
-        measure_round(options, &recipes, &folder, round, window, &mut cells)?;
-        if options.everyday {
-            let window = window * EVERYDAY_WINDOWS as u32;
-            everyday::measure_round(&everyday, &folder, round, window, &mut cells)?;
+        for part in &parts {
+            proc::remove(folder)?;
+            match part {
+                Part::Front => front::measure_round(options, folder, round, &mut cells)?,
+                Part::Pinned => front::measure_pinned(folder, round, window, &mut cells)?,
+                Part::Sinks => front::measure_sinks(folder, round, window, &mut cells)?,
+                Part::Everyday => everyday::measure_round(&everyday, folder, round, window, &mut cells)?,
+                Part::CatchUp => {
+                    if let Some(catch_up) = &catch_up {
+                        catch_up.measure_round(folder, round, &mut cells)?;
+                    }
+                }
+                Part::Costs => costs::measure_round(folder, round, window, options.backlog(), &mut cells)?,
+                Part::Backlog => {}
+            }
         }
     }
+    if parts.contains(&Part::Backlog) {
+        backlog::measure(folder, rounds, window, options.backlog(), &mut cells)?;
+    }
+    proc::remove(folder)?;
     let threads = std::thread::available_parallelism()?;
     println!(
         "\n{} B signed bodies, HTTP/1.1 keep-alive; medians of {rounds} rounds of {} s; \
@@ -128,46 +99,59 @@ fn compare(options: &Options) -> Result<(), Box<dyn Error>> {
         client::BODY_BYTES,
         window.as_secs()
     );
-    print!("{}", figures::table(&cells, &recipes, &options.connections));
-    if options.everyday {
-        println!("\nAt a steady rate, {} s each\n", window.as_secs() * EVERYDAY_WINDOWS);
-        print!("{}", figures::everyday(&cells, &everyday, &everyday::RATES));
+    for part in &parts {
+        print_part(options, *part, &cells, catch_up.as_ref())?;
     }
-    println!("\nevery acknowledged event was found in each file sink");
+    println!("every acknowledged event was found in each file sink");
+    if parts != [Part::Front] {
+        println!("\nA process may open {open_files} files. What is wanted:\n");
+        print!("{}", targets::table(&cells, options.backlog()));
+    }
     Ok(())
 }
 
-/// One round: everybody starts afresh, then takes turns at each number of connections. The order turns round each time,
-/// so that being first or last favours nobody.
-fn measure_round(
+fn print_part(
     options: &Options,
-    recipes: &[Recipe],
-    folder: &Path,
-    round: u32,
-    window: Duration,
-    cells: &mut Vec<Cell>,
+    part: Part,
+    cells: &Cells,
+    catch_up: Option<&catch_up::CatchUp>,
 ) -> Result<(), Box<dyn Error>> {
-    if folder.exists() {
-        std::fs::remove_dir_all(folder)?;
-    }
-    let mut contestants = Vec::new();
-    for recipe in recipes {
-        contestants.push(Contestant::start(recipe, &folder.join(&recipe.name))?);
-    }
-    if round.is_multiple_of(2) {
-        contestants.reverse();
-    }
-    for &connections in &options.connections {
-        for contestant in &mut contestants {
-            let load = Load { connections, threads: options.client_threads, warm_up: WARM_UP, window, rate: None };
-            let cell = contestant.measure(&load, round)?;
-            eprintln!("  {cell}");
-            cells.push(cell);
+    use Figure::{Cpu, P99, Peak, PerSecond, Ready, Resident, Written, WrittenOfBodies};
+    let all = [PerSecond, P99, Cpu, Resident, Peak];
+    match part {
+        Part::Front => {
+            let servers: Vec<String> = front::recipes(options).into_iter().map(|recipe| recipe.name).collect();
+            print!("{}", figures::front(cells, &servers, &options.connections));
+        }
+        Part::Pinned => {
+            println!("{}\n", front::pinned_means()?);
+            print!("{}", figures::table(cells, part, &[PerSecond, Cpu], Some("bare")));
+        }
+        Part::Sinks => {
+            println!("Full load by 64 connections; each server is fresh. Config: the same, with so many file sinks.\n");
+            print!("{}", figures::table(cells, part, &all, Some("1 sink")));
+        }
+        Part::Everyday => {
+            println!("At a steady rate, {} s each.\n", everyday::window(options.window()).as_secs());
+            print!("{}", figures::table(cells, part, &[P99, Cpu, Resident], Some("relay")));
+        }
+        Part::CatchUp => {
+            if let Some(catch_up) = catch_up {
+                println!("{}\n", catch_up.means());
+                print!("{}", figures::table(cells, part, &[PerSecond], Some("twin")));
+            }
+        }
+        Part::Backlog => {
+            println!("{}\n", backlog::means(options.backlog()));
+            print!("{}", figures::table(cells, part, &all, Some("empty")));
+            println!();
+            print!("{}", figures::table(cells, part, &[Ready, Written, WrittenOfBodies], None));
+        }
+        Part::Costs => {
+            println!("{}\n", costs::MEANS);
+            print!("{}", figures::table(cells, part, &all, None));
         }
     }
-    for contestant in contestants {
-        contestant.stop()?;
-    }
-    std::fs::remove_dir_all(folder)?;
+    println!();
     Ok(())
 }
