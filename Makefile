@@ -28,11 +28,13 @@ soak: ## kills and evils for as long as asked: KILLS=1000 EVENTS=1000000 SEED=n;
 	  tests/services/with cargo test --release --test soak -- $(ONLY)
 	tests/soak/power-loss $(or $(CASES),100000)
 
-bench: ## requests/s, p99 and CPU beside a bare hyper server (minutes); ARGS=--quick for a trial, ARGS=--help for more
-	@tests/services/tools cargo cc c++ make ssl
-	cargo bench --bench relay -- $(ARGS)
-	cargo bench --bench rules
-	cargo bench --bench lookup
+# Real servers, unless only parts are asked for that need none.
+BENCH_ALONE = $(if $(findstring catch-up,$(ARGS)),,$(findstring --only,$(ARGS))$(findstring --build,$(ARGS))$(findstring --url,$(ARGS)))
+bench: ## all figures that are promised, beside bare servers and plain clients (a quarter of an hour); QUICK=1: a trial of three minutes; ARGS=--help: parts and more (docs/benchmarks.md)
+	@tests/services/tools cargo cc c++ make python3 ssl
+	$(if $(BENCH_ALONE),,tests/services/with )cargo bench --bench relay -- $(if $(QUICK),--quick) $(ARGS)
+	$(if $(QUICK)$(ARGS),,cargo bench --bench rules)
+	$(if $(QUICK)$(ARGS),,cargo bench --bench lookup)
 
 deb: ## a Debian package, target/debian/hookrelay_*.deb; DEB_VERSION=0.1.0-2: of that version; PROFILE=dev: of the tests' build
 	@PROFILE=$(PROFILE) BINARY=$(BINARY) DEB_VERSION=$(DEB_VERSION) deploy/deb
