@@ -14,6 +14,8 @@ use crate::options::Part;
 use crate::proc::{self, wait_until};
 use crate::recipe::Recipe;
 
+/// How the names of the threads begin that write the journal.
+const JOURNAL: &str = "journal";
 /// The sink that is down.
 const DOWN: &str = "down";
 /// Slowest that events may come in, a second, and the time that is granted besides.
@@ -37,9 +39,9 @@ pub fn means(events: u64) -> String {
         "{events} events wait for a sink of kind `http` at whose address nobody listens; {CONNECTIONS} connections \
          send at full load meanwhile. Config: that sink alone, `[journal] max_size` raised so that nothing is dropped. \
          `empty` has the same config, and only what it is sent in its turn. MB at most: over the life of the process \
-         that is loaded. Ready: from the start of the process until `/readyz` says so. Written: `write_bytes` of \
-         /proc/PID/io while the events came in, by which a page counts as often as it is flushed; payload is what the \
-         journal's segments hold."
+         that is loaded. Ready: from the start of the process until `/readyz` says so. Written: what \
+         the journal's threads handed to the system while the events came in (`wchar` of /proc/PID/task/TID/io); \
+         payload is what the journal's segments hold."
     )
 }
 
@@ -55,7 +57,7 @@ pub fn measure(
     let own = folder.join("waiting");
     proc::remove(folder)?;
     let mut contestant = Contestant::start(&waiting, &own)?;
-    let before = proc::written(contestant.pid())?;
+    let before = proc::written(contestant.pid(), JOURNAL)?;
     fill(&mut contestant, events)?;
     cells.push(Part::Backlog, &at(events), "filling", 0, written(&contestant, before)?);
     let mut acknowledged = contestant.acknowledged;
@@ -109,9 +111,12 @@ fn are_all_there(contestant: &Contestant, acknowledged: u64) -> Result<(), Box<d
 
 /// What was written while the events came in, of what the journal holds and of the bodies.
 fn written(contestant: &Contestant, before: u64) -> Result<Values, Box<dyn Error>> {
-    let written = proc::written(contestant.pid())?.saturating_sub(before) as f64;
+    let written = proc::written(contestant.pid(), JOURNAL)?.saturating_sub(before) as f64;
     let held = contestant.admin()?.journal_bytes()? as f64;
     let bodies = contestant.acknowledged as f64 * BODY_BYTES as f64;
+    if written < bodies {
+        return Err(format!("threads named {JOURNAL}-… wrote less than came in: who writes the journal?").into());
+    }
     let (_, peak) = proc::resident(contestant.pid())?;
     Ok(Values::from([
         (Figure::Written, written / held.max(1.0)),

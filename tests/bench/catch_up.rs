@@ -68,7 +68,7 @@ impl CatchUp {
                 } else {
                     ("relay", self.let_go(&daemon, row.as_mut())?)
                 };
-                let values = Values::from([(Figure::PerSecond, rate)]);
+                let values = Values::from([(Figure::Leaving, rate)]);
                 cells.push(Part::CatchUp, row.name(), server, round, values);
             }
         }

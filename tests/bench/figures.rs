@@ -9,8 +9,10 @@ use crate::options::Part;
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Figure {
-    /// Requests (in `catch-up` events) a second.
+    /// Requests a second.
     PerSecond,
+    /// Events a second that leave.
+    Leaving,
     /// How long 99 of 100 answers took at most, in milliseconds.
     P99,
     /// Processor time of the server a request, its sinks' work included, in microseconds.
@@ -21,7 +23,7 @@ pub enum Figure {
     Peak,
     /// From the start of the process until it takes webhooks, in seconds.
     Ready,
-    /// Bytes written to disk, of the events' bytes in the journal.
+    /// Bytes that the journal wrote, of those that its segments hold.
     Written,
     /// The same, of the bodies' bytes.
     WrittenOfBodies,
@@ -32,6 +34,7 @@ impl Figure {
     fn shown(self) -> (&'static str, usize) {
         match self {
             Self::PerSecond => ("requests/s", 0),
+            Self::Leaving => ("events/s", 0),
             Self::P99 => ("p99 ms", 2),
             Self::Cpu => ("CPU µs/request", 1),
             Self::Resident => ("MB resident", 0),

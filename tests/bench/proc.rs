@@ -32,9 +32,17 @@ pub fn resident(pid: u32) -> Result<(u64, u64), Box<dyn Error>> {
     Ok((kib("VmRSS:")? << 10, kib("VmHWM:")? << 10))
 }
 
-/// Bytes that a process has sent towards a disk, each page as often as it was flushed.
-pub fn written(pid: u32) -> Result<u64, Box<dyn Error>> {
-    number_in(&format!("/proc/{pid}/io"), "write_bytes:")
+/// Bytes that the threads of a process whose names begin like that have handed to the system to be written. (What the
+/// system says of the disk itself, `write_bytes`, counts large pieces of its cache as a whole.)
+pub fn written(pid: u32, threads: &str) -> Result<u64, Box<dyn Error>> {
+    let mut written = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let task = task?.path();
+        if fs::read_to_string(task.join("comm"))?.starts_with(threads) {
+            written += number_in(&task.join("io").display().to_string(), "wchar:")?;
+        }
+    }
+    Ok(written)
 }
 
 /// The first number behind a name in such a file.

@@ -116,12 +116,13 @@ fn print_part(
     cells: &Cells,
     catch_up: Option<&catch_up::CatchUp>,
 ) -> Result<(), Box<dyn Error>> {
-    use Figure::{Cpu, P99, Peak, PerSecond, Ready, Resident, Written, WrittenOfBodies};
+    use Figure::{Cpu, Leaving, P99, Peak, PerSecond, Ready, Resident, Written, WrittenOfBodies};
     let all = [PerSecond, P99, Cpu, Resident, Peak];
     match part {
         Part::Front => {
             let servers: Vec<String> = front::recipes(options).into_iter().map(|recipe| recipe.name).collect();
             print!("{}", figures::front(cells, &servers, &options.connections));
+            println!("\nThe config of relay:\n\n```toml\n{}```", recipe::Recipe::relay().config());
         }
         Part::Pinned => {
             println!("{}\n", front::pinned_means()?);
@@ -138,7 +139,7 @@ fn print_part(
         Part::CatchUp => {
             if let Some(catch_up) = catch_up {
                 println!("{}\n", catch_up.means());
-                print!("{}", figures::table(cells, part, &[PerSecond], Some("twin")));
+                print!("{}", figures::table(cells, part, &[Leaving], Some("twin")));
             }
         }
         Part::Backlog => {

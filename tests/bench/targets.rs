@@ -84,7 +84,7 @@ fn of_everyday(cells: &Cells) -> Vec<Target> {
 }
 
 fn of_sinks(cells: &Cells) -> Vec<Target> {
-    let of = |row: &str, server: &str| cells.median(Part::CatchUp, row, server, Figure::PerSecond);
+    let of = |row: &str, server: &str| cells.median(Part::CatchUp, row, server, Figure::Leaving);
     let twin = |row: &str| Some(of(row, "relay")? / of(row, "twin")?);
     let hot = || Some(of("kafka_one_key", "relay")? / of("kafka", "relay")?);
     let how = "catch-up: relay / twin";
@@ -108,7 +108,13 @@ fn of_backlog(cells: &Cells, waiting: u64) -> Vec<Target> {
         target(with("requests/s of empty"), "backlog: waiting / empty", AtLeast(0.95), share, 2),
         target(with("MB at most"), "backlog: VmHWM, waiting", AtMost(100.0), own(Figure::Peak), 0),
         target(with("s until ready"), "backlog: waiting", AtMost(1.0), own(Figure::Ready), 3),
-        target("bytes written / journal bytes", "backlog: write_bytes, filling", AtMost(1.1), written, 2),
+        target(
+            "bytes written by the journal, of what it holds",
+            "backlog: written/payload, filling",
+            AtMost(1.1),
+            written,
+            2,
+        ),
     ]
 }
 
