@@ -78,25 +78,27 @@ impl Reader for LocalReader {
     }
 }
 
-/// Durable records from a sequence on, at most about `max_bytes` of them (at least one, where there is one), and whether
-/// memory did not reach back to them. Then more is read at once, for the readers that come after.
+/// Durable records from a sequence on, at most about `max_bytes` of them (at least one, where there is one), and
+/// whether memory did not reach back to them. Then more is read at once, for the readers that come after.
 pub(super) async fn read(core: &Arc<Core>, from: u64, max_bytes: u64) -> Result<(Chunk, bool), JournalError> {
     if let Some(chunk) = core.view().read_tail(from, max_bytes) {
         return Ok((chunk, false));
     }
-    if let Some(chunk) = core.cache.recent.read(from, max_bytes) {
+    // Of what was deleted meanwhile the reader is told that it is gone.
+    let is_there = core.view().oldest() <= from;
+    if is_there && let Some(chunk) = core.cache.recent.read(from, max_bytes) {
         return Ok((chunk, true));
     }
     let read = blocking(core, move |core| {
         let ahead = reader::read(core, from, max_bytes.max(READ_AHEAD))?;
         if ahead.gone.is_some() || ahead.lost.is_some() {
-            return reader::read(core, from, max_bytes);
+            return Ok((reader::read(core, from, max_bytes)?, false));
         }
         core.cache.recent.keep(from, ahead.next, &ahead.entries);
-        Ok(ahead)
+        Ok((ahead, true))
     });
-    let read = read.await?;
-    if let Some(chunk) = core.cache.recent.read(from, max_bytes) {
+    let (read, is_kept) = read.await?;
+    if is_kept && let Some(chunk) = core.cache.recent.read(from, max_bytes) {
         return Ok((chunk, true));
     }
     let gap = gap(core, &read).await?;

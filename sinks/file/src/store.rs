@@ -416,7 +416,9 @@ impl<'b> Job<'b> {
     /// Says what became of its lines, and gives back the buffer they are in.
     fn settle(self, batch: &Batch, report: &mut Report) -> Vec<u8> {
         let outcome = self.result.map_or_else(|error| error.outcome(), |()| Outcome::Delivered);
-        for (i, rejected) in self.verdicts {
+        // Where it failed before all was rendered, the rest shares its fate.
+        let rest = self.left.iter().map(|i| (*i, None));
+        for (i, rejected) in self.verdicts.into_iter().chain(rest) {
             let outcome = rejected.unwrap_or_else(|| outcome.clone());
             // A line that is written must be reported; anything else of a key that has stopped was not attempted.
             if outcome == Outcome::Delivered || report.may_attempt(batch, i) {

@@ -20,6 +20,28 @@ async fn a_failed_write_is_cut_back_and_harms_no_other_file() {
 }
 
 #[tokio::test]
+async fn a_batch_of_many_pieces_is_in_the_file_whole_or_not_at_all() {
+    let large: &'static str = "x".repeat(100 << 10).leak();
+    let keys: Vec<String> = (0..10).map(|n| n.to_string()).collect();
+    for table in [RAW.to_owned(), format!("{RAW}\nrotate = {{ size = \"1GiB\" }}")] {
+        let world = World::new(&table);
+        let sink = world.open().await;
+        world.put(&sink, "a", "first").await;
+        let mut all: Vec<_> = keys.iter().map(|key| ("a", key.as_str(), large)).collect();
+        all[7].2 = "bad";
+        *world.disk.fail_write_of.lock().unwrap() = Some("bad");
+        let slots = world.deliver(&sink, &all).await;
+        assert!(slots.iter().all(|slot| retried(slot, code::DISK_FULL)), "{table}: {slots:?}");
+        assert_eq!(world.text("out/a.jsonl"), "first\n");
+        *world.disk.fail_write_of.lock().unwrap() = None;
+        assert_eq!(world.deliver(&sink, &all).await, vec![Some(Outcome::Delivered); 10]);
+        let mut lines = vec![large.len(); 11];
+        (lines[0], lines[8]) = (5, 3);
+        assert_eq!(world.text("out/a.jsonl").lines().map(str::len).collect::<Vec<_>>(), lines);
+    }
+}
+
+#[tokio::test]
 async fn of_a_key_that_failed_only_the_first_line_counts_as_attempted() {
     let world = World::new(RAW);
     let sink = world.open().await;
