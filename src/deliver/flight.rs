@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sink_api::{Batch, BuildError, Outcome, Reason, Sink, SinkConfig, SinkContext, code};
-use tokio::task::{Id, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 
 use super::item::Item;
 use crate::journal::folder;
@@ -119,7 +119,19 @@ impl Flights {
 
     /// Waits for what comes back next, for ever where nothing is under way. Cancel-safe.
     pub async fn landed(&mut self) -> Landed {
-        let Some(joined) = self.tasks.join_next_with_id().await else { return std::future::pending().await };
+        match self.tasks.join_next_with_id().await {
+            Some(joined) => self.landing(joined),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What has come back already, where something has.
+    pub fn landed_too(&mut self) -> Option<Landed> {
+        let joined = self.tasks.try_join_next_with_id()?;
+        Some(self.landing(joined))
+    }
+
+    fn landing(&mut self, joined: Result<(Id, Answer), JoinError>) -> Landed {
         let (id, answer) = match joined {
             Ok((id, answer)) => (id, Ok(answer)),
             Err(error) => (error.id(), Err(error)),

@@ -124,7 +124,13 @@ impl Worker {
             self.memory.holds(self.charge());
             self.reader.start(self.settler.has_room() && self.memory.may_read());
             tokio::select! {
-                landed = self.sender.landed() => self.on_landed(landed),
+                landed = self.sender.landed() => {
+                    self.on_landed(landed);
+                    // No more than were under way: none is sent before these are through.
+                    while let Some(landed) = self.sender.landed_too() {
+                        self.on_landed(landed);
+                    }
+                }
                 written = self.settler.written() => self.on_settled(&written),
                 read = self.reader.read() => {
                     let leaving = self.on_read(read);
@@ -206,7 +212,9 @@ impl Worker {
             let most = self.sender.batch_room(now);
             let (fresh, parked) = self.backlog.ready();
             let is_parked = self.sender.is_turn_of_parked((fresh, parked));
-            if most == 0 || (!is_parked && self.sender.lingers(fresh, most, now)) {
+            // A sink that is behind waits for nothing: what comes next is there already.
+            let may_linger = !is_parked && self.reader.has_caught_up();
+            if most == 0 || (may_linger && self.sender.lingers(fresh, most, now)) {
                 return;
             }
             let items = self.backlog.take(is_parked, most, self.spec.limits.max_bytes);

@@ -202,6 +202,11 @@ impl Reader {
         });
     }
 
+    /// Whether the last read brought all that there was.
+    pub fn has_caught_up(&self) -> bool {
+        self.not_before.is_some()
+    }
+
     /// Waits for the read under way, for ever where there is none. Cancel-safe.
     pub async fn read(&mut self) -> Result<Read, JournalError> {
         self.under_way.done().await

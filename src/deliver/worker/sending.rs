@@ -242,10 +242,21 @@ impl Sender {
     /// Waits for what comes back next, for ever where nothing is under way. Cancel-safe.
     pub async fn landed(&mut self) -> Landed {
         let landed = self.flights.landed().await;
-        if let Landed::Batch { items, took, .. } = &landed {
+        self.note_landing(&landed);
+        landed
+    }
+
+    /// What has come back already, where something has: many small batches come back at a time.
+    pub fn landed_too(&mut self) -> Option<Landed> {
+        let landed = self.flights.landed_too()?;
+        self.note_landing(&landed);
+        Some(landed)
+    }
+
+    fn note_landing(&self, landed: &Landed) {
+        if let Landed::Batch { items, took, .. } = landed {
             self.spec.book.vitals().landed(items.len(), *took);
         }
-        landed
     }
 
     /// Judges a batch that came back: a verdict for each item, what happened to the breaker, and whether the batch was
