@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use sink_api::{Batch, Outcome, Reason, Report, code};
 use tokio::sync::watch;
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
 use self::flight::Flight;
 use crate::config::Plan;
@@ -51,6 +51,10 @@ impl Run {
         self.items.first().copied().unwrap_or_default()
     }
 }
+
+/// How soon what a failed producer holds is purged again: a set of messages that a broker has sent back goes behind all
+/// that was purged before, and nothing is told of it.
+const PURGE_AGAIN: Duration = Duration::from_millis(50);
 
 /// One `deliver` call.
 pub struct Call<'b> {
@@ -345,10 +349,15 @@ impl Call<'_> {
         let (mut state, begun) = (producer.state(), Instant::now());
         while !flight.is_empty() {
             let known = state.borrow_and_update().clone();
-            if producer.fatal().is_some() {
-                producer.purge_unsent();
-            }
-            if let Err(late) = self.wait(&mut state, &known, begun).await {
+            let waits = self.wait(&mut state, &known, begun);
+            let waited = match producer.fatal() {
+                None => waits.await,
+                Some(_) => {
+                    producer.purge_unsent();
+                    timeout(PURGE_AGAIN, waits).await.unwrap_or(Ok(()))
+                }
+            };
+            if let Err(late) = waited {
                 producer.end(&late);
                 flight.take();
                 return Err(late);
