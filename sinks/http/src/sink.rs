@@ -46,6 +46,8 @@ impl SinkConfig for HttpConfig {
 pub struct HttpSink {
     client: Client,
     plan: Arc<Plan>,
+    /// The URL as text and read, where it is the same for every event: most deliveries go there.
+    usual: Option<(String, Url)>,
 }
 
 impl HttpSink {
@@ -54,7 +56,9 @@ impl HttpSink {
         let tls_ca = plan.tls_ca.as_ref().map(|path| cx.resolve(path));
         let is_tls = plan.origin.scheme() != "http";
         let client = http::client(plan.connect_timeout, tls_ca.as_deref(), is_tls, Policy::custom(same_origin)).await?;
-        Ok(Self { client, plan })
+        let text = plan.url.is_constant().then(|| plan.url.source().to_owned());
+        let usual = text.and_then(|text| Url::parse(&text).ok().map(|url| (text, url)));
+        Ok(Self { client, plan, usual })
     }
 
     async fn attempt(&self, delivery: &Delivery, time: Duration) -> Outcome {
@@ -80,7 +84,10 @@ impl HttpSink {
         // host. Within one process both come from one config, so only deliveries that were held since an earlier config
         // are rejected here. A dead letter keeps the event, and `dead retry` routes it again by today's URL, which is
         // what an operator who mended a wrong host wants.
-        let url = delivery.target.get("url").and_then(|url| Url::parse(url).ok());
+        let url = delivery.target.get("url").and_then(|text| match &self.usual {
+            Some((usual, url)) if usual == text => Some(url.clone()),
+            _ => Url::parse(text).ok(),
+        });
         let Some(url) = url.filter(|url| url.origin() == plan.origin.origin() && !has_userinfo(url)) else {
             let why = "the delivery was made for another host than the sink has now; route it again";
             return Err(Outcome::reject(verdict::STALE_TARGET, why));
