@@ -24,11 +24,11 @@ const SLOW: Duration = Duration::from_secs(1);
 /// Most connections that a sick receiver holds; more are closed.
 const MOST_HELD: usize = 256;
 
-/// The servers, in the order of the table: bare, a healthy daemon, one with three sick sinks besides.
+/// The servers, in the order of the table: bare, bare durable, a healthy daemon, one with three sick sinks besides.
 pub fn recipes() -> Result<Vec<Recipe>, Box<dyn Error>> {
     let tables =
         [http("refusing", nobody()?), http("hanging", receiver(None)?), http("slow", receiver(Some(SLOW))?)].concat();
-    Ok(vec![Recipe::bare(), Recipe::relay(), Recipe::with("sick", 1, tables)])
+    Ok(vec![Recipe::bare(), Recipe::durable(), Recipe::relay(), Recipe::with("sick", 1, tables)])
 }
 
 /// A sink of kind `http` that takes everything and delivers there.
