@@ -125,8 +125,8 @@
 //! Lost is what the process had not put back when it was killed, and what lies in older segments; the latter is named.
 //!
 //! # Reading
-//! From memory (the newest 16 MiB, what readers make of them included) or, for those further behind, from the files:
-//! the index finds the place, every checksum is verified. What was read last (16 MiB) serves others that are late, too.
+//! From memory (the newest 12 MiB, what readers make of them included) or, for those further behind, from the files:
+//! the index finds the place, every checksum is verified. What was read last (8 MiB) serves others that are late, too.
 //! Where a record is bad the reader looks on for the next place that holds a good one with a
 //! sequence that can stand there, reports the stretch between once, keeps its bytes aside, and goes on.
 //!

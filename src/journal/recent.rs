@@ -8,7 +8,7 @@ use super::view::{after, in_memory, lock};
 use super::{Chunk, Entry};
 
 /// Bytes that these records may take, with what readers make of them: a few reads.
-const RECENT_BYTES: u64 = 16 << 20;
+const RECENT_BYTES: u64 = 8 << 20;
 /// What a record takes on disk beside payload and key, about.
 const HEAD: u64 = 80;
 

@@ -12,7 +12,7 @@ use super::rescue::kept_open;
 use super::{Chunk, Entry, JournalStat, Position};
 
 /// Bytes that the newest records take which are kept in memory for sinks that keep up.
-pub(super) const TAIL_BYTES: u64 = 16 << 20;
+pub(super) const TAIL_BYTES: u64 = 12 << 20;
 /// What one of them takes beside its bytes on disk: the record as it lies in memory, and the event that its readers
 /// make of it (see [`Made`](super::Made)), texts and headers included.
 const KEPT: u64 = 1024;

@@ -31,7 +31,7 @@ const LINE_OVERHEAD: usize = 320;
 /// Lines are rendered and written in pieces of about so many bytes, however large the batch: sinks at work at the same
 /// time take no more memory than that. Where files are put aside by size the lines of a file are one piece, as their
 /// size must be known before.
-const PIECE: usize = 256 << 10;
+const PIECE: usize = 128 << 10;
 /// Largest buffer kept from one batch for the next.
 const MAX_SPARE: usize = 2 * PIECE;
 
