@@ -35,9 +35,10 @@ impl SinkConfig for KafkaConfig {
         self.plan.for_target()?.target(event)
     }
 
-    /// A connection to every broker of a large cluster, however many calls there are, and librdkafka's own pipes.
+    /// For each of the two producers: a connection to every broker of a large cluster, however many calls there are,
+    /// and librdkafka's own pipes.
     fn descriptors(&self, _calls: usize) -> usize {
-        128
+        2 * 128
     }
 
     fn messaging(&self) -> Option<Messaging> {
