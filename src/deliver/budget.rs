@@ -2,7 +2,8 @@
 //! settled, by need. Half of the memory is guaranteed, in equal shares; the other half is for whoever needs more than
 //! its share. So what all hold together stays within the memory, but for what one read brings beyond: a sink reads on
 //! while it has room for anything, and an event is read whole, however large. No sink can starve, as nobody else can
-//! use its share.
+//! use its share. Where sinks are added, shares become smaller: those that hold more than that settle first, and for so
+//! long all may hold half of the memory more.
 //!
 //! [`Division`] is pure. [`Budget`] shares it between workers, and wakes those that wait for room.
 

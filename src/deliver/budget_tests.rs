@@ -104,6 +104,14 @@ fn an_event_larger_than_all_memory_is_read_by_whoever_holds_nothing() {
     assert!(division.may_read(large));
 }
 
+#[test]
+fn what_is_kept_free_for_a_read_is_in_nobodys_way_when_the_same_part_asks_again() {
+    let mut division = Division::new(8 * MIB);
+    let (greedy, reader) = (division.join(), division.join());
+    division.set(greedy, Part { held: 6 * MIB, reading: 0 });
+    assert_eq!([(); 2].map(|()| division.reads(reader, 4 * MIB)), [Some(2 * MIB); 2]);
+}
+
 #[tokio::test]
 async fn who_waits_for_room_is_woken_when_another_gives_some_back_or_leaves() {
     let budget = Budget::new(8 * MIB);

@@ -116,7 +116,8 @@ impl Feed {
         let bytes = if self.rate.is_some() { READ_BYTES_SLOWLY } else { READ_BYTES };
         loop {
             self.wait_for_room().await;
-            while !memory.may_read() || memory.holder().reads(bytes * CHARGE).is_none() {
+            // Asked anew each time round: what was kept free for the last read is given back by that.
+            while memory.holder().reads(bytes * CHARGE).is_none() {
                 memory.freed().await;
             }
             // Where the span begins is known.

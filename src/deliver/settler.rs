@@ -174,7 +174,8 @@ impl Settler {
         let event = Event {
             deliveries: u32::try_from(deliveries.len()).unwrap_or(u32::MAX),
             bytes: deliveries.iter().map(|delivery| delivery.bytes().len() as u64).sum(),
-            charge: record.saturating_add(deliveries.iter().map(charge).sum()),
+            // Twice: sinks that hold the event also hold the rendering that they have in common.
+            charge: record.saturating_mul(2).saturating_add(deliveries.iter().map(charge).sum()),
             ended: ended_by_rules(filtered, &letters, deliveries.len()),
             passed: Passed { tally: counts, held: letters, adjustment, ..Passed::default() },
             more: 0,
