@@ -29,7 +29,7 @@ soak: ## kills and evils for as long as asked: KILLS=1000 EVENTS=1000000 SEED=n;
 	tests/soak/power-loss $(or $(CASES),100000)
 
 # Real servers, unless only parts are asked for that need none.
-BENCH_ALONE = $(if $(findstring catch-up,$(ARGS)),,$(findstring --only,$(ARGS))$(findstring --build,$(ARGS))$(findstring --url,$(ARGS)))
+BENCH_ALONE = $(if $(findstring catch-up,$(ARGS)),,$(findstring --only,$(ARGS))$(findstring --build,$(ARGS))$(findstring --variant,$(ARGS))$(findstring --url,$(ARGS))$(findstring --help,$(ARGS)))
 bench: ## all figures that are promised, beside bare servers and plain clients (a quarter of an hour); QUICK=1: a trial of three minutes; ARGS=--help: parts and more (docs/benchmarks.md)
 	@tests/services/tools cargo cc c++ make python3 ssl
 	$(if $(BENCH_ALONE),,tests/services/with )cargo bench --bench relay -- $(if $(QUICK),--quick) $(ARGS)

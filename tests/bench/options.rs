@@ -46,7 +46,7 @@ impl Part {
 
 /// Measures the daemon beside a bare hyper server, a bare durable one, and plain clients of what its sinks deliver to.
 #[derive(Parser)]
-#[command(name = "make bench ARGS=…")]
+#[command(name = "bench", bin_name = "make bench ARGS=…")]
 pub struct Options {
     /// One short round with small backlogs, to see that it works; its figures are noise.
     #[arg(long)]

@@ -18,7 +18,7 @@ use super::{Row, Sample};
 use crate::recipe::sink;
 
 /// Messages of a batch and batches under way, as the sink's kind has it.
-const BATCH: u64 = 500;
+const BATCH: u64 = 1000;
 const CONCURRENCY: u64 = 4;
 /// Of each topic.
 const PARTITIONS: i32 = 4;
