@@ -15,6 +15,12 @@ use tokio::sync::watch;
 /// What an event that a sink holds is charged beside the bytes of its record: the event, its delivery with id, key and
 /// target, its places in lanes, batch and window, and what the allocator adds. A test compares it with their sizes.
 pub const EVENT: u64 = 2560;
+/// What an event with a record of so many bytes is charged, for so many deliveries. The record counts twice: sinks that
+/// hold the event also hold the rendering that they have in common.
+pub fn charge(record: u64, deliveries: usize) -> u64 {
+    record.saturating_mul(2).saturating_add(EVENT.saturating_mul(deliveries as u64))
+}
+
 /// With less room than this a sink that holds something does not read on: a read is to be worth its wake-up. In small
 /// shares it is half a share.
 const WORTH_READING: u64 = 128 << 10;

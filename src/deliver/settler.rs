@@ -174,8 +174,7 @@ impl Settler {
         let event = Event {
             deliveries: u32::try_from(deliveries.len()).unwrap_or(u32::MAX),
             bytes: deliveries.iter().map(|delivery| delivery.bytes().len() as u64).sum(),
-            // Twice: sinks that hold the event also hold the rendering that they have in common.
-            charge: record.saturating_mul(2).saturating_add(deliveries.iter().map(charge).sum()),
+            charge: budget::charge(record, deliveries.len()).saturating_add(deliveries.iter().map(made).sum()),
             ended: ended_by_rules(filtered, &letters, deliveries.len()),
             passed: Passed { tally: counts, held: letters, adjustment, ..Passed::default() },
             more: 0,
@@ -384,11 +383,11 @@ impl Settler {
     }
 }
 
-/// What a delivery is charged beside its event's record.
-fn charge(delivery: &Delivery) -> u64 {
+/// Bytes that a transform has made of the event for this delivery.
+fn made(delivery: &Delivery) -> u64 {
     match &delivery.payload {
-        Payload::Body => budget::EVENT,
-        Payload::Json(bytes) => budget::EVENT.saturating_add(bytes.len() as u64),
+        Payload::Body => 0,
+        Payload::Json(bytes) => bytes.len() as u64,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Sixteen sinks of different speed under one bound on memory.
 
 use super::*;
-use crate::deliver::budget::EVENT;
+use crate::deliver::budget::charge;
 use crate::deliver::{Budget, Memory as Held};
 
 const SINKS: usize = 16;
@@ -57,7 +57,7 @@ async fn sixteen_sinks_of_different_speed_stay_within_one_memory_and_those_that_
     }
     let Held { all: memory, held, most } = budget.now();
     // Each sink may hold one event more than there is room for, and what it makes of it.
-    let beyond = SINKS as u64 * (BODY as u64 + 1024 + EVENT);
+    let beyond = SINKS as u64 * charge(BODY as u64 + 1024, 1);
     assert!(memory == MEMORY && most <= MEMORY + beyond, "{most} bytes were held");
     assert!(held > MEMORY / 4, "the sick ones use what they may: {held}");
     for (.., running) in all {

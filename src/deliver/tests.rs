@@ -433,6 +433,20 @@ async fn what_was_read_of_a_shard_that_is_lost_is_not_settled_even_where_the_win
     assert_eq!(journal.totals(), Counters { accepted: 2 * half, delivered: 2 * half, ..Counters::default() });
 }
 
+#[tokio::test]
+async fn a_sink_that_is_behind_does_not_linger() {
+    let (sink, journal) = (Scripted::new(), Memory::new(1));
+    // One lane, of which each read brings less than a batch may have.
+    let large = || event("t").subject("k").body(vec![b'x'; 600 << 10]).build();
+    (0..4).for_each(|_| journal.put(&large()));
+    let spec = spec(&sink, &journal, keys(), 10, 1);
+    let limits = Defaults { linger: Duration::from_secs(3600), ..spec.limits };
+    let running = launch(Spec { limits, ..spec }, &journal);
+    let all = sink.wait_until(|sink| sink.delivered().len() == 4);
+    tokio::time::timeout(PATIENCE, all).await.expect("nothing waits for what is there already");
+    running.stop().await;
+}
+
 on_one_shard_and_on_two!(
     first_cursors_are_written_at_once_or_not_at_all,
     everything_arrives_once_and_the_cursor_follows,

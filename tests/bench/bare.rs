@@ -20,6 +20,15 @@ pub const ANSWER: &[u8] = b"{\"id\":\"00000000-0000-7000-8000-000000000000\"}";
 
 /// Serves until standard input ends; its address is the first line on standard output.
 pub fn serve() -> Result<(), Box<dyn Error>> {
+    serve_by(answer)
+}
+
+/// The same, with other answers.
+pub fn serve_by<A, F>(answer: A) -> Result<(), Box<dyn Error>>
+where
+    A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send + 'static,
+{
     end_with_standard_input();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -29,7 +38,8 @@ pub fn serve() -> Result<(), Box<dyn Error>> {
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)));
+            let service = service_fn(answer.clone());
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         }
     })
 }

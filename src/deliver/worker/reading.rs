@@ -65,7 +65,7 @@ struct Events {
 fn fitting(entries: &[Entry], room: u64) -> &[Entry] {
     let mut left = room;
     let fits = |entry: &Entry| {
-        let charge = (entry.record.payload.len() as u64).saturating_add(budget::EVENT);
+        let charge = budget::charge(entry.record.payload.len() as u64, 1);
         left.checked_sub(charge).map(|rest| left = rest).is_some()
     };
     let end = entries.iter().map(fits).position(|fits| !fits).unwrap_or(entries.len());

@@ -1,22 +1,14 @@
 //! Faults that no real broker shows on demand: librdkafka's mock cluster answers as it is told. (Everything else in
 //! this folder runs against a real one.)
 
-use rdkafka::mocking::MockCluster;
-use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr as E};
 use sink_testkit::wait::PATIENCE;
 
 use crate::kit;
 
-fn mock() -> MockCluster<'static, DefaultProducerContext> {
-    let cluster = MockCluster::new(1).unwrap();
-    cluster.create_topic("t", 1, 1).unwrap();
-    cluster
-}
-
 #[tokio::test]
 async fn after_a_fatal_error_a_new_producer_goes_on_and_every_batch_is_handed_out_again() {
-    let cluster = mock();
+    let cluster = kit::mock();
     let open = kit::open(&cluster.bootstrap_servers(), "t", "").await;
     assert_eq!(open.verdicts(kit::events(2)).await, ["delivered"; 2]);
     // A broker that lost part of what it had acknowledged: no resend can mend that, and librdkafka says so.
@@ -33,7 +25,7 @@ async fn after_a_fatal_error_a_new_producer_goes_on_and_every_batch_is_handed_ou
 
 #[tokio::test]
 async fn what_passes_by_itself_is_waited_for_inside_a_call() {
-    let cluster = mock();
+    let cluster = kit::mock();
     let open = kit::open(&cluster.bootstrap_servers(), "t", "").await;
     for error in [
         E::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
@@ -50,7 +42,7 @@ async fn what_passes_by_itself_is_waited_for_inside_a_call() {
 
 #[tokio::test]
 async fn an_answer_that_speaks_of_rights_is_the_sink_s_fault_and_rights_given_later_are_seen() {
-    let cluster = mock();
+    let cluster = kit::mock();
     let more = "properties = { \"topic.metadata.refresh.interval.ms\" = 200 }";
     let open = kit::open(&cluster.bootstrap_servers(), "t", more).await;
     cluster.request_errors(RDKafkaApiKey::Produce, &[E::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]);
@@ -60,7 +52,7 @@ async fn an_answer_that_speaks_of_rights_is_the_sink_s_fault_and_rights_given_la
 
 #[tokio::test]
 async fn of_a_set_that_was_refused_only_the_one_to_blame_is_rejected() {
-    let cluster = mock();
+    let cluster = kit::mock();
     let open = kit::open(&cluster.bootstrap_servers(), "t", "properties = { \"linger.ms\" = 50 }").await;
     // The set of all three is refused; alone, the first is refused again, and the others are taken.
     let refused = E::RD_KAFKA_RESP_ERR_INVALID_RECORD;

@@ -4,8 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rdkafka::mocking::MockCluster;
-use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr as E};
 use sink_api::{Batch, Outcome};
 use sink_testkit::kafka::{self, Cluster};
@@ -145,15 +143,9 @@ async fn sets_of_one_key_that_are_larger_than_a_topic_takes_arrive_one_by_one() 
     bounce::is_whole(&HashMap::from([("hot".to_owned(), ids)]), &cluster.stored(&topic).await);
 }
 
-fn mock() -> MockCluster<'static, DefaultProducerContext> {
-    let cluster = MockCluster::new(1).unwrap();
-    cluster.create_topic("t", 1, 1).unwrap();
-    cluster
-}
-
 #[tokio::test]
 async fn a_hot_key_takes_a_few_round_trips_and_not_one_for_each_message() {
-    let cluster = mock();
+    let cluster = kit::mock();
     let open = kit::open(&cluster.bootstrap_servers(), "t", "").await;
     assert_eq!(open.verdicts(hot(1)).await, ["delivered"]);
     let trip = Duration::from_millis(300);
@@ -165,7 +157,7 @@ async fn a_hot_key_takes_a_few_round_trips_and_not_one_for_each_message() {
 
 #[tokio::test]
 async fn behind_a_refusal_nothing_goes_though_the_leader_does_not_know_the_producer_yet() {
-    let cluster = mock();
+    let cluster = kit::mock();
     let open = kit::open(&cluster.bootstrap_servers(), "t", SMALL_SETS).await;
     // Several sets would be under way in this time, and the mock cluster takes what stands behind one that it refused,
     // as a leader does that does not know the producer.
@@ -182,7 +174,7 @@ async fn behind_a_refusal_nothing_goes_though_the_leader_does_not_know_the_produ
 
 #[tokio::test]
 async fn each_new_producer_begins_with_one_message_of_a_key() {
-    let cluster = mock();
+    let cluster = kit::mock();
     let open = kit::open(&cluster.bootstrap_servers(), "t", SMALL_SETS).await;
     cluster.broker_round_trip_time(-1, Duration::from_millis(20)).unwrap();
     let (fine, refused) = (E::RD_KAFKA_RESP_ERR_NO_ERROR, E::RD_KAFKA_RESP_ERR_INVALID_RECORD);

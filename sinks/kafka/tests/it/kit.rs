@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
 use sink_api::{Batch, Outcome, Sink, SinkConfig};
 use sink_testkit::{EventBuilder, batch, context, event, read_table, verdicts};
 
@@ -30,6 +32,13 @@ pub async fn open_table(table: &str) -> Open {
     let dir = tempfile::tempdir().unwrap();
     let sink = Arc::new(config.build(&context("pipeline", dir.path())).await.unwrap());
     Open { config, sink, in_vain: Arc::default() }
+}
+
+/// librdkafka's mock cluster of one broker, with the topic `t` of one partition.
+pub fn mock() -> MockCluster<'static, DefaultProducerContext> {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("t", 1, 1).unwrap();
+    cluster
 }
 
 /// Events, each with a key of its own.
