@@ -1,8 +1,10 @@
-//! Sixteen sinks of different speed under one bound on memory.
+//! Sixteen sinks of different speed under one bound on memory, and a replay that gets by with its share of it.
 
 use super::*;
 use crate::deliver::budget::charge;
+use crate::deliver::replay::{Feed, feed};
 use crate::deliver::{Budget, Memory as Held};
+use crate::ledger::replays::Replay;
 
 const SINKS: usize = 16;
 const EVENTS: usize = 400;
@@ -64,4 +66,48 @@ async fn sixteen_sinks_of_different_speed_stay_within_one_memory_and_those_that_
         running.stop().await;
     }
     assert_eq!(budget.now().held, 0, "who stops gives all of it back");
+}
+
+#[tokio::test]
+async fn a_replay_comes_to_its_end_while_others_hold_all_that_is_not_its_own() {
+    let (sink, journal) = (Scripted::new(), Memory::new(2));
+    for n in 0..EVENTS {
+        journal.put(&event("t").subject(&format!("k{n}")).body(vec![b'x'; BODY]).build());
+    }
+    let budget = Budget::new(MEMORY);
+    let others: Vec<_> = (0..6).map(|_| budget.join()).collect();
+    let mut replaying = spec(&sink, &journal, keys(), 20, 1);
+    replaying.budget = Arc::clone(&budget);
+    let (to, book) = (replaying.destination(), Arc::clone(&replaying.book));
+    let running = launch(replaying, &journal);
+    journal.wait_until("all settled", |journal| journal.passed() == EVENTS as u64).await;
+    // Each has its share of eight, and together they have the half that is for all.
+    others.iter().for_each(|other| other.holds(MEMORY / 16 + MEMORY / 12));
+    assert!(MEMORY - budget.now().held <= 2 * (MEMORY / 16) + 8, "what is left are the shares of sink and replay");
+
+    let (first, until) = (journal.oldest().await.unwrap(), journal.known_ends());
+    let replay = Replay { sink: "crm".into(), first: first.clone(), at: first.clone(), ..Replay::default() };
+    let id = journal.begin_replay(vec![Replay { until: until.clone(), ..replay }]).await.unwrap();
+    let feeding = Feed {
+        id,
+        to,
+        kind: None,
+        subject: None,
+        only_missing: false,
+        rate: None,
+        until,
+        book,
+        storage: journal.of_sink(),
+        budget: Arc::clone(&budget),
+        news: crate::news::News::default(),
+    };
+    let (_never, stop) = watch::channel(false);
+    let (rules, _sender) = {
+        let sender = watch::Sender::new(rules());
+        (sender.subscribe(), sender)
+    };
+    let fed = feed(feeding, first, rules, stop);
+    tokio::time::timeout(PATIENCE, fed).await.expect("the replay comes to its end");
+    tokio::time::timeout(PATIENCE, sink.wait_until(|sink| sink.delivered().len() == 2 * EVENTS)).await.expect("again");
+    running.stop().await;
 }
