@@ -26,7 +26,7 @@ use self::backlog::Backlog;
 use self::fetching::{Fetched, Fetcher};
 use self::log::Log;
 use self::outcomes::Outcomes;
-use self::reading::{Leaving, Read, Reader};
+use self::reading::{Leaving, News, Read, Reader};
 use self::sending::Sender;
 use super::breaker::Moment;
 use super::budget::Share;
@@ -56,6 +56,8 @@ struct Worker {
     /// Its part of the memory.
     memory: Share,
     log: Log,
+    /// Whether it was given shards, and so began to open the sink.
+    has_begun: bool,
 }
 
 /// Runs a sink from its durable cursors on until `stop` turns true, then finishes or abandons what is under way within
@@ -96,6 +98,7 @@ impl Worker {
             sender: Sender::new(Arc::clone(&spec)),
             log: Log::new(&spec),
             memory,
+            has_begun: false,
             spec,
         }
     }
@@ -106,11 +109,6 @@ impl Worker {
         rules: &mut watch::Receiver<Arc<RuleSet>>,
         stop: &mut watch::Receiver<bool>,
     ) -> Option<Leaving> {
-        // What is parked stands before what comes: nothing is read until it is known.
-        tokio::select! {
-            () = self.load_parked() => self.sender.open(),
-            _ = stop.wait_for(|stop| *stop) => {}
-        }
         let book = Arc::clone(&self.spec.book);
         while !*stop.borrow_and_update() {
             self.hurry(Instant::now());
@@ -132,12 +130,15 @@ impl Worker {
                     }
                 }
                 written = self.settler.written() => self.on_settled(&written),
-                read = self.reader.read() => {
-                    let leaving = self.on_read(read);
-                    if leaving.is_some() {
-                        return leaving;
-                    }
-                }
+                read = self.reader.read() => match self.on_read(read) {
+                    None => {}
+                    // What is parked of them stands before what comes: no event of theirs is read until it is known.
+                    Some(News::Given) => tokio::select! {
+                        () = self.load_parked() => self.begin(),
+                        _ = stop.wait_for(|stop| *stop) => {}
+                    },
+                    Some(News::Leaving(leaving)) => return Some(leaving),
+                },
                 fetched = self.fetcher.fetched() => self.on_fetched(fetched),
                 () = self.memory.freed() => {}
                 () = book.probes.asked() => {}
@@ -155,6 +156,13 @@ impl Worker {
             }
         }
         None
+    }
+
+    /// Opens the sink, unless that was begun before.
+    fn begin(&mut self) {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.sender.open();
+        }
     }
 
     /// What the sink holds of the memory.
@@ -331,11 +339,11 @@ impl Worker {
         }
     }
 
-    fn on_read(&mut self, read: Result<Read, JournalError>) -> Option<Leaving> {
+    fn on_read(&mut self, read: Result<Read, JournalError>) -> Option<News> {
         let mut outcomes = Outcomes { backlog: &mut self.backlog, settler: &mut self.settler, log: &mut self.log };
-        let leaving = self.reader.take_in(read, &mut outcomes);
+        let news = self.reader.take_in(read, &mut outcomes);
         self.memory.has_read(self.charge());
-        leaving
+        news
     }
 
     fn on_fetched(&mut self, fetched: Fetched) {

@@ -33,6 +33,14 @@ const READ_PAUSES: [Duration; 2] = [Duration::from_millis(4), Duration::from_mil
 /// The pause after a failed read.
 const READ_RETRY: Duration = Duration::from_secs(1);
 
+/// News of shards.
+pub(super) enum News {
+    /// Some are read from now on.
+    Given,
+    /// Some are taken away.
+    Leaving(Leaving),
+}
+
 /// Shards are taken away.
 pub(super) enum Leaving {
     /// What was read of them is settled first, then this is told.
@@ -212,8 +220,8 @@ impl Reader {
         self.under_way.done().await
     }
 
-    /// Routes what was read; says whether shards are taken away.
-    pub fn take_in(&mut self, read: Result<Read, JournalError>, outcomes: &mut Outcomes<'_>) -> Option<Leaving> {
+    /// Routes what was read; says what news of shards there is.
+    pub fn take_in(&mut self, read: Result<Read, JournalError>, outcomes: &mut Outcomes<'_>) -> Option<News> {
         let Read { handover, events } = read.unwrap_or_else(|error| {
             error!(sink = %self.to.name, %error, "the journal cannot be read; trying again");
             Read::default()
@@ -221,14 +229,14 @@ impl Reader {
         if let Some(events) = events {
             self.take_in_events(events, outcomes);
         }
-        match handover? {
+        Some(match handover? {
             Handover::Given(cursors) => {
                 outcomes.settler.given(&cursors);
-                None
+                News::Given
             }
-            Handover::Taken(settled) => Some(Leaving::Settled(settled)),
-            Handover::Lost(shards) => Some(Leaving::Lost(shards)),
-        }
+            Handover::Taken(settled) => News::Leaving(Leaving::Settled(settled)),
+            Handover::Lost(shards) => News::Leaving(Leaving::Lost(shards)),
+        })
     }
 
     fn take_in_events(&mut self, events: Events, outcomes: &mut Outcomes<'_>) {
