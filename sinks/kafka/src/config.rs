@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
+use sink_api::kafka::{self, Property};
 use sink_api::settings::{one_or_many, table};
 use sink_api::{Escape, Event, Fault, Planned, Reason, Secret, Settings, SinkConfig, Target, Template, code};
 
-use crate::properties::{self, Property};
+use crate::properties::RULES;
 
 /// Longest name Kafka takes for a topic, in bytes.
 const MAX_TOPIC: usize = 249;
@@ -103,44 +104,20 @@ impl Plan {
 
 fn plan(written: Written) -> Result<Plan, Vec<Fault>> {
     let mut faults = Vec::new();
-    let brokers: Vec<&str> = written.brokers.iter().flat_map(|text| text.split(',')).map(str::trim).collect();
-    if brokers.iter().any(|broker| broker.contains('@')) {
-        let what =
-            "`brokers` holds a user or password, which no percent-encode makes part of an address: expected host:port";
-        let help = "properties = { \"sasl.username\" = \"…\", \"sasl.password\" = \"${…}\" }, and sasl.mechanism";
-        faults.push(Fault::at_key("brokers", what).help(help));
-    } else {
-        faults.extend(brokers.iter().filter(|broker| !is_address(broker)).map(|broker| {
-            Fault::at_key("brokers", format!("`{broker}` is no address, expected host:port"))
-                .help("brokers = [\"kafka-1.example:9092\", \"kafka-2.example:9092\"]")
-        }));
-    }
-    if brokers.is_empty() {
-        faults.push(Fault::at_key("brokers", "`brokers` is empty, expected host:port of at least one broker"));
-    }
+    let brokers = kafka::addresses(&written.brokers).map_err(|wrong| faults.extend(wrong)).unwrap_or_default();
     faults.extend(template_fault(&written.topic));
     faults.extend(written.headers.keys().filter_map(|name| header_fault(name)));
-    faults.extend(written.properties.iter().filter_map(|(name, value)| properties::fault(name, &value.0)));
+    faults.extend(written.properties.iter().filter_map(|(name, value)| RULES.fault(name, &value.0)));
     if !faults.is_empty() {
         return Err(faults);
     }
     Ok(Plan {
-        brokers: brokers.join(","),
+        brokers,
         topic: written.topic,
         format: written.format,
         headers: written.headers,
         properties: written.properties.into_iter().map(|(name, value)| (name, value.0)).collect(),
     })
-}
-
-/// `host:port`, or `host` alone (librdkafka takes port 9092 then).
-fn is_address(text: &str) -> bool {
-    let port_is_fine = match text.rsplit_once(':') {
-        Some((host, port)) if !host.ends_with(':') => port.ends_with(']') || port.parse::<u16>().is_ok_and(|p| p > 0),
-        _ => true,
-    };
-    let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
-    !host.is_empty() && port_is_fine && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/')
 }
 
 /// What is wrong with the parts of the topic that stand in the config.
@@ -183,16 +160,6 @@ fn header_fault(name: &str) -> Option<Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_are_told_from_slips() {
-        for good in ["a", "a:9092", "127.0.0.1:1", "[::1]:9092", "kafka-1.example:65535"] {
-            assert!(is_address(good), "{good}");
-        }
-        for bad in ["", ":9092", "a:", "a:0", "a:65536", "a:x", "a b:1", "http://a:1", "a:1/b"] {
-            assert!(!is_address(bad), "{bad}");
-        }
-    }
 
     #[test]
     fn what_a_topic_s_template_says_itself_must_be_legal() {

@@ -20,6 +20,7 @@ use tokio::time::timeout_at;
 use crate::call::Call;
 use crate::config::{KafkaConfig, Plan};
 use crate::producer::{self, Producer};
+use crate::properties::RULES;
 use crate::{properties, verdict};
 
 /// Time kept back from a call's deadline for its report.
@@ -114,7 +115,7 @@ impl KafkaSink {
     /// # Errors
     /// [`BuildError::Refused`] where librdkafka does not take the properties together, or cannot read a file they name.
     pub async fn open(plan: Arc<Plan>, cx: &SinkContext) -> Result<Self, BuildError> {
-        let client = properties::client(&plan.brokers, &plan.properties, cx);
+        let client = RULES.client(&plan.brokers, &plan.properties, |path| cx.resolve(path));
         let together = Seat::new(properties::gapless(client.clone()));
         let sink = Self { name: cx.name.clone(), plan, single: Seat::new(client), together };
         match sink.single.alone().await {
