@@ -189,6 +189,7 @@ mod format;
 mod home;
 mod index;
 mod indexing;
+pub mod kafka;
 pub mod local;
 pub mod lock;
 mod lookup;

@@ -1,0 +1,77 @@
+//! The Kafka cluster that keeps the journal: its names of topics and groups, and how clients of it are set up. Pure.
+
+use std::collections::BTreeMap;
+
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::topic_partition_list::TopicPartitionList;
+
+use crate::journal::Marks;
+
+/// Longest that a broker may leave a request unanswered, milliseconds. By default a frozen broker costs a minute.
+const SOCKET_TIMEOUT: &str = "6000";
+
+/// Which cluster, and who we are in it.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// `host:port`, separated by commas.
+    pub brokers: String,
+    /// What names of topics, groups and transactions begin with.
+    pub name: String,
+    /// This daemon's name, of which no other daemon of the cluster has the same.
+    pub node: String,
+    /// How many shards there are, for ever.
+    pub partitions: u32,
+    /// librdkafka's properties, as the config has them: how to log in, whom to trust.
+    pub properties: BTreeMap<String, String>,
+}
+
+impl Cluster {
+    /// The topic of events.
+    pub fn events(&self) -> String {
+        format!("{}.events", self.name)
+    }
+
+    /// The topic of what a sink holds.
+    pub fn held(&self, sink: &str) -> String {
+        format!("{}.held.{sink}", self.name)
+    }
+
+    /// The topic of what all daemons know.
+    pub fn control(&self) -> String {
+        format!("{}.control", self.name)
+    }
+
+    /// The consumer group of a sink.
+    pub fn group(&self, sink: &str) -> String {
+        format!("{}.{sink}", self.name)
+    }
+
+    /// The transactions of this daemon for a sink.
+    pub fn transactions(&self, sink: &str) -> String {
+        format!("{}.{sink}.{}", self.name, self.node)
+    }
+
+    /// A client, before its role adds what it needs. Clients of one process have different ids (librdkafka#4783).
+    pub fn client(&self, role: &str) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set_log_level(RDKafkaLogLevel::Warning);
+        config.set("socket.timeout.ms", SOCKET_TIMEOUT).set("reconnect.backoff.max.ms", "2000");
+        self.properties.iter().for_each(|(name, value)| _ = config.set(name, value));
+        config.set("bootstrap.servers", &self.brokers);
+        config.set("client.id", format!("hookrelay-{}-{role}", self.node));
+        config
+    }
+
+    /// All shards of the events, without offsets.
+    pub fn shards(&self) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        let last = i32::try_from(self.partitions).unwrap_or(i32::MAX).saturating_sub(1);
+        list.add_partition_range(&self.events(), 0, last);
+        list
+    }
+
+    /// The beginning of every shard.
+    pub fn beginning(&self) -> Marks {
+        (0..self.partitions).map(|shard| crate::journal::Position { shard, offset: 0 }).collect()
+    }
+}

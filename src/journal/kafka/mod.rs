@@ -1,0 +1,15 @@
+//! A journal on Kafka: several daemons are one relay (`[journal] kind = "kafka"`). What a 200 means, who owns which
+//! shard, and what is written where is specified here; each part says how it does its share.
+//!
+//! # Topics of cluster `C`
+//! | topic | partitions | what |
+//! | --- | --- | --- |
+//! | `C.events` | P | the events; a shard is a partition |
+//! | `C.held.S` | P, compacted | what sink `S` holds: parked deliveries and dead letters ([`seam::Row`]), in the event's shard |
+//! | `C.control` | 1, compacted | what all daemons know of each other and of sinks |
+//!
+//! Each sink is the consumer group `C.S`, whose committed offset in a partition is the sink's cursor there and whose
+//! metadata is its note. What a step changes, rows and cursor, is one transaction, fenced by the member's generation.
+
+pub mod cluster;
+pub mod seam;
