@@ -11,5 +11,19 @@
 //! Each sink is the consumer group `C.S`, whose committed offset in a partition is the sink's cursor there and whose
 //! metadata is its note. What a step changes, rows and cursor, is one transaction, fenced by the member's generation.
 
+mod clients;
 pub mod cluster;
+mod committing;
+mod control;
+mod feed;
+pub mod group;
+#[cfg(test)]
+mod group_tests;
+mod member;
+mod restoring;
+mod rows;
 pub mod seam;
+mod settling;
+mod shards;
+mod standing;
+mod transaction;

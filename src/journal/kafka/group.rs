@@ -1,0 +1,232 @@
+//! Sinks as consumer groups: this daemon is one member of each, for as long as the sink has a reader. Here members are
+//! begun, found and ended; what a member does is in `member.rs` (it polls), `restoring.rs` (it takes shards over) and
+//! `settling.rs` (it settles them).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tracing::error;
+
+use super::cluster::Cluster;
+use super::member::Member;
+use super::seam::{CommitError, Keeper};
+use super::standing;
+use crate::journal::{JournalError, Reader, Record};
+
+/// The session of a sink of which nobody has said how long it is to be.
+const SESSION: Duration = Duration::from_secs(40);
+
+/// Reads an event from a message of the topic of events.
+pub type Decode = fn(&BorrowedMessage<'_>) -> Result<Record, String>;
+
+/// What may fail in a sink's group.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GroupError {
+    /// Nobody has said where the sink begins.
+    #[error("sink {0} never began: its group has no offsets")]
+    NeverBegan(String),
+    /// Another process has this daemon's name. It has the shards; this one has to end.
+    #[error("another daemon of the cluster has the name {0:?} (`node`), which each must have alone: this one ends")]
+    Replaced(String),
+    /// The member has ended, as the journal is closed, or nobody read.
+    #[error("the sink's member of its group has ended")]
+    Closed,
+    /// Kafka said no, or nothing.
+    #[error("Kafka: {what}: {why}")]
+    Kafka {
+        /// What was tried.
+        what: &'static str,
+        /// What the client said.
+        why: String,
+    },
+    /// These shards have no offset, in a group that has begun.
+    #[error("Kafka: shards {0:?} have no offset")]
+    Missing(Vec<u32>),
+    /// What is held cannot be kept.
+    #[error("what is held of shards that were taken over cannot be kept: {0}")]
+    Keeper(String),
+    /// The system gives no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(String),
+}
+
+impl GroupError {
+    pub(super) fn kafka(what: &'static str, error: &KafkaError) -> Self {
+        Self::Kafka { what, why: error.to_string() }
+    }
+
+    pub(super) fn silent(what: &'static str) -> Self {
+        Self::Kafka { what, why: "no answer in time".into() }
+    }
+}
+
+impl From<GroupError> for JournalError {
+    fn from(error: GroupError) -> Self {
+        Self::Cursors(Box::new(error))
+    }
+}
+
+impl From<GroupError> for CommitError {
+    fn from(error: GroupError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+/// What all members have in common.
+pub(super) struct Common {
+    pub cluster: Cluster,
+    pub keeper: Arc<dyn Keeper>,
+    pub decode: Decode,
+    pub runtime: Handle,
+    replaced: watch::Sender<bool>,
+}
+
+impl Common {
+    pub fn is_replaced(&self) -> bool {
+        *self.replaced.borrow()
+    }
+
+    pub fn replaced(&self) -> GroupError {
+        GroupError::Replaced(self.cluster.node.clone())
+    }
+
+    /// Another has this daemon's name.
+    pub fn replace(&self) -> GroupError {
+        if !self.replaced.send_replace(true) {
+            error!("{}", self.replaced());
+        }
+        self.replaced()
+    }
+}
+
+/// The groups of a cluster's sinks, as far as this daemon has a part in them.
+pub struct Groups {
+    common: Arc<Common>,
+    members: Mutex<BTreeMap<String, Arc<Member>>>,
+    sessions: Mutex<BTreeMap<String, Duration>>,
+    /// Members are begun one at a time.
+    beginning: tokio::sync::Mutex<()>,
+}
+
+impl Groups {
+    /// No member yet. What is held of a sink is kept by `keeper`; events are read by `decode`. `runtime` is where the
+    /// keeper's work is waited for.
+    pub fn new(cluster: Cluster, keeper: Arc<dyn Keeper>, decode: Decode, runtime: Handle) -> Self {
+        let common = Common { cluster, keeper, decode, runtime, replaced: watch::Sender::new(false) };
+        Self {
+            common: Arc::new(common),
+            members: Mutex::default(),
+            sessions: Mutex::default(),
+            beginning: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// A sink's shards go to others when nothing is heard of this daemon for so long: the sink's timeout, and 10 s.
+    /// It holds from the next time the sink is joined; between 6 s and 30 min.
+    pub fn set_session(&self, sink: &str, session: Duration) {
+        lock(&self.sessions).insert(sink.to_owned(), session);
+    }
+
+    /// Begins to read for a sink. What is this daemon's of its shards is given first, from where it is settled; a
+    /// reader that was had before gets nothing more.
+    ///
+    /// # Errors
+    /// The sink never began ([`GroupError::NeverBegan`]), another daemon has our name ([`GroupError::Replaced`]), or
+    /// Kafka cannot be asked.
+    pub async fn reader(&self, sink: &str) -> Result<Box<dyn Reader>, JournalError> {
+        let _one = self.beginning.lock().await;
+        if self.common.is_replaced() {
+            return Err(self.common.replaced().into());
+        }
+        if let Some(member) = self.member(sink) {
+            if let Some(reader) = member.feed.reader() {
+                return Ok(reader);
+            }
+            // It is about to end, and would take the next one's place in the group with it.
+            if !member.ended().await {
+                return Err(GroupError::silent("ending a member").into());
+            }
+        }
+        let (common, name) = (Arc::clone(&self.common), sink.to_owned());
+        let begun = blocking(move || standing::all(&common.cluster, &name)).await?;
+        if begun.is_empty() {
+            return Err(GroupError::NeverBegan(sink.to_owned()).into());
+        }
+        let session = lock(&self.sessions).get(sink).copied().unwrap_or(SESSION);
+        let member = Member::join(sink, &self.common, session)?;
+        lock(&self.members).insert(sink.to_owned(), Arc::clone(&member));
+        member.feed.reader().ok_or_else(|| GroupError::Closed.into())
+    }
+
+    /// Whether another daemon has this one's name. Nothing is delivered or settled any more: the daemon is to end.
+    pub fn is_replaced(&self) -> bool {
+        self.common.is_replaced()
+    }
+
+    /// Waits until another daemon has this one's name; for ever where none comes. Cancel-safe.
+    pub async fn replaced(&self) {
+        let mut replaced = self.common.replaced.subscribe();
+        // The sender lives as long as this does.
+        let _ = replaced.wait_for(|replaced| *replaced).await;
+    }
+
+    /// When the last settle of a sink began that succeeded: then at the latest its shards were surely this daemon's. A
+    /// sink that has nothing to settle settles every 2 s all the same.
+    pub fn last_settled(&self, sink: &str) -> Option<Instant> {
+        self.member(sink)?.settling.last()
+    }
+
+    /// The shards of a sink that are this daemon's.
+    pub fn owned(&self, sink: &str) -> Vec<u32> {
+        let stands = self.member(sink).map(|member| member.shards.held()).unwrap_or_default();
+        stands.into_iter().map(|stand| stand.cursor.shard).collect()
+    }
+
+    /// How many threads hang in Kafka's client.
+    pub fn abandoned(&self) -> usize {
+        lock(&self.members).values().map(|member| member.settling.abandoned()).sum()
+    }
+
+    /// Ends all members and waits for that, but not for ever. Their shards are kept for this daemon until their
+    /// sessions are over.
+    pub async fn close(&self) {
+        let members: Vec<Arc<Member>> = lock(&self.members).values().cloned().collect();
+        members.iter().for_each(|member| member.close());
+        for member in members {
+            if !member.ended().await {
+                error!(sink = %member.sink, "the sink's member of its group does not end; it is left as it is");
+            }
+        }
+    }
+
+    pub(super) fn common(&self) -> &Arc<Common> {
+        &self.common
+    }
+
+    pub(super) fn member(&self, sink: &str) -> Option<Arc<Member>> {
+        lock(&self.members).get(sink).cloned()
+    }
+}
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        lock(&self.members).values().for_each(|member| member.close());
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Does what blocks, on a thread for that.
+pub(super) async fn blocking<T: Send + 'static, E: From<GroupError> + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
+    let cut_short = |error: tokio::task::JoinError| GroupError::Thread(error.to_string());
+    tokio::task::spawn_blocking(work).await.map_err(cut_short)?
+}

@@ -1,0 +1,7 @@
+//! Sinks' groups on a real cluster. Two [`Groups`] with two names of nodes are two daemons.
+
+mod frozen;
+mod handing_over;
+mod kit;
+mod reading;
+mod settling;

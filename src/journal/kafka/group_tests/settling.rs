@@ -1,0 +1,102 @@
+//! What is durable, and what is not.
+
+use std::time::{Duration, Instant};
+
+use super::kit::{PATIENCE, SINK, Topics, eventually, step};
+use crate::journal::kafka::group::GroupError;
+use crate::journal::kafka::seam::{CommitError, Committer as _};
+use crate::journal::{JournalError, News};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_are_durable_together_or_not_at_all() {
+    let Some(topics) = Topics::new("steps_are_durable_together_or_not_at_all").await else { return };
+    topics.begin().await;
+    topics.fill(0..40);
+    let (a, b) = (topics.daemon("a"), topics.daemon("b"));
+    let (reader, _) = a.joins(4).await;
+    let steps = vec![step(0, 5, "one", &[("x", "1")]), step(3, 6, "two", &[("y", "2")])];
+    a.groups.commit(SINK, steps).await.unwrap();
+    // One shard that is not ours is enough.
+    let foreign = vec![step(0, 9, "three", &[("x", "9")]), step(7, 1, "four", &[])];
+    assert_eq!(a.groups.commit(SINK, foreign).await, Err(CommitError::Fenced(vec![7])));
+    // Refused by a broker when all else was sent.
+    let refused = vec![step(0, 9, "five", &[("x", "9")]), step(3, 9, &"n".repeat(1 << 20), &[("y", "9")])];
+    let refused = a.groups.commit(SINK, refused).await;
+    assert!(matches!(refused, Err(CommitError::Unavailable(_))), "{refused:?}");
+    a.groups.commit(SINK, vec![step(1, 2, "six", &[("z", "3")])]).await.unwrap();
+    let stands = b.stands().await;
+    let of = |shard: u32| stands.get(&shard).map(|(offset, note)| (*offset, note.as_str())).unwrap();
+    assert_eq!((of(0), of(1), of(2), of(3)), ((5, "one"), (2, "six"), (0, "begin"), (6, "two")));
+    // Its shards stay its own until its session is over: then another has them, with what is held.
+    a.groups.close().await;
+    drop(reader);
+    b.joins(4).await;
+    let rows = |shard| b.kept.rows(shard).into_iter().collect::<Vec<_>>();
+    let row = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
+    assert_eq!((rows(0), rows(1), rows(3)), (row("x", "1"), row("z", "3"), row("y", "2")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_settle_that_hangs_is_left_behind_and_settling_goes_on() {
+    let Some(topics) = Topics::new("a_settle_that_hangs_is_left_behind").await else { return };
+    topics.begin().await;
+    topics.fill(0..40);
+    let a = topics.daemon("a");
+    let _reader = a.joins(4).await;
+    a.groups.commit(SINK, vec![step(0, 1, "one", &[])]).await.unwrap();
+    let (release, hang) = std::sync::mpsc::channel();
+    *a.groups.member(SINK).unwrap().settling.hang.lock().unwrap() = Some(hang);
+    let hung = a.groups.commit(SINK, vec![step(0, 2, "two", &[("hung", "1")])]);
+    // The idle settle may have been the one that hung: then this one only waited for the next thread.
+    let hung = tokio::time::timeout(PATIENCE, hung).await.unwrap();
+    assert_eq!(a.groups.abandoned(), 1);
+    a.groups.commit(SINK, vec![step(0, 3, "three", &[("k", "v")])]).await.unwrap();
+    release.send(()).unwrap();
+    eventually("it ends", || a.groups.abandoned() == 0).await;
+    assert_eq!(a.stands().await.get(&0), Some(&(3, "three".to_owned())), "{hung:?}");
+    a.groups.commit(SINK, vec![step(0, 4, "four", &[])]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shards_without_events_are_settled_all_the_same() {
+    let Some(topics) = Topics::new("shards_without_events_are_settled_all_the_same").await else { return };
+    topics.begin().await;
+    topics.fill(0..40);
+    let a = topics.daemon("a");
+    assert_eq!(a.groups.last_settled(SINK), None);
+    let _reader = a.joins(4).await;
+    a.groups.commit(SINK, vec![step(0, 1, "one", &[])]).await.unwrap();
+    let first = a.groups.last_settled(SINK).unwrap();
+    let later = || a.groups.last_settled(SINK).unwrap() > first + Duration::from_secs(3);
+    eventually("it settles again and again", later).await;
+    assert_eq!(a.stands().await.get(&0), Some(&(1, "one".to_owned())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_daemons_with_one_name_the_elder_ends_for_good() {
+    let Some(topics) = Topics::new("of_two_daemons_with_one_name_the_elder_ends_for_good").await else { return };
+    topics.begin().await;
+    topics.fill(0..40);
+    let (elder, younger) = (topics.daemon("a"), topics.daemon("a"));
+    let (mut reader, _) = elder.joins(4).await;
+    let (_other, _) = younger.joins(4).await;
+    tokio::time::timeout(PATIENCE, elder.groups.replaced()).await.unwrap();
+    assert!(elder.groups.is_replaced() && !younger.groups.is_replaced());
+    let until = Instant::now() + PATIENCE;
+    let ended = loop {
+        assert!(Instant::now() < until);
+        match reader.next(1).await {
+            Ok(News::Lost(shards)) => assert_eq!(shards, [0, 1, 2, 3]),
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    for error in [ended, elder.groups.reader(SINK).await.err().unwrap()] {
+        let JournalError::Cursors(error) = error else { panic!("{error}") };
+        assert_eq!(error.downcast_ref(), Some(&GroupError::Replaced("a".into())));
+        assert!(error.to_string().contains("node"), "{error}");
+    }
+    assert!(elder.groups.commit(SINK, vec![step(0, 9, "late", &[("late", "1")])]).await.is_err());
+    younger.groups.commit(SINK, vec![step(0, 1, "one", &[])]).await.unwrap();
+    assert_eq!(younger.stands().await.get(&0), Some(&(1, "one".to_owned())));
+}

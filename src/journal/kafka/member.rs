@@ -1,0 +1,414 @@
+//! One sink's member of its consumer group: the thread that polls. It never waits for anything else: what takes time is
+//! done by the threads that restore (`restoring.rs`) and settle (`settling.rs`), and looked at between two polls.
+//!
+//! Rebalances are answered outside of librdkafka's callback, which only notes them. An assignment is answered at once
+//! with nothing: the shards are assigned for reading when they are restored, so that nobody else waits for that. A
+//! revocation is answered when the reader has settled, or after [`DRAIN`]; a loss at once.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use tokio::sync::{oneshot, watch};
+use tracing::{debug, error, info, warn};
+
+use super::clients;
+use super::feed::Feed;
+use super::group::{Common, GroupError};
+use super::restoring;
+use super::settling::Settling;
+use super::shards::Shards;
+use crate::journal::{Entry, Marks, Position};
+
+/// Longest one poll, and so the longest until something else than a message is looked at.
+const POLL: Duration = Duration::from_millis(50);
+/// Messages that are taken in before that.
+const BURST: usize = 256;
+/// How long a reader may take to settle shards that are taken away.
+const DRAIN: Duration = Duration::from_secs(5);
+/// A member without a reader ends after this time.
+const ALONE: Duration = Duration::from_secs(10);
+/// Longest a seek may take that only goes to librdkafka's own threads.
+const SEEK: Duration = Duration::from_millis(500);
+/// Longest that the end of a member is waited for.
+const END: Duration = Duration::from_secs(30);
+
+/// A rebalance that is to be answered.
+enum Event {
+    Assign(Vec<u32>),
+    /// And whether the shards are another's already.
+    Revoke(Vec<u32>, bool),
+}
+
+/// Notes rebalances for the thread that polls.
+#[derive(Default)]
+pub(super) struct Events {
+    events: Mutex<VecDeque<Event>>,
+    /// The member ends: nobody will come for them.
+    is_over: AtomicBool,
+}
+
+impl Events {
+    fn next(&self) -> Option<Event> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
+impl ClientContext for Events {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        clients::log(level, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, why: &str) {
+        debug!(%error, why, "Kafka");
+    }
+}
+
+impl ConsumerContext for Events {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let is_assignment = event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.is_over.load(Ordering::Acquire) {
+            // The assignment is empty by now, or another's.
+            let answer = if is_assignment {
+                consumer.incremental_assign(&TopicPartitionList::new())
+            } else {
+                consumer.unassign()
+            };
+            if let Err(error) = answer {
+                debug!(%error, "a rebalance at the end");
+            }
+            return;
+        }
+        let shards = list.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok()).collect();
+        // It is known only here, and until the answer.
+        let is_lost = consumer.assignment_lost();
+        let event = if is_assignment { Event::Assign(shards) } else { Event::Revoke(shards, is_lost) };
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).push_back(event);
+    }
+}
+
+/// One sink's member. Its threads share it.
+pub(super) struct Member {
+    /// The sink.
+    pub sink: String,
+    /// What all members have in common.
+    pub common: Arc<Common>,
+    /// Its shards.
+    pub shards: Shards,
+    /// What its reader gets.
+    pub feed: Arc<Feed>,
+    /// What settles them.
+    pub settling: Settling,
+    is_closing: AtomicBool,
+    ended: watch::Sender<bool>,
+}
+
+impl Member {
+    /// Joins the group.
+    pub fn join(sink: &str, common: &Arc<Common>, session: Duration) -> Result<Arc<Self>, GroupError> {
+        let trouble = |error: KafkaError| GroupError::kafka("joining a group", &error);
+        let config = clients::member(&common.cluster, sink, session);
+        let consumer: BaseConsumer<Events> = config.create_with_context(Events::default()).map_err(trouble)?;
+        consumer.subscribe(&[&common.cluster.events()]).map_err(trouble)?;
+        let consumer = Arc::new(consumer);
+        let member = Arc::new(Self {
+            sink: sink.to_owned(),
+            common: Arc::clone(common),
+            shards: Shards::default(),
+            feed: Arc::default(),
+            settling: Settling::default(),
+            is_closing: AtomicBool::new(false),
+            ended: watch::Sender::new(false),
+        });
+        member.shards.attach(Arc::downgrade(&consumer));
+        let of = |member: &Arc<Self>| Arc::clone(member);
+        spawn("kafka-restore", sink, {
+            let member = of(&member);
+            move || restoring::run(&member)
+        })?;
+        Settling::start(&member)?;
+        let polling =
+            Polling { member: of(&member), consumer, leaving: vec![], rewinding: BTreeMap::new(), is_paused: false };
+        spawn("kafka-poll", sink, move || polling.run())?;
+        Ok(member)
+    }
+
+    /// Lets the member end soon.
+    pub fn close(&self) {
+        self.is_closing.store(true, Ordering::Release);
+    }
+
+    /// Waits until the member has ended, but not for ever; says whether it has.
+    pub async fn ended(&self) -> bool {
+        let mut ended = self.ended.subscribe();
+        let waited = tokio::time::timeout(END, ended.wait_for(|ended| *ended)).await;
+        waited.is_ok_and(|ended| ended.is_ok())
+    }
+
+    /// Whether the member has ended.
+    pub fn has_ended(&self) -> bool {
+        *self.ended.borrow()
+    }
+}
+
+/// Starts a thread of a sink.
+pub(super) fn spawn(role: &str, sink: &str, work: impl FnOnce() + Send + 'static) -> Result<(), GroupError> {
+    let started = std::thread::Builder::new().name(format!("{role}-{sink}")).spawn(work);
+    started.map(drop).map_err(|error| GroupError::Thread(error.to_string()))
+}
+
+/// Shards that are on their way to another.
+struct Leaving {
+    shards: Vec<u32>,
+    told: oneshot::Receiver<()>,
+    until: Instant,
+}
+
+struct Polling {
+    member: Arc<Member>,
+    consumer: Arc<BaseConsumer<Events>>,
+    leaving: Vec<Leaving>,
+    /// From where shards are to be read again that are not yet.
+    rewinding: BTreeMap<u32, u64>,
+    is_paused: bool,
+}
+
+impl Polling {
+    fn run(mut self) {
+        let why = loop {
+            if let Err(why) = self.turn() {
+                break why;
+            }
+        };
+        info!(sink = %self.member.sink, %why, "the sink's member ends");
+        self.member.feed.end(why);
+        self.member.shards.end();
+        self.consumer.context().is_over.store(true, Ordering::Release);
+        let Self { member, consumer, .. } = self;
+        // Closes it, which may take as long as a broker takes to answer. A static member does not leave its group: the
+        // shards are another's when its session is over.
+        drop(consumer);
+        member.ended.send_replace(true);
+    }
+
+    /// What is to be done between two polls, and the polls.
+    fn turn(&mut self) -> Result<(), GroupError> {
+        let Member { common, feed, is_closing, .. } = &*self.member;
+        if common.is_replaced() {
+            return Err(common.replaced());
+        }
+        if is_closing.load(Ordering::Acquire) || feed.alone() > ALONE {
+            return Err(GroupError::Closed);
+        }
+        while let Some(event) = self.consumer.context().next() {
+            match event {
+                Event::Assign(shards) => self.assigned(&shards),
+                Event::Revoke(shards, is_lost) => self.revoked(shards, is_lost),
+            }
+        }
+        self.drain();
+        self.rewind();
+        self.own()?;
+        self.pace();
+        self.member.settling.watch(&self.member);
+        self.poll()
+    }
+
+    fn poll(&self) -> Result<(), GroupError> {
+        for turn in 0..BURST {
+            match self.consumer.poll(if turn == 0 { POLL } else { Duration::ZERO }) {
+                Some(Ok(message)) => self.take_in(&message),
+                Some(Err(error)) => self.failed(&error)?,
+                None => break,
+            }
+            if self.member.feed.is_full() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_in(&self, message: &BorrowedMessage<'_>) {
+        let (Ok(shard), Ok(offset)) = (u32::try_from(message.partition()), u64::try_from(message.offset())) else {
+            return;
+        };
+        if self.rewinding.contains_key(&shard) {
+            return;
+        }
+        let at = Position { shard, offset };
+        let entry = match (self.member.common.decode)(message) {
+            Ok(record) => Some(Entry { position: at, record: Arc::new(record) }),
+            Err(why) => {
+                error!(sink = %self.member.sink, shard, offset, %why, "an event cannot be read");
+                None
+            }
+        };
+        self.member.feed.push(at, entry);
+    }
+
+    /// An error of a poll: noise while brokers come and go, but for one that ends the client.
+    fn failed(&self, error: &KafkaError) -> Result<(), GroupError> {
+        let Some((code, text)) = self.consumer.client().fatal_error() else {
+            debug!(sink = %self.member.sink, %error, "Kafka");
+            return Ok(());
+        };
+        if clients::is_replaced(code) {
+            return Err(self.member.common.replace());
+        }
+        Err(GroupError::Kafka { what: "reading events", why: text })
+    }
+
+    // ── rebalances ──
+
+    fn assigned(&self, shards: &[u32]) {
+        debug!(sink = %self.member.sink, ?shards, "assigned");
+        self.member.shards.take(shards);
+        self.answered(self.consumer.incremental_assign(&TopicPartitionList::new()));
+    }
+
+    fn revoked(&mut self, shards: Vec<u32>, is_lost: bool) {
+        debug!(sink = %self.member.sink, ?shards, is_lost, "revoked");
+        let Member { sink, shards: own, feed, .. } = &*self.member;
+        if is_lost {
+            warn!(%sink, ?shards, "these shards are lost: the group gave them to others, or the brokers are away");
+            self.leaving.clear();
+            feed.lost(&shards);
+            return self.release(&shards);
+        }
+        let read = own.leave(&shards);
+        match feed.taken(&read).filter(|_| !read.is_empty()) {
+            Some(told) => self.leaving.push(Leaving { shards, told, until: Instant::now() + DRAIN }),
+            None => self.release(&shards),
+        }
+    }
+
+    /// Gives away what the reader has settled, or has had its time for.
+    fn drain(&mut self) {
+        let now = Instant::now();
+        let mut leaving = std::mem::take(&mut self.leaving);
+        leaving.retain_mut(|leaving| {
+            let waits = matches!(leaving.told.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+            if waits && now < leaving.until {
+                return true;
+            }
+            if waits {
+                let (sink, shards) = (&self.member.sink, &leaving.shards);
+                warn!(%sink, ?shards, "these shards were not settled in time before they go to another");
+            }
+            self.release(&leaving.shards);
+            false
+        });
+        self.leaving.extend(leaving);
+    }
+
+    /// From here on these shards are another's.
+    fn release(&self, shards: &[u32]) {
+        let assigned = self.member.shards.release(shards);
+        self.answered(self.consumer.incremental_unassign(&self.list(assigned.iter().map(|shard| (*shard, None)))));
+        self.member.shards.forget(shards);
+    }
+
+    fn answered(&self, answer: Result<(), KafkaError>) {
+        if let Err(error) = answer {
+            error!(sink = %self.member.sink, %error, "a rebalance could not be answered");
+        }
+    }
+
+    /// Begins to read what was restored.
+    fn own(&self) -> Result<(), GroupError> {
+        let Member { sink, shards, feed, .. } = &*self.member;
+        let taken = shards.own();
+        if taken.is_empty() {
+            return Ok(());
+        }
+        let from = taken.iter().map(|taken| {
+            let Position { shard, offset } = taken.stand.cursor;
+            (shard, Some(offset.max(taken.oldest)))
+        });
+        let list = self.list(from);
+        let assigned = self.consumer.incremental_assign(&list);
+        assigned.map_err(|error| GroupError::kafka("assigning shards", &error))?;
+        if self.is_paused {
+            self.answered(self.consumer.pause(&list));
+        }
+        let marks: Marks = taken.iter().map(|taken| taken.stand.cursor).collect();
+        info!(%sink, from = %marks, shards = taken.len(), "these shards are this daemon's");
+        feed.give(&marks);
+        for taken in &taken {
+            feed.pass(Position { offset: taken.oldest, ..taken.stand.cursor });
+        }
+        Ok(())
+    }
+
+    // ── reading ──
+
+    /// Lets a new reader begin where the shards are settled.
+    fn rewind(&mut self) {
+        let Member { shards, feed, .. } = &*self.member;
+        if feed.is_fresh() {
+            let marks: Marks = shards.owned().iter().map(|stand| stand.cursor).collect();
+            self.rewinding.extend(marks.iter().map(|mark| (mark.shard, mark.offset)));
+            feed.begin(&marks);
+        }
+        if self.rewinding.is_empty() {
+            return;
+        }
+        let owned: BTreeSet<u32> = shards.owned().iter().map(|stand| stand.cursor.shard).collect();
+        self.rewinding.retain(|shard, _| owned.contains(shard));
+        let list = self.list(self.rewinding.iter().map(|(shard, offset)| (*shard, Some(*offset))));
+        if list.count() == 0 {
+            return;
+        }
+        match self.consumer.seek_partitions(list, SEEK) {
+            // A shard that was assigned a moment ago may not be there yet: it is tried again.
+            Ok(list) => {
+                for element in list.elements().into_iter().filter(|element| element.error().is_ok()) {
+                    self.rewinding.retain(|shard, _| i64::from(*shard) != i64::from(element.partition()));
+                }
+            }
+            Err(error) => debug!(sink = %self.member.sink, %error, "a seek is tried again"),
+        }
+    }
+
+    /// Reads on, or does not, as there is room for it.
+    fn pace(&mut self) {
+        let (feed, sink) = (&self.member.feed, &self.member.sink);
+        let is_paused = if self.is_paused { !feed.has_room() } else { feed.is_full() };
+        if is_paused == self.is_paused {
+            return;
+        }
+        let changed = self.consumer.assignment().and_then(|all| match is_paused {
+            true => self.consumer.pause(&all),
+            false => self.consumer.resume(&all),
+        });
+        match changed {
+            Ok(()) => self.is_paused = is_paused,
+            Err(error) => warn!(%sink, %error, "reading could not be paused or resumed"),
+        }
+    }
+
+    fn list(&self, shards: impl Iterator<Item = (u32, Option<u64>)>) -> TopicPartitionList {
+        list(&self.member.common.cluster.events(), shards)
+    }
+}
+
+/// These shards, each from its offset where it has one.
+pub(super) fn list(topic: &str, shards: impl Iterator<Item = (u32, Option<u64>)>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for (shard, offset) in shards {
+        let Ok(partition) = i32::try_from(shard) else { continue };
+        let mut element = list.add_partition(topic, partition);
+        if let Some(offset) = offset.and_then(|offset| i64::try_from(offset).ok()) {
+            // It is refused for logical offsets alone.
+            let _ = element.set_offset(Offset::Offset(offset));
+        }
+    }
+    list
+}

@@ -1,0 +1,398 @@
+//! Makes steps of a sink durable, on a thread of its own that owns the sink's transactional producer. A call of
+//! librdkafka may never come back (librdkafka#5511, #5456): the thread that polls watches this one, and where it is not
+//! back in time it is left behind with its producer. A new one takes its place, whose producer has the same
+//! transactional id: that fences the old one, which ends whenever its call does. Nobody waits for it.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::producer::Producer as _;
+use tokio::sync::oneshot;
+use tracing::{debug, error, info, warn};
+
+use super::clients::{self, Producer};
+use super::group::GroupError;
+use super::member::{Member, spawn};
+use super::seam::{CommitError, Step};
+use super::shards::shards_of;
+use super::standing;
+use super::transaction::{self, Failure};
+
+/// Steps that may wait, of which each caller has one under way.
+const QUEUE: usize = 64;
+/// A transaction that is not over so long after it began hangs: brokers have ended it by then.
+const TRANSACTION: Duration = Duration::from_secs(12);
+/// Longest that a producer's beginning takes.
+const INIT: Duration = Duration::from_secs(30);
+/// Longest anything else takes: the beginning, a question about what was committed, the end of a producer.
+const OTHER: Duration = Duration::from_secs(60);
+/// The pause before a failure is tried again, first and at most.
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
+/// How long a step is tried again while the group rebalances.
+const REBALANCE: Duration = Duration::from_secs(60);
+/// Where nothing was settled for so long, it is settled where the sink stands: this shows that the shards are ours.
+const IDLE: Duration = Duration::from_secs(2);
+/// So many threads that were left behind are an alarm.
+const MANY: usize = 4;
+/// Beyond that none is left behind any more: the sink stands still until one comes back.
+const MOST: usize = 16;
+
+type Reply = Result<(), CommitError>;
+
+/// Steps that wait, and who waits for them.
+pub(super) struct Job {
+    steps: Vec<Step>,
+    reply: Mutex<Option<oneshot::Sender<Reply>>>,
+}
+
+impl Job {
+    fn answer(&self, reply: Reply) {
+        if let Some(waits) = lock(&self.reply).take() {
+            // Whoever asked may have gone.
+            let _ = waits.send(reply);
+        }
+    }
+}
+
+/// What a settling thread is at.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// When it will surely be done, unless it hangs.
+    until: Mutex<Option<Instant>>,
+    /// Another has its place.
+    is_abandoned: AtomicBool,
+    job: Mutex<Option<Arc<Job>>>,
+}
+
+impl Progress {
+    fn takes(&self, at_most: Duration) {
+        *lock(&self.until) = Some(Instant::now() + at_most);
+    }
+
+    fn rests(&self) {
+        *lock(&self.until) = None;
+        *lock(&self.job) = None;
+    }
+
+    fn hangs(&self) -> bool {
+        lock(&self.until).is_some_and(|until| until < Instant::now())
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.is_abandoned.load(Ordering::Acquire)
+    }
+}
+
+/// What settles a sink's shards.
+pub(super) struct Settling {
+    jobs: SyncSender<Arc<Job>>,
+    inbox: Arc<Mutex<Receiver<Arc<Job>>>>,
+    now: Mutex<Arc<Progress>>,
+    abandoned: Arc<AtomicUsize>,
+    /// When the last settle began that succeeded.
+    last: Mutex<Option<Instant>>,
+    /// Lets the next transaction hang until it is dropped.
+    #[cfg(test)]
+    pub hang: Mutex<Option<Receiver<()>>>,
+}
+
+impl Default for Settling {
+    fn default() -> Self {
+        let (jobs, inbox) = sync_channel(QUEUE);
+        Self {
+            jobs,
+            inbox: Arc::new(Mutex::new(inbox)),
+            now: Mutex::default(),
+            abandoned: Arc::default(),
+            last: Mutex::default(),
+            #[cfg(test)]
+            hang: Mutex::default(),
+        }
+    }
+}
+
+impl Settling {
+    /// Starts the thread.
+    pub fn start(member: &Arc<Member>) -> Result<(), GroupError> {
+        member.settling.begin(member, None)
+    }
+
+    fn begin(&self, member: &Arc<Member>, unknown: Option<Arc<Job>>) -> Result<(), GroupError> {
+        let progress = Arc::new(Progress::default());
+        *lock(&progress.job) = unknown.clone();
+        *lock(&self.now) = Arc::clone(&progress);
+        let settler = Settler {
+            member: Arc::clone(member),
+            inbox: Arc::clone(&self.inbox),
+            abandoned: Arc::clone(&self.abandoned),
+            progress,
+            producer: None,
+            is_failing: false,
+        };
+        spawn("kafka-settle", &member.sink, move || settler.run(unknown))
+    }
+
+    /// Makes steps durable.
+    pub async fn settle(&self, steps: Vec<Step>) -> Reply {
+        let (reply, answer) = oneshot::channel();
+        let job = Job { steps, reply: Mutex::new(Some(reply)) };
+        let full = |_| CommitError::Unavailable("too many steps wait".into());
+        self.jobs.try_send(Arc::new(job)).map_err(full)?;
+        answer.await.unwrap_or_else(|_| Err(CommitError::Unavailable("the sink's member has ended".into())))
+    }
+
+    /// Leaves the thread behind where it hangs, and starts another.
+    pub fn watch(&self, member: &Arc<Member>) {
+        let hung = Arc::clone(&lock(&self.now));
+        if !hung.hangs() || self.abandoned() >= MOST {
+            return;
+        }
+        hung.is_abandoned.store(true, Ordering::Release);
+        let abandoned = self.abandoned.fetch_add(1, Ordering::AcqRel) + 1;
+        let sink = &member.sink;
+        if abandoned >= MANY {
+            error!(%sink, abandoned, "settling hangs in Kafka's client again and again: restart the daemon");
+        } else {
+            warn!(%sink, abandoned, "settling hangs in Kafka's client: it goes on with a new one");
+        }
+        let job = lock(&hung.job).take();
+        if let Err(error) = self.begin(member, job) {
+            // The next look tries again, as nothing is done in time.
+            error!(%sink, %error, "settling cannot go on");
+            lock(&self.now).takes(Duration::ZERO);
+        }
+    }
+
+    /// How many threads hang.
+    pub fn abandoned(&self) -> usize {
+        self.abandoned.load(Ordering::Acquire)
+    }
+
+    /// When the last settle began that succeeded.
+    pub fn last(&self) -> Option<Instant> {
+        *lock(&self.last)
+    }
+
+    /// Hangs as a call of librdkafka may, where a test wants that.
+    #[cfg(test)]
+    pub fn hang(&self) {
+        let hang = lock(&self.hang).take();
+        let _ = hang.map(|hang| hang.recv());
+    }
+
+    /// How long it may be waited for work.
+    fn rest(&self) -> Duration {
+        self.last().map_or(IDLE, |last| IDLE.saturating_sub(last.elapsed())).max(Duration::from_millis(10))
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The thread.
+struct Settler {
+    member: Arc<Member>,
+    inbox: Arc<Mutex<Receiver<Arc<Job>>>>,
+    abandoned: Arc<AtomicUsize>,
+    progress: Arc<Progress>,
+    producer: Option<Producer>,
+    is_failing: bool,
+}
+
+/// Another thread has this one's place.
+struct Abandoned;
+
+impl Settler {
+    fn run(mut self, unknown: Option<Arc<Job>>) {
+        if self.work(unknown).is_err() {
+            // Its producer is fenced.
+            drop(self.producer.take());
+            self.abandoned.fetch_sub(1, Ordering::AcqRel);
+            info!(sink = %self.member.sink, "a settling that hung has ended");
+        }
+    }
+
+    fn work(&mut self, unknown: Option<Arc<Job>>) -> Result<(), Abandoned> {
+        if let Some(job) = unknown {
+            let reply = self.find_out(&job.steps, "the call did not come back")?;
+            self.rest(Some((&job, reply)))?;
+        }
+        loop {
+            let settling = &self.member.settling;
+            // Few steps come close together, and this thread alone takes them.
+            let next = lock(&self.inbox).recv_timeout(settling.rest());
+            if self.member.shards.is_over() {
+                return Ok(());
+            }
+            match next {
+                Ok(job) => {
+                    *lock(&self.progress.job) = Some(Arc::clone(&job));
+                    let reply = self.settle(&job.steps)?;
+                    self.rest(Some((&job, reply)))?;
+                }
+                Err(RecvTimeoutError::Timeout) => self.idle()?,
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+        }
+    }
+
+    fn rest(&self, done: Option<(&Job, Reply)>) -> Result<(), Abandoned> {
+        self.progress.rests();
+        if self.progress.is_abandoned() {
+            return Err(Abandoned);
+        }
+        if let Some((job, reply)) = done {
+            job.answer(reply);
+        }
+        Ok(())
+    }
+
+    /// Settles where the sink stands, so that it is known that the shards are here.
+    fn idle(&mut self) -> Result<(), Abandoned> {
+        let settling = &self.member.settling;
+        let stands = self.member.shards.held();
+        if stands.is_empty() || settling.last().is_some_and(|last| last.elapsed() < IDLE) {
+            return Ok(());
+        }
+        let steps: Vec<Step> = stands.into_iter().map(|stand| Step { stand, rows: vec![] }).collect();
+        let reply = self.settle(&steps)?;
+        self.rest(None)?;
+        let was_failing = std::mem::replace(&mut self.is_failing, reply.is_err());
+        match reply {
+            Ok(()) if was_failing => info!(sink = %self.member.sink, "the sink's shards can be settled again"),
+            Err(error) if !was_failing => {
+                warn!(sink = %self.member.sink, %error, "the sink's shards cannot be settled")
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Makes steps durable, or says why they are not.
+    fn settle(&mut self, steps: &[Step]) -> Result<Reply, Abandoned> {
+        let since = Instant::now();
+        loop {
+            if let Some(reply) = self.producer(steps)? {
+                return Ok(reply);
+            }
+            let Some(producer) = &self.producer else { continue };
+            let began = Instant::now();
+            self.progress.takes(TRANSACTION);
+            let failure = match transaction::run(producer, &self.member, steps) {
+                Ok(()) => {
+                    self.settled(steps, began);
+                    return Ok(Ok(()));
+                }
+                Err(failure) => failure,
+            };
+            debug!(sink = %self.member.sink, ?failure, took = ?began.elapsed(), "a settle failed");
+            self.give_up_producer()?;
+            let error = match failure {
+                Failure::Fenced(shards) => return Ok(Err(CommitError::Fenced(shards))),
+                Failure::Unknown(error) => return self.find_out(steps, &error.to_string()),
+                Failure::Refused(error) => error,
+            };
+            match error.rdkafka_error_code() {
+                // The group is about to rebalance: the shards are ours until they are taken.
+                Some(Code::IllegalGeneration | Code::RebalanceInProgress) if since.elapsed() < REBALANCE => {
+                    std::thread::sleep(PAUSES[0]);
+                }
+                Some(Code::UnknownMemberId | Code::FencedInstanceId) => {
+                    return Ok(Err(CommitError::Fenced(shards_of(steps))));
+                }
+                _ => return Ok(Err(CommitError::Unavailable(error.to_string()))),
+            }
+        }
+    }
+
+    fn settled(&mut self, steps: &[Step], began: Instant) {
+        self.member.shards.settled(steps);
+        *lock(&self.member.settling.last) = Some(began);
+    }
+
+    /// Sees that there is a producer, for as long as the steps are to be settled; a reply where they are not any more.
+    fn producer(&mut self, steps: &[Step]) -> Result<Option<Reply>, Abandoned> {
+        let mut pause = PAUSES[0];
+        loop {
+            let shards = &self.member.shards;
+            if shards.is_over() {
+                return Ok(Some(Err(CommitError::Unavailable("the sink's member has ended".into()))));
+            }
+            let foreign = shards.foreign(steps);
+            if !foreign.is_empty() {
+                return Ok(Some(Err(CommitError::Fenced(foreign))));
+            }
+            if self.producer.is_some() {
+                return Ok(None);
+            }
+            match self.begin() {
+                Ok(producer) => self.producer = Some(producer),
+                Err(error) => debug!(sink = %self.member.sink, %error, "a producer cannot begin"),
+            }
+            if self.progress.is_abandoned() {
+                return Err(Abandoned);
+            }
+            if self.producer.is_none() {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(PAUSES[1]);
+            }
+        }
+    }
+
+    /// A new producer. It ends what the one before it has begun.
+    fn begin(&self) -> Result<Producer, KafkaError> {
+        self.progress.takes(OTHER);
+        let producer = clients::transactions(&self.member.common.cluster, &self.member.sink)?;
+        producer.init_transactions(INIT)?;
+        Ok(producer)
+    }
+
+    fn give_up_producer(&mut self) -> Result<(), Abandoned> {
+        self.progress.takes(OTHER);
+        drop(self.producer.take());
+        if self.progress.is_abandoned() { Err(Abandoned) } else { Ok(()) }
+    }
+
+    /// Learns what became of steps whose transaction may have arrived, or not: by the notes that the group has.
+    fn find_out(&mut self, steps: &[Step], why: &str) -> Result<Reply, Abandoned> {
+        let began = Instant::now();
+        loop {
+            let mut here = steps.to_vec();
+            let foreign = self.member.shards.foreign(steps);
+            here.retain(|step| !foreign.contains(&step.stand.cursor.shard));
+            if here.is_empty() {
+                // Whoever has the shards sees what arrived.
+                return Ok(Err(CommitError::Fenced(foreign)));
+            }
+            // Only once a producer has begun, nothing of the one before can arrive any more.
+            if let Some(reply) = self.producer(&here)? {
+                if matches!(reply, Err(CommitError::Fenced(_))) {
+                    continue;
+                }
+                return Ok(reply);
+            }
+            self.progress.takes(OTHER);
+            match standing::committed(&self.member.common.cluster, &self.member.sink, &shards_of(&here)) {
+                Ok(stands) => {
+                    // All of them or none: only we settle these shards.
+                    let is_there = |step: &Step| stands.iter().any(|(_, stand)| stand.as_ref() == Some(&step.stand));
+                    if here.iter().all(is_there) {
+                        self.settled(steps, began);
+                        return Ok(Ok(()));
+                    }
+                    let not = CommitError::Unavailable(format!("nothing of it arrived: {why}"));
+                    return Ok(Err(if foreign.is_empty() { not } else { CommitError::Fenced(foreign) }));
+                }
+                Err(error) => debug!(sink = %self.member.sink, %error, "it is not known yet what was settled"),
+            }
+            if self.progress.is_abandoned() {
+                return Err(Abandoned);
+            }
+            std::thread::sleep(PAUSES[1]);
+        }
+    }
+}
