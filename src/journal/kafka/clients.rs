@@ -100,7 +100,7 @@ pub(super) fn member(cluster: &Cluster, sink: &str, session: Duration) -> Client
     config.set("session.timeout.ms", session.as_millis().to_string()).set("heartbeat.interval.ms", HEARTBEAT);
     config.set("max.poll.interval.ms", MIN_POLL.max(session).as_millis().to_string());
     config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
-    config.set("isolation.level", "read_committed").set("auto.offset.reset", "earliest");
+    config.set("isolation.level", "read_committed").set("auto.offset.reset", "error");
     // What was fetched ahead is thrown away by each pause; and a shard that has fetched enough looks again soon.
     config.set("queued.max.messages.kbytes", "8192").set("fetch.queue.backoff.ms", "20");
     config

@@ -16,7 +16,7 @@ impl Committer for Groups {
     async fn commit(&self, sink: &str, steps: Vec<Step>) -> Result<(), CommitError> {
         match self.member(sink) {
             _ if steps.is_empty() => Ok(()),
-            Some(member) if !member.has_ended() => member.settling.settle(steps).await,
+            Some(member) if !member.has_ended() => member.settling.settle(&member, steps).await,
             // Where nobody reads, nothing is this daemon's.
             _ => Err(CommitError::Fenced(shards_of(&steps))),
         }

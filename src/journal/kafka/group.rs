@@ -107,10 +107,21 @@ impl Common {
 /// The groups of a cluster's sinks, as far as this daemon has a part in them.
 pub struct Groups {
     common: Arc<Common>,
-    members: Mutex<BTreeMap<String, Arc<Member>>>,
-    sessions: Mutex<BTreeMap<String, Duration>>,
-    /// Members are begun one at a time.
-    beginning: tokio::sync::Mutex<()>,
+    seats: Mutex<BTreeMap<String, Arc<Seat>>>,
+}
+
+/// Where a sink's member is, or will be.
+struct Seat {
+    session: Mutex<Duration>,
+    member: Mutex<Option<Arc<Member>>>,
+    /// The sink's member is begun by one at a time.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Default for Seat {
+    fn default() -> Self {
+        Self { session: Mutex::new(SESSION), member: Mutex::default(), turn: tokio::sync::Mutex::default() }
+    }
 }
 
 impl Groups {
@@ -118,18 +129,13 @@ impl Groups {
     /// keeper's work is waited for.
     pub fn new(cluster: Cluster, keeper: Arc<dyn Keeper>, decode: Decode, runtime: Handle) -> Self {
         let common = Common { cluster, keeper, decode, runtime, replaced: watch::Sender::new(false) };
-        Self {
-            common: Arc::new(common),
-            members: Mutex::default(),
-            sessions: Mutex::default(),
-            beginning: tokio::sync::Mutex::default(),
-        }
+        Self { common: Arc::new(common), seats: Mutex::default() }
     }
 
     /// A sink's shards go to others when nothing is heard of this daemon for so long: the sink's timeout, and 10 s.
     /// It holds from the next time the sink is joined; between 6 s and 30 min.
     pub fn set_session(&self, sink: &str, session: Duration) {
-        lock(&self.sessions).insert(sink.to_owned(), session);
+        *lock(&self.seat(sink).session) = session;
     }
 
     /// Begins to read for a sink. What is this daemon's of its shards is given first, from where it is settled; a
@@ -139,7 +145,8 @@ impl Groups {
     /// The sink never began ([`GroupError::NeverBegan`]), another daemon has our name ([`GroupError::Replaced`]), or
     /// Kafka cannot be asked.
     pub async fn reader(&self, sink: &str) -> Result<Box<dyn Reader>, JournalError> {
-        let _one = self.beginning.lock().await;
+        let seat = self.seat(sink);
+        let _turn = seat.turn.lock().await;
         if self.common.is_replaced() {
             return Err(self.common.replaced().into());
         }
@@ -157,9 +164,9 @@ impl Groups {
         if begun.is_empty() {
             return Err(GroupError::NeverBegan(sink.to_owned()).into());
         }
-        let session = lock(&self.sessions).get(sink).copied().unwrap_or(SESSION);
+        let session = *lock(&seat.session);
         let member = Member::join(sink, &self.common, session)?;
-        lock(&self.members).insert(sink.to_owned(), Arc::clone(&member));
+        *lock(&seat.member) = Some(Arc::clone(&member));
         member.feed.reader().ok_or_else(|| GroupError::Closed.into())
     }
 
@@ -189,13 +196,13 @@ impl Groups {
 
     /// How many threads hang in Kafka's client.
     pub fn abandoned(&self) -> usize {
-        lock(&self.members).values().map(|member| member.settling.abandoned()).sum()
+        self.members().iter().map(|member| member.settling.abandoned()).sum()
     }
 
     /// Ends all members and waits for that, but not for ever. Their shards are kept for this daemon until their
     /// sessions are over.
     pub async fn close(&self) {
-        let members: Vec<Arc<Member>> = lock(&self.members).values().cloned().collect();
+        let members = self.members();
         members.iter().for_each(|member| member.close());
         for member in members {
             if !member.ended().await {
@@ -209,13 +216,22 @@ impl Groups {
     }
 
     pub(super) fn member(&self, sink: &str) -> Option<Arc<Member>> {
-        lock(&self.members).get(sink).cloned()
+        let seat = lock(&self.seats).get(sink).cloned()?;
+        lock(&seat.member).clone()
+    }
+
+    fn members(&self) -> Vec<Arc<Member>> {
+        lock(&self.seats).values().filter_map(|seat| lock(&seat.member).clone()).collect()
+    }
+
+    fn seat(&self, sink: &str) -> Arc<Seat> {
+        Arc::clone(lock(&self.seats).entry(sink.to_owned()).or_default())
     }
 }
 
 impl Drop for Groups {
     fn drop(&mut self) {
-        lock(&self.members).values().for_each(|member| member.close());
+        self.members().iter().for_each(|member| member.close());
     }
 }
 

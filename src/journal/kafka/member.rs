@@ -4,6 +4,11 @@
 //! Rebalances are answered outside of librdkafka's callback, which only notes them. An assignment is answered at once
 //! with nothing: the shards are assigned for reading when they are restored, so that nobody else waits for that. A
 //! revocation is answered when the reader has settled, or after [`DRAIN`]; a loss at once.
+//!
+//! Events are written without transactions, so each offset is one: where some are missing, they were deleted, and the
+//! reader is told of a gap. Where a cursor stands before the oldest event, the client does not go on by itself
+//! (`auto.offset.reset`): the shards are taken over anew, which finds the oldest offset, and a gap up to it. So a
+//! cursor comes to the end of its shard, even where nothing is left of it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
@@ -147,14 +152,18 @@ impl Member {
 
     /// Waits until the member has ended, but not for ever; says whether it has.
     pub async fn ended(&self) -> bool {
-        let mut ended = self.ended.subscribe();
-        let waited = tokio::time::timeout(END, ended.wait_for(|ended| *ended)).await;
-        waited.is_ok_and(|ended| ended.is_ok())
+        tokio::time::timeout(END, self.over()).await.is_ok()
     }
 
     /// Whether the member has ended.
     pub fn has_ended(&self) -> bool {
         *self.ended.borrow()
+    }
+
+    /// Waits until the member has ended. Cancel-safe.
+    pub async fn over(&self) {
+        // The sender lives as long as this does.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
     }
 }
 
@@ -169,6 +178,16 @@ struct Leaving {
     shards: Vec<u32>,
     told: oneshot::Receiver<()>,
     until: Instant,
+    then: Then,
+}
+
+/// What becomes of shards that are not read any more.
+#[derive(Clone, Copy)]
+enum Then {
+    /// They are another's.
+    Gone,
+    /// They are taken over anew, by this member.
+    Retaken,
 }
 
 struct Polling {
@@ -221,9 +240,10 @@ impl Polling {
         self.poll()
     }
 
-    fn poll(&self) -> Result<(), GroupError> {
+    fn poll(&mut self) -> Result<(), GroupError> {
+        let consumer = Arc::clone(&self.consumer);
         for turn in 0..BURST {
-            match self.consumer.poll(if turn == 0 { POLL } else { Duration::ZERO }) {
+            match consumer.poll(if turn == 0 { POLL } else { Duration::ZERO }) {
                 Some(Ok(message)) => self.take_in(&message),
                 Some(Err(error)) => self.failed(&error)?,
                 None => break,
@@ -254,9 +274,12 @@ impl Polling {
     }
 
     /// An error of a poll: noise while brokers come and go, but for one that ends the client.
-    fn failed(&self, error: &KafkaError) -> Result<(), GroupError> {
+    fn failed(&mut self, error: &KafkaError) -> Result<(), GroupError> {
         let Some((code, text)) = self.consumer.client().fatal_error() else {
             debug!(sink = %self.member.sink, %error, "Kafka");
+            if error.rdkafka_error_code() == Some(Code::AutoOffsetReset) {
+                self.retake();
+            }
             return Ok(());
         };
         if clients::is_replaced(code) {
@@ -280,12 +303,33 @@ impl Polling {
             warn!(%sink, ?shards, "these shards are lost: the group gave them to others, or the brokers are away");
             self.leaving.clear();
             feed.lost(&shards);
-            return self.release(&shards);
+            return self.release(&shards, Then::Gone);
         }
         let read = own.leave(&shards);
-        match feed.taken(&read).filter(|_| !read.is_empty()) {
-            Some(told) => self.leaving.push(Leaving { shards, told, until: Instant::now() + DRAIN }),
-            None => self.release(&shards),
+        let unread: Vec<u32> = shards.into_iter().filter(|shard| !read.contains(shard)).collect();
+        own.release(&unread);
+        own.forget(&unread);
+        self.leave(read, Then::Gone);
+    }
+
+    /// What is read is not there any more: deleted by now, or the topic was made anew. What there is of it is found out
+    /// as with any shard that is taken over.
+    fn retake(&mut self) {
+        let all: Vec<u32> = self.member.shards.owned().iter().map(|taken| taken.stand.cursor.shard).collect();
+        if all.is_empty() {
+            // Of each shard comes an error, and it does not say which. One that comes late does no harm.
+            return;
+        }
+        warn!(sink = %self.member.sink, shards = ?all, "what is to be read is gone: the shards are taken over anew");
+        let read = self.member.shards.leave(&all);
+        self.leave(read, Then::Retaken);
+    }
+
+    /// Lets the reader settle these shards, where there is one.
+    fn leave(&mut self, shards: Vec<u32>, then: Then) {
+        match self.member.feed.taken(&shards) {
+            Some(told) => self.leaving.push(Leaving { shards, told, until: Instant::now() + DRAIN, then }),
+            None => self.release(&shards, then),
         }
     }
 
@@ -302,17 +346,21 @@ impl Polling {
                 let (sink, shards) = (&self.member.sink, &leaving.shards);
                 warn!(%sink, ?shards, "these shards were not settled in time before they go to another");
             }
-            self.release(&leaving.shards);
+            self.release(&leaving.shards, leaving.then);
             false
         });
         self.leaving.extend(leaving);
     }
 
-    /// From here on these shards are another's.
-    fn release(&self, shards: &[u32]) {
-        let assigned = self.member.shards.release(shards);
+    /// From here on these shards are not read and settled.
+    fn release(&self, shards: &[u32], then: Then) {
+        let own = &self.member.shards;
+        let assigned = own.release(shards);
         self.answered(self.consumer.incremental_unassign(&self.list(assigned.iter().map(|shard| (*shard, None)))));
-        self.member.shards.forget(shards);
+        match then {
+            Then::Gone => own.forget(shards),
+            Then::Retaken => own.take(&assigned),
+        }
     }
 
     fn answered(&self, answer: Result<(), KafkaError>) {
@@ -328,11 +376,7 @@ impl Polling {
         if taken.is_empty() {
             return Ok(());
         }
-        let from = taken.iter().map(|taken| {
-            let Position { shard, offset } = taken.stand.cursor;
-            (shard, Some(offset.max(taken.oldest)))
-        });
-        let list = self.list(from);
+        let list = self.list(taken.iter().map(|taken| (taken.from().shard, Some(taken.from().offset))));
         let assigned = self.consumer.incremental_assign(&list);
         assigned.map_err(|error| GroupError::kafka("assigning shards", &error))?;
         if self.is_paused {
@@ -341,9 +385,7 @@ impl Polling {
         let marks: Marks = taken.iter().map(|taken| taken.stand.cursor).collect();
         info!(%sink, from = %marks, shards = taken.len(), "these shards are this daemon's");
         feed.give(&marks);
-        for taken in &taken {
-            feed.pass(Position { offset: taken.oldest, ..taken.stand.cursor });
-        }
+        taken.iter().for_each(|taken| feed.pass(taken.from()));
         Ok(())
     }
 
@@ -353,14 +395,15 @@ impl Polling {
     fn rewind(&mut self) {
         let Member { shards, feed, .. } = &*self.member;
         if feed.is_fresh() {
-            let marks: Marks = shards.owned().iter().map(|stand| stand.cursor).collect();
-            self.rewinding.extend(marks.iter().map(|mark| (mark.shard, mark.offset)));
-            feed.begin(&marks);
+            let owned = shards.owned();
+            self.rewinding = owned.iter().map(|taken| (taken.from().shard, taken.from().offset)).collect();
+            feed.begin(&owned.iter().map(|taken| taken.stand.cursor).collect());
+            owned.iter().for_each(|taken| feed.pass(taken.from()));
         }
         if self.rewinding.is_empty() {
             return;
         }
-        let owned: BTreeSet<u32> = shards.owned().iter().map(|stand| stand.cursor.shard).collect();
+        let owned: BTreeSet<u32> = shards.owned().iter().map(|taken| taken.stand.cursor.shard).collect();
         self.rewinding.retain(|shard, _| owned.contains(shard));
         let list = self.list(self.rewinding.iter().map(|(shard, offset)| (*shard, Some(*offset))));
         if list.count() == 0 {

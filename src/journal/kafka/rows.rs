@@ -104,8 +104,15 @@ fn row(key: Option<&[u8]>, value: Option<&[u8]>) -> Option<Row> {
 /// The oldest offset of a partition, and its end as this client sees it. Blocks.
 pub(super) fn watermarks(client: &Looker, topic: &str, partition: u32) -> Result<(u64, u64), GroupError> {
     let number = i32::try_from(partition).unwrap_or(i32::MAX);
-    let found = client.fetch_watermarks(topic, number, ANSWER);
-    let (oldest, end) = found.map_err(|error| GroupError::kafka("asking where a topic ends", &error))?;
+    let since = Instant::now();
+    let (oldest, end) = loop {
+        match client.fetch_watermarks(topic, number, ANSWER) {
+            Ok(found) => break found,
+            // Leaders move, and a client learns of it by such an error.
+            Err(_) if since.elapsed() < ANSWER => std::thread::sleep(LOOK),
+            Err(error) => return Err(GroupError::kafka("asking where a topic ends", &error)),
+        }
+    };
     Ok((u64::try_from(oldest).unwrap_or_default(), u64::try_from(end).unwrap_or_default()))
 }
 

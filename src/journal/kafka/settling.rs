@@ -130,18 +130,27 @@ impl Settling {
             abandoned: Arc::clone(&self.abandoned),
             progress,
             producer: None,
+            has_left_open: false,
             is_failing: false,
         };
         spawn("kafka-settle", &member.sink, move || settler.run(unknown))
     }
 
-    /// Makes steps durable.
-    pub async fn settle(&self, steps: Vec<Step>) -> Reply {
+    /// Makes steps of a member durable.
+    pub async fn settle(&self, member: &Member, steps: Vec<Step>) -> Reply {
         let (reply, answer) = oneshot::channel();
         let job = Job { steps, reply: Mutex::new(Some(reply)) };
         let full = |_| CommitError::Unavailable("too many steps wait".into());
         self.jobs.try_send(Arc::new(job)).map_err(full)?;
-        answer.await.unwrap_or_else(|_| Err(CommitError::Unavailable("the sink's member has ended".into())))
+        // Once the member has ended nobody watches the thread any more.
+        let over = async {
+            member.over().await;
+            tokio::time::sleep(TRANSACTION).await;
+        };
+        tokio::select! {
+            answer = answer => answer.unwrap_or_else(|_| Err(ended())),
+            () = over => Err(ended()),
+        }
     }
 
     /// Leaves the thread behind where it hangs, and starts another.
@@ -189,6 +198,10 @@ impl Settling {
     }
 }
 
+fn ended() -> CommitError {
+    CommitError::Unavailable("the sink's member has ended".into())
+}
+
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -200,6 +213,8 @@ struct Settler {
     abandoned: Arc<AtomicUsize>,
     progress: Arc<Progress>,
     producer: Option<Producer>,
+    /// Whether a transaction may be open of which nobody knows any more: others who take over wait for it.
+    has_left_open: bool,
     is_failing: bool,
 }
 
@@ -226,6 +241,7 @@ impl Settler {
             // Few steps come close together, and this thread alone takes them.
             let next = lock(&self.inbox).recv_timeout(settling.rest());
             if self.member.shards.is_over() {
+                self.refuse(next.ok());
                 return Ok(());
             }
             match next {
@@ -237,7 +253,24 @@ impl Settler {
                 Err(RecvTimeoutError::Timeout) => self.idle()?,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
+            self.end_what_is_open()?;
         }
+    }
+
+    /// Says to all who wait that it is over.
+    fn refuse(&self, first: Option<Arc<Job>>) {
+        let inbox = lock(&self.inbox);
+        let rest = std::iter::from_fn(|| inbox.try_recv().ok());
+        first.into_iter().chain(rest).for_each(|job| job.answer(Err(ended())));
+    }
+
+    /// Ends a transaction that was given up, once: its producer's successor does so by beginning.
+    fn end_what_is_open(&mut self) -> Result<(), Abandoned> {
+        if std::mem::take(&mut self.has_left_open) && self.producer.is_none() {
+            self.producer = self.begin().ok();
+            self.rest(None)?;
+        }
+        Ok(())
     }
 
     fn rest(&self, done: Option<(&Job, Reply)>) -> Result<(), Abandoned> {
@@ -320,7 +353,7 @@ impl Settler {
         loop {
             let shards = &self.member.shards;
             if shards.is_over() {
-                return Ok(Some(Err(CommitError::Unavailable("the sink's member has ended".into()))));
+                return Ok(Some(Err(ended())));
             }
             let foreign = shards.foreign(steps);
             if !foreign.is_empty() {
@@ -354,6 +387,7 @@ impl Settler {
     fn give_up_producer(&mut self) -> Result<(), Abandoned> {
         self.progress.takes(OTHER);
         drop(self.producer.take());
+        self.has_left_open = true;
         if self.progress.is_abandoned() { Err(Abandoned) } else { Ok(()) }
     }
 

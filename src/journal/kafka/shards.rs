@@ -13,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerGroupMetadata};
 
 use super::member::Events;
 use super::seam::{Stand, Step};
+use crate::journal::Position;
 
 /// What is known of a shard that is not another's.
 #[derive(Debug)]
@@ -22,9 +23,9 @@ enum State {
     /// Restored, not read yet.
     Taken(Taken),
     /// Read and settled.
-    Owned(Stand),
+    Owned(Taken),
     /// To be given away; settled until the reader has said so.
-    Leaving(Stand),
+    Leaving(Taken),
 }
 
 /// A shard that was restored.
@@ -32,8 +33,16 @@ enum State {
 pub(super) struct Taken {
     /// Where the sink stands in it.
     pub stand: Stand,
-    /// The oldest offset that there is.
+    /// The oldest offset that there was.
     pub oldest: u64,
+}
+
+impl Taken {
+    /// From where there is something to read.
+    pub fn from(&self) -> Position {
+        let Position { shard, offset } = self.stand.cursor;
+        Position { shard, offset: offset.max(self.oldest) }
+    }
 }
 
 /// What is to be done about shards away from the thread that polls.
@@ -90,7 +99,7 @@ impl Shards {
         for state in self.inner().states.values_mut() {
             if let State::Taken(taken) = state {
                 owned.push(taken.clone());
-                *state = State::Owned(taken.stand.clone());
+                *state = State::Owned(taken.clone());
             }
         }
         owned
@@ -102,9 +111,9 @@ impl Shards {
         let mut left = vec![];
         for shard in shards {
             if let Some(state) = inner.states.get_mut(shard)
-                && let State::Owned(stand) | State::Leaving(stand) = state
+                && let State::Owned(taken) | State::Leaving(taken) = state
             {
-                *state = State::Leaving(stand.clone());
+                *state = State::Leaving(taken.clone());
                 left.push(*shard);
             }
         }
@@ -178,18 +187,19 @@ impl Shards {
 
     // ── who reads and who settles ──
 
-    /// Where the sink stands in the shards that are read.
-    pub fn owned(&self) -> Vec<Stand> {
-        self.stands(|state| if let State::Owned(stand) = state { Some(stand) } else { None })
+    /// The shards that are read.
+    pub fn owned(&self) -> Vec<Taken> {
+        let owned = |state: &State| if let State::Owned(taken) = state { Some(taken.clone()) } else { None };
+        self.inner().states.values().filter_map(owned).collect()
     }
 
     /// Where the sink stands in the shards that may be settled.
     pub fn held(&self) -> Vec<Stand> {
-        self.stands(|state| if let State::Owned(stand) | State::Leaving(stand) = state { Some(stand) } else { None })
-    }
-
-    fn stands(&self, which: impl Fn(&State) -> Option<&Stand>) -> Vec<Stand> {
-        self.inner().states.values().filter_map(which).cloned().collect()
+        let held = |state: &State| match state {
+            State::Owned(taken) | State::Leaving(taken) => Some(taken.stand.clone()),
+            State::Taking { .. } | State::Taken(_) => None,
+        };
+        self.inner().states.values().filter_map(held).collect()
     }
 
     /// Which of these steps' shards are not this daemon's.
@@ -212,8 +222,8 @@ impl Shards {
     pub fn settled(&self, steps: &[Step]) {
         let mut inner = self.inner();
         for step in steps {
-            if let Some(State::Owned(stand) | State::Leaving(stand)) = inner.states.get_mut(&step.stand.cursor.shard) {
-                *stand = step.stand.clone();
+            if let Some(State::Owned(taken) | State::Leaving(taken)) = inner.states.get_mut(&step.stand.cursor.shard) {
+                taken.stand = step.stand.clone();
             }
         }
     }

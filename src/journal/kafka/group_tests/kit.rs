@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 
 use crate::journal::kafka::cluster::Cluster;
 use crate::journal::kafka::group::Groups;
+use crate::journal::kafka::member::list;
 use crate::journal::kafka::seam::{Committer as _, Keeper, Row, Stand, Step, marks};
 use crate::journal::{Chunk, CursorsError, Marks, News, Position, Reader, Record};
 
@@ -92,6 +93,13 @@ impl Topics {
     /// Writes events, each with its number as payload, round about the shards.
     pub fn fill(&self, numbers: std::ops::Range<u64>) {
         self.write(numbers.map(|number| ((number % u64::from(SHARDS)) as i32, number.to_string())));
+    }
+
+    /// Deletes the events before that offset, in each shard.
+    pub async fn delete_before(&self, offset: u64) {
+        let before = list(&self.cluster.events(), (0..SHARDS).map(|shard| (shard, Some(offset))));
+        let deleted = self.admin().delete_records(&before, &AdminOptions::new()).await.unwrap();
+        deleted.elements().iter().for_each(|element| element.error().unwrap());
     }
 
     /// Writes messages of these partitions and payloads.

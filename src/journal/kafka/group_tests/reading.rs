@@ -151,6 +151,48 @@ async fn a_cursor_behind_the_end_of_its_topic_begins_with_the_oldest_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_deleted_is_a_gap_and_a_cursor_comes_to_the_end() {
+    let Some(topics) = Topics::new("what_was_deleted_is_a_gap").await else { return };
+    topics.begin().await;
+    topics.fill(0..40);
+    let daemon = topics.daemon("a");
+    let (mut reader, mut cursors) = daemon.joins(4).await;
+    while !cursors.reaches(&at(&[10; 4])) {
+        cursors.set(chunk(&mut reader).await.next);
+    }
+    daemon.groups.commit(SINK, (0..4).map(|shard| step(shard, 5, "five", &[])).collect()).await.unwrap();
+    topics.delete_before(10).await;
+    drop(reader);
+    let mut reader = daemon.reader().await;
+    let (mut cursors, mut is_filled) = (at(&[0; 4]), false);
+    let first = loop {
+        match news(&mut reader).await {
+            News::Given(marks) => {
+                assert_eq!(marks, at(&[5; 4]));
+                cursors = marks;
+            }
+            News::Chunk(chunk) => {
+                let Some(gap) = chunk.gap else { break chunk.entries[0].position };
+                assert_eq!((gap.from, gap.to, chunk.next.offset), (cursors.at(gap.from.shard), chunk.next, 10));
+                cursors.set(chunk.next);
+                if cursors.reaches(&at(&[10; 4])) && !is_filled {
+                    topics.fill(40..44);
+                    is_filled = true;
+                }
+            }
+            News::Taken(_, told) => {
+                drop(reader);
+                let _ = told.send(());
+                reader = daemon.reader().await;
+            }
+            News::Lost(shards) => panic!("{shards:?} are lost"),
+        }
+    };
+    assert!(is_filled, "without an event the cursors came to the end");
+    assert_eq!((first, first.offset), (cursors.at(first.shard), 10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn shards_are_shared_and_given_where_they_are_settled_once_what_is_held_is_restored() {
     let Some(topics) = Topics::new("shards_are_shared_and_given").await else { return };
     topics.begin().await;
