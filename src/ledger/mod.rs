@@ -24,6 +24,7 @@ pub mod runs;
 mod schema;
 mod settle;
 mod settlement;
+pub mod shared;
 mod steps;
 mod storage;
 mod thread;
