@@ -298,10 +298,22 @@ pub(super) fn change(
     change: Change,
 ) -> Result<Dead, rusqlite::Error> {
     let transaction = connection.transaction()?;
+    let changed = change_in(&transaction, sink, ids, change)?;
+    transaction.commit()?;
+    Ok(changed)
+}
+
+/// The same as a part of a transaction.
+pub(super) fn change_in(
+    transaction: &Connection,
+    sink: &str,
+    ids: &[String],
+    change: Change,
+) -> Result<Dead, rusqlite::Error> {
     let mut changed = Dead::default();
     for id in ids {
         if change == Change::Drop {
-            notes::ended(&transaction, sink, id, End::Dropped)?;
+            notes::ended(transaction, sink, id, End::Dropped)?;
         }
         let row: Option<(i64, Option<i64>)> = match change {
             Change::Retry { due, as_was } => transaction
@@ -322,14 +334,13 @@ pub(super) fn change(
         changed.letters += 1;
         changed.bytes += size.cast_unsigned();
         let dropped = i64::from(change == Change::Drop);
-        replays::count(&transaction, replay, sink, Delta { dead: -1, dropped, ..Delta::default() })?;
+        replays::count(transaction, replay, sink, Delta { dead: -1, dropped, ..Delta::default() })?;
     }
     let dropped = if change == Change::Drop { changed.letters } else { 0 };
     transaction.execute(
         "UPDATE sinks SET dead = dead - ?2, dead_bytes = dead_bytes - ?3, dropped = dropped + ?4 WHERE name = ?1",
         params![sink, changed.letters.cast_signed(), changed.bytes.cast_signed(), dropped.cast_signed()],
     )?;
-    transaction.commit()?;
     Ok(changed)
 }
 
@@ -383,7 +394,8 @@ pub(super) fn keep(connection: &Connection, sink: &str, held: &HeldDelivery) -> 
     Ok(())
 }
 
-fn insert(connection: &Connection, sink: &str, held: &HeldDelivery) -> Result<(), rusqlite::Error> {
+/// Writes a delivery, in the place of one of the same id, and counts nothing.
+pub(super) fn insert(connection: &Connection, sink: &str, held: &HeldDelivery) -> Result<(), rusqlite::Error> {
     let [accepted, first, last] = held.times;
     connection
         .prepare_cached(

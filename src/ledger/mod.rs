@@ -306,6 +306,35 @@ impl Ledger {
         Ok(answer.await.map_err(|_| SettleError::Closed)??)
     }
 
+    /// Does this on the ledger's thread, in one transaction: all of it or nothing.
+    async fn write<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&rusqlite::Connection) -> Result<T, SettleError> + Send + 'static,
+    ) -> Result<T, SettleError> {
+        let in_one = move |connection: &mut rusqlite::Connection| {
+            let transaction = connection.transaction()?;
+            let written = write(&transaction)?;
+            transaction.commit()?;
+            Ok(written)
+        };
+        self.work(in_one).await
+    }
+
+    /// Does this on the ledger's thread.
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut rusqlite::Connection) -> Result<T, SettleError> + Send + 'static,
+    ) -> Result<T, SettleError> {
+        let (reply, answer) = oneshot::channel();
+        let work: thread::Work = Box::new(move |connection| {
+            let done = work(connection);
+            // An asker that is gone waits for no answer.
+            Box::new(move || drop(reply.send(done)))
+        });
+        self.sender()?.send(Request::Work(work)).await.map_err(|_| SettleError::Closed)?;
+        answer.await.map_err(|_| SettleError::Closed)?
+    }
+
     fn sender(&self) -> Result<tokio::sync::mpsc::Sender<Request>, SettleError> {
         let requests = self.requests.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         requests.ok_or(SettleError::Closed)

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::{Opened, away, counted, cursors, held, notes, replays, steps};
+use super::{Opened, away, counted, cursors, held, notes, replays, shared, steps};
 use crate::database::{self, DatabaseError, Schema};
 
 /// Version of the tables, in `user_version`.
@@ -125,7 +125,8 @@ fn complete(transaction: &Connection) -> Result<(), rusqlite::Error> {
     transaction.execute_batch(away::TABLE)?;
     transaction.execute_batch(counted::TABLE)?;
     transaction.execute_batch(steps::TABLE)?;
-    transaction.execute_batch(notes::TABLE)
+    transaction.execute_batch(notes::TABLE)?;
+    transaction.execute_batch(shared::TABLES)
 }
 
 fn check(connection: &Connection) -> Result<(), rusqlite::Error> {

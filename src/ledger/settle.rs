@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::held::Change;
 use super::replays::Replay;
+use super::shared::{NoteError, RowError};
 use super::{Dead, Ledger, Settlement, SinkState};
 use crate::journal::{Position, Retention};
 
@@ -24,6 +25,21 @@ pub enum SettleError {
     /// The sink never began.
     #[error("ledger: the ledger knows no cursor of {0}")]
     NoCursor(String),
+    /// These shards are another daemon's by now, or nobody's; nothing of what was asked for is written.
+    #[error("ledger: shards {0:?} are not this daemon's any more")]
+    Fenced(Vec<u32>),
+    /// Kafka cannot take it now, or cannot be asked; nothing of what was asked for is written.
+    #[error("ledger: Kafka cannot take it: {0}")]
+    Unavailable(String),
+    /// What was counted in a shard cannot be read.
+    #[error("ledger: {0}")]
+    Note(#[from] NoteError),
+    /// What is held of a shard cannot be read.
+    #[error("ledger: a row of what is held cannot be read: {0}")]
+    Row(#[from] RowError),
+    /// It cannot be done yet where the journal is on Kafka.
+    #[error("ledger: {0} is not supported where the journal is on Kafka")]
+    NotOnKafka(&'static str),
 }
 
 /// Everything that changes a sink's durable state goes through here. What these return without an error is flushed.

@@ -21,8 +21,15 @@ const TRIM: i64 = 500;
 /// Where an answer goes.
 pub type Reply<T> = oneshot::Sender<Result<T, rusqlite::Error>>;
 
+/// What is done on the thread, with a connection that is in no transaction.
+pub type Work = Box<dyn FnOnce(&mut Connection) -> Answer + Send>;
+/// Answers whoever asked for work.
+pub type Answer = Box<dyn FnOnce()>;
+
 /// What the thread can be asked for.
 pub enum Request {
+    /// To do this, which may change anything.
+    Work(Work),
     /// To read a sink's state.
     Load {
         /// Which sink.
@@ -149,6 +156,11 @@ pub(super) fn serve(
         let (mut asked, mut changes) = (Vec::new(), Vec::new());
         for request in requests.drain(..) {
             match request {
+                Request::Work(work) => {
+                    let answer = work(&mut connection);
+                    note(&connection, budget);
+                    answer();
+                }
                 // An asker that is gone waits for no answer.
                 Request::Load { sink, reply } => drop(reply.send(cursors::load(&connection, &sink))),
                 Request::Settle { steps, reply } => asked.push((steps, reply)),
@@ -217,26 +229,35 @@ fn pause(connection: &Connection, sink: &str, paused: bool) -> Result<(), rusqli
 
 fn settle<'s>(connection: &mut Connection, steps: impl Iterator<Item = &'s Settlement>) -> Result<(), rusqlite::Error> {
     let transaction = connection.transaction()?;
-    let now = Timestamp::now().as_microsecond();
+    write(&transaction, steps, Timestamp::now().as_microsecond())?;
+    transaction.commit()
+}
+
+/// Writes steps, at that time (microseconds), as a part of a transaction.
+pub(super) fn write<'s>(
+    connection: &Connection,
+    steps: impl Iterator<Item = &'s Settlement>,
+    now: i64,
+) -> Result<(), rusqlite::Error> {
     for step in steps {
         // The cursor comes first, so that the sink has a row by the time its deliveries are held.
         if let Some(id) = step.replay {
-            replays::passed(&transaction, id, step)?;
+            replays::passed(connection, id, step)?;
         }
-        cursors::step(&transaction, step)?;
-        steps::append(&transaction, step, now)?;
+        cursors::step(connection, step)?;
+        steps::append(connection, step, now)?;
         for noted in &step.noted {
-            notes::note(&transaction, &step.sink, noted)?;
+            notes::note(connection, &step.sink, noted)?;
         }
         for held in &step.held {
-            held::keep(&transaction, &step.sink, held)?;
-            replays::brought(&transaction, &step.sink, &held.id, step.replay)?;
+            held::keep(connection, &step.sink, held)?;
+            replays::brought(connection, &step.sink, &held.id, step.replay)?;
         }
         for fate in &step.fates {
-            parked::end(&transaction, &step.sink, fate)?;
+            parked::end(connection, &step.sink, fate)?;
         }
     }
-    transaction.commit()
+    Ok(())
 }
 
 /// Lets go of a part of what is noted; says whether there is more.

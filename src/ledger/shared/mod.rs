@@ -8,6 +8,25 @@
 //!
 //! Knows rows, notes and SQLite; of Kafka it knows the seam alone.
 
+mod control;
+mod copy;
+mod derive;
 mod fields;
+mod keeper;
 mod note;
+mod restore;
 mod rows;
+mod settle;
+
+pub(super) use copy::TABLES;
+pub use fields::RowError;
+pub use keeper::ShardCopy;
+pub use note::{Note, NoteError};
+pub use settle::KafkaSettle;
+
+#[cfg(test)]
+mod memory;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod settle_tests;

@@ -1,0 +1,237 @@
+//! Settling where the journal is on Kafka: what a step comes to is made durable there, then the copy follows.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sink_api::Uuid;
+use tracing::{error, info};
+
+use super::control;
+use super::copy::{Follow, What};
+use super::derive::{Base, Derived, Draft};
+use super::keeper::ShardCopy;
+use super::note::{self, Note};
+use crate::journal::kafka::seam::{CommitError, Committer, Row, Stand, Step, marks};
+use crate::ledger::held::Change;
+use crate::ledger::replays::Replay;
+use crate::ledger::{Counters, Dead, Fate, Settle, SettleError, Settlement, SinkState};
+
+/// How soon the copy tries again to follow.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Whose turn it is to settle, by sink. One for each sink of the config and no more.
+type Turns = HashMap<String, Arc<tokio::sync::Mutex<()>>>;
+
+/// The engine on Kafka's [`Settle`]. Steps of one sink are taken one call at a time, as each is derived from the one
+/// before. A call that was begun goes on to its end, also where its caller does not wait for that: else Kafka might
+/// have a step, and the copy might not.
+#[derive(Clone)]
+pub struct KafkaSettle {
+    copy: Arc<ShardCopy>,
+    committer: Arc<dyn Committer>,
+    turns: Arc<Mutex<Turns>>,
+    /// What this process's notes are told by.
+    by: u32,
+}
+
+impl From<CommitError> for SettleError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Fenced(shards) => Self::Fenced(shards),
+            CommitError::Unavailable(why) => Self::Unavailable(why),
+        }
+    }
+}
+
+impl KafkaSettle {
+    /// Settles in Kafka, and keeps that copy.
+    pub fn new(copy: Arc<ShardCopy>, committer: Arc<dyn Committer>) -> Self {
+        let [.., a, b, c, d] = *Uuid::now_v7().as_bytes();
+        Self { copy, committer, turns: Arc::default(), by: u32::from_be_bytes([a, b, c, d]) }
+    }
+
+    /// Whether a sink is held, on all daemons.
+    ///
+    /// # Errors
+    /// Kafka cannot be asked.
+    pub async fn is_paused(&self, sink: &str) -> Result<bool, SettleError> {
+        let rows = self.committer.control().await?;
+        let row = rows.iter().find(|row| row.key == control::key(sink));
+        Ok(control::is_paused(row.and_then(|row| row.value.as_ref())))
+    }
+
+    async fn turn(&self, sink: &str) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(turns.entry(sink.to_owned()).or_default())
+        };
+        turn.lock_owned().await
+    }
+
+    async fn settle_all(&self, steps: Vec<Settlement>) -> Result<(), SettleError> {
+        let mut sinks: BTreeMap<String, Vec<Settlement>> = BTreeMap::new();
+        for step in steps {
+            sinks.entry(step.sink.clone()).or_default().push(step);
+        }
+        // A transaction is one sink's. First cursors may be given again, so that they need not be all or nothing.
+        if sinks.len() > 1 && !sinks.values().flatten().all(begins) {
+            return Err(SettleError::NotOnKafka("settling several sinks at once"));
+        }
+        for (sink, steps) in sinks {
+            self.settle_sink(&sink, steps).await?;
+        }
+        Ok(())
+    }
+
+    async fn settle_sink(&self, sink: &str, steps: Vec<Settlement>) -> Result<(), SettleError> {
+        let _turn = self.turn(sink).await;
+        let mut shards: BTreeMap<u32, Vec<Settlement>> = BTreeMap::new();
+        for step in steps {
+            shards.entry(step.shard).or_default().push(step);
+        }
+        let wanted = shards.iter().map(|(shard, steps)| (*shard, steps.iter().flat_map(named).collect())).collect();
+        let mut bases = self.copy.bases(sink, wanted).await?;
+        let mut made = Vec::with_capacity(shards.len());
+        let mut lost = Vec::new();
+        for (shard, steps) in &shards {
+            match bases.remove(shard) {
+                Some((before, base)) => made.push(self.derive(*shard, before, base, |draft| {
+                    steps.iter().for_each(|step| draft.settle(step));
+                    What::Settle(steps.clone())
+                })),
+                None => lost.push(*shard),
+            }
+        }
+        if made.is_empty() {
+            return self.begin(sink, shards.into_values().flatten().collect(), lost).await;
+        }
+        if !lost.is_empty() {
+            return Err(SettleError::Fenced(lost));
+        }
+        self.commit(sink, made).await.map(drop)
+    }
+
+    /// Gives a sink its first cursors. None of these shards is this daemon's.
+    async fn begin(&self, sink: &str, steps: Vec<Settlement>, lost: Vec<u32>) -> Result<(), SettleError> {
+        if !steps.iter().all(|step| step.cursor.is_some() && step.held.is_empty() && step.fates.is_empty()) {
+            return Err(SettleError::Fenced(lost));
+        }
+        // Of two daemons that begin together one is the first, and the other is content with that.
+        if !steps.iter().all(begins) && !self.committer.stands(sink).await?.is_empty() {
+            return Err(SettleError::Fenced(lost));
+        }
+        let stand = |step: &Settlement| {
+            let note = Note { counters: step.delta, ..Note::default() }.next(self.by);
+            Some(Stand { cursor: step.cursor?, note: note.to_string() })
+        };
+        Ok(self.committer.begin(sink, steps.iter().filter_map(stand).collect()).await?)
+    }
+
+    fn derive(&self, shard: u32, before: String, base: Base, make: impl FnOnce(&mut Draft) -> What) -> (Step, Follow) {
+        let mut draft = Draft::new(base);
+        let what = make(&mut draft);
+        let Derived { step, progress } = draft.finish(self.by);
+        let after = step.stand.note.clone();
+        (step, Follow { shard, before, after, progress, what })
+    }
+
+    /// Makes steps durable in Kafka, then lets the copy follow. The copy tries until it can: an error would have the
+    /// caller settle again what Kafka has, and to give the shard back and take it anew would need the same disk.
+    async fn commit(&self, sink: &str, made: Vec<(Step, Follow)>) -> Result<Dead, SettleError> {
+        let (steps, follows): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+        self.committer.commit(sink, steps).await?;
+        let follows = Arc::new(follows);
+        let mut is_failing = false;
+        loop {
+            match self.copy.follow(sink, Arc::clone(&follows)).await {
+                Ok(changed) => {
+                    if is_failing {
+                        info!(sink, "the ledger can be written again");
+                    }
+                    return Ok(changed);
+                }
+                // The process ends: the next one makes its copy anew.
+                Err(SettleError::Closed) => return Ok(Dead::default()),
+                Err(error) => {
+                    if !std::mem::replace(&mut is_failing, true) {
+                        error!(sink, %error, "the ledger cannot follow what Kafka has; the sink waits");
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn change_letters(&self, sink: &str, ids: Vec<String>, change: Change) -> Result<Dead, SettleError> {
+        let _turn = self.turn(sink).await;
+        let shards = self.copy.letters(sink, ids).await?;
+        let mut made = Vec::with_capacity(shards.len());
+        for (shard, (before, base)) in self.copy.bases(sink, shards.clone()).await? {
+            let ids = shards.get(&shard).cloned().unwrap_or_default();
+            made.push(self.derive(shard, before, base, |draft| {
+                draft.change(&ids, change);
+                What::Change(ids, change)
+            }));
+        }
+        if made.is_empty() { Ok(Dead::default()) } else { self.commit(sink, made).await }
+    }
+}
+
+/// Whether it is the first cursor of a sink: of what stands before it nothing is said.
+fn begins(step: &Settlement) -> bool {
+    let is_bare = step.held.is_empty() && step.fates.is_empty() && step.noted.is_empty();
+    let is_silent = step.passed.runs().is_empty() && step.passed.from.unwrap_or_default() == 0;
+    step.cursor.is_some() && step.replay.is_none() && step.delta == Counters::default() && is_bare && is_silent
+}
+
+/// The deliveries that a step names.
+fn named(step: &Settlement) -> impl Iterator<Item = String> {
+    let by = step.fates.iter().flat_map(|parked| match &parked.fate {
+        Fate::Replaced(by) => by.as_slice(),
+        _ => &[],
+    });
+    let held = step.held.iter().chain(by).map(|held| held.id.clone());
+    held.chain(step.fates.iter().map(|parked| parked.id.clone()))
+}
+
+#[async_trait]
+impl Settle for KafkaSettle {
+    async fn load(&self, sink: &str) -> Result<Option<SinkState>, SettleError> {
+        let stands = self.committer.stands(sink).await?;
+        if stands.is_empty() {
+            return Ok(None);
+        }
+        let notes: Vec<Note> = stands.iter().map(|stand| Note::read(&stand.note)).collect::<Result<_, _>>()?;
+        Ok(Some(SinkState { cursors: marks(&stands), counters: note::total(notes) }))
+    }
+
+    async fn settle(&self, steps: Vec<Settlement>) -> Result<(), SettleError> {
+        let this = self.clone();
+        tokio::spawn(async move { this.settle_all(steps).await }).await?
+    }
+
+    async fn change_dead(&self, sink: &str, ids: Vec<String>, change: Change) -> Result<Dead, SettleError> {
+        let (this, sink) = (self.clone(), sink.to_owned());
+        tokio::spawn(async move { this.change_letters(&sink, ids, change).await }).await?
+    }
+
+    async fn pause(&self, sink: &str, paused: bool) -> Result<(), SettleError> {
+        if self.committer.stands(sink).await?.is_empty() {
+            return Err(SettleError::NoCursor(sink.to_owned()));
+        }
+        let (key, rows) = (control::key(sink), self.committer.control().await?);
+        let before = rows.iter().find(|row| row.key == key).and_then(|row| row.value.as_ref());
+        let value = Some(control::with_paused(before, paused));
+        Ok(self.committer.set_control(Row { key, value }).await?)
+    }
+
+    async fn begin_replay(&self, _: Vec<Replay>) -> Result<i64, SettleError> {
+        Err(SettleError::NotOnKafka("replay"))
+    }
+
+    async fn cancel_replay(&self, _: i64) -> Result<usize, SettleError> {
+        Err(SettleError::NotOnKafka("replay"))
+    }
+}
