@@ -22,6 +22,7 @@ mod group_tests;
 mod member;
 mod restoring;
 mod rows;
+pub mod message;
 pub mod seam;
 mod settling;
 mod shards;
