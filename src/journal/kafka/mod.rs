@@ -28,3 +28,6 @@ mod settling;
 mod shards;
 mod standing;
 mod transaction;
+#[cfg(test)]
+mod testing;
+pub mod topics;

@@ -1,0 +1,372 @@
+//! The topics: what is missing is made, what is there is judged. A topic that is weaker than what a 200 promises is
+//! refused, with the way out, and never changed: it may be somebody's on purpose.
+//!
+//! | topic | properties |
+//! | --- | --- |
+//! | all | replication factor 3 (2 where there are two brokers), `min.insync.replicas=2`, no unclean election |
+//! | events | deleted by size alone, times by the brokers' clocks |
+//! | held, control | compacted |
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+use super::cluster::Cluster;
+use super::message::MAX_MESSAGE;
+
+/// Copies of every event, where there are so many brokers.
+const COPIES: usize = 3;
+/// Copies that a 200 promises.
+const IN_SYNC: usize = 2;
+/// Longest that brokers may take for an answer.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Longest until a topic that was made is seen by the broker that is asked.
+const SEEN: Duration = Duration::from_secs(20);
+/// How often it is asked.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What a topic is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It holds events: at most so many bytes in each partition.
+    Events(u64),
+    /// It holds the last row of each key.
+    Rows,
+}
+
+/// A topic that must be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its name.
+    pub name: String,
+    /// Its partitions.
+    pub partitions: u32,
+    /// What for.
+    pub role: Role,
+}
+
+impl Wanted {
+    /// The topic of events, of at most `max_size` bytes in all.
+    pub fn events(cluster: &Cluster, max_size: u64) -> Self {
+        let role = Role::Events(max_size / u64::from(cluster.partitions.max(1)));
+        Self { name: cluster.events(), partitions: cluster.partitions, role }
+    }
+
+    /// The topic of what a sink holds.
+    pub fn held(cluster: &Cluster, sink: &str) -> Self {
+        Self { name: cluster.held(sink), partitions: cluster.partitions, role: Role::Rows }
+    }
+
+    /// The topic of what all daemons know.
+    pub fn control(cluster: &Cluster) -> Self {
+        Self { name: cluster.control(), partitions: 1, role: Role::Rows }
+    }
+
+    fn properties(&self) -> Vec<(&'static str, String)> {
+        let mut properties = vec![
+            ("min.insync.replicas", IN_SYNC.to_string()),
+            ("unclean.leader.election.enable", "false".into()),
+            ("max.message.bytes", MAX_MESSAGE.to_string()),
+        ];
+        match self.role {
+            Role::Events(bytes) => properties.extend([
+                ("cleanup.policy", "delete".into()),
+                ("message.timestamp.type", "LogAppendTime".into()),
+                ("retention.ms", "-1".into()),
+                ("retention.bytes", bytes.to_string()),
+            ]),
+            Role::Rows => properties.push(("cleanup.policy", "compact".into())),
+        }
+        properties
+    }
+}
+
+/// A topic as brokers tell of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// How many partitions it has.
+    pub partitions: u32,
+    /// How many copies the partition with the fewest has.
+    pub copies: usize,
+    /// Its properties.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// Why a topic is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Weak {
+    /// The topic.
+    pub topic: String,
+    /// Which property.
+    pub property: &'static str,
+    /// What it is.
+    pub found: String,
+    /// What it must be.
+    pub needed: String,
+    /// The way out.
+    pub help: String,
+}
+
+impl fmt::Display for Weak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topic, property, found, needed, help } = self;
+        write!(f, "topic {topic}: {property} is {found}, and must be {needed}: {help}")
+    }
+}
+
+/// Why there are no topics to work with.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TopicsError {
+    /// The brokers cannot be asked; it may be tried again.
+    #[error("Kafka cannot be asked about its topics: {0}")]
+    Unavailable(String),
+    /// A topic cannot be made.
+    #[error("the topic {topic} is missing and cannot be made: {why}")]
+    Missing {
+        /// Which.
+        topic: String,
+        /// Why.
+        why: String,
+    },
+    /// Topics are weaker than what a 200 promises.
+    #[error("{}", lines(.0))]
+    Weak(Vec<Weak>),
+}
+
+fn lines(faults: &[Weak]) -> String {
+    faults.iter().map(Weak::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Everything in which a topic is weaker than it must be. Pure.
+pub fn judge(wanted: &Wanted, found: &Found) -> Vec<Weak> {
+    let mut faults = Vec::new();
+    let mut weak = |property, found: String, needed: String, help: String| {
+        faults.push(Weak { topic: wanted.name.clone(), property, found, needed, help });
+    };
+    if found.partitions != wanted.partitions {
+        let is_events = matches!(wanted.role, Role::Events(_));
+        let help = match is_events {
+            true => format!("say `partitions = {}`, or name another `cluster`", found.partitions),
+            false => "partitions are for life: name another `cluster`, or delete the topic and what it holds".into(),
+        };
+        weak("partitions", found.partitions.to_string(), wanted.partitions.to_string(), help);
+    }
+    if found.copies < IN_SYNC {
+        let help = "a 200 means that two brokers have the event; add brokers, and reassign the topic's partitions";
+        weak("replication.factor", found.copies.to_string(), format!("at least {IN_SYNC}"), help.into());
+    }
+    let alter = |name: &str, value: &str| {
+        format!("`kafka-configs.sh --alter --topic {} --add-config {name}={value}`", wanted.name)
+    };
+    let says = |name: &str| found.properties.get(name).map_or("", String::as_str);
+    let number = |name: &str| says(name).parse::<i64>().unwrap_or_default();
+    let in_sync = number("min.insync.replicas");
+    // With two copies one broker that is away stops the topic, and events go to the local overflow meanwhile.
+    let most = found.copies.saturating_sub(1).max(IN_SYNC);
+    if in_sync < IN_SYNC as i64 || in_sync > most as i64 {
+        let help = alter("min.insync.replicas", "2");
+        weak("min.insync.replicas", in_sync.to_string(), "2, or more with more copies than that".into(), help);
+    }
+    let mut must = |name: &'static str, is_right: bool, value: &str| {
+        if !is_right {
+            weak(name, format!("`{}`", says(name)), format!("`{value}`"), alter(name, value));
+        }
+    };
+    let is = |name: &str, value: &str| says(name).eq_ignore_ascii_case(value);
+    let unclean = "unclean.leader.election.enable";
+    must(unclean, is(unclean, "false"), "false");
+    let is_large = number("max.message.bytes") >= MAX_MESSAGE as i64;
+    must("max.message.bytes", is_large, &MAX_MESSAGE.to_string());
+    match wanted.role {
+        Role::Events(_) => {
+            must("cleanup.policy", is("cleanup.policy", "delete"), "delete");
+            must("retention.ms", is("retention.ms", "-1"), "-1");
+            must("message.timestamp.type", is("message.timestamp.type", "LogAppendTime"), "LogAppendTime");
+        }
+        Role::Rows => must("cleanup.policy", is("cleanup.policy", "compact"), "compact"),
+    }
+    faults
+}
+
+/// Makes the topics that are missing, and judges the others. Blocks only for what creating a client takes.
+///
+/// # Errors
+/// [`TopicsError::Unavailable`] where no broker answers in time, [`TopicsError::Missing`] where a topic cannot be
+/// made, [`TopicsError::Weak`] with all faults of all topics.
+pub async fn prepare(cluster: &Cluster, wanted: Vec<Wanted>) -> Result<(), TopicsError> {
+    let mut config = cluster.client("topics");
+    let admin: AdminClient<DefaultClientContext> = config.create().map_err(unavailable)?;
+    // A consumer's question makes no topics, whatever the brokers would make by themselves.
+    config.set("allow.auto.create.topics", "false");
+    let mut faults = Vec::new();
+    for topic in wanted {
+        let mut seen = look(&config, topic.name.clone()).await?;
+        if seen.is_missing {
+            make(&admin, &topic, seen.brokers).await?;
+            let until = Instant::now() + SEEN;
+            while seen.is_missing && Instant::now() < until {
+                tokio::time::sleep(LOOK).await;
+                seen = look(&config, topic.name.clone()).await?;
+            }
+        }
+        if seen.is_missing {
+            return Err(TopicsError::Unavailable(format!("the topic {} was made, and is not seen", topic.name)));
+        }
+        let properties = describe(&admin, &topic.name).await?;
+        faults.extend(judge(&topic, &Found { properties, ..seen.found }));
+    }
+    if faults.is_empty() { Ok(()) } else { Err(TopicsError::Weak(faults)) }
+}
+
+/// What the metadata say.
+struct Seen {
+    brokers: usize,
+    is_missing: bool,
+    found: Found,
+}
+
+async fn look(config: &rdkafka::ClientConfig, topic: String) -> Result<Seen, TopicsError> {
+    let config = config.clone();
+    let ask = move || -> Result<Seen, TopicsError> {
+        let client: BaseConsumer = config.create().map_err(unavailable)?;
+        let metadata = client.fetch_metadata(Some(&topic), ANSWER).map_err(unavailable)?;
+        let about = metadata.topics().iter().find(|about| about.name() == topic);
+        let error = about.and_then(|about| about.error()).map(Code::from);
+        let is_missing = matches!(error, Some(Code::UnknownTopicOrPartition | Code::UnknownTopic));
+        if let Some(error) = error.filter(|_| !is_missing) {
+            return Err(TopicsError::Unavailable(format!("{topic}: {error}")));
+        }
+        let partitions = about.map_or(&[][..], |about| about.partitions());
+        let found = Found {
+            partitions: u32::try_from(partitions.len()).unwrap_or(u32::MAX),
+            copies: partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or_default(),
+            properties: BTreeMap::new(),
+        };
+        Ok(Seen { brokers: metadata.brokers().len(), is_missing: is_missing || partitions.is_empty(), found })
+    };
+    tokio::task::spawn_blocking(ask).await.map_err(|error| TopicsError::Unavailable(error.to_string()))?
+}
+
+async fn make(
+    admin: &AdminClient<DefaultClientContext>,
+    wanted: &Wanted,
+    brokers: usize,
+) -> Result<(), TopicsError> {
+    let missing = |why: String| TopicsError::Missing { topic: wanted.name.clone(), why };
+    if brokers < IN_SYNC {
+        return Err(missing(format!("a 200 means that {IN_SYNC} brokers have the event, and there is one broker alone")));
+    }
+    let partitions = i32::try_from(wanted.partitions).map_err(|error| missing(error.to_string()))?;
+    let copies = i32::try_from(COPIES.min(brokers)).map_err(|error| missing(error.to_string()))?;
+    let properties = wanted.properties();
+    let topic = NewTopic::new(&wanted.name, partitions, TopicReplication::Fixed(copies));
+    let topic = properties.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
+    let options = AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER));
+    match admin.create_topics(&[topic], &options).await.map_err(unavailable)?.into_iter().next() {
+        // Another daemon was quicker.
+        Some(Ok(_) | Err((_, Code::TopicAlreadyExists))) => Ok(()),
+        Some(Err((_, Code::RequestTimedOut | Code::NotController | Code::OperationTimedOut))) => {
+            Err(TopicsError::Unavailable(format!("making {} took too long", wanted.name)))
+        }
+        Some(Err((_, code))) => Err(missing(code.to_string())),
+        None => Err(missing("the brokers did not say why".into())),
+    }
+}
+
+async fn describe(
+    admin: &AdminClient<DefaultClientContext>,
+    topic: &str,
+) -> Result<BTreeMap<String, String>, TopicsError> {
+    let options = AdminOptions::new().request_timeout(Some(ANSWER));
+    let answers = admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &options).await.map_err(unavailable)?;
+    let answer = answers.into_iter().next().ok_or_else(|| TopicsError::Unavailable(topic.to_owned()))?;
+    let answer = answer.map_err(|code| TopicsError::Unavailable(format!("{topic}: {code}")))?;
+    Ok(answer.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect())
+}
+
+fn unavailable(error: KafkaError) -> TopicsError {
+    TopicsError::Unavailable(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+
+    fn wanted() -> (Wanted, Wanted) {
+        let cluster = testing::cluster("nowhere", 24);
+        (Wanted::events(&cluster, 2400), Wanted::held(&cluster, "s"))
+    }
+
+    /// As it would be made.
+    fn found(wanted: &Wanted) -> Found {
+        let properties = wanted.properties().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Found { partitions: wanted.partitions, copies: 3, properties }
+    }
+
+    #[test]
+    fn what_is_made_is_what_is_accepted() {
+        let (events, held) = wanted();
+        assert_eq!(events.role, Role::Events(100));
+        for topic in [events, held] {
+            assert_eq!(judge(&topic, &found(&topic)), []);
+        }
+    }
+
+    #[test]
+    fn a_topic_that_is_weaker_than_a_200_is_refused_for_each_reason() {
+        let (events, held) = wanted();
+        let with = |wanted: &Wanted, name: &str, value: &str| {
+            let mut found = found(wanted);
+            found.properties.insert(name.into(), value.into());
+            judge(wanted, &found)
+        };
+        for (name, value) in [
+            ("min.insync.replicas", "1"),
+            ("min.insync.replicas", "3"),
+            ("unclean.leader.election.enable", "true"),
+            ("max.message.bytes", "1048588"),
+            ("cleanup.policy", "compact"),
+            ("retention.ms", "604800000"),
+            ("message.timestamp.type", "CreateTime"),
+        ] {
+            let faults = with(&events, name, value);
+            let [fault] = &faults[..] else { panic!("{name}: {faults:?}") };
+            let text = fault.to_string();
+            assert!(text.contains(&events.name) && text.contains(name) && text.contains(value), "{text}");
+            assert!(text.contains("kafka-configs.sh"), "{text}");
+        }
+        assert_eq!(with(&held, "cleanup.policy", "compact,delete").len(), 1);
+        assert_eq!(with(&held, "retention.ms", "604800000"), []);
+        let fewer = Found { partitions: 12, ..found(&events) };
+        assert!(judge(&events, &fewer)[0].help.contains("partitions = 12"));
+        assert_eq!(judge(&events, &Found { copies: 2, ..found(&events) }), []);
+        let alone = judge(&events, &Found { copies: 1, ..found(&events) });
+        assert_eq!((alone.len(), alone[0].property), (1, "replication.factor"));
+        assert!(judge(&events, &Found { partitions: 24, ..Found::default() }).len() > 5, "nothing is known of it");
+    }
+
+    #[tokio::test]
+    async fn topics_are_made_once_and_weak_ones_are_named() {
+        let Some(cluster) = testing::real("topics", 2) else { return };
+        let all = || vec![Wanted::events(&cluster, 1 << 30), Wanted::held(&cluster, "s"), Wanted::control(&cluster)];
+        assert_eq!(prepare(&cluster, all()).await, Ok(()));
+        assert_eq!(prepare(&cluster, all()).await, Ok(()), "they are there");
+        let more = Cluster { partitions: 3, ..cluster.clone() };
+        let Err(TopicsError::Weak(faults)) = prepare(&more, vec![Wanted::events(&more, 1)]).await else { panic!() };
+        assert_eq!((faults[0].property, &*faults[0].found), ("partitions", "2"));
+        testing::remove(&cluster, &all().iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>()).await;
+    }
+
+    #[tokio::test]
+    async fn brokers_that_do_not_answer_are_an_error() {
+        let cluster = testing::cluster(&testing::nobody(), 2);
+        let error = prepare(&cluster, vec![Wanted::control(&cluster)]).await;
+        assert!(matches!(error, Err(TopicsError::Unavailable(_))), "{error:?}");
+    }
+}
