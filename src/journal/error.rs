@@ -41,6 +41,14 @@ pub enum JournalError {
         /// What is wrong.
         why: String,
     },
+    /// Kafka could not be asked, did not answer in time, or refused.
+    #[error("{what}: {error}")]
+    Kafka {
+        /// What was tried.
+        what: String,
+        /// What librdkafka or a broker said.
+        error: String,
+    },
 }
 
 fn holder(pid: u32) -> String {

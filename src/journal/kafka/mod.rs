@@ -22,12 +22,15 @@ mod group_tests;
 mod member;
 mod restoring;
 mod rows;
+mod flights;
+pub mod known;
 pub mod message;
+mod producing;
 pub mod seam;
 mod settling;
 mod shards;
 mod standing;
 mod transaction;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod topics;

@@ -1,0 +1,45 @@
+//! The ends of the shards as far as this process knows them.
+
+use std::sync::Mutex;
+
+use crate::journal::view::lock;
+use crate::journal::{Marks, Position};
+
+/// Past every event that this process was told durable or has read. Shared by whoever hears of either.
+#[derive(Debug, Default)]
+pub struct KnownEnds(Mutex<Marks>);
+
+impl KnownEnds {
+    /// An event stands here.
+    pub fn pass(&self, position: Position) {
+        self.reach(position.behind());
+    }
+
+    /// The shard goes up to here at least.
+    pub fn reach(&self, end: Position) {
+        let mut marks = lock(&self.0);
+        if !marks.is_past(end) {
+            marks.set(end);
+        }
+    }
+
+    /// What is known now.
+    pub fn now(&self) -> Marks {
+        lock(&self.0).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_only_move_on() {
+        let known = KnownEnds::default();
+        let at = |offset| Position { shard: 1, offset };
+        known.pass(at(4));
+        known.pass(at(2));
+        known.reach(at(5));
+        assert_eq!(known.now(), Marks::from(at(5)));
+    }
+}
