@@ -216,9 +216,8 @@ mod tests {
     }
 
     fn with(headers: &[(&str, Option<&[u8]>)]) -> OwnedMessage {
-        let headers = headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| {
-            all.insert(Header { key, value: *value })
-        });
+        let headers =
+            headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: *value }));
         OwnedMessage::new(None, None, "t".into(), Timestamp::NotAvailable, 0, 0, Some(headers))
     }
 

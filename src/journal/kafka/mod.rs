@@ -33,6 +33,7 @@ mod settling;
 mod shards;
 mod standing;
 mod transaction;
+mod span;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod topics;

@@ -252,14 +252,12 @@ async fn look(config: &rdkafka::ClientConfig, topic: String) -> Result<Seen, Top
     tokio::task::spawn_blocking(ask).await.map_err(|error| TopicsError::Unavailable(error.to_string()))?
 }
 
-async fn make(
-    admin: &AdminClient<DefaultClientContext>,
-    wanted: &Wanted,
-    brokers: usize,
-) -> Result<(), TopicsError> {
+async fn make(admin: &AdminClient<DefaultClientContext>, wanted: &Wanted, brokers: usize) -> Result<(), TopicsError> {
     let missing = |why: String| TopicsError::Missing { topic: wanted.name.clone(), why };
     if brokers < IN_SYNC {
-        return Err(missing(format!("a 200 means that {IN_SYNC} brokers have the event, and there is one broker alone")));
+        return Err(missing(format!(
+            "a 200 means that {IN_SYNC} brokers have the event, and there is one broker alone"
+        )));
     }
     let partitions = i32::try_from(wanted.partitions).map_err(|error| missing(error.to_string()))?;
     let copies = i32::try_from(COPIES.min(brokers)).map_err(|error| missing(error.to_string()))?;
