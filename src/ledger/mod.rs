@@ -425,6 +425,8 @@ mod fates_tests;
 #[cfg(test)]
 mod held_tests;
 #[cfg(test)]
+mod kafka_tests;
+#[cfg(test)]
 mod notes_tests;
 #[cfg(test)]
 mod shards_tests;

@@ -23,6 +23,8 @@ mod member;
 mod restoring;
 mod rows;
 mod flights;
+pub mod group;
+pub mod journal;
 pub mod known;
 mod looking;
 pub mod message;
@@ -36,4 +38,6 @@ mod transaction;
 mod span;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 pub mod topics;

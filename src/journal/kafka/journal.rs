@@ -1,0 +1,147 @@
+//! The journal on Kafka as the rest of the daemon sees it: its parts, put together.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sink_api::Size;
+
+use super::cluster::Cluster;
+use super::group::Groups;
+use super::known::KnownEnds;
+use super::looking::Looking;
+use super::producing::Producing;
+use super::span::Span;
+use super::topics::{self, TopicsError, Wanted};
+use crate::journal::{
+    Append, Find, Fingerprint, Journal, JournalError, JournalStat, LookedUp, Marks, Of, Owed, Reader, SubjectOf, Within,
+};
+
+/// What bounds a journal on Kafka.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// Most bytes of events in Kafka, all shards and one copy counted.
+    pub max_size: Size,
+    /// Most bytes of events that wait for Kafka in memory.
+    pub overflow_max: Size,
+}
+
+/// The journal in a Kafka cluster.
+pub struct KafkaJournal {
+    cluster: Cluster,
+    bounds: Bounds,
+    known: Arc<KnownEnds>,
+    producing: Arc<Producing>,
+    looking: Looking,
+    groups: Groups,
+}
+
+impl KafkaJournal {
+    /// Begins to take events; asks no broker, so that a daemon starts while they are away.
+    ///
+    /// # Errors
+    /// Where librdkafka does not take the properties, or the system gives no thread.
+    pub fn open(
+        cluster: Cluster,
+        bounds: Bounds,
+        subject_of: SubjectOf,
+        groups: Groups,
+        known: Arc<KnownEnds>,
+    ) -> Result<Self, JournalError> {
+        let producing = Arc::new(Producing::begin(&cluster, bounds.overflow_max.0, Arc::clone(&known))?);
+        let looking = Looking::new(cluster.clone(), Arc::clone(&known), subject_of);
+        Ok(Self { cluster, bounds, known, producing, looking, groups })
+    }
+
+    /// Makes the topics of events, of what all daemons know, and of what these sinks hold, where they are missing, and
+    /// judges those that are there. To be called before anything is appended, and for a sink that is added.
+    ///
+    /// # Errors
+    /// See [`topics::prepare`].
+    pub async fn prepare(&self, sinks: &[&str]) -> Result<(), TopicsError> {
+        let cluster = &self.cluster;
+        let held = sinks.iter().map(|sink| Wanted::held(cluster, sink));
+        let wanted = [Wanted::events(cluster, self.bounds.max_size.0), Wanted::control(cluster)];
+        topics::prepare(cluster, wanted.into_iter().chain(held).collect()).await
+    }
+
+    #[cfg(test)]
+    pub(super) fn break_producer(&self) {
+        self.producing.break_producer();
+    }
+
+    /// Which cluster.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Where readers note how far shards go.
+    pub fn known(&self) -> &Arc<KnownEnds> {
+        &self.known
+    }
+}
+
+#[async_trait]
+impl Journal for KafkaJournal {
+    fn append_all(&self, records: Vec<Append>) {
+        self.producing.append_all(records);
+    }
+
+    fn at_risk(&self) -> u64 {
+        self.producing.at_risk()
+    }
+
+    fn refuses(&self) -> (bool, bool) {
+        self.producing.refuses()
+    }
+
+    async fn reader(&self, of: Of) -> Result<Box<dyn Reader>, JournalError> {
+        match of {
+            Of::Cursors(name) => self.groups.reader(self, &name).await,
+            Of::Span { from, until } => {
+                Ok(Box::new(Span::begin(&self.cluster, Arc::clone(&self.known), from, &until)?))
+            }
+        }
+    }
+
+    async fn oldest(&self) -> Result<Marks, JournalError> {
+        self.looking.oldest().await
+    }
+
+    async fn ends(&self) -> Result<Marks, JournalError> {
+        self.looking.ends().await
+    }
+
+    fn known_ends(&self) -> Marks {
+        self.known.now()
+    }
+
+    async fn seek(&self, time: i64) -> Result<Marks, JournalError> {
+        self.looking.seek(time).await
+    }
+
+    async fn find(&self, what: Find, within: Within) -> Result<LookedUp, JournalError> {
+        self.looking.find(what, within).await
+    }
+
+    async fn owed(&self, from: &Marks, to: &Marks) -> Result<Owed, JournalError> {
+        self.looking.owed(from, to).await
+    }
+
+    async fn stat(&self) -> Result<JournalStat, JournalError> {
+        self.looking.stat().await
+    }
+
+    fn fingerprints(&self, since: i64, max: usize) -> Vec<Fingerprint> {
+        self.looking.fingerprints(since, max)
+    }
+
+    async fn close(&self) -> Result<(), JournalError> {
+        let producing = Arc::clone(&self.producing);
+        let closed = tokio::task::spawn_blocking(move || producing.close()).await;
+        let cut_short = |error: tokio::task::JoinError| JournalError::Kafka {
+            what: "closing was cut short".into(),
+            error: error.to_string(),
+        };
+        closed.map_err(cut_short)?
+    }
+}

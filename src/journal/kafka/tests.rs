@@ -1,0 +1,255 @@
+//! The journal on Kafka, on real brokers and on none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use sink_api::{Size, Uuid};
+use tokio::sync::mpsc;
+
+use super::cluster::Cluster;
+use super::journal::{Bounds, KafkaJournal};
+use super::testing;
+use crate::journal::{
+    AppendError, Chunk, Find, Journal, JournalError, Marks, News, Of, OnFailure, Position, Progress, Record, Within,
+};
+
+/// No test waits longer for what must come.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+fn subject_of(payload: &[u8]) -> Option<&str> {
+    std::str::from_utf8(payload).ok()?.split(' ').next()
+}
+
+fn open(cluster: &Cluster) -> KafkaJournal {
+    let bounds = Bounds { max_size: Size::mib(100), overflow_max: Size::mib(10) };
+    KafkaJournal::open(cluster.clone(), bounds, subject_of, Default::default(), Default::default()).unwrap()
+}
+
+async fn real(test: &str, shards: u32) -> Option<(Cluster, KafkaJournal)> {
+    let cluster = testing::real(test, shards)?;
+    let journal = open(&cluster);
+    journal.prepare(&[]).await.unwrap();
+    Some((cluster, journal))
+}
+
+async fn end(cluster: &Cluster, journal: KafkaJournal) {
+    journal.close().await.unwrap();
+    testing::remove(cluster, &[&cluster.events(), &cluster.control()]).await;
+}
+
+fn record(id: Uuid, key: &str, text: &str) -> Record {
+    let (seconds, nanos) = id.get_timestamp().map_or((0, 0), |time| time.to_unix());
+    Record {
+        id: id.into_bytes(),
+        time: seconds as i64 * 1_000_000 + i64::from(nanos) / 1000,
+        source: "s".into(),
+        kind: "t".into(),
+        key: key.into(),
+        fingerprint: None,
+        payload: Bytes::from(text.to_owned()),
+        made: Default::default(),
+    }
+}
+
+/// Appends one, and says what it is told, in order.
+fn append(journal: &KafkaJournal, record: Record, on_failure: OnFailure) -> mpsc::UnboundedReceiver<Progress> {
+    let (sender, told) = mpsc::unbounded_channel();
+    journal.append(record, on_failure, Box::new(move |progress| _ = sender.send(progress)));
+    told
+}
+
+async fn next(told: &mut mpsc::UnboundedReceiver<Progress>) -> Progress {
+    tokio::time::timeout(PATIENCE, told.recv()).await.expect("told").expect("told before it is dropped")
+}
+
+async fn keep(journal: &KafkaJournal, record: Record) -> Position {
+    let mut told = append(journal, record, OnFailure::Keep);
+    loop {
+        match next(&mut told).await {
+            Progress::Durable(position) => return position,
+            Progress::AtRisk => {}
+            Progress::Failed(why) => panic!("{why}"),
+        }
+    }
+}
+
+/// All chunks of a span.
+async fn read(journal: &KafkaJournal, from: Marks, until: Marks) -> Vec<Chunk> {
+    let mut reader = journal.reader(Of::Span { from: from.clone(), until: until.clone() }).await.unwrap();
+    let (mut at, mut chunks) = (from, Vec::new());
+    assert!(matches!(reader.next(1).await, Ok(News::Given(_))));
+    while !at.reaches(&until) {
+        let news = tokio::time::timeout(PATIENCE, reader.next(1 << 20)).await.expect("there is more").unwrap();
+        let News::Chunk(chunk) = news else { panic!("no chunk") };
+        at.set(chunk.next);
+        chunks.push(chunk);
+    }
+    chunks
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_span_ends_where_messages_are_missing_or_are_no_events() {
+    let Some((cluster, journal)) = real("spans with holes", 1).await else { return };
+    let first = keep(&journal, record(Uuid::now_v7(), "k", "1")).await;
+    let topic = cluster.events();
+    tokio::task::spawn_blocking({
+        let cluster = cluster.clone();
+        move || {
+            let mut config = cluster.client("other");
+            config.set("transactional.id", cluster.transactions("s"));
+            let other: BaseProducer = config.create().unwrap();
+            other.init_transactions(PATIENCE).unwrap();
+            other.begin_transaction().unwrap();
+            other.send(BaseRecord::to(&cluster.events()).payload("?").key("k").partition(0)).unwrap();
+            other.commit_transaction(PATIENCE).unwrap();
+        }
+    })
+    .await
+    .unwrap();
+    // Behind the foreign message stands a marker that no reader is given.
+    let until = Marks::from(Position { offset: first.offset + 3, ..first });
+    let is_there = async { while journal.ends().await.unwrap() != until {} };
+    tokio::time::timeout(PATIENCE, is_there).await.expect("brokers write it soon");
+    let chunks = read(&journal, Marks::from(first), until.clone()).await;
+    let entries: usize = chunks.iter().map(|chunk| chunk.entries.len()).sum();
+    let lost: u64 = chunks.iter().filter_map(|chunk| chunk.gap.as_ref()).map(|gap| gap.lost).sum();
+    assert_eq!((entries, lost, chunks.last().unwrap().next), (1, 1, until.at(0)));
+    // Of a span that holds only the marker there is an end, too.
+    let marker = Marks::from(Position { shard: 0, offset: until.at(0).offset - 1 });
+    assert_eq!(read(&journal, marker, until.clone()).await.len(), 1);
+    let owed = journal.owed(&Marks::default(), &until).await.unwrap();
+    assert_eq!((owed.known.len(), owed.known[0].events), (1, 1));
+    // What was deleted is a gap.
+    let admin: AdminClient<DefaultClientContext> = cluster.client("test").create().unwrap();
+    let mut upto = rdkafka::TopicPartitionList::new();
+    upto.add_partition_offset(&topic, 0, rdkafka::Offset::Offset(2)).unwrap();
+    admin.delete_records(&upto, &AdminOptions::new()).await.unwrap();
+    assert_eq!(journal.oldest().await.unwrap().at(0).offset, 2);
+    let chunks = read(&journal, Marks::default(), until.clone()).await;
+    let gap = chunks[0].gap.as_ref().unwrap();
+    assert_eq!((gap.from.offset, gap.to.offset, gap.lost), (0, 2, 2));
+    assert_eq!(journal.owed(&Marks::default(), &until).await.unwrap().unknown, 2, "they were owed, and are gone");
+    end(&cluster, journal).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_span_whose_end_is_yet_to_come_waits_for_it() {
+    let Some((cluster, journal)) = real("spans that wait", 1).await else { return };
+    let until = Marks::from(Position { shard: 0, offset: 2 });
+    let mut reader = journal.reader(Of::Span { from: Marks::default(), until }).await.unwrap();
+    assert!(matches!(reader.next(1).await, Ok(News::Given(_))));
+    for text in ["1", "2", "3"] {
+        keep(&journal, record(Uuid::now_v7(), "k", text)).await;
+    }
+    let mut got = Vec::new();
+    while got.len() < 2 {
+        let news = tokio::time::timeout(PATIENCE, reader.next(1)).await.expect("there is more").unwrap();
+        let News::Chunk(chunk) = news else { panic!("no chunk") };
+        got.extend(chunk.entries.iter().map(|entry| entry.record.payload.clone()));
+    }
+    assert_eq!(got, ["1", "2"]);
+    end(&cluster, journal).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_found_by_its_id_and_by_what_it_is_about() {
+    let Some((cluster, journal)) = real("finding", 2).await else { return };
+    let ids: Vec<Uuid> = (0..6).map(|_| Uuid::now_v7()).collect();
+    for (n, id) in ids.iter().enumerate() {
+        let record = record(*id, &format!("k{n}"), &format!("m{} {n}", n % 2));
+        // Ids of one millisecond tell the same time.
+        keep(&journal, Record { time: record.time + n as i64, ..record }).await;
+    }
+    // Its id tells no time that is near.
+    let (old, odd) = (Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001), Uuid::from_u128(7));
+    for id in [old, odd] {
+        keep(&journal, record(id, "k", "other")).await;
+    }
+    for id in ids.iter().chain([&old, &odd]) {
+        let found = journal.find(Find::Event(id.into_bytes()), Within::newest(1)).await.unwrap();
+        assert_eq!(found.entries.iter().map(|entry| entry.record.id).collect::<Vec<_>>(), [id.into_bytes()]);
+    }
+    let nobody = journal.find(Find::Event(Uuid::now_v7().into_bytes()), Within::newest(1)).await.unwrap();
+    assert!(nobody.entries.is_empty() && !nobody.is_cut, "all was looked at");
+    let about = |most| journal.find(Find::Subject("m1".into()), Within::newest(most));
+    let texts = |found: crate::journal::LookedUp| {
+        let text = |entry: &crate::journal::Entry| String::from_utf8(entry.record.payload.to_vec()).unwrap();
+        (found.entries.iter().map(text).collect::<Vec<_>>(), found.is_cut)
+    };
+    assert_eq!(texts(about(9).await.unwrap()), (vec!["m1 1".into(), "m1 3".into(), "m1 5".into()], false));
+    assert_eq!(texts(about(2).await.unwrap()), (vec!["m1 3".into(), "m1 5".into()], true), "the newest");
+    end(&cluster, journal).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn brokers_that_do_not_answer_are_an_error_and_no_hang() {
+    let journal = Arc::new(open(&testing::cluster(&testing::nobody(), 2)));
+    let (marks, until) = (Marks::default(), Marks::from(Position { shard: 0, offset: 1 }));
+    let is_kafka =
+        |error: Option<JournalError>| assert!(matches!(error, Some(JournalError::Kafka { .. })), "{error:?}");
+    let mut reader = journal.reader(Of::Span { from: marks.clone(), until: until.clone() }).await.unwrap();
+    assert!(matches!(reader.next(1).await, Ok(News::Given(_))));
+    let all = async {
+        tokio::join!(
+            async { is_kafka(journal.oldest().await.err()) },
+            async { is_kafka(journal.ends().await.err()) },
+            async { is_kafka(journal.seek(5).await.err()) },
+            async { is_kafka(journal.find(Find::Event([0; 16]), Within::newest(1)).await.err()) },
+            async { is_kafka(journal.owed(&marks, &until).await.err()) },
+            async { is_kafka(journal.stat().await.err()) },
+            async { is_kafka(reader.next(1).await.err()) },
+        )
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("none hangs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_no_broker_an_event_is_at_risk_or_refused() {
+    let journal = open(&testing::cluster(&testing::nobody(), 2));
+    assert_eq!(journal.refuses(), (false, false));
+    let mut first = append(&journal, record(Uuid::now_v7(), "k", "1"), OnFailure::Keep);
+    assert_eq!(next(&mut first).await, Progress::AtRisk);
+    assert!(journal.at_risk() > 0 && journal.refuses() == (true, false));
+    let mut second = append(&journal, record(Uuid::now_v7(), "k", "2"), OnFailure::Keep);
+    assert_eq!(next(&mut second).await, Progress::AtRisk, "at once");
+    let mut back = append(&journal, record(Uuid::now_v7(), "k", "3"), OnFailure::GiveBack);
+    assert!(matches!(next(&mut back).await, Progress::Failed(AppendError::Unwritable(_))));
+    let large = Record { payload: vec![0; super::message::MAX_BYTES].into(), ..record(Uuid::now_v7(), "k", "") };
+    let mut large = append(&journal, large, OnFailure::Keep);
+    assert!(matches!(next(&mut large).await, Progress::Failed(AppendError::TooLarge(_))));
+    assert!(matches!(journal.close().await, Err(JournalError::Lost(_))));
+    let mut late = append(&journal, record(Uuid::now_v7(), "k", "4"), OnFailure::Keep);
+    assert_eq!(next(&mut late).await, Progress::Failed(AppendError::Closed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_that_fails_is_followed_by_one_that_sends_the_rest_in_order() {
+    let Some((cluster, journal)) = real("producers that fail", 2).await else { return };
+    let mut told = Vec::new();
+    for n in 0..200 {
+        told.push(append(&journal, record(Uuid::now_v7(), &format!("k{}", n % 4), &n.to_string()), OnFailure::Keep));
+        if n % 50 == 25 {
+            journal.break_producer();
+        }
+    }
+    for told in &mut told {
+        while !matches!(next(told).await, Progress::Durable(_)) {}
+    }
+    let until = journal.ends().await.unwrap();
+    let mut firsts: std::collections::BTreeMap<String, Vec<u64>> = Default::default();
+    for entry in read(&journal, Marks::default(), until).await.iter().flat_map(|chunk| &chunk.entries) {
+        let number = std::str::from_utf8(&entry.record.payload).unwrap().parse().unwrap();
+        let of_key = firsts.entry(entry.record.key.to_string()).or_default();
+        if !of_key.contains(&number) {
+            of_key.push(number);
+        }
+    }
+    for (n, key) in ["k0", "k1", "k2", "k3"].into_iter().enumerate() {
+        assert_eq!(firsts[key], (0..50).map(|i| i * 4 + n as u64).collect::<Vec<_>>());
+    }
+    end(&cluster, journal).await;
+}
