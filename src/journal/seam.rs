@@ -77,7 +77,7 @@ pub trait Journal: Send + Sync {
     fn append(&self, record: Record, on_failure: OnFailure, on_progress: OnProgress) {
         self.append_all(vec![Append { record, on_failure, on_progress, notify: None }]);
     }
-    /// Bytes waiting in memory since a write failed; 0 where all is well.
+    /// Bytes waiting in memory, or in a local overflow, since a write failed; 0 where all is well.
     fn at_risk(&self) -> u64;
     /// Whether a record appended now would be refused: first of all a record that is to be given back where it cannot
     /// be written, then any record.

@@ -29,9 +29,15 @@ async fn the_journal_on_kafka_conforms_with_three_shards() {
         let Some(cluster) = testing::real("the journal on Kafka conforms", 3) else { return };
         let dir = folder.path().join(n.to_string());
         std::fs::create_dir(&dir).unwrap();
-        let bounds = Bounds { max_size: Size::mib(100), overflow_max: Size::mib(10) };
-        let journal =
-            KafkaJournal::open(cluster.clone(), bounds, |_| None, Default::default(), Default::default()).unwrap();
+        let bounds = Bounds {
+            max_size: Size::mib(100),
+            overflow_max: Size::mib(10),
+            overflow_disk: Size::mib(10),
+            min_free: Size(0),
+        };
+        let (groups, known) = Default::default();
+        let opened = KafkaJournal::open(cluster.clone(), &dir.join("o"), bounds, |_| None, groups, known).await;
+        let journal = opened.unwrap();
         journal.prepare(&[]).await.unwrap();
         topics.push((cluster.clone(), [cluster.events(), cluster.control()]));
         let ledger = Arc::new(Ledger::open(&dir.join("ledger.db")).unwrap().0);

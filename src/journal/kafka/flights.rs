@@ -50,8 +50,10 @@ fn tell(on_progress: &mut OnProgress, progress: Progress) {
 pub enum Copied {
     /// There is none.
     No,
-    /// It is being written, or could not be.
+    /// It is being written.
     Asked,
+    /// It could not be written.
+    Failed,
     /// It is flushed, there.
     At(u64),
 }
@@ -78,13 +80,12 @@ impl Flight {
     /// An event that was appended now.
     pub fn new(Append { record, on_failure, on_progress, notify }: Append, size: u64) -> Self {
         let report = Report { on_progress: Mutex::new(Some(on_progress)), notify };
-        Self { report: Some(Arc::new(report)), ..Self::of(record, size, on_failure == OnFailure::Keep) }
+        Self { report: Some(Arc::new(report)), ..Self::of(Arc::new(record), size, on_failure == OnFailure::Keep) }
     }
 
     /// An event of which nobody waits to hear.
-    pub fn of(record: Record, size: u64, keep: bool) -> Self {
-        let (record, since) = (Arc::new(record), Instant::now());
-        Self { record, size, keep, since, copied: Copied::No, is_at_risk: false, report: None }
+    pub fn of(record: Arc<Record>, size: u64, keep: bool) -> Self {
+        Self { record, size, keep, since: Instant::now(), copied: Copied::No, is_at_risk: false, report: None }
     }
 
     /// Tells the last of it.
@@ -96,7 +97,7 @@ impl Flight {
 }
 
 /// An event that is to be copied.
-pub struct ToCopy {
+pub struct Uncopied {
     /// Its shard.
     pub shard: u32,
     /// Its number.
@@ -169,27 +170,46 @@ impl Flights {
         (0..self.shards.len() as u32).filter(|shard| self.is_late(*shard, now)).collect()
     }
 
-    /// Those of a shard that are to be kept and not copied yet, in order; from now on they are being copied.
-    pub fn uncopied(&mut self, shard: u32) -> Vec<ToCopy> {
+    /// Those of a shard that are to be kept and not copied yet, in order; from now on they are being copied. Where an
+    /// earlier one could not be, none is: copies come in the order of their events.
+    pub fn uncopied(&mut self, shard: u32) -> Vec<Uncopied> {
         let flights = self.shards.get_mut(shard as usize).into_iter().flatten();
-        let left = flights.filter(|(_, flight)| flight.keep && flight.copied == Copied::No);
-        let copy = |(n, flight): (&u64, &mut Flight)| {
-            flight.copied = Copied::Asked;
-            ToCopy { shard, n: *n, record: Arc::clone(&flight.record) }
-        };
-        left.map(copy).collect()
+        let (mut uncopied, mut has_failed) = (Vec::new(), false);
+        for (n, flight) in flights.filter(|(_, flight)| flight.keep) {
+            has_failed |= flight.copied == Copied::Failed;
+            if flight.copied == Copied::No {
+                flight.copied = if has_failed { Copied::Failed } else { Copied::Asked };
+                if !has_failed {
+                    uncopied.push(Uncopied { shard, n: *n, record: Arc::clone(&flight.record) });
+                }
+            }
+        }
+        uncopied
     }
 
-    /// Counts one as at risk, with its copy where that is; who is to be told. `None` where it has arrived meanwhile.
-    pub fn note_risk(&mut self, shard: u32, n: u64, copied: Option<u64>) -> Option<Arc<Report>> {
-        let flight = self.shards.get_mut(shard as usize)?.get_mut(&n)?;
-        if let Some(at) = copied {
-            flight.copied = Copied::At(at);
-        }
-        if !std::mem::replace(&mut flight.is_at_risk, true) {
+    /// Notes what became of a copy; whether its event is still on its way.
+    pub fn note_copy(&mut self, shard: u32, n: u64, copied: Copied) -> bool {
+        let flight = self.shards.get_mut(shard as usize).and_then(|flights| flights.get_mut(&n));
+        flight.map(|flight| flight.copied = copied).is_some()
+    }
+
+    /// Counts as at risk what is to be kept of a shard and is copied, or cannot be; who is to be told.
+    pub fn note_risk(&mut self, shard: u32) -> Vec<Arc<Report>> {
+        let flights = self.shards.get_mut(shard as usize).into_iter().flat_map(BTreeMap::values_mut);
+        let is_copied = |flight: &Flight| matches!(flight.copied, Copied::At(_) | Copied::Failed);
+        let mut told = Vec::new();
+        for flight in flights.filter(|flight| flight.keep && !flight.is_at_risk && is_copied(flight)) {
+            flight.is_at_risk = true;
             self.at_risk += flight.size;
+            told.extend(flight.report.clone());
         }
-        flight.report.clone()
+        told
+    }
+
+    /// Those that could not be copied may be tried again.
+    pub fn copy_again(&mut self) {
+        let failed = self.shards.iter_mut().flat_map(BTreeMap::values_mut).filter(|one| one.copied == Copied::Failed);
+        failed.for_each(|flight| flight.copied = Copied::No);
     }
 
     /// Bytes on their way.

@@ -1,5 +1,6 @@
 //! The journal on Kafka as the rest of the daemon sees it: its parts, put together.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,11 +10,13 @@ use super::cluster::Cluster;
 use super::group::Groups;
 use super::known::KnownEnds;
 use super::looking::Looking;
+use super::overflow::Overflow;
 use super::producing::Producing;
 use super::span::Span;
 use super::topics::{self, TopicsError, Wanted};
 use crate::journal::{
-    Append, Find, Fingerprint, Journal, JournalError, JournalStat, LookedUp, Marks, Of, Owed, Reader, SubjectOf, Within,
+    Append, Find, Fingerprint, Journal, JournalError, JournalStat, LookedUp, Marks, Of, Owed, Pulse, Reader, SubjectOf,
+    Within,
 };
 
 /// What bounds a journal on Kafka.
@@ -23,6 +26,10 @@ pub struct Bounds {
     pub max_size: Size,
     /// Most bytes of events that wait for Kafka in memory.
     pub overflow_max: Size,
+    /// Most bytes of them that wait on this machine's disk.
+    pub overflow_disk: Size,
+    /// So much of that disk stays free.
+    pub min_free: Size,
 }
 
 /// The journal in a Kafka cluster.
@@ -36,18 +43,22 @@ pub struct KafkaJournal {
 }
 
 impl KafkaJournal {
-    /// Begins to take events; asks no broker, so that a daemon starts while they are away.
+    /// Begins to take events, and to send what an earlier life has left in the overflow, a folder of its own. Asks no
+    /// broker, so that a daemon starts while they are away.
     ///
     /// # Errors
-    /// Where librdkafka does not take the properties, or the system gives no thread.
-    pub fn open(
+    /// Where librdkafka does not take the properties, the overflow cannot be opened, or the system gives no thread.
+    pub async fn open(
         cluster: Cluster,
+        overflow: &Path,
         bounds: Bounds,
         subject_of: SubjectOf,
         groups: Groups,
         known: Arc<KnownEnds>,
     ) -> Result<Self, JournalError> {
-        let producing = Arc::new(Producing::begin(&cluster, bounds.overflow_max.0, Arc::clone(&known))?);
+        let overflow = Overflow::open(overflow, bounds.overflow_disk, bounds.min_free).await?;
+        let producing = Producing::begin(&cluster, bounds.overflow_max.0, Arc::clone(&known), overflow)?;
+        let producing = Arc::new(producing);
         let looking = Looking::new(cluster.clone(), Arc::clone(&known), subject_of);
         Ok(Self { cluster, bounds, known, producing, looking, groups })
     }
@@ -64,9 +75,22 @@ impl KafkaJournal {
         topics::prepare(cluster, wanted.into_iter().chain(held).collect()).await
     }
 
+    /// Figures of the local overflow.
+    ///
+    /// # Errors
+    /// Where it cannot be asked.
+    pub async fn overflow(&self) -> Result<JournalStat, JournalError> {
+        self.producing.overflow().await
+    }
+
     #[cfg(test)]
     pub(super) fn break_producer(&self) {
         self.producing.break_producer();
+    }
+
+    #[cfg(test)]
+    pub(super) fn fill_overflow(&self, is_full: bool) {
+        self.producing.fill_overflow(is_full);
     }
 
     /// Which cluster.
@@ -136,12 +160,17 @@ impl Journal for KafkaJournal {
     }
 
     async fn close(&self) -> Result<(), JournalError> {
-        let producing = Arc::clone(&self.producing);
-        let closed = tokio::task::spawn_blocking(move || producing.close()).await;
-        let cut_short = |error: tokio::task::JoinError| JournalError::Kafka {
-            what: "closing was cut short".into(),
-            error: error.to_string(),
-        };
-        closed.map_err(cut_short)?
+        Arc::clone(&self.producing).close().await
+    }
+}
+
+/// The thread that listens to what becomes of events goes on, whatever brokers do.
+impl Pulse for KafkaJournal {
+    fn ask(&self) {
+        self.producing.ask();
+    }
+
+    fn has_answered(&self) -> bool {
+        self.producing.has_answered()
     }
 }

@@ -1,6 +1,6 @@
 //! Looking things up in the topic of events: where shards begin and end, what stands at a time, what is owed, which
-//! events match. By clients that never join a group, on threads that may block, each with a deadline: a broker that does
-//! not answer is an error, and what would take too long to read is left out and said to be.
+//! events match. By clients that never join a group, on threads that may block, each with a deadline: a broker that
+//! does not answer is an error, and what would take too long to read is left out and said to be.
 //!
 //! # Times
 //! Brokers stamp messages when they append them, which is after the event was accepted. Clocks may differ by [`SKEW`]:

@@ -1,8 +1,8 @@
-//! A span, read once: from one mark to another in each shard, by a client that never joins a group. One thread reads and
-//! makes chunks; the reader splits them as it is asked.
+//! A span, read once: from one mark to another in each shard, by a client that never joins a group. One thread reads
+//! and makes chunks; the reader splits them as it is asked.
 //!
-//! Messages may be missing between two offsets (what was compacted or deleted, markers of transactions): a shard is read
-//! to the end of its span all the same, and its last chunk says so.
+//! Messages may be missing between two offsets (what was compacted or deleted, markers of transactions): a shard is
+//! read to the end of its span all the same, and its last chunk says so.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -2,12 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
 
+use bytes::Bytes;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
-use sink_api::Uuid;
+use sink_api::{Size, Uuid};
+use tokio::sync::mpsc;
 
 use super::cluster::Cluster;
+use super::journal::{Bounds, KafkaJournal};
+use crate::journal::{Chunk, Journal, JournalError, Marks, News, Of, OnFailure, Progress, Record};
 
 /// Where the real brokers are; `None`, and a line that says so, where there are none.
 fn brokers(test: &str) -> Option<String> {
@@ -45,4 +51,71 @@ pub fn nobody() -> String {
 pub async fn remove(cluster: &Cluster, topics: &[&str]) {
     let admin: AdminClient<DefaultClientContext> = cluster.client("test").create().unwrap();
     admin.delete_topics(topics, &AdminOptions::new()).await.unwrap();
+}
+
+/// No test waits longer for what must come.
+pub const PATIENCE: Duration = Duration::from_secs(40);
+
+/// The first word.
+pub fn subject_of(payload: &[u8]) -> Option<&str> {
+    std::str::from_utf8(payload).ok()?.split(' ').next()
+}
+
+/// A journal whose overflow lies there, once it is let go of by an earlier one.
+pub async fn open(cluster: &Cluster, overflow: &Path, overflow_max: Size) -> KafkaJournal {
+    let bounds = Bounds { max_size: Size::mib(100), overflow_max, overflow_disk: Size::mib(10), min_free: Size(0) };
+    let open = || {
+        let (groups, known) = Default::default();
+        KafkaJournal::open(cluster.clone(), overflow, bounds.clone(), subject_of, groups, known)
+    };
+    let opened = async {
+        loop {
+            match open().await {
+                Err(JournalError::Locked { .. }) => tokio::time::sleep(Duration::from_millis(10)).await,
+                opened => return opened.unwrap(),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, opened).await.expect("it is let go of")
+}
+
+/// An event that is accepted when its id says.
+pub fn record(id: Uuid, key: &str, text: &str) -> Record {
+    let (seconds, nanos) = id.get_timestamp().map_or((0, 0), |time| time.to_unix());
+    Record {
+        id: id.into_bytes(),
+        time: seconds as i64 * 1_000_000 + i64::from(nanos) / 1000,
+        source: "s".into(),
+        kind: "t".into(),
+        key: key.into(),
+        fingerprint: None,
+        payload: Bytes::from(text.to_owned()),
+        made: Default::default(),
+    }
+}
+
+/// Appends one, and says what it is told, in order.
+pub fn append(journal: &KafkaJournal, record: Record, on_failure: OnFailure) -> mpsc::UnboundedReceiver<Progress> {
+    let (sender, told) = mpsc::unbounded_channel();
+    journal.append(record, on_failure, Box::new(move |progress| _ = sender.send(progress)));
+    told
+}
+
+/// What is told next.
+pub async fn next(told: &mut mpsc::UnboundedReceiver<Progress>) -> Progress {
+    tokio::time::timeout(PATIENCE, told.recv()).await.expect("told").expect("told before it is dropped")
+}
+
+/// All chunks of a span.
+pub async fn read(journal: &KafkaJournal, from: Marks, until: Marks) -> Vec<Chunk> {
+    let mut reader = journal.reader(Of::Span { from: from.clone(), until: until.clone() }).await.unwrap();
+    let (mut at, mut chunks) = (from, Vec::new());
+    assert!(matches!(reader.next(1).await, Ok(News::Given(_))));
+    while !at.reaches(&until) {
+        let news = tokio::time::timeout(PATIENCE, reader.next(1 << 20)).await.expect("there is more").unwrap();
+        let News::Chunk(chunk) = news else { panic!("no chunk") };
+        at.set(chunk.next);
+        chunks.push(chunk);
+    }
+    chunks
 }

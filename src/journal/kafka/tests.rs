@@ -1,69 +1,46 @@
 //! The journal on Kafka, on real brokers and on none.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use bytes::Bytes;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use sink_api::{Size, Uuid};
-use tokio::sync::mpsc;
+use tempfile::TempDir;
 
 use super::cluster::Cluster;
-use super::journal::{Bounds, KafkaJournal};
-use super::testing;
+use super::journal::KafkaJournal;
+use super::testing::{self, PATIENCE, append, next, open, read, record};
 use crate::journal::{
-    AppendError, Chunk, Find, Journal, JournalError, Marks, News, Of, OnFailure, Position, Progress, Record, Within,
+    AppendError, Find, Journal, JournalError, Marks, News, Of, OnFailure, Position, Progress, Record, Within,
 };
 
-/// No test waits longer for what must come.
-const PATIENCE: Duration = Duration::from_secs(40);
-
-fn subject_of(payload: &[u8]) -> Option<&str> {
-    std::str::from_utf8(payload).ok()?.split(' ').next()
+/// A journal with an overflow of its own, which goes with it.
+struct Opened {
+    journal: KafkaJournal,
+    _overflow: TempDir,
 }
 
-fn open(cluster: &Cluster) -> KafkaJournal {
-    let bounds = Bounds { max_size: Size::mib(100), overflow_max: Size::mib(10) };
-    KafkaJournal::open(cluster.clone(), bounds, subject_of, Default::default(), Default::default()).unwrap()
+impl std::ops::Deref for Opened {
+    type Target = KafkaJournal;
+    fn deref(&self) -> &KafkaJournal {
+        &self.journal
+    }
 }
 
-async fn real(test: &str, shards: u32) -> Option<(Cluster, KafkaJournal)> {
+async fn alone(cluster: &Cluster) -> Opened {
+    let overflow = tempfile::tempdir().unwrap();
+    Opened { journal: open(cluster, overflow.path(), Size::mib(10)).await, _overflow: overflow }
+}
+
+async fn real(test: &str, shards: u32) -> Option<(Cluster, Opened)> {
     let cluster = testing::real(test, shards)?;
-    let journal = open(&cluster);
+    let journal = alone(&cluster).await;
     journal.prepare(&[]).await.unwrap();
     Some((cluster, journal))
 }
 
-async fn end(cluster: &Cluster, journal: KafkaJournal) {
+async fn end(cluster: &Cluster, journal: Opened) {
     journal.close().await.unwrap();
     testing::remove(cluster, &[&cluster.events(), &cluster.control()]).await;
-}
-
-fn record(id: Uuid, key: &str, text: &str) -> Record {
-    let (seconds, nanos) = id.get_timestamp().map_or((0, 0), |time| time.to_unix());
-    Record {
-        id: id.into_bytes(),
-        time: seconds as i64 * 1_000_000 + i64::from(nanos) / 1000,
-        source: "s".into(),
-        kind: "t".into(),
-        key: key.into(),
-        fingerprint: None,
-        payload: Bytes::from(text.to_owned()),
-        made: Default::default(),
-    }
-}
-
-/// Appends one, and says what it is told, in order.
-fn append(journal: &KafkaJournal, record: Record, on_failure: OnFailure) -> mpsc::UnboundedReceiver<Progress> {
-    let (sender, told) = mpsc::unbounded_channel();
-    journal.append(record, on_failure, Box::new(move |progress| _ = sender.send(progress)));
-    told
-}
-
-async fn next(told: &mut mpsc::UnboundedReceiver<Progress>) -> Progress {
-    tokio::time::timeout(PATIENCE, told.recv()).await.expect("told").expect("told before it is dropped")
 }
 
 async fn keep(journal: &KafkaJournal, record: Record) -> Position {
@@ -75,20 +52,6 @@ async fn keep(journal: &KafkaJournal, record: Record) -> Position {
             Progress::Failed(why) => panic!("{why}"),
         }
     }
-}
-
-/// All chunks of a span.
-async fn read(journal: &KafkaJournal, from: Marks, until: Marks) -> Vec<Chunk> {
-    let mut reader = journal.reader(Of::Span { from: from.clone(), until: until.clone() }).await.unwrap();
-    let (mut at, mut chunks) = (from, Vec::new());
-    assert!(matches!(reader.next(1).await, Ok(News::Given(_))));
-    while !at.reaches(&until) {
-        let news = tokio::time::timeout(PATIENCE, reader.next(1 << 20)).await.expect("there is more").unwrap();
-        let News::Chunk(chunk) = news else { panic!("no chunk") };
-        at.set(chunk.next);
-        chunks.push(chunk);
-    }
-    chunks
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,7 +150,7 @@ async fn an_event_is_found_by_its_id_and_by_what_it_is_about() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn brokers_that_do_not_answer_are_an_error_and_no_hang() {
-    let journal = Arc::new(open(&testing::cluster(&testing::nobody(), 2)));
+    let journal = alone(&testing::cluster(&testing::nobody(), 2)).await;
     let (marks, until) = (Marks::default(), Marks::from(Position { shard: 0, offset: 1 }));
     let is_kafka =
         |error: Option<JournalError>| assert!(matches!(error, Some(JournalError::Kafka { .. })), "{error:?}");
@@ -209,7 +172,7 @@ async fn brokers_that_do_not_answer_are_an_error_and_no_hang() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_no_broker_an_event_is_at_risk_or_refused() {
-    let journal = open(&testing::cluster(&testing::nobody(), 2));
+    let journal = alone(&testing::cluster(&testing::nobody(), 2)).await;
     assert_eq!(journal.refuses(), (false, false));
     let mut first = append(&journal, record(Uuid::now_v7(), "k", "1"), OnFailure::Keep);
     assert_eq!(next(&mut first).await, Progress::AtRisk);
@@ -221,7 +184,8 @@ async fn with_no_broker_an_event_is_at_risk_or_refused() {
     let large = Record { payload: vec![0; super::message::MAX_BYTES].into(), ..record(Uuid::now_v7(), "k", "") };
     let mut large = append(&journal, large, OnFailure::Keep);
     assert!(matches!(next(&mut large).await, Progress::Failed(AppendError::TooLarge(_))));
-    assert!(matches!(journal.close().await, Err(JournalError::Lost(_))));
+    assert_eq!(journal.overflow().await.unwrap().events, 2, "their copies");
+    journal.close().await.unwrap();
     let mut late = append(&journal, record(Uuid::now_v7(), "k", "4"), OnFailure::Keep);
     assert_eq!(next(&mut late).await, Progress::Failed(AppendError::Closed));
 }
