@@ -35,8 +35,8 @@ async fn the_journal_on_kafka_conforms_with_three_shards() {
             overflow_disk: Size::mib(10),
             min_free: Size(0),
         };
-        let (groups, known) = Default::default();
-        let opened = KafkaJournal::open(cluster.clone(), &dir.join("o"), bounds, |_| None, groups, known).await;
+        let opened =
+            KafkaJournal::open(cluster.clone(), &dir.join("o"), bounds, |_| None, testing::groups(&cluster)).await;
         let journal = opened.unwrap();
         journal.prepare(&[]).await.unwrap();
         topics.push((cluster.clone(), [cluster.events(), cluster.control()]));

@@ -8,7 +8,7 @@ use sink_api::Size;
 
 use super::cluster::Cluster;
 use super::group::Groups;
-use super::known::KnownEnds;
+use super::known::{KnownEnds, Noted};
 use super::looking::Looking;
 use super::overflow::Overflow;
 use super::producing::Producing;
@@ -39,12 +39,12 @@ pub struct KafkaJournal {
     known: Arc<KnownEnds>,
     producing: Arc<Producing>,
     looking: Looking,
-    groups: Groups,
+    groups: Arc<Groups>,
 }
 
 impl KafkaJournal {
-    /// Begins to take events, and to send what an earlier life has left in the overflow, a folder of its own. Asks no
-    /// broker, so that a daemon starts while they are away.
+    /// Begins to take events, and to send what an earlier life has left in the overflow, a folder of its own; sinks are
+    /// read for by `groups`, which are closed with the journal. Asks no broker, so that a daemon starts while they are away.
     ///
     /// # Errors
     /// Where librdkafka does not take the properties, the overflow cannot be opened, or the system gives no thread.
@@ -53,9 +53,9 @@ impl KafkaJournal {
         overflow: &Path,
         bounds: Bounds,
         subject_of: SubjectOf,
-        groups: Groups,
-        known: Arc<KnownEnds>,
+        groups: Arc<Groups>,
     ) -> Result<Self, JournalError> {
+        let known = Arc::new(KnownEnds::default());
         let overflow = Overflow::open(overflow, bounds.overflow_disk, bounds.min_free).await?;
         let producing = Producing::begin(&cluster, bounds.overflow_max.0, Arc::clone(&known), overflow)?;
         let producing = Arc::new(producing);
@@ -97,11 +97,6 @@ impl KafkaJournal {
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
     }
-
-    /// Where readers note how far shards go.
-    pub fn known(&self) -> &Arc<KnownEnds> {
-        &self.known
-    }
 }
 
 #[async_trait]
@@ -119,12 +114,11 @@ impl Journal for KafkaJournal {
     }
 
     async fn reader(&self, of: Of) -> Result<Box<dyn Reader>, JournalError> {
-        match of {
-            Of::Cursors(name) => self.groups.reader(self, &name).await,
-            Of::Span { from, until } => {
-                Ok(Box::new(Span::begin(&self.cluster, Arc::clone(&self.known), from, &until)?))
-            }
-        }
+        let reader = match of {
+            Of::Cursors(name) => self.groups.reader(&name).await?,
+            Of::Span { from, until } => Box::new(Span::begin(&self.cluster, from, &until)?),
+        };
+        Ok(Box::new(Noted { reader, known: Arc::clone(&self.known) }))
     }
 
     async fn oldest(&self) -> Result<Marks, JournalError> {
@@ -160,6 +154,7 @@ impl Journal for KafkaJournal {
     }
 
     async fn close(&self) -> Result<(), JournalError> {
+        self.groups.close().await;
         Arc::clone(&self.producing).close().await
     }
 }

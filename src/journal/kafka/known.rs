@@ -1,9 +1,11 @@
 //! The ends of the shards as far as this process knows them.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
 
 use crate::journal::view::lock;
-use crate::journal::{Marks, Position};
+use crate::journal::{JournalError, Marks, News, Position, Reader};
 
 /// Past every event that this process was told durable or has read. Shared by whoever hears of either.
 #[derive(Debug, Default)]
@@ -26,6 +28,29 @@ impl KnownEnds {
     /// What is known now.
     pub fn now(&self) -> Marks {
         lock(&self.0).clone()
+    }
+}
+
+/// A reader of which is noted how far it has read.
+pub struct Noted {
+    /// The reader.
+    pub reader: Box<dyn Reader>,
+    /// Where that is noted.
+    pub known: Arc<KnownEnds>,
+}
+
+#[async_trait]
+impl Reader for Noted {
+    async fn ready(&mut self) {
+        self.reader.ready().await;
+    }
+
+    async fn next(&mut self, max_bytes: u64) -> Result<News, JournalError> {
+        let news = self.reader.next(max_bytes).await?;
+        if let News::Chunk(chunk) = &news {
+            self.known.reach(chunk.next);
+        }
+        Ok(news)
     }
 }
 

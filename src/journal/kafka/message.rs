@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rdkafka::Message;
-use rdkafka::message::{Header, Headers, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
 use sink_api::Uuid;
 
 use crate::journal::{Entry, Position, Record};
@@ -153,6 +153,14 @@ pub fn record(message: &impl Message) -> Result<Record, MessageError> {
         payload: message.payload().map(Bytes::copy_from_slice).unwrap_or_default(),
         made: Default::default(),
     })
+}
+
+/// The whole record, for the members of groups.
+///
+/// # Errors
+/// Why it cannot be read, as text.
+pub fn decode(message: &BorrowedMessage<'_>) -> Result<Record, String> {
+    record(message).map_err(|error| error.to_string())
 }
 
 /// The record, and where it stands.

@@ -5,7 +5,7 @@
 //! | topic | partitions | what |
 //! | --- | --- | --- |
 //! | `C.events` | P | the events; a shard is a partition |
-//! | `C.held.S` | P, compacted | what sink `S` holds: parked deliveries, dead letters ([`seam::Row`]); in the event's shard |
+//! | `C.held.S` | P, compacted | what sink `S` holds: parked deliveries, dead letters ([`seam::Row`]), by shard |
 //! | `C.control` | 1, compacted | what all daemons know of each other and of sinks |
 //!
 //! Each sink is the consumer group `C.S`, whose committed offset in a partition is the sink's cursor there and whose

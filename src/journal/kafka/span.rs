@@ -5,7 +5,6 @@
 //! read to the end of its span all the same, and its last chunk says so.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -16,7 +15,6 @@ use rdkafka::message::BorrowedMessage;
 use tokio::sync::mpsc;
 
 use super::cluster::Cluster;
-use super::known::KnownEnds;
 use super::message;
 use super::scan::{consumer, list};
 use crate::journal::{Chunk, Entry, Gap, JournalError, Marks, News, Position, Reader};
@@ -46,7 +44,7 @@ impl Span {
     ///
     /// # Errors
     /// Where librdkafka or the system refuses.
-    pub fn begin(cluster: &Cluster, known: Arc<KnownEnds>, from: Marks, until: &Marks) -> Result<Self, JournalError> {
+    pub fn begin(cluster: &Cluster, from: Marks, until: &Marks) -> Result<Self, JournalError> {
         let failed = |error: KafkaError| failure(&error);
         let client = consumer(cluster, "span").map_err(failed)?;
         let (sender, chunks) = mpsc::channel(READY);
@@ -55,7 +53,7 @@ impl Span {
             .filter(|end| !from.reaches(&(*end).into()))
             .map(|end| (end.shard, Shard::new(from.at(end.shard), end.offset)))
             .collect();
-        let reading = Reading { client, topic: cluster.events(), known, left, sender, bytes: 0 };
+        let reading = Reading { client, topic: cluster.events(), left, sender, bytes: 0 };
         let spawned = std::thread::Builder::new().name("kafka-span".into()).spawn(move || reading.run());
         spawned.map_err(|error| JournalError::Io { what: "cannot start the thread kafka-span".into(), error })?;
         Ok(Self { from: Some(from), chunks, current: None, failure: None })
@@ -146,7 +144,6 @@ impl Shard {
 struct Reading {
     client: BaseConsumer,
     topic: String,
-    known: Arc<KnownEnds>,
     /// The shards that are not read to their end.
     left: BTreeMap<u32, Shard>,
     sender: mpsc::Sender<Result<Chunk, JournalError>>,
@@ -218,7 +215,6 @@ impl Reading {
     fn note(&mut self, took: Took) -> Result<(), KafkaError> {
         let (Took::Entry(Entry { position, .. }) | Took::Behind(position) | Took::Lost(position)) = took;
         let Some(shard) = self.left.get_mut(&position.shard) else { return Ok(()) };
-        self.known.pass(position);
         match took {
             Took::Entry(entry) => {
                 self.bytes += entry.record.payload.len();

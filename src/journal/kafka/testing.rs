@@ -3,17 +3,23 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use sink_api::{Size, Uuid};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::cluster::Cluster;
+use super::group::Groups;
 use super::journal::{Bounds, KafkaJournal};
-use crate::journal::{Chunk, Journal, JournalError, Marks, News, Of, OnFailure, Progress, Record};
+use super::message;
+use super::seam::{Keeper, Row, Stand};
+use crate::journal::{Chunk, CursorsError, Journal, JournalError, Marks, News, Of, OnFailure, Progress, Record};
 
 /// Where the real brokers are; `None`, and a line that says so, where there are none.
 fn brokers(test: &str) -> Option<String> {
@@ -61,13 +67,32 @@ pub fn subject_of(payload: &[u8]) -> Option<&str> {
     std::str::from_utf8(payload).ok()?.split(' ').next()
 }
 
+/// Groups of which nobody keeps what is held.
+pub fn groups(cluster: &Cluster) -> Arc<Groups> {
+    Arc::new(Groups::new(cluster.clone(), Arc::new(NoKeeper), message::decode, Handle::current()))
+}
+
+struct NoKeeper;
+
+#[async_trait]
+impl Keeper for NoKeeper {
+    async fn taking(&self, _: &str, _: Vec<Stand>) -> Result<(), CursorsError> {
+        Ok(())
+    }
+
+    async fn restored(&self, _: &str, _: u32, _: Vec<Row>) -> Result<(), CursorsError> {
+        Ok(())
+    }
+
+    async fn gone(&self, _: &str, _: Vec<u32>) -> Result<(), CursorsError> {
+        Ok(())
+    }
+}
+
 /// A journal whose overflow lies there, once it is let go of by an earlier one.
 pub async fn open(cluster: &Cluster, overflow: &Path, overflow_max: Size) -> KafkaJournal {
     let bounds = Bounds { max_size: Size::mib(100), overflow_max, overflow_disk: Size::mib(10), min_free: Size(0) };
-    let open = || {
-        let (groups, known) = Default::default();
-        KafkaJournal::open(cluster.clone(), overflow, bounds.clone(), subject_of, groups, known)
-    };
+    let open = || KafkaJournal::open(cluster.clone(), overflow, bounds.clone(), subject_of, groups(cluster));
     let opened = async {
         loop {
             match open().await {
