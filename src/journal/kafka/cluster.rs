@@ -2,13 +2,41 @@
 
 use std::collections::BTreeMap;
 
+use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use crate::journal::Marks;
 
 /// Longest that a broker may leave a request unanswered, milliseconds. By default a frozen broker costs a minute.
 const SOCKET_TIMEOUT: &str = "6000";
+
+/// A client of which nobody needs to hear by itself: what matters comes back by other ways, and the rest repeats itself
+/// while a broker is away.
+pub struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        tracing::debug!(?level, facility, text, "librdkafka");
+    }
+
+    fn stats_raw(&self, _json: &[u8]) {}
+
+    fn error(&self, error: KafkaError, said: &str) {
+        tracing::debug!(%error, said, "librdkafka");
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+impl ProducerContext for Quiet {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+}
 
 /// Which cluster, and who we are in it.
 #[derive(Clone, Debug)]

@@ -64,7 +64,8 @@ impl KafkaJournal {
     }
 
     /// Makes the topics of events, of what all daemons know, and of what these sinks hold, where they are missing, and
-    /// judges those that are there. To be called before anything is appended, and for a sink that is added.
+    /// judges those that are there. Events wait until this has succeeded once: to be called at the start, again where
+    /// brokers were away, and for a sink that is added.
     ///
     /// # Errors
     /// See [`topics::prepare`].
@@ -72,7 +73,15 @@ impl KafkaJournal {
         let cluster = &self.cluster;
         let held = sinks.iter().map(|sink| Wanted::held(cluster, sink));
         let wanted = [Wanted::events(cluster, self.bounds.max_size.0), Wanted::control(cluster)];
-        topics::prepare(cluster, wanted.into_iter().chain(held).collect()).await
+        topics::prepare(cluster, wanted.into_iter().chain(held).collect()).await?;
+        self.producing.allow();
+        Ok(())
+    }
+
+    /// As if the topics had been looked at.
+    #[cfg(test)]
+    pub(super) fn allow(&self) {
+        self.producing.allow();
     }
 
     /// Figures of the local overflow.

@@ -20,7 +20,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use sink_api::Uuid;
 use tokio::sync::Semaphore;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Quiet};
 use super::known::KnownEnds;
 use super::message;
 use super::scan::{Bounds, Next, Scanned, consumer, scan};
@@ -62,7 +62,7 @@ struct Inner {
     known: Arc<KnownEnds>,
     subject_of: SubjectOf,
     /// The client that answers short questions; it reads nothing.
-    client: OnceLock<BaseConsumer>,
+    client: OnceLock<BaseConsumer<Quiet>>,
     /// The oldest time, and where it was read.
     oldest_time: Mutex<Option<(Marks, Option<i64>)>>,
 }
@@ -148,7 +148,7 @@ impl Looking {
 }
 
 impl Inner {
-    fn client(&self) -> Result<&BaseConsumer, JournalError> {
+    fn client(&self) -> Result<&BaseConsumer<Quiet>, JournalError> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::cluster::Cluster;
 use super::journal::KafkaJournal;
-use super::testing::{self, PATIENCE, append, next, open, read, record};
+use super::testing::{self, PATIENCE, append, next, open, read, record, until};
 use crate::journal::{AppendError, Journal, Marks, OnFailure, Position, Progress};
 
 /// Events are of so many keys.
@@ -67,15 +67,6 @@ fn in_order(count: u64) -> BTreeMap<u64, Vec<u64>> {
     (0..KEYS).map(|key| (key, (key..count).step_by(KEYS as usize).collect())).collect()
 }
 
-async fn until(condition: impl Fn() -> bool) {
-    let met = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, met).await.expect("in time");
-}
-
 /// Keeps events while nobody listens, then lets another life with real brokers send them.
 async fn restarted(test: &str, overflow_max: Size, end: impl AsyncFn(KafkaJournal)) {
     let Some(cluster) = testing::real(test, 2) else { return };
@@ -95,6 +86,7 @@ async fn restarted(test: &str, overflow_max: Size, end: impl AsyncFn(KafkaJourna
     journal.close().await.unwrap();
     // Nothing is left.
     let journal = open(&cluster, folder.path(), overflow_max).await;
+    journal.prepare(&[]).await.unwrap();
     all_durable(&mut fill(&journal, 100..101)).await;
     assert_eq!(numbers(&journal).await.1, 101);
     journal.close().await.unwrap();
@@ -202,6 +194,8 @@ async fn when_brokers_are_back_all_that_was_at_risk_is_durable_in_order() {
     brokers.create_topic(&cluster.events(), 2, 3).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let journal = open(&cluster, folder.path(), LARGE).await;
+    // They know no properties of topics.
+    journal.allow();
     let mut told = fill(&journal, 0..10);
     all_durable(&mut told).await;
     for broker in 1..=3 {

@@ -46,9 +46,9 @@ pub fn config(cluster: &Cluster, overflow_max: u64) -> ClientConfig {
     config
 }
 
-/// Polls one producer after the other, until it is over.
-pub fn run(shared: &Arc<Shared>, first: Arc<Producer>) {
-    let mut producer = Some(first);
+/// Polls one producer after the other, until it is over. There is none before the topics are known to be as they must.
+pub fn run(shared: &Arc<Shared>) {
+    let mut producer: Option<Arc<Producer>> = None;
     let mut pause = PAUSES.0;
     while !shared.is_over.load(Ordering::Acquire) {
         if let Some(producer) = producer.take() {
@@ -63,6 +63,9 @@ pub fn run(shared: &Arc<Shared>, first: Arc<Producer>) {
         }
         std::thread::sleep(pause);
         shared.look_around();
+        if !shared.may_send.load(Ordering::Acquire) {
+            continue;
+        }
         pause = (pause * 2).min(PAUSES.1);
         match shared.start() {
             Ok(next) => producer = Some(next),

@@ -30,10 +30,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
-use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::producer::BaseProducer;
 use tokio::sync::Notify;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Quiet};
 use super::feeding::{self, Behind};
 use super::flights::{Copied, Flight, Flights, Uncopied};
 use super::known::KnownEnds;
@@ -45,6 +46,8 @@ use crate::journal::{Append, AppendError, JournalError, JournalStat, OnFailure, 
 
 /// Longest that closing waits for reports.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+/// Why nothing is sent at first.
+const UNJUDGED: &str = "its topics were not looked at yet";
 /// Pause before the overflow is tried again where it took no copies.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -88,6 +91,8 @@ pub struct Shared {
     pub to_feed: Notify,
     /// Rung when something in the overflow has come to Kafka.
     pub moved: Notify,
+    /// Whether the topics are known to be as they must.
+    pub may_send: AtomicBool,
     /// Whether the thread is to end.
     pub is_over: AtomicBool,
     /// How often it was asked for a sign of life, and how often it had been when it gave one.
@@ -123,7 +128,7 @@ impl Producing {
             flights: Flights::new(cluster.partitions),
             behind,
             places,
-            broken: None,
+            broken: Some(UNJUDGED.into()),
             is_closing: false,
             is_late: false,
             overflow_failed: None,
@@ -140,18 +145,20 @@ impl Producing {
             is_empty: Condvar::new(),
             to_feed: Notify::new(),
             moved: Notify::new(),
+            may_send: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
             asked: AtomicU64::new(0),
             seen: AtomicU64::new(0),
             trouble: Mutex::default(),
         });
-        let first = shared.start().map_err(|error| JournalError::Kafka {
+        let refused = |error: KafkaError| JournalError::Kafka {
             what: "a producer cannot be made".into(),
             error: error.to_string(),
-        })?;
+        };
+        // One that is never used says what is wrong with the properties.
+        drop(shared.config.create_with_context::<_, BaseProducer<Quiet>>(Quiet).map_err(refused)?);
         let polled = Arc::clone(&shared);
-        let spawned =
-            std::thread::Builder::new().name("kafka-produce".into()).spawn(move || producer::run(&polled, first));
+        let spawned = std::thread::Builder::new().name("kafka-produce".into()).spawn(move || producer::run(&polled));
         let failed = |error| JournalError::Io { what: "cannot start the thread kafka-produce".into(), error };
         let thread = Mutex::new(Some(spawned.map_err(failed)?));
         let tasks = vec![
@@ -159,6 +166,12 @@ impl Producing {
             tokio::spawn(feeding::keep_cursors(Arc::clone(&shared))),
         ];
         Ok(Self { shared, thread, tasks })
+    }
+
+    /// From now on events are sent; before, they wait. The topics are there, and as they must be: brokers would make a
+    /// weak one for whoever sends to none.
+    pub fn allow(&self) {
+        self.shared.may_send.store(true, Ordering::Release);
     }
 
     /// Hands events over, in order. Never blocks on I/O.

@@ -10,7 +10,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Quiet};
 use crate::journal::{JournalError, Marks, Position};
 
 /// Longest one poll, and so the longest until it is seen that nobody waits any more.
@@ -44,7 +44,7 @@ pub struct Bounds<'b> {
 }
 
 /// A consumer that reads what it is told to, and never joins a group.
-pub fn consumer(cluster: &Cluster, role: &str) -> Result<BaseConsumer, KafkaError> {
+pub fn consumer(cluster: &Cluster, role: &str) -> Result<BaseConsumer<Quiet>, KafkaError> {
     let mut config = cluster.client(role);
     let set = [
         // librdkafka assigns nothing without the name of a group. Nobody ever joins this one.
@@ -58,9 +58,11 @@ pub fn consumer(cluster: &Cluster, role: &str) -> Result<BaseConsumer, KafkaErro
         ("allow.auto.create.topics", "false".into()),
         ("queued.max.messages.kbytes", AHEAD.into()),
         ("fetch.wait.max.ms", "100".into()),
+        // By default a client that has read enough ahead looks again after a second.
+        ("fetch.queue.backoff.ms", "20".into()),
     ];
     set.into_iter().for_each(|(name, value)| _ = config.set(name, value));
-    config.create()
+    config.create_with_context(Quiet)
 }
 
 /// Where a client is to begin.

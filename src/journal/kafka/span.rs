@@ -14,7 +14,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use tokio::sync::mpsc;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Quiet};
 use super::message;
 use super::scan::{consumer, list};
 use crate::journal::{Chunk, Entry, Gap, JournalError, Marks, News, Position, Reader};
@@ -142,7 +142,7 @@ impl Shard {
 
 /// The thread's.
 struct Reading {
-    client: BaseConsumer,
+    client: BaseConsumer<Quiet>,
     topic: String,
     /// The shards that are not read to their end.
     left: BTreeMap<u32, Shard>,

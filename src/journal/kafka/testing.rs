@@ -144,3 +144,13 @@ pub async fn read(journal: &KafkaJournal, from: Marks, until: Marks) -> Vec<Chun
     }
     chunks
 }
+
+/// Waits for a condition.
+pub async fn until(condition: impl Fn() -> bool) {
+    let met = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, met).await.expect("in time");
+}

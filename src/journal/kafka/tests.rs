@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::cluster::Cluster;
 use super::journal::KafkaJournal;
-use super::testing::{self, PATIENCE, append, next, open, read, record};
+use super::testing::{self, PATIENCE, append, next, open, read, record, until};
 use crate::journal::{
     AppendError, Find, Journal, JournalError, Marks, News, Of, OnFailure, Position, Progress, Record, Within,
 };
@@ -173,7 +173,8 @@ async fn brokers_that_do_not_answer_are_an_error_and_no_hang() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_no_broker_an_event_is_at_risk_or_refused() {
     let journal = alone(&testing::cluster(&testing::nobody(), 2)).await;
-    assert_eq!(journal.refuses(), (false, false));
+    journal.allow();
+    until(|| journal.refuses() == (false, false)).await;
     let mut first = append(&journal, record(Uuid::now_v7(), "k", "1"), OnFailure::Keep);
     assert_eq!(next(&mut first).await, Progress::AtRisk);
     assert!(journal.at_risk() > 0 && journal.refuses() == (true, false));
@@ -188,6 +189,21 @@ async fn with_no_broker_an_event_is_at_risk_or_refused() {
     journal.close().await.unwrap();
     let mut late = append(&journal, record(Uuid::now_v7(), "k", "4"), OnFailure::Keep);
     assert_eq!(next(&mut late).await, Progress::Failed(AppendError::Closed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sent_before_the_topics_were_looked_at() {
+    let Some(cluster) = testing::real("topics before events", 2) else { return };
+    let journal = alone(&cluster).await;
+    let mut told = append(&journal, record(Uuid::now_v7(), "k", "1"), OnFailure::Keep);
+    assert_eq!(next(&mut told).await, Progress::AtRisk);
+    let mut back = append(&journal, record(Uuid::now_v7(), "k", "2"), OnFailure::GiveBack);
+    assert!(matches!(next(&mut back).await, Progress::Failed(AppendError::Unwritable(_))));
+    // Had it been sent, brokers might have made a weak topic.
+    journal.prepare(&["s"]).await.unwrap();
+    assert!(matches!(next(&mut told).await, Progress::Durable(_)));
+    testing::remove(&cluster, &[&cluster.held("s")]).await;
+    end(&cluster, journal).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,11 +12,10 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Quiet};
 use super::message::MAX_MESSAGE;
 
 /// Copies of every event, where there are so many brokers.
@@ -200,7 +199,7 @@ pub fn judge(wanted: &Wanted, found: &Found) -> Vec<Weak> {
 /// made, [`TopicsError::Weak`] with all faults of all topics.
 pub async fn prepare(cluster: &Cluster, wanted: Vec<Wanted>) -> Result<(), TopicsError> {
     let mut config = cluster.client("topics");
-    let admin: AdminClient<DefaultClientContext> = config.create().map_err(unavailable)?;
+    let admin: AdminClient<Quiet> = config.create_with_context(Quiet).map_err(unavailable)?;
     // A consumer's question makes no topics, whatever the brokers would make by themselves.
     config.set("allow.auto.create.topics", "false");
     let mut faults = Vec::new();
@@ -233,7 +232,7 @@ struct Seen {
 async fn look(config: &rdkafka::ClientConfig, topic: String) -> Result<Seen, TopicsError> {
     let config = config.clone();
     let ask = move || -> Result<Seen, TopicsError> {
-        let client: BaseConsumer = config.create().map_err(unavailable)?;
+        let client: BaseConsumer<Quiet> = config.create_with_context(Quiet).map_err(unavailable)?;
         let metadata = client.fetch_metadata(Some(&topic), ANSWER).map_err(unavailable)?;
         let about = metadata.topics().iter().find(|about| about.name() == topic);
         let error = about.and_then(|about| about.error()).map(Code::from);
@@ -252,7 +251,7 @@ async fn look(config: &rdkafka::ClientConfig, topic: String) -> Result<Seen, Top
     tokio::task::spawn_blocking(ask).await.map_err(|error| TopicsError::Unavailable(error.to_string()))?
 }
 
-async fn make(admin: &AdminClient<DefaultClientContext>, wanted: &Wanted, brokers: usize) -> Result<(), TopicsError> {
+async fn make(admin: &AdminClient<Quiet>, wanted: &Wanted, brokers: usize) -> Result<(), TopicsError> {
     let missing = |why: String| TopicsError::Missing { topic: wanted.name.clone(), why };
     if brokers < IN_SYNC {
         return Err(missing(format!(
@@ -276,10 +275,7 @@ async fn make(admin: &AdminClient<DefaultClientContext>, wanted: &Wanted, broker
     }
 }
 
-async fn describe(
-    admin: &AdminClient<DefaultClientContext>,
-    topic: &str,
-) -> Result<BTreeMap<String, String>, TopicsError> {
+async fn describe(admin: &AdminClient<Quiet>, topic: &str) -> Result<BTreeMap<String, String>, TopicsError> {
     let options = AdminOptions::new().request_timeout(Some(ANSWER));
     let answers = admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &options).await.map_err(unavailable)?;
     let answer = answers.into_iter().next().ok_or_else(|| TopicsError::Unavailable(topic.to_owned()))?;
