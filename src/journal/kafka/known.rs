@@ -63,8 +63,8 @@ mod tests {
         let known = KnownEnds::default();
         let at = |offset| Position { shard: 1, offset };
         known.pass(at(4));
-        known.pass(at(2));
         known.reach(at(5));
+        known.pass(at(2));
         assert_eq!(known.now(), Marks::from(at(5)));
     }
 }
