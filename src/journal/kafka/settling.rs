@@ -3,7 +3,7 @@
 //! back in time it is left behind with its producer. A new one takes its place, whose producer has the same
 //! transactional id: that fences the old one, which ends whenever its call does. Nobody waits for it.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ const INIT: Duration = Duration::from_secs(30);
 const OTHER: Duration = Duration::from_secs(60);
 /// The pause before a failure is tried again, first and at most.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
-/// How long a step is tried again while the group rebalances.
+/// How long a step is tried again that the group refuses although its shards are here.
 const REBALANCE: Duration = Duration::from_secs(60);
 /// Where nothing was settled for so long, it is settled where the sink stands: this shows that the shards are ours.
 const IDLE: Duration = Duration::from_secs(2);
@@ -39,6 +39,14 @@ const IDLE: Duration = Duration::from_secs(2);
 const MANY: usize = 4;
 /// Beyond that none is left behind any more: the sink stands still until one comes back.
 const MOST: usize = 16;
+
+/// Where a test lets a transaction hang.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    BeforeCursors,
+    BehindEnd,
+}
 
 type Reply = Result<(), CommitError>;
 
@@ -57,32 +65,43 @@ impl Job {
     }
 }
 
-/// What a settling thread is at.
+/// What a settling thread is at. All of it has one lock: a thread that is left behind changes nothing from then on.
 #[derive(Default)]
-pub(super) struct Progress {
+struct At {
     /// When it will surely be done, unless it hangs.
-    until: Mutex<Option<Instant>>,
+    until: Option<Instant>,
+    job: Option<Arc<Job>>,
+    /// Whether there is such a thread at all.
+    is_running: bool,
     /// Another has its place.
-    is_abandoned: AtomicBool,
-    job: Mutex<Option<Arc<Job>>>,
+    is_abandoned: bool,
 }
+
+#[derive(Default)]
+struct Progress(Mutex<At>);
+
+/// Another thread has this one's place.
+struct Abandoned;
 
 impl Progress {
     fn takes(&self, at_most: Duration) {
-        *lock(&self.until) = Some(Instant::now() + at_most);
+        lock(&self.0).until = Some(Instant::now() + at_most);
     }
 
-    fn rests(&self) {
-        *lock(&self.until) = None;
-        *lock(&self.job) = None;
+    /// Does something that only the thread in place may do.
+    fn still<T>(&self, work: impl FnOnce(&mut At) -> T) -> Result<T, Abandoned> {
+        let mut at = lock(&self.0);
+        if at.is_abandoned { Err(Abandoned) } else { Ok(work(&mut at)) }
     }
 
-    fn hangs(&self) -> bool {
-        lock(&self.until).is_some_and(|until| until < Instant::now())
-    }
-
-    fn is_abandoned(&self) -> bool {
-        self.is_abandoned.load(Ordering::Acquire)
+    /// Whether it hangs: then the thread is left behind from now on. Says what it was at, and whether there is one.
+    fn abandon(&self) -> Option<(Option<Arc<Job>>, bool)> {
+        let mut at = lock(&self.0);
+        let hangs = at.until.is_some_and(|until| until < Instant::now());
+        hangs.then(|| {
+            (at.until, at.is_abandoned) = (None, true);
+            (at.job.take(), at.is_running)
+        })
     }
 }
 
@@ -94,9 +113,9 @@ pub(super) struct Settling {
     abandoned: Arc<AtomicUsize>,
     /// When the last settle began that succeeded.
     last: Mutex<Option<Instant>>,
-    /// Lets the next transaction hang until it is dropped.
+    /// Lets the next transaction with rows hang until it is dropped, before its cursors or behind its end.
     #[cfg(test)]
-    pub hang: Mutex<Option<Receiver<()>>>,
+    pub hang: Mutex<Option<(Stage, Receiver<()>)>>,
 }
 
 impl Default for Settling {
@@ -121,8 +140,8 @@ impl Settling {
     }
 
     fn begin(&self, member: &Arc<Member>, unknown: Option<Arc<Job>>) -> Result<(), GroupError> {
-        let progress = Arc::new(Progress::default());
-        *lock(&progress.job) = unknown.clone();
+        let at = At { job: unknown.clone(), ..At::default() };
+        let progress = Arc::new(Progress(Mutex::new(at)));
         *lock(&self.now) = Arc::clone(&progress);
         let settler = Settler {
             member: Arc::clone(member),
@@ -139,39 +158,38 @@ impl Settling {
     /// Makes steps of a member durable.
     pub async fn settle(&self, member: &Member, steps: Vec<Step>) -> Reply {
         let (reply, answer) = oneshot::channel();
-        let job = Job { steps, reply: Mutex::new(Some(reply)) };
+        let job = Arc::new(Job { steps, reply: Mutex::new(Some(reply)) });
         let full = |_| CommitError::Unavailable("too many steps wait".into());
-        self.jobs.try_send(Arc::new(job)).map_err(full)?;
+        self.jobs.try_send(Arc::clone(&job)).map_err(full)?;
         // Once the member has ended nobody watches the thread any more.
         let over = async {
             member.over().await;
             tokio::time::sleep(TRANSACTION).await;
         };
         tokio::select! {
-            answer = answer => answer.unwrap_or_else(|_| Err(ended())),
-            () = over => Err(ended()),
+            answer = answer => answer.unwrap_or_else(|_| Err(ended(&job.steps))),
+            () = over => Err(ended(&job.steps)),
         }
     }
 
     /// Leaves the thread behind where it hangs, and starts another.
     pub fn watch(&self, member: &Arc<Member>) {
-        let hung = Arc::clone(&lock(&self.now));
-        if !hung.hangs() || self.abandoned() >= MOST {
+        if self.abandoned() >= MOST {
             return;
         }
-        hung.is_abandoned.store(true, Ordering::Release);
-        let abandoned = self.abandoned.fetch_add(1, Ordering::AcqRel) + 1;
+        let now = Arc::clone(&lock(&self.now));
+        let Some((job, is_running)) = now.abandon() else { return };
+        let abandoned = self.abandoned.fetch_add(usize::from(is_running), Ordering::AcqRel) + 1;
         let sink = &member.sink;
         if abandoned >= MANY {
             error!(%sink, abandoned, "settling hangs in Kafka's client again and again: restart the daemon");
         } else {
             warn!(%sink, abandoned, "settling hangs in Kafka's client: it goes on with a new one");
         }
-        let job = lock(&hung.job).take();
         if let Err(error) = self.begin(member, job) {
-            // The next look tries again, as nothing is done in time.
-            error!(%sink, %error, "settling cannot go on");
-            lock(&self.now).takes(Duration::ZERO);
+            // What was to begin hangs, so to speak, and is left behind in turn.
+            error!(%sink, %error, "settling cannot go on yet");
+            lock(&self.now).takes(PAUSES[1]);
         }
     }
 
@@ -187,9 +205,10 @@ impl Settling {
 
     /// Hangs as a call of librdkafka may, where a test wants that.
     #[cfg(test)]
-    pub fn hang(&self) {
-        let hang = lock(&self.hang).take();
-        let _ = hang.map(|hang| hang.recv());
+    pub fn hang(&self, at: Stage, steps: &[Step]) {
+        let has_rows = steps.iter().any(|step| !step.rows.is_empty());
+        let hang = lock(&self.hang).take_if(|(stage, _)| *stage == at && has_rows);
+        let _ = hang.map(|(_, hang)| hang.recv());
     }
 
     /// How long it may be waited for work.
@@ -198,8 +217,9 @@ impl Settling {
     }
 }
 
-fn ended() -> CommitError {
-    CommitError::Unavailable("the sink's member has ended".into())
+/// The member has ended: its shards are nobody's.
+fn ended(steps: &[Step]) -> CommitError {
+    CommitError::Fenced(shards_of(steps))
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -218,11 +238,9 @@ struct Settler {
     is_failing: bool,
 }
 
-/// Another thread has this one's place.
-struct Abandoned;
-
 impl Settler {
     fn run(mut self, unknown: Option<Arc<Job>>) {
+        lock(&self.progress.0).is_running = true;
         if self.work(unknown).is_err() {
             // Its producer is fenced.
             drop(self.producer.take());
@@ -246,7 +264,7 @@ impl Settler {
             }
             match next {
                 Ok(job) => {
-                    *lock(&self.progress.job) = Some(Arc::clone(&job));
+                    self.progress.still(|at| at.job = Some(Arc::clone(&job)))?;
                     let reply = self.settle(&job.steps)?;
                     self.rest(Some((&job, reply)))?;
                 }
@@ -261,7 +279,7 @@ impl Settler {
     fn refuse(&self, first: Option<Arc<Job>>) {
         let inbox = lock(&self.inbox);
         let rest = std::iter::from_fn(|| inbox.try_recv().ok());
-        first.into_iter().chain(rest).for_each(|job| job.answer(Err(ended())));
+        first.into_iter().chain(rest).for_each(|job| job.answer(Err(ended(&job.steps))));
     }
 
     /// Ends a transaction that was given up, once: its producer's successor does so by beginning.
@@ -274,10 +292,7 @@ impl Settler {
     }
 
     fn rest(&self, done: Option<(&Job, Reply)>) -> Result<(), Abandoned> {
-        self.progress.rests();
-        if self.progress.is_abandoned() {
-            return Err(Abandoned);
-        }
+        self.progress.still(|at| (at.until, at.job) = (None, None))?;
         if let Some((job, reply)) = done {
             job.answer(reply);
         }
@@ -316,10 +331,7 @@ impl Settler {
             let began = Instant::now();
             self.progress.takes(TRANSACTION);
             let failure = match transaction::run(producer, &self.member, steps) {
-                Ok(()) => {
-                    self.settled(steps, began);
-                    return Ok(Ok(()));
-                }
+                Ok(()) => return self.settled(steps, began).map(Ok),
                 Err(failure) => failure,
             };
             debug!(sink = %self.member.sink, ?failure, took = ?began.elapsed(), "a settle failed");
@@ -330,21 +342,23 @@ impl Settler {
                 Failure::Refused(error) => error,
             };
             match error.rdkafka_error_code() {
-                // The group is about to rebalance: the shards are ours until they are taken.
-                Some(Code::IllegalGeneration | Code::RebalanceInProgress) if since.elapsed() < REBALANCE => {
-                    std::thread::sleep(PAUSES[0]);
-                }
-                Some(Code::UnknownMemberId | Code::FencedInstanceId) => {
-                    return Ok(Err(CommitError::Fenced(shards_of(steps))));
-                }
+                // The group rebalances, or the shards are lost: which of the two, the thread that polls learns soon.
+                Some(
+                    Code::IllegalGeneration
+                    | Code::RebalanceInProgress
+                    | Code::UnknownMemberId
+                    | Code::FencedInstanceId,
+                ) if since.elapsed() < REBALANCE => std::thread::sleep(PAUSES[0]),
                 _ => return Ok(Err(CommitError::Unavailable(error.to_string()))),
             }
         }
     }
 
-    fn settled(&mut self, steps: &[Step], began: Instant) {
-        self.member.shards.settled(steps);
-        *lock(&self.member.settling.last) = Some(began);
+    fn settled(&self, steps: &[Step], began: Instant) -> Result<(), Abandoned> {
+        self.progress.still(|_| {
+            self.member.shards.settled(steps);
+            *lock(&self.member.settling.last) = Some(began);
+        })
     }
 
     /// Sees that there is a producer, for as long as the steps are to be settled; a reply where they are not any more.
@@ -353,7 +367,7 @@ impl Settler {
         loop {
             let shards = &self.member.shards;
             if shards.is_over() {
-                return Ok(Some(Err(ended())));
+                return Ok(Some(Err(ended(steps))));
             }
             let foreign = shards.foreign(steps);
             if !foreign.is_empty() {
@@ -366,9 +380,7 @@ impl Settler {
                 Ok(producer) => self.producer = Some(producer),
                 Err(error) => debug!(sink = %self.member.sink, %error, "a producer cannot begin"),
             }
-            if self.progress.is_abandoned() {
-                return Err(Abandoned);
-            }
+            self.progress.still(|_| ())?;
             if self.producer.is_none() {
                 std::thread::sleep(pause);
                 pause = (pause * 2).min(PAUSES[1]);
@@ -388,7 +400,7 @@ impl Settler {
         self.progress.takes(OTHER);
         drop(self.producer.take());
         self.has_left_open = true;
-        if self.progress.is_abandoned() { Err(Abandoned) } else { Ok(()) }
+        self.progress.still(|_| ())
     }
 
     /// Learns what became of steps whose transaction may have arrived, or not: by the notes that the group has.
@@ -415,17 +427,14 @@ impl Settler {
                     // All of them or none: only we settle these shards.
                     let is_there = |step: &Step| stands.iter().any(|(_, stand)| stand.as_ref() == Some(&step.stand));
                     if here.iter().all(is_there) {
-                        self.settled(steps, began);
-                        return Ok(Ok(()));
+                        return self.settled(steps, began).map(Ok);
                     }
                     let not = CommitError::Unavailable(format!("nothing of it arrived: {why}"));
                     return Ok(Err(if foreign.is_empty() { not } else { CommitError::Fenced(foreign) }));
                 }
                 Err(error) => debug!(sink = %self.member.sink, %error, "it is not known yet what was settled"),
             }
-            if self.progress.is_abandoned() {
-                return Err(Abandoned);
-            }
+            self.progress.still(|_| ())?;
             std::thread::sleep(PAUSES[1]);
         }
     }

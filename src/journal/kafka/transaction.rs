@@ -37,12 +37,15 @@ pub(super) fn run(producer: &Producer, member: &Member, steps: &[Step]) -> Resul
     producer.begin_transaction().map_err(Failure::Refused)?;
     write(producer, &cluster.held(&member.sink), steps).map_err(Failure::Refused)?;
     #[cfg(test)]
-    member.settling.hang();
+    member.settling.hang(super::settling::Stage::BeforeCursors, steps);
     let stands = standing::with_notes(cluster, steps.iter().map(|step| &step.stand));
     // The fence. Between it and the end nothing is asked that could have become another generation's.
     let metadata = member.shards.fence(steps).map_err(Failure::Fenced)?;
     producer.send_offsets_to_transaction(&stands, &metadata, CURSORS).map_err(Failure::Refused)?;
-    producer.commit_transaction(END).map_err(Failure::Unknown)
+    producer.commit_transaction(END).map_err(Failure::Unknown)?;
+    #[cfg(test)]
+    member.settling.hang(super::settling::Stage::BehindEnd, steps);
+    Ok(())
 }
 
 /// Writes the rows, and waits until brokers have them.

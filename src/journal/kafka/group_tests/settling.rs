@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::kit::{PATIENCE, SINK, Topics, eventually, step};
+use super::kit::{Daemon, PATIENCE, SINK, Topics, eventually, step};
 use crate::journal::kafka::group::GroupError;
 use crate::journal::kafka::seam::{CommitError, Committer as _};
+use crate::journal::kafka::settling::Stage;
 use crate::journal::{JournalError, News};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,17 +45,41 @@ async fn a_settle_that_hangs_is_left_behind_and_settling_goes_on() {
     let a = topics.daemon("a");
     let _reader = a.joins(4).await;
     a.groups.commit(SINK, vec![step(0, 1, "one", &[])]).await.unwrap();
-    let (release, hang) = std::sync::mpsc::channel();
-    *a.groups.member(SINK).unwrap().settling.hang.lock().unwrap() = Some(hang);
+    let release = hang(&a, Stage::BeforeCursors);
     let hung = a.groups.commit(SINK, vec![step(0, 2, "two", &[("hung", "1")])]);
-    // The idle settle may have been the one that hung: then this one only waited for the next thread.
     let hung = tokio::time::timeout(PATIENCE, hung).await.unwrap();
+    assert!(matches!(hung, Err(CommitError::Unavailable(_))), "{hung:?}");
     assert_eq!(a.groups.abandoned(), 1);
     a.groups.commit(SINK, vec![step(0, 3, "three", &[("k", "v")])]).await.unwrap();
     release.send(()).unwrap();
     eventually("it ends", || a.groups.abandoned() == 0).await;
-    assert_eq!(a.stands().await.get(&0), Some(&(3, "three".to_owned())), "{hung:?}");
+    assert_eq!(a.stands().await.get(&0), Some(&(3, "three".to_owned())));
     a.groups.commit(SINK, vec![step(0, 4, "four", &[])]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_arrived_although_the_answer_did_not_is_known_to_be_settled() {
+    let Some(topics) = Topics::new("what_arrived_although_the_answer_did_not").await else { return };
+    topics.begin().await;
+    topics.fill(0..40);
+    let a = topics.daemon("a");
+    let _reader = a.joins(4).await;
+    let release = hang(&a, Stage::BehindEnd);
+    let hung = a.groups.commit(SINK, vec![step(0, 2, "two", &[("k", "v")]), step(1, 2, "other", &[])]);
+    assert_eq!(tokio::time::timeout(PATIENCE, hung).await.unwrap(), Ok(()));
+    assert_eq!((a.groups.abandoned(), a.stands().await.get(&0)), (1, Some(&(2, "two".to_owned()))));
+    // It goes on from there, and what comes back late changes nothing.
+    a.groups.commit(SINK, vec![step(0, 3, "three", &[])]).await.unwrap();
+    drop(release);
+    eventually("it ends", || a.groups.abandoned() == 0).await;
+    assert_eq!(super::kit::given(&mut a.reader().await).await, super::kit::at(&[3, 2, 0, 0]));
+}
+
+/// Lets the next transaction of a daemon hang until this is dropped.
+fn hang(daemon: &Daemon, at: Stage) -> std::sync::mpsc::Sender<()> {
+    let (release, hang) = std::sync::mpsc::channel();
+    *daemon.groups.member(SINK).unwrap().settling.hang.lock().unwrap() = Some((at, hang));
+    release
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,7 +121,8 @@ async fn of_two_daemons_with_one_name_the_elder_ends_for_good() {
         assert_eq!(error.downcast_ref(), Some(&GroupError::Replaced("a".into())));
         assert!(error.to_string().contains("node"), "{error}");
     }
-    assert!(elder.groups.commit(SINK, vec![step(0, 9, "late", &[("late", "1")])]).await.is_err());
+    let late = elder.groups.commit(SINK, vec![step(0, 9, "late", &[("late", "1")])]).await;
+    assert_eq!(late, Err(CommitError::Fenced(vec![0])));
     younger.groups.commit(SINK, vec![step(0, 1, "one", &[])]).await.unwrap();
     assert_eq!(younger.stands().await.get(&0), Some(&(1, "one".to_owned())));
 }
