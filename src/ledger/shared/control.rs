@@ -1,5 +1,5 @@
-//! What all daemons know of a sink: the row `sink/NAME` of the control topic, a JSON object. Fields that this build does
-//! not know stay as they are. Pure.
+//! What all daemons know of a sink: the row `sink/NAME` of the control topic, a JSON object. Fields that this build
+//! does not know stay as they are. Pure.
 
 use bytes::Bytes;
 use serde_json::{Map, Value};

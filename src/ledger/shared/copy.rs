@@ -13,14 +13,16 @@ use crate::ledger::held::{AS_WAS, BY_RULES, Change};
 use crate::ledger::parked::How;
 use crate::ledger::{Dead, SettleError, Settlement, Spent, Try, cursors, held, thread};
 
-/// Empty where the journal is this daemon's alone. `shared`: the shards that are this daemon's, and the note of each.
+/// Empty where the journal is this daemon's alone. `shared`: the shards that are this daemon's, and the note of each;
+/// those that it gave away and has not forgotten wholly are `leaving`.
 /// `shared_replays`: how far replays have come in them, as rows of Kafka. `shared_halves`: deliveries of which one row
 /// of two was restored so far.
 pub(in crate::ledger) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS shared (
-  sink  TEXT NOT NULL,
-  shard INTEGER NOT NULL,
-  note  TEXT NOT NULL,
+  sink    TEXT NOT NULL,
+  shard   INTEGER NOT NULL,
+  note    TEXT NOT NULL,
+  leaving INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (sink, shard)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS shared_replays (
@@ -66,14 +68,14 @@ pub enum What {
 
 /// The note of a shard; `None` where the shard is not in the copy.
 pub fn note(connection: &Connection, sink: &str, shard: u32) -> Result<Option<String>, rusqlite::Error> {
-    let sql = "SELECT note FROM shared WHERE sink = ?1 AND shard = ?2";
+    let sql = "SELECT note FROM shared WHERE sink = ?1 AND shard = ?2 AND leaving = 0";
     connection.prepare_cached(sql)?.query_row(params![sink, shard], |row| row.get(0)).optional()
 }
 
 /// Writes the note of a shard.
 pub fn set_note(connection: &Connection, sink: &str, shard: u32, note: &str) -> Result<(), rusqlite::Error> {
     let sql = "INSERT INTO shared (sink, shard, note) VALUES (?1, ?2, ?3)
-               ON CONFLICT (sink, shard) DO UPDATE SET note = excluded.note";
+               ON CONFLICT (sink, shard) DO UPDATE SET note = excluded.note, leaving = 0";
     connection.prepare_cached(sql)?.execute(params![sink, shard, note]).map(drop)
 }
 

@@ -1,8 +1,9 @@
-//! What a step comes to in its shard: from what the copy holds, the rows that change and the next note, both whole. Pure.
+//! What a step comes to in its shard: from what the copy holds, the rows that change and the next note, both whole.
+//! Pure.
 //!
 //! It mirrors what SQLite does with the same step (`cursors::step`, `held::keep`, `held::change`, `parked::end`,
-//! `replays::passed`), so that a copy that lived through the steps and one that is made from the rows are the same. Sums
-//! wrap around as they do there: what is counted in one shard may be taken off again in the same step.
+//! `replays::passed`), so that a copy that lived through the steps and one that is made from the rows are the same.
+//! Sums wrap around as they do there: what is counted in one shard may be taken off again in the same step.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -1,8 +1,8 @@
 //! The copy as others use it: [`Keeper`] for the engine, which says which shards are this daemon's and what their rows
 //! are, and what settling asks of it.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use sink_api::Timestamp;
@@ -20,8 +20,11 @@ const MAX_ROWS: usize = 500;
 /// A transaction of the copy ends with the row that passes this many bytes.
 const MAX_BYTES: usize = 4 << 20;
 
-/// What is written is not flushed: after a power cut the file is whole, and may lack the last changes of the copy, which
-/// is made anew then anyway.
+/// Most rows of a kind that one transaction forgets.
+const MAX_FORGOTTEN: i64 = 500;
+
+/// What is written is not flushed: after a power cut the file is whole, and may lack the last changes of the copy,
+/// which is made anew then anyway.
 const UNFLUSHED: &str = "PRAGMA synchronous = NORMAL";
 
 /// The copy of the shards that are this daemon's. Its ledger has a file of its own, or holds nothing of a journal on
@@ -32,12 +35,14 @@ const UNFLUSHED: &str = "PRAGMA synchronous = NORMAL";
 pub struct ShardCopy {
     ledger: Arc<Ledger>,
     begun: OnceCell<()>,
+    /// How often a shard of a sink was taken or given away.
+    changes: Mutex<HashMap<(String, u32), u64>>,
 }
 
 impl ShardCopy {
     /// A copy in that ledger, which need not be open yet.
     pub fn new(ledger: Arc<Ledger>) -> Self {
-        Self { ledger, begun: OnceCell::new() }
+        Self { ledger, begun: OnceCell::new(), changes: Mutex::default() }
     }
 
     /// Forgets what the copy held in an earlier life, once. Whatever else is asked of the copy does so first; to be
@@ -48,9 +53,39 @@ impl ShardCopy {
     pub async fn begin(&self) -> Result<(), SettleError> {
         let begin = || async {
             self.ledger.work(|connection| Ok(connection.execute_batch(UNFLUSHED)?)).await?;
-            self.ledger.write(restore::forget_all).await
+            for (sink, shards) in self.ledger.write(restore::begin).await? {
+                self.forget(&sink, shards).await?;
+            }
+            Ok::<(), SettleError>(())
         };
         self.begun.get_or_try_init(begin).await.map(drop)
+    }
+
+    /// How often a shard was taken or given away so far: what was made of it before the last time is void.
+    pub(super) fn changes(&self, sink: &str, shard: u32) -> u64 {
+        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        changes.get(&(sink.to_owned(), shard)).copied().unwrap_or_default()
+    }
+
+    /// Forgets shards: at once for whoever settles, and then what is held of them, a part at a time, so that steps of
+    /// other sinks come in between.
+    async fn forget(&self, sink: &str, shards: Vec<u32>) -> Result<(), SettleError> {
+        {
+            let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+            shards.iter().for_each(|shard| *changes.entry((sink.to_owned(), *shard)).or_default() += 1);
+        }
+        let of: (Arc<str>, Arc<[u32]>) = (sink.into(), shards.into());
+        let (sink, shards) = of.clone();
+        self.ledger.write(move |connection| restore::leave(connection, &sink, &shards)).await?;
+        for shard in of.1.iter().copied() {
+            let mut is_more = true;
+            while is_more {
+                let sink = Arc::clone(&of.0);
+                let part = move |connection: &_| Ok(restore::forget(connection, &sink, shard, MAX_FORGOTTEN)?);
+                is_more = self.ledger.write(part).await?;
+            }
+        }
+        Ok(())
     }
 
     /// What steps of these shards are derived from that name these deliveries; nothing of a shard that is not this
@@ -88,6 +123,7 @@ impl ShardCopy {
 impl Keeper for ShardCopy {
     async fn taking(&self, sink: &str, stands: Vec<Stand>) -> Result<(), CursorsError> {
         self.begin().await?;
+        self.forget(sink, stands.iter().map(|stand| stand.cursor.shard).collect()).await?;
         let sink = sink.to_owned();
         Ok(self.ledger.write(move |connection| restore::taking(connection, &sink, &stands)).await?)
     }
@@ -103,8 +139,7 @@ impl Keeper for ShardCopy {
 
     async fn gone(&self, sink: &str, shards: Vec<u32>) -> Result<(), CursorsError> {
         self.begin().await?;
-        let sink = sink.to_owned();
-        Ok(self.ledger.write(move |connection| restore::gone(connection, &sink, &shards)).await?)
+        Ok(self.forget(sink, shards).await?)
     }
 }
 

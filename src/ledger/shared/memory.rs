@@ -232,7 +232,8 @@ pub fn told(path: &Path) -> Vec<Vec<Value>> {
         "SELECT * FROM held ORDER BY sink, id",
         "SELECT name, accepted, delivered, dead, filtered, dropped, dead_bytes, paused FROM sinks",
         "SELECT sink, shard, place FROM cursors UNION SELECT name, shard, place FROM sinks ORDER BY 1, 2",
-        "SELECT id, sink, shard, first, place, until, type, subject, rate, fed, only_missing FROM replays ORDER BY 1, 3",
+        "SELECT id, sink, shard, first, place, until, type, subject, rate, fed, only_missing FROM replays
+         ORDER BY id, shard",
         "SELECT * FROM replay_counts ORDER BY id, sink",
     ];
     let mut told = Vec::new();

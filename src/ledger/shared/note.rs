@@ -1,5 +1,5 @@
-//! The note that stands beside a sink's cursor in a shard, as a text that people can read: which step wrote it, and what
-//! was counted up to there. Pure.
+//! The note that stands beside a sink's cursor in a shard, as a text that people can read: which step wrote it, and
+//! what was counted up to there. Pure.
 //!
 //! `1 step=17 by=0a1b2c3d accepted=40 delivered=30 dead=2 filtered=3 dropped=1 parked=4 letters=2`
 

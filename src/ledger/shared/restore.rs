@@ -17,61 +17,78 @@ use crate::ledger::held::{self, AS_WAS, BY_RULES, DEAD_SIZE};
 use crate::ledger::parked::How;
 use crate::ledger::{Counters, SettleError, cursors};
 
-/// The shards that are in the copy.
-fn owned(connection: &Connection) -> Result<BTreeMap<String, Vec<u32>>, rusqlite::Error> {
-    let mut owned: BTreeMap<String, Vec<u32>> = BTreeMap::new();
-    let mut statement = connection.prepare_cached("SELECT sink, shard FROM shared")?;
+/// Finds what is held of a shard. Made where there is a copy, as a local ledger has no use for it.
+const INDEX: &str = "CREATE INDEX IF NOT EXISTS held_of_shard ON held (sink, shard)";
+
+/// What is forgotten of a shard, and what tells its rows apart.
+const FORGOTTEN: [(&str, &str); 5] = [
+    ("held", "sink, id"),
+    ("shared_halves", "sink, shard, id"),
+    ("steps", "id"),
+    ("fates", "sink, kind, nth"),
+    ("fates_gone", "sink, replay, shard"),
+];
+
+/// Makes the file ready for a copy; gives the shards that are in it, those that are half forgotten included.
+pub fn begin(connection: &Connection) -> Result<BTreeMap<String, Vec<u32>>, SettleError> {
+    connection.execute_batch(INDEX)?;
+    let mut shards: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+    let mut statement = connection.prepare("SELECT sink, shard FROM shared")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        owned.entry(row.get(0)?).or_default().push(row.get(1)?);
+        shards.entry(row.get(0)?).or_default().push(row.get(1)?);
     }
-    Ok(owned)
+    Ok(shards)
 }
 
-/// Forgets all shards: nobody knows what became of them since the copy was made.
-pub fn forget_all(connection: &Connection) -> Result<(), SettleError> {
-    owned(connection)?.iter().try_for_each(|(sink, shards)| gone(connection, sink, shards))
-}
-
-/// Forgets these shards of a sink.
-pub fn gone(connection: &Connection, sink: &str, shards: &[u32]) -> Result<(), SettleError> {
+/// Begins to forget these shards of a sink: no step follows in them any more, and nothing of them counts.
+pub fn leave(connection: &Connection, sink: &str, shards: &[u32]) -> Result<(), SettleError> {
     for shard in shards {
-        forget(connection, sink, *shard)?;
+        for sql in [
+            "UPDATE shared SET leaving = 1 WHERE sink = ?1 AND shard = ?2",
+            "DELETE FROM shared_replays WHERE sink = ?1 AND shard = ?2",
+        ] {
+            connection.prepare_cached(sql)?.execute(params![sink, shard])?;
+        }
     }
     let marks = cursors::load(connection, sink)?.map(|state| state.cursors).unwrap_or_default();
     stands(connection, sink, marks)?;
-    replays(connection, sink)?;
-    Ok(())
+    replays(connection, sink)
 }
 
-/// Takes these shards, empty still, at these cursors and with these notes.
+/// Forgets a part of what is kept of a shard that was left, at most so many rows of a kind; says whether there is more.
+pub fn forget(connection: &Connection, sink: &str, shard: u32, most: i64) -> Result<bool, rusqlite::Error> {
+    let mut is_more = false;
+    for (table, key) in FORGOTTEN {
+        let sql = format!(
+            "DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE sink = ?1 AND shard = ?2 LIMIT ?3)"
+        );
+        let gone = connection.prepare_cached(&sql)?.execute(params![sink, shard, most])?;
+        is_more |= i64::try_from(gone).is_ok_and(|gone| gone >= most);
+    }
+    if !is_more {
+        let sql = "DELETE FROM shared WHERE sink = ?1 AND shard = ?2 AND leaving <> 0";
+        connection.prepare_cached(sql)?.execute(params![sink, shard])?;
+    }
+    Ok(is_more)
+}
+
+/// Takes these shards, which were forgotten, at these cursors and with these notes.
 pub fn taking(connection: &Connection, sink: &str, taken: &[Stand]) -> Result<(), SettleError> {
     let mut marks = cursors::load(connection, sink)?.map(|state| state.cursors).unwrap_or_default();
     for Stand { cursor, note } in taken {
-        forget(connection, sink, cursor.shard)?;
-        Note::read(note)?;
         copy::set_note(connection, sink, cursor.shard, note)?;
         marks.set(*cursor);
     }
-    stands(connection, sink, marks)?;
-    replays(connection, sink)?;
-    Ok(())
-}
-
-/// Forgets what is kept of a shard, but for the sink's own row.
-fn forget(connection: &Connection, sink: &str, shard: u32) -> Result<(), rusqlite::Error> {
-    for table in ["held", "shared", "shared_replays", "shared_halves", "steps", "fates", "fates_gone"] {
-        let sql = format!("DELETE FROM {table} WHERE sink = ?1 AND shard = ?2");
-        connection.prepare_cached(&sql)?.execute(params![sink, shard])?;
-    }
-    Ok(())
+    stands(connection, sink, marks)
 }
 
 /// Sets a sink's cursors in the shards that are in the copy, and makes its totals those of these shards together.
 fn stands(connection: &Connection, sink: &str, mut marks: Marks) -> Result<(), SettleError> {
     let mut notes = BTreeMap::new();
     {
-        let mut statement = connection.prepare_cached("SELECT shard, note FROM shared WHERE sink = ?1")?;
+        let mut statement =
+            connection.prepare_cached("SELECT shard, note FROM shared WHERE sink = ?1 AND leaving = 0")?;
         let mut rows = statement.query([sink])?;
         while let Some(row) = rows.next()? {
             notes.insert(row.get::<_, u32>(0)?, Note::read(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)?);
@@ -93,7 +110,8 @@ fn set_sink(connection: &Connection, sink: &str, marks: &Marks, totals: Counters
     let sql = format!(
         "INSERT INTO sinks (name, shard, place, accepted, delivered, dead, filtered, dropped, dead_bytes)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
-           (SELECT ifnull(sum({DEAD_SIZE}), 0) FROM held WHERE sink = ?1 AND due IS NULL))
+           (SELECT ifnull(sum({DEAD_SIZE}), 0) FROM held WHERE sink = ?1 AND due IS NULL
+              AND shard IN (SELECT shard FROM shared WHERE sink = ?1 AND leaving = 0)))
          ON CONFLICT (name) DO UPDATE SET shard = excluded.shard, place = excluded.place,
            accepted = excluded.accepted, delivered = excluded.delivered, dead = excluded.dead,
            filtered = excluded.filtered, dropped = excluded.dropped, dead_bytes = excluded.dead_bytes"

@@ -389,8 +389,13 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_a_row_or_damage(mut bytes in prop::collection::vec(any::<u8>(), 0..200), known in any::<bool>()) {
-            if let (Some(first), true) = (bytes.first_mut(), known) { *first = crate::ledger::shared::fields::VERSION }
+        fn any_bytes_are_a_row_or_damage(
+            mut bytes in prop::collection::vec(any::<u8>(), 0..200),
+            is_known in any::<bool>(),
+        ) {
+            if let (Some(first), true) = (bytes.first_mut(), is_known) {
+                *first = crate::ledger::shared::fields::VERSION;
+            }
             let bytes = Bytes::from(bytes);
             let _ = (Body::read(&bytes), State::read(&bytes), Progress::read(&bytes));
         }

@@ -24,9 +24,13 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Whose turn it is to settle, by sink. One for each sink of the config and no more.
 type Turns = HashMap<String, Arc<tokio::sync::Mutex<()>>>;
 
+/// How often shards of sinks were taken or given away, at one time.
+type Changes = BTreeMap<(String, u32), u64>;
+
 /// The engine on Kafka's [`Settle`]. Steps of one sink are taken one call at a time, as each is derived from the one
-/// before. A call that was begun goes on to its end, also where its caller does not wait for that: else Kafka might
-/// have a step, and the copy might not.
+/// before. What was asked for before a shard was given away is void, also where the shard is taken anew by the time
+/// that its turn comes. A call that was begun goes on to its end, also where its caller does not wait for that: else
+/// Kafka might have a step, and the copy might not.
 #[derive(Clone)]
 pub struct KafkaSettle {
     copy: Arc<ShardCopy>,
@@ -70,7 +74,20 @@ impl KafkaSettle {
         turn.lock_owned().await
     }
 
-    async fn settle_all(&self, steps: Vec<Settlement>) -> Result<(), SettleError> {
+    /// How often the shards of these steps were taken or given away so far.
+    fn changes(&self, sink: &str, shards: impl IntoIterator<Item = u32>) -> Changes {
+        shards.into_iter().map(|shard| ((sink.to_owned(), shard), self.copy.changes(sink, shard))).collect()
+    }
+
+    /// The shards that were taken or given away since then.
+    fn changed(&self, since: &Changes) -> Vec<u32> {
+        let has_changed = |((sink, shard), before): (&(String, u32), &u64)| {
+            (self.copy.changes(sink, *shard) != *before).then_some(*shard)
+        };
+        since.iter().filter_map(has_changed).collect()
+    }
+
+    async fn settle_all(&self, steps: Vec<Settlement>, since: Changes) -> Result<(), SettleError> {
         let mut sinks: BTreeMap<String, Vec<Settlement>> = BTreeMap::new();
         for step in steps {
             sinks.entry(step.sink.clone()).or_default().push(step);
@@ -80,12 +97,12 @@ impl KafkaSettle {
             return Err(SettleError::NotOnKafka("settling several sinks at once"));
         }
         for (sink, steps) in sinks {
-            self.settle_sink(&sink, steps).await?;
+            self.settle_sink(&sink, steps, &since).await?;
         }
         Ok(())
     }
 
-    async fn settle_sink(&self, sink: &str, steps: Vec<Settlement>) -> Result<(), SettleError> {
+    async fn settle_sink(&self, sink: &str, steps: Vec<Settlement>, since: &Changes) -> Result<(), SettleError> {
         let _turn = self.turn(sink).await;
         let mut shards: BTreeMap<u32, Vec<Settlement>> = BTreeMap::new();
         for step in steps {
@@ -94,23 +111,28 @@ impl KafkaSettle {
         let wanted = shards.iter().map(|(shard, steps)| (*shard, steps.iter().flat_map(named).collect())).collect();
         let mut bases = self.copy.bases(sink, wanted).await?;
         let mut made = Vec::with_capacity(shards.len());
-        let mut lost = Vec::new();
+        let (mut lost, mut is_begun) = (Vec::new(), false);
         for (shard, steps) in &shards {
             match bases.remove(shard) {
-                Some((before, base)) => made.push(self.derive(*shard, before, base, |draft| {
-                    steps.iter().for_each(|step| draft.settle(step));
-                    What::Settle(steps.clone())
-                })),
-                None => lost.push(*shard),
+                Some((before, base)) if follows(&base, steps) => {
+                    made.push(self.derive(*shard, before, base, |draft| {
+                        steps.iter().for_each(|step| draft.settle(step));
+                        What::Settle(steps.clone())
+                    }));
+                }
+                is_owned => {
+                    is_begun |= is_owned.is_some();
+                    lost.push(*shard);
+                }
             }
         }
-        if made.is_empty() {
+        if made.is_empty() && !is_begun {
             return self.begin(sink, shards.into_values().flatten().collect(), lost).await;
         }
         if !lost.is_empty() {
             return Err(SettleError::Fenced(lost));
         }
-        self.commit(sink, made).await.map(drop)
+        self.commit(sink, made, since).await.map(drop)
     }
 
     /// Gives a sink its first cursors. None of these shards is this daemon's.
@@ -139,7 +161,11 @@ impl KafkaSettle {
 
     /// Makes steps durable in Kafka, then lets the copy follow. The copy tries until it can: an error would have the
     /// caller settle again what Kafka has, and to give the shard back and take it anew would need the same disk.
-    async fn commit(&self, sink: &str, made: Vec<(Step, Follow)>) -> Result<Dead, SettleError> {
+    async fn commit(&self, sink: &str, made: Vec<(Step, Follow)>, since: &Changes) -> Result<Dead, SettleError> {
+        let changed = self.changed(since);
+        if !changed.is_empty() {
+            return Err(SettleError::Fenced(changed));
+        }
         let (steps, follows): (Vec<_>, Vec<_>) = made.into_iter().unzip();
         self.committer.commit(sink, steps).await?;
         let follows = Arc::new(follows);
@@ -167,6 +193,7 @@ impl KafkaSettle {
     async fn change_letters(&self, sink: &str, ids: Vec<String>, change: Change) -> Result<Dead, SettleError> {
         let _turn = self.turn(sink).await;
         let shards = self.copy.letters(sink, ids).await?;
+        let since = self.changes(sink, shards.keys().copied());
         let mut made = Vec::with_capacity(shards.len());
         for (shard, (before, base)) in self.copy.bases(sink, shards.clone()).await? {
             let ids = shards.get(&shard).cloned().unwrap_or_default();
@@ -175,8 +202,14 @@ impl KafkaSettle {
                 What::Change(ids, change)
             }));
         }
-        if made.is_empty() { Ok(Dead::default()) } else { self.commit(sink, made).await }
+        if made.is_empty() { Ok(Dead::default()) } else { self.commit(sink, made, &since).await }
     }
+}
+
+/// Whether these steps of a shard go on where it stands: those of who had the shard before it was another's do not.
+fn follows(base: &Base, steps: &[Settlement]) -> bool {
+    let from = steps.iter().find(|step| step.replay.is_none()).and_then(|step| step.passed.from);
+    from.is_none_or(|from| from == base.cursor.offset)
 }
 
 /// Whether it is the first cursor of a sink: of what stands before it nothing is said.
@@ -209,7 +242,8 @@ impl Settle for KafkaSettle {
 
     async fn settle(&self, steps: Vec<Settlement>) -> Result<(), SettleError> {
         let this = self.clone();
-        tokio::spawn(async move { this.settle_all(steps).await }).await?
+        let since = steps.iter().flat_map(|step| self.changes(&step.sink, [step.shard])).collect();
+        tokio::spawn(async move { this.settle_all(steps, since).await }).await?
     }
 
     async fn change_dead(&self, sink: &str, ids: Vec<String>, change: Change) -> Result<Dead, SettleError> {

@@ -224,6 +224,70 @@ async fn a_copy_does_not_follow_in_a_shard_that_it_gave_away_or_took_anew_meanwh
 }
 
 #[tokio::test]
+async fn a_step_of_before_a_shard_was_given_away_is_void_when_the_shard_is_back() {
+    let (brokers, daemon) = began().await;
+    let other = rusqlite::Connection::open(&daemon.path).unwrap();
+    other.execute_batch(FAILS).unwrap();
+    // The second waits for the first, which waits for the disk.
+    let call = |steps| {
+        let settle = daemon.settle.clone();
+        tokio::spawn(async move { settle.settle(steps).await })
+    };
+    let first = call(vec![step(0, 5, vec![row(0, "a", None)])]);
+    until(async || !brokers.log(SINK, 0).is_empty()).await;
+    let second = call(vec![step(0, 6, vec![]), step(1, 6, vec![])]);
+    tokio::task::yield_now().await;
+    daemon.copy.taking(SINK, brokers.give(SINK, &[0], 1)).await.unwrap();
+    other.execute_batch("DROP TRIGGER fails").unwrap();
+    tokio::time::timeout(PATIENCE, first).await.unwrap().unwrap().unwrap();
+    let second = tokio::time::timeout(PATIENCE, second).await.unwrap().unwrap();
+    assert!(matches!(&second, Err(SettleError::Fenced(shards)) if *shards == [0]), "{second:?}");
+    // Nor is one that does not go on where the sink stands: another was there meanwhile.
+    let from = |place| Settlement { passed: Passed::from(place), ..step(0, 9, vec![]) };
+    let before = counters(&daemon).await;
+    let stale = daemon.settle.settle(vec![from(4)]).await;
+    assert!(matches!(&stale, Err(SettleError::Fenced(shards)) if *shards == [0]), "{stale:?}");
+    assert_eq!(counters(&daemon).await, before);
+    daemon.settle.settle(vec![from(5)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn calls_that_come_together_all_count() {
+    let (_, daemon) = began().await;
+    let call = |n: u32| {
+        let settle = daemon.settle.clone();
+        let steps = vec![step(0, 5, vec![row(0, &n.to_string(), None)]), step(1, 5, vec![])];
+        tokio::spawn(async move { settle.settle(steps).await })
+    };
+    for call in (0..20).map(call).collect::<Vec<_>>() {
+        call.await.unwrap().unwrap();
+    }
+    let wanted = Counters { accepted: 20 * 5, delivered: 20 * 4, dead: 20, ..Counters::default() };
+    assert_eq!((counters(&daemon).await, daemon.ledger.load(SINK).await.unwrap().unwrap().counters), (wanted, wanted));
+}
+
+#[tokio::test]
+async fn a_shard_with_many_rows_is_forgotten_wholly_also_where_that_was_cut_short() {
+    let (brokers, daemon) = began().await;
+    let many = |shard: u32| (0..1200).map(|n| row(shard, &format!("{shard}-{n}"), (n % 2 == 0).then_some(4))).collect();
+    daemon.settle.settle(vec![step(0, 5, many(0)), step(1, 5, many(1))]).await.unwrap();
+    let bytes = daemon.ledger.held_budget().total().bytes;
+    daemon.copy.gone(SINK, vec![1]).await.unwrap();
+    assert_eq!((ids(&daemon, Held::Dead).await.len(), daemon.ledger.parked_rows(SINK).await.unwrap()), (100, 600));
+    assert_eq!(daemon.ledger.held_budget().total(), Dead { letters: 600, bytes: bytes / 2 });
+    let cut_short = |connection: &rusqlite::Connection| {
+        super::restore::leave(connection, SINK, &[0])?;
+        assert!(super::restore::forget(connection, SINK, 0, 10)?);
+        Ok(())
+    };
+    daemon.ledger.write(cut_short).await.unwrap();
+    ShardCopy::new(Arc::clone(&daemon.ledger)).begin().await.unwrap();
+    assert_eq!(told(&daemon.path), vec![Vec::<rusqlite::types::Value>::new(); 5]);
+    brokers.take(SINK, &[0], 1, &daemon.copy).await;
+    assert_eq!(daemon.ledger.parked_rows(SINK).await.unwrap(), 600);
+}
+
+#[tokio::test]
 async fn a_step_that_was_begun_goes_on_where_its_caller_does_not_wait_for_it() {
     let (_, daemon) = began().await;
     let settling = daemon.settle.settle(vec![step(0, 5, vec![row(0, "a", None)])]);
