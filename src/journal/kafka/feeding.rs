@@ -31,6 +31,8 @@ pub struct Behind {
     fed: u64,
     /// What an earlier life has left stands before this place.
     left: u64,
+    /// How many bytes of that were not read yet, at most.
+    left_bytes: u64,
 }
 
 /// One of them.
@@ -44,9 +46,11 @@ struct Aside {
 }
 
 impl Behind {
-    /// Those that an earlier life has left between two places.
-    pub fn left(fed: u64, end: u64) -> Self {
-        Self { aside: VecDeque::new(), next: 0, at_risk: 0, is_behind: fed < end, fed, left: end }
+    /// Those that an earlier life has left between two places; they take at most so many bytes.
+    pub fn left(fed: u64, end: u64, bytes: u64) -> Self {
+        let is_behind = fed < end;
+        let left_bytes = if is_behind { bytes } else { 0 };
+        Self { aside: VecDeque::new(), next: 0, at_risk: 0, is_behind, fed, left: end, left_bytes }
     }
 
     /// Whether there are any.
@@ -54,9 +58,9 @@ impl Behind {
         self.is_behind
     }
 
-    /// Bytes of those of this life that are at risk.
+    /// Bytes of those that are at risk; of those that were left, at most so many.
     pub fn at_risk(&self) -> u64 {
-        self.at_risk
+        self.at_risk + self.left_bytes
     }
 
     fn index(&self, n: u64) -> Option<usize> {
@@ -133,7 +137,9 @@ impl Shared {
         let _turn = lock(&self.turn);
         let mut state = lock(&self.state);
         let has = state.behind.aside.is_empty() && state.behind.fed >= state.behind.left;
-        state.behind.is_behind &= !has;
+        if has {
+            (state.behind.is_behind, state.behind.left_bytes) = (false, 0);
+        }
         self.note_empty(&state);
         has
     }
@@ -160,6 +166,9 @@ impl Shared {
         if is_aside && let Some(aside) = state.behind.take(0) {
             (flight.keep, flight.report) = (aside.keep, aside.report);
             untold = flight.report.clone().filter(|_| aside.keep && !aside.is_at_risk);
+        }
+        if is_left {
+            state.behind.left_bytes = state.behind.left_bytes.saturating_sub(size);
         }
         flight.is_at_risk = flight.keep;
         state.behind.fed = at + 1;

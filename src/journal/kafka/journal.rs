@@ -19,6 +19,9 @@ use crate::journal::{
     Within,
 };
 
+/// Bytes that may wait for a flush of the overflow, at least.
+const OVERFLOW_QUEUE: Size = Size::mib(64);
+
 /// What bounds a journal on Kafka.
 #[derive(Clone, Debug)]
 pub struct Bounds {
@@ -56,7 +59,9 @@ impl KafkaJournal {
         groups: Arc<Groups>,
     ) -> Result<Self, JournalError> {
         let known = Arc::new(KnownEnds::default());
-        let overflow = Overflow::open(overflow, bounds.overflow_disk, bounds.min_free).await?;
+        // All that waits in memory may have to be copied at once, and as much again that finds no room there.
+        let queue = Size(bounds.overflow_max.0.saturating_mul(2)).max(OVERFLOW_QUEUE);
+        let overflow = Overflow::open(overflow, bounds.overflow_disk, bounds.min_free, queue).await?;
         let producing = Producing::begin(&cluster, bounds.overflow_max.0, Arc::clone(&known), overflow)?;
         let producing = Arc::new(producing);
         let looking = Looking::new(cluster.clone(), Arc::clone(&known), subject_of);

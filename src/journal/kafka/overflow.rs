@@ -52,24 +52,27 @@ pub struct Opened {
     pub cursors: Marks,
     /// The place of the oldest event that is there.
     pub oldest: u64,
+    /// How many bytes all take that are there.
+    pub bytes: u64,
 }
 
 impl Overflow {
-    /// Opens (or begins) it in a folder, with at most `max` bytes of events.
+    /// Opens (or begins) it in a folder, with at most `max` bytes of events on disk and `queue` on their way there.
     ///
     /// # Errors
     /// As [`LocalJournal::open`].
-    pub async fn open(dir: &Path, max: Size, min_free: Size) -> Result<Opened, JournalError> {
+    pub async fn open(dir: &Path, max: Size, min_free: Size, queue: Size) -> Result<Opened, JournalError> {
         let dir = dir.to_owned();
-        let opened = tokio::task::spawn_blocking(move || Self::open_blocking(&dir, max, min_free)).await;
+        let opened = tokio::task::spawn_blocking(move || Self::open_blocking(&dir, max, min_free, queue)).await;
         let lost =
             |error| JournalError::Io { what: "opening the overflow failed".into(), error: io::Error::other(error) };
         let (overflow, cursors) = opened.map_err(lost)??;
         let oldest = Journal::oldest(&overflow.journal).await?.at(0).offset;
-        Ok(Opened { overflow, cursors, oldest })
+        let bytes = overflow.stat().await?.bytes;
+        Ok(Opened { overflow, cursors, oldest, bytes })
     }
 
-    fn open_blocking(dir: &Path, max: Size, min_free: Size) -> Result<(Self, Marks), JournalError> {
+    fn open_blocking(dir: &Path, max: Size, min_free: Size, queue: Size) -> Result<(Self, Marks), JournalError> {
         folder::make(dir)?;
         let config = JournalConfig {
             segment_size: Size((max.0 / SEGMENTS).clamp(64 << 10, SEGMENT)),
@@ -77,6 +80,7 @@ impl Overflow {
             max_size: max,
             when_full: WhenFull::Refuse,
             min_free,
+            overflow_max: queue,
             ..JournalConfig::default()
         };
         let (journal, _) =
@@ -299,7 +303,8 @@ mod tests {
     #[tokio::test]
     async fn cursors_are_what_was_kept_and_none_where_the_file_is_damaged() {
         let dir = tempfile::tempdir().unwrap();
-        let Opened { overflow, cursors, oldest } = Overflow::open(dir.path(), Size::mib(1), Size(0)).await.unwrap();
+        let opened = Overflow::open(dir.path(), Size::mib(1), Size(0), Size::mib(1)).await;
+        let Opened { overflow, cursors, oldest, .. } = opened.unwrap();
         assert_eq!((cursors, oldest), (Marks::default(), overflow.end()));
         let kept = Places::new(2, &Marks::from(Position { shard: 1, offset: 7 })).settle(5);
         overflow.save(&kept).unwrap();

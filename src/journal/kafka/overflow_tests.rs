@@ -77,6 +77,7 @@ async fn restarted(test: &str, overflow_max: Size, end: impl AsyncFn(KafkaJourna
     assert!(journal.at_risk() > 60 * 500);
     end(journal).await;
     let journal = open(&cluster, folder.path(), overflow_max).await;
+    assert!(journal.at_risk() > 60 * 500, "what is left is at risk");
     journal.prepare(&[]).await.unwrap();
     // What is new stands behind what is left.
     all_durable(&mut fill(&journal, 60..100)).await;

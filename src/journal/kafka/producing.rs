@@ -120,10 +120,10 @@ impl Producing {
         cluster: &Cluster,
         overflow_max: u64,
         known: Arc<KnownEnds>,
-        Opened { overflow, cursors, oldest }: Opened,
+        Opened { overflow, cursors, oldest, bytes }: Opened,
     ) -> Result<Self, JournalError> {
         let places = Places::new(cluster.partitions, &cursors);
-        let behind = Behind::left(places.first().max(oldest), overflow.end());
+        let behind = Behind::left(places.first().max(oldest), overflow.end(), bytes);
         let state = State {
             flights: Flights::new(cluster.partitions),
             behind,
@@ -443,7 +443,7 @@ impl Shared {
     /// librdkafka has given one up.
     pub fn failed(&self, shard: u32, n: u64, code: Code) {
         let mut state = lock(&self.state);
-        let is_its_fault = matches!(code, Code::MessageSizeTooLarge | Code::InvalidMessage | Code::InvalidRecord);
+        let is_its_fault = matches!(code, Code::MessageSizeTooLarge | Code::InvalidRecord);
         // The gap that it leaves ends the producer all the same.
         let flight = if is_its_fault { state.flights.remove(shard, n) } else { None };
         if let Some(Copied::At(at)) = flight.as_ref().map(|flight| flight.copied) {
