@@ -1,5 +1,6 @@
 //! Sinks' groups on a real cluster. Two [`Groups`] with two names of nodes are two daemons.
 
+mod feeding;
 mod frozen;
 mod handing_over;
 mod kit;
