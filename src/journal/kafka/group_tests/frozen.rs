@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 
 use tokio::runtime::Handle;
 
-use super::kit::{SHARDS, SINK, Topics, cluster, step};
+use super::kit::{SHARDS, SINK, Topics, brokers, cluster, given, news, step};
+use crate::journal::News;
 use crate::journal::kafka::group::Groups;
 use crate::journal::kafka::seam::{CommitError, Committer as _};
 
@@ -15,12 +16,12 @@ const NAME: &str = "HOOKRELAY_TEST_FROZEN";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_will_be_frozen() {
-    let (Ok(name), Ok(brokers)) = (std::env::var(NAME), std::env::var("HOOKRELAY_TEST_KAFKA")) else { return };
+    let (Some(name), Some(brokers)) = (std::env::var(NAME).ok(), brokers()) else { return };
     let kept = std::sync::Arc::new(super::kit::Kept::default());
     let groups = Groups::new(cluster(brokers, name, "frozen"), kept, |_| Err("none".into()), Handle::current());
     groups.set_session(SINK, super::kit::SESSION);
-    let _reader = groups.reader(SINK).await.unwrap();
-    super::kit::eventually("it has all", || groups.owned(SINK).len() == SHARDS as usize).await;
+    let mut reader = groups.reader(SINK).await.unwrap();
+    assert_eq!(given(&mut reader).await.iter().count(), SHARDS as usize);
     groups.commit(SINK, vec![step(0, 1, "before", &[("row", "before")])]).await.unwrap();
     println!("\nowns");
     std::io::stdout().flush().unwrap();
@@ -28,6 +29,12 @@ async fn a_daemon_that_will_be_frozen() {
     std::io::stdin().lock().read_line(&mut line).unwrap();
     let late = groups.commit(SINK, vec![step(0, 9, "late", &[("row", "late")])]).await;
     println!("\nlate {}", matches!(late, Err(CommitError::Fenced(shards)) if shards == [0]));
+    let lost = loop {
+        if let News::Lost(lost) = news(&mut reader).await {
+            break lost;
+        }
+    };
+    println!("\nlost {lost:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,10 +42,10 @@ async fn a_daemon_that_was_frozen_changes_nothing_when_it_wakes() {
     let Some(topics) = Topics::new("a_daemon_that_was_frozen_changes_nothing_when_it_wakes").await else { return };
     topics.begin().await;
     topics.fill(0..40);
-    let name = std::any::type_name_of_val(&a_daemon_that_will_be_frozen).replace("lab::", "");
-    let name = name.strip_prefix("hookrelay::").unwrap_or(&name).to_owned();
+    let name = std::any::type_name_of_val(&a_daemon_that_will_be_frozen);
+    let (_, name) = name.split_once("::").expect("the crate's name comes first");
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &name, "--nocapture"])
+        .args(["--exact", name, "--nocapture"])
         .env(NAME, &topics.cluster.name)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -57,6 +64,7 @@ async fn a_daemon_that_was_frozen_changes_nothing_when_it_wakes() {
     child.stdin.take().unwrap().write_all(b"go\n").unwrap();
     signal(rustix::process::Signal::CONT);
     assert_eq!(lines.find(|line| line.starts_with("late")).as_deref(), Some("late true"));
+    assert_eq!(lines.find(|line| line.starts_with("lost")).as_deref(), Some("lost [0, 1, 2, 3]"));
     child.wait().unwrap();
     assert_eq!(heir.stands().await.get(&0), Some(&(2, "heir".to_owned())));
     heir.groups.close().await;

@@ -33,7 +33,7 @@ pub(super) struct Topics {
 }
 
 /// The brokers, where there are any to test with.
-fn brokers() -> Option<String> {
+pub(super) fn brokers() -> Option<String> {
     std::env::var("HOOKRELAY_TEST_KAFKA").ok().filter(|brokers| !brokers.is_empty())
 }
 
