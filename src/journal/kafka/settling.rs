@@ -33,6 +33,8 @@ const OTHER: Duration = Duration::from_secs(60);
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 /// How long a step is tried again that the group refuses although its shards are here.
 const REBALANCE: Duration = Duration::from_secs(60);
+/// Longest until a member surely knows that it has lost its shards: it is told with a heartbeat.
+const LOSS: Duration = Duration::from_secs(10);
 /// Where nothing was settled for so long, it is settled where the sink stands: this shows that the shards are ours.
 const IDLE: Duration = Duration::from_secs(2);
 /// So many threads that were left behind are an alarm.
@@ -343,12 +345,12 @@ impl Settler {
             };
             match error.rdkafka_error_code() {
                 // The group rebalances, or the shards are lost: which of the two, the thread that polls learns soon.
-                Some(
-                    Code::IllegalGeneration
-                    | Code::RebalanceInProgress
-                    | Code::UnknownMemberId
-                    | Code::FencedInstanceId,
-                ) if since.elapsed() < REBALANCE => std::thread::sleep(PAUSES[0]),
+                Some(Code::IllegalGeneration | Code::RebalanceInProgress | Code::UnknownMemberId)
+                    if since.elapsed() < REBALANCE =>
+                {
+                    std::thread::sleep(PAUSES[0]);
+                }
+                Some(Code::FencedInstanceId) if since.elapsed() < REBALANCE => self.await_loss(steps)?,
                 _ => return Ok(Err(CommitError::Unavailable(error.to_string()))),
             }
         }
@@ -359,6 +361,18 @@ impl Settler {
             self.member.shards.settled(steps);
             *lock(&self.member.settling.last) = Some(began);
         })
+    }
+
+    /// Another may have this daemon's name, and the name of its transactions with it: no new producer disturbs that one
+    /// before the thread that polls has learnt what is so.
+    fn await_loss(&mut self, steps: &[Step]) -> Result<(), Abandoned> {
+        let until = Instant::now() + LOSS;
+        let (shards, common) = (&self.member.shards, &self.member.common);
+        while shards.foreign(steps).is_empty() && !shards.is_over() && Instant::now() < until {
+            std::thread::sleep(PAUSES[0]);
+        }
+        self.has_left_open &= !common.is_replaced();
+        self.progress.still(|_| ())
     }
 
     /// Sees that there is a producer, for as long as the steps are to be settled; a reply where they are not any more.
