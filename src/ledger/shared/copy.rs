@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::derive::{Base, Known, KnownReplay};
 use super::note::Note;
 use super::rows::{Progress, State};
-use crate::ledger::held::{AS_WAS, BY_RULES, Change};
+use crate::ledger::held::{AS_WAS, BY_RULES, Change, DEAD_SIZE};
 use crate::ledger::parked::How;
 use crate::ledger::{Dead, SettleError, Settlement, Spent, Try, cursors, held, thread};
 
@@ -105,8 +105,8 @@ pub fn bases(
         let (Some(state), Some(text)) = (&state, note(connection, sink, *shard)?) else { continue };
         let mut held = HashMap::with_capacity(ids.len());
         for id in ids {
-            if let Some((_, known)) = known(connection, sink, id)?.filter(|(of, _)| of == shard) {
-                held.insert(id.clone(), known);
+            if let Some(found) = find(connection, sink, id)?.filter(|found| found.shard == *shard) {
+                held.insert(id.clone(), found.known);
             }
         }
         let cursor = state.cursors.at(*shard);
@@ -133,11 +133,29 @@ pub fn letters(
     Ok(shards)
 }
 
-/// A delivery that is held, and its shard.
-pub fn known(connection: &Connection, sink: &str, id: &str) -> Result<Option<(u32, Known)>, rusqlite::Error> {
-    let sql =
-        "SELECT shard, due, how, attempts, nth, uncounted, spent, first_try, last_try, code, detail, answer, replay
-               FROM held WHERE sink = ?1 AND id = ?2";
+/// A delivery that was found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its shard.
+    pub shard: u32,
+    /// What it takes of the room for dead letters; 0 where it is parked.
+    pub dead_bytes: i64,
+    /// What is known of it.
+    pub known: Known,
+}
+
+/// What a row takes of the room for dead letters.
+pub fn dead_bytes() -> String {
+    format!("iif(due IS NULL, {DEAD_SIZE}, 0)")
+}
+
+/// A delivery that is held.
+pub fn find(connection: &Connection, sink: &str, id: &str) -> Result<Option<Found>, rusqlite::Error> {
+    let sql = format!(
+        "SELECT shard, due, how, attempts, nth, uncounted, spent, first_try, last_try, code, detail, answer, replay, {}
+         FROM held WHERE sink = ?1 AND id = ?2",
+        dead_bytes()
+    );
     let row = |row: &Row<'_>| {
         let how = match row.get::<_, Option<String>>(2)?.as_deref() {
             Some(BY_RULES) => How::ByRules,
@@ -153,9 +171,10 @@ pub fn known(connection: &Connection, sink: &str, id: &str) -> Result<Option<(u3
             answer: row.get(11)?,
         };
         let state = State { due: row.get(1)?, how, tried };
-        Ok((row.get(0)?, Known { state, replay: row.get(12)? }))
+        let known = Known { state, replay: row.get(12)? };
+        Ok(Found { shard: row.get(0)?, dead_bytes: row.get(13)?, known })
     };
-    connection.prepare_cached(sql)?.query_row([sink, id], row).optional()
+    connection.prepare_cached(&sql)?.query_row([sink, id], row).optional()
 }
 
 fn replays(connection: &Connection, sink: &str, shard: u32) -> Result<BTreeMap<i64, KnownReplay>, SettleError> {

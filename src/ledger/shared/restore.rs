@@ -221,9 +221,10 @@ pub fn restored(connection: &Connection, sink: &str, shard: u32, rows: &[Row]) -
             other => other?,
         }
     }
-    let mut bytes = 0;
+    // Each delivery is named once here: none waits for what comes behind it.
+    let (may_wait, mut bytes) = (are_waiting(connection, sink, shard)?, 0);
     for (id, halves) in deliveries {
-        bytes += delivery(connection, (sink, shard, &id), halves)?;
+        bytes += delivery(connection, (sink, shard, &id), halves, may_wait)?;
     }
     let sql = "UPDATE sinks SET dead_bytes = dead_bytes + ?2 WHERE name = ?1";
     connection.prepare_cached(sql)?.execute(params![sink, bytes])?;
@@ -252,41 +253,48 @@ fn progress(
     }
 }
 
-/// What a delivery takes of the room for dead letters.
-fn dead_size(connection: &Connection, sink: &str, id: &str) -> Result<i64, rusqlite::Error> {
-    let sql = format!("SELECT {DEAD_SIZE} FROM held WHERE sink = ?1 AND id = ?2 AND due IS NULL");
-    Ok(connection.prepare_cached(&sql)?.query_row([sink, id], |row| row.get(0)).optional()?.unwrap_or_default())
-}
-
-/// Takes what was read of a delivery: it is held once both halves are there, and the first waits for the other. Says by
-/// how much the room that dead letters take changes.
-fn delivery(connection: &Connection, of: (&str, u32, &str), halves: Halves) -> Result<i64, SettleError> {
+/// Takes what was read of a delivery: it is held once both halves are there, and the first waits for the other, which
+/// may be among those that wait already. Says by how much the room that dead letters take changes.
+fn delivery(
+    connection: &Connection,
+    of: (&str, u32, &str),
+    halves: Halves,
+    may_wait: bool,
+) -> Result<i64, SettleError> {
     let (sink, shard, id) = of;
-    let before = dead_size(connection, sink, id)?;
     let Halves { is_over, mut body, mut state } = halves;
+    let mut found = copy::find(connection, sink, id)?;
+    let before = found.as_ref().map_or(0, |found| found.dead_bytes);
     if is_over {
         let sql = "DELETE FROM held WHERE sink = ?1 AND id = ?2 AND shard = ?3";
         connection.prepare_cached(sql)?.execute(params![sink, id, shard])?;
+        found = found.filter(|found| found.shard != shard);
     }
-    let waiting = take_half(connection, of)?;
+    let waiting = if may_wait { take_half(connection, of)? } else { (None, None) };
     if !is_over {
         body = body.or(waiting.0);
         state = state.or(waiting.1);
     }
-    let known = copy::known(connection, sink, id)?.map(|(_, known)| known);
-    match (body, state, known) {
+    let after = match (body, state, found) {
         (Some(body), Some(state), _) => hold(connection, of, body, state)?,
-        (Some(body), None, Some(known)) => hold(connection, of, body, known.state)?,
+        (Some(body), None, Some(found)) => hold(connection, of, body, found.known.state)?,
         (None, Some(state), Some(_)) => set_state(connection, sink, id, &state)?,
-        (None, None, _) => {}
+        (None, None, found) => found.map_or(0, |found| found.dead_bytes),
         (body, state, None) => {
             let (body, state) = (body.map(|body| body.write()), state.map(|state| state.write()));
             let sql = "INSERT INTO shared_halves (sink, shard, id, body, state) VALUES (?1, ?2, ?3, ?4, ?5)";
             let params = params![sink, shard, id, body.as_deref(), state.as_deref()];
             connection.prepare_cached(sql)?.execute(params)?;
+            0
         }
-    }
-    Ok(dead_size(connection, sink, id)? - before)
+    };
+    Ok(after - before)
+}
+
+/// Whether halves wait for their other halves.
+fn are_waiting(connection: &Connection, sink: &str, shard: u32) -> Result<bool, rusqlite::Error> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM shared_halves WHERE sink = ?1 AND shard = ?2)";
+    connection.prepare_cached(sql)?.query_row(params![sink, shard], |row| row.get(0))
 }
 
 /// Takes the half that waits for its other half away.
@@ -302,27 +310,32 @@ fn take_half(
     Ok((body, state.map(|state| State::read(&state)).transpose()?))
 }
 
+/// Says what the delivery takes of the room for dead letters; so does [`set_state`].
 fn hold(
     connection: &Connection,
     (sink, _, id): (&str, u32, &str),
     body: Body,
     state: State,
-) -> Result<(), rusqlite::Error> {
+) -> Result<i64, rusqlite::Error> {
     let (replay, how) = (body.replay, state.how);
-    held::insert(connection, sink, &body.held(id, state))?;
+    let delivery = body.held(id, state);
+    held::insert(connection, sink, &delivery)?;
     let how = how_text(how);
     if how.is_some() || replay.is_some() {
         let sql = "UPDATE held SET how = ?3, replay = ?4 WHERE sink = ?1 AND id = ?2";
         connection.prepare_cached(sql)?.execute(params![sink, id, how, replay])?;
     }
-    Ok(())
+    Ok(if delivery.due.is_none() { held::dead_size_of(&delivery).cast_signed() } else { 0 })
 }
 
-fn set_state(connection: &Connection, sink: &str, id: &str, state: &State) -> Result<(), rusqlite::Error> {
+fn set_state(connection: &Connection, sink: &str, id: &str, state: &State) -> Result<i64, rusqlite::Error> {
     let tried = &state.tried;
-    let sql = "UPDATE held SET due = ?3, how = ?4, attempts = ?5, nth = ?6, uncounted = ?7, spent = ?8, first_try = ?9,
-                 last_try = ?10, code = ?11, detail = ?12, answer = ?13
-               WHERE sink = ?1 AND id = ?2";
+    let sql = format!(
+        "UPDATE held SET due = ?3, how = ?4, attempts = ?5, nth = ?6, uncounted = ?7, spent = ?8, first_try = ?9,
+           last_try = ?10, code = ?11, detail = ?12, answer = ?13
+         WHERE sink = ?1 AND id = ?2 RETURNING {}",
+        copy::dead_bytes()
+    );
     let [first, last] = tried.times;
     let params = params![
         sink,
@@ -339,7 +352,7 @@ fn set_state(connection: &Connection, sink: &str, id: &str, state: &State) -> Re
         tried.detail,
         tried.answer
     ];
-    connection.prepare_cached(sql)?.execute(params).map(drop)
+    connection.prepare_cached(&sql)?.query_row(params, |row| row.get(0))
 }
 
 fn how_text(how: How) -> Option<&'static str> {
