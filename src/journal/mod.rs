@@ -2,8 +2,9 @@
 //!
 //! Knows bytes and positions; knows neither HTTP nor sinks nor rules nor the ledger (it asks [`Cursors`] to keep what
 //! must be kept, and does not look into payloads). The rest of the daemon sees the seam: [`Journal`], [`Reader`] and
-//! [`Retention`], over [`Position`]s that have an order within their shard alone. [`LocalJournal`] is the one
-//! implementation, with one shard. What follows specifies it: format version 1, and what is done with it.
+//! [`Retention`], over [`Position`]s that have an order within their shard alone. There are two engines:
+//! [`LocalJournal`], on this machine's disk, with one shard, and [`kafka`], in a Kafka cluster. What follows specifies
+//! the first: format version 1, and what is done with it.
 //!
 //! # Constraints
 //! - One process has a journal: it holds the folder and `LOCK` in it (flock, its pid inside) for as long as it writes.

@@ -83,8 +83,11 @@ impl Overflow {
             overflow_max: queue,
             ..JournalConfig::default()
         };
-        let (journal, _) =
+        let (journal, recovered) =
             LocalJournal::open(&dir.join("journal"), &config, |_| None, Arc::new(NoReaders), Box::new(|| 0))?;
+        for rot in recovered.rot {
+            tracing::error!(file = rot.file, lost = rot.lost, "the overflow is damaged: accepted events are lost");
+        }
         let cursors = read(&dir.join(FILE));
         journal.hold(HOLDER, &Marks::from(place(0)));
         journal.begin();

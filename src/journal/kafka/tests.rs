@@ -127,6 +127,11 @@ async fn an_event_is_found_by_its_id_and_by_what_it_is_about() {
         // Ids of one millisecond tell the same time.
         keep(&journal, Record { time: record.time + n as i64, ..record }).await;
     }
+    // One that says as little as may be.
+    let nothing = Record { kind: "".into(), fingerprint: Some([0; 16]), ..record(Uuid::now_v7(), "", "") };
+    keep(&journal, nothing.clone()).await;
+    let found = journal.find(Find::Event(nothing.id), Within::newest(1)).await.unwrap();
+    assert_eq!(*found.entries[0].record, nothing);
     // Its id tells no time that is near.
     let (old, odd) = (Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001), Uuid::from_u128(7));
     for id in [old, odd] {
