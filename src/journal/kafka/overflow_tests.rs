@@ -189,6 +189,33 @@ async fn until_copied(journal: &KafkaJournal, events: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_overflow_that_was_full_has_room_again_when_brokers_are_back() {
+    let brokers = MockCluster::new(1).unwrap();
+    let cluster = testing::cluster(&brokers.bootstrap_servers(), 2);
+    brokers.create_topic(&cluster.events(), 2, 1).unwrap();
+    brokers.broker_down(1).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(&cluster, folder.path(), SMALL).await;
+    journal.allow();
+    let large = || record(Uuid::now_v7(), "k", &"x".repeat(200 << 10));
+    let mut told = Vec::new();
+    loop {
+        let mut one = append(&journal, large(), OnFailure::Keep);
+        match next(&mut one).await {
+            Progress::Failed(why) => break assert_eq!(why, AppendError::QueueFull),
+            Progress::AtRisk => told.push(one),
+            Progress::Durable(_) => panic!("nobody is there"),
+        }
+    }
+    brokers.broker_up(1).unwrap();
+    let positions = all_durable(&mut told).await;
+    assert!(positions.windows(2).all(|two| two[0].offset < two[1].offset));
+    until(|| journal.refuses() == (false, false) && journal.at_risk() == 0).await;
+    all_durable(&mut [append(&journal, large(), OnFailure::Keep)]).await;
+    journal.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn when_brokers_are_back_all_that_was_at_risk_is_durable_in_order() {
     let brokers = MockCluster::new(3).unwrap();
     let cluster = testing::cluster(&brokers.bootstrap_servers(), 2);
