@@ -41,7 +41,7 @@ impl Report {
 fn tell(on_progress: &mut OnProgress, progress: Progress) {
     let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| on_progress(progress)));
     if told.is_err() {
-        tracing::error!("whoever appended an event panicked when told of it");
+        tracing::error!("a caller of the journal panicked while it was told about its record");
     }
 }
 

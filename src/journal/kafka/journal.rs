@@ -47,7 +47,8 @@ pub struct KafkaJournal {
 
 impl KafkaJournal {
     /// Begins to take events, and to send what an earlier life has left in the overflow, a folder of its own; sinks are
-    /// read for by `groups`, which are closed with the journal. Asks no broker, so that a daemon starts while they are away.
+    /// read for by `groups`, which are closed with the journal. Asks no broker, so that a daemon starts while they are
+    /// away.
     ///
     /// # Errors
     /// Where librdkafka does not take the properties, the overflow cannot be opened, or the system gives no thread.

@@ -18,7 +18,7 @@ const LARGE: Size = Size::mib(10);
 /// Room for a few events.
 const SMALL: Size = Size(8 << 10);
 
-type Told = mpsc::UnboundedReceiver<Progress>;
+type Told = mpsc::Receiver<Progress>;
 
 /// Appends events by number.
 fn fill(journal: &KafkaJournal, numbers: std::ops::Range<u64>) -> Vec<Told> {

@@ -232,7 +232,7 @@ impl Producing {
         let this = Arc::clone(&self);
         let waited = tokio::task::spawn_blocking(move || this.settle()).await;
         if waited.is_err() {
-            tracing::error!("closing was cut short");
+            tracing::warn!("closing was cut short");
         }
         self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
         let closed = self.shared.overflow.close().await;
@@ -280,7 +280,7 @@ impl Producing {
         if let Some(thread) = lock(&self.thread).take()
             && thread.join().is_err()
         {
-            tracing::error!("the thread that listens to Kafka's reports panicked");
+            tracing::error!("a thread of the journal panicked");
         }
         let _turn = lock(&shared.turn);
         lock(&shared.state).flights.copy_again();

@@ -120,14 +120,14 @@ pub fn record(id: Uuid, key: &str, text: &str) -> Record {
 }
 
 /// Appends one, and says what it is told, in order.
-pub fn append(journal: &KafkaJournal, record: Record, on_failure: OnFailure) -> mpsc::UnboundedReceiver<Progress> {
-    let (sender, told) = mpsc::unbounded_channel();
-    journal.append(record, on_failure, Box::new(move |progress| _ = sender.send(progress)));
+pub fn append(journal: &KafkaJournal, record: Record, on_failure: OnFailure) -> mpsc::Receiver<Progress> {
+    let (sender, told) = mpsc::channel(4);
+    journal.append(record, on_failure, Box::new(move |progress| _ = sender.try_send(progress)));
     told
 }
 
 /// What is told next.
-pub async fn next(told: &mut mpsc::UnboundedReceiver<Progress>) -> Progress {
+pub async fn next(told: &mut mpsc::Receiver<Progress>) -> Progress {
     tokio::time::timeout(PATIENCE, told.recv()).await.expect("told").expect("told before it is dropped")
 }
 
