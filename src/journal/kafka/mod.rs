@@ -19,6 +19,9 @@
 //! | `overflow`, `feeding` | what Kafka does not take for now, on this machine's disk, and its way back |
 //! | `looking`, `scan`, `span` | reading beside the groups: lookups, and spans |
 //! | `journal`, `known` | all of it as a `Journal`; the ends as this process knows them |
+//!
+//! Threads: `kafka-produce` hears what became of events; a `kafka-span` reads one span; the overflow has those of a local
+//! journal; each of librdkafka's clients has some of its own.
 
 mod clients;
 pub mod cluster;
