@@ -40,6 +40,8 @@ const BURST: usize = 256;
 const DRAIN: Duration = Duration::from_secs(5);
 /// A member without a reader ends after this time.
 const ALONE: Duration = Duration::from_secs(10);
+/// Longest that a rebalance is on its way to the thread that polls.
+const ANSWERED: Duration = Duration::from_secs(2);
 /// Longest a seek may take that only goes to librdkafka's own threads.
 const SEEK: Duration = Duration::from_millis(500);
 /// Longest that the end of a member is waited for.
@@ -139,8 +141,14 @@ impl Member {
             move || restoring::run(&member)
         })?;
         Settling::start(&member)?;
-        let polling =
-            Polling { member: of(&member), consumer, leaving: vec![], rewinding: BTreeMap::new(), is_paused: false };
+        let polling = Polling {
+            member: of(&member),
+            consumer,
+            leaving: vec![],
+            rewinding: BTreeMap::new(),
+            retook: None,
+            is_paused: false,
+        };
         spawn("kafka-poll", sink, move || polling.run())?;
         Ok(member)
     }
@@ -196,6 +204,8 @@ struct Polling {
     leaving: Vec<Leaving>,
     /// From where shards are to be read again that are not yet.
     rewinding: BTreeMap<u32, u64>,
+    /// When shards were unassigned last without having been revoked.
+    retook: Option<Instant>,
     is_paused: bool,
 }
 
@@ -297,6 +307,8 @@ impl Polling {
     }
 
     fn revoked(&mut self, shards: Vec<u32>, is_lost: bool) {
+        // What was unassigned without having been revoked may have answered this already: then nothing waits for us.
+        let is_lost = is_lost || self.retook.is_some_and(|at| at.elapsed() < ANSWERED);
         debug!(sink = %self.member.sink, ?shards, is_lost, "revoked");
         let Member { sink, shards: own, feed, .. } = &*self.member;
         if is_lost {
@@ -353,13 +365,16 @@ impl Polling {
     }
 
     /// From here on these shards are not read and settled.
-    fn release(&self, shards: &[u32], then: Then) {
+    fn release(&mut self, shards: &[u32], then: Then) {
         let own = &self.member.shards;
         let assigned = own.release(shards);
         self.answered(self.consumer.incremental_unassign(&self.list(assigned.iter().map(|shard| (*shard, None)))));
         match then {
             Then::Gone => own.forget(shards),
-            Then::Retaken => own.take(&assigned),
+            Then::Retaken => {
+                own.take(&assigned);
+                self.retook = Some(Instant::now());
+            }
         }
     }
 
