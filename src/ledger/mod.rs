@@ -5,6 +5,8 @@
 //! One thread owns the connection; settlements that arrive together share one transaction and one flush
 //! (`synchronous = FULL`), so that what [`Settle::settle`] returned is on disk. Off the journal's commit path.
 //!
+//! Where several daemons share a journal on Kafka, it is a copy of what Kafka has of this daemon's shards (`shared`).
+//!
 //! Others reach it through `storage`: what changes goes through [`Settle`], what is only shown through [`Ledger`].
 //! Knows the journal's seam and its plain data; knows neither sinks nor HTTP.
 
