@@ -9,9 +9,10 @@ use super::{Position, Record};
 pub enum Progress {
     /// On disk, flushed. Final.
     Durable(Position),
-    /// A write failed or the journal is known to be failing; the record stays queued and will be written as soon as that
-    /// works. It is queued in memory alone, or, where the engine has a local overflow, also flushed there when this is
-    /// reported. Reported at most once; `Durable` follows, unless the process (or the overflow's disk) ends first.
+    /// A write failed or the journal is known to be failing; the record stays queued and will be written as soon as
+    /// that works. It is queued in memory alone, or, where the engine has a local overflow, also flushed there when
+    /// this is reported. Reported at most once; `Durable` follows, unless the process (or the overflow's disk) ends
+    /// first.
     AtRisk,
     /// It will not be written. Final.
     Failed(AppendError),

@@ -11,8 +11,9 @@
 //! [`Rendered`] for those that several sinks have in common; [`rows`],
 //! [`bad_row`] and [`table`] for sinks that fill tables, [`ladder`] and [`ladder_sql`] for tables of one row a message;
 //! [`disk`] for the free-space floor; [`files`] for small files that a config names; `http` (a feature) for sinks that
-//! call over HTTP, `kafka` (another) for clients of Kafka; [`log_limit`] for log lines that must not become a flood; [`origin`] and [`outbox`] for sinks that
-//! send messages; [`trace`] for what targets are told of traces; [`yielder`] for giving way in long loops.
+//! call over HTTP, `kafka` (another) for clients of Kafka; [`log_limit`] for log lines that must not become a flood;
+//! [`origin`] and [`outbox`] for sinks that send messages; [`trace`] for what targets are told of traces; [`yielder`]
+//! for giving way in long loops.
 
 pub mod bad_row;
 pub mod cloudevents;

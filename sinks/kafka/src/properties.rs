@@ -48,7 +48,8 @@ const DEFAULTS: &[(&[&str], &str)] = &[
     (&["socket.keepalive.enable"], "true"),
 ];
 
-/// The configuration of a client, for the producer of what goes together: where brokers refuse a message, nothing behind it is sent.
+/// The configuration of a client, for the producer of what goes together: where brokers refuse a message, nothing
+/// behind it is sent.
 pub fn gapless(mut client: ClientConfig) -> ClientConfig {
     client.set("enable.gapless.guarantee", "true");
     client

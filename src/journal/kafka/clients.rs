@@ -36,7 +36,7 @@ pub(super) type Looker = BaseConsumer<Quiet>;
 pub(super) type Producer = BaseProducer<Reports>;
 
 /// A client of which nobody needs to hear.
-pub(super) struct Quiet;
+pub struct Quiet;
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
@@ -49,6 +49,12 @@ impl ClientContext for Quiet {
 }
 
 impl ConsumerContext for Quiet {}
+
+impl ProducerContext for Quiet {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+}
 
 /// Keeps why a message did not arrive, where one did not: that is the only sign of it.
 #[derive(Default)]

@@ -2,41 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use rdkafka::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
-use rdkafka::producer::{DeliveryResult, ProducerContext};
+use std::path::PathBuf;
+
+use rdkafka::config::ClientConfig;
 use rdkafka::topic_partition_list::TopicPartitionList;
+use sink_api::Secret;
 
+use super::properties::RULES;
 use crate::journal::Marks;
-
-/// Longest that a broker may leave a request unanswered, milliseconds. By default a frozen broker costs a minute.
-const SOCKET_TIMEOUT: &str = "6000";
-
-/// A client of which nobody needs to hear by itself: what matters comes back by other ways, and the rest repeats itself
-/// while a broker is away.
-pub struct Quiet;
-
-impl ClientContext for Quiet {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        tracing::debug!(?level, facility, text, "librdkafka");
-    }
-
-    fn stats_raw(&self, _json: &[u8]) {}
-
-    fn error(&self, error: KafkaError, said: &str) {
-        tracing::debug!(%error, said, "librdkafka");
-    }
-}
-
-impl ConsumerContext for Quiet {}
-
-impl ProducerContext for Quiet {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
-}
 
 /// Which cluster, and who we are in it.
 #[derive(Clone, Debug)]
@@ -50,7 +23,9 @@ pub struct Cluster {
     /// How many shards there are, for ever.
     pub partitions: u32,
     /// librdkafka's properties, as the config has them: how to log in, whom to trust.
-    pub properties: BTreeMap<String, String>,
+    pub properties: BTreeMap<String, Secret>,
+    /// The folder in which their relative paths start.
+    pub base_dir: PathBuf,
 }
 
 impl Cluster {
@@ -81,11 +56,7 @@ impl Cluster {
 
     /// A client, before its role adds what it needs. Clients of one process have different ids (librdkafka#4783).
     pub fn client(&self, role: &str) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        config.set_log_level(RDKafkaLogLevel::Warning);
-        config.set("socket.timeout.ms", SOCKET_TIMEOUT).set("reconnect.backoff.max.ms", "2000");
-        self.properties.iter().for_each(|(name, value)| _ = config.set(name, value));
-        config.set("bootstrap.servers", &self.brokers);
+        let mut config = RULES.client(&self.brokers, &self.properties, |path| self.base_dir.join(path));
         config.set("client.id", format!("hookrelay-{}-{role}", self.node));
         config
     }

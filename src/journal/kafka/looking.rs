@@ -20,7 +20,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use sink_api::Uuid;
 use tokio::sync::Semaphore;
 
-use super::cluster::{Cluster, Quiet};
+use super::clients::Quiet;
+use super::cluster::Cluster;
 use super::known::KnownEnds;
 use super::message;
 use super::scan::{Bounds, Next, Scanned, consumer, scan};

@@ -34,7 +34,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::BaseProducer;
 use tokio::sync::Notify;
 
-use super::cluster::{Cluster, Quiet};
+use super::clients::Quiet;
+use super::cluster::Cluster;
 use super::feeding::{self, Behind};
 use super::flights::{Copied, Flight, Flights, Uncopied};
 use super::known::KnownEnds;

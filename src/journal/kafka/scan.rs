@@ -10,7 +10,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::cluster::{Cluster, Quiet};
+use super::clients::Quiet;
+use super::cluster::Cluster;
 use crate::journal::{JournalError, Marks, Position};
 
 /// Longest one poll, and so the longest until it is seen that nobody waits any more.

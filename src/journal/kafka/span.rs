@@ -14,7 +14,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use tokio::sync::mpsc;
 
-use super::cluster::{Cluster, Quiet};
+use super::clients::Quiet;
+use super::cluster::Cluster;
 use super::message;
 use super::scan::{consumer, list};
 use crate::journal::{Chunk, Entry, Gap, JournalError, Marks, News, Position, Reader};

@@ -6,17 +6,19 @@ use std::process::{Command, Stdio};
 
 use tokio::runtime::Handle;
 
-use super::kit::{SHARDS, SINK, Topics, brokers, cluster, given, news, step};
+use super::kit::{SHARDS, SINK, Topics, cluster, given, news, step};
 use crate::journal::News;
 use crate::journal::kafka::group::Groups;
 use crate::journal::kafka::seam::{CommitError, Committer as _};
 
 /// Says to the daemon in which cluster it is.
 const NAME: &str = "HOOKRELAY_TEST_FROZEN";
+/// And where its brokers are.
+const BROKERS: &str = "HOOKRELAY_TEST_FROZEN_BROKERS";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_will_be_frozen() {
-    let (Some(name), Some(brokers)) = (std::env::var(NAME).ok(), brokers()) else { return };
+    let (Ok(name), Ok(brokers)) = (std::env::var(NAME), std::env::var(BROKERS)) else { return };
     let kept = std::sync::Arc::new(super::kit::Kept::default());
     let groups = Groups::new(cluster(brokers, name, "frozen"), kept, |_| Err("none".into()), Handle::current());
     groups.set_session(SINK, super::kit::SESSION);
@@ -47,6 +49,7 @@ async fn a_daemon_that_was_frozen_changes_nothing_when_it_wakes() {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
         .env(NAME, &topics.cluster.name)
+        .env(BROKERS, &topics.cluster.brokers)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

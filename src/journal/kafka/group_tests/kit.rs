@@ -1,6 +1,7 @@
 //! A cluster to try groups on, daemons in it, and what is kept in memory by them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use crate::journal::kafka::cluster::Cluster;
 use crate::journal::kafka::group::Groups;
 use crate::journal::kafka::member::list;
 use crate::journal::kafka::seam::{Committer as _, Keeper, Row, Stand, Step, marks};
+use crate::journal::kafka::testing;
 use crate::journal::{Chunk, CursorsError, Marks, News, Position, Reader, Record};
 
 /// No test waits longer for what must come.
@@ -32,18 +34,10 @@ pub(super) struct Topics {
     pub cluster: Cluster,
 }
 
-/// The brokers, where there are any to test with.
-pub(super) fn brokers() -> Option<String> {
-    std::env::var("HOOKRELAY_TEST_KAFKA").ok().filter(|brokers| !brokers.is_empty())
-}
-
 impl Topics {
     /// Topics of a cluster of this test's own; `None` where there is no Kafka: then the test is left out.
     pub async fn new(test: &str) -> Option<Self> {
-        let Some(brokers) = brokers() else {
-            eprintln!("skipped, as there is no Kafka: {test}");
-            return None;
-        };
+        let brokers = testing::brokers(test)?;
         let name = format!("g{}", uuid::Uuid::now_v7().simple());
         let topics = Self { cluster: cluster(brokers, name, "none") };
         let admin = topics.admin();
@@ -132,7 +126,14 @@ impl Drop for Topics {
 }
 
 pub(super) fn cluster(brokers: String, name: String, node: &str) -> Cluster {
-    Cluster { brokers, name, node: node.into(), partitions: SHARDS, properties: BTreeMap::new() }
+    Cluster {
+        brokers,
+        name,
+        node: node.into(),
+        partitions: SHARDS,
+        properties: BTreeMap::new(),
+        base_dir: PathBuf::new(),
+    }
 }
 
 fn decode(message: &BorrowedMessage<'_>) -> Result<Record, String> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use sink_api::{Size, Uuid};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -21,14 +23,11 @@ use super::message;
 use super::seam::{Keeper, Row, Stand};
 use crate::journal::{Chunk, CursorsError, Journal, JournalError, Marks, News, Of, OnFailure, Progress, Record};
 
-/// Where the real brokers are; `None`, and a line that says so, where there are none.
-fn brokers(test: &str) -> Option<String> {
-    let brokers = std::env::var("HOOKRELAY_TEST_KAFKA").ok().filter(|brokers| !brokers.is_empty());
-    if brokers.is_none() {
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), "skipped: {test}: no Kafka");
-    }
-    brokers
+/// Where three real brokers are; `None` where there is no real Kafka: then the test is left out, by name.
+pub fn brokers(test: &str) -> Option<String> {
+    use sink_testkit::kafka::Cluster;
+    Cluster::real(test)?;
+    Some(Cluster::of_three().brokers().to_owned())
 }
 
 /// A cluster of these brokers with a name of its own.
@@ -39,6 +38,7 @@ pub fn cluster(brokers: &str, partitions: u32) -> Cluster {
         node: "n1".into(),
         partitions,
         properties: BTreeMap::new(),
+        base_dir: PathBuf::new(),
     }
 }
 
@@ -153,4 +153,19 @@ pub async fn until(condition: impl Fn() -> bool) {
         }
     };
     tokio::time::timeout(PATIENCE, met).await.expect("in time");
+}
+
+/// Appends a message to a shard.
+pub fn produce(cluster: &Cluster, partition: i32, value: &str) {
+    let producer: BaseProducer = cluster.client("test-producer").create().unwrap();
+    let topic = cluster.events();
+    producer.send(BaseRecord::<(), str>::to(&topic).partition(partition).payload(value)).map_err(|(e, _)| e).unwrap();
+    producer.flush(PATIENCE).unwrap();
+}
+
+/// The first offset of each shard.
+pub fn oldest(cluster: &Cluster) -> Vec<i64> {
+    let consumer: BaseConsumer = cluster.client("test-consumer").create().unwrap();
+    let of = |partition| consumer.fetch_watermarks(&cluster.events(), partition, PATIENCE).unwrap().0;
+    (0..cluster.partitions as i32).map(of).collect()
 }
