@@ -98,7 +98,7 @@ impl Common {
     /// Another has this daemon's name.
     pub fn replace(&self) -> GroupError {
         if !self.replaced.send_replace(true) {
-            error!("{}", self.replaced());
+            error!(node = self.cluster.node, "another daemon of the cluster has this one's name: this one ends");
         }
         self.replaced()
     }

@@ -409,7 +409,8 @@ impl Polling {
     /// Lets a new reader begin where the shards are settled.
     fn rewind(&mut self) {
         let Member { shards, feed, .. } = &*self.member;
-        if feed.is_fresh() {
+        // Whoever begins to read looks at what is held: of another's shards that must be nothing.
+        if feed.is_fresh() && shards.is_clear() {
             let owned = shards.owned();
             self.rewinding = owned.iter().map(|taken| (taken.from().shard, taken.from().offset)).collect();
             feed.begin(&owned.iter().map(|taken| taken.stand.cursor).collect());

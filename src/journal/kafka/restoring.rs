@@ -28,6 +28,7 @@ pub(super) fn run(member: &Member) {
     while let Some(Work { gone, take }) = member.shards.work() {
         if !gone.is_empty() {
             forget(member, &gone);
+            member.shards.forgot();
         }
         let mut take_over = Takeover { member, wanted: take, missing: None };
         while let Err(error) = take_over.run() {

@@ -55,6 +55,8 @@ type Reply = Result<(), CommitError>;
 /// Steps that wait, and who waits for them.
 pub(super) struct Job {
     steps: Vec<Step>,
+    /// After how many assignments they were made.
+    made: u64,
     reply: Mutex<Option<oneshot::Sender<Reply>>>,
 }
 
@@ -153,6 +155,7 @@ impl Settling {
             producer: None,
             has_left_open: false,
             is_failing: false,
+            made: 0,
         };
         spawn("kafka-settle", &member.sink, move || settler.run(unknown))
     }
@@ -160,7 +163,8 @@ impl Settling {
     /// Makes steps of a member durable.
     pub async fn settle(&self, member: &Member, steps: Vec<Step>) -> Reply {
         let (reply, answer) = oneshot::channel();
-        let job = Arc::new(Job { steps, reply: Mutex::new(Some(reply)) });
+        let made = member.shards.assignments();
+        let job = Arc::new(Job { steps, made, reply: Mutex::new(Some(reply)) });
         let full = |_| CommitError::Unavailable("too many steps wait".into());
         self.jobs.try_send(Arc::clone(&job)).map_err(full)?;
         // Once the member has ended nobody watches the thread any more.
@@ -238,6 +242,8 @@ struct Settler {
     /// Whether a transaction may be open of which nobody knows any more: others who take over wait for it.
     has_left_open: bool,
     is_failing: bool,
+    /// After how many assignments the steps were made that are being settled.
+    made: u64,
 }
 
 impl Settler {
@@ -253,6 +259,7 @@ impl Settler {
 
     fn work(&mut self, unknown: Option<Arc<Job>>) -> Result<(), Abandoned> {
         if let Some(job) = unknown {
+            self.made = job.made;
             let reply = self.find_out(&job.steps, "the call did not come back")?;
             self.rest(Some((&job, reply)))?;
         }
@@ -267,6 +274,7 @@ impl Settler {
             match next {
                 Ok(job) => {
                     self.progress.still(|at| at.job = Some(Arc::clone(&job)))?;
+                    self.made = job.made;
                     let reply = self.settle(&job.steps)?;
                     self.rest(Some((&job, reply)))?;
                 }
@@ -304,6 +312,7 @@ impl Settler {
     /// Settles where the sink stands, so that it is known that the shards are here.
     fn idle(&mut self) -> Result<(), Abandoned> {
         let settling = &self.member.settling;
+        self.made = self.member.shards.assignments();
         let stands = self.member.shards.held();
         if stands.is_empty() || settling.last().is_some_and(|last| last.elapsed() < IDLE) {
             return Ok(());
@@ -332,7 +341,7 @@ impl Settler {
             let Some(producer) = &self.producer else { continue };
             let began = Instant::now();
             self.progress.takes(TRANSACTION);
-            let failure = match transaction::run(producer, &self.member, steps) {
+            let failure = match transaction::run(producer, &self.member, steps, self.made) {
                 Ok(()) => return self.settled(steps, began).map(Ok),
                 Err(failure) => failure,
             };
@@ -368,7 +377,7 @@ impl Settler {
     fn await_loss(&mut self, steps: &[Step]) -> Result<(), Abandoned> {
         let until = Instant::now() + LOSS;
         let (shards, common) = (&self.member.shards, &self.member.common);
-        while shards.foreign(steps).is_empty() && !shards.is_over() && Instant::now() < until {
+        while shards.foreign(steps, self.made).is_empty() && !shards.is_over() && Instant::now() < until {
             std::thread::sleep(PAUSES[0]);
         }
         self.has_left_open &= !common.is_replaced();
@@ -383,7 +392,7 @@ impl Settler {
             if shards.is_over() {
                 return Ok(Some(Err(ended(steps))));
             }
-            let foreign = shards.foreign(steps);
+            let foreign = shards.foreign(steps, self.made);
             if !foreign.is_empty() {
                 return Ok(Some(Err(CommitError::Fenced(foreign))));
             }
@@ -422,7 +431,7 @@ impl Settler {
         let began = Instant::now();
         loop {
             let mut here = steps.to_vec();
-            let foreign = self.member.shards.foreign(steps);
+            let foreign = self.member.shards.foreign(steps, self.made);
             here.retain(|step| !foreign.contains(&step.stand.cursor.shard));
             if here.is_empty() {
                 // Whoever has the shards sees what arrived.

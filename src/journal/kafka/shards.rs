@@ -58,7 +58,11 @@ pub(super) struct Work {
 struct Inner {
     states: BTreeMap<u32, State>,
     gone: BTreeSet<u32>,
+    /// Whether the keeper is being asked to forget shards.
+    is_forgetting: bool,
     tickets: u64,
+    /// The ticket of each shard's last assignment.
+    since: BTreeMap<u32, u64>,
     consumer: Weak<BaseConsumer<Events>>,
     is_over: bool,
 }
@@ -88,6 +92,7 @@ impl Shards {
         for shard in shards {
             inner.tickets += 1;
             let ticket = inner.tickets;
+            inner.since.insert(*shard, ticket);
             inner.states.insert(*shard, State::Taking { ticket, is_claimed: false });
         }
         self.changed.notify_all();
@@ -159,6 +164,7 @@ impl Shards {
                 }
             }
             if !gone.is_empty() || !take.is_empty() {
+                inner.is_forgetting = !gone.is_empty();
                 return Some(Work { gone, take });
             }
             if inner.is_over {
@@ -166,6 +172,17 @@ impl Shards {
             }
             inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// What was gone is forgotten.
+    pub fn forgot(&self) {
+        self.inner().is_forgetting = false;
+    }
+
+    /// Whether nothing is kept any more of shards that are another's.
+    pub fn is_clear(&self) -> bool {
+        let inner = self.inner();
+        inner.gone.is_empty() && !inner.is_forgetting
     }
 
     /// Whether a shard is still to be restored.
@@ -202,15 +219,22 @@ impl Shards {
         self.inner().states.values().filter_map(held).collect()
     }
 
-    /// Which of these steps' shards are not this daemon's.
-    pub fn foreign(&self, steps: &[Step]) -> Vec<u32> {
-        foreign(&self.inner(), steps)
+    /// How many assignments there were. A step that was made before an assignment says nothing of what became of the
+    /// shard since: another may have settled it in between.
+    pub fn assignments(&self) -> u64 {
+        self.inner().tickets
     }
 
-    /// The metadata that fences these steps, where their shards are all here; else those that are not.
-    pub fn fence(&self, steps: &[Step]) -> Result<ConsumerGroupMetadata, Vec<u32>> {
+    /// Which of these steps' shards are not this daemon's, or not any more what they were after so many assignments,
+    /// when the steps were made.
+    pub fn foreign(&self, steps: &[Step], made: u64) -> Vec<u32> {
+        foreign(&self.inner(), steps, made)
+    }
+
+    /// The metadata that fences these steps, where their shards are all here; else those that are foreign.
+    pub fn fence(&self, steps: &[Step], made: u64) -> Result<ConsumerGroupMetadata, Vec<u32>> {
         let inner = self.inner();
-        let foreign = foreign(&inner, steps);
+        let foreign = foreign(&inner, steps, made);
         if !foreign.is_empty() {
             return Err(foreign);
         }
@@ -239,7 +263,10 @@ pub(super) fn shards_of(steps: &[Step]) -> Vec<u32> {
     steps.iter().map(|step| step.stand.cursor.shard).collect()
 }
 
-fn foreign(inner: &Inner, steps: &[Step]) -> Vec<u32> {
-    let is_here = |shard: &u32| matches!(inner.states.get(shard), Some(State::Owned(_) | State::Leaving(_)));
+fn foreign(inner: &Inner, steps: &[Step], made: u64) -> Vec<u32> {
+    let is_here = |shard: &u32| {
+        matches!(inner.states.get(shard), Some(State::Owned(_) | State::Leaving(_)))
+            && inner.since.get(shard).is_some_and(|since| *since <= made)
+    };
     shards_of(steps).into_iter().filter(|shard| !is_here(shard)).collect()
 }

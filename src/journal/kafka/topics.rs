@@ -15,8 +15,10 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, Top
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-use super::cluster::{Cluster, Quiet};
+use super::clients::Quiet;
+use super::cluster::Cluster;
 use super::message::MAX_MESSAGE;
+use crate::journal::JournalError;
 
 /// Copies of every event, where there are so many brokers.
 const COPIES: usize = 3;
@@ -137,6 +139,17 @@ pub enum TopicsError {
     Weak(Vec<Weak>),
 }
 
+impl From<TopicsError> for JournalError {
+    fn from(error: TopicsError) -> Self {
+        match error {
+            TopicsError::Unavailable(why) => {
+                Self::Kafka { what: "Kafka cannot be asked about its topics".into(), error: why }
+            }
+            TopicsError::Missing { .. } | TopicsError::Weak(_) => Self::Unfit(error.to_string()),
+        }
+    }
+}
+
 fn lines(faults: &[Weak]) -> String {
     faults.iter().map(Weak::to_string).collect::<Vec<_>>().join("\n")
 }
@@ -216,7 +229,7 @@ pub async fn prepare(cluster: &Cluster, wanted: Vec<Wanted>) -> Result<(), Topic
         if seen.is_missing {
             return Err(TopicsError::Unavailable(format!("the topic {} was made, and is not seen", topic.name)));
         }
-        let properties = describe(&admin, &topic.name).await?;
+        let properties = described(&admin, &topic).await?;
         faults.extend(judge(&topic, &Found { properties, ..seen.found }));
     }
     if faults.is_empty() { Ok(()) } else { Err(TopicsError::Weak(faults)) }
@@ -272,6 +285,22 @@ async fn make(admin: &AdminClient<Quiet>, wanted: &Wanted, brokers: usize) -> Re
         }
         Some(Err((_, code))) => Err(missing(code.to_string())),
         None => Err(missing("the brokers did not say why".into())),
+    }
+}
+
+/// What a topic is set to, as soon as the broker that is asked knows: of one that was made a moment ago it may know
+/// nothing yet.
+async fn described(admin: &AdminClient<Quiet>, topic: &Wanted) -> Result<BTreeMap<String, String>, TopicsError> {
+    let until = Instant::now() + SEEN;
+    loop {
+        let properties = describe(admin, &topic.name).await?;
+        if topic.properties().iter().all(|(name, _)| properties.contains_key(*name)) {
+            return Ok(properties);
+        }
+        if Instant::now() > until {
+            return Err(TopicsError::Unavailable(format!("the brokers do not say what {} is set to", topic.name)));
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 

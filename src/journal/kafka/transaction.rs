@@ -31,8 +31,8 @@ pub(super) enum Failure {
     Unknown(KafkaError),
 }
 
-/// Makes steps durable, all of them or none.
-pub(super) fn run(producer: &Producer, member: &Member, steps: &[Step]) -> Result<(), Failure> {
+/// Makes steps durable, all of them or none, that were made after so many assignments.
+pub(super) fn run(producer: &Producer, member: &Member, steps: &[Step], made: u64) -> Result<(), Failure> {
     let cluster = &member.common.cluster;
     producer.begin_transaction().map_err(Failure::Refused)?;
     write(producer, &cluster.held(&member.sink), steps).map_err(Failure::Refused)?;
@@ -40,7 +40,7 @@ pub(super) fn run(producer: &Producer, member: &Member, steps: &[Step]) -> Resul
     member.settling.hang(super::settling::Stage::BeforeCursors, steps);
     let stands = standing::with_notes(cluster, steps.iter().map(|step| &step.stand));
     // The fence. Between it and the end nothing is asked that could have become another generation's.
-    let metadata = member.shards.fence(steps).map_err(Failure::Fenced)?;
+    let metadata = member.shards.fence(steps, made).map_err(Failure::Fenced)?;
     producer.send_offsets_to_transaction(&stands, &metadata, CURSORS).map_err(Failure::Refused)?;
     producer.commit_transaction(END).map_err(Failure::Unknown)?;
     #[cfg(test)]

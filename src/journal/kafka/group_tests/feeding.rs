@@ -100,13 +100,33 @@ fn a_shard_that_was_taken_away_meanwhile_is_not_owned_when_it_is_restored() {
     let work = shards.work().unwrap();
     assert_eq!((work.gone, work.take.len()), (vec![0], 1));
     let steps = |shard| vec![step(1, 4, "m", &[]), step(shard, 4, "m", &[])];
-    assert_eq!((shards.foreign(&steps(0)), shards.foreign(&steps(1))), (vec![0], vec![]));
+    assert_eq!((shards.foreign(&steps(0), u64::MAX), shards.foreign(&steps(1), u64::MAX)), (vec![0], vec![]));
     shards.restored(work.take.iter().map(|(shard, ticket)| taken(*shard, *ticket)).collect());
     assert_eq!(shards.leave(&[0, 1]), [1], "what is not read yet need not be settled");
     shards.settled(&steps(0));
     assert_eq!(shards.held(), [stand(1, 4, "m")]);
-    assert!(shards.owned().is_empty() && shards.fence(&steps(1)).is_err());
+    assert!(shards.owned().is_empty() && shards.fence(&steps(1), u64::MAX).is_err());
     assert_eq!(shards.release(&[0, 1]), [1], "the other was never assigned for reading");
     shards.end();
     assert!(shards.is_over() && shards.work().is_none());
+}
+
+#[test]
+fn a_step_that_was_made_before_its_shard_went_and_came_back_is_not_settled() {
+    let shards = Shards::default();
+    let take_over = || {
+        shards.take(&[0]);
+        let take = shards.work().unwrap().take;
+        let taken = |(shard, ticket): (u32, u64)| (ticket, Taken { stand: stand(shard, 3, "n"), oldest: 1 });
+        shards.restored(take.into_iter().map(taken).collect());
+        assert_eq!(shards.own().len(), 1);
+        shards.assignments()
+    };
+    let made = take_over();
+    let steps = [step(0, 4, "m", &[])];
+    assert_eq!(shards.foreign(&steps, made), Vec::<u32>::new());
+    shards.release(&[0]);
+    let later = take_over();
+    assert_eq!((shards.foreign(&steps, made), shards.foreign(&steps, later)), (vec![0], vec![]));
+    assert_eq!(shards.fence(&steps, made).err(), Some(vec![0]));
 }
