@@ -267,6 +267,9 @@ pub struct SinkStatus {
     pub dead: u64,
     /// Deliveries yet to be made.
     pub pending: u64,
+    /// Whether `accepted` and `pending` are bounds: there may be fewer. Left out where they are exact.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_most: bool,
     /// Deliveries that a condition or an empty transform held back.
     pub filtered: u64,
     /// Deliveries given up for good, by retention or by hand.

@@ -3,9 +3,9 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::deliver::{Book, Counting, Figures, OwedSnapshot};
+use crate::deliver::{Book, Counting, Figures, OwedSnapshot, owed};
 use crate::ingress::Tally;
-use crate::journal::{Journal, Marks};
+use crate::journal::{Journal, Marks, Owed};
 use crate::ledger::Storage;
 use crate::route::RuleSet;
 
@@ -83,6 +83,11 @@ impl Books {
 
     /// The figures of a sink now.
     pub async fn figures(&self, storage: &Storage, sink: &SinkBook) -> Figures {
+        if storage.journal.is_shared()
+            && let Some(figures) = self.shared_figures(storage, &sink.name).await
+        {
+            return figures;
+        }
         let look = || -> (Marks, OwedSnapshot) { (self.counting.reached(), sink.book.snapshot()) };
         let (reached, first) = look();
         // The ledger may not be open yet, or not be readable: then the book goes by what the ledger said last.
@@ -95,5 +100,14 @@ impl Books {
             sink.book.reconcile([first, second], state);
         }
         sink.book.figures(state)
+    }
+
+    /// The figures of a sink over all daemons; nothing where it cannot be said now.
+    async fn shared_figures(&self, storage: &Storage, sink: &str) -> Option<Figures> {
+        let state = storage.settle.load(sink).await.ok()??;
+        let ends = storage.journal.ends().await.ok()?;
+        let Owed { known, unknown } = storage.journal.owed(&state.cursors, &ends).await.ok()?;
+        let rules = Arc::clone(&self.now().rules);
+        Some(Figures::behind(&state, owed(&rules, sink, &known), unknown, rules.most_owed(sink)))
     }
 }

@@ -136,6 +136,10 @@ mod tests {
             self.0.pause(sink, paused).await
         }
 
+        async fn is_paused(&self, sink: &str) -> Result<bool, SettleError> {
+            self.0.is_paused(sink).await
+        }
+
         async fn begin_replay(&self, replays: Vec<Replay>) -> Result<i64, SettleError> {
             self.0.begin_replay(replays).await
         }

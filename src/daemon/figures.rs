@@ -39,7 +39,7 @@ impl Figures {
     }
 
     async fn sink(&self, books: &BookSet, book: &SinkBook) -> SinkStatus {
-        let deliver::Figures { counters, pending } = self.books.figures(&self.storage, book).await;
+        let deliver::Figures { counters, pending, at_most } = self.books.figures(&self.storage, book).await;
         let (name, book) = (&book.name, &book.book);
         let parked = self.parked(name, book.vitals()).await;
         let oldest = if pending > 0 { self.oldest_pending(books, name, book.cursors(), parked).await } else { None };
@@ -55,6 +55,7 @@ impl Figures {
             delivered: counters.delivered,
             dead: counters.dead,
             pending,
+            at_most,
             filtered: counters.filtered,
             dropped: counters.dropped,
             breaker: book.breaker().name().to_owned(),

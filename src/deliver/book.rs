@@ -103,6 +103,20 @@ pub struct Figures {
     pub counters: Counters,
     /// Accepted, and not settled.
     pub pending: u64,
+    /// Whether `accepted` and `pending` are bounds: there may be fewer.
+    pub at_most: bool,
+}
+
+impl Figures {
+    /// The figures by the sink's state alone, and by what stands behind its cursors: events of known types that come to
+    /// so many deliveries, and so many of unknown types, each of which comes to `most` at most.
+    pub fn behind(state: &SinkState, known: u64, unknown: u64, most: u32) -> Self {
+        let c = state.counters;
+        let behind = known.saturating_add(unknown.saturating_mul(u64::from(most)));
+        let held = c.accepted.saturating_sub(c.delivered + c.dead + c.filtered + c.dropped);
+        let counters = Counters { accepted: c.accepted.saturating_add(behind), ..c };
+        Self { counters, pending: behind.saturating_add(held), at_most: unknown > 0 && most > 0 }
+    }
 }
 
 impl Book {
@@ -240,7 +254,8 @@ impl Book {
         let behind = owed.saturating_sub(now.accepted.saturating_sub(sums.totals.accepted));
         // The cursor is past these deliveries, which the ledger holds: parked, or dead letters to be tried again.
         let held = now.accepted.saturating_sub(now.delivered + now.dead + now.filtered + now.dropped);
-        Figures { counters: Counters { accepted: now.accepted + behind, ..now }, pending: behind + held }
+        let counters = Counters { accepted: now.accepted + behind, ..now };
+        Figures { counters, pending: behind + held, at_most: false }
     }
 
     /// What of these totals came about in this life of the daemon. Of dead letters [`Vitals::given_up`] knows: those
@@ -298,6 +313,16 @@ mod tests {
         assert_eq!(seen(state(21, 12)), (21, 0), "settled before it was counted");
         book.steps_end(1, 3);
         assert_eq!(seen(state(14, 12)), (17, 3), "the step did not come to be");
+    }
+
+    #[test]
+    fn what_others_append_is_pending_too_and_a_bound_where_types_are_not_known() {
+        let state = state(10, 7).unwrap();
+        let exact = Figures::behind(&state, 4, 0, 3);
+        assert_eq!((exact.counters.accepted, exact.pending, exact.at_most), (14, 4, false));
+        let bound = Figures::behind(&state, 4, 5, 3);
+        assert_eq!((bound.counters.accepted, bound.pending, bound.at_most), (29, 19, true));
+        assert!(!Figures::behind(&state, 0, 5, 0).at_most, "no route names the sink");
     }
 
     #[test]

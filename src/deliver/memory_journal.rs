@@ -399,6 +399,9 @@ impl Settle for Memory {
     async fn pause(&self, sink: &str, paused: bool) -> Result<(), SettleError> {
         self.ledger.pause(sink, paused).await
     }
+    async fn is_paused(&self, sink: &str) -> Result<bool, SettleError> {
+        self.ledger.is_paused(sink).await
+    }
     async fn begin_replay(&self, replays: Vec<Replay>) -> Result<i64, SettleError> {
         self.ledger.begin_replay(replays).await
     }

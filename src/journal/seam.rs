@@ -2,6 +2,7 @@
 //! ledger.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -23,6 +24,15 @@ pub enum Of {
         /// Where it ends.
         until: Marks,
     },
+}
+
+/// Who will read behind cursors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reads {
+    /// The cursors' name.
+    pub name: String,
+    /// Longest that one call with what was read may take.
+    pub timeout: Duration,
 }
 
 /// What is looked for.
@@ -82,6 +92,18 @@ pub trait Journal: Send + Sync {
     /// Whether a record appended now would be refused: first of all a record that is to be given back where it cannot
     /// be written, then any record.
     fn refuses(&self) -> (bool, bool);
+    /// Sees that all is there that these readers need, and whoever appends. Asked again for readers that are added.
+    async fn prepare(&self, _readers: &[Reads]) -> Result<(), JournalError> {
+        Ok(())
+    }
+    /// Waits until another process has taken this one's place, and says so; for ever where that cannot be. Cancel-safe.
+    async fn replaced(&self) -> JournalError {
+        std::future::pending().await
+    }
+    /// Whether other processes append to it and settle, too: then what this one has counted is not all there is.
+    fn is_shared(&self) -> bool {
+        false
+    }
     /// Begins to read.
     async fn reader(&self, of: Of) -> Result<Box<dyn Reader>, JournalError>;
     /// The oldest position still there in each shard.

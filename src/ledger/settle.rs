@@ -53,6 +53,8 @@ pub trait Settle: Send + Sync {
     async fn change_dead(&self, sink: &str, ids: Vec<String>, change: Change) -> Result<Dead, SettleError>;
     /// Holds a sink over restarts, or lets it go; an error where the ledger does not know the sink.
     async fn pause(&self, sink: &str, paused: bool) -> Result<(), SettleError>;
+    /// Whether a sink is held by [`Self::pause`].
+    async fn is_paused(&self, sink: &str) -> Result<bool, SettleError>;
     /// Begins a replay for these sinks, under one new number.
     async fn begin_replay(&self, replays: Vec<Replay>) -> Result<i64, SettleError>;
     /// Ends a replay where it stands; says for how many sinks it was under way.
@@ -93,6 +95,10 @@ impl Settle for LocalSettle {
 
     async fn pause(&self, sink: &str, paused: bool) -> Result<(), SettleError> {
         self.ledger.pause(sink, paused).await
+    }
+
+    async fn is_paused(&self, sink: &str) -> Result<bool, SettleError> {
+        self.ledger.is_paused(sink).await
     }
 
     async fn begin_replay(&self, replays: Vec<Replay>) -> Result<i64, SettleError> {

@@ -186,6 +186,12 @@ impl RuleSet {
         self.row(source, kind).owed(sink)
     }
 
+    /// Most deliveries that an event of any type can owe a sink: the routes that name it.
+    pub fn most_owed(&self, sink: &str) -> u32 {
+        let routes = self.routes.iter().filter(|route| route.to.iter().any(|to| to == sink)).count();
+        u32::try_from(routes).unwrap_or(u32::MAX)
+    }
+
     /// Whether jq may have to be asked about events at this sink: by a route that names it, or one that may end the
     /// search.
     pub fn asks(&self, sink: &str) -> bool {

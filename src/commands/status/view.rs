@@ -174,7 +174,9 @@ fn sinks(status: &Status, now: Timestamp, out: &mut String) -> fmt::Result {
         let bad = |n: u64| plain(n).with(if n == 0 { Style::new() } else { BAD });
         let oldest = if sink.pending == 0 { "-".to_owned() } else { human::seconds(sink.oldest_pending_s) };
         let mut row = vec![Cell::plain(name.clone()), state];
-        row.extend([plain(sink.delivered), plain(sink.pending), plain(sink.parked), bad(sink.dead)]);
+        let bound = if sink.at_most { "≤" } else { "" };
+        let pending = Cell::right(format!("{bound}{}", human::number(sink.pending)));
+        row.extend([plain(sink.delivered), pending, plain(sink.parked), bad(sink.dead)]);
         row.extend([plain(sink.filtered), bad(sink.dropped), Cell::right(oldest)]);
         row.push(Cell::plain(human::ago(sink.last_delivered.as_deref(), now)));
         row.push(Cell::plain(human::until(sink.next_try.as_deref(), now)));
