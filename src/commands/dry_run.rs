@@ -36,7 +36,7 @@ pub fn run(file: &Path, args: &ReplayArgs, zone: &Zone, out: &mut impl Write) ->
     let micros = |time: Option<Timestamp>, other: i64| time.map_or(other, Timestamp::as_microsecond);
     let [since, until] = span(args.since.as_deref(), args.until.as_deref(), zone)?;
     let span = (micros(since, i64::MIN), micros(until, i64::MAX));
-    let dir = old.journal.dir.as_deref().unwrap_or(&old.data_dir);
+    let dir = old.journal.folder(&old.data_dir).map_err(|error| Failure::Refused(error.to_string()))?;
     let bar = progress::bar_of_bytes();
     let (mut before, mut after) = (Trial::new(&old), new.as_ref().map(Trial::new));
     let runtime = runtime()?;

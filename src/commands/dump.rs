@@ -14,7 +14,6 @@ use tokio::runtime::Runtime;
 
 use super::journal::{moment, printable};
 use super::{Failure, count, progress, runtime, span};
-use crate::config::Dirs;
 use crate::event;
 use crate::ids;
 use crate::journal::{self, Find, Record, Scanned};
@@ -67,8 +66,8 @@ pub struct DumpArgs {
 ///
 /// # Errors
 /// Arguments that cannot be meant, a journal that cannot be read, no worker process.
-pub(super) fn run(dirs: &Dirs, args: &DumpArgs, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
-    let meant = Meant::of(&dirs.journal, args, zone)?;
+pub(super) fn run(folder: &Path, args: &DumpArgs, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
+    let meant = Meant::of(folder, args, zone)?;
     let mut dump = Dump { zone, json: args.json, jq: Jq::of(args)?, counts: Counts::default(), left_out: None, out };
     let bar = progress::bar_of_bytes();
     remark_on(args.condition.as_deref());
@@ -79,7 +78,7 @@ pub(super) fn run(dirs: &Dirs, args: &DumpArgs, zone: &Zone, out: &mut impl Writ
                 found = true;
                 if meant.is(&record) { dump.take(record) } else { Ok(()) }
             };
-            journal::find_each(&dirs.journal, what, event::subject_of, each)?;
+            journal::find_each(folder, what, event::subject_of, each)?;
             if let Some(id) = args.id.as_ref().filter(|_| !found) {
                 let why = format!("there is no event `{id}` in the journal: retention may have deleted it");
                 return Err(Failure::Refused(why));
@@ -94,7 +93,7 @@ pub(super) fn run(dirs: &Dirs, args: &DumpArgs, zone: &Zone, out: &mut impl Writ
                 }
                 if meant.is(&record) { dump.take(record) } else { Ok(()) }
             };
-            journal::scan(&dirs.journal, meant.span, each)?.damaged
+            journal::scan(folder, meant.span, each)?.damaged
         }
     };
     bar.finish_and_clear();

@@ -91,7 +91,7 @@ pub fn run(config: &Config, args: &ExplainArgs, out: &mut dyn Write) -> Result<(
 
 /// The event of that id, as it was accepted.
 fn journaled(config: &Config, id: &str) -> Result<Event, Failure> {
-    let dir = config.journal.dir.as_deref().unwrap_or(&config.data_dir);
+    let dir = config.journal.folder(&config.data_dir).map_err(|error| Failure::Refused(error.to_string()))?;
     let uuid = dump::event_id(dir, id)?;
     let refused = |what: String| Failure::Refused(format!("the journal in {}: {what}", dir.display()));
     let what = Find::Event(*uuid.as_bytes());

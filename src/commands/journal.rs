@@ -61,19 +61,20 @@ process holds the folder (repair only); 78 the config has faults, or there is no
 /// # Errors
 /// Rot (`verify`), a held lock (`repair`), a folder that cannot be read.
 pub fn run(file: &Path, verb: &JournalVerb, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
-    let dirs = config::read_dirs(file)?;
-    if !dirs.journal.is_dir() {
+    let Dirs { data, journal } = config::read_dirs(file)?;
+    let folder = &journal.map_err(failed)?;
+    if !folder.is_dir() {
         return Err(Failure::Refused(format!(
             "there is no journal in {}\n  help: the daemon makes it when it starts (`hookrelay run`); is `data_dir` \
              (or `[journal] dir`) of the config the one it uses?",
-            dirs.journal.display()
+            folder.display()
         )));
     }
     match verb {
-        JournalVerb::Verify(plain) => verify(&dirs, *plain, out),
-        JournalVerb::Dump(args) => dump::run(&dirs, args, zone, out),
-        JournalVerb::Stat(plain) => stat(&dirs, *plain, zone, out),
-        JournalVerb::Repair(plain) => repair(&dirs, *plain, out),
+        JournalVerb::Verify(plain) => verify(folder, *plain, out),
+        JournalVerb::Dump(args) => dump::run(folder, args, zone, out),
+        JournalVerb::Stat(plain) => stat(folder, *plain, zone, out),
+        JournalVerb::Repair(plain) => repair(&data, folder, *plain, out),
     }
 }
 
@@ -84,9 +85,9 @@ fn failed(error: JournalError) -> Failure {
     }
 }
 
-fn verify(dirs: &Dirs, plain: Plain, out: &mut impl Write) -> Result<(), Failure> {
+fn verify(folder: &Path, plain: Plain, out: &mut impl Write) -> Result<(), Failure> {
     let bar = progress::bar_of_bytes();
-    let verified = verify::verify(&dirs.journal, |done, total| {
+    let verified = verify::verify(folder, |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     });
@@ -139,8 +140,8 @@ fn described(one: &Finding) -> String {
     format!("{file}: bytes {from} to {to}: {what}")
 }
 
-fn stat(dirs: &Dirs, plain: Plain, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
-    let all = verify::stat(&dirs.journal).map_err(failed)?;
+fn stat(folder: &Path, plain: Plain, zone: &Zone, out: &mut impl Write) -> Result<(), Failure> {
+    let all = verify::stat(folder).map_err(failed)?;
     let mut counts: std::collections::BTreeMap<(&str, &str), u64> = Default::default();
     for (source, kind, n) in all.iter().flat_map(|one| &one.counts) {
         *counts.entry((source, kind)).or_default() += n;
@@ -179,10 +180,10 @@ fn stat(dirs: &Dirs, plain: Plain, zone: &Zone, out: &mut impl Write) -> Result<
     Ok(())
 }
 
-fn repair(dirs: &Dirs, plain: Plain, out: &mut impl Write) -> Result<(), Failure> {
-    let _lock = Lock::take(&dirs.data).map_err(failed)?;
+fn repair(data: &Path, folder: &Path, plain: Plain, out: &mut impl Write) -> Result<(), Failure> {
+    let _lock = Lock::take(data).map_err(failed)?;
     let now = Timestamp::now().as_microsecond();
-    let (mended, recovered) = verify::repair(&dirs.journal, now).map_err(failed)?;
+    let (mended, recovered) = verify::repair(folder, now).map_err(failed)?;
     let rot: Vec<_> = recovered.rot.iter().chain(&recovered.torn).collect();
     if plain.json {
         let mended: Vec<Value> = mended.iter().map(finding).collect();

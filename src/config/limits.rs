@@ -1,10 +1,11 @@
 //! Bounds of the numbers in a config, and whether they make sense together, which serde cannot check. Pure.
 
-use sink_api::{Defaults, Fault, Period, Size};
+use sink_api::{Defaults, Fault, Period, Size, kafka};
 
 use crate::deliver::Rate;
 use crate::deliver::config::{DeliveryKeys, OFF};
-use crate::journal::JournalConfig;
+use crate::journal::kafka::RULES;
+use crate::journal::{JournalConfig, Kind};
 
 /// Most `deliver` calls at once.
 pub const MAX_CONCURRENCY: usize = 1024;
@@ -24,6 +25,10 @@ pub const MAX_OVERFLOW: Size = Size::mib(1 << 20);
 pub const MIN_SEGMENT: Size = Size::mib(1);
 /// Largest segment: offsets inside one are 32 bits wide.
 pub const MAX_SEGMENT: Size = Size::mib(2048);
+/// Longest name of a daemon among those that share a journal, and of the cluster: both stand in names of topics.
+pub const MAX_NODE: usize = 64;
+/// Most shards of a journal on Kafka.
+pub const MAX_PARTITIONS: u32 = 1024;
 
 /// The faults of `[journal]`.
 pub(super) fn journal(journal: &JournalConfig) -> Vec<Fault> {
@@ -40,6 +45,56 @@ pub(super) fn journal(journal: &JournalConfig) -> Vec<Fault> {
     if journal.dir.as_ref().is_some_and(|dir| dir.as_os_str().is_empty()) {
         faults.push(Fault::at_key("dir", "`dir` is empty, expected the path of a folder"));
     }
+    faults.extend(match journal.kind {
+        Kind::Local => local_faults(journal),
+        Kind::Kafka => kafka_faults(journal),
+    });
+    faults
+}
+
+/// Keys that only a journal on Kafka has.
+fn local_faults(journal: &JournalConfig) -> Vec<Fault> {
+    let JournalConfig { brokers, cluster, node, partitions, overflow_disk, properties, .. } = journal;
+    let set = [
+        ("brokers", brokers.is_some()),
+        ("cluster", cluster.is_some()),
+        ("node", node.is_some()),
+        ("partitions", partitions.is_some()),
+        ("overflow_disk", overflow_disk.is_some()),
+        ("properties", !properties.is_empty()),
+    ];
+    let fault = |(key, _): (&str, bool)| {
+        Fault::at_key(key, format!("`{key}` belongs to a journal on Kafka")).help("kind = \"kafka\"")
+    };
+    set.into_iter().filter(|(_, is_set)| *is_set).map(fault).collect()
+}
+
+fn kafka_faults(journal: &JournalConfig) -> Vec<Fault> {
+    let mut faults = match &journal.brokers {
+        Some(brokers) => kafka::addresses(brokers).err().unwrap_or_default(),
+        None => {
+            let what = "a journal on Kafka needs `brokers`";
+            vec![Fault::at_key("kind", what).help("brokers = [\"kafka-1.example:9092\", \"kafka-2.example:9092\"]")]
+        }
+    };
+    for (key, name) in [("cluster", &journal.cluster), ("node", &journal.node)] {
+        let is_good = |name: &String| {
+            (1..=MAX_NODE).contains(&name.len())
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        };
+        if name.as_ref().is_some_and(|name| !is_good(name)) {
+            let what = format!("`{key}` is no name, expected 1 to {MAX_NODE} letters, digits, `.`, `_` and `-`");
+            faults.push(Fault::at_key(key, what));
+        }
+    }
+    if journal.partitions.is_some_and(|n| !(1..=MAX_PARTITIONS).contains(&n)) {
+        faults.push(Fault::at_key(
+            "partitions",
+            format!("`partitions` is out of bounds, expected 1 to {MAX_PARTITIONS}"),
+        ));
+    }
+    faults.extend(journal.overflow_disk.and_then(|size| size.fault("overflow_disk", MIN_SEGMENT..=MAX_OVERFLOW)));
+    faults.extend(journal.properties.iter().filter_map(|(name, value)| RULES.fault(name, value)));
     faults
 }
 

@@ -27,7 +27,7 @@ use crate::deliver::DeliveryConfig;
 use crate::ingress::http::check::check_server;
 use crate::ingress::source::check::{check_paths, lacks_secret};
 use crate::ingress::{SourceConfig, SourcePlan};
-use crate::journal::JournalConfig;
+use crate::journal::{JournalConfig, JournalError};
 use crate::ledger::DeadLetterKeys;
 use crate::route::INTERNAL_SOURCE;
 use crate::route::doubts::Known;
@@ -118,17 +118,18 @@ pub fn load_dirs(text: &str, file: &Path, env: &dyn Env) -> Result<Dirs, Faults>
     let mut loader = Loader::new(text, &place, env, &[], &["data_dir", "journal"])?;
     let data = loader.data_dir();
     let journal = loader.journal(Size(0), 0..0);
-    let journal = journal.dir.map_or_else(|| data.join("journal"), |dir| loader.base_dir.join(dir));
+    let folder = |dir: &Path| if dir.as_os_str().is_empty() { data.join("journal") } else { loader.base_dir.join(dir) };
+    let journal = journal.folder(Path::new("")).map(folder);
     loader.report.finish().map(|_| Dirs { data, journal })
 }
 
 /// The folders in which the daemon keeps what it must not lose; absolute paths.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Dirs {
     /// `data_dir`.
     pub data: PathBuf,
-    /// The journal's folder.
-    pub journal: PathBuf,
+    /// The journal's folder; an error where it is in none.
+    pub journal: Result<PathBuf, JournalError>,
 }
 
 /// A config's text while it is read.

@@ -1,7 +1,8 @@
-//! Tests of the config as a whole. `bad`, `bad_resends`, `bad_slips` and `bad_sources` hold the tables of bad configs,
-//! `bounds` what is too much, `good` what a good one comes to, `sending` one that sends messages.
+//! Tests of the config as a whole. `bad`, `bad_journal`, `bad_resends`, `bad_slips` and `bad_sources` hold the tables
+//! of bad configs, `bounds` what is too much, `good` what a good one comes to, `sending` one that sends messages.
 
 mod bad;
+mod bad_journal;
 mod bad_resends;
 mod bad_slips;
 mod bad_sources;

@@ -41,6 +41,9 @@ pub enum JournalError {
         /// What is wrong.
         why: String,
     },
+    /// Not as this journal needs it: what the config names, or what stands there.
+    #[error("{0}")]
+    Unfit(String),
     /// Kafka could not be asked, did not answer in time, or refused.
     #[error("{what}: {error}")]
     Kafka {

@@ -215,7 +215,7 @@ mod walk;
 mod writer;
 
 pub use append::{Append, AppendError, NotifyBatch, OnFailure, OnProgress, Progress};
-pub use config::{JournalConfig, WhenFull};
+pub use config::{JournalConfig, Kind, WhenFull};
 pub use error::{CursorsError, JournalError};
 pub use find::{each as find_each, find};
 pub use local::LocalJournal;
@@ -224,5 +224,5 @@ pub use record::{Chunk, Deleted, Entry, Fingerprint, Gap, JournalStat, Made, New
 pub use recovery::{DamageReport, Recovered};
 pub use rescue::kept_open;
 pub use scan::{Scanned, scan};
-pub use seam::{Cursors, Find, Journal, LookedUp, Of, Pulse, Reader, Retention, SubjectOf, Within};
+pub use seam::{Cursors, Find, Journal, LookedUp, Of, Pulse, Reader, Reads, Retention, SubjectOf, Within};
 pub use state::{Commits, Env};

@@ -408,7 +408,7 @@ const BAD: &[Bad] = &[
 
 /// Those of all tables.
 fn bad_ones() -> impl Iterator<Item = &'static Bad> {
-    BAD.iter().chain(bad_sources::BAD).chain(bad_slips::BAD).chain(bad_resends::BAD)
+    BAD.iter().chain(bad_journal::BAD).chain(bad_sources::BAD).chain(bad_slips::BAD).chain(bad_resends::BAD)
 }
 
 /// What stands for `{kinds}` above.
