@@ -37,6 +37,7 @@ mod found_shown;
 mod found_tail;
 mod found_trace;
 mod history;
+mod host;
 mod main_loop;
 mod open_ingress;
 mod options;
@@ -121,7 +122,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     let lock = Lock::take(&config.data_dir)?;
     let bound = ingress::bind(&config.server, inherited)?;
     let (news, desk) = News::new();
-    let mut store = Store::open(&config, cursors_now, &news)?;
+    let mut store = Store::open(&config, cursors_now, &news).await?;
     let unmatched = Arc::new(Unmatched::default());
     let books = Arc::new(Books::new(&config.rules, config.sink_names().collect(), &store.begun));
     caught_up::tell(&store, &books);

@@ -64,7 +64,7 @@ impl DaemonError {
     pub fn is_of_config(&self) -> bool {
         match self {
             Self::Bind(error) => error.is_of_config(),
-            Self::Inherited(_) => true,
+            Self::Inherited(_) | Self::Journal(JournalError::Unfit(_)) => true,
             _ => false,
         }
     }
@@ -83,7 +83,7 @@ impl DaemonError {
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Ledger(error) => error.is_disk_trouble(),
-            Self::Settle(_) | Self::Journal(JournalError::Cursors(_)) => true,
+            Self::Settle(_) | Self::Journal(JournalError::Cursors(_) | JournalError::Kafka { .. }) => true,
             Self::Runtime(_) | Self::Threads { .. } | Self::Folder(_) | Self::Journal(_) => false,
             Self::Bind(_) | Self::Inherited(_) => false,
         }

@@ -1,6 +1,8 @@
 //! What the daemon does from the start of its sinks to the signal that ends it: it waits for signals, for a changed
 //! config file and for requests, and carries out one after the other.
 
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 use tracing::{error, info};
 
@@ -16,7 +18,7 @@ use crate::systemd::Manager;
 /// meanwhile.
 ///
 /// # Errors
-/// Why the sinks cannot be started.
+/// Why the sinks cannot be started, or why this process must not go on.
 pub(super) async fn run(
     world: &mut World,
     signals: &mut Signals,
@@ -29,10 +31,13 @@ pub(super) async fn run(
         manager.reloading();
         reader.ask(asker);
     };
+    let journal = Arc::clone(&world.store.storage.journal);
+    let mut replaced = std::pin::pin!(journal.replaced());
     loop {
         let World { config, store, sinks, books, .. } = world;
         tokio::select! {
             biased;
+            error = &mut replaced => return Err(error.into()),
             signal = signals.next() => match signal {
                 Meaning::Stop(name) => return Ok(name),
                 Meaning::Reload => ask(&mut reader, None),

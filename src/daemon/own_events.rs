@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::warn;
 
 use super::books::{Books, SinkBook};
+use super::host::host;
 use super::store::Store;
 use super::told_down::ToldDown;
 use crate::deliver::BreakerState;
@@ -27,8 +28,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How often it looks whether they have.
 const LOOK: Duration = Duration::from_millis(10);
-/// Where the system keeps the host's name.
-const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 
 /// Takes news out, and writes it.
 pub(super) struct OwnEvents {
@@ -179,10 +178,4 @@ pub(super) fn dropped(sink: &str, deliveries: u64, reason: &str, why: &str) -> I
 /// dead letter without reading all of it, and no provider is known to use these types.)
 pub(super) fn is_own(kind: &str) -> bool {
     news::NAMES.contains(&kind)
-}
-
-fn host() -> String {
-    let name = std::fs::read_to_string(HOST_NAME).unwrap_or_default();
-    let name = name.trim();
-    if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
 }

@@ -15,7 +15,7 @@ use super::error::DaemonError;
 use super::own_events;
 use super::refusals::{sinks_not_started, unable};
 use super::resends;
-use super::sinks::book_missed;
+use super::sinks::{book_missed, readers};
 use super::world::World;
 use crate::admin::reload::{Fixed, ReloadDone, Removed};
 use crate::admin::{AdminConfig, Refusal};
@@ -160,6 +160,7 @@ impl World {
         let Storage { journal, settle, ledger, .. } = &self.store.storage;
         // From here on the ledger notes what is deleted before a sink that comes back, so that the sink reads of it.
         ledger.present(self.config.sink_names().chain(next.sink_names()).collect()).await?;
+        journal.prepare(&readers(next)).await?;
         let sinks = next.sinks.iter().filter(|sink| added.contains(&sink.name));
         let named: Vec<_> = sinks.map(|sink| (sink.name.as_str(), sink.keys.start)).collect();
         let (oldest, now) = (journal.oldest().await?, journal.ends().await?);
@@ -262,7 +263,22 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         "journal",
         &old.journal,
         &new.journal,
-        JournalConfig { dir, segment_size, retention, max_size, when_full, min_free, overflow_max }
+        JournalConfig {
+            kind,
+            dir,
+            segment_size,
+            retention,
+            max_size,
+            when_full,
+            min_free,
+            overflow_max,
+            brokers,
+            cluster,
+            node,
+            partitions,
+            overflow_disk,
+            properties
+        }
     );
     let admin = changed_keys!("admin", &old.admin, &new.admin, AdminConfig { listen, token, read_only });
     let dead_letters =

@@ -65,7 +65,7 @@ impl World {
         }
         let ledger = &self.store.storage.ledger;
         let parked = ledger.parked_rows(name).await.map_err(unable)?;
-        let paused = ledger.is_paused(name).await.map_err(unable)?;
+        let paused = self.store.storage.settle.is_paused(name).await.map_err(unable)?;
         Ok(SinkDone { paused, dropped, parked, remark: remark(name, SinkAct::Skip) })
     }
 

@@ -17,6 +17,7 @@ use super::store::{Store, UNKNOWN};
 use crate::config::{Config, SinkEntry};
 use crate::deliver::config::StartAt;
 use crate::deliver::{self, Book, Spec};
+use crate::journal::Reads;
 use crate::ledger::{SettleError, Storage};
 use crate::news::{News, SOURCE};
 use crate::route::RuleSet;
@@ -26,6 +27,12 @@ use crate::traces::Traces;
 const DRAIN: Duration = Duration::from_secs(5);
 /// Pause before the second try to start the sinks, and the longest pause; it doubles in between.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// Who reads the journal under this config.
+pub(super) fn readers(config: &Config) -> Vec<Reads> {
+    let of = |sink: &SinkEntry| Reads { name: sink.name.clone(), timeout: sink.keys.timeout.0 };
+    config.sinks.iter().map(of).collect()
+}
 
 /// The sinks' workers, and whether they have started.
 pub struct Sinks {
@@ -96,10 +103,12 @@ impl Sinks {
         let named = config.sinks.iter().map(|sink| (sink.name.as_str(), start(sink)));
         let storage = &store.storage;
         let Storage { journal, retention, settle, ledger } = storage;
+        journal.prepare(&readers(config)).await?;
         for (name, cursors) in ledger.present(config.sink_names().collect()).await? {
             retention.leave(&name, &cursors);
         }
-        let begins = [&journal.oldest().await?, &store.begun];
+        let begun = store.begun().await?;
+        let begins = [&journal.oldest().await?, &begun];
         let cursors = deliver::first_cursors(&**settle, named, begins, store.lost == Some(true)).await?;
         let books = books.now();
         let (mut ready, mut begins) = (Vec::with_capacity(config.sinks.len()), Vec::new());
@@ -107,11 +116,11 @@ impl Sinks {
             let book = &book.book;
             book_missed(store, &config.rules, &sink.name, &self.news).await?;
             let state = settle.load(&sink.name).await?;
-            let stood = journal.owed(&cursors, &store.begun).await?;
+            let stood = journal.owed(&cursors, &begun).await?;
             let owed = deliver::owed(&config.rules, &sink.name, &stood.known);
             info!(sink = %sink.name, from = %cursors, owed, "goes on");
             begins.push((book, state, owed));
-            let is_paused = ledger.is_paused(&sink.name).await?;
+            let is_paused = settle.is_paused(&sink.name).await?;
             book.vitals().set_enabled(sink.keys.enabled);
             book.vitals().set_paused(is_paused);
             let runs = sink.keys.enabled && !is_paused;
@@ -173,7 +182,7 @@ impl Sinks {
         store: &Store,
     ) -> Result<(), DaemonError> {
         let name = &sink.name;
-        let is_paused = store.storage.ledger.is_paused(name).await?;
+        let is_paused = store.storage.settle.is_paused(name).await?;
         book.vitals().set_enabled(sink.keys.enabled);
         book.vitals().set_paused(is_paused);
         if self.is_running(name) || !sink.keys.enabled || is_paused {

@@ -2,18 +2,20 @@
 //! without it; the ledger may come later: a full disk has no room for it, yet webhooks must be taken. The outbox opens
 //! its file itself, when it is needed.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::disk_watch::DiskTrouble;
 use super::error::DaemonError;
+use super::host::host;
 use crate::config::Config;
 use crate::deliver::Budget;
 use crate::event;
-use crate::journal::{Commits, Journal, JournalError, LocalJournal, Marks, Pulse, folder};
-use crate::ledger::{Ledger, LocalSettle, Storage};
+use crate::journal::{Commits, JournalError, Marks, Pulse};
+use crate::ledger::engine::{self, Engine, Opening};
+use crate::ledger::{Ledger, Storage};
 use crate::news::News;
 use crate::outbox::{self, Outbox};
 
@@ -53,38 +55,42 @@ pub struct Store {
 
 impl Store {
     /// Opens the journal. The ledger is not open yet. What the outbox notices goes to `news`.
-    pub fn open(config: &Config, cursors_now: bool, news: &News) -> Result<Self, DaemonError> {
-        let path = config.data_dir.join("ledger.db");
-        let ledger = Arc::new(Ledger::bounded(config.dead_letters.max_size.0));
-        let size = {
-            let path = path.clone();
-            move || ledger_size(&path)
-        };
-        let folder = config.journal.dir.clone().unwrap_or_else(|| config.data_dir.join("journal"));
-        folder::make(&folder)?;
-        let (journal, found) =
-            LocalJournal::open(&folder, &config.journal, event::subject_of, ledger.clone(), Box::new(size))?;
-        info!(segments = found.segments, scanned = found.scanned, cut_bytes = found.cut_bytes, "journal opened");
-        let begun = journal.known_ends();
-        let journal = Arc::new(journal);
-        let settle = Arc::new(LocalSettle::new(Arc::clone(&ledger), journal.clone()));
+    pub async fn open(config: &Config, cursors_now: bool, news: &News) -> Result<Self, DaemonError> {
+        let Engine { storage, pulse, commits, had_records, ledger_file } = engine::open(&Opening {
+            config: &config.journal,
+            data_dir: &config.data_dir,
+            base_dir: &config.base_dir,
+            host: &host(),
+            dead_bytes: config.dead_letters.max_size.0,
+            subject_of: event::subject_of,
+        })
+        .await?;
         let outbox = Outbox::new(config.data_dir.join(outbox::FILE), news.clone());
         outbox.put_in_force(Arc::clone(&config.resends));
         Ok(Self {
             outbox,
             budget: Budget::new(config.delivery.memory.0),
-            pulse: journal.clone(),
-            commits: journal.commits(),
+            pulse,
+            commits,
             disk_bounds: [config.journal.min_free.0, config.journal.max_size.0],
             disk_trouble: Arc::default(),
-            storage: Storage { retention: journal.clone(), journal, settle, ledger },
-            path,
-            had_records: found.had_records,
+            begun: storage.journal.known_ends(),
+            storage,
+            path: ledger_file,
+            had_records,
             cursors_now,
             all_now: false,
-            begun,
             lost: None,
         })
+    }
+
+    /// The journal's end when this life of the daemon began; where others append, too, as it is known by now.
+    ///
+    /// # Errors
+    /// The journal cannot be asked.
+    pub async fn begun(&self) -> Result<Marks, JournalError> {
+        let journal = &self.storage.journal;
+        if journal.is_shared() { journal.ends().await } else { Ok(self.begun.clone()) }
     }
 
     /// Opens the ledger, unless it is open. After an error this may be tried again.
@@ -133,15 +139,14 @@ impl Store {
     /// The journal cannot be read.
     pub async fn hold_everything(&self, config: &Config) -> Result<(), JournalError> {
         let Storage { journal, retention, .. } = &self.storage;
+        if journal.is_shared() {
+            // It deletes nothing of which it is not known that all have it.
+            return Ok(());
+        }
         let oldest = journal.oldest().await?;
         retention.hold(UNKNOWN, &oldest);
         config.sinks.iter().for_each(|sink| retention.hold(&sink.name, &oldest));
         retention.begin();
         Ok(())
     }
-}
-
-fn ledger_size(path: &Path) -> u64 {
-    let of = |suffix: &str| std::fs::metadata(format!("{}{suffix}", path.display())).map_or(0, |m| m.len());
-    of("") + of("-wal")
 }

@@ -23,6 +23,9 @@ const SHORTLY: Duration = Duration::from_millis(30);
 /// Events are accepted at these intervals, microseconds.
 const INTERVAL: i64 = 1_000_000;
 
+/// The sink that reads and settles.
+pub(crate) const SINK: &str = "a";
+
 /// An engine under test, empty at first.
 pub(crate) struct Engine {
     /// The way to it.
@@ -33,20 +36,15 @@ pub(crate) struct Engine {
 
 /// Runs the suite; each test gets an engine of its own.
 pub(crate) async fn conforms(engine: impl Fn() -> Engine) {
-    journal_conforms(&engine).await;
-    a_reader_is_given_its_shards_where_its_cursors_stand(engine()).await;
-    a_reader_waits_and_loses_nothing_where_a_call_is_given_up(engine()).await;
-    steps_are_durable_together_and_move_their_shard_alone(engine()).await;
-    what_became_of_an_event_is_told_in_its_shard(engine()).await;
-}
-
-/// The part of the suite that concerns the journal alone: nothing is settled.
-pub(crate) async fn journal_conforms(engine: &impl Fn() -> Engine) {
     durable_events_are_read_in_the_order_of_their_shard(engine()).await;
     a_span_ends_where_it_ends(engine()).await;
     what_stands_between_two_places_is_counted(engine()).await;
     a_time_is_found_in_each_shard(engine()).await;
     a_journal_that_is_closed_takes_no_more(engine()).await;
+    a_reader_is_given_its_shards_where_its_cursors_stand(engine()).await;
+    a_reader_waits_and_loses_nothing_where_a_call_is_given_up(engine()).await;
+    steps_are_durable_together_and_move_their_shard_alone(engine()).await;
+    what_became_of_an_event_is_told_in_its_shard(engine()).await;
 }
 
 /// Event number `n`, one of eight keys.
@@ -90,7 +88,7 @@ impl Engine {
     async fn settle_behind(&self, positions: impl Iterator<Item = &Position>) -> Marks {
         let mut cursors = self.storage.journal.oldest().await.unwrap();
         positions.for_each(|position| cursors.set(cursors.later(&position.behind().into()).at(position.shard)));
-        let steps = cursors.iter().map(|cursor| Settlement::to("a", cursor)).collect();
+        let steps = cursors.iter().map(|cursor| Settlement::to(SINK, cursor)).collect();
         self.storage.settle.settle(steps).await.unwrap();
         cursors
     }
@@ -169,7 +167,7 @@ async fn durable_events_are_read_in_the_order_of_their_shard(engine: Engine) {
 }
 
 async fn a_reader_is_given_its_shards_where_its_cursors_stand(engine: Engine) {
-    let storage = engine.storage.of("a");
+    let storage = engine.storage.of(SINK);
     let began = storage.reader().await;
     assert!(began.is_err(), "nobody knows where it would begin");
     let positions = engine.fill(0..40).await;
@@ -192,7 +190,7 @@ async fn a_reader_is_given_its_shards_where_its_cursors_stand(engine: Engine) {
 
 async fn a_reader_waits_and_loses_nothing_where_a_call_is_given_up(engine: Engine) {
     engine.settle_behind(std::iter::empty()).await;
-    let mut reader = engine.storage.of("a").reader().await.unwrap();
+    let mut reader = engine.storage.of(SINK).reader().await.unwrap();
     let from = given(&mut reader).await;
     assert!(is_quiet(&mut reader).await);
     assert!(tokio::time::timeout(SHORTLY, reader.ready()).await.is_err());
@@ -260,30 +258,35 @@ async fn a_time_is_found_in_each_shard(engine: Engine) {
 
 async fn steps_are_durable_together_and_move_their_shard_alone(engine: Engine) {
     let Storage { settle, .. } = &engine.storage;
-    assert_eq!(settle.load("a").await.unwrap(), None);
+    assert_eq!(settle.load(SINK).await.unwrap(), None);
     let delta = Counters { accepted: 2, delivered: 1, filtered: 1, ..Counters::default() };
-    let step = |shard, offset| Settlement { delta, ..Settlement::to("a", Position { shard, offset }) };
+    let step = |shard, offset| Settlement { delta, ..Settlement::to(SINK, Position { shard, offset }) };
     settle.settle((0..engine.shards).map(|shard| step(shard, 10)).collect()).await.unwrap();
+    // Whoever settles reads.
+    let mut reader = engine.storage.of(SINK).reader().await.unwrap();
+    given(&mut reader).await;
     settle.settle(vec![step(0, 20)]).await.unwrap();
-    let state = settle.load("a").await.unwrap().unwrap();
+    let state = settle.load(SINK).await.unwrap().unwrap();
     let wanted = (0..engine.shards).map(|shard| Position { shard, offset: if shard == 0 { 20 } else { 10 } });
     assert_eq!(state.cursors, wanted.collect());
     assert_eq!(state.counters.accepted, 2 * (u64::from(engine.shards) + 1));
-    settle.pause("a", true).await.unwrap();
+    settle.pause(SINK, true).await.unwrap();
     assert!(settle.pause("nobody", true).await.is_err());
-    assert!(engine.storage.ledger.is_paused("a").await.unwrap());
+    assert!(settle.is_paused(SINK).await.unwrap() && !settle.is_paused("nobody").await.unwrap());
 }
 
 async fn what_became_of_an_event_is_told_in_its_shard(engine: Engine) {
     let positions = engine.fill(0..40).await;
-    let mut cursors = engine.storage.journal.oldest().await.unwrap();
+    let mut cursors = engine.settle_behind(std::iter::empty()).await;
+    let mut reader = engine.storage.of(SINK).reader().await.unwrap();
+    given(&mut reader).await;
     let call = Call::new(5_000_000, Duration::from_millis(7));
     // Of each shard the first events, of which the odd ones are owed.
     let mut steps: BTreeMap<u32, Settlement> = BTreeMap::new();
     for (n, position) in positions.range(..25) {
         let step = steps.entry(position.shard).or_insert_with(|| {
             let passed = Passed::from(cursors.at(position.shard).offset);
-            Settlement { passed, ..Settlement::to("a", *position) }
+            Settlement { passed, ..Settlement::to(SINK, *position) }
         });
         step.cursor = Some(position.behind());
         cursors.set(position.behind());

@@ -1,14 +1,20 @@
-//! The journal on Kafka passes the part of the conformance suite that concerns journals alone, on real brokers.
+//! The engine on Kafka passes the suite that all engines pass, on real brokers.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
-use super::conformance::{Engine, journal_conforms};
 use sink_api::Size;
+use tokio::runtime::Handle;
 
+use super::conformance::{Engine, SINK, conforms};
+use super::shared::{KafkaSettle, ShardCopy};
 use super::*;
-use crate::journal::kafka::journal::{Bounds, KafkaJournal};
-use crate::journal::kafka::testing;
-use crate::journal::{Marks, Position, Retention};
+use crate::journal::kafka::seam::Committer;
+use crate::journal::kafka::{Bounds, Groups, KafkaJournal, message, testing};
+use crate::journal::{Journal as _, Reads, Retention};
+
+/// Engines that the suite uses up.
+const ENGINES: usize = 9;
 
 /// Brokers delete by themselves.
 struct Unbounded;
@@ -22,31 +28,31 @@ impl Retention for Unbounded {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_journal_on_kafka_conforms_with_three_shards() {
+async fn the_engine_on_kafka_conforms_with_three_shards() {
     let folder = tempfile::tempdir().unwrap();
     let (mut engines, mut topics) = (Vec::new(), Vec::new());
-    for n in 0..5 {
-        let Some(cluster) = testing::real("the journal on Kafka conforms", 3) else { return };
-        let dir = folder.path().join(n.to_string());
-        std::fs::create_dir(&dir).unwrap();
+    for n in 0..ENGINES {
+        let Some(cluster) = testing::real("the_engine_on_kafka_conforms_with_three_shards", 3) else { return };
+        let ledger = Arc::new(Ledger::open(&folder.path().join(format!("{n}.db"))).unwrap().0);
+        let copy = Arc::new(ShardCopy::new(Arc::clone(&ledger)));
+        let groups = Arc::new(Groups::new(cluster.clone(), copy.clone(), message::decode, Handle::current()));
         let bounds = Bounds {
             max_size: Size::mib(100),
             overflow_max: Size::mib(10),
             overflow_disk: Size::mib(10),
             min_free: Size(0),
         };
-        let opened =
-            KafkaJournal::open(cluster.clone(), &dir.join("o"), bounds, |_| None, testing::groups(&cluster)).await;
-        let journal = opened.unwrap();
-        journal.prepare(&[]).await.unwrap();
-        topics.push((cluster.clone(), [cluster.events(), cluster.control()]));
-        let ledger = Arc::new(Ledger::open(&dir.join("ledger.db")).unwrap().0);
-        let retention = Arc::new(Unbounded);
-        let settle = Arc::new(LocalSettle::new(Arc::clone(&ledger), retention.clone()));
-        engines.push(Engine { storage: Storage { retention, journal: Arc::new(journal), settle, ledger }, shards: 3 });
+        let overflow = folder.path().join(format!("{n}"));
+        let (own, members) = (cluster.clone(), Arc::clone(&groups));
+        let journal = KafkaJournal::open(own, &overflow, bounds, |_| None, members).await.unwrap();
+        journal.prepare(&[Reads { name: SINK.into(), timeout: Duration::from_secs(1) }]).await.unwrap();
+        topics.push((cluster.clone(), [cluster.events(), cluster.control(), cluster.held(SINK)]));
+        let settle = Arc::new(KafkaSettle::new(copy, groups as Arc<dyn Committer>));
+        let storage = Storage { retention: Arc::new(Unbounded), journal: Arc::new(journal), settle, ledger };
+        engines.push(Engine { storage, shards: 3 });
     }
     let engines = Mutex::new(engines);
-    journal_conforms(&|| engines.lock().unwrap().pop().unwrap()).await;
+    conforms(|| engines.lock().unwrap().pop().unwrap()).await;
     for (cluster, topics) in topics {
         testing::remove(&cluster, &topics.iter().map(String::as_str).collect::<Vec<_>>()).await;
     }

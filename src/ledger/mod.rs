@@ -16,6 +16,7 @@ mod coder;
 mod config;
 mod counted;
 mod cursors;
+pub mod engine;
 pub mod fates;
 mod had;
 pub mod held;
@@ -390,6 +391,10 @@ impl Settle for Ledger {
     async fn pause(&self, sink: &str, paused: bool) -> Result<(), SettleError> {
         let sink = sink.to_owned();
         self.ask(|reply| Request::Pause { sink, paused, reply }).await
+    }
+
+    async fn is_paused(&self, sink: &str) -> Result<bool, SettleError> {
+        Self::is_paused(self, sink).await
     }
 
     async fn begin_replay(&self, replays: Vec<Replay>) -> Result<i64, SettleError> {

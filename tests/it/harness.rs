@@ -231,8 +231,13 @@ impl Daemon {
     }
 
     /// Stops it with another signal; the exit code is -1 if the signal itself ended the process.
-    pub fn stop_by(mut self, signal: rustix::process::Signal) -> i32 {
+    pub fn stop_by(self, signal: rustix::process::Signal) -> i32 {
         self.signal(signal);
+        self.ends()
+    }
+
+    /// Waits until it has ended, and gives the exit code.
+    pub fn ends(mut self) -> i32 {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -119,6 +119,7 @@ mod rotation;
 mod rules;
 mod secrets;
 mod service_manager;
+mod several;
 #[allow(dead_code)]
 #[path = "../soak/shim.rs"]
 mod shim;

@@ -36,6 +36,7 @@ const ROWS: &[&[&str]] = &[
         "counted",
         "descriptors",
         "disk_watch",
+        "host",
         "reasons",
         "refusals",
         "requests",

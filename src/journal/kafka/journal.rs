@@ -2,12 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sink_api::Size;
 
 use super::cluster::Cluster;
-use super::group::Groups;
+use super::group::{GroupError, Groups};
 use super::known::{KnownEnds, Noted};
 use super::looking::Looking;
 use super::overflow::Overflow;
@@ -15,8 +16,8 @@ use super::producing::Producing;
 use super::span::Span;
 use super::topics::{self, TopicsError, Wanted};
 use crate::journal::{
-    Append, Find, Fingerprint, Journal, JournalError, JournalStat, LookedUp, Marks, Of, Owed, Pulse, Reader, SubjectOf,
-    Within,
+    Append, Find, Fingerprint, Journal, JournalError, JournalStat, LookedUp, Marks, Of, Owed, Pulse, Reader, Reads,
+    SubjectOf, Within,
 };
 
 /// Bytes that may wait for a flush of the overflow, at least.
@@ -34,6 +35,9 @@ pub struct Bounds {
     /// So much of that disk stays free.
     pub min_free: Size,
 }
+
+/// How much longer than a call may take a daemon is waited for before its shards go to others.
+const SESSION_BEYOND: Duration = Duration::from_secs(10);
 
 /// The journal in a Kafka cluster.
 pub struct KafkaJournal {
@@ -72,12 +76,9 @@ impl KafkaJournal {
     /// Makes the topics of events, of what all daemons know, and of what these sinks hold, where they are missing, and
     /// judges those that are there. Events wait until this has succeeded once: to be called at the start, again where
     /// brokers were away, and for a sink that is added.
-    ///
-    /// # Errors
-    /// See [`topics::prepare`].
-    pub async fn prepare(&self, sinks: &[&str]) -> Result<(), TopicsError> {
+    async fn see_topics(&self, readers: &[Reads]) -> Result<(), TopicsError> {
         let cluster = &self.cluster;
-        let held = sinks.iter().map(|sink| Wanted::held(cluster, sink));
+        let held = readers.iter().map(|reads| Wanted::held(cluster, &reads.name));
         let wanted = [Wanted::events(cluster, self.bounds.max_size.0), Wanted::control(cluster)];
         topics::prepare(cluster, wanted.into_iter().chain(held).collect()).await?;
         self.producing.allow();
@@ -166,6 +167,20 @@ impl Journal for KafkaJournal {
 
     fn fingerprints(&self, since: i64, max: usize) -> Vec<Fingerprint> {
         self.looking.fingerprints(since, max)
+    }
+
+    async fn prepare(&self, readers: &[Reads]) -> Result<(), JournalError> {
+        readers.iter().for_each(|reads| self.groups.set_session(&reads.name, reads.timeout + SESSION_BEYOND));
+        Ok(self.see_topics(readers).await?)
+    }
+
+    async fn replaced(&self) -> JournalError {
+        self.groups.replaced().await;
+        JournalError::Unfit(GroupError::Replaced(self.cluster.node.clone()).to_string())
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 
     async fn close(&self) -> Result<(), JournalError> {

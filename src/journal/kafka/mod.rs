@@ -5,7 +5,7 @@
 //! | topic | partitions | what |
 //! | --- | --- | --- |
 //! | `C.events` | P | the events; a shard is a partition |
-//! | `C.held.S` | P, compacted | what sink `S` holds: parked deliveries, dead letters ([`seam::Row`]), by shard |
+//! | `C.held.S` | P, compacted | what sink `S` holds: parked deliveries, dead letters ([`seam::Row`]) |
 //! | `C.control` | 1, compacted | what all daemons know of each other and of sinks |
 //!
 //! Each sink is the consumer group `C.S`, whose committed offset in a partition is the sink's cursor there and whose
@@ -18,43 +18,57 @@
 //! | `producing`, `producer`, `flights` | events on their way to the brokers, in order, until they are reported |
 //! | `overflow`, `feeding` | what Kafka does not take for now, on this machine's disk, and its way back |
 //! | `looking`, `scan`, `span` | reading beside the groups: lookups, and spans |
+//! | `group`, `member`, `feed`, `shards` | a sink's member of its group: what it polls and which shards are ours |
+//! | `restoring`, `rows`, `standing` | shards that are taken over: where they stand, and what is held of them |
+//! | `settling`, `transaction`, `committing`, `control` | steps made durable by their owner; what all daemons know |
+//! | `retaining` | what nobody needs any more is deleted |
 //! | `journal`, `known` | all of it as a `Journal`; the ends as this process knows them |
+//! | `seam`, `cluster`, `clients`, `properties` | what is asked of the ledger; names, and how clients are set up |
 //!
-//! Threads: `kafka-produce` hears what became of events; a `kafka-span` reads one span; the overflow has those of a local
-//! journal; each of librdkafka's clients has some of its own.
+//! Threads: `kafka-produce` hears what became of events; a `kafka-span` reads one span; each member of a group has one
+//! that polls, one that restores and one that settles; the overflow has those of a local journal; each of librdkafka's
+//! clients has some of its own.
 
 mod clients;
 pub mod cluster;
 mod committing;
 mod control;
 mod feed;
-pub mod group;
-#[cfg(test)]
-mod group_tests;
-mod member;
-mod restoring;
-mod rows;
 mod feeding;
 mod flights;
 pub mod group;
+#[cfg(test)]
+mod group_tests;
 pub mod journal;
 pub mod known;
 mod looking;
+mod member;
 pub mod message;
 mod overflow;
 #[cfg(test)]
 mod overflow_tests;
 mod producer;
 mod producing;
+mod properties;
+mod restoring;
+pub mod retaining;
+mod rows;
 mod scan;
 pub mod seam;
 mod settling;
 mod shards;
-mod standing;
-mod transaction;
 mod span;
+mod standing;
 #[cfg(test)]
+#[path = "kit_tests.rs"]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub mod topics;
+mod transaction;
+
+pub use cluster::Cluster;
+pub use group::Groups;
+pub use journal::{Bounds, KafkaJournal};
+pub use properties::RULES;
+pub use retaining::{FromBegin, Retaining};

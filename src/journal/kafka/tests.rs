@@ -10,7 +10,7 @@ use super::cluster::Cluster;
 use super::journal::KafkaJournal;
 use super::testing::{self, PATIENCE, append, next, open, read, record, until};
 use crate::journal::{
-    AppendError, Find, Journal, JournalError, Marks, News, Of, OnFailure, Position, Progress, Record, Within,
+    AppendError, Find, Journal, JournalError, Marks, News, Of, OnFailure, Position, Progress, Reads, Record, Within,
 };
 
 /// A journal with an overflow of its own, which goes with it.
@@ -205,7 +205,7 @@ async fn nothing_is_sent_before_the_topics_were_looked_at() {
     let mut back = append(&journal, record(Uuid::now_v7(), "k", "2"), OnFailure::GiveBack);
     assert!(matches!(next(&mut back).await, Progress::Failed(AppendError::Unwritable(_))));
     // Had it been sent, brokers might have made a weak topic.
-    journal.prepare(&["s"]).await.unwrap();
+    journal.prepare(&[Reads { name: "s".into(), timeout: PATIENCE }]).await.unwrap();
     assert!(matches!(next(&mut told).await, Progress::Durable(_)));
     testing::remove(&cluster, &[&cluster.held("s")]).await;
     end(&cluster, journal).await;

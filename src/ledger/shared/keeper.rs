@@ -138,8 +138,15 @@ impl Keeper for ShardCopy {
     }
 
     async fn gone(&self, sink: &str, shards: Vec<u32>) -> Result<(), CursorsError> {
-        self.begin().await?;
-        Ok(self.forget(sink, shards).await?)
+        let forgotten = async {
+            self.begin().await?;
+            self.forget(sink, shards).await
+        };
+        match forgotten.await {
+            // The process ends: the next one forgets all of it.
+            Err(SettleError::Closed) => Ok(()),
+            done => Ok(done?),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sink_api::Uuid;
@@ -20,6 +20,9 @@ use crate::ledger::{Counters, Dead, Fate, Settle, SettleError, Settlement, SinkS
 
 /// How soon the copy tries again to follow.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How long letters are waited for whose shard is restored, and not this daemon's yet: or, on its way to another, not
+/// forgotten yet.
+const ARRIVING: Duration = Duration::from_secs(5);
 
 /// Whose turn it is to settle, by sink. One for each sink of the config and no more.
 type Turns = HashMap<String, Arc<tokio::sync::Mutex<()>>>;
@@ -54,16 +57,6 @@ impl KafkaSettle {
     pub fn new(copy: Arc<ShardCopy>, committer: Arc<dyn Committer>) -> Self {
         let [.., a, b, c, d] = *Uuid::now_v7().as_bytes();
         Self { copy, committer, turns: Arc::default(), by: u32::from_be_bytes([a, b, c, d]) }
-    }
-
-    /// Whether a sink is held, on all daemons.
-    ///
-    /// # Errors
-    /// Kafka cannot be asked.
-    pub async fn is_paused(&self, sink: &str) -> Result<bool, SettleError> {
-        let rows = self.committer.control().await?;
-        let row = rows.iter().find(|row| row.key == control::key(sink));
-        Ok(control::is_paused(row.and_then(|row| row.value.as_ref())))
     }
 
     async fn turn(&self, sink: &str) -> tokio::sync::OwnedMutexGuard<()> {
@@ -148,6 +141,11 @@ impl KafkaSettle {
             let note = Note { counters: step.delta, ..Note::default() }.next(self.by);
             Some(Stand { cursor: step.cursor?, note: note.to_string() })
         };
+        // Known first: as long as its cursor is not, nothing is deleted.
+        let (key, rows) = (control::key(sink), self.committer.control().await?);
+        if !rows.iter().any(|row| row.key == key && row.value.is_some()) {
+            self.committer.set_control(Row { key, value: Some(control::with_paused(None, false)) }).await?;
+        }
         Ok(self.committer.begin(sink, steps.iter().filter_map(stand).collect()).await?)
     }
 
@@ -232,6 +230,8 @@ fn named(step: &Settlement) -> impl Iterator<Item = String> {
 #[async_trait]
 impl Settle for KafkaSettle {
     async fn load(&self, sink: &str) -> Result<Option<SinkState>, SettleError> {
+        // Whoever looks at what is held has asked for this before.
+        self.copy.begin().await?;
         let stands = self.committer.stands(sink).await?;
         if stands.is_empty() {
             return Ok(None);
@@ -248,7 +248,16 @@ impl Settle for KafkaSettle {
 
     async fn change_dead(&self, sink: &str, ids: Vec<String>, change: Change) -> Result<Dead, SettleError> {
         let (this, sink) = (self.clone(), sink.to_owned());
-        tokio::spawn(async move { this.change_letters(&sink, ids, change).await }).await?
+        let changing = async move {
+            let until = Instant::now() + ARRIVING;
+            loop {
+                match this.change_letters(&sink, ids.clone(), change).await {
+                    Err(SettleError::Fenced(_)) if Instant::now() < until => tokio::time::sleep(PAUSE).await,
+                    done => return done,
+                }
+            }
+        };
+        tokio::spawn(changing).await?
     }
 
     async fn pause(&self, sink: &str, paused: bool) -> Result<(), SettleError> {
@@ -259,6 +268,12 @@ impl Settle for KafkaSettle {
         let before = rows.iter().find(|row| row.key == key).and_then(|row| row.value.as_ref());
         let value = Some(control::with_paused(before, paused));
         Ok(self.committer.set_control(Row { key, value }).await?)
+    }
+
+    async fn is_paused(&self, sink: &str) -> Result<bool, SettleError> {
+        let rows = self.committer.control().await?;
+        let row = rows.iter().find(|row| row.key == control::key(sink));
+        Ok(control::is_paused(row.and_then(|row| row.value.as_ref())))
     }
 
     async fn begin_replay(&self, _: Vec<Replay>) -> Result<i64, SettleError> {
