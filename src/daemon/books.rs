@@ -2,12 +2,16 @@
 //! stays in the config keeps its own book.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use crate::deliver::{Book, Counting, Figures, OwedSnapshot, owed};
 use crate::ingress::Tally;
 use crate::journal::{Journal, Marks, Owed};
 use crate::ledger::Storage;
 use crate::route::RuleSet;
+
+/// Longest that others are asked for what they have settled and appended.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// One sink's book.
 #[derive(Clone)]
@@ -83,10 +87,10 @@ impl Books {
 
     /// The figures of a sink now.
     pub async fn figures(&self, storage: &Storage, sink: &SinkBook) -> Figures {
-        if storage.journal.is_shared()
-            && let Some(figures) = self.shared_figures(storage, &sink.name).await
-        {
-            return figures;
+        if storage.journal.is_shared() {
+            let shared = tokio::time::timeout(PATIENCE, self.shared_figures(storage, &sink.name)).await;
+            // Where the brokers do not say, the book goes by what it heard last.
+            return shared.ok().flatten().unwrap_or_else(|| sink.book.figures(None));
         }
         let look = || -> (Marks, OwedSnapshot) { (self.counting.reached(), sink.book.snapshot()) };
         let (reached, first) = look();

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sink_api::Timestamp;
@@ -58,6 +59,9 @@ use crate::route::Unmatched;
 use crate::telemetry::{self, config::Level, levels};
 use crate::version::VERSION;
 
+/// Longest that the journal is asked for its own figures: brokers may be away.
+const STAT: Duration = Duration::from_secs(2);
+
 /// The admin listener's way to the daemon. What only reads is answered here; what changes something is sent to the main
 /// loop.
 pub(super) struct DaemonControl {
@@ -92,7 +96,8 @@ impl Control for DaemonControl {
         let config = self.config_state.status();
         let reasons = self.reasons(&config);
         // A journal that cannot be read shows nothing of itself.
-        let stat = self.storage.journal.stat().await.unwrap_or_default();
+        let stat = tokio::time::timeout(STAT, self.storage.journal.stat()).await;
+        let stat = stat.ok().and_then(Result::ok).unwrap_or_default();
         let oldest_time = stat.oldest_time.and_then(|time| Timestamp::from_microsecond(time).ok());
         let previous: HashMap<String, _> = self.ingress.previous_secrets().into_iter().collect();
         let source = |facts: SourceFacts| {

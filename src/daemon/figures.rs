@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sink_api::Timestamp;
 
@@ -16,6 +17,9 @@ use crate::route::Unmatched;
 
 /// How many bytes past a sink's cursor are searched for the oldest event that the sink is owed.
 const LOOK_AHEAD: u64 = 1 << 20;
+
+/// Longest that the oldest event with something pending is looked for.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where the figures are read.
 pub(super) struct Figures {
@@ -42,7 +46,11 @@ impl Figures {
         let deliver::Figures { counters, pending, at_most } = self.books.figures(&self.storage, book).await;
         let (name, book) = (&book.name, &book.book);
         let parked = self.parked(name, book.vitals()).await;
-        let oldest = if pending > 0 { self.oldest_pending(books, name, book.cursors(), parked).await } else { None };
+        let oldest = match pending {
+            0 => None,
+            _ => tokio::time::timeout(PATIENCE, self.oldest_pending(books, name, book.cursors(), parked)).await.ok(),
+        };
+        let oldest = oldest.flatten();
         let age = oldest.map_or(0, |time| Timestamp::now().as_microsecond().saturating_sub(time).max(0));
         let vitals = book.vitals();
         let last_error = vitals.last_error().map(|LastError { time, why }| SinkError {
