@@ -9,7 +9,6 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use sink_api::Secret;
 
 use super::properties::RULES;
-use crate::journal::Marks;
 
 /// Which cluster, and who we are in it.
 #[derive(Clone, Debug)]
@@ -67,10 +66,5 @@ impl Cluster {
         let last = i32::try_from(self.partitions).unwrap_or(i32::MAX).saturating_sub(1);
         list.add_partition_range(&self.events(), 0, last);
         list
-    }
-
-    /// The beginning of every shard.
-    pub fn beginning(&self) -> Marks {
-        (0..self.partitions).map(|shard| crate::journal::Position { shard, offset: 0 }).collect()
     }
 }

@@ -108,11 +108,6 @@ impl KafkaJournal {
     pub(super) fn fill_overflow(&self, is_full: bool) {
         self.producing.fill_overflow(is_full);
     }
-
-    /// Which cluster.
-    pub fn cluster(&self) -> &Cluster {
-        &self.cluster
-    }
 }
 
 #[async_trait]

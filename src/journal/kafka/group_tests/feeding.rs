@@ -3,27 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
-use super::kit::{at, stand, step};
+use super::kit::{at, record, stand, step};
 use crate::journal::kafka::feed::Feed;
 use crate::journal::kafka::group::GroupError;
 use crate::journal::kafka::shards::{Shards, Taken};
-use crate::journal::{Entry, Made, News, Position, Reader, Record};
+use crate::journal::{Entry, News, Position, Reader};
 
 fn push(feed: &Feed, shard: u32, offset: u64, bytes: usize) {
     let position = Position { shard, offset };
-    let record = Record {
-        id: [0; 16],
-        time: 0,
-        source: "s".into(),
-        kind: "t".into(),
-        key: "k".into(),
-        fingerprint: None,
-        payload: Bytes::from(vec![b'x'; bytes]),
-        made: Made::default(),
-    };
-    feed.push(position, Some(Entry { position, record: Arc::new(record) }));
+    feed.push(position, Some(Entry { position, record: Arc::new(record(&vec![b'x'; bytes])) }));
 }
 
 /// What the reader has at once, in words; `-` where it would wait.

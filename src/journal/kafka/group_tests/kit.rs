@@ -141,7 +141,12 @@ fn decode(message: &BorrowedMessage<'_>) -> Result<Record, String> {
     if payload.starts_with(b"damaged") {
         return Err("is damaged".into());
     }
-    Ok(Record {
+    Ok(record(payload))
+}
+
+/// An event with that payload.
+pub(super) fn record(payload: &[u8]) -> Record {
+    Record {
         id: [0; 16],
         time: 0,
         source: "s".into(),
@@ -150,7 +155,7 @@ fn decode(message: &BorrowedMessage<'_>) -> Result<Record, String> {
         fingerprint: None,
         payload: Bytes::copy_from_slice(payload),
         made: Default::default(),
-    })
+    }
 }
 
 /// A keeper in memory.
