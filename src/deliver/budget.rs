@@ -176,6 +176,12 @@ impl Budget {
         Memory { all: division.memory, held: division.held, most: division.most }
     }
 
+    /// How many parts there are.
+    #[cfg(test)]
+    pub fn parts(&self) -> usize {
+        self.division().parts.len()
+    }
+
     fn division(&self) -> MutexGuard<'_, Division> {
         self.division.lock().unwrap_or_else(PoisonError::into_inner)
     }

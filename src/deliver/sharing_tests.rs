@@ -42,15 +42,24 @@ async fn sixteen_sinks_of_different_speed_stay_within_one_memory_and_those_that_
     let mut all = Vec::new();
     for number in 0..SINKS {
         let (sink, journal) = (Scripted::new(), Memory::new(1));
-        for n in 0..EVENTS {
-            let own = number * EVENTS + n;
-            journal.put(&event("t").subject(&format!("k{}", own % 97)).body(vec![b'x'; BODY]).build());
-        }
         let is_well = behave(&sink, number);
         // What fails stays in memory: nothing of it may be parked.
         let keys = DeliveryKeys { parked_max: sink_api::Size(1), timeout: Period::secs(3600), ..keys() };
         let spec = Spec { budget: Arc::clone(&budget), ..spec(&sink, &journal, keys, 1 + 8 * number, 1 + number % 3) };
         all.push((is_well, sink, launch(spec, &journal)));
+    }
+    // Shares become smaller while sinks are added, and those that hold more settle first: that is another matter.
+    let joined = async {
+        while budget.parts() < SINKS {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, joined).await.expect("all have their share");
+    for (number, (.., running)) in all.iter().enumerate() {
+        for n in 0..EVENTS {
+            let own = number * EVENTS + n;
+            running.journal.put(&event("t").subject(&format!("k{}", own % 97)).body(vec![b'x'; BODY]).build());
+        }
     }
     for (_, sink, running) in all.iter().filter(|(is_well, ..)| *is_well) {
         let done = sink.wait_until(|sink| sink.delivered().len() == EVENTS);
@@ -95,6 +104,7 @@ async fn a_replay_comes_to_its_end_while_others_hold_all_that_is_not_its_own() {
         subject: None,
         only_missing: false,
         rate: None,
+        part: 1.0,
         until,
         book,
         storage: journal.of_sink(),
