@@ -254,7 +254,7 @@ fn address(
         match &target {
             Ok((target, key)) => {
                 let (event, key, target) = (Arc::clone(event), Arc::clone(key), target.clone());
-                routed.deliveries.push(Delivery { id, event, payload, key, target, trace: None });
+                routed.deliveries.push(Delivery { id, event, payload, key, target, trace: None, position: None });
             }
             Err(reason) => {
                 observer.saw(route, Step::Failed(reason));

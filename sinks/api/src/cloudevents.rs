@@ -178,7 +178,15 @@ pub(crate) mod tests {
         };
         let id = event.id.to_string();
         let event = Arc::new(event);
-        Delivery { id, event, payload: Payload::Body, key: "m-1".into(), target: Target::default(), trace: None }
+        Delivery {
+            id,
+            event,
+            payload: Payload::Body,
+            key: "m-1".into(),
+            target: Target::default(),
+            trace: None,
+            position: None,
+        }
     }
 
     fn text(body: &'static [u8]) -> String {

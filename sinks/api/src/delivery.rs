@@ -85,6 +85,10 @@ pub struct Delivery {
     /// What its target is told of the trace it belongs to, where traces are made. A sink whose target has headers
     /// passes it on, unless its own config sets such a header; others ignore it.
     pub trace: Option<Arc<TraceHeaders>>,
+    /// Where its event stands among others, `SHARD:NUMBER`, where several daemons share the journal. By it a receiver
+    /// tells a call that comes late, of a daemon that has lost its part to another. A sink whose target has headers
+    /// passes it on; others ignore it.
+    pub position: Option<Arc<str>>,
 }
 
 impl Delivery {

@@ -20,6 +20,8 @@ use crate::config::{Format, HEADER, HttpConfig, Plan};
 use crate::sign::webhook_id;
 use crate::verdict;
 
+/// Where the delivery's event stands, where several daemons share a journal.
+const POSITION: HeaderName = HeaderName::from_static("hookrelay-position");
 /// Most redirects followed, all within one origin.
 const MAX_REDIRECTS: usize = 3;
 /// Longest time spent on the rest of an answer whose status is known; reading it only saves a new connection.
@@ -144,6 +146,11 @@ impl HttpSink {
                 let value = HeaderValue::try_from(value);
                 value.into_iter().for_each(|value| _ = headers.entry(name).or_insert(value));
             }
+        }
+        if let Some(position) = delivery.position.as_deref()
+            && let Ok(position) = HeaderValue::try_from(position)
+        {
+            headers.entry(POSITION).or_insert(position);
         }
         if body.is_empty() {
             // The client library leaves the header out then, and some servers answer 411 to a POST without it.

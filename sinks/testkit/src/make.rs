@@ -124,7 +124,7 @@ impl EventBuilder {
         let (event, payload) = self.split();
         let id = id.unwrap_or_else(|| event.id.to_string());
         let (key, target) = (event.key.clone(), Target::default());
-        Delivery { id, key, event: Arc::new(event), payload, target, trace: None }
+        Delivery { id, key, event: Arc::new(event), payload, target, trace: None, position: None }
     }
 
     /// Its delivery, with the target this config gives it.

@@ -150,7 +150,7 @@ impl Fetcher {
         let target: BTreeMap<String, String> = serde_json::from_str(&held.target).unwrap_or_default();
         let target: Target = target.into_iter().collect();
         let (id, key) = (held.id.clone(), held.key.as_str().into());
-        let delivery = Delivery { id, event, payload, key, target, trace: None };
+        let delivery = Delivery { id, event, payload, key, target, trace: None, position: None };
         let micros = u64::try_from(held.spent.micros).unwrap_or_default();
         let history = History {
             size: row.size,

@@ -148,7 +148,15 @@ impl House {
         };
         let (key, payload) = (event.key.clone(), Payload::Body);
         let id = event.id.to_string();
-        Arc::new(Delivery { id, event: Arc::new(event), payload, key, target: Target::default(), trace: None })
+        Arc::new(Delivery {
+            id,
+            event: Arc::new(event),
+            payload,
+            key,
+            target: Target::default(),
+            trace: None,
+            position: None,
+        })
     }
 
     /// Something that is about no message.

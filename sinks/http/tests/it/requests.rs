@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 use sink_api::{Outcome, Payload};
-use sink_testkit::{EventBuilder, event};
+use sink_testkit::{EventBuilder, batch, event};
 
 use crate::kit::{SIGNING_SECRET, open};
 use sink_testkit::http::{HttpServer, Reply, Seen};
@@ -160,4 +160,21 @@ async fn methods_and_templates_make_the_request_line() {
     assert_eq!(sink.one(odd).await, Outcome::Delivered);
     let line = server.only().line;
     assert_eq!(line, "POST /a/x%2F..%2Fy%3Fz%23w/%C3%A4%26b%3Dc?k=%C3%A4%26b%3Dc&d=2026-01-13 HTTP/1.1");
+}
+
+#[tokio::test]
+async fn where_an_event_stands_is_told_unless_the_config_has_such_a_header_itself() {
+    let server = HttpServer::always(Reply::Status(200)).await;
+    for (keys, position, told) in [
+        ("", None, None),
+        ("", Some("3:17"), Some("3:17")),
+        ("headers = { hookrelay-position = \"mine\" }", Some("3:17"), Some("mine")),
+    ] {
+        let sink = open(&format!("url = \"{}\"\n{keys}", server.url("/hook"))).await;
+        let mut delivery = event("t").delivery_for(sink.config.as_ref()).unwrap();
+        delivery.position = position.map(Into::into);
+        assert_eq!(sink.sink.deliver(&batch([delivery])).await.into_slots(), [Some(Outcome::Delivered)]);
+        let seen = server.seen();
+        assert_eq!(seen.last().unwrap().header("hookrelay-position"), told);
+    }
 }
