@@ -83,3 +83,18 @@ async fn what_was_read_of_a_shard_that_is_lost_is_not_settled_even_where_the_win
     running.stop().await;
     assert_eq!(journal.totals(), Counters { accepted: 2 * half, delivered: 2 * half, ..Counters::default() });
 }
+
+#[tokio::test]
+async fn calls_with_what_was_read_of_a_shard_that_is_lost_are_let_go_at_once() {
+    let (sink, journal) = (Scripted::new(), Memory::new(2));
+    sink.shut_gate();
+    fill(&journal, 40, 40);
+    let running = launch_with(spec(&sink, &journal, keys(), 5, 2), &journal, PATIENCE * 10);
+    tokio::time::timeout(PATIENCE, sink.wait_until(|sink| sink.running() == 2)).await.expect("calls are under way");
+    journal.take_at_once(1);
+    let begins_anew = sink.wait_until(|sink| sink.builds() == 2);
+    tokio::time::timeout(PATIENCE / 2, begins_anew).await.expect("nobody waits for them");
+    sink.open_gate();
+    journal.wait_until("the other goes on", |journal| journal.passed() == 20).await;
+    running.stop().await;
+}

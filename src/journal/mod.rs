@@ -191,6 +191,7 @@ mod home;
 mod index;
 mod indexing;
 pub mod kafka;
+mod lease;
 pub mod local;
 pub mod lock;
 mod lookup;
@@ -218,6 +219,7 @@ pub use append::{Append, AppendError, NotifyBatch, OnFailure, OnProgress, Progre
 pub use config::{JournalConfig, Kind, WhenFull};
 pub use error::{CursorsError, JournalError};
 pub use find::{each as find_each, find};
+pub use lease::{Lease, Moment, Renewing};
 pub use local::LocalJournal;
 pub use position::{Marks, Position};
 pub use record::{Chunk, Deleted, Entry, Fingerprint, Gap, JournalStat, Made, News, Owed, Record, TypeCount};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::parked::{self, Schedule};
 use super::{Had, HeldBudget, Ledger, Settle, SettleError, Settlement};
-use crate::journal::{Journal, JournalError, Marks, Of, Owed, Position, Reader, Retention};
+use crate::journal::{Journal, JournalError, Lease, Marks, Of, Owed, Position, Reader, Retention};
 
 /// The journal, and what is kept beside it.
 #[derive(Clone)]
@@ -57,6 +57,16 @@ impl SinkStorage {
     /// The sink has none, or they cannot be read.
     pub async fn reader(&self) -> Result<Box<dyn Reader>, JournalError> {
         self.storage.journal.reader(Of::Cursors(self.sink.to_string())).await
+    }
+
+    /// Whether what was read for the sink may be delivered: asked before each call.
+    pub fn lease(&self) -> Lease {
+        self.storage.journal.lease(&self.sink)
+    }
+
+    /// What a receiver of an event is told of where it stands, if anything.
+    pub fn told(&self, position: Position) -> Option<Arc<str>> {
+        self.storage.journal.told(position)
     }
 
     /// Begins to read a span.

@@ -27,13 +27,14 @@ pub(super) struct Log {
     dead: Limiter,
     failed: Limiter,
     is_parking_full: bool,
+    is_held_back: bool,
 }
 
 impl Log {
     pub fn new(spec: &Spec) -> Self {
         let (sink, book, news) = (spec.name.clone(), Arc::clone(&spec.book), spec.news.clone());
         let (dead, failed) = (Limiter::default(), Limiter::default());
-        Self { sink, book, news, dead, failed, is_parking_full: false }
+        Self { sink, book, news, dead, failed, is_parking_full: false, is_held_back: false }
     }
 
     /// Says when there is no room to park in, and when there is again.
@@ -43,6 +44,19 @@ impl Log {
             (false, true) => warn!(%sink, parked_max,
                 "parked_max is reached: what this sink does not take keeps its cursor from moving on"),
             (true, false) => info!(%sink, "there is room to park again"),
+            _ => {}
+        }
+    }
+
+    /// Says when nothing is delivered although it could be, as the shards may be another's by now, and when it goes on.
+    pub fn lease(&mut self, is_held_back: bool) {
+        let sink = &self.sink;
+        match (std::mem::replace(&mut self.is_held_back, is_held_back), is_held_back) {
+            (false, true) => {
+                warn!(%sink, "nothing could be settled for a while: deliveries wait until it is sure again \
+                that no other daemon makes them")
+            }
+            (true, false) => info!(%sink, "deliveries go on"),
             _ => {}
         }
     }

@@ -36,13 +36,15 @@ use super::probes::Probed;
 use super::settler::Settler;
 use super::spec::Spec;
 use super::verdict::Verdict;
-use crate::journal::JournalError;
+use crate::journal::{JournalError, Lease};
 use crate::ledger::Settlement;
 use crate::ledger::runs::Call;
 use crate::route::RuleSet;
 
 /// While events of the daemon's own wait to go from memory, the worker looks so often whether they may.
 const ASIDE_LOOK: Duration = Duration::from_millis(100);
+/// Longest that calls are waited for whose shards go to another: a reader has 5 s to end them and to settle.
+const HAND_OVER: Duration = Duration::from_secs(4);
 /// The worker looks again after this time where nothing else wakes it.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -58,6 +60,10 @@ struct Worker {
     log: Log,
     /// Whether it was given shards, and so began to open the sink.
     has_begun: bool,
+    /// Whether what was read may be delivered.
+    lease: Lease,
+    /// Whether it was not delivered because of that.
+    waits_for_lease: bool,
 }
 
 /// Runs a sink from its durable cursors on until `stop` turns true, then finishes or abandons what is under way within
@@ -75,11 +81,13 @@ pub async fn run(
         match worker.work(&mut rules, &mut stop).await {
             None => return worker.finish(drain).await,
             Some(Leaving::Settled(settled)) => {
-                worker.finish(drain).await;
+                worker.finish(drain.min(HAND_OVER)).await;
                 // A reader that waits no longer has taken the shards already.
                 let _ = settled.send(());
             }
             Some(Leaving::Lost(shards)) => {
+                // Another may deliver of them already, and what comes of a call is settled by nobody.
+                worker.sender.abandon().await;
                 worker.settler.forget(&shards).await;
                 worker.finish(drain).await;
             }
@@ -99,6 +107,8 @@ impl Worker {
             log: Log::new(&spec),
             memory,
             has_begun: false,
+            lease: spec.storage.lease(),
+            waits_for_lease: false,
             spec,
         }
     }
@@ -146,6 +156,7 @@ impl Worker {
                     () = self.load_parked() => {}
                     _ = stop.wait_for(|stop| *stop) => {}
                 },
+                () = self.lease.begins(), if self.waits_for_lease => {}
                 record = book.aside.next(), if may_aside => self.sender.send_aside(record, self.reader.rules().0),
                 () = tokio::time::sleep_until(wake.into()) => {}
                 Ok(()) = rules.changed() => {
@@ -180,6 +191,7 @@ impl Worker {
     /// Sends and settles whatever may go now, and says when to look again.
     fn advance(&mut self, now: Instant) -> Instant {
         self.backlog.wake(now);
+        self.waits_for_lease = false;
         let at = self.sender.moment(now);
         self.outcomes().park_behind(at);
         self.log.parking(self.backlog.is_full(), self.spec.keys.parked_max.0);
@@ -188,9 +200,10 @@ impl Worker {
         self.settler.tell_room();
         if at.is_closed {
             self.dispatch(now);
-        } else if self.sender.may_probe(now) && !self.settler.is_full() {
+        } else if self.sender.may_probe(now) && !self.settler.is_full() && self.may_launch() {
             self.probe(now);
         }
+        self.log.lease(self.waits_for_lease && self.lease.has_lapsed());
         self.spec.book.set_breaker(self.sender.breaker_state());
         if settle_at.is_some_and(|at| at <= now) {
             self.settler.start(now);
@@ -210,6 +223,13 @@ impl Worker {
         vitals.set_next_try(if at.is_closed { next } else { self.sender.probe_at() }, now);
     }
 
+    /// Whether a call may begin now. Asked right before each: since the last one the process may have been frozen.
+    fn may_launch(&mut self) -> bool {
+        let holds = self.lease.holds();
+        self.waits_for_lease |= !holds;
+        holds
+    }
+
     /// Sends batches while there are slots and deliveries that may go.
     fn dispatch(&mut self, now: Instant) {
         if !self.sender.is_open() {
@@ -223,6 +243,9 @@ impl Worker {
             // A sink that is behind waits for nothing: what comes next is there already.
             let may_linger = !is_parked && self.reader.has_caught_up();
             if most == 0 || (may_linger && self.sender.lingers(fresh, most, now)) {
+                return;
+            }
+            if (fresh > 0 || is_parked) && !self.may_launch() {
                 return;
             }
             let items = self.backlog.take(is_parked, most, self.spec.limits.max_bytes);

@@ -214,6 +214,11 @@ impl Sender {
         let first = FirstTry { at: now, wall, open_before };
         for item in &mut items {
             item.first.get_or_insert(first);
+            if item.delivery.position.is_none()
+                && let Some(told) = self.spec.storage.told(item.position)
+            {
+                Arc::make_mut(&mut item.delivery).position = Some(told);
+            }
         }
         Spans::begin(&self.spec, &mut items);
         self.last_was_parked = are_parked(&items);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use std::path::PathBuf;
 
+use rdkafka::Offset;
 use rdkafka::config::ClientConfig;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use sink_api::Secret;
@@ -67,4 +68,18 @@ impl Cluster {
         list.add_partition_range(&self.events(), 0, last);
         list
     }
+}
+
+/// These shards, each from its offset where it has one.
+pub(super) fn list(topic: &str, shards: impl Iterator<Item = (u32, Option<u64>)>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for (shard, offset) in shards {
+        let Ok(partition) = i32::try_from(shard) else { continue };
+        let mut element = list.add_partition(topic, partition);
+        if let Some(offset) = offset.and_then(|offset| i64::try_from(offset).ok()) {
+            // It is refused for logical offsets alone.
+            let _ = element.set_offset(Offset::Offset(offset));
+        }
+    }
+    list
 }

@@ -3,7 +3,8 @@
 //!
 //! Rebalances are answered outside of librdkafka's callback, which only notes them. An assignment is answered at once
 //! with nothing: the shards are assigned for reading when they are restored, so that nobody else waits for that. A
-//! revocation is answered when the reader has settled, or after [`DRAIN`]; a loss at once.
+//! revocation is answered when the reader has settled, or after [`DRAIN`]; a loss when the name is known
+//! to be ours still (`losing.rs`).
 //!
 //! Events are written without transactions, so each offset is one: where some are missing, they were deleted, and the
 //! reader is told of a gap. Where a cursor stands before the oldest event, the client does not go on by itself
@@ -20,13 +21,16 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::{ClientContext, TopicPartitionList};
 use tokio::sync::{oneshot, watch};
 use tracing::{debug, error, info, warn};
 
 use super::clients;
+pub(super) use super::cluster::list;
 use super::feed::Feed;
 use super::group::{Common, GroupError};
+use super::lease::Holding;
+use super::losing::Losing;
 use super::restoring;
 use super::settling::Settling;
 use super::shards::Shards;
@@ -113,13 +117,20 @@ pub(super) struct Member {
     pub feed: Arc<Feed>,
     /// What settles them.
     pub settling: Settling,
+    /// After how long without a heartbeat they are another's.
+    pub session: Duration,
     is_closing: AtomicBool,
     ended: watch::Sender<bool>,
 }
 
 impl Member {
     /// Joins the group.
-    pub fn join(sink: &str, common: &Arc<Common>, session: Duration) -> Result<Arc<Self>, GroupError> {
+    pub fn join(
+        sink: &str,
+        common: &Arc<Common>,
+        session: Duration,
+        holding: Arc<Holding>,
+    ) -> Result<Arc<Self>, GroupError> {
         let trouble = |error: KafkaError| GroupError::kafka("joining a group", &error);
         let config = clients::member(&common.cluster, sink, session);
         let consumer: BaseConsumer<Events> = config.create_with_context(Events::default()).map_err(trouble)?;
@@ -130,22 +141,21 @@ impl Member {
             common: Arc::clone(common),
             shards: Shards::default(),
             feed: Arc::default(),
-            settling: Settling::default(),
+            settling: Settling::new(holding),
+            session,
             is_closing: AtomicBool::new(false),
             ended: watch::Sender::new(false),
         });
         member.shards.attach(Arc::downgrade(&consumer));
-        let of = |member: &Arc<Self>| Arc::clone(member);
-        spawn("kafka-restore", sink, {
-            let member = of(&member);
-            move || restoring::run(&member)
-        })?;
+        let restored = Arc::clone(&member);
+        spawn("kafka-restore", sink, move || restoring::run(&restored))?;
         Settling::start(&member)?;
         let polling = Polling {
-            member: of(&member),
+            member: Arc::clone(&member),
             consumer,
             leaving: vec![],
             rewinding: BTreeMap::new(),
+            losing: None,
             retook: None,
             is_paused: false,
         };
@@ -204,6 +214,8 @@ struct Polling {
     leaving: Vec<Leaving>,
     /// From where shards are to be read again that are not yet.
     rewinding: BTreeMap<u32, u64>,
+    /// Shards that are lost, until that is answered.
+    losing: Option<Losing>,
     /// When shards were unassigned last without having been revoked.
     retook: Option<Instant>,
     is_paused: bool,
@@ -217,6 +229,7 @@ impl Polling {
             }
         };
         info!(sink = %self.member.sink, %why, "the sink's member ends");
+        self.member.settling.void();
         self.member.feed.end(why);
         self.member.shards.end();
         self.consumer.context().is_over.store(true, Ordering::Release);
@@ -242,6 +255,7 @@ impl Polling {
                 Event::Revoke(shards, is_lost) => self.revoked(shards, is_lost),
             }
         }
+        self.lose()?;
         self.drain();
         self.rewind();
         self.own()?;
@@ -293,7 +307,8 @@ impl Polling {
             return Ok(());
         };
         if clients::is_replaced(code) {
-            return Err(self.member.common.replace());
+            self.losing.get_or_insert_with(|| Losing::begin(&self.member, vec![])).fatal = Some(text);
+            return Ok(());
         }
         Err(GroupError::Kafka { what: "reading events", why: text })
     }
@@ -301,7 +316,9 @@ impl Polling {
     // ── rebalances ──
 
     fn assigned(&self, shards: &[u32]) {
-        debug!(sink = %self.member.sink, ?shards, "assigned");
+        let Member { sink, session, settling, .. } = &*self.member;
+        debug!(%sink, ?shards, "assigned");
+        settling.holding.assigned(sink, *session);
         self.member.shards.take(shards);
         self.answered(self.consumer.incremental_assign(&TopicPartitionList::new()));
     }
@@ -313,15 +330,35 @@ impl Polling {
         let Member { sink, shards: own, feed, .. } = &*self.member;
         if is_lost {
             warn!(%sink, ?shards, "these shards are lost: the group gave them to others, or the brokers are away");
+            self.member.settling.void();
             self.leaving.clear();
             feed.lost(&shards);
-            return self.release(&shards, Then::Gone);
+            let assigned = own.release(&shards);
+            own.forget(&shards);
+            self.losing = Some(Losing::begin(&self.member, assigned));
+            return;
         }
         let read = own.leave(&shards);
         let unread: Vec<u32> = shards.into_iter().filter(|shard| !read.contains(shard)).collect();
         own.release(&unread);
         own.forget(&unread);
         self.leave(read, Then::Gone);
+    }
+
+    /// Answers a loss, after which the group is joined anew, once it is known that the daemon's name is still its own.
+    fn lose(&mut self) -> Result<(), GroupError> {
+        let Some(is_ours) = self.losing.as_ref().and_then(Losing::is_ours) else { return Ok(()) };
+        let (assigned, fatal) = self.losing.take().map(|losing| (losing.assigned, losing.fatal)).unwrap_or_default();
+        match fatal {
+            _ if !is_ours => return Err(self.member.common.replace()),
+            Some(why) => return Err(GroupError::Kafka { what: "reading events", why }),
+            None => self.unassign(&assigned),
+        }
+        Ok(())
+    }
+
+    fn unassign(&self, shards: &[u32]) {
+        self.answered(self.consumer.incremental_unassign(&self.list(shards.iter().map(|shard| (*shard, None)))));
     }
 
     /// What is read is not there any more: deleted by now, or the topic was made anew. What there is of it is found out
@@ -368,7 +405,10 @@ impl Polling {
     fn release(&mut self, shards: &[u32], then: Then) {
         let own = &self.member.shards;
         let assigned = own.release(shards);
-        self.answered(self.consumer.incremental_unassign(&self.list(assigned.iter().map(|shard| (*shard, None)))));
+        if own.held().is_empty() {
+            self.member.settling.void();
+        }
+        self.unassign(&assigned);
         match then {
             Then::Gone => own.forget(shards),
             Then::Retaken => {
@@ -399,6 +439,7 @@ impl Polling {
         }
         let marks: Marks = taken.iter().map(|taken| taken.stand.cursor).collect();
         info!(%sink, from = %marks, shards = taken.len(), "these shards are this daemon's");
+        self.member.settling.nudge();
         feed.give(&marks);
         taken.iter().for_each(|taken| feed.pass(taken.from()));
         Ok(())
@@ -456,18 +497,4 @@ impl Polling {
     fn list(&self, shards: impl Iterator<Item = (u32, Option<u64>)>) -> TopicPartitionList {
         list(&self.member.common.cluster.events(), shards)
     }
-}
-
-/// These shards, each from its offset where it has one.
-pub(super) fn list(topic: &str, shards: impl Iterator<Item = (u32, Option<u64>)>) -> TopicPartitionList {
-    let mut list = TopicPartitionList::new();
-    for (shard, offset) in shards {
-        let Ok(partition) = i32::try_from(shard) else { continue };
-        let mut element = list.add_partition(topic, partition);
-        if let Some(offset) = offset.and_then(|offset| i64::try_from(offset).ok()) {
-            // It is refused for logical offsets alone.
-            let _ = element.set_offset(Offset::Offset(offset));
-        }
-    }
-    list
 }

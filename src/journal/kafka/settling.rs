@@ -15,11 +15,13 @@ use tracing::{debug, error, info, warn};
 
 use super::clients::{self, Producer};
 use super::group::GroupError;
+use super::lease::Holding;
 use super::member::{Member, spawn};
 use super::seam::{CommitError, Step};
 use super::shards::shards_of;
 use super::standing;
 use super::transaction::{self, Failure};
+use crate::journal::Moment;
 
 /// Steps that may wait, of which each caller has one under way.
 const QUEUE: usize = 64;
@@ -117,13 +119,16 @@ pub(super) struct Settling {
     abandoned: Arc<AtomicUsize>,
     /// When the last settle began that succeeded.
     last: Mutex<Option<Instant>>,
+    /// Whether what is read may be delivered.
+    pub holding: Arc<Holding>,
     /// Lets the next transaction with rows hang until it is dropped, before its cursors or behind its end.
     #[cfg(test)]
     pub hang: Mutex<Option<(Stage, Receiver<()>)>>,
 }
 
-impl Default for Settling {
-    fn default() -> Self {
+impl Settling {
+    /// Nothing is settled yet. What holds is renewed by each settle.
+    pub fn new(holding: Arc<Holding>) -> Self {
         let (jobs, inbox) = sync_channel(QUEUE);
         Self {
             jobs,
@@ -131,13 +136,12 @@ impl Default for Settling {
             now: Mutex::default(),
             abandoned: Arc::default(),
             last: Mutex::default(),
+            holding,
             #[cfg(test)]
             hang: Mutex::default(),
         }
     }
-}
 
-impl Settling {
     /// Starts the thread.
     pub fn start(member: &Arc<Member>) -> Result<(), GroupError> {
         member.settling.begin(member, None)
@@ -205,8 +209,21 @@ impl Settling {
     }
 
     /// When the last settle began that succeeded.
-    pub fn last(&self) -> Option<Instant> {
+    fn last(&self) -> Option<Instant> {
         *lock(&self.last)
+    }
+
+    /// There are shards anew: it is soon settled where the sink stands, so that they may be delivered from.
+    pub fn nudge(&self) {
+        let job = Job { steps: vec![], made: 0, reply: Mutex::default() };
+        // Where so much waits that there is no room, it is settled soon by itself.
+        let _ = self.jobs.try_send(Arc::new(job));
+    }
+
+    /// What was known of the shards is void: they are another's, or may be.
+    pub fn void(&self) {
+        self.holding.end();
+        *lock(&self.last) = None;
     }
 
     /// Hangs as a call of librdkafka may, where a test wants that.
@@ -272,6 +289,7 @@ impl Settler {
                 return Ok(());
             }
             match next {
+                Ok(job) if job.steps.is_empty() => self.idle()?,
                 Ok(job) => {
                     self.progress.still(|at| at.job = Some(Arc::clone(&job)))?;
                     self.made = job.made;
@@ -339,10 +357,10 @@ impl Settler {
                 return Ok(reply);
             }
             let Some(producer) = &self.producer else { continue };
-            let began = Instant::now();
+            let (began, moment) = (Instant::now(), Moment::now());
             self.progress.takes(TRANSACTION);
             let failure = match transaction::run(producer, &self.member, steps, self.made) {
-                Ok(()) => return self.settled(steps, began).map(Ok),
+                Ok(()) => return self.settled(steps, Some((began, moment))).map(Ok),
                 Err(failure) => failure,
             };
             debug!(sink = %self.member.sink, ?failure, took = ?began.elapsed(), "a settle failed");
@@ -352,6 +370,9 @@ impl Settler {
                 Failure::Unknown(error) => return self.find_out(steps, &error.to_string()),
                 Failure::Refused(error) => error,
             };
+            if let Some(Code::UnknownMemberId | Code::FencedInstanceId) = error.rdkafka_error_code() {
+                self.progress.still(|_| self.member.settling.void())?;
+            }
             match error.rdkafka_error_code() {
                 // The group rebalances, or the shards are lost: which of the two, the thread that polls learns soon.
                 Some(Code::IllegalGeneration | Code::RebalanceInProgress | Code::UnknownMemberId)
@@ -365,10 +386,16 @@ impl Settler {
         }
     }
 
-    fn settled(&self, steps: &[Step], began: Instant) -> Result<(), Abandoned> {
+    /// These steps are durable, by a settle that began then. Where that is not known, they are no proof that the shards
+    /// are still ours.
+    fn settled(&self, steps: &[Step], began: Option<(Instant, Moment)>) -> Result<(), Abandoned> {
         self.progress.still(|_| {
+            let Settling { last, holding, .. } = &self.member.settling;
             self.member.shards.settled(steps);
-            *lock(&self.member.settling.last) = Some(began);
+            if let Some((began, moment)) = began {
+                *lock(last) = Some(began);
+                holding.proved(moment);
+            }
         })
     }
 
@@ -428,7 +455,6 @@ impl Settler {
 
     /// Learns what became of steps whose transaction may have arrived, or not: by the notes that the group has.
     fn find_out(&mut self, steps: &[Step], why: &str) -> Result<Reply, Abandoned> {
-        let began = Instant::now();
         loop {
             let mut here = steps.to_vec();
             let foreign = self.member.shards.foreign(steps, self.made);
@@ -450,7 +476,7 @@ impl Settler {
                     // All of them or none: only we settle these shards.
                     let is_there = |step: &Step| stands.iter().any(|(_, stand)| stand.as_ref() == Some(&step.stand));
                     if here.iter().all(is_there) {
-                        return self.settled(steps, began).map(Ok);
+                        return self.settled(steps, None).map(Ok);
                     }
                     let not = CommitError::Unavailable(format!("nothing of it arrived: {why}"));
                     return Ok(Err(if foreign.is_empty() { not } else { CommitError::Fenced(foreign) }));

@@ -29,8 +29,9 @@ async fn a_daemon_that_will_be_frozen() {
     std::io::stdout().flush().unwrap();
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).unwrap();
+    let holds = groups.lease(SINK).holds();
     let late = groups.commit(SINK, vec![step(0, 9, "late", &[("row", "late")])]).await;
-    println!("\nlate {}", matches!(late, Err(CommitError::Fenced(shards)) if shards == [0]));
+    println!("\nlate {} {holds}", matches!(late, Err(CommitError::Fenced(shards)) if shards == [0]));
     let lost = loop {
         if let News::Lost(lost) = news(&mut reader).await {
             break lost;
@@ -66,7 +67,7 @@ async fn a_daemon_that_was_frozen_changes_nothing_when_it_wakes() {
     heir.groups.commit(SINK, vec![step(0, 2, "heir", &[])]).await.unwrap();
     child.stdin.take().unwrap().write_all(b"go\n").unwrap();
     signal(rustix::process::Signal::CONT);
-    assert_eq!(lines.find(|line| line.starts_with("late")).as_deref(), Some("late true"));
+    assert_eq!(lines.find(|line| line.starts_with("late")).as_deref(), Some("late true false"));
     assert_eq!(lines.find(|line| line.starts_with("lost")).as_deref(), Some("lost [0, 1, 2, 3]"));
     child.wait().unwrap();
     assert_eq!(heir.stands().await.get(&0), Some(&(2, "heir".to_owned())));

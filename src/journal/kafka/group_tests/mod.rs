@@ -4,5 +4,6 @@ mod feeding;
 mod frozen;
 mod handing_over;
 mod kit;
+mod naming;
 mod reading;
 mod settling;
