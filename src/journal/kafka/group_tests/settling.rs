@@ -1,9 +1,11 @@
 //! What is durable, and what is not.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
-use super::kit::{Daemon, PATIENCE, SINK, Topics, eventually, step};
+use super::kit::{Daemon, PATIENCE, SESSION, SINK, Topics, eventually, step};
 use crate::journal::kafka::group::GroupError;
+use crate::journal::kafka::lease::LENGTH;
 use crate::journal::kafka::seam::{CommitError, Committer as _};
 use crate::journal::kafka::settling::Stage;
 use crate::journal::{JournalError, News};
@@ -58,6 +60,49 @@ async fn a_settle_that_hangs_is_left_behind_and_settling_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sink_whose_settle_hangs_and_whose_shards_move_stops_no_other() {
+    let Some(topics) = Topics::new("a_sink_whose_settle_hangs_and_whose_shards_move_stops_no_other").await else {
+        return;
+    };
+    topics.begin().await;
+    topics.begin_another("well").await;
+    topics.fill(0..40);
+    let (a, b) = (topics.daemon("a"), topics.daemon("b"));
+    let _sick = a.joins(4).await;
+    let mut well = a.groups.reader("well").await.unwrap();
+    assert_eq!(super::kit::given(&mut well).await.iter().count(), 4);
+    let release = hang(&a, Stage::BeforeCursors);
+    let hung = tokio::spawn({
+        let groups = Arc::clone(&a.groups);
+        async move { groups.commit(SINK, vec![step(0, 2, "two", &[("hung", "1")])]).await }
+    });
+    // It hangs, and its group rebalances beside.
+    let _other = b.reader().await;
+    for offset in 1..20 {
+        let note = format!("well {offset}");
+        a.groups.commit("well", vec![step(0, offset, &note, &[("k", "v")])]).await.unwrap();
+    }
+    assert!(!hung.is_finished(), "all that time");
+    assert!(a.groups.lease("well").holds());
+    drop(release);
+    let _ = hung.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_with_longer_calls_has_a_longer_session() {
+    let Some(topics) = Topics::new("a_reader_with_longer_calls_has_a_longer_session").await else { return };
+    topics.begin().await;
+    topics.fill(0..40);
+    let a = topics.daemon("a");
+    let (first, _) = a.joins(4).await;
+    a.groups.commit(SINK, vec![step(0, 1, "one", &[])]).await.unwrap();
+    a.groups.set_session(SINK, SESSION * 2);
+    drop(first);
+    let (_next, given) = a.joins(4).await;
+    assert_eq!((given.at(0).offset, a.groups.member(SINK).unwrap().session), (1, SESSION * 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_arrived_although_the_answer_did_not_is_known_to_be_settled() {
     let Some(topics) = Topics::new("what_arrived_although_the_answer_did_not").await else { return };
     topics.begin().await;
@@ -88,12 +133,18 @@ async fn shards_without_events_are_settled_all_the_same() {
     topics.begin().await;
     topics.fill(0..40);
     let a = topics.daemon("a");
-    assert_eq!(a.groups.last_settled(SINK), None);
+    let lease = a.groups.lease(SINK);
+    assert!(!lease.holds());
     let _reader = a.joins(4).await;
     a.groups.commit(SINK, vec![step(0, 1, "one", &[])]).await.unwrap();
-    let first = a.groups.last_settled(SINK).unwrap();
-    let later = || a.groups.last_settled(SINK).unwrap() > first + Duration::from_secs(3);
-    eventually("it settles again and again", later).await;
+    assert!(lease.holds());
+    // Twice as long as a lease is.
+    let since = Instant::now();
+    eventually("it settles again and again", || {
+        assert!(lease.holds());
+        since.elapsed() > LENGTH * 2
+    })
+    .await;
     assert_eq!(a.stands().await.get(&0), Some(&(1, "one".to_owned())));
 }
 
@@ -102,11 +153,12 @@ async fn of_two_daemons_with_one_name_the_elder_ends_for_good() {
     let Some(topics) = Topics::new("of_two_daemons_with_one_name_the_elder_ends_for_good").await else { return };
     topics.begin().await;
     topics.fill(0..40);
-    let (elder, younger) = (topics.daemon("a"), topics.daemon("a"));
+    let (elder, younger) = (topics.marked("a"), topics.marked("a"));
     let (mut reader, _) = elder.joins(4).await;
     let (_other, _) = younger.joins(4).await;
     tokio::time::timeout(PATIENCE, elder.groups.replaced()).await.unwrap();
     assert!(elder.groups.is_replaced() && !younger.groups.is_replaced());
+    eventually("it delivers nothing", || !elder.groups.lease(SINK).holds()).await;
     let until = Instant::now() + PATIENCE;
     let ended = loop {
         assert!(Instant::now() < until);
