@@ -91,7 +91,7 @@ async fn events_that_were_deleted_before_the_sink_had_them_were_dropped(shards: 
     let (sink, journal) = (Scripted::new(), Memory::new(shards));
     fill(&journal, 10, 10);
     let deleted = vec![TypeCount { source: "interakt".into(), kind: "t".into(), events: 3 }];
-    journal.lose(Gap { from: at(0), to: at(3), deleted, lost: 0 });
+    journal.lose(Gap { from: at(0), to: at(3), deleted, unknown: 0, lost: 0 });
     let running = start(&sink, &journal, keys(), 10, 1);
     journal.wait_until("all settled", |j| j.passed() == 10).await;
     running.stop().await;

@@ -123,7 +123,7 @@ async fn gap(core: &Core, read: &Read) -> Result<Option<Gap>, JournalError> {
     };
     let lost = counted.unknown + read.lost.map_or(0, |(_, _, lost)| lost);
     let deleted = reader::in_order(counted.known);
-    Ok(Some(Gap { from: position(from), to: position(to), deleted, lost }))
+    Ok(Some(Gap { from: position(from), to: position(to), deleted, unknown: 0, lost }))
 }
 
 /// Runs what blocks beside the runtime's threads.

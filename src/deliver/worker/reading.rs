@@ -63,7 +63,7 @@ struct Events {
     said: Vec<Option<Said>>,
     /// The rules that asked.
     rules: Arc<RuleSet>,
-    /// What the sink was owed of events that are gone.
+    /// What the sink was owed of events that are gone; at most, where the types of some are not known.
     dropped: u64,
     /// Whether there was no room for more.
     is_cut: bool,
@@ -190,8 +190,9 @@ impl Reader {
                 }
                 let (mut dropped, mut answered, mut said) = (0, 0, vec![]);
                 if let Some(chunk) = source.chunk() {
-                    if let Some(Gap { from, to, deleted, .. }) = &chunk.gap {
+                    if let Some(Gap { from, to, deleted, unknown, .. }) = &chunk.gap {
                         dropped = book.counted().of_hole(&sink, [*from, *to], deleted, &rules, &storage).await?;
+                        dropped += unknown.saturating_mul(rules.most_owed(&sink).into());
                     }
                     let fitting = fitting(&chunk.entries, room);
                     (answered, said) = questions.ask(fitting).await;
@@ -288,14 +289,17 @@ impl Reader {
         owed(&self.rules, &self.to.name, &own)
     }
 
-    /// Books what is gone. Each route that names the sink counts, as its condition can be asked no more.
+    /// Books what is gone. Each route that names the sink counts, as its condition can be asked no more; of an event
+    /// whose type is not known each route that there is, so that what is booked is a bound, the same one by which it
+    /// was pending until now.
     fn pass_gap(&self, gap: &Gap, dropped: u64, outcomes: &mut Outcomes<'_>) {
         let sink = &self.to.name;
         let (from, to) = (gap.from.offset, gap.to.offset);
         if dropped > 0 {
             outcomes.settler.drop_owed(gap.to, dropped);
             outcomes.log.dropped(dropped.saturating_sub(self.owed_news(gap)));
-            error!(%sink, dropped, from, to,
+            let at_most = (gap.unknown > 0).then_some(true);
+            error!(%sink, dropped, at_most, from, to,
                 "deliveries this sink was owed are dropped: the journal reached max_size, or the sink was out of the \
                 config");
         }
@@ -303,7 +307,7 @@ impl Reader {
             error!(%sink, records = gap.lost, from, to,
                 "damaged records of the journal, of unknown types: what this sink was owed of them is lost");
         }
-        if gap.deleted.is_empty() && gap.lost == 0 {
+        if gap.deleted.is_empty() && gap.unknown == 0 && gap.lost == 0 {
             warn!(%sink, from, to, "a part of the journal is gone, and nothing is known of what stood there");
         }
     }

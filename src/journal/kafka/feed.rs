@@ -134,10 +134,10 @@ impl Feed {
         // The events are written without transactions: where an offset is missing, what stood there was deleted.
         let has_hole = from.offset < at.offset;
         if has_hole {
-            queue.items.push_back(Item::Gone(gap(from, at, 0)));
+            queue.items.push_back(Item::Gone(deleted(from, at)));
         }
         let bytes = entry.as_ref().map_or(0, size);
-        queue.items.push_back(entry.map_or_else(|| Item::Gone(gap(at, next, 1)), Item::Entry));
+        queue.items.push_back(entry.map_or_else(|| Item::Gone(unreadable(at, next)), Item::Entry));
         queue.next = next.offset;
         inner.events += 1 + usize::from(has_hole);
         inner.bytes += bytes;
@@ -150,7 +150,7 @@ impl Feed {
         let mut inner = self.inner();
         let Some(queue) = inner.shards.get_mut(&to.shard).filter(|queue| queue.next < to.offset) else { return };
         let from = Position { offset: queue.next, ..to };
-        queue.items.push_back(Item::Gone(gap(from, to, 0)));
+        queue.items.push_back(Item::Gone(deleted(from, to)));
         queue.next = to.offset;
         inner.events += 1;
         drop(inner);
@@ -304,8 +304,15 @@ fn size(entry: &Entry) -> u64 {
     entry.record.payload.len() as u64 + OVERHEAD
 }
 
-fn gap(from: Position, to: Position, lost: u64) -> Gap {
-    Gap { from, to, deleted: vec![], lost }
+/// What stood there was deleted by Kafka before this sink had it. Nobody has read it, so nobody knows of which types it
+/// was; but each offset was an event, as no transaction writes events, so it is known how many there were.
+fn deleted(from: Position, to: Position) -> Gap {
+    Gap { from, to, deleted: vec![], unknown: to.offset.saturating_sub(from.offset), lost: 0 }
+}
+
+/// The event that stands there cannot be read.
+fn unreadable(from: Position, to: Position) -> Gap {
+    Gap { from, to, deleted: vec![], unknown: 0, lost: 1 }
 }
 
 /// The reader of a sink.

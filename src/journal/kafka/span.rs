@@ -129,7 +129,7 @@ impl Shard {
         let lost = to.offset.saturating_sub(from.offset);
         match &mut self.gap {
             Some(gap) => (gap.to, gap.lost) = (to, gap.lost + lost),
-            None => self.gap = Some(Gap { from, to, deleted: vec![], lost }),
+            None => self.gap = Some(Gap { from, to, deleted: vec![], unknown: 0, lost }),
         }
         self.next = to;
     }
