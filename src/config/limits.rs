@@ -5,6 +5,7 @@ use sink_api::{Defaults, Fault, Period, Size, kafka};
 use crate::deliver::Rate;
 use crate::deliver::config::{DeliveryKeys, OFF};
 use crate::journal::kafka::RULES;
+use crate::journal::kafka::message::MAX_BYTES;
 use crate::journal::{JournalConfig, Kind};
 
 /// Most `deliver` calls at once.
@@ -27,6 +28,9 @@ pub const MIN_SEGMENT: Size = Size::mib(1);
 pub const MAX_SEGMENT: Size = Size::mib(2048);
 /// Longest name of a daemon among those that share a journal, and of the cluster: both stand in names of topics.
 pub const MAX_NODE: usize = 64;
+/// Largest body that a journal on Kafka takes: less than its largest event, which has the request's head, too.
+pub const MAX_KAFKA_BODY: Size = Size::mib(11);
+const _: () = assert!(MAX_KAFKA_BODY.0 + (1 << 20) <= MAX_BYTES as u64);
 /// Most shards of a journal on Kafka.
 pub const MAX_PARTITIONS: u32 = 1024;
 
@@ -54,13 +58,14 @@ pub(super) fn journal(journal: &JournalConfig) -> Vec<Fault> {
 
 /// Keys that only a journal on Kafka has.
 fn local_faults(journal: &JournalConfig) -> Vec<Fault> {
-    let JournalConfig { brokers, cluster, node, partitions, overflow_disk, properties, .. } = journal;
+    let JournalConfig { brokers, cluster, node, partitions, overflow_disk, flush, properties, .. } = journal;
     let set = [
         ("brokers", brokers.is_some()),
         ("cluster", cluster.is_some()),
         ("node", node.is_some()),
         ("partitions", partitions.is_some()),
         ("overflow_disk", overflow_disk.is_some()),
+        ("flush", flush.is_some()),
         ("properties", !properties.is_empty()),
     ];
     let fault = |(key, _): (&str, bool)| {

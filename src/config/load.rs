@@ -27,7 +27,7 @@ use crate::deliver::DeliveryConfig;
 use crate::ingress::http::check::check_server;
 use crate::ingress::source::check::{check_paths, lacks_secret};
 use crate::ingress::{SourceConfig, SourcePlan};
-use crate::journal::{JournalConfig, JournalError};
+use crate::journal::{JournalConfig, JournalError, Kind};
 use crate::ledger::DeadLetterKeys;
 use crate::route::INTERNAL_SOURCE;
 use crate::route::doubts::Known;
@@ -379,8 +379,13 @@ impl<'t> Loader<'t> {
         if journal.overflow_max < max_body {
             let message = "`overflow_max` of [journal] is smaller than `max_body` of [server]: the largest body could \
                            never be queued";
-            let span = kept.get("overflow_max").map_or(max_body_at, Spanned::span);
+            let span = kept.get("overflow_max").map_or(max_body_at.clone(), Spanned::span);
             self.report.error("", span, message, None);
+        }
+        if journal.kind == Kind::Kafka && max_body > limits::MAX_KAFKA_BODY {
+            let most = limits::MAX_KAFKA_BODY;
+            let message = format!("`max_body` of [server] is more than a journal on Kafka takes, at most {most}");
+            self.report.error("", max_body_at, message, None);
         }
         journal
     }

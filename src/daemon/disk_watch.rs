@@ -1,7 +1,7 @@
 //! Looks at the room that the journal has, and tells when it runs out: early, so that the news still finds room itself.
 
 use std::fmt::Display;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::journal::{Journal, JournalConfig};
+use crate::journal::Journal;
 use crate::news::{Item, Kind, News};
 
 /// How often it looks.
@@ -20,6 +20,8 @@ const OWED: (u64, u64) = (80, 70);
 const FREE: (u64, u64) = (2, 3);
 /// The reason of an alarm about free space.
 const FREE_RUNS_OUT: &str = "free";
+/// The reason of an alarm about what is owed.
+const OWED_FILLS: &str = "max_size";
 /// While it lasts, it is told again so often.
 const REMIND: Duration = Duration::from_secs(3600);
 
@@ -115,21 +117,19 @@ impl Alarms {
         free.or_else(|| self.owed.0.map(|_| seen.owed_text()))
     }
 
-    /// What is to be told of what was seen of the journal in that folder.
-    fn judge(&mut self, seen: Seen, folder: &Path, now: Instant) -> Vec<Item> {
+    /// What is to be told of what was seen of the journal: of what `max_size` bounds, and of the folder on its disk.
+    fn judge(&mut self, seen: Seen, [place, folder]: [&str; 2], now: Instant) -> Vec<Item> {
         let mut told = Vec::new();
-        let item = |text: String, reason: &str| {
-            Item::new(Kind::DiskFilling, folder.display().to_string(), text).reason(reason)
-        };
+        let item = |of: &str, text: String, reason: &str| Item::new(Kind::DiskFilling, of, text).reason(reason);
         let Seen { owed, max_size, free, min_free, at_risk, refuses } = seen;
         let percent = seen.owed_percent();
         if self.owed.is_due(percent >= OWED.0, percent >= OWED.1, now) {
-            told.push(item(seen.owed_text(), "max_size").with("used", owed).with("of", max_size));
+            told.push(item(place, seen.owed_text(), OWED_FILLS).with("used", owed).with("of", max_size));
         }
         if let Some(free) = free {
             let is_below = |times: u64| min_free > 0 && free < min_free.saturating_mul(times);
             if self.free.is_due(is_below(FREE.0), is_below(FREE.1), now) {
-                told.push(item(seen.free_text(), FREE_RUNS_OUT).with("free", free).with("min_free", min_free));
+                told.push(item(folder, seen.free_text(), FREE_RUNS_OUT).with("free", free).with("min_free", min_free));
             }
         }
         let fails = at_risk > 0 || refuses;
@@ -138,29 +138,34 @@ impl Alarms {
                 0 => "the journal cannot be written: webhooks are refused".to_owned(),
                 _ => format!("the journal cannot be written: {at_risk} bytes are accepted and not on disk"),
             };
-            told.push(item(text, "journal_failing").with("at_risk", at_risk));
+            told.push(item(folder, text, "journal_failing").with("at_risk", at_risk));
         }
         told
     }
 }
 
 /// Looks until this is dropped.
-pub(super) async fn run(journal: Arc<dyn Journal>, config: JournalConfig, trouble: Arc<DiskTrouble>, news: News) {
-    let folder = config.dir.clone().unwrap_or_default();
+pub(super) async fn run(
+    journal: Arc<dyn Journal>,
+    (folder, place): (PathBuf, String),
+    [min_free, max_size]: [u64; 2],
+    trouble: Arc<DiskTrouble>,
+    news: News,
+) {
     let (mut alarms, mut asking) = (Alarms::default(), None);
     loop {
         let stat = journal.stat().await.unwrap_or_default();
         let seen = Seen {
-            owed: stat.owed_bytes,
-            max_size: config.max_size.0,
+            owed: stat.owed_bytes.unwrap_or_default(),
+            max_size,
             free: free(&folder, &mut asking).await,
-            min_free: config.min_free.0,
+            min_free,
             at_risk: journal.at_risk(),
             refuses: journal.refuses().0,
         };
-        for item in alarms.judge(seen, &folder, Instant::now()) {
-            // The journal itself logs the others.
-            if item.reason == FREE_RUNS_OUT {
+        for item in alarms.judge(seen, [&place, &folder.display().to_string()], Instant::now()) {
+            // The journal itself logs the others; one that others keep does not know what is owed of it.
+            if item.reason == FREE_RUNS_OUT || (item.reason == OWED_FILLS && journal.is_shared()) {
                 warn!("{}", item.text);
             }
             news.tell(item);
@@ -191,7 +196,7 @@ mod tests {
     fn each_alarm_is_told_when_it_begins_and_again_after_it_has_ended() {
         let (mut alarms, start) = (Alarms::default(), Instant::now());
         let mut reasons = |seen: Seen, seconds: u64| -> Vec<String> {
-            let told = alarms.judge(seen, Path::new("/j"), start + Duration::from_secs(seconds));
+            let told = alarms.judge(seen, ["/j", "/j"], start + Duration::from_secs(seconds));
             told.into_iter().map(|item| item.reason).collect()
         };
         let well = Seen { max_size: 100, free: Some(100), min_free: 10, ..Seen::default() };
@@ -215,7 +220,7 @@ mod tests {
     fn what_is_wrong_is_known_for_as_long_as_it_lasts() {
         let (mut alarms, now) = (Alarms::default(), Instant::now());
         let mut trouble = |seen: Seen| {
-            alarms.judge(seen, Path::new("/j"), now);
+            alarms.judge(seen, ["/j", "/j"], now);
             alarms.trouble(seen).unwrap_or_default()
         };
         let well = Seen { max_size: 100, free: Some(100), min_free: 10, ..Seen::default() };

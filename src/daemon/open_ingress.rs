@@ -1,9 +1,12 @@
 //! Ingress as the daemon opens it: its sources, the fingerprints that dedupe knows from earlier lives of the daemon,
 //! who counts each event, and where it tells what is news and what becomes a span.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sink_api::Timestamp;
+use tokio::time::timeout;
 use tracing::info;
 
 use super::books::Books;
@@ -15,6 +18,11 @@ use crate::route::Unmatched;
 
 /// Most fingerprints that dedupe is given at the start.
 const MAX_KNOWN: usize = 1_000_000;
+/// Longest that a start waits for them where others have to be asked.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What goes on.
+pub(super) type GoesOn = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Opens ingress. Every event is counted by `books`; an event that no route wants is noted in `unmatched`, and logged
 /// the first time. `server` is the config's table, with no more connections than the system allows.
@@ -25,9 +33,7 @@ pub(super) fn open_ingress(
     unmatched: &Arc<Unmatched>,
     (books, news): (&Arc<Books>, &News),
 ) -> Arc<Ingress> {
-    let journal = &store.storage.journal;
-    let known = journal.fingerprints(dedupe_since(config), MAX_KNOWN);
-    let ingress = Ingress::new(server, config.sources.clone(), Arc::clone(journal), known);
+    let ingress = Ingress::new(server, config.sources.clone(), Arc::clone(&store.storage.journal), vec![]);
     ingress.set_tls(config.tls.clone());
     ingress.set_news(news.clone());
     ingress.traces().put_in_force(&config.tracing);
@@ -40,6 +46,32 @@ pub(super) fn open_ingress(
         tally
     }));
     ingress
+}
+
+/// Lets dedupe know the events of earlier lives. Where others keep them they are waited for a while if those have
+/// answered by now (`is_ready`); what is left of it is given back, to go on beside all else.
+pub(super) async fn recognise(
+    config: &Config,
+    store: &Store,
+    ingress: &Arc<Ingress>,
+    is_ready: bool,
+) -> Option<GoesOn> {
+    let (since, journal, ingress) = (dedupe_since(config), Arc::clone(&store.storage.journal), Arc::clone(ingress));
+    let is_shared = journal.is_shared();
+    let mut goes_on: GoesOn = Box::pin(async move {
+        let known = journal.fingerprints(since, MAX_KNOWN).await;
+        let events = known.len();
+        ingress.remember(known);
+        if is_shared {
+            info!(events, "repeats of earlier events are recognised");
+        }
+    });
+    if !is_shared {
+        goes_on.await;
+        return None;
+    }
+    let patience = if is_ready { PATIENCE } else { Duration::ZERO };
+    timeout(patience, &mut goes_on).await.err().map(|_| goes_on)
 }
 
 /// Where the longest dedupe window of any source begins, in microseconds since 1970.

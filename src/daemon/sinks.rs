@@ -8,6 +8,7 @@ use std::time::Duration;
 use sink_api::{DiskFloor, SinkContext};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::books::Books;
@@ -17,7 +18,7 @@ use super::store::{Store, UNKNOWN};
 use crate::config::{Config, SinkEntry};
 use crate::deliver::config::StartAt;
 use crate::deliver::{self, Book, Spec};
-use crate::journal::Reads;
+use crate::journal::{JournalError, Reads};
 use crate::ledger::{SettleError, Storage};
 use crate::news::{News, SOURCE};
 use crate::route::RuleSet;
@@ -25,6 +26,9 @@ use crate::traces::Traces;
 
 /// How long a sink that is stopped may take to finish the deliveries under way.
 const DRAIN: Duration = Duration::from_secs(5);
+/// Longest that a start waits for others to answer, where they keep the journal. Where nobody listens at all that is
+/// known at once.
+const ANSWER: Duration = Duration::from_secs(5);
 /// Pause before the second try to start the sinks, and the longest pause; it doubles in between.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -43,6 +47,8 @@ pub struct Sinks {
     started: bool,
     /// Whether [`Self::keep_trying`] has said so to its caller.
     announced: bool,
+    /// Why the journal is refused, as it was said last.
+    refused: String,
 }
 
 struct Running {
@@ -54,11 +60,12 @@ impl Sinks {
     /// No worker runs yet. What workers tell goes to `news` and `traces`.
     pub fn new(rules: &Arc<RuleSet>, news: News, traces: &Arc<Traces>) -> Self {
         let (rules, traces) = (watch::Sender::new(Arc::clone(rules)), Arc::clone(traces));
-        Self { running: HashMap::new(), rules, news, traces, started: false, announced: false }
+        let (running, refused) = (HashMap::new(), String::new());
+        Self { running, rules, news, traces, started: false, announced: false, refused }
     }
 
-    /// Starts the sinks, unless the disk is full or failing: then [`Self::keep_trying`] will, and until then every sink
-    /// holds the whole journal.
+    /// Starts the sinks, unless the disk is full or failing, or others who keep the journal do not answer: then
+    /// [`Self::keep_trying`] will, and until then every sink holds the whole journal.
     ///
     /// # Errors
     /// An error that does not pass while one waits.
@@ -68,7 +75,15 @@ impl Sinks {
         store: &mut Store,
         books: &Books,
     ) -> Result<(), DaemonError> {
-        match self.start(config, store, books).await {
+        let started = match store.open_ledger().await {
+            Ok(()) if store.storage.journal.is_shared() => {
+                let silent = |_| Err(SettleError::Unavailable("no answer in time".into()).into());
+                timeout(ANSWER, self.start(config, store, books)).await.unwrap_or_else(silent)
+            }
+            Ok(()) => self.start(config, store, books).await,
+            Err(error) => Err(error),
+        };
+        match started {
             Err(reason) if reason.may_pass() => {
                 error!(%reason, "no sink can start: webhooks are taken meanwhile, and it is tried again");
                 Ok(store.hold_everything(config).await?)
@@ -80,14 +95,21 @@ impl Sinks {
     /// Returns when all sinks have started, which is at once where they have already. Cancel-safe.
     ///
     /// # Errors
-    /// An error that does not pass while one waits.
+    /// An error that does not pass while one waits. That what others keep is not fit for its purpose is none any more:
+    /// webhooks are taken by now, and whoever mends it there should not have to start anything here.
     pub async fn keep_trying(&mut self, config: &Config, store: &mut Store, books: &Books) -> Result<(), DaemonError> {
-        let mut pause = PAUSES.0;
+        let (mut pause, is_shared) = (PAUSES.0, store.storage.journal.is_shared());
         while !self.started {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSES.1);
             match self.start(config, store, books).await {
                 Err(reason) if reason.may_pass() => {}
+                Err(DaemonError::Journal(JournalError::Unfit(why))) if is_shared => {
+                    if why != self.refused {
+                        error!(%why, "the journal is refused: webhooks are taken meanwhile, and it is tried again");
+                        self.refused = why;
+                    }
+                }
                 Err(error) => return Err(error),
                 Ok(()) => info!("the ledger can be used: the sinks have started"),
             }
@@ -107,7 +129,7 @@ impl Sinks {
         for (name, cursors) in ledger.present(config.sink_names().collect()).await? {
             retention.leave(&name, &cursors);
         }
-        let begun = store.begun().await?;
+        let begun = store.begun();
         let begins = [&journal.oldest().await?, &begun];
         let cursors = deliver::first_cursors(&**settle, named, begins, store.lost == Some(true)).await?;
         let books = books.now();

@@ -32,6 +32,17 @@ pub enum Outcome {
     Failed,
 }
 
+/// An event of an earlier life.
+#[derive(Clone, Copy, Debug)]
+pub struct Earlier {
+    /// Its digest.
+    pub fingerprint: Fingerprint,
+    /// Its id.
+    pub id: [u8; 16],
+    /// When it was accepted, in microseconds.
+    pub time: i64,
+}
+
 /// The event that has a fingerprint already.
 #[derive(Debug)]
 pub enum Known {
@@ -95,15 +106,26 @@ impl Dedupe {
         }
     }
 
-    /// Remembers an event of an earlier life. Call in order of time.
-    pub fn preload(&self, source: usize, fingerprint: Fingerprint, id: [u8; 16], time: i64, now: i64) {
+    /// Remembers events of earlier lives, each of a source, oldest first: as many of the newest as there is room for.
+    /// What came meanwhile, and has the same digest, is what it is.
+    pub fn remember(&self, earlier: impl DoubleEndedIterator<Item = (usize, Earlier)>, now: i64) {
         let mut tables = self.lock();
-        let alive = tables.get(source).is_some_and(|t| t.window > 0 && now.saturating_sub(time) <= t.window);
-        if alive
-            && self.make_room(&mut tables, now)
-            && let Some(table) = tables.get_mut(source)
-        {
+        let mut entries: usize = tables.iter().map(|table| table.order.len()).sum();
+        for (source, Earlier { fingerprint, id, time }) in earlier.rev() {
+            let Some(table) = tables.get_mut(source) else { continue };
+            let is_alive = table.window > 0 && now.saturating_sub(time) <= table.window;
+            if !is_alive || table.slots.contains_key(&fingerprint) {
+                continue;
+            }
+            if entries >= self.capacity {
+                table.cut = table.cut.max(Some(time));
+                continue;
+            }
             table.put(fingerprint, Slot { id, time, state: State::Durable });
+            entries += 1;
+        }
+        for table in tables.iter_mut() {
+            table.order.make_contiguous().sort_by_key(|(time, _)| *time);
         }
     }
 
@@ -362,10 +384,31 @@ mod tests {
     #[test]
     fn an_earlier_life_is_remembered_within_the_window() {
         let dedupe = dedupe(10);
-        dedupe.preload(0, A, FIRST, 0, 11 * SECOND);
-        dedupe.preload(0, B, FIRST, 5 * SECOND, 11 * SECOND);
+        let of = |fingerprint, time| (0, Earlier { fingerprint, id: FIRST, time: time * SECOND });
+        dedupe.remember([of(A, 0), of(B, 5)].into_iter(), 11 * SECOND);
         assert!(is_new(dedupe.reserve(0, A, None, SECOND_ID, 11 * SECOND)));
         assert_eq!(seen(dedupe.reserve(0, B, None, SECOND_ID, 11 * SECOND)), Some(FIRST));
+    }
+
+    #[test]
+    fn an_earlier_life_that_is_remembered_late_takes_no_place_of_what_came_meanwhile() {
+        let dedupe = dedupe(4);
+        assert!(is_new(dedupe.reserve(0, A, None, SECOND_ID, 8 * SECOND)));
+        assert!(is_new(dedupe.reserve(2, B, None, SECOND_ID, 8 * SECOND)));
+        dedupe.settle(2, B, SECOND_ID, Outcome::Durable);
+        let of = |source, fingerprint, time| (source, Earlier { fingerprint, id: FIRST, time: time * SECOND });
+        let earlier = [(1, 0), (2, 1), (3, 2)].map(|(n, time)| of(2, numbered(n), time));
+        dedupe.remember([of(0, A, 1)].into_iter().chain(earlier), 9 * SECOND);
+        assert!(matches!(dedupe.reserve(0, A, None, FIRST, 9 * SECOND), Err(Known::Waiting(SECOND_ID, _))));
+        assert_eq!(seen(dedupe.reserve(2, B, None, FIRST, 9 * SECOND)), Some(SECOND_ID));
+        for n in [2, 3] {
+            assert_eq!(seen(dedupe.reserve(2, numbered(n), None, SECOND_ID, 9 * SECOND)), Some(FIRST), "{n}");
+        }
+        assert_eq!(dedupe.effective_window(2, 9 * SECOND), Duration::from_secs(9), "the first found no room");
+        // The oldest is the first to go, although it was remembered last.
+        assert!(is_new(dedupe.reserve(2, numbered(1), None, SECOND_ID, 9 * SECOND)));
+        assert_eq!(seen(dedupe.reserve(2, numbered(3), None, SECOND_ID, 9 * SECOND)), Some(FIRST));
+        assert_eq!(dedupe.effective_window(2, 9 * SECOND), Duration::from_secs(8));
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub use self::sources::Metered;
 
 use self::append_batch::AppendBatch;
 use self::counts::Totals;
-use self::dedupe::Dedupe;
+use self::dedupe::{Dedupe, Earlier};
 use self::guard::Now;
 use self::http::{Server, balance, listener};
 use self::intake::Intake;
@@ -114,18 +114,11 @@ impl Ingress {
         server: &ServerConfig,
         plans: Vec<Arc<SourcePlan>>,
         journal: Arc<dyn Journal>,
-        mut known: Vec<Fingerprint>,
+        known: Vec<Fingerprint>,
     ) -> Arc<Self> {
         let dedupe = Dedupe::new(server.dedupe_max.as_usize());
         let sources = Sources::new(plans, &Sources::default(), |plan| dedupe.add(plan.dedupe_window));
-        let now = Timestamp::now().as_microsecond();
-        known.sort_by_key(|f| f.time);
-        for known in known {
-            if let Some(source) = sources.named(&known.source) {
-                dedupe.preload(source.slot, known.fingerprint, known.id, known.time, now);
-            }
-        }
-        Arc::new(Self {
+        let ingress = Arc::new(Self {
             server: Arc::new(Server::new(server)),
             sources: RwLock::new(Arc::new(sources)),
             journal,
@@ -136,7 +129,20 @@ impl Ingress {
             news: OnceLock::new(),
             traces: Arc::default(),
             is_stopping: AtomicBool::new(false),
-        })
+        });
+        ingress.remember(known);
+        ingress
+    }
+
+    /// Recognises repeats of these webhooks of earlier lives, too. Those that came since are what they are.
+    pub fn remember(&self, mut known: Vec<Fingerprint>) {
+        let (sources, now) = (self.sources(), Timestamp::now().as_microsecond());
+        known.sort_by_key(|known| known.time);
+        let of = |known: Fingerprint| {
+            let source = sources.named(&known.source)?;
+            Some((source.slot, Earlier { fingerprint: known.fingerprint, id: known.id, time: known.time }))
+        };
+        self.dedupe.remember(known.into_iter().filter_map(of), now);
     }
 
     /// Accepts from a listener until `stop`, then brings what has begun to its end, for at most `drain`: requests under

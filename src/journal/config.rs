@@ -62,6 +62,8 @@ pub struct JournalConfig {
     pub partitions: Option<u32>,
     /// Kind `kafka`: most disk for events that brokers have not taken yet; [`OVERFLOW_DISK`] where unset.
     pub overflow_disk: Option<Size>,
+    /// Kind `kafka`: whether brokers flush each event before they acknowledge it; not where unset.
+    pub flush: Option<bool>,
     /// Kind `kafka`: properties for librdkafka.
     #[serde(deserialize_with = "properties")]
     pub properties: BTreeMap<String, Secret>,
@@ -116,6 +118,7 @@ impl Default for JournalConfig {
             node: None,
             partitions: None,
             overflow_disk: None,
+            flush: None,
             properties: BTreeMap::new(),
         }
     }

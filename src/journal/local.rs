@@ -214,11 +214,11 @@ impl Journal for LocalJournal {
     }
 
     async fn stat(&self) -> Result<JournalStat, JournalError> {
-        let (owed_bytes, free) = (self.core.owed_bytes.load(Ordering::Relaxed), self.core.free());
+        let (owed_bytes, free) = (Some(self.core.owed_bytes.load(Ordering::Relaxed)), self.core.free());
         Ok(JournalStat { owed_bytes, free, ..self.core.view().stat() })
     }
 
-    fn fingerprints(&self, since: i64, max: usize) -> Vec<Fingerprint> {
+    async fn fingerprints(&self, since: i64, max: usize) -> Vec<Fingerprint> {
         reader::fingerprints(&self.core, since, max)
     }
 

@@ -114,6 +114,9 @@ pub struct Gap {
     pub to: Position,
     /// Those deleted although somebody was owed them (`max_size`), counted from the very position that was asked for.
     pub deleted: Vec<TypeCount>,
+    /// How many more were deleted although somebody was owed them, whose types nobody knows: an engine that deletes
+    /// without having read them. What they came to has a bound alone.
+    pub unknown: u64,
     /// How many others are known to be gone, of unknown types: damaged ones.
     pub lost: u64,
 }
@@ -173,19 +176,19 @@ pub struct Fingerprint {
     pub time: i64,
 }
 
-/// A journal at a glance.
+/// A journal at a glance. What is not known is left out: where others keep it, they may not answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JournalStat {
     /// Events in it.
-    pub events: u64,
-    /// Bytes of its segments.
-    pub bytes: u64,
+    pub events: Option<u64>,
+    /// Bytes of its segments; an estimate where others keep them.
+    pub bytes: Option<u64>,
     /// Segments.
     pub segments: usize,
     /// Time of the oldest event, microseconds.
     pub oldest_time: Option<i64>,
     /// Bytes of segments with events that somebody still needs, as retention saw them last.
-    pub owed_bytes: u64,
+    pub owed_bytes: Option<u64>,
     /// Bytes free on its disk, a second ago at most unless the disk hangs; where it has one, and that says.
     pub free: Option<u64>,
 }

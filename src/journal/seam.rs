@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    Append, CursorsError, Deleted, Entry, Fingerprint, JournalError, JournalStat, Marks, News, OnFailure, OnProgress,
-    Owed, Position, Record,
+    Append, CursorsError, Deleted, Entry, Fingerprint, JournalError, JournalStat, Lease, Marks, News, OnFailure,
+    OnProgress, Owed, Position, Record,
 };
 
 /// What a reader is to give.
@@ -104,6 +104,27 @@ pub trait Journal: Send + Sync {
     fn is_shared(&self) -> bool {
         false
     }
+    /// Whether what the reader of that name gave may be delivered: asked before each call, also with what was kept of
+    /// it (parked). While it holds, no other process has, or gets, a shard that the reader has; and a call that is
+    /// begun while it holds is over, by the timeout that [`Self::prepare`] was told, before another gets one.
+    fn lease(&self, _name: &str) -> Lease {
+        Lease::forever()
+    }
+    /// What a receiver of an event may be told of where it stands, where processes share the journal: a call that comes
+    /// late, of one that has lost the shard, is known by it. Nothing where there is nobody else.
+    fn told(&self, _position: Position) -> Option<Arc<str>> {
+        None
+    }
+    /// The ends as they were before this process appended anything; `None` where they were the known ones when the
+    /// journal was opened, or are not known yet.
+    fn began(&self) -> Option<Marks> {
+        None
+    }
+    /// What keeps it from being asked or written, a part of a sentence; nothing where all is well, or where it is told
+    /// by [`Self::at_risk`] and [`Self::refuses`] alone. Answers at once.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
     /// Begins to read.
     async fn reader(&self, of: Of) -> Result<Box<dyn Reader>, JournalError>;
     /// The oldest position still there in each shard.
@@ -125,8 +146,9 @@ pub trait Journal: Send + Sync {
     /// Figures for `status`.
     async fn stat(&self) -> Result<JournalStat, JournalError>;
     /// Fingerprints of events accepted since a time (microseconds), at most `max` of them: the newest, oldest first.
-    /// May block; what cannot be read is left out.
-    fn fingerprints(&self, since: i64, max: usize) -> Vec<Fingerprint>;
+    /// What cannot be read is left out. May block; where [`Self::is_shared`], it waits until others answer instead,
+    /// which may take for ever. Given up, it ends soon.
+    async fn fingerprints(&self, since: i64, max: usize) -> Vec<Fingerprint>;
     /// The journal will be closed soon: what closing would take long for is begun now, while records still come.
     /// Returns at once; where an engine has nothing to begin, nothing happens.
     fn closes_soon(&self) {}

@@ -212,11 +212,11 @@ impl View {
     /// The journal at a glance.
     pub fn stat(&self) -> JournalStat {
         JournalStat {
-            events: self.segments.iter().map(|s| s.records).sum(),
-            bytes: self.size(),
+            events: Some(self.segments.iter().map(|s| s.records).sum()),
+            bytes: Some(self.size()),
             segments: self.segments.len(),
             oldest_time: self.segments.first().and_then(|s| s.times).map(|(oldest, _)| oldest),
-            owed_bytes: 0,
+            owed_bytes: None,
             free: None,
         }
     }

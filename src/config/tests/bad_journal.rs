@@ -23,7 +23,15 @@ pub(super) const BAD: &[Bad] = &[
         ],
     ),
     Bad(
-        "[journal]\nbrokers = [\"k:9092\"]\n",
-        &["3:11: error: [journal] `brokers` belongs to a journal on Kafka", "help: kind = \"kafka\""],
+        "[journal]\nbrokers = [\"k:9092\"]\nflush = false\n",
+        &[
+            "3:11: error: [journal] `brokers` belongs to a journal on Kafka",
+            "help: kind = \"kafka\"",
+            "4:9: error: [journal] `flush` belongs to a journal on Kafka",
+        ],
+    ),
+    Bad(
+        "[server]\nmax_body = \"12MiB\"\n[journal]\nkind = \"kafka\"\nbrokers = [\"k:9092\"]\n",
+        &["3:12: error: `max_body` of [server] is more than a journal on Kafka takes, at most 11MiB"],
     ),
 ];

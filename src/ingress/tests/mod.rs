@@ -146,7 +146,7 @@ impl Journal for FakeJournal {
     async fn stat(&self) -> Result<JournalStat, JournalError> {
         unreachable!("ingress shows nothing of the journal")
     }
-    fn fingerprints(&self, _: i64, _: usize) -> Vec<Fingerprint> {
+    async fn fingerprints(&self, _: i64, _: usize) -> Vec<Fingerprint> {
         vec![]
     }
     async fn close(&self) -> Result<(), JournalError> {

@@ -1,23 +1,26 @@
 //! The journal on Kafka as the rest of the daemon sees it: its parts, put together.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use async_trait::async_trait;
 use sink_api::Size;
+use tokio::sync::watch;
 
 use super::cluster::Cluster;
 use super::group::{GroupError, Groups};
 use super::known::{KnownEnds, Noted};
+use super::lease;
 use super::looking::Looking;
 use super::overflow::Overflow;
 use super::producing::Producing;
+use super::sizes::Sizes;
 use super::span::Span;
 use super::topics::{self, TopicsError, Wanted};
+use crate::journal::view::lock;
 use crate::journal::{
-    Append, Find, Fingerprint, Journal, JournalError, JournalStat, LookedUp, Marks, Of, Owed, Pulse, Reader, Reads,
-    SubjectOf, Within,
+    Append, Find, Fingerprint, Journal, JournalError, JournalStat, Lease, LookedUp, Marks, Of, Owed, Position, Pulse,
+    Reader, Reads, SubjectOf, Within,
 };
 
 /// Bytes that may wait for a flush of the overflow, at least.
@@ -34,10 +37,9 @@ pub struct Bounds {
     pub overflow_disk: Size,
     /// So much of that disk stays free.
     pub min_free: Size,
+    /// Whether brokers flush each event before they acknowledge it.
+    pub flush: bool,
 }
-
-/// How much longer than a call may take a daemon is waited for before its shards go to others.
-const SESSION_BEYOND: Duration = Duration::from_secs(10);
 
 /// The journal in a Kafka cluster.
 pub struct KafkaJournal {
@@ -46,7 +48,14 @@ pub struct KafkaJournal {
     known: Arc<KnownEnds>,
     producing: Arc<Producing>,
     looking: Looking,
+    sizes: Arc<Sizes>,
     groups: Arc<Groups>,
+    /// The ends when the topics were first known to be as they must: before this process sent anything.
+    began: OnceLock<Marks>,
+    /// Whether that is so by now.
+    is_ready: watch::Sender<bool>,
+    /// Why the topics are refused, where they were when they were judged last.
+    refused: Mutex<Option<String>>,
 }
 
 impl KafkaJournal {
@@ -67,21 +76,39 @@ impl KafkaJournal {
         // All that waits in memory may have to be copied at once, and as much again that finds no room there.
         let queue = Size(bounds.overflow_max.0.saturating_mul(2)).max(OVERFLOW_QUEUE);
         let overflow = Overflow::open(overflow, bounds.overflow_disk, bounds.min_free, queue).await?;
-        let producing = Producing::begin(&cluster, bounds.overflow_max.0, Arc::clone(&known), overflow)?;
-        let producing = Arc::new(producing);
-        let looking = Looking::new(cluster.clone(), Arc::clone(&known), subject_of);
-        Ok(Self { cluster, bounds, known, producing, looking, groups })
+        let sizes = Arc::new(Sizes::default());
+        let (ends, sent) = (Arc::clone(&known), Arc::clone(&sizes));
+        let producing = Arc::new(Producing::begin(&cluster, bounds.overflow_max.0, ends, sent, overflow)?);
+        let looking = Looking::new(cluster.clone(), Arc::clone(&known), subject_of, Arc::clone(&sizes));
+        let (began, is_ready, refused) = (OnceLock::new(), watch::Sender::new(false), Mutex::default());
+        Ok(Self { cluster, bounds, known, producing, looking, sizes, groups, began, is_ready, refused })
+    }
+
+    /// What is known of the room that events take. Whoever looks where sinks stand tells it.
+    pub fn sizes(&self) -> Arc<Sizes> {
+        Arc::clone(&self.sizes)
     }
 
     /// Makes the topics of events, of what all daemons know, and of what these sinks hold, where they are missing, and
     /// judges those that are there. Events wait until this has succeeded once: to be called at the start, again where
-    /// brokers were away, and for a sink that is added.
+    /// brokers were away, and for a sink that is added. Where nobody is there it is soon over.
     async fn see_topics(&self, readers: &[Reads]) -> Result<(), TopicsError> {
         let cluster = &self.cluster;
+        topics::reach(&cluster.brokers).await?;
         let held = readers.iter().map(|reads| Wanted::held(cluster, &reads.name));
         let wanted = [Wanted::events(cluster, self.bounds.max_size.0), Wanted::control(cluster)];
-        topics::prepare(cluster, wanted.into_iter().chain(held).collect()).await?;
+        let wanted = wanted.into_iter().chain(held).map(|topic| topic.flushed(self.bounds.flush));
+        topics::prepare(cluster, wanted.collect()).await
+    }
+
+    /// Once the topics are as they must be: where they end is noted, then events are sent.
+    async fn begin(&self) -> Result<(), JournalError> {
+        if self.began.get().is_none() {
+            let ends = self.looking.ends().await?;
+            self.began.get_or_init(|| ends);
+        }
         self.producing.allow();
+        self.is_ready.send_replace(true);
         Ok(())
     }
 
@@ -127,7 +154,10 @@ impl Journal for KafkaJournal {
     async fn reader(&self, of: Of) -> Result<Box<dyn Reader>, JournalError> {
         let reader = match of {
             Of::Cursors(name) => self.groups.reader(&name).await?,
-            Of::Span { from, until } => Box::new(Span::begin(&self.cluster, from, &until)?),
+            Of::Span { from, until } => {
+                self.looking.check()?;
+                Box::new(Span::begin(&self.cluster, from, &until)?)
+            }
         };
         Ok(Box::new(Noted { reader, known: Arc::clone(&self.known) }))
     }
@@ -157,16 +187,40 @@ impl Journal for KafkaJournal {
     }
 
     async fn stat(&self) -> Result<JournalStat, JournalError> {
-        self.looking.stat().await
+        // The disk is the one of what waits for brokers.
+        Ok(JournalStat { free: self.overflow().await?.free, ..self.looking.stat().await })
     }
 
-    fn fingerprints(&self, since: i64, max: usize) -> Vec<Fingerprint> {
-        self.looking.fingerprints(since, max)
+    async fn fingerprints(&self, since: i64, max: usize) -> Vec<Fingerprint> {
+        // The sender lives as long as this does.
+        let _ = self.is_ready.subscribe().wait_for(|is_ready| *is_ready).await;
+        self.looking.fingerprints(since, max).await
     }
 
     async fn prepare(&self, readers: &[Reads]) -> Result<(), JournalError> {
-        readers.iter().for_each(|reads| self.groups.set_session(&reads.name, reads.timeout + SESSION_BEYOND));
-        Ok(self.see_topics(readers).await?)
+        if let Some(reads) = readers.iter().find(|reads| reads.timeout > lease::MAX_TIMEOUT) {
+            let (name, most) = (&reads.name, lease::MAX_TIMEOUT.as_secs());
+            let why = format!("[sinks.{name}] `timeout` is over {most} s: brokers wait no longer for a daemon");
+            return Err(JournalError::Unfit(why));
+        }
+        readers.iter().for_each(|reads| self.groups.set_session(&reads.name, lease::session(reads.timeout)));
+        let seen = self.see_topics(readers).await.map_err(JournalError::from);
+        match &seen {
+            Ok(()) => *lock(&self.refused) = None,
+            Err(JournalError::Unfit(why)) => *lock(&self.refused) = Some(why.clone()),
+            Err(error) => self.looking.missed(error.to_string()),
+        }
+        seen?;
+        self.begin().await
+    }
+
+    fn began(&self) -> Option<Marks> {
+        self.began.get().cloned()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let refused = lock(&self.refused).as_ref().map(|why| format!("its topics are refused: {why}"));
+        refused.or_else(|| self.looking.trouble())
     }
 
     async fn replaced(&self) -> JournalError {
@@ -176,6 +230,14 @@ impl Journal for KafkaJournal {
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    fn lease(&self, name: &str) -> Lease {
+        self.groups.lease(name)
+    }
+
+    fn told(&self, position: Position) -> Option<Arc<str>> {
+        Some(format!("{}:{}", position.shard, position.offset).into())
     }
 
     async fn close(&self) -> Result<(), JournalError> {

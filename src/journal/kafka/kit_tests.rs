@@ -91,7 +91,8 @@ impl Keeper for NoKeeper {
 
 /// A journal whose overflow lies there, once it is let go of by an earlier one.
 pub async fn open(cluster: &Cluster, overflow: &Path, overflow_max: Size) -> KafkaJournal {
-    let bounds = Bounds { max_size: Size::mib(100), overflow_max, overflow_disk: Size::mib(10), min_free: Size(0) };
+    let (max_size, overflow_disk, min_free) = (Size::mib(100), Size::mib(10), Size(0));
+    let bounds = Bounds { max_size, overflow_max, overflow_disk, min_free, flush: false };
     let open = || KafkaJournal::open(cluster.clone(), overflow, bounds.clone(), subject_of, groups(cluster));
     let opened = async {
         loop {

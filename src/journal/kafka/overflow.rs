@@ -68,7 +68,7 @@ impl Overflow {
             |error| JournalError::Io { what: "opening the overflow failed".into(), error: io::Error::other(error) };
         let (overflow, cursors) = opened.map_err(lost)??;
         let oldest = Journal::oldest(&overflow.journal).await?.at(0).offset;
-        let bytes = overflow.stat().await?.bytes;
+        let bytes = overflow.stat().await?.bytes.unwrap_or_default();
         Ok(Opened { overflow, cursors, oldest, bytes })
     }
 

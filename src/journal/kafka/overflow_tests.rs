@@ -165,7 +165,7 @@ async fn where_the_overflow_cannot_be_written_events_are_in_memory_until_it_can(
     // Its disk is full, until this is taken away.
     journal.fill_overflow(true);
     all_at_risk(&mut fill(&journal, 0..20)).await;
-    assert_eq!(journal.overflow().await.unwrap().events, 0, "no copies");
+    assert_eq!(journal.overflow().await.unwrap().events, Some(0), "no copies");
     journal.fill_overflow(false);
     let mut later = fill(&journal, 20..30);
     all_at_risk(&mut later).await;
@@ -174,6 +174,8 @@ async fn where_the_overflow_cannot_be_written_events_are_in_memory_until_it_can(
     let journal = open(&cluster, folder.path(), LARGE).await;
     journal.prepare(&[]).await.unwrap();
     all_durable(&mut fill(&journal, 30..31)).await;
+    // It went behind the others, and they may be acknowledged later: their shard is another's.
+    until(|| journal.at_risk() == 0).await;
     assert_eq!(numbers(&journal).await, (in_order(31), 31));
     journal.close().await.unwrap();
     testing::remove(&cluster, &[&cluster.events(), &cluster.control()]).await;
@@ -181,7 +183,7 @@ async fn where_the_overflow_cannot_be_written_events_are_in_memory_until_it_can(
 
 async fn until_copied(journal: &KafkaJournal, events: u64) {
     let copied = async {
-        while journal.overflow().await.unwrap().events < events {
+        while journal.overflow().await.unwrap().events < Some(events) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };

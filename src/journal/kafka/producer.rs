@@ -13,6 +13,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, ProducerContex
 use super::cluster::Cluster;
 use super::message::{self, MAX_MESSAGE};
 use super::producing::Shared;
+use super::sizes;
 use crate::journal::view::lock;
 use crate::journal::{AppendError, Progress, Record};
 
@@ -41,6 +42,7 @@ pub fn config(cluster: &Cluster, overflow_max: u64) -> ClientConfig {
         ("message.max.bytes", MAX_MESSAGE.to_string()),
         ("queue.buffering.max.messages", "0".into()),
         ("queue.buffering.max.kbytes", kilobytes.to_string()),
+        ("statistics.interval.ms", sizes::INTERVAL.into()),
     ];
     set.into_iter().for_each(|(name, value)| _ = config.set(name, value));
     config
@@ -84,7 +86,9 @@ impl ClientContext for Listener {
         tracing::debug!(?level, facility, text, "librdkafka");
     }
 
-    fn stats_raw(&self, _json: &[u8]) {}
+    fn stats_raw(&self, json: &[u8]) {
+        self.0.sizes.note(json, &self.0.topic);
+    }
 
     fn error(&self, error: KafkaError, said: &str) {
         let code = error.rdkafka_error_code();

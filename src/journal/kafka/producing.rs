@@ -42,6 +42,7 @@ use super::known::KnownEnds;
 use super::message::{self, MAX_BYTES};
 use super::overflow::{Opened, Overflow, Places};
 use super::producer::{self, Producer};
+use super::sizes::Sizes;
 use crate::journal::view::lock;
 use crate::journal::{Append, AppendError, JournalError, JournalStat, OnFailure, Position, Progress};
 
@@ -83,6 +84,8 @@ pub struct Shared {
     pub limit: u64,
     pub config: ClientConfig,
     known: Arc<KnownEnds>,
+    /// What is told of the sizes of events.
+    pub sizes: Arc<Sizes>,
     pub overflow: Overflow,
     pub turn: Mutex<Option<Arc<Producer>>>,
     pub state: Mutex<State>,
@@ -121,6 +124,7 @@ impl Producing {
         cluster: &Cluster,
         overflow_max: u64,
         known: Arc<KnownEnds>,
+        sizes: Arc<Sizes>,
         Opened { overflow, cursors, oldest, bytes }: Opened,
     ) -> Result<Self, JournalError> {
         let places = Places::new(cluster.partitions, &cursors);
@@ -140,6 +144,7 @@ impl Producing {
             limit: overflow_max,
             config: producer::config(cluster, overflow_max),
             known,
+            sizes,
             overflow,
             turn: Mutex::new(None),
             state: Mutex::new(state),

@@ -36,6 +36,7 @@ const OWNED: &[(&[&str], Option<&str>, &str)] = &[
     ),
     (&["isolation.level"], None, "what is not committed is not there"),
     (&["enable.partition.eof"], None, "the journal asks for it where it needs it"),
+    (&["statistics.interval.ms"], None, "the journal asks for them where it needs them"),
     (&["plugin.library.paths"], None, "it would load code"),
     (&["log.queue"], None, "logs go the daemon's way"),
 ];

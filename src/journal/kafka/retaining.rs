@@ -1,9 +1,11 @@
 //! Retention: has Kafka delete the events that every sink has settled and that are older than `[journal] retention`, by
 //! the brokers' clock. Any daemon may do it, and all do. `retention.bytes` of the topic is the bound beyond that: what
-//! Kafka deletes by it although a sink was owed it, that sink's reader notices.
+//! Kafka deletes by it although a sink was owed it, that sink's reader notices. So that an alarm comes before, it is
+//! noted where the slowest sink stands in each shard (`Sizes`); it may have moved on by the time that is read, so
+//! that what is owed seems more than it is, by what came since.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -16,11 +18,14 @@ use tracing::warn;
 
 use super::cluster::Cluster;
 use super::seam::{CommitError, Committer, Stand};
+use super::sizes::Sizes;
 use crate::journal::view::lock;
 use crate::journal::{Marks, Position, Retention};
 
 /// How often is looked whether something may go.
 const PERIOD: Duration = Duration::from_secs(60);
+/// How often is looked where sinks stand.
+const LOOK: Duration = Duration::from_secs(20);
 /// Longest that brokers may take for one question, or for deleting.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What the keys of sinks, and of replays under way, begin with among the rows that all daemons see.
@@ -46,44 +51,68 @@ pub struct Retaining {
     cluster: Cluster,
     committer: Arc<dyn Committer>,
     retention: Duration,
+    sizes: Arc<Sizes>,
+}
+
+/// Where sinks stand.
+struct Sinks {
+    /// Each sink that any daemon knows, in the shards in which it is known where it stands.
+    stands: Vec<Vec<Stand>>,
+    /// Whether a replay reads what sinks have settled.
+    is_replayed: bool,
 }
 
 impl Retaining {
-    /// Events stay for so long at least.
-    pub fn new(cluster: Cluster, committer: Arc<dyn Committer>, retention: Duration) -> Self {
-        Self { cluster, committer, retention }
+    /// Events stay for so long at least. Where sinks stand is told to `sizes`.
+    pub fn new(cluster: Cluster, committer: Arc<dyn Committer>, retention: Duration, sizes: Arc<Sizes>) -> Self {
+        Self { cluster, committer, retention, sizes }
     }
 
-    /// Looks each minute what may go, for ever. What cannot be done is logged once, until it can be again.
+    /// Looks where sinks stand, and each minute what may go, for ever. What cannot be done is logged once, until it can
+    /// be again.
     pub async fn run(self) {
-        let mut is_failing = false;
+        let (mut is_failing, mut deleted) = (false, Instant::now());
         loop {
-            tokio::time::sleep(PERIOD).await;
-            match self.delete().await {
+            let sinks = self.look().await;
+            let done = match sinks {
+                Ok(sinks) if deleted.elapsed() >= PERIOD => {
+                    deleted = Instant::now();
+                    self.delete(sinks).await.map(drop)
+                }
+                looked => looked.map(drop),
+            };
+            match done {
                 Err(error) if !std::mem::replace(&mut is_failing, true) => {
                     warn!(%error, "nothing is deleted of the journal on Kafka; trying again each minute");
                 }
                 Err(_) => {}
-                Ok(_) => is_failing = false,
+                Ok(()) => is_failing = false,
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Looks where sinks stand.
+    async fn look(&self) -> Result<Sinks, RetainingError> {
+        let control = self.committer.control().await?;
+        let rows = || control.iter().filter(|row| row.value.is_some());
+        let mut stands = Vec::new();
+        for row in rows() {
+            if let Some(sink) = row.key.strip_prefix(SINK) {
+                stands.push(self.committer.stands(sink).await?);
             }
         }
+        self.sizes.need(slowest(&stands, self.cluster.partitions));
+        Ok(Sinks { stands, is_replayed: rows().any(|row| row.key.starts_with(REPLAY)) })
     }
 
     /// Deletes what may go now; gives up to where, in the shards where something was deleted.
     ///
     /// # Errors
     /// What has to be known cannot be learnt, or the brokers refuse; some shards may be done then, and others not.
-    pub async fn delete(&self) -> Result<Marks, RetainingError> {
-        let control = self.committer.control().await?;
-        if control.iter().any(|row| row.key.starts_with(REPLAY) && row.value.is_some()) {
-            // A replay reads what sinks have settled.
+    async fn delete(&self, Sinks { stands, is_replayed }: Sinks) -> Result<Marks, RetainingError> {
+        if is_replayed {
             return Ok(Marks::default());
-        }
-        let mut stands = Vec::new();
-        for row in control.iter().filter(|row| row.value.is_some()) {
-            if let Some(sink) = row.key.strip_prefix(SINK) {
-                stands.push(self.committer.stands(sink).await?);
-            }
         }
         let cluster = self.cluster.clone();
         let since = SystemTime::now().checked_sub(self.retention).unwrap_or(UNIX_EPOCH);
@@ -180,21 +209,30 @@ fn ends(cluster: &Cluster, since: SystemTime) -> Result<Vec<Ends>, KafkaError> {
     Ok(all)
 }
 
-/// Up to where each shard may be deleted, in the shards where that deletes anything: what every sink has settled and
-/// what is old. Nothing in a shard where it is not known of some sink how far it has come, or where no sink is known.
-fn due(sinks: &[Vec<Stand>], ends: &[Ends], shards: u32) -> Marks {
-    let of_shard = |ends: &&Ends| ends.young.shard < shards;
-    let due = |ends: &Ends| {
-        let shard = ends.young.shard;
+/// How far all sinks have come in each shard; nothing of a shard where it is not known of some sink, nor where there is
+/// no sink.
+fn slowest(sinks: &[Vec<Stand>], shards: u32) -> Option<Marks> {
+    let of_shard = |shard: u32| {
         let of_sink = |stands: &Vec<Stand>| {
             stands.iter().find(|stand| stand.cursor.shard == shard).map(|stand| stand.cursor.offset)
         };
         let cursors: Option<Vec<u64>> = sinks.iter().map(of_sink).collect();
-        let settled = cursors?.into_iter().min()?;
-        let to = settled.min(ends.young.offset);
-        (to > ends.oldest.offset).then_some(Position { shard, offset: to })
+        Some(Position { shard, offset: cursors?.into_iter().min()? })
     };
-    ends.iter().filter(of_shard).filter_map(due).collect()
+    let marks: Vec<Position> = (0..shards).filter_map(of_shard).collect();
+    (!marks.is_empty()).then(|| marks.into_iter().collect())
+}
+
+/// Up to where each shard may be deleted, in the shards where that deletes anything: what every sink has settled and
+/// what is old. Nothing in a shard where it is not known of some sink how far it has come, or where no sink is known.
+fn due(sinks: &[Vec<Stand>], ends: &[Ends], shards: u32) -> Marks {
+    let settled = slowest(sinks, shards).unwrap_or_default();
+    let due = |settled: Position| {
+        let ends = ends.iter().find(|ends| ends.young.shard == settled.shard)?;
+        let to = settled.offset.min(ends.young.offset);
+        (to > ends.oldest.offset).then_some(Position { offset: to, ..settled })
+    };
+    settled.iter().filter_map(due).collect()
 }
 
 #[cfg(test)]
@@ -284,15 +322,20 @@ mod tests {
         }
         let retaining = |sinks: &[(&'static str, &[u64])], replays, retention| {
             let sinks = sinks.iter().map(|(sink, cursors)| (*sink, stands(cursors))).collect();
-            Retaining::new(cluster.clone(), Arc::new(Says { sinks, replays }), Duration::from_secs(retention))
+            let (says, retention) = (Arc::new(Says { sinks, replays }), Duration::from_secs(retention));
+            Retaining::new(cluster.clone(), says, retention, Arc::default())
+        };
+        let delete = async |retaining: Retaining| {
+            let sinks = retaining.look().await.unwrap();
+            retaining.delete(sinks).await.unwrap()
         };
         let both: [(&str, &[u64]); 2] = [("a", &[7, 4]), ("b", &[9, 3])];
         for (replays, retention) in [(false, 3600), (true, 0)] {
-            assert_eq!(retaining(&both, replays, retention).delete().await.unwrap(), Marks::default());
+            assert_eq!(delete(retaining(&both, replays, retention)).await, Marks::default());
         }
-        let deleted = retaining(&[("a", &[4])], false, 0).delete().await.unwrap();
+        let deleted = delete(retaining(&[("a", &[4])], false, 0)).await;
         assert_eq!((deleted, testing::oldest(&cluster)), (at(0, 4).into(), vec![4, 0]));
-        let deleted = retaining(&both, false, 0).delete().await.unwrap();
+        let deleted = delete(retaining(&both, false, 0)).await;
         assert_eq!((deleted, testing::oldest(&cluster)), ([at(0, 7), at(1, 3)].into_iter().collect(), vec![7, 3]));
         testing::remove(&cluster, &[&cluster.events()]).await;
     }

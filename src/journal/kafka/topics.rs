@@ -4,7 +4,8 @@
 //! | topic | properties |
 //! | --- | --- |
 //! | all | replication factor 3 (2 where there are two brokers), `min.insync.replicas=2`, no unclean election |
-//! | events | deleted by size alone, times by the brokers' clocks |
+//! | all, with `[journal] flush` | `flush.messages=1` |
+//! | events | deleted by size alone, in segments of an eighth of that; times by the brokers' clocks |
 //! | held, control | compacted |
 
 use std::collections::BTreeMap;
@@ -14,6 +15,9 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tracing::warn;
 
 use super::clients::Quiet;
 use super::cluster::Cluster;
@@ -28,6 +32,12 @@ const IN_SYNC: usize = 2;
 const ANSWER: Duration = Duration::from_secs(10);
 /// Longest until a topic that was made is seen by the broker that is asked.
 const SEEN: Duration = Duration::from_secs(20);
+/// Longest that it is looked whether anybody listens at all.
+const REACH: Duration = Duration::from_secs(1);
+/// Kafka deletes whole segments, and none that it writes: a partition's bound is about so many of them, if they may be
+/// so small, and need not be larger.
+const SEGMENTS: u64 = 8;
+const SEGMENT: [u64; 2] = [1 << 20, 1 << 30];
 /// How often it is asked.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -49,23 +59,31 @@ pub struct Wanted {
     pub partitions: u32,
     /// What for.
     pub role: Role,
+    /// Whether each message is flushed before it is acknowledged.
+    pub is_flushed: bool,
 }
 
 impl Wanted {
     /// The topic of events, of at most `max_size` bytes in all.
     pub fn events(cluster: &Cluster, max_size: u64) -> Self {
         let role = Role::Events(max_size / u64::from(cluster.partitions.max(1)));
-        Self { name: cluster.events(), partitions: cluster.partitions, role }
+        Self { name: cluster.events(), partitions: cluster.partitions, role, is_flushed: false }
     }
 
     /// The topic of what a sink holds.
     pub fn held(cluster: &Cluster, sink: &str) -> Self {
-        Self { name: cluster.held(sink), partitions: cluster.partitions, role: Role::Rows }
+        Self { name: cluster.held(sink), partitions: cluster.partitions, role: Role::Rows, is_flushed: false }
     }
 
     /// The topic of what all daemons know.
     pub fn control(cluster: &Cluster) -> Self {
-        Self { name: cluster.control(), partitions: 1, role: Role::Rows }
+        Self { name: cluster.control(), partitions: 1, role: Role::Rows, is_flushed: false }
+    }
+
+    /// The same, with each message flushed or not.
+    #[must_use]
+    pub fn flushed(self, is_flushed: bool) -> Self {
+        Self { is_flushed, ..self }
     }
 
     fn properties(&self) -> Vec<(&'static str, String)> {
@@ -74,8 +92,12 @@ impl Wanted {
             ("unclean.leader.election.enable", "false".into()),
             ("max.message.bytes", MAX_MESSAGE.to_string()),
         ];
+        if self.is_flushed {
+            properties.push(("flush.messages", "1".into()));
+        }
         match self.role {
             Role::Events(bytes) => properties.extend([
+                ("segment.bytes", (bytes / SEGMENTS).clamp(SEGMENT[0], SEGMENT[1]).to_string()),
                 ("cleanup.policy", "delete".into()),
                 ("message.timestamp.type", "LogAppendTime".into()),
                 ("retention.ms", "-1".into()),
@@ -194,6 +216,7 @@ pub fn judge(wanted: &Wanted, found: &Found) -> Vec<Weak> {
     must(unclean, is(unclean, "false"), "false");
     let is_large = number("max.message.bytes") >= MAX_MESSAGE as i64;
     must("max.message.bytes", is_large, &MAX_MESSAGE.to_string());
+    must("flush.messages", !wanted.is_flushed || is("flush.messages", "1"), "1");
     match wanted.role {
         Role::Events(_) => {
             must("cleanup.policy", is("cleanup.policy", "delete"), "delete");
@@ -203,6 +226,30 @@ pub fn judge(wanted: &Wanted, found: &Found) -> Vec<Weak> {
         Role::Rows => must("cleanup.policy", is("cleanup.policy", "compact"), "compact"),
     }
     faults
+}
+
+/// Sees whether anybody listens where brokers are to be: a client waits for its whole patience where nobody does.
+///
+/// # Errors
+/// [`TopicsError::Unavailable`] where nobody does.
+pub async fn reach(brokers: &str) -> Result<(), TopicsError> {
+    let mut tries = JoinSet::new();
+    for broker in brokers.split(',').map(str::to_owned) {
+        tries.spawn(async move { TcpStream::connect(&broker).await.map_err(|error| format!("{broker}: {error}")) });
+    }
+    let somebody = async {
+        let mut why = String::new();
+        while let Some(tried) = tries.join_next().await {
+            match tried {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) => why = error,
+                Err(error) => why = error.to_string(),
+            }
+        }
+        Err(why)
+    };
+    let silent = |_| Err(format!("nobody answers at {brokers}"));
+    tokio::time::timeout(REACH, somebody).await.unwrap_or_else(silent).map_err(TopicsError::Unavailable)
 }
 
 /// Makes the topics that are missing, and judges the others. Blocks only for what creating a client takes.
@@ -230,6 +277,18 @@ pub async fn prepare(cluster: &Cluster, wanted: Vec<Wanted>) -> Result<(), Topic
             return Err(TopicsError::Unavailable(format!("the topic {} was made, and is not seen", topic.name)));
         }
         let properties = described(&admin, &topic).await?;
+        if let Role::Events(bytes) = topic.role
+            && let Some(other) = properties.get("retention.bytes").filter(|found| **found != bytes.to_string())
+        {
+            let topic = &topic.name;
+            warn!(
+                topic,
+                retention_bytes = other,
+                max_size = bytes,
+                "Kafka deletes events at another size than `max_size`, of which each shard has its part: change \
+                either (`kafka-configs.sh --alter`)"
+            );
+        }
         faults.extend(judge(&topic, &Found { properties, ..seen.found }));
     }
     if faults.is_empty() { Ok(()) } else { Err(TopicsError::Weak(faults)) }
@@ -364,6 +423,10 @@ mod tests {
             assert!(text.contains(&events.name) && text.contains(name) && text.contains(value), "{text}");
             assert!(text.contains("kafka-configs.sh"), "{text}");
         }
+        let flushed = events.clone().flushed(true);
+        assert_eq!(judge(&flushed, &found(&flushed)), []);
+        assert_eq!((judge(&flushed, &found(&events)).len(), judge(&events, &found(&flushed)).len()), (1, 0));
+        assert_eq!(with(&flushed, "flush.messages", "9223372036854775807")[0].property, "flush.messages");
         assert_eq!(with(&held, "cleanup.policy", "compact,delete").len(), 1);
         assert_eq!(with(&held, "retention.ms", "604800000"), []);
         let fewer = Found { partitions: 12, ..found(&events) };
@@ -375,9 +438,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn where_nobody_listens_that_is_known_at_once() {
+        let somebody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (here, nobody) = (somebody.local_addr().unwrap(), testing::nobody());
+        let error = reach(&nobody).await.unwrap_err().to_string();
+        assert!(error.contains(&nobody), "{error}");
+        assert_eq!(reach(&format!("{nobody},{here}")).await, Ok(()));
+    }
+
+    #[tokio::test]
     async fn topics_are_made_once_and_weak_ones_are_named() {
         let Some(cluster) = testing::real("topics", 2) else { return };
-        let all = || vec![Wanted::events(&cluster, 1 << 30), Wanted::held(&cluster, "s"), Wanted::control(&cluster)];
+        let all = || {
+            let all = [Wanted::events(&cluster, 1 << 30), Wanted::held(&cluster, "s"), Wanted::control(&cluster)];
+            all.map(|topic| topic.flushed(true)).to_vec()
+        };
         assert_eq!(prepare(&cluster, all()).await, Ok(()));
         assert_eq!(prepare(&cluster, all()).await, Ok(()), "they are there");
         let more = Cluster { partitions: 3, ..cluster.clone() };

@@ -147,7 +147,8 @@ fn an_index_goes_with_its_segment_and_one_of_no_segment_goes_at_the_next_start()
     until_indexed(&journal);
     let before = indexes(&world).len();
     assert!(
-        before > 4 && journal.stat().bytes > segments(&world.dir).iter().map(|s| s.metadata().unwrap().len()).sum()
+        before > 4
+            && journal.stat().bytes.unwrap() > segments(&world.dir).iter().map(|s| s.metadata().unwrap().len()).sum()
     );
     world.clock.fetch_add(7200 * SECOND, Ordering::Relaxed);
     journal.hold("sink", &at(offsets[30]).into());

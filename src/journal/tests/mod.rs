@@ -117,6 +117,10 @@ impl LocalJournal {
     fn stat(&self) -> JournalStat {
         run(Journal::stat(self)).unwrap()
     }
+
+    fn fingerprints(&self, since: i64, max: usize) -> Vec<Fingerprint> {
+        run(Journal::fingerprints(self, since, max))
+    }
 }
 
 type Log = Vec<(u64, Progress)>;
