@@ -83,7 +83,7 @@ pub async fn alone(test: &str) -> Option<(Cluster, RwLockWriteGuard<'static, ()>
 
 impl Cluster {
     fn of_environment(test: &str) -> Option<Self> {
-        let names = ["", "_TLS", "_CA", "_USER", "_STRANGER", "_PASSWORD", "_DIR", "_STANDIN"];
+        let names = ["", "_TLS", "_BEHIND", "_CA", "_USER", "_STRANGER", "_PASSWORD", "_DIR", "_STANDIN"];
         let all = names.into_iter().filter_map(|name| {
             let name = format!("{VARIABLES}{name}");
             Some((name.clone(), std::env::var(name).ok().filter(|value| !value.is_empty())?))
@@ -109,15 +109,25 @@ impl Cluster {
         Self(BTreeMap::from([(VARIABLES.to_owned(), brokers)]))
     }
 
-    /// A cluster of three brokers beside it, started here.
+    /// A cluster of three brokers beside it, started here, which tests share.
     pub fn of_three() -> Self {
-        let exports = run(Command::new(SCRIPT).args(["up", "--brokers", "3"]));
+        Self::of(3)
+    }
+
+    /// A cluster of so many brokers beside it, started here. Another number is another cluster.
+    pub fn of(brokers: usize) -> Self {
+        let exports = run(Command::new(SCRIPT).args(["up", "--brokers", &brokers.to_string()]));
         let lines = exports.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
         Self(lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
     fn get(&self, name: &str) -> &str {
         self.0.get(&format!("{VARIABLES}{name}")).map_or("", String::as_str)
+    }
+
+    /// The folder that it lies in: the data of broker N is in `data-N`.
+    pub fn folder(&self) -> &str {
+        self.get("_DIR")
     }
 
     /// `host:port`, with commas between.
@@ -128,6 +138,15 @@ impl Cluster {
     /// The same, for TLS.
     pub fn tls(&self) -> &str {
         self.get("_TLS")
+    }
+
+    /// For each broker the port at which it says that it is, where nobody listens before the test puts a proxy there,
+    /// and the port at which it is.
+    pub fn behind(&self) -> Vec<[u16; 2]> {
+        let ports = |pair: &str| {
+            pair.split_once('=').map(|(proxy, broker)| [proxy, broker].map(|port| port.parse().must("a port")))
+        };
+        self.get("_BEHIND").split(',').filter_map(ports).collect()
     }
 
     /// The file of the certificate that signed the brokers'.
