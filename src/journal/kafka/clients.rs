@@ -7,7 +7,9 @@ use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::message::Message as _;
 use rdkafka::producer::{BaseProducer, DeliveryResult, ProducerContext};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use tracing::{debug, error};
 
@@ -18,7 +20,7 @@ const HEARTBEAT: &str = "2000";
 /// Shortest session that brokers take by default (`group.min.session.timeout.ms`).
 const MIN_SESSION: Duration = Duration::from_secs(6);
 /// Longest session that brokers take by default (`group.max.session.timeout.ms`).
-const MAX_SESSION: Duration = Duration::from_secs(1800);
+pub(super) const MAX_SESSION: Duration = Duration::from_secs(1800);
 /// Longest between two polls of a member before librdkafka gives its shards back. Our thread always polls; it must not
 /// be shorter than a session.
 const MIN_POLL: Duration = Duration::from_secs(300);
@@ -56,14 +58,20 @@ impl ProducerContext for Quiet {
     fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
 }
 
-/// Keeps why a message did not arrive, where one did not: that is the only sign of it.
+/// Keeps why a message did not arrive, where one did not: that is the only sign of it; and where the last one stands
+/// that did.
 #[derive(Default)]
-pub(super) struct Reports(Mutex<Option<KafkaError>>);
+pub(super) struct Reports(Mutex<Option<KafkaError>>, AtomicU64);
 
 impl Reports {
     /// Why a message did not arrive, since this was asked last.
     pub fn take(&self) -> Option<KafkaError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The offset of the message that arrived last.
+    pub fn last(&self) -> u64 {
+        self.1.load(Ordering::Acquire)
     }
 }
 
@@ -81,8 +89,11 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.clone());
+        match result {
+            Ok(message) => self.1.store(u64::try_from(message.offset()).unwrap_or_default(), Ordering::Release),
+            Err((error, _)) => {
+                self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.clone());
+            }
         }
     }
 }
@@ -120,6 +131,14 @@ pub(super) fn looker(cluster: &Cluster, sink: &str) -> KafkaResult<Looker> {
     config.create_with_context(Quiet)
 }
 
+/// The same, which does not wait for transactions that are open: it is told what was committed before them.
+pub(super) fn glancer(cluster: &Cluster, sink: &str) -> KafkaResult<Looker> {
+    let mut config = cluster.client(&format!("{sink}-glancer"));
+    config.set("group.id", cluster.group(sink)).set("enable.auto.commit", "false");
+    config.set("isolation.level", "read_uncommitted");
+    config.create_with_context(Quiet)
+}
+
 /// A consumer of whole topics, to their ends. It is in no group, although librdkafka wants a name of one.
 pub(super) fn rows(cluster: &Cluster, role: &str) -> KafkaResult<Looker> {
     let mut config = cluster.client(&format!("{role}-rows"));
@@ -154,7 +173,7 @@ pub(super) fn plain(cluster: &Cluster, role: &str, patience: Duration) -> KafkaR
     config.create_with_context(Reports::default())
 }
 
-/// Whether a member's fatal error says that a younger process has its name.
+/// Whether a member's fatal error says that another process has its name; it may be that the member has lost its place.
 pub(super) fn is_replaced(code: Code) -> bool {
     code == Code::FencedInstanceId
 }

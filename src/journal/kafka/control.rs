@@ -1,4 +1,5 @@
-//! What all daemons know of each other and of sinks: the rows of one small topic.
+//! What all daemons know of each other and of sinks: the rows of one small topic, written and read by clients that come
+//! and go. `watching` has one that stays.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,10 +18,11 @@ use super::seam::Row;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked whether the row has arrived.
 const LOOK: Duration = Duration::from_millis(1);
-const PARTITION: u32 = 0;
+/// The topic has one.
+pub(super) const PARTITION: u32 = 0;
 
-/// Writes a row, or takes it away. Blocks.
-pub(super) fn set(cluster: &Cluster, row: &Row) -> Result<(), GroupError> {
+/// Writes a row, or takes it away; says where that stands. Blocks.
+pub(super) fn set(cluster: &Cluster, row: &Row) -> Result<u64, GroupError> {
     let trouble = |error: KafkaError| GroupError::kafka("writing a row that all daemons see", &error);
     let (producer, topic) = (clients::plain(cluster, "control", PATIENCE).map_err(trouble)?, cluster.control());
     let mut record: BaseRecord<'_, str, [u8]> = BaseRecord::to(&topic).partition(0).key(&row.key);
@@ -33,7 +35,7 @@ pub(super) fn set(cluster: &Cluster, row: &Row) -> Result<(), GroupError> {
         }
         producer.poll(LOOK);
     }
-    producer.context().take().map_or(Ok(()), |error| Err(trouble(error)))
+    producer.context().take().map_or(Ok(producer.context().last()), |error| Err(trouble(error)))
 }
 
 /// The rows, by key. Blocks.

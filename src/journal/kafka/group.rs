@@ -3,8 +3,9 @@
 //! `settling.rs` (it settles them).
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
@@ -13,11 +14,17 @@ use tokio::sync::watch;
 use tracing::error;
 
 use super::cluster::Cluster;
+use super::glancing::Glancing;
+use super::lease::Holding;
 use super::member::Member;
+use super::naming::Naming;
 use super::seam::{CommitError, Keeper};
 use super::standing;
-use crate::journal::{JournalError, Reader, Record};
+use super::watching::Watching;
+use crate::journal::{JournalError, Lease, Reader, Record};
 
+/// Longest that all members together take to end when the daemon does.
+const CLOSING: Duration = Duration::from_secs(8);
 /// The session of a sink of which nobody has said how long it is to be.
 const SESSION: Duration = Duration::from_secs(40);
 
@@ -83,6 +90,7 @@ pub(super) struct Common {
     pub keeper: Arc<dyn Keeper>,
     pub decode: Decode,
     pub runtime: Handle,
+    pub naming: Naming,
     replaced: watch::Sender<bool>,
 }
 
@@ -108,6 +116,8 @@ impl Common {
 pub struct Groups {
     common: Arc<Common>,
     seats: Mutex<BTreeMap<String, Arc<Seat>>>,
+    watching: Watching,
+    glancing: Arc<Glancing>,
 }
 
 /// Where a sink's member is, or will be.
@@ -116,11 +126,14 @@ struct Seat {
     member: Mutex<Option<Arc<Member>>>,
     /// The sink's member is begun by one at a time.
     turn: tokio::sync::Mutex<()>,
+    /// Whether what its members read may be delivered.
+    holding: Arc<Holding>,
 }
 
 impl Default for Seat {
     fn default() -> Self {
-        Self { session: Mutex::new(SESSION), member: Mutex::default(), turn: tokio::sync::Mutex::default() }
+        let (session, holding) = (Mutex::new(SESSION), Arc::default());
+        Self { session, member: Mutex::default(), turn: tokio::sync::Mutex::default(), holding }
     }
 }
 
@@ -128,12 +141,24 @@ impl Groups {
     /// No member yet. What is held of a sink is kept by `keeper`; events are read by `decode`. `runtime` is where the
     /// keeper's work is waited for.
     pub fn new(cluster: Cluster, keeper: Arc<dyn Keeper>, decode: Decode, runtime: Handle) -> Self {
-        let common = Common { cluster, keeper, decode, runtime, replaced: watch::Sender::new(false) };
-        Self { common: Arc::new(common), seats: Mutex::default() }
+        let watching = Watching::new(cluster.clone());
+        let (naming, replaced) = (Naming::default(), watch::Sender::new(false));
+        let common = Common { cluster, keeper, decode, runtime, naming, replaced };
+        Self { common: Arc::new(common), seats: Mutex::default(), watching, glancing: Arc::default() }
+    }
+
+    /// Keeps the mark of the daemon's name in this folder, which is its own: so it is known whether another daemon that
+    /// had the name may be at work. Without one there is none.
+    #[must_use]
+    pub fn marked_in(mut self, folder: &Path) -> Self {
+        if let Some(common) = Arc::get_mut(&mut self.common) {
+            common.naming = Naming::of(folder);
+        }
+        self
     }
 
     /// A sink's shards go to others when nothing is heard of this daemon for so long: the sink's timeout, and 10 s.
-    /// It holds from the next time the sink is joined; between 6 s and 30 min.
+    /// It holds from the next reader on; between 6 s and 30 min.
     pub fn set_session(&self, sink: &str, session: Duration) {
         *lock(&self.seat(sink).session) = session;
     }
@@ -150,11 +175,16 @@ impl Groups {
         if self.common.is_replaced() {
             return Err(self.common.replaced().into());
         }
+        let session = *lock(&seat.session);
         if let Some(member) = self.member(sink) {
-            if let Some(reader) = member.feed.reader() {
+            if member.session == session
+                && let Some(reader) = member.feed.reader()
+            {
                 return Ok(reader);
             }
-            // It is about to end, and would take the next one's place in the group with it.
+            // The session is longer or shorter from now on, so that the calls fit into it. Or the member is about to
+            // end; and it would take the next one's place in the group with it.
+            member.close();
             if !member.ended().await {
                 return Err(GroupError::silent("ending a member").into());
             }
@@ -164,8 +194,11 @@ impl Groups {
         if begun.is_empty() {
             return Err(GroupError::NeverBegan(sink.to_owned()).into());
         }
-        let session = *lock(&seat.session);
-        let member = Member::join(sink, &self.common, session)?;
+        let common = Arc::clone(&self.common);
+        let named = blocking(move || common.naming.take(&common.cluster)).await?;
+        let Some(has_elder) = named else { return Err(self.common.replace().into()) };
+        seat.holding.joins(has_elder);
+        let member = Member::join(sink, &self.common, session, Arc::clone(&seat.holding))?;
         *lock(&seat.member) = Some(Arc::clone(&member));
         member.feed.reader().ok_or_else(|| GroupError::Closed.into())
     }
@@ -182,10 +215,9 @@ impl Groups {
         let _ = replaced.wait_for(|replaced| *replaced).await;
     }
 
-    /// When the last settle of a sink began that succeeded: then at the latest its shards were surely this daemon's. A
-    /// sink that has nothing to settle settles every 2 s all the same.
-    pub fn last_settled(&self, sink: &str) -> Option<Instant> {
-        self.member(sink)?.settling.last()
+    /// Whether what was read for a sink may be delivered.
+    pub fn lease(&self, sink: &str) -> Lease {
+        self.seat(sink).holding.lease()
     }
 
     /// The shards of a sink that are this daemon's.
@@ -204,8 +236,10 @@ impl Groups {
     pub async fn close(&self) {
         let members = self.members();
         members.iter().for_each(|member| member.close());
+        // One bound for all: a service manager waits for no more than a stop's time.
+        let until = tokio::time::Instant::now() + CLOSING;
         for member in members {
-            if !member.ended().await {
+            if tokio::time::timeout_at(until, member.over()).await.is_err() {
                 error!(sink = %member.sink, "the sink's member of its group does not end; it is left as it is");
             }
         }
@@ -213,6 +247,14 @@ impl Groups {
 
     pub(super) fn common(&self) -> &Arc<Common> {
         &self.common
+    }
+
+    pub(super) fn watching(&self) -> &Watching {
+        &self.watching
+    }
+
+    pub(super) fn glancing(&self) -> &Arc<Glancing> {
+        &self.glancing
     }
 
     pub(super) fn member(&self, sink: &str) -> Option<Arc<Member>> {

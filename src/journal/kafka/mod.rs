@@ -18,16 +18,19 @@
 //! | `producing`, `producer`, `flights` | events on their way to the brokers, in order, until they are reported |
 //! | `overflow`, `feeding` | what Kafka does not take for now, on this machine's disk, and its way back |
 //! | `looking`, `scan`, `span` | reading beside the groups: lookups, and spans |
+//! | `reach`, `sizes` | whether brokers answer; how much room events take, estimated |
 //! | `group`, `member`, `feed`, `shards` | a sink's member of its group: what it polls and which shards are ours |
+//! | `lease`, `naming`, `losing` | until when a member may deliver what it has read; whose the daemon's name is |
 //! | `restoring`, `rows`, `standing` | shards that are taken over: where they stand, and what is held of them |
-//! | `settling`, `transaction`, `committing`, `control` | steps made durable by their owner; what all daemons know |
+//! | `settling`, `transaction`, `committing` | steps made durable by their owner |
+//! | `control`, `watching`, `glancing` | what all daemons know: written, asked, and read on; how far all have come |
 //! | `retaining` | what nobody needs any more is deleted |
 //! | `journal`, `known` | all of it as a `Journal`; the ends as this process knows them |
 //! | `seam`, `cluster`, `clients`, `properties` | what is asked of the ledger; names, and how clients are set up |
 //!
 //! Threads: `kafka-produce` hears what became of events; a `kafka-span` reads one span; each member of a group has one
-//! that polls, one that restores and one that settles; the overflow has those of a local journal; each of librdkafka's
-//! clients has some of its own.
+//! that polls, one that restores and one that settles; `kafka-control` reads what all daemons know; the overflow has
+//! those of a local journal; each of librdkafka's clients has some of its own.
 
 mod clients;
 pub mod cluster;
@@ -36,20 +39,25 @@ mod control;
 mod feed;
 mod feeding;
 mod flights;
+mod glancing;
 pub mod group;
 #[cfg(test)]
 mod group_tests;
 pub mod journal;
 pub mod known;
+mod lease;
 mod looking;
+mod losing;
 mod member;
 pub mod message;
+mod naming;
 mod overflow;
 #[cfg(test)]
 mod overflow_tests;
 mod producer;
 mod producing;
 mod properties;
+mod reach;
 mod restoring;
 pub mod retaining;
 mod rows;
@@ -57,6 +65,7 @@ mod scan;
 pub mod seam;
 mod settling;
 mod shards;
+mod sizes;
 mod span;
 mod standing;
 #[cfg(test)]
@@ -66,6 +75,7 @@ pub(crate) mod testing;
 mod tests;
 pub mod topics;
 mod transaction;
+mod watching;
 
 pub use cluster::Cluster;
 pub use group::Groups;

@@ -96,7 +96,7 @@ pub(super) fn read(
     Ok(())
 }
 
-fn row(key: Option<&[u8]>, value: Option<&[u8]>) -> Option<Row> {
+pub(super) fn row(key: Option<&[u8]>, value: Option<&[u8]>) -> Option<Row> {
     let key = std::str::from_utf8(key?).ok()?.to_owned();
     Some(Row { key, value: value.map(Bytes::copy_from_slice) })
 }

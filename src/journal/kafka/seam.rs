@@ -1,8 +1,12 @@
 //! What the engine on Kafka and the ledger ask of each other. The engine knows groups, transactions and topics, and
 //! nothing of what rows and notes say; the ledger knows what is held and counted, and nothing of Kafka.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use crate::journal::{CursorsError, Marks, Position};
 
@@ -62,8 +66,35 @@ pub trait Committer: Send + Sync {
     async fn begin(&self, sink: &str, stands: Vec<Stand>) -> Result<(), CommitError>;
     /// Writes a row that all daemons see (`sink/NAME`, `replay/N` …), or takes it away.
     async fn set_control(&self, row: Row) -> Result<(), CommitError>;
-    /// The rows that all daemons see, by key, as the topic has them now.
+    /// The rows that all daemons see, by key, with all that was written before this was asked.
     async fn control(&self) -> Result<Vec<Row>, CommitError>;
+}
+
+/// The rows that all daemons see, as somebody has them who reads on.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// By key; all that stood before `next`.
+    pub rows: Arc<BTreeMap<String, Bytes>>,
+    /// The place behind the last row that was read.
+    pub next: u64,
+    /// Whether they were read to the end of the topic once. Before that there are none here.
+    pub is_whole: bool,
+}
+
+/// What a daemon has of its own and what it hears of the others without asking brokers each time. Implemented by the
+/// engine.
+#[async_trait]
+pub trait Hears: Committer {
+    /// What all daemons see, read on for as long as this process lives: a moment late, and late by as long as brokers
+    /// are away.
+    fn told(&self) -> watch::Receiver<Told>;
+    /// Where a sink stands in the shards that are read here, which are surely this daemon's to settle.
+    fn here(&self, sink: &str) -> Vec<Stand>;
+    /// Where a sink stands in every shard, as [`Committer::stands`] says it, but for what a daemon that died left open:
+    /// that is not waited for. Not for who goes on from there; may be asked often.
+    async fn glance(&self, sink: &str) -> Result<Vec<Stand>, CommitError>;
+    /// A number that nobody in the cluster was ever given before, and greater than all that were.
+    async fn number(&self) -> Result<u64, CommitError>;
 }
 
 /// Keeps a copy of the shards that are this daemon's. Implemented by the ledger.

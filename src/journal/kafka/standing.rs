@@ -6,7 +6,7 @@ use rdkafka::Offset;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-use super::clients;
+use super::clients::{self, Looker};
 use super::cluster::Cluster;
 use super::group::GroupError;
 use super::member::list;
@@ -14,7 +14,7 @@ use super::seam::{CommitError, Stand};
 use crate::journal::Position;
 
 /// Longest one question to a broker. Where a transaction is open, it is not answered before that has ended.
-const ANSWER: Duration = Duration::from_secs(10);
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
 
 /// Where a sink stands in these shards, `None` where nothing was ever committed. Blocks.
 pub(super) fn committed(
@@ -23,9 +23,19 @@ pub(super) fn committed(
     shards: &[u32],
 ) -> Result<Vec<(u32, Option<Stand>)>, GroupError> {
     let trouble = |error: KafkaError| GroupError::kafka("asking where a group stands", &error);
-    let client = clients::looker(cluster, sink).map_err(trouble)?;
+    committed_by(&clients::looker(cluster, sink).map_err(trouble)?, cluster, shards, ANSWER)
+}
+
+/// The same by a client of that group, which may take so long. Blocks.
+pub(super) fn committed_by(
+    client: &Looker,
+    cluster: &Cluster,
+    shards: &[u32],
+    answer: Duration,
+) -> Result<Vec<(u32, Option<Stand>)>, GroupError> {
+    let trouble = |error: KafkaError| GroupError::kafka("asking where a group stands", &error);
     let asked = list(&cluster.events(), shards.iter().map(|shard| (*shard, None)));
-    let told = client.committed_offsets(asked, ANSWER).map_err(trouble)?;
+    let told = client.committed_offsets(asked, answer).map_err(trouble)?;
     let mut stands = Vec::with_capacity(shards.len());
     for element in told.elements() {
         element.error().map_err(trouble)?;

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::kit::{SHARDS, SINK, Topics, at, chunk, eventually, given, news, number, stand, step, taken};
 use crate::journal::kafka::group::GroupError;
-use crate::journal::kafka::seam::{Committer as _, Row};
+use crate::journal::kafka::seam::{Committer as _, Hears as _, Row};
+use crate::journal::kafka::testing::PATIENCE;
 use crate::journal::{JournalError, News, Position};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,6 +135,7 @@ async fn what_cannot_be_read_is_a_gap() {
         if let Some(gap) = chunk.gap {
             let to = Position { shard: 0, offset: 2 };
             assert_eq!((gap.from.behind(), gap.to, chunk.next, gap.lost), (to, to, to, 1));
+            assert_eq!(gap.unknown, 0);
             seen.push(None);
         }
     }
@@ -174,6 +178,7 @@ async fn what_was_deleted_is_a_gap_and_a_cursor_comes_to_the_end() {
             News::Chunk(chunk) => {
                 let Some(gap) = chunk.gap else { break chunk.entries[0].position };
                 assert_eq!((gap.from, gap.to, chunk.next.offset), (cursors.at(gap.from.shard), chunk.next, 10));
+                assert_eq!((gap.unknown, gap.lost), (5, 0), "each offset was an event");
                 cursors.set(chunk.next);
                 if cursors.reaches(&at(&[10; 4])) && !is_filled {
                     topics.fill(40..44);
@@ -265,4 +270,17 @@ async fn what_all_daemons_know_is_there_at_once() {
         a.groups.set_control(row).await.unwrap();
     }
     assert_eq!(b.groups.control().await.unwrap(), [row("sink/s", Some("2"))]);
+    // Whoever reads on hears of each change, and finds what was written before the question.
+    let mut told = b.groups.told();
+    a.groups.set_control(row("sink/u", Some("1"))).await.unwrap();
+    let heard = told.wait_for(|told| told.rows.contains_key("sink/u"));
+    drop(tokio::time::timeout(PATIENCE, heard).await.expect("it is heard of").unwrap());
+    for n in 0..10 {
+        let value = Some(Bytes::from(n.to_string()));
+        a.groups.set_control(Row { key: "sink/u".into(), value: value.clone() }).await.unwrap();
+        let found = b.groups.control().await.unwrap();
+        assert_eq!(found.iter().find(|row| row.key == "sink/u").unwrap().value, value);
+    }
+    let numbers = [a.groups.number().await, b.groups.number().await, a.groups.number().await].map(Result::unwrap);
+    assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
 }
