@@ -107,8 +107,8 @@ mod tests {
     use super::*;
     use crate::journal::{JournalConfig, LocalJournal, OnFailure, Position, Record};
     use crate::ledger::held::Change;
-    use crate::ledger::replays::Replay;
-    use crate::ledger::{Counters, Dead, Ledger, LocalSettle, Settle, SettleError, Settlement};
+    use crate::ledger::replays::{Replay, ReplayCounts, UnderWay};
+    use crate::ledger::{Counters, Dead, Ledger, LocalSettle, Orders, Settle, SettleError, Settlement};
     use crate::route::{JqEval, RuleSet};
 
     /// No test waits longer for what must come.
@@ -146,6 +146,18 @@ mod tests {
 
         async fn cancel_replay(&self, id: i64) -> Result<usize, SettleError> {
             self.0.cancel_replay(id).await
+        }
+
+        async fn replays(&self) -> Result<Vec<UnderWay>, SettleError> {
+            self.0.replays().await
+        }
+
+        async fn replay_counts(&self, id: i64) -> Result<Vec<ReplayCounts>, SettleError> {
+            self.0.replay_counts(id).await
+        }
+
+        async fn orders(&self) -> Result<Orders, SettleError> {
+            self.0.orders().await
         }
     }
 

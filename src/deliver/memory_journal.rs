@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use sink_api::Event;
 use tokio::sync::{oneshot, watch};
@@ -11,13 +12,15 @@ use tokio::sync::{oneshot, watch};
 use super::PATIENCE;
 use crate::event::{encode, subject_of};
 use crate::journal::{
-    Append, AppendError, Chunk, Entry, Find, Fingerprint, Gap, Journal, JournalError, JournalStat, LookedUp, Marks,
-    News, Of, Owed, Position, Progress, Reader, Record, Retention, TypeCount, Within,
+    Append, AppendError, Chunk, Entry, Find, Fingerprint, Gap, Journal, JournalError, JournalStat, Lease, LookedUp,
+    Marks, News, Of, Owed, Position, Progress, Reader, Record, Renewing, Retention, TypeCount, Within,
 };
 use crate::ledger::conformance::{self, Engine};
 use crate::ledger::held::Change;
-use crate::ledger::replays::Replay;
-use crate::ledger::{Counters, Dead, Fate, Ledger, Settle, SettleError, Settlement, SinkState, SinkStorage, Storage};
+use crate::ledger::replays::{Replay, ReplayCounts, UnderWay};
+use crate::ledger::{
+    Counters, Dead, Fate, Ledger, Orders, Settle, SettleError, Settlement, SinkState, SinkStorage, Storage,
+};
 
 /// The events, which readers share with the journal.
 struct Log {
@@ -43,6 +46,7 @@ pub struct Memory {
     /// A real one, told of every step.
     pub ledger: Arc<Ledger>,
     folder: tempfile::TempDir,
+    shared: OnceLock<Renewing>,
 }
 
 impl Memory {
@@ -75,7 +79,13 @@ impl Memory {
             refused: watch::Sender::new(0),
             ledger: Arc::new(ledger),
             folder,
+            shared: OnceLock::new(),
         })
+    }
+
+    /// From now on others may have the shards, but for an hour after each proof that they do not.
+    pub fn share(&self) -> &Renewing {
+        self.shared.get_or_init(|| Renewing::new(Duration::from_secs(3600)))
     }
 
     /// The door to it.
@@ -222,6 +232,12 @@ impl Journal for Memory {
     fn refuses(&self) -> (bool, bool) {
         (false, false)
     }
+    fn lease(&self, _: &str) -> Lease {
+        self.shared.get().map_or_else(Lease::forever, Renewing::lease)
+    }
+    fn told(&self, at: Position) -> Option<Arc<str>> {
+        self.shared.get().map(|_| format!("{}:{}", at.shard, at.offset).into())
+    }
     async fn reader(&self, of: Of) -> Result<Box<dyn Reader>, JournalError> {
         use crate::journal::Cursors as _;
         let (from, until) = match of {
@@ -281,9 +297,9 @@ impl Journal for Memory {
         let shards = self.log.shards.lock().unwrap();
         let entries = || shards.iter().flatten();
         let oldest_time = entries().map(|entry| entry.record.time).min();
-        Ok(JournalStat { events: entries().count() as u64, oldest_time, ..JournalStat::default() })
+        Ok(JournalStat { events: Some(entries().count() as u64), oldest_time, ..JournalStat::default() })
     }
-    fn fingerprints(&self, since: i64, max: usize) -> Vec<Fingerprint> {
+    async fn fingerprints(&self, since: i64, max: usize) -> Vec<Fingerprint> {
         let shards = self.log.shards.lock().unwrap();
         let of = |record: &Record| {
             let (source, id, time) = (Arc::clone(&record.source), record.id, record.time);
@@ -407,6 +423,15 @@ impl Settle for Memory {
     }
     async fn cancel_replay(&self, id: i64) -> Result<usize, SettleError> {
         self.ledger.cancel_replay(id).await
+    }
+    async fn replays(&self) -> Result<Vec<UnderWay>, SettleError> {
+        Settle::replays(&*self.ledger).await
+    }
+    async fn replay_counts(&self, id: i64) -> Result<Vec<ReplayCounts>, SettleError> {
+        self.ledger.replay_counts(id).await
+    }
+    async fn orders(&self) -> Result<Orders, SettleError> {
+        self.ledger.orders().await
     }
 }
 

@@ -45,6 +45,7 @@ pub(crate) async fn conforms(engine: impl Fn() -> Engine) {
     a_reader_waits_and_loses_nothing_where_a_call_is_given_up(engine()).await;
     steps_are_durable_together_and_move_their_shard_alone(engine()).await;
     what_became_of_an_event_is_told_in_its_shard(engine()).await;
+    a_replay_is_under_way_until_its_span_is_passed_and_can_be_ended(engine()).await;
 }
 
 /// Event number `n`, one of eight keys.
@@ -68,16 +69,20 @@ fn number(record: &Record) -> u64 {
 impl Engine {
     /// Appends events, and says where each of them stands once all are durable.
     async fn fill(&self, numbers: std::ops::Range<u64>) -> BTreeMap<u64, Position> {
-        let (reports, mut inbox) = mpsc::channel(64);
+        let (reports, mut inbox) = mpsc::channel(128);
         let count = numbers.clone().count();
         for n in numbers {
             let reports = reports.clone();
-            let report = move |progress| reports.try_send((n, progress)).expect("reported once");
+            let report = move |progress| reports.try_send((n, progress)).expect("reported once or twice");
             self.storage.journal.append(record(n), OnFailure::Keep, Box::new(report));
         }
         let mut positions = BTreeMap::new();
         while positions.len() < count {
             let (n, progress) = tokio::time::timeout(PATIENCE, inbox.recv()).await.expect("reported").unwrap();
+            // It may take its time.
+            if matches!(progress, Progress::AtRisk) {
+                continue;
+            }
             let Progress::Durable(position) = progress else { panic!("{progress:?}") };
             positions.insert(n, position);
         }
@@ -159,8 +164,8 @@ async fn durable_events_are_read_in_the_order_of_their_shard(engine: Engine) {
         assert_eq!(read(&mut reader, &from, 40, max_bytes).await, positions);
     }
     let stat = engine.storage.journal.stat().await.unwrap();
-    assert_eq!((stat.events, stat.oldest_time), (40, Some(0)));
-    let known = engine.storage.journal.fingerprints(30 * INTERVAL, 4);
+    assert_eq!((stat.events, stat.oldest_time), (Some(40), Some(0)));
+    let known = engine.storage.journal.fingerprints(30 * INTERVAL, 4).await;
     let known: BTreeSet<i64> = known.iter().map(|known| known.time / INTERVAL).collect();
     assert_eq!(known, BTreeSet::from([36, 37, 38, 39]), "the newest of them");
     assert_eq!((engine.storage.journal.at_risk(), engine.storage.journal.refuses()), (0, (false, false)));
@@ -259,6 +264,10 @@ async fn a_time_is_found_in_each_shard(engine: Engine) {
 async fn steps_are_durable_together_and_move_their_shard_alone(engine: Engine) {
     let Storage { settle, .. } = &engine.storage;
     assert_eq!(settle.load(SINK).await.unwrap(), None);
+    // A cursor behind the end of its shard would not stay there.
+    for n in 0..6 {
+        engine.fill(n * 40..(n + 1) * 40).await;
+    }
     let delta = Counters { accepted: 2, delivered: 1, filtered: 1, ..Counters::default() };
     let step = |shard, offset| Settlement { delta, ..Settlement::to(SINK, Position { shard, offset }) };
     settle.settle((0..engine.shards).map(|shard| step(shard, 10)).collect()).await.unwrap();
@@ -273,6 +282,9 @@ async fn steps_are_durable_together_and_move_their_shard_alone(engine: Engine) {
     settle.pause(SINK, true).await.unwrap();
     assert!(settle.pause("nobody", true).await.is_err());
     assert!(settle.is_paused(SINK).await.unwrap() && !settle.is_paused("nobody").await.unwrap());
+    assert_eq!(settle.orders().await.unwrap().paused, BTreeSet::from([SINK.to_owned()]));
+    settle.pause(SINK, false).await.unwrap();
+    assert_eq!(settle.orders().await.unwrap(), Orders::default());
 }
 
 async fn what_became_of_an_event_is_told_in_its_shard(engine: Engine) {
@@ -306,6 +318,69 @@ async fn what_became_of_an_event_is_told_in_its_shard(engine: Engine) {
         let times = told[0].deliveries.iter().map(|fate| (fate.time, fate.took));
         assert!(times.into_iter().all(|told| told == (Some(5_000_000), Some(Duration::from_millis(7)))), "{told:?}");
     }
+}
+
+async fn a_replay_is_under_way_until_its_span_is_passed_and_can_be_ended(engine: Engine) {
+    let positions = engine.fill(0..40).await;
+    let journal = &engine.storage.journal;
+    let (first, until) = (journal.oldest().await.unwrap(), journal.ends().await.unwrap());
+    let cursors = engine.settle_behind(positions.values()).await;
+    let mut reader = engine.storage.of(SINK).reader().await.unwrap();
+    given(&mut reader).await;
+    let Storage { settle, .. } = &engine.storage;
+    let kind = Some("odd".to_owned());
+    let replay = Replay {
+        sink: SINK.into(),
+        first: first.clone(),
+        at: first.clone(),
+        until: until.clone(),
+        kind,
+        ..Replay::default()
+    };
+    let [id, other] =
+        [settle.begin_replay(vec![replay.clone()]).await, settle.begin_replay(vec![replay.clone()]).await]
+            .map(Result::unwrap);
+    assert!(other > id && id > 0);
+    let numbers = |replays: Vec<UnderWay>| replays.iter().map(|one| one.replay.id).collect::<Vec<_>>();
+    assert_eq!(numbers(settle.replays().await.unwrap()), [id, other]);
+    let ours = settle.orders().await.unwrap().replays;
+    assert_eq!(ours, [Replay { id, ..replay.clone() }, Replay { id: other, ..replay.clone() }]);
+    assert_eq!(ours[0].until.iter().count() as u32, engine.shards);
+    // One half of each shard, then the other; each time one comes to something.
+    let half =
+        |position: Position| Position { offset: position.offset.midpoint(first.at(position.shard).offset), ..position };
+    let halves: Marks = until.iter().map(half).collect();
+    for (n, [from, to]) in [[&first, &halves], [&halves, &until]].into_iter().enumerate() {
+        for to in to.iter() {
+            let due = Some(7).filter(|_| n == 0);
+            let held = HeldDelivery { due, position: to, ..tests::letter(&format!("{n}-{}", to.shard)) };
+            let delta = Counters { accepted: 1, dead: n as u64, ..Counters::default() };
+            let passed = Passed::from(from.at(to.shard).offset);
+            let step = Settlement { replay: Some(id), delta, passed, held: vec![held], ..Settlement::to(SINK, to) };
+            settle.settle(vec![step]).await.unwrap();
+        }
+        let shards = u64::from(engine.shards);
+        let wanted = Counters { accepted: (n as u64 + 1) * shards, dead: n as u64 * shards, ..Counters::default() };
+        let counts = settle.replay_counts(id).await.unwrap();
+        assert_eq!(counts, [ReplayCounts { sink: SINK.into(), counts: wanted }]);
+        let under_way = settle.replays().await.unwrap();
+        match n {
+            0 => {
+                assert_eq!((&under_way[0].replay.at, under_way[0].replay.deliveries), (&halves, shards));
+                assert!(under_way[0].done.is_none_or(|done| done > 0.3 && done < 0.7), "{under_way:?}");
+                assert_eq!(settle.orders().await.unwrap().replays[0].at, halves);
+            }
+            _ => assert_eq!(numbers(under_way), [other]),
+        }
+    }
+    // What it brought and became of it stays known, as far as that is remembered.
+    assert_eq!(settle.orders().await.unwrap().replays.iter().map(|one| one.id).collect::<Vec<_>>(), [other]);
+    assert_eq!(settle.replay_counts(id).await.unwrap()[0].counts.dead, u64::from(engine.shards));
+    let state = settle.load(SINK).await.unwrap().unwrap();
+    assert_eq!((state.cursors, state.counters.accepted), (cursors, 2 * u64::from(engine.shards)));
+    assert_eq!(settle.cancel_replay(other).await.unwrap(), 1);
+    assert_eq!(settle.cancel_replay(other).await.unwrap(), 0);
+    assert_eq!((settle.replays().await.unwrap(), settle.orders().await.unwrap()), (vec![], Orders::default()));
 }
 
 async fn a_journal_that_is_closed_takes_no_more(engine: Engine) {

@@ -9,12 +9,12 @@ use tokio::runtime::Handle;
 use super::conformance::{Engine, SINK, conforms};
 use super::shared::{KafkaSettle, ShardCopy};
 use super::*;
-use crate::journal::kafka::seam::Committer;
+use crate::journal::kafka::seam::Hears;
 use crate::journal::kafka::{Bounds, Groups, KafkaJournal, message, testing};
 use crate::journal::{Journal as _, Reads, Retention};
 
 /// Engines that the suite uses up.
-const ENGINES: usize = 9;
+const ENGINES: usize = 10;
 
 /// Brokers delete by themselves.
 struct Unbounded;
@@ -41,13 +41,14 @@ async fn the_engine_on_kafka_conforms_with_three_shards() {
             overflow_max: Size::mib(10),
             overflow_disk: Size::mib(10),
             min_free: Size(0),
+            flush: false,
         };
         let overflow = folder.path().join(format!("{n}"));
         let (own, members) = (cluster.clone(), Arc::clone(&groups));
         let journal = KafkaJournal::open(own, &overflow, bounds, |_| None, members).await.unwrap();
         journal.prepare(&[Reads { name: SINK.into(), timeout: Duration::from_secs(1) }]).await.unwrap();
         topics.push((cluster.clone(), [cluster.events(), cluster.control(), cluster.held(SINK)]));
-        let settle = Arc::new(KafkaSettle::new(copy, groups as Arc<dyn Committer>));
+        let settle = Arc::new(KafkaSettle::new(copy, groups as Arc<dyn Hears>));
         let storage = Storage { retention: Arc::new(Unbounded), journal: Arc::new(journal), settle, ledger };
         engines.push(Engine { storage, shards: 3 });
     }

@@ -31,6 +31,15 @@ pub struct Replay {
     pub deliveries: u64,
 }
 
+/// One sink's share of a replay that is under way.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UnderWay {
+    /// Where it stands.
+    pub replay: Replay,
+    /// How far it has come, of 1, where its places tell that; a journal may have gaps.
+    pub done: Option<f64>,
+}
+
 /// What became of one sink's share of a replay so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplayCounts {

@@ -1,14 +1,15 @@
 //! Making durable how far sinks have come and what became of their deliveries, whichever engine keeps the journal.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::held::Change;
-use super::replays::Replay;
+use super::replays::{Replay, ReplayCounts, UnderWay};
 use super::shared::{NoteError, RowError};
 use super::{Dead, Ledger, Settlement, SinkState};
-use crate::journal::{Position, Retention};
+use crate::journal::{Marks, Position, Retention};
 
 /// Why the ledger did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +38,23 @@ pub enum SettleError {
     /// What is held of a shard cannot be read.
     #[error("ledger: a row of what is held cannot be read: {0}")]
     Row(#[from] RowError),
+    /// So many replays are under way already that no more may begin.
+    #[error("ledger: {0} replays are under way: wait for one, or end one (`hookrelay replay --list`, `--cancel`)")]
+    TooManyReplays(usize),
     /// It cannot be done yet where the journal is on Kafka.
     #[error("ledger: {0} is not supported where the journal is on Kafka")]
     NotOnKafka(&'static str),
+}
+
+/// What this process is to do about sinks, whichever process was asked for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Orders {
+    /// Sinks that are held.
+    pub paused: BTreeSet<String>,
+    /// Sinks to be moved on to these marks, in the shards that are this process's, where they stand before them.
+    pub skips: Vec<(String, Marks)>,
+    /// Replays to be carried out: `until` names the shards that are this process's part of it, `first` all.
+    pub replays: Vec<Replay>,
 }
 
 /// Everything that changes a sink's durable state goes through here. What these return without an error is flushed.
@@ -59,6 +74,21 @@ pub trait Settle: Send + Sync {
     async fn begin_replay(&self, replays: Vec<Replay>) -> Result<i64, SettleError>;
     /// Ends a replay where it stands; says for how many sinks it was under way.
     async fn cancel_replay(&self, id: i64) -> Result<usize, SettleError>;
+    /// All replays under way, and how far they have come.
+    async fn replays(&self) -> Result<Vec<UnderWay>, SettleError>;
+    /// What became of a replay so far, sink by sink; nothing of one that is long over.
+    async fn replay_counts(&self, id: i64) -> Result<Vec<ReplayCounts>, SettleError>;
+    /// Has every other process move the sink on to these marks, in its shards ([`Orders::skips`]).
+    async fn skip(&self, _sink: &str, _to: &Marks) -> Result<(), SettleError> {
+        Ok(())
+    }
+    /// What this process is to do.
+    async fn orders(&self) -> Result<Orders, SettleError>;
+    /// Waits until [`Self::orders`] may say something new that this process was not asked for itself; for ever where
+    /// nobody else can be asked. Cancel-safe.
+    async fn changed(&self) {
+        std::future::pending().await
+    }
 }
 
 /// The local engine's: the ledger, and retention, which learns of cursors once they are flushed.
@@ -107,5 +137,17 @@ impl Settle for LocalSettle {
 
     async fn cancel_replay(&self, id: i64) -> Result<usize, SettleError> {
         self.ledger.cancel_replay(id).await
+    }
+
+    async fn replays(&self) -> Result<Vec<UnderWay>, SettleError> {
+        Settle::replays(&*self.ledger).await
+    }
+
+    async fn replay_counts(&self, id: i64) -> Result<Vec<ReplayCounts>, SettleError> {
+        self.ledger.replay_counts(id).await
+    }
+
+    async fn orders(&self) -> Result<Orders, SettleError> {
+        self.ledger.orders().await
     }
 }

@@ -7,9 +7,16 @@ use serde_json::{Map, Value};
 /// Whether the sink is held by hand.
 const PAUSED: &str = "paused";
 
+const SINK: &str = "sink/";
+
 /// The row of a sink.
 pub fn key(sink: &str) -> String {
-    format!("sink/{sink}")
+    format!("{SINK}{sink}")
+}
+
+/// Which sink a row is of, where it is of one.
+pub fn sink_of(key: &str) -> Option<&str> {
+    key.strip_prefix(SINK)
 }
 
 fn read(value: Option<&Bytes>) -> Map<String, Value> {

@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 use super::copy::{self, Follow};
 use super::derive::Base;
 use super::restore;
+use super::rows::Progress;
 use crate::journal::CursorsError;
 use crate::journal::kafka::seam::{Keeper, Row, Stand};
 use crate::ledger::{Dead, Ledger, SettleError};
@@ -100,6 +101,13 @@ impl ShardCopy {
         self.ledger.write(move |connection| copy::bases(connection, &sink, &wanted)).await
     }
 
+    /// How far replays have come in the shards of a sink that are in the copy: number, shard, and that.
+    pub(super) async fn progress(&self, sink: &str) -> Result<Vec<(i64, u32, Progress)>, SettleError> {
+        self.begin().await?;
+        let sink = sink.to_owned();
+        self.ledger.write(move |connection| copy::progress(connection, &sink)).await
+    }
+
     /// The shards in which a sink holds these deliveries as dead letters, and which ones.
     pub(super) async fn letters(
         &self,
@@ -115,7 +123,7 @@ impl ShardCopy {
     pub(super) async fn follow(&self, sink: &str, follows: Arc<Vec<Follow>>) -> Result<Dead, SettleError> {
         self.begin().await?;
         let (sink, now) = (sink.to_owned(), Timestamp::now().as_microsecond());
-        self.ledger.write(move |connection| Ok(copy::follow(connection, &sink, &follows, now)?)).await
+        self.ledger.write(move |connection| copy::follow(connection, &sink, &follows, now)).await
     }
 }
 

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use rusqlite::types::Value;
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 use super::{KafkaSettle, ShardCopy};
-use crate::journal::kafka::seam::{CommitError, Committer, Keeper, Row, Stand, Step};
+use crate::journal::kafka::seam::{CommitError, Committer, Hears, Keeper, Row, Stand, Step, Told};
 use crate::ledger::Ledger;
 
 /// What happens to a commit.
@@ -32,10 +32,16 @@ struct Sink {
 }
 
 /// What the brokers have.
-#[derive(Default)]
 pub struct Brokers {
     sinks: Mutex<HashMap<String, Sink>>,
-    control: Mutex<BTreeMap<String, Bytes>>,
+    told: watch::Sender<Told>,
+}
+
+impl Default for Brokers {
+    fn default() -> Self {
+        let told = watch::Sender::new(Told { is_whole: true, ..Told::default() });
+        Self { sinks: Mutex::default(), told }
+    }
 }
 
 /// One daemon's way to the brokers.
@@ -48,6 +54,26 @@ pub struct Member {
 impl Brokers {
     fn sinks(&self) -> MutexGuard<'_, HashMap<String, Sink>> {
         self.sinks.lock().unwrap()
+    }
+
+    /// Writes a row that all daemons see, or takes it away; says where it stands.
+    pub fn tell(&self, Row { key, value }: Row) -> u64 {
+        let mut place = 0;
+        self.told.send_modify(|told| {
+            let rows = Arc::make_mut(&mut told.rows);
+            match value {
+                Some(value) => _ = rows.insert(key, value),
+                None => _ = rows.remove(&key),
+            }
+            place = told.next;
+            told.next += 1;
+        });
+        place
+    }
+
+    /// The keys of rows that all daemons see.
+    pub fn told(&self) -> Vec<String> {
+        self.told.borrow().rows.keys().cloned().collect()
     }
 
     /// A daemon.
@@ -181,18 +207,36 @@ impl Committer for Member {
         Ok(())
     }
 
-    async fn set_control(&self, Row { key, value }: Row) -> Result<(), CommitError> {
-        let mut control = self.brokers.control.lock().unwrap();
-        match value {
-            Some(value) => _ = control.insert(key, value),
-            None => _ = control.remove(&key),
-        }
+    async fn set_control(&self, row: Row) -> Result<(), CommitError> {
+        self.brokers.tell(row);
         Ok(())
     }
 
     async fn control(&self) -> Result<Vec<Row>, CommitError> {
-        let control = self.brokers.control.lock().unwrap();
-        Ok(control.iter().map(|(key, value)| Row { key: key.clone(), value: Some(value.clone()) }).collect())
+        let told = self.brokers.told.borrow();
+        Ok(told.rows.iter().map(|(key, value)| Row { key: key.clone(), value: Some(value.clone()) }).collect())
+    }
+}
+
+#[async_trait]
+impl Hears for Member {
+    fn told(&self) -> watch::Receiver<Told> {
+        self.brokers.told.subscribe()
+    }
+
+    fn here(&self, sink: &str) -> Vec<Stand> {
+        let sinks = self.brokers.sinks();
+        let Some(sink) = sinks.get(sink) else { return vec![] };
+        let is_here = |shard: &u32| sink.owners.get(shard) == Some(&self.node);
+        sink.stands.iter().filter(|(shard, _)| is_here(shard)).map(|(_, stand)| stand.clone()).collect()
+    }
+
+    async fn glance(&self, sink: &str) -> Result<Vec<Stand>, CommitError> {
+        self.stands(sink).await
+    }
+
+    async fn number(&self) -> Result<u64, CommitError> {
+        Ok(self.brokers.tell(Row { key: "number".into(), value: Some("1".into()) }))
     }
 }
 

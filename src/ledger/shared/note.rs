@@ -1,7 +1,9 @@
 //! The note that stands beside a sink's cursor in a shard, as a text that people can read: which step wrote it, and
-//! what was counted up to there. Pure.
+//! what was counted up to there, and how far replays have come. Any daemon can read it, whoever has the shard. Pure.
 //!
-//! `1 step=17 by=0a1b2c3d accepted=40 delivered=30 dead=2 filtered=3 dropped=1 parked=4 letters=2`
+//! `1 step=17 by=0a1b2c3d accepted=40 delivered=30 dead=2 filtered=3 dropped=1 parked=4 letters=2`, and for each replay
+//! ` replay=9:1200:40:40:31:2:0:1`: its number, the place where it goes on, what it came to, and what became of that
+//! (accepted, delivered, dead, filtered, dropped).
 
 use crate::journal::kafka::seam::MAX_NOTE;
 use crate::ledger::Counters;
@@ -9,8 +11,25 @@ use crate::ledger::Counters;
 /// What a note begins with.
 const VERSION: &str = "1";
 
-/// What a sink has counted in one shard.
+/// Of so many replays a note tells, which leaves a margin to [`MAX_NOTE`] whatever the numbers are. It tells of all
+/// that are under way, as no more than half as many may be.
+pub const MOST_REPLAYS: usize = 12;
+
+/// How far a replay has come in one shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Come {
+    /// The replay's number.
+    pub replay: i64,
+    /// Where it goes on.
+    pub at: u64,
+    /// Deliveries that it came to.
+    pub fed: u64,
+    /// What became of it so far.
+    pub counts: Counters,
+}
+
+/// What a sink has counted in one shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Note {
     /// How many steps there were, this one included.
     pub step: u64,
@@ -23,6 +42,8 @@ pub struct Note {
     pub parked: u64,
     /// Dead letters that are kept in the shard.
     pub letters: u64,
+    /// Replays of the shard, at most `MOST_REPLAYS`.
+    pub replays: Vec<Come>,
 }
 
 /// Why a note cannot be read.
@@ -67,16 +88,37 @@ impl Note {
             filtered: count("filtered")?,
             dropped: count("dropped")?,
         };
-        Some(Self { step, by, counters, parked: count("parked")?, letters: count("letters")? })
+        let (parked, letters) = (count("parked")?, count("letters")?);
+        let replays = words.map(Come::parse).collect::<Option<Vec<_>>>()?;
+        Some(Self { step, by, counters, parked, letters, replays })
+    }
+}
+
+impl Come {
+    fn parse(text: &str) -> Option<Self> {
+        let (replay, numbers) = text.strip_prefix("replay=")?.split_once(':')?;
+        let numbers = numbers.split(':').map(|number| number.parse().ok()).collect::<Option<Vec<u64>>>()?;
+        let [at, fed, accepted, delivered, dead, filtered, dropped] = numbers.try_into().ok()?;
+        let counts = Counters { accepted, delivered, dead, filtered, dropped };
+        Some(Self { replay: replay.parse().ok()?, at, fed, counts })
+    }
+}
+
+impl std::fmt::Display for Come {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { replay, at, fed, counts } = self;
+        let Counters { accepted, delivered, dead, filtered, dropped } = counts;
+        write!(f, "replay={replay}:{at}:{fed}:{accepted}:{delivered}:{dead}:{filtered}:{dropped}")
     }
 }
 
 impl std::fmt::Display for Note {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { step, by, counters, parked, letters } = self;
+        let Self { step, by, counters, parked, letters, replays } = self;
         let Counters { accepted, delivered, dead, filtered, dropped } = counters;
         write!(f, "{VERSION} step={step} by={by:08x} accepted={accepted} delivered={delivered} dead={dead} ")?;
-        write!(f, "filtered={filtered} dropped={dropped} parked={parked} letters={letters}")
+        write!(f, "filtered={filtered} dropped={dropped} parked={parked} letters={letters}")?;
+        replays.iter().try_for_each(|come| write!(f, " {come}"))
     }
 }
 
@@ -100,10 +142,20 @@ mod tests {
     fn note() -> impl Strategy<Value = Note> {
         let number = || prop_oneof![Just(0), Just(u64::MAX), any::<u64>(), 0..100_u64];
         let numbers = (number(), number(), number(), number(), number(), number(), number(), number());
-        (any::<u32>(), numbers).prop_map(
-            |(by, (step, accepted, delivered, dead, filtered, dropped, parked, letters))| {
-                let counters = Counters { accepted, delivered, dead, filtered, dropped };
-                Note { step, by, counters, parked, letters }
+        let counters = |[accepted, delivered, dead, filtered, dropped]: [u64; 5]| Counters {
+            accepted,
+            delivered,
+            dead,
+            filtered,
+            dropped,
+        };
+        let come = (any::<i64>(), number(), number(), any::<[u64; 5]>())
+            .prop_map(move |(replay, at, fed, counts)| Come { replay, at, fed, counts: counters(counts) });
+        let replays = prop::collection::vec(come, 0..=MOST_REPLAYS);
+        (any::<u32>(), numbers, replays).prop_map(
+            move |(by, (step, accepted, delivered, dead, filtered, dropped, parked, letters), replays)| {
+                let counters = counters([accepted, delivered, dead, filtered, dropped]);
+                Note { step, by, counters, parked, letters, replays }
             },
         )
     }
@@ -117,7 +169,7 @@ mod tests {
         ) {
             let text = note.to_string();
             prop_assert!(text.len() < MAX_NOTE);
-            prop_assert_eq!(Note::read(&text).unwrap(), note);
+            prop_assert_eq!(Note::read(&text).unwrap(), note.clone());
             let at = at.index(text.len());
             for other in [format!("{}{with}{}", &text[..at], &text[at..]), text[..at].to_owned(), format!("{text} ")] {
                 let read = Note::read(&other);
@@ -129,8 +181,24 @@ mod tests {
     #[test]
     fn a_step_changes_the_note_even_where_nothing_was_counted_and_so_does_another_process() {
         let note = Note::default().next(1);
-        assert_ne!(note.next(1).to_string(), note.to_string());
+        assert_ne!(note.clone().next(1).to_string(), note.to_string());
         assert_ne!(Note::default().next(2).to_string(), note.to_string());
+    }
+
+    #[test]
+    fn a_note_has_room_for_the_replays_whatever_the_numbers_are() {
+        let most =
+            Counters { accepted: u64::MAX, delivered: u64::MAX, dead: u64::MAX, filtered: u64::MAX, dropped: u64::MAX };
+        let come = Come { replay: i64::MIN, at: u64::MAX, fed: u64::MAX, counts: most };
+        let note = Note {
+            step: u64::MAX,
+            by: u32::MAX,
+            counters: most,
+            parked: u64::MAX,
+            letters: u64::MAX,
+            replays: vec![come; MOST_REPLAYS],
+        };
+        assert!(note.to_string().len() < MAX_NOTE * 2 / 3);
     }
 
     #[test]

@@ -130,16 +130,10 @@ fn set_sink(connection: &Connection, sink: &str, marks: &Marks, totals: Counters
 }
 
 /// Makes what is kept of a sink's replays follow from their rows: the list of those under way, and what became of each.
-fn replays(connection: &Connection, sink: &str) -> Result<(), SettleError> {
+pub fn replays(connection: &Connection, sink: &str) -> Result<(), SettleError> {
     let mut replays: BTreeMap<i64, Vec<(u32, Progress)>> = BTreeMap::new();
-    {
-        let sql = "SELECT id, shard, progress FROM shared_replays WHERE sink = ?1";
-        let mut statement = connection.prepare_cached(sql)?;
-        let mut rows = statement.query([sink])?;
-        while let Some(row) = rows.next()? {
-            let progress = Progress::read(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?)?;
-            replays.entry(row.get(0)?).or_default().push((row.get(1)?, progress));
-        }
+    for (id, shard, progress) in copy::progress(connection, sink)? {
+        replays.entry(id).or_default().push((shard, progress));
     }
     for table in ["replays", "replay_counts"] {
         connection.prepare_cached(&format!("DELETE FROM {table} WHERE sink = ?1"))?.execute([sink])?;
@@ -243,12 +237,8 @@ fn progress(
     replay: i64,
     value: Option<&Bytes>,
 ) -> Result<Result<(), RowError>, rusqlite::Error> {
-    let Some(value) = value else {
-        let sql = "DELETE FROM shared_replays WHERE sink = ?1 AND id = ?2 AND shard = ?3";
-        return connection.prepare_cached(sql)?.execute(params![sink, replay, shard]).map(|_| Ok(()));
-    };
-    match Progress::read(value) {
-        Ok(_) => copy::set_progress(connection, sink, shard, replay, value).map(Ok),
+    match value.map(|value| Progress::read(value)).transpose() {
+        Ok(_) => copy::set_progress(connection, sink, shard, replay, value.map(|value| &**value)).map(Ok),
         Err(error) => Ok(Err(error)),
     }
 }

@@ -1,11 +1,12 @@
 //! Settling where the journal is on Kafka: what a step comes to is made durable there, then the copy follows.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sink_api::Uuid;
+use tokio::sync::watch;
 use tracing::{error, info};
 
 use super::control;
@@ -13,10 +14,13 @@ use super::copy::{Follow, What};
 use super::derive::{Base, Derived, Draft};
 use super::keeper::ShardCopy;
 use super::note::{self, Note};
-use crate::journal::kafka::seam::{CommitError, Committer, Row, Stand, Step, marks};
+use super::rows::Progress;
+use super::spans;
+use crate::journal::Marks;
+use crate::journal::kafka::seam::{CommitError, Hears, Row, Stand, Step, Told, marks};
 use crate::ledger::held::Change;
-use crate::ledger::replays::Replay;
-use crate::ledger::{Counters, Dead, Fate, Settle, SettleError, Settlement, SinkState};
+use crate::ledger::replays::{Replay, ReplayCounts, UnderWay};
+use crate::ledger::{Counters, Dead, Fate, Orders, Settle, SettleError, Settlement, SinkState};
 
 /// How soon the copy tries again to follow.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -36,11 +40,13 @@ type Changes = BTreeMap<(String, u32), u64>;
 /// Kafka might have a step, and the copy might not.
 #[derive(Clone)]
 pub struct KafkaSettle {
-    copy: Arc<ShardCopy>,
-    committer: Arc<dyn Committer>,
+    pub(super) copy: Arc<ShardCopy>,
+    pub(super) committer: Arc<dyn Hears>,
     turns: Arc<Mutex<Turns>>,
     /// What this process's notes are told by.
     by: u32,
+    /// What was heard of what all daemons know when [`Settle::changed`] returned last.
+    pub(super) heard: Arc<tokio::sync::Mutex<Option<watch::Receiver<Told>>>>,
 }
 
 impl From<CommitError> for SettleError {
@@ -54,9 +60,10 @@ impl From<CommitError> for SettleError {
 
 impl KafkaSettle {
     /// Settles in Kafka, and keeps that copy.
-    pub fn new(copy: Arc<ShardCopy>, committer: Arc<dyn Committer>) -> Self {
+    pub fn new(copy: Arc<ShardCopy>, committer: Arc<dyn Hears>) -> Self {
         let [.., a, b, c, d] = *Uuid::now_v7().as_bytes();
-        Self { copy, committer, turns: Arc::default(), by: u32::from_be_bytes([a, b, c, d]) }
+        let by = u32::from_be_bytes([a, b, c, d]);
+        Self { copy, committer, turns: Arc::default(), by, heard: Arc::default() }
     }
 
     async fn turn(&self, sink: &str) -> tokio::sync::OwnedMutexGuard<()> {
@@ -106,18 +113,20 @@ impl KafkaSettle {
         let mut made = Vec::with_capacity(shards.len());
         let (mut lost, mut is_begun) = (Vec::new(), false);
         for (shard, steps) in &shards {
-            match bases.remove(shard) {
-                Some((before, base)) if follows(&base, steps) => {
-                    made.push(self.derive(*shard, before, base, |draft| {
-                        steps.iter().for_each(|step| draft.settle(step));
-                        What::Settle(steps.clone())
-                    }));
-                }
-                is_owned => {
-                    is_begun |= is_owned.is_some();
-                    lost.push(*shard);
-                }
+            let Some((before, base)) = bases.remove(shard) else {
+                lost.push(*shard);
+                continue;
+            };
+            let begun = self.begun(*shard, &base, steps).await?;
+            if !follows(&base, &begun, steps) {
+                is_begun = true;
+                lost.push(*shard);
+                continue;
             }
+            made.push(self.derive(*shard, before, base, begun, |draft| {
+                steps.iter().for_each(|step| draft.settle(step));
+                What::Settle(steps.clone())
+            }));
         }
         if made.is_empty() && !is_begun {
             return self.begin(sink, shards.into_values().flatten().collect(), lost).await;
@@ -149,12 +158,25 @@ impl KafkaSettle {
         Ok(self.committer.begin(sink, steps.iter().filter_map(stand).collect()).await?)
     }
 
-    fn derive(&self, shard: u32, before: String, base: Base, make: impl FnOnce(&mut Draft) -> What) -> (Step, Follow) {
+    fn derive(
+        &self,
+        shard: u32,
+        before: String,
+        base: Base,
+        begun: Begun,
+        make: impl FnOnce(&mut Draft) -> What,
+    ) -> (Step, Follow) {
         let mut draft = Draft::new(base);
+        let Begun { replays, under_way } = begun;
+        let mut rows = Vec::with_capacity(replays.len());
+        for (replay, progress) in replays {
+            rows.push((replay, progress.write()));
+            draft.begin_replay(replay, progress, |id| !under_way.contains(&id));
+        }
         let what = make(&mut draft);
         let Derived { step, progress } = draft.finish(self.by);
         let after = step.stand.note.clone();
-        (step, Follow { shard, before, after, progress, what })
+        (step, Follow { shard, before, after, begun: rows, progress, what })
     }
 
     /// Makes steps durable in Kafka, then lets the copy follow. The copy tries until it can: an error would have the
@@ -195,7 +217,7 @@ impl KafkaSettle {
         let mut made = Vec::with_capacity(shards.len());
         for (shard, (before, base)) in self.copy.bases(sink, shards.clone()).await? {
             let ids = shards.get(&shard).cloned().unwrap_or_default();
-            made.push(self.derive(shard, before, base, |draft| {
+            made.push(self.derive(shard, before, base, Begun::default(), |draft| {
                 draft.change(&ids, change);
                 What::Change(ids, change)
             }));
@@ -204,10 +226,28 @@ impl KafkaSettle {
     }
 }
 
-/// Whether these steps of a shard go on where it stands: those of who had the shard before it was another's do not.
-fn follows(base: &Base, steps: &[Settlement]) -> bool {
-    let from = steps.iter().find(|step| step.replay.is_none()).and_then(|step| step.passed.from);
-    from.is_none_or(|from| from == base.cursor.offset)
+/// The replays that begin in a shard with a step.
+#[derive(Debug, Default)]
+pub(super) struct Begun {
+    /// Their numbers, and how they stand.
+    pub replays: Vec<(i64, Progress)>,
+    /// All replays that are under way anywhere, where some begin.
+    pub under_way: BTreeSet<i64>,
+}
+
+/// Whether these steps of a shard go on where it stands: those of who had the shard before it was another's do not. The
+/// same holds for each replay.
+fn follows(base: &Base, begun: &Begun, steps: &[Settlement]) -> bool {
+    let stands = |replay: Option<i64>| match replay {
+        None => Some(base.cursor.offset),
+        Some(id) => {
+            let begun = begun.replays.iter().find(|(begun, _)| *begun == id).map(|(_, progress)| progress);
+            begun.or(base.replays.get(&id).map(|known| &known.progress)).map(|progress| progress.at)
+        }
+    };
+    let mut seen = BTreeSet::new();
+    let mut firsts = steps.iter().filter(|step| seen.insert(step.replay));
+    firsts.all(|step| step.passed.from.is_none_or(|from| stands(step.replay).is_none_or(|at| at == from)))
 }
 
 /// Whether it is the first cursor of a sink: of what stands before it nothing is said.
@@ -276,11 +316,36 @@ impl Settle for KafkaSettle {
         Ok(control::is_paused(row.and_then(|row| row.value.as_ref())))
     }
 
-    async fn begin_replay(&self, _: Vec<Replay>) -> Result<i64, SettleError> {
-        Err(SettleError::NotOnKafka("replay"))
+    async fn begin_replay(&self, replays: Vec<Replay>) -> Result<i64, SettleError> {
+        self.ask_replay(replays).await
     }
 
-    async fn cancel_replay(&self, _: i64) -> Result<usize, SettleError> {
-        Err(SettleError::NotOnKafka("replay"))
+    async fn cancel_replay(&self, id: i64) -> Result<usize, SettleError> {
+        let sinks = self.under_way().await?.iter().filter(|under_way| under_way.replay.id == id).count();
+        let (key, rows) = (spans::replay_key(id), self.committer.control().await?);
+        if rows.iter().any(|row| row.key == key) {
+            self.committer.set_control(Row { key, value: None }).await?;
+        }
+        Ok(sinks)
+    }
+
+    async fn replays(&self) -> Result<Vec<UnderWay>, SettleError> {
+        self.under_way().await
+    }
+
+    async fn replay_counts(&self, id: i64) -> Result<Vec<ReplayCounts>, SettleError> {
+        self.counts_of(id).await
+    }
+
+    async fn skip(&self, sink: &str, to: &Marks) -> Result<(), SettleError> {
+        self.ask_skip(sink, to).await
+    }
+
+    async fn orders(&self) -> Result<Orders, SettleError> {
+        self.left_to_do().await
+    }
+
+    async fn changed(&self) {
+        self.hear().await;
     }
 }
