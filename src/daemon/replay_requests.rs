@@ -1,6 +1,7 @@
-//! Begins a replay, and ends it. A replay is under way over restarts and reloads, until it
-//! has read its span of the journal.
+//! Begins a replay, and ends it. A replay is under way over restarts and reloads, until it has read its span of the
+//! journal. Where several daemons share that, each carries out its part, whichever was asked.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -12,6 +13,8 @@ use super::world::World;
 use crate::admin::Refusal;
 use crate::admin::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled};
 use crate::deliver::{Feed, Rate, feed};
+use crate::journal::Marks;
+use crate::ledger::SettleError;
 use crate::ledger::replays::Replay;
 use crate::route::Destination;
 
@@ -60,41 +63,53 @@ impl World {
         Ok(ReplayBegun { id, sinks, events })
     }
 
-    /// Starts the task of every replay whose sink is in the config, unless it is at work already.
+    /// Sees that this process is at work on its part of every replay whose sink is in the config, and on nothing else.
     ///
     /// # Errors
     /// The ledger cannot be read.
     pub async fn resume_replays(&mut self) -> Result<(), Refusal> {
+        let mut parts = self.parts().await?;
+        let keys = |parts: &[Replay]| -> HashMap<(i64, String), Marks> {
+            parts.iter().map(|part| ((part.id, part.sink.clone()), part.until.clone())).collect()
+        };
+        if self.replays.halt_others(&keys(&parts)).await {
+            // They came further meanwhile.
+            parts = self.parts().await?;
+        }
         let books = self.books.now();
-        for replay in self.store.storage.ledger.replays().await.map_err(unable)? {
-            let key = (replay.id, replay.sink.clone());
-            self.store.storage.hold_replay(replay.id, &replay.sink, &replay.at);
+        for part in parts {
+            let key = (part.id, part.sink.clone());
+            self.store.storage.hold_replay(part.id, &part.sink, &part.at);
             if self.replays.is_running(&key) {
                 continue;
             }
-            let sink = self.config.sinks.iter().find(|sink| sink.name == replay.sink);
-            let Some((sink, book)) = sink.zip(books.of(&replay.sink)) else { continue };
-            let storage = self.store.storage.of(&replay.sink);
-            let to = Destination { name: replay.sink, config: Arc::clone(&sink.config), key: sink.keys.key.clone() };
+            let sink = self.config.sinks.iter().find(|sink| sink.name == part.sink);
+            let Some((sink, book)) = sink.zip(books.of(&part.sink)) else { continue };
+            let storage = self.store.storage.of(&part.sink);
+            let to = Destination { name: part.sink, config: Arc::clone(&sink.config), key: sink.keys.key.clone() };
+            let shards = |marks: &Marks| marks.iter().count() as f64;
             let feeding = Feed {
-                id: replay.id,
+                id: part.id,
                 to,
-                kind: type_pattern(replay.kind.as_deref())?,
-                subject: replay.subject,
-                only_missing: replay.only_missing,
-                rate: replay.rate.as_deref().and_then(Rate::parse),
-                until: replay.until,
+                kind: type_pattern(part.kind.as_deref())?,
+                subject: part.subject,
+                only_missing: part.only_missing,
+                rate: part.rate.as_deref().and_then(Rate::parse),
+                part: shards(&part.until) / shards(&part.first).max(1.0),
+                until: part.until.clone(),
                 book: Arc::clone(&book.book),
                 storage,
                 budget: Arc::clone(&self.store.budget),
                 news: self.news.clone(),
             };
             let (stop, stopped) = watch::channel(false);
-            let task = tokio::spawn(feed(feeding, replay.at, self.sinks.rules(), stopped));
-            self.replays.insert(key, stop, task);
+            self.replays.start(key, part.until, stop, feed(feeding, part.at, self.sinks.rules(), stopped));
         }
-        self.replays.forget_finished();
         Ok(())
+    }
+
+    async fn parts(&self) -> Result<Vec<Replay>, Refusal> {
+        Ok(self.store.storage.settle.orders().await.map_err(unable)?.replays)
     }
 
     /// Ends a replay where it stands; the deliveries that it has come to are made all the same.
@@ -103,12 +118,18 @@ impl World {
     /// There is no replay of that number, or the ledger cannot be written.
     pub async fn cancel_replay(&mut self, ask: ReplayCancel) -> Result<ReplayCancelled, Refusal> {
         self.replays.halt().await;
-        let replays = self.store.storage.ledger.replays().await.map_err(unable)?;
-        let sinks = self.store.storage.settle.cancel_replay(ask.id).await.map_err(unable)?;
-        for replay in replays.iter().filter(|replay| replay.id == ask.id) {
-            self.store.storage.release_replay(replay.id, &replay.sink);
-        }
+        let settle = &self.store.storage.settle;
+        let ended = async {
+            let replays = settle.replays().await?;
+            let sinks = settle.cancel_replay(ask.id).await?;
+            for replay in replays.iter().map(|under_way| &under_way.replay).filter(|replay| replay.id == ask.id) {
+                self.store.storage.release_replay(replay.id, &replay.sink);
+            }
+            Ok(sinks)
+        };
+        let sinks: Result<usize, SettleError> = ended.await;
         self.resume_replays().await?;
+        let sinks = sinks.map_err(unable)?;
         if sinks == 0 {
             return Err(Refusal::Question(format!("no replay {} is under way", ask.id)));
         }

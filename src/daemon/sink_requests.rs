@@ -1,100 +1,140 @@
 //! Pauses a sink, resumes it, or moves its cursor on. A paused sink has no worker; its cursor stays where it is, and
-//! the journal keeps what lies behind it.
+//! the journal keeps what lies behind it. What is asked of one daemon holds for all that share the journal: this one
+//! has followed when it answers, and the others do soon (`following`).
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::error::DaemonError;
 use super::own_events;
 use super::refusals::{known_sink, optional_time, sinks_not_started, unable};
+use super::requests::Reply;
+use super::skipping::is_past;
 use super::world::World;
 use crate::admin::Refusal;
 use crate::admin::sink::{SinkAct, SinkAsk, SinkDone};
-use crate::ledger::runs::Passed;
-use crate::ledger::{Counters, Settlement};
+use crate::journal::Marks;
+use crate::ledger::Storage;
+use crate::news::News;
 use crate::outbox::FOLLOWER;
 
+/// How long a skip waits for the other daemons to move the sink on in their shards.
+const OTHERS: Duration = Duration::from_secs(12);
+
 impl World {
-    /// Does to the sink what is asked; durable when this returns.
-    ///
-    /// # Errors
-    /// There is no such sink, the time makes no sense, or the ledger cannot be written.
-    pub async fn sink(&mut self, ask: SinkAsk, act: SinkAct) -> Result<SinkDone, Refusal> {
-        let name = ask.sink.as_str();
-        known_sink(name, self.config.sinks.iter().map(|sink| &sink.name))?;
-        if !self.sinks.has_started() {
-            return Err(sinks_not_started());
-        }
-        match act {
-            SinkAct::Pause => {
-                self.store.storage.settle.pause(name, true).await.map_err(unable)?;
-                self.sinks.halt([name].into_iter()).await;
-                if let Some(book) = self.books.now().of(name) {
-                    book.book.vitals().set_paused(true);
+    /// Does to the sink what is asked, and answers once that is durable: or that there is no such sink, that the time
+    /// makes no sense, or that the ledger cannot be written.
+    pub async fn sink(&mut self, ask: SinkAsk, act: SinkAct, reply: Reply<SinkDone>) {
+        let done = match (self.asked(&ask), act) {
+            (Err(refusal), _) => Err(refusal),
+            (Ok(()), SinkAct::Pause) => self.pause(&ask.sink).await,
+            (Ok(()), SinkAct::Resume) => self.resume(&ask.sink).await,
+            (Ok(()), SinkAct::Skip) => match self.skip(&ask.sink, ask.to.as_deref()).await {
+                Ok(Some(skip)) => {
+                    // Others may take their time: this loop has more to do.
+                    tokio::spawn(async move { reply.send(skip.done().await) });
+                    return;
                 }
-                info!(sink = name, "paused: its cursor stays, and what it is owed is kept");
-            }
-            SinkAct::Resume => {
-                self.store.storage.settle.pause(name, false).await.map_err(unable)?;
-                self.launch(name).await.map_err(unable)?;
-                info!(sink = name, "resumed");
-            }
-            SinkAct::Skip => return self.skip(name, ask.to.as_deref()).await,
-        }
-        let remark = remark(name, act);
-        if let Some(remark) = &remark {
-            warn!(sink = name, "{remark}");
-        }
-        Ok(SinkDone { paused: act == SinkAct::Pause, remark, ..SinkDone::default() })
-    }
-
-    /// Moves the sink's cursor on, to a time or to the journal's end. What was parked or given up stays.
-    async fn skip(&mut self, name: &str, to: Option<&str>) -> Result<SinkDone, Refusal> {
-        let time = optional_time("to", to, &self.config.timezone)?;
-        let was_running = self.sinks.is_running(name);
-        self.sinks.halt([name].into_iter()).await;
-        let dropped = self.move_on(name, time).await;
-        if was_running {
-            self.launch(name).await.map_err(unable)?;
-        }
-        let dropped = dropped.map_err(unable)?;
-        warn!(sink = name, dropped, "skipped by hand: what it was owed up to there counts as dropped");
-        if dropped > 0 {
-            self.news.tell(own_events::dropped(name, dropped, "skip", "the sink was moved on by hand"));
-        }
-        let ledger = &self.store.storage.ledger;
-        let parked = ledger.parked_rows(name).await.map_err(unable)?;
-        let paused = self.store.storage.settle.is_paused(name).await.map_err(unable)?;
-        Ok(SinkDone { paused, dropped, parked, remark: remark(name, SinkAct::Skip) })
-    }
-
-    async fn move_on(&self, name: &str, time: Option<i64>) -> Result<u64, DaemonError> {
-        let storage = &self.store.storage;
-        let target = match time {
-            Some(time) => storage.journal.seek(time).await?,
-            None => storage.journal.ends().await?,
+                Ok(None) => self.skipped_nothing(&ask.sink).await,
+                Err(refusal) => Err(refusal),
+            },
         };
-        let Some(state) = storage.settle.load(name).await? else { return Ok(0) };
-        if state.cursors.reaches(&target) {
-            return Ok(0);
-        }
-        // A shard in which the sink is further on already stays where it is.
-        let target = state.cursors.later(&target);
-        let Some(book) = self.books.now().of(name).map(|book| Arc::clone(&book.book)) else { return Ok(0) };
-        // What the sink was owed is what was counted for it, by the rules that were in force when it was counted.
-        let (counted, mut steps, mut all) = (book.counted(), Vec::new(), 0);
-        for cursor in target.iter() {
-            let span = [&state.cursors, &cursor.into()];
-            let dropped = counted.between(name, span, &self.config.rules, &storage.of(name)).await?;
-            let delta = Counters { accepted: dropped, dropped, ..Counters::default() };
-            let passed = Passed::skipped(state.cursors.at(cursor.shard), cursor, dropped);
-            steps.push(Settlement { delta, passed, ..Settlement::to(name, cursor) });
-            all += dropped;
-        }
-        storage.settle.settle(steps).await?;
-        Ok(all)
+        // Whoever asked may have gone.
+        let _ = reply.send(done);
     }
+
+    fn asked(&self, ask: &SinkAsk) -> Result<(), Refusal> {
+        known_sink(&ask.sink, self.config.sinks.iter().map(|sink| &sink.name))?;
+        if self.sinks.has_started() { Ok(()) } else { Err(sinks_not_started()) }
+    }
+
+    async fn pause(&mut self, name: &str) -> Result<SinkDone, Refusal> {
+        self.store.storage.settle.pause(name, true).await.map_err(unable)?;
+        self.hold(name).await;
+        info!(sink = name, "paused: its cursor stays, and what it is owed is kept");
+        Ok(said(name, SinkAct::Pause, SinkDone { paused: true, ..SinkDone::default() }))
+    }
+
+    async fn resume(&mut self, name: &str) -> Result<SinkDone, Refusal> {
+        self.store.storage.settle.pause(name, false).await.map_err(unable)?;
+        self.launch(name).await.map_err(unable)?;
+        info!(sink = name, "resumed");
+        Ok(said(name, SinkAct::Resume, SinkDone::default()))
+    }
+
+    /// Moves the sink's cursor on, to a time or to the journal's end. What was parked or given up stays. Nothing where
+    /// the sink is there already.
+    async fn skip(&mut self, name: &str, to: Option<&str>) -> Result<Option<Skipped>, Refusal> {
+        let time = optional_time("to", to, &self.config.timezone)?;
+        let storage = self.store.storage.clone();
+        let target = match time {
+            Some(time) => storage.journal.seek(time).await,
+            None => storage.journal.ends().await,
+        };
+        let target = target.map_err(unable)?;
+        let state = storage.settle.load(name).await.map_err(unable)?;
+        let Some(state) = state.filter(|state| !state.cursors.reaches(&target)) else { return Ok(None) };
+        // A shard in which the sink is further on already stays where it is.
+        let to = state.cursors.later(&target);
+        storage.settle.skip(name, &to).await.map_err(unable)?;
+        // One that is under way may be for less.
+        self.skipping.finish(name).await;
+        self.begin_skip(name, &to).await;
+        let (name, before, news) = (name.to_owned(), state.counters.dropped, self.news.clone());
+        Ok(Some(Skipped { name, to, before, storage, news }))
+    }
+
+    async fn skipped_nothing(&self, name: &str) -> Result<SinkDone, Refusal> {
+        let Storage { settle, ledger, .. } = &self.store.storage;
+        let (paused, parked) = (settle.is_paused(name).await, ledger.parked_rows(name).await);
+        let done = SinkDone { paused: paused.map_err(unable)?, parked: parked.map_err(unable)?, ..SinkDone::default() };
+        Ok(said(name, SinkAct::Skip, done))
+    }
+}
+
+/// A sink that is being moved on.
+struct Skipped {
+    name: String,
+    to: Marks,
+    /// What had been dropped of it before.
+    before: u64,
+    storage: Storage,
+    news: News,
+}
+
+impl Skipped {
+    /// Waits until it is moved on in all shards, but not for ever, and says what came of it.
+    async fn done(self) -> Result<SinkDone, Refusal> {
+        let Self { name, to, before, storage, news } = self;
+        let is_whole = match tokio::time::timeout(OTHERS, is_past(&*storage.settle, &name, &to)).await {
+            Ok(past) => past.map(|()| true).map_err(unable)?,
+            Err(_) => false,
+        };
+        let state = storage.settle.load(&name).await.map_err(unable)?;
+        let dropped = state.map_or(0, |state| state.counters.dropped.saturating_sub(before));
+        if dropped > 0 {
+            news.tell(own_events::dropped(&name, dropped, "skip", "the sink was moved on by hand"));
+        }
+        let parked = storage.ledger.parked_rows(&name).await.map_err(unable)?;
+        let paused = storage.settle.is_paused(&name).await.map_err(unable)?;
+        let done = SinkDone { paused, dropped, parked, remark: None };
+        if is_whole {
+            return Ok(said(&name, SinkAct::Skip, done));
+        }
+        let remark =
+            "some shards are not moved on yet, as nobody has them now: whoever gets them moves the sink on there";
+        warn!(sink = name, "{remark}");
+        Ok(SinkDone { remark: Some(remark.to_owned()), ..done })
+    }
+}
+
+/// The same with what follows from it, which is logged, too.
+fn said(sink: &str, act: SinkAct, done: SinkDone) -> SinkDone {
+    let remark = remark(sink, act);
+    if let Some(remark) = &remark {
+        warn!(sink, "{remark}");
+    }
+    SinkDone { remark, ..done }
 }
 
 /// What follows where the sink is the one by which the daemon hears of statuses.

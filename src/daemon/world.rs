@@ -1,7 +1,8 @@
 //! What the daemon holds while it runs: the config in force, and all that was built from it.
 //!
 //! The main loop alone owns the [`World`] and changes it for one request after the other. How each request changes it
-//! is written beside that request: `reload`, `sink_requests`, `replay_requests`.
+//! is written beside that request: `reload`, `sink_requests`, `replay_requests`; how what others were asked for does:
+//! `following`.
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use super::error::DaemonError;
 use super::own_events::OwnEvents;
 use super::running_replays::RunningReplays;
 use super::sinks::Sinks;
+use super::skipping::Skipping;
 use super::store::Store;
 use crate::config::Config;
 use crate::ingress::Ingress;
@@ -28,6 +30,8 @@ pub(super) struct World {
     pub sinks: Sinks,
     /// The tasks that carry out replays.
     pub replays: RunningReplays,
+    /// The tasks that move sinks on.
+    pub skipping: Skipping,
     /// What each sink is owed, and by which rules.
     pub books: Arc<Books>,
     /// What takes webhooks in.
@@ -41,8 +45,11 @@ pub(super) struct World {
 }
 
 impl World {
-    /// Starts a sink of the config where its cursor stands.
+    /// Starts a sink of the config where its cursor stands; one that is being moved on is started after that.
     pub async fn launch(&mut self, name: &str) -> Result<(), DaemonError> {
+        if self.skipping.is_running(name) {
+            return Ok(());
+        }
         let books = self.books.now();
         let Some((sink, book)) = self.config.sinks.iter().find(|sink| sink.name == name).zip(books.of(name)) else {
             return Ok(());

@@ -11,7 +11,7 @@ use std::time::Duration;
 use globset::GlobMatcher;
 use sink_api::Timestamp;
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::accounting::{self, Accounted, Origin};
 use super::asking::Questions;
@@ -37,6 +37,8 @@ const READ_BYTES_SLOWLY: u64 = 16 << 10;
 const CHARGE: u64 = 4;
 /// How soon the replay looks again where it had to wait; ten times as long where it could not read or write.
 const PAUSE: Duration = Duration::from_millis(100);
+/// No feed has less than this of a replay's rate.
+const LEAST_PART: f64 = 0.001;
 /// A replay that is stopped waits no longer than this for a write under way.
 const LAST_WRITE: Duration = Duration::from_secs(5);
 
@@ -52,9 +54,11 @@ pub struct Feed {
     pub subject: Option<String>,
     /// Only what the sink has not.
     pub only_missing: bool,
-    /// Most deliveries in a span of time.
+    /// Most deliveries in a span of time, over all who feed the replay.
     pub rate: Option<Rate>,
-    /// Where the replay ends in each shard.
+    /// How much of the rate is this feed's, of 1.
+    pub part: f64,
+    /// Where the replay ends in each shard that is read here.
     pub until: Marks,
     /// The sink's book.
     pub book: Arc<Book>,
@@ -66,7 +70,7 @@ pub struct Feed {
     pub news: News,
 }
 
-/// Parks what the journal holds from `at` on, until the end of the span or `stop`.
+/// Parks what the journal holds from `at` on, until the end of the span or `stop`, or until a shard is another's.
 pub async fn feed(feed: Feed, mut at: Marks, rules: watch::Receiver<Arc<RuleSet>>, mut stop: watch::Receiver<bool>) {
     let mut memory = feed.budget.join();
     let mut source = Source::of_span(feed.storage.clone(), at.clone(), feed.until.clone());
@@ -88,9 +92,10 @@ pub async fn feed(feed: Feed, mut at: Marks, rules: watch::Receiver<Arc<RuleSet>
         if accepted > 0 {
             feed.book.notify();
         }
-        if let Some(rate) = feed.rate {
+        if let Some(rate) = feed.rate.filter(|_| !at.reaches(&feed.until)) {
+            let time = rate.time_for(accepted).div_f64(feed.part.clamp(LEAST_PART, 1.0));
             tokio::select! {
-                () = tokio::time::sleep(rate.time_for(accepted)) => {}
+                () = tokio::time::sleep(time) => {}
                 () = stopped(&mut stop) => return,
             }
         }
@@ -150,8 +155,9 @@ impl Feed {
         }
     }
 
-    /// Writes a step until it is durable, and says whether it is: a replay that is stopped gives up. A write under way
-    /// is waited for a while even then, or nobody would know whether it was done.
+    /// Writes a step until it is durable, and says whether it is: a replay that is stopped gives up, and so does one of
+    /// whose shards this one is another's by now. A write under way is waited for a while even then, or nobody would
+    /// know whether it was done.
     async fn settle(&self, step: Settlement, stop: &mut watch::Receiver<bool>) -> bool {
         loop {
             let mut settling = std::pin::pin!(self.storage.settle(vec![step.clone()]));
@@ -165,6 +171,15 @@ impl Feed {
             };
             match settled {
                 Some(Ok(())) => return true,
+                Some(Err(SettleError::Fenced(shards))) => {
+                    debug!(sink = %self.to.name, replay = self.id, ?shards, "these shards are not this daemon's");
+                    // Whoever starts it again is not to do so over and over.
+                    tokio::select! {
+                        () = tokio::time::sleep(PAUSE * 10) => {}
+                        () = stopped(stop) => {}
+                    }
+                    return false;
+                }
                 Some(Err(error)) if !*stop.borrow() => {
                     warn!(sink = %self.to.name, %error, "a replay cannot write the ledger; trying again");
                     tokio::time::sleep(PAUSE * 10).await;
