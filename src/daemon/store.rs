@@ -15,6 +15,7 @@ use crate::deliver::Budget;
 use crate::event;
 use crate::journal::{Commits, JournalError, Marks, Pulse};
 use crate::ledger::engine::{self, Engine, Opening};
+use crate::ledger::nodes::Nodes;
 use crate::ledger::{Ledger, Storage};
 use crate::news::News;
 use crate::outbox::{self, Outbox};
@@ -26,6 +27,8 @@ pub const UNKNOWN: &str = "@";
 pub struct Store {
     /// The way to journal and ledger.
     pub storage: Storage,
+    /// The daemons that share the journal.
+    pub nodes: Arc<dyn Nodes>,
     /// What is remembered of messages that sinks send.
     pub outbox: Outbox,
     /// The memory of all sinks.
@@ -36,6 +39,8 @@ pub struct Store {
     pub commits: Commits,
     /// `[journal] min_free` and `max_size`, bytes.
     pub disk_bounds: [u64; 2],
+    /// The folder whose disk must have room, and what `max_size` bounds.
+    pub room: (PathBuf, String),
     /// What is wrong with the room that the journal has.
     pub disk_trouble: Arc<DiskTrouble>,
     path: PathBuf,
@@ -56,23 +61,26 @@ pub struct Store {
 impl Store {
     /// Opens the journal. The ledger is not open yet. What the outbox notices goes to `news`.
     pub async fn open(config: &Config, cursors_now: bool, news: &News) -> Result<Self, DaemonError> {
-        let Engine { storage, pulse, commits, had_records, ledger_file } = engine::open(&Opening {
-            config: &config.journal,
-            data_dir: &config.data_dir,
-            base_dir: &config.base_dir,
-            host: &host(),
-            dead_bytes: config.dead_letters.max_size.0,
-            subject_of: event::subject_of,
-        })
-        .await?;
+        let Engine { storage, nodes, pulse, commits, had_records, ledger_file, folder, place } =
+            engine::open(&Opening {
+                config: &config.journal,
+                data_dir: &config.data_dir,
+                base_dir: &config.base_dir,
+                host: &host(),
+                dead_bytes: config.dead_letters.max_size.0,
+                subject_of: event::subject_of,
+            })
+            .await?;
         let outbox = Outbox::new(config.data_dir.join(outbox::FILE), news.clone());
         outbox.put_in_force(Arc::clone(&config.resends));
         Ok(Self {
+            nodes,
             outbox,
             budget: Budget::new(config.delivery.memory.0),
             pulse,
             commits,
             disk_bounds: [config.journal.min_free.0, config.journal.max_size.0],
+            room: (folder, place),
             disk_trouble: Arc::default(),
             begun: storage.journal.known_ends(),
             storage,
@@ -84,13 +92,9 @@ impl Store {
         })
     }
 
-    /// The journal's end when this life of the daemon began; where others append, too, as it is known by now.
-    ///
-    /// # Errors
-    /// The journal cannot be asked.
-    pub async fn begun(&self) -> Result<Marks, JournalError> {
-        let journal = &self.storage.journal;
-        if journal.is_shared() { journal.ends().await } else { Ok(self.begun.clone()) }
+    /// The journal's end when this life of the daemon began; where others append, too, as they said it first.
+    pub fn begun(&self) -> Marks {
+        self.storage.journal.began().unwrap_or_else(|| self.begun.clone())
     }
 
     /// Opens the ledger, unless it is open. After an error this may be tried again.

@@ -7,7 +7,8 @@ use sink_api::kafka::addresses;
 use tokio::runtime::Handle;
 use tracing::info;
 
-use super::shared::{KafkaSettle, ShardCopy};
+use super::nodes::{Alone, Nodes};
+use super::shared::{KafkaNodes, KafkaSettle, ShardCopy};
 use super::{Ledger, LocalSettle, Storage};
 use crate::journal::kafka::{Bounds, Cluster, FromBegin, Groups, KafkaJournal, Retaining, message};
 use crate::journal::{Commits, JournalConfig, JournalError, Kind, LocalJournal, Pulse, SubjectOf, config, folder};
@@ -32,6 +33,8 @@ pub struct Opening<'o> {
 pub struct Engine {
     /// The way to it.
     pub storage: Storage,
+    /// The daemons that share the journal.
+    pub nodes: Arc<dyn Nodes>,
     /// Whether what writes the journal goes on.
     pub pulse: Arc<dyn Pulse>,
     /// What commits cost.
@@ -40,6 +43,10 @@ pub struct Engine {
     pub had_records: bool,
     /// Where the ledger's file is, or will be.
     pub ledger_file: PathBuf,
+    /// The folder whose disk must have room: the journal's, or the one where events wait for others to take them.
+    pub folder: PathBuf,
+    /// What `max_size` bounds, as people call it.
+    pub place: String,
 }
 
 /// Opens the engine that the config names. Waits for the disk, and asks nobody else.
@@ -68,10 +75,13 @@ fn local(opening: &Opening<'_>) -> Result<Engine, JournalError> {
     let journal = Arc::new(journal);
     let settle = Arc::new(LocalSettle::new(Arc::clone(&ledger), journal.clone()));
     Ok(Engine {
+        nodes: Arc::new(Alone),
         pulse: journal.clone(),
         commits: journal.commits(),
         had_records: found.had_records,
         ledger_file,
+        place: folder.display().to_string(),
+        folder,
         storage: Storage { retention: journal.clone(), journal, settle, ledger },
     })
 }
@@ -90,25 +100,32 @@ async fn kafka(opening: &Opening<'_>) -> Result<Engine, JournalError> {
     };
     let ledger = Arc::new(Ledger::bounded(opening.dead_bytes));
     let copy = Arc::new(ShardCopy::new(Arc::clone(&ledger)));
-    let groups = Arc::new(Groups::new(cluster.clone(), copy.clone(), message::decode, Handle::current()));
+    let overflow = opening.data_dir.join("overflow");
+    let groups = Groups::new(cluster.clone(), copy.clone(), message::decode, Handle::current());
+    let groups = Arc::new(groups.marked_in(&overflow));
     let bounds = Bounds {
         max_size: config.max_size,
         overflow_max: config.overflow_max,
         overflow_disk: config.overflow_disk.unwrap_or(config::OVERFLOW_DISK),
         min_free: config.min_free,
+        flush: config.flush.unwrap_or_default(),
     };
-    let overflow = opening.data_dir.join("overflow");
+    let nodes = Arc::new(KafkaNodes::new(cluster.node.clone(), groups.clone()));
     info!(cluster = cluster.name, node = cluster.node, shards = cluster.partitions, "the journal is on Kafka");
-    let retaining = Retaining::new(cluster.clone(), groups.clone(), config.retention.0);
     let (members, subject_of) = (Arc::clone(&groups), opening.subject_of);
-    let journal = KafkaJournal::open(cluster, &overflow, bounds, subject_of, members).await?;
+    let place = cluster.events();
+    let journal = KafkaJournal::open(cluster.clone(), &overflow, bounds, subject_of, members).await?;
     let journal = Arc::new(journal);
+    let retaining = Retaining::new(cluster, groups.clone(), config.retention.0, journal.sizes());
     Ok(Engine {
+        nodes,
         pulse: journal.clone(),
         commits: Commits::default(),
         // What the ledger held comes from Kafka again.
         had_records: false,
         ledger_file: opening.data_dir.join("shards.db"),
+        folder: overflow,
+        place,
         storage: Storage {
             retention: Arc::new(FromBegin::new(retaining, Handle::current())),
             journal,

@@ -20,6 +20,7 @@ pub mod engine;
 pub mod fates;
 mod had;
 pub mod held;
+pub mod nodes;
 mod notes;
 pub mod parked;
 pub mod replays;
@@ -50,8 +51,8 @@ pub use had::Had;
 use held::{By, Change, Filter, Held, Letter, Page};
 pub use notes::Noted;
 use parked::Schedule;
-use replays::{Replay, ReplayCounts};
-pub use settle::{LocalSettle, Settle, SettleError};
+use replays::{Replay, ReplayCounts, UnderWay};
+pub use settle::{LocalSettle, Orders, Settle, SettleError};
 pub use settlement::{Counters, Fate, HeldDelivery, ParkedFate, Settlement, SinkState, Spent, Try};
 pub use storage::{SinkStorage, Storage};
 use thread::Request;
@@ -267,6 +268,12 @@ impl Ledger {
         self.look(move |connection| connection.query_row(sql, [sink], |row| row.get(0)).map(|n: i64| n > 0)).await
     }
 
+    /// The sinks that are held.
+    async fn paused(&self) -> Result<BTreeSet<String>, SettleError> {
+        let sql = "SELECT name FROM sinks WHERE paused <> 0";
+        self.look(move |connection| connection.prepare_cached(sql)?.query_map([], |row| row.get(0))?.collect()).await
+    }
+
     /// Notes which sinks are in the config; gives those that were and are not any more, and their cursors. From now on
     /// what the journal deletes is counted for these, and their cursors move over it. Durable when this returns.
     ///
@@ -403,6 +410,20 @@ impl Settle for Ledger {
 
     async fn cancel_replay(&self, id: i64) -> Result<usize, SettleError> {
         self.ask(|reply| Request::Cancel { id, reply }).await
+    }
+
+    async fn replays(&self) -> Result<Vec<UnderWay>, SettleError> {
+        let replays = Self::replays(self).await?;
+        Ok(replays.into_iter().map(|replay| UnderWay { replay, done: None }).collect())
+    }
+
+    async fn replay_counts(&self, id: i64) -> Result<Vec<ReplayCounts>, SettleError> {
+        Self::replay_counts(self, id).await
+    }
+
+    async fn orders(&self) -> Result<Orders, SettleError> {
+        let (paused, replays) = (self.paused().await?, Self::replays(self).await?);
+        Ok(Orders { paused, replays, skips: vec![] })
     }
 }
 
