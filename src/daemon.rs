@@ -3,10 +3,11 @@
 //! Start: journal, ledger, the sinks' first cursors, the sinks' workers, ingress. Stop: workers, ledger, ingress,
 //! journal. The service manager is told when webhooks are taken, and when the stop begins.
 //!
-//! A disk that is full or failing does not keep ingress from starting: then the ledger and the sinks come later
-//! (`sinks`), and "ready" is logged when they have. The listen addresses are bound at the very beginning, when a fault
-//! costs nothing yet, but nobody listens on them before the end of the start: no client gets a connection that a start
-//! which fails would reset. (On a socket that systemd has passed connections wait meanwhile.)
+//! A disk that is full or failing does not keep ingress from starting, nor do others who keep the journal and do not
+//! answer: then the ledger and the sinks come later (`sinks`), and "ready" is logged when they have. The listen
+//! addresses are bound at the very beginning, when a fault costs nothing yet, but nobody listens on them before the end
+//! of the start: no client gets a connection that a start which fails would reset. (On a socket that systemd has passed
+//! connections wait meanwhile.)
 //!
 //! Imports inside this folder point one way; `tests/tidy/daemon.rs` holds the order and enforces it.
 
@@ -24,9 +25,11 @@ mod data_folder;
 mod dead_letters;
 mod descriptors;
 mod disk_watch;
+mod endings;
 mod error;
 mod explaining;
 mod figures;
+mod following;
 mod found;
 mod found_fates;
 mod found_ids;
@@ -35,10 +38,12 @@ mod found_rules;
 mod found_sent;
 mod found_shown;
 mod found_tail;
+mod found_told;
 mod found_trace;
 mod history;
 mod host;
 mod main_loop;
+mod nodes;
 mod open_ingress;
 mod options;
 mod own_events;
@@ -59,6 +64,7 @@ mod service_manager;
 mod shown_config;
 mod sink_requests;
 mod sinks;
+mod skipping;
 mod status_line;
 mod store;
 pub mod threads;
@@ -68,15 +74,12 @@ mod world;
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 use tracing::{error, info};
 
 use crate::config::Config;
-use crate::ingress::threads::Threads;
-use crate::ingress::{self, Bound};
-use crate::journal::folder;
-use crate::journal::lock::Lock;
+use crate::ingress::{self, Bound, threads::Threads};
+use crate::journal::{folder, lock::Lock};
 use crate::news::News;
 use crate::route::Unmatched;
 use crate::shutdown::Signals;
@@ -89,12 +92,11 @@ pub use config_watch::Watch;
 use control::DaemonControl;
 use counted::FrontCounts;
 pub use error::DaemonError;
-use open_ingress::open_ingress;
+use open_ingress::{open_ingress, recognise};
 pub use options::RunOptions;
 use own_events::OwnEvents;
 use requests::Requests;
 use resending::Resending;
-use running_replays::RunningReplays;
 use sinks::Sinks;
 use store::Store;
 use world::World;
@@ -131,6 +133,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     refused.iter().for_each(|refused| news.tell(own_events::config_refused(&config.file, &refused.why, LAST_GOOD)));
     let mut sinks = Sinks::new(&config.rules, news.clone(), ingress.traces());
     sinks.start_if_possible(&config, &mut store, &books).await?;
+    let recognising = recognise(&config, &store, &ingress, sinks.has_started()).await;
     let counting = FrontCounts::start(&ingress, &store.storage.ledger).await;
 
     let listeners: Vec<_> = bound.into_iter().map(Bound::listen).collect::<Result<_, _>>()?;
@@ -141,12 +144,12 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     told.into_iter().for_each(|(address, tls, inherited)| info!(address, tls, inherited, "listening"));
     news.tell(own_events::started(config.sources.len(), config.own_sinks().count()));
 
-    let mut background = background::start(&config, &store, &config_state, &news, &own_events);
+    let mut background = background::start(&config, &store, &config_state, (&news, &own_events), recognising);
     background.spawn(Resending::new(&store.outbox, &books, &store.storage).run());
     let (requests, inbox) = Requests::new();
     let control = Arc::new(DaemonControl::new(&store, &ingress, &books, &config_state, &unmatched, requests.clone()));
     background.spawn(control.keep_history());
-    let admin = AdminListener::start(config.admin.clone(), &control);
+    let admin = AdminListener::start(config.admin.clone(), &control, &store.nodes);
     let looking = tokio::spawn(data_folder::look_after(lock, store.databases(), admin.clone(), requests));
     // Webhooks are taken. Sinks that wait for room on the disk keep nobody waiting for that.
     let watchdog = service_manager::watch(&manager, &threads, Arc::clone(&store.pulse), &control);
@@ -154,8 +157,8 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     manager.ready();
     telling.spawn(service_manager::tell_status(manager.clone(), Arc::clone(&control)));
 
-    let replays = RunningReplays::default();
-    let mut world = World { config, store, sinks, replays, books, ingress, config_state, news, own_events };
+    let (replays, skipping) = (running_replays::RunningReplays::default(), skipping::Skipping::default());
+    let mut world = World { config, store, sinks, replays, skipping, books, ingress, config_state, news, own_events };
     let ended = main_loop::run(&mut world, signals, watch, ConfigReader::new(load), inbox, &manager).await;
     let World { store, mut sinks, mut replays, ingress, news, own_events, .. } = world;
     ingress.stopping();
@@ -166,7 +169,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     own_events.farewell(&news, ended.as_ref().map_or(NO_SINKS, |name| *name), |sink| sinks.is_running(sink)).await;
     store.storage.journal.closes_soon();
     replays.halt().await;
-    sinks.stop().await;
+    tokio::join!(sinks.stop(), nodes::withdraw(&*store.nodes, ended.is_ok()));
     store.close();
     ingress.traces().flush().await;
     control.stopping();

@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::time::Duration;
 
-use http::Method;
+use bytes::Bytes;
+use http::{Method, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::config::{AdminConfig, Listen};
 use super::sending::{KEY_HEADER, SendAsk, SendDone, WAIT_S};
+use super::service::{ITSELF, NODE, SCOPE};
 use crate::sockets::unix::short_path;
 
 /// Longest wait for an answer: a little longer than the daemon takes to give up.
@@ -17,6 +19,8 @@ const TIMEOUT: Duration = Duration::from_secs(32);
 const SILENCE: Duration = Duration::from_mins(1);
 /// Largest answer that is read, and of one that goes on the largest event.
 const MAX_ANSWER: usize = 64 << 20;
+/// Largest answer that is read of each of several daemons.
+const MAX_OF_NODE: usize = 8 << 20;
 
 /// The mend where the daemon does not know the token.
 const OTHER_TOKEN: &str = "the daemon keeps the token that it started with; a new one takes a restart";
@@ -151,6 +155,39 @@ pub async fn send_message(
     }
 }
 
+/// Asks the daemon of that name, one of several, for what it has itself; gives the answer's body. The question is JSON,
+/// or nothing.
+///
+/// # Errors
+/// [`AskError`]; [`AskError::NoDaemon`] as well where a daemon of another name answers.
+pub(super) async fn ask_node(
+    config: &AdminConfig,
+    name: &str,
+    (method, path): (Method, &str),
+    accept: &'static str,
+    question: Vec<u8>,
+) -> Result<Bytes, AskError> {
+    let (request, _folder) = request(config, method, path, Some(TIMEOUT))?;
+    let request = request.header(SCOPE, ITSELF).header(header::ACCEPT, accept).body(question);
+    let mut answer = sent(config, request).await?;
+    let at = place(config);
+    let status = answer.status().as_u16();
+    let refused = |why: String| AskError::Refused { at: at.clone(), status, why };
+    match answer.headers().get(NODE).map(|other| String::from_utf8_lossy(other.as_bytes()).into_owned()) {
+        Some(other) if other == name => {}
+        Some(other) => return Err(nobody(config, format!("`{other}` answers there"))),
+        None => return Err(nobody(config, "what answers there is no daemon of this relay".into())),
+    }
+    let mut body = Vec::new();
+    while let Some(more) = answer.chunk().await.map_err(|error| refused(cause(&error)))? {
+        body.extend_from_slice(&more);
+        if body.len() > MAX_OF_NODE {
+            return Err(refused("more than can be read".into()));
+        }
+    }
+    if status == 200 { Ok(body.into()) } else { Err(refused(why(status, &body))) }
+}
+
 /// Opens an answer that goes on.
 ///
 /// # Errors
@@ -239,7 +276,9 @@ fn request(
     within: Option<Duration>,
 ) -> Result<(reqwest::RequestBuilder, Option<File>), AskError> {
     // No TLS is spoken: a machine without root certificates is fine.
-    let mut client = reqwest::Client::builder().connect_timeout(TIMEOUT).no_proxy().tls_certs_only([]);
+    let client = reqwest::Client::builder().connect_timeout(TIMEOUT).no_proxy().tls_certs_only([]);
+    // A daemon sends nobody elsewhere: who does is none, and gets no token and no question.
+    let mut client = client.redirect(reqwest::redirect::Policy::none());
     if let Some(within) = within {
         client = client.timeout(within);
     }

@@ -14,6 +14,8 @@ const SOCKET: &str = "admin.sock";
 pub struct AdminKeys {
     /// `unix:PATH` or `HOST:PORT`.
     pub listen: Option<String>,
+    /// `HOST:PORT` by which other daemons of a cluster ask it, where that is not `listen`.
+    pub advertise: Option<String>,
     /// The token that a client must show; over TCP there must be one.
     pub token: Option<Secret>,
     /// Whether nothing can be changed by way of the listener.
@@ -34,10 +36,22 @@ pub enum Listen {
 pub struct AdminConfig {
     /// Where the listener listens.
     pub listen: Listen,
+    /// By which address other daemons ask it, where that is not where it listens.
+    pub advertise: Option<String>,
     /// The token that every request must show, where one is set.
     pub token: Option<Secret>,
     /// Whether nothing can be changed by way of the listener.
     pub read_only: bool,
+}
+
+fn is_host_and_port(address: &str) -> bool {
+    let parts = address.rsplit_once(':');
+    parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
+/// An address that is none: somebody may have written a user and a password into it.
+fn shown(address: &str) -> &str {
+    if address.contains('@') { "***" } else { address }
 }
 
 impl AdminKeys {
@@ -49,17 +63,24 @@ impl AdminKeys {
             Some(Ok("")) => faults.push(Fault::at_key("listen", "`listen` names no path after `unix:`")),
             Some(Ok(_)) => {}
             Some(Err(address)) => {
-                let port = address.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then_some(port));
-                if port.is_none_or(|port| port.parse::<u16>().is_err()) {
-                    // Somebody may have written a user and a password into the address.
-                    let shown = if address.contains('@') { "***" } else { address };
-                    let message = format!("`listen` is `{shown}`, expected unix:PATH or HOST:PORT");
+                if !is_host_and_port(address) {
+                    let message = format!("`listen` is `{}`, expected unix:PATH or HOST:PORT", shown(address));
                     faults.push(Fault::at_key("listen", message));
                 } else if self.token.as_ref().is_none_or(Secret::is_empty) {
                     let help = "add token = \"${HOOKRELAY_ADMIN_TOKEN}\", or listen on unix:PATH";
                     faults
                         .push(Fault::at_key("listen", "`listen` is a TCP address and there is no `token`").help(help));
                 }
+            }
+        }
+        if let Some(advertise) = self.advertise.as_deref() {
+            if !is_host_and_port(advertise) {
+                let shown = shown(advertise);
+                faults.push(Fault::at_key("advertise", format!("`advertise` is `{shown}`, expected HOST:PORT")));
+            } else if self.listen.as_deref().is_none_or(|listen| listen.starts_with("unix:")) {
+                let help = "listen on HOST:PORT, or leave `advertise` out";
+                let message = "`advertise` is an address, and the admin listener is a socket, which has none";
+                faults.push(Fault::at_key("advertise", message).help(help));
             }
         }
         if self.token.as_ref().is_some_and(Secret::is_empty) && faults.is_empty() {
@@ -77,7 +98,7 @@ impl AdminKeys {
                 None => Listen::Tcp(listen),
             },
         };
-        AdminConfig { listen, token: self.token, read_only: self.read_only }
+        AdminConfig { listen, advertise: self.advertise, token: self.token, read_only: self.read_only }
     }
 }
 
@@ -86,7 +107,7 @@ mod tests {
     use super::*;
 
     fn keys(listen: Option<&str>, token: Option<&str>) -> AdminKeys {
-        AdminKeys { listen: listen.map(Into::into), token: token.map(Secret::new), read_only: false }
+        AdminKeys { listen: listen.map(Into::into), token: token.map(Secret::new), ..AdminKeys::default() }
     }
 
     #[test]
@@ -103,6 +124,17 @@ mod tests {
         }
         let shown = format!("{:?}", keys(Some("me:hunter2@host:x"), Some("t")).check());
         assert!(shown.contains("expected unix:PATH") && !shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn an_address_that_is_advertised_is_one_and_of_a_listener_that_has_one() {
+        let faults = |listen: Option<&str>, advertise: &str| {
+            AdminKeys { advertise: Some(advertise.to_owned()), ..keys(listen, Some("t")) }.check().len()
+        };
+        assert_eq!(faults(Some("0.0.0.0:4001"), "red.example:4001"), 0);
+        for (listen, bad) in [(None, "red:1"), (Some("unix:a.sock"), "red:1"), (Some("0.0.0.0:1"), "red")] {
+            assert_eq!(faults(listen, bad), 1, "{listen:?} {bad}");
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::list::Unanswered;
+
 /// Which deliveries are meant, dead letters or parked ones, and how much of them is shown. A filter that is not set
 /// lets all through.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -133,7 +135,7 @@ pub struct ReasonView {
 }
 
 /// What a change did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeadDone {
     /// How many letters were changed.
     pub letters: u64,
@@ -142,6 +144,9 @@ pub struct DeadDone {
     pub sinks: BTreeMap<String, u64>,
     /// Where to go on; `null` where all that matched were changed.
     pub next: Option<String>,
+    /// Of several daemons those that said nothing: what they have may not be changed. Left out where all answered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unanswered: Vec<Unanswered>,
 }
 
 /// Which retried deliveries are asked after.

@@ -56,6 +56,8 @@ pub(super) enum Endpoint {
     CancelResends,
     /// Shows the history of a message.
     Trace,
+    /// What is known of events that another daemon has found.
+    Fates,
     /// Shows events as they come.
     Tail,
     /// Lists dead letters.
@@ -103,6 +105,26 @@ impl Endpoint {
     pub fn waits(self) -> Duration {
         if self == Self::SendMessage { Duration::from_secs(MAX_WAIT_S) } else { Duration::ZERO }
     }
+
+    /// Whether all daemons that share a journal answer it together.
+    pub fn is_for_all(self) -> bool {
+        matches!(
+            self,
+            Self::Status
+                | Self::Metrics
+                | Self::ShowEvent
+                | Self::Trace
+                | Self::ListResends
+                | Self::CancelResends
+                | Self::ListDead
+                | Self::CountDead
+                | Self::ListPending
+                | Self::CountPending
+                | Self::Outcomes
+                | Self::ChangeDead(_)
+                | Self::History
+        )
+    }
 }
 
 /// What it takes to ask.
@@ -145,6 +167,7 @@ pub(super) const TABLE: &[Row] = &[
     ("/api/messages/{id}", GET, Endpoint::Trace, Read),
     ("/api/resends", GET, Endpoint::ListResends, Read),
     ("/api/resends/cancel", POST, Endpoint::CancelResends, Change),
+    ("/api/fates", POST, Endpoint::Fates, Read),
     ("/api/tail", GET, Endpoint::Tail, Read),
     ("/api/dead", GET, Endpoint::ListDead, Read),
     ("/api/dead/retry", POST, Endpoint::ChangeDead(DeadAct::Retry), Change),
@@ -241,10 +264,11 @@ fn fits(pattern: &'static str, path: &str) -> Option<Option<Part>> {
 /// The question is not understood, or the daemon refuses.
 pub(super) async fn ask(
     Asked { endpoint, part, .. }: Asked,
-    Service { control, streams, doors, .. }: &Service,
+    Service { answering, streams, doors, .. }: &Service,
     request: Request<Incoming>,
     remote: Option<IpAddr>,
 ) -> Result<Answer, Refusal> {
+    let control = answering.who(endpoint, &request)?;
     match endpoint {
         Endpoint::Describe => {
             nothing(request).await?;
@@ -266,14 +290,14 @@ pub(super) async fn ask(
         Endpoint::Status => done(Ok(control.status().await)),
         Endpoint::Metrics => {
             let format = metrics_format(request.headers());
-            let page = control.metrics().await.write(format);
-            Ok(text(HeaderValue::from_static(format.content_type()), page))
+            Ok(text(HeaderValue::from_static(format.content_type()), control.metrics(format).await))
         }
         Endpoint::ListEvents => done(control.events(asked(request, part).await?).await),
         Endpoint::ShowEvent => done(control.event(asked::<EventAsk>(request, part).await?).await),
         Endpoint::SendMessage | Endpoint::ListResends | Endpoint::CancelResends => {
-            sending(endpoint, &**control, request).await
+            sending(endpoint, control, request).await
         }
+        Endpoint::Fates => done(control.fates(told(request, part).await?).await),
         Endpoint::Trace => done(control.trace(asked(request, part).await?).await),
         Endpoint::Tail => {
             let place = streams.place()?;
@@ -299,7 +323,7 @@ pub(super) async fn ask(
         Endpoint::Explain => done(control.explain(told(request, part).await?).await),
         Endpoint::ListReplays | Endpoint::ShowConfig | Endpoint::Reload | Endpoint::LogLevels => {
             nothing(request).await?;
-            bare(endpoint, &**control).await
+            bare(endpoint, control).await
         }
         Endpoint::SetLogLevel => done(control.set_log_level(told(request, part).await?)),
     }

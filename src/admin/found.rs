@@ -5,7 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::list::Unanswered;
 use super::sending::ResendView;
+use crate::journal::Position;
 
 /// Which events are meant, newest first. A filter that is not set lets all events through.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -182,6 +184,12 @@ pub struct EventView {
     pub deliveries: Vec<DeliveryFateView>,
     /// Whether personal data is masked.
     pub masked: bool,
+    /// Of several daemons those that said nothing: what only they know is missing. Left out where all answered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unanswered: Vec<Unanswered>,
+    /// Where it stands in the journal, for whoever asks other daemons of it; no part of the answer.
+    #[serde(skip)]
+    pub at: Option<Position>,
 }
 
 /// What a route made of an event.
@@ -252,6 +260,12 @@ pub struct TraceView {
     /// For a phone number: how much of the span was looked at, of 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<f64>,
+    /// Of several daemons those that said nothing: what only they know is missing. Left out where all answered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unanswered: Vec<Unanswered>,
+    /// The message as it is called, for whoever asks other daemons of it; no part of the answer.
+    #[serde(skip)]
+    pub about: Option<String>,
 }
 
 /// A message and its statuses.
@@ -404,4 +418,7 @@ pub struct TracedEvent {
     pub routes: Vec<RouteFate>,
     /// What became of its deliveries.
     pub deliveries: Vec<DeliveryFateView>,
+    /// Where it stands in the journal, for whoever asks other daemons of it; no part of the answer.
+    #[serde(skip)]
+    pub at: Option<Position>,
 }

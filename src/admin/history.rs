@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::list::Unanswered;
+
 /// Which history is meant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -31,6 +33,9 @@ pub struct HistoryView {
     pub step_s: u64,
     /// The samples, oldest first. Where the daemon was not running there are none.
     pub samples: Vec<HistorySample>,
+    /// Of several daemons those that said nothing: what only they know is missing. Left out where all answered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unanswered: Vec<Unanswered>,
 }
 
 /// What happened in one step.

@@ -18,8 +18,7 @@ use tokio::task::JoinSet;
 use super::config::{AdminConfig, Listen};
 use super::connections::{Connections, Slot};
 use super::hurried::Hurried;
-use super::service::Service;
-use super::{Control, service};
+use super::service::{self, Answering, Service};
 use crate::sockets::unix::{Bound, Placed, is_alive};
 
 /// Connections over TCP that the kernel keeps while others are heard (it may have a lower bound of its own). So many
@@ -73,14 +72,14 @@ impl Listener {
     ///
     /// # Errors
     /// The system gives no socket, thread or runtime.
-    pub fn start(config: &AdminConfig, control: Arc<dyn Control>) -> Result<Self, AdminError> {
+    pub fn start(config: &AdminConfig, answering: impl Into<Answering>) -> Result<Self, AdminError> {
         let at = match &config.listen {
             Listen::Unix(path) => path.display().to_string(),
             Listen::Tcp(address) => address.clone(),
         };
         let failed = |error| AdminError { at: at.clone(), error };
         let socket = open(&config.listen).map_err(failed)?;
-        let service = Service::new(control, config, Handle::current());
+        let service = Service::new(answering.into(), config, Handle::current());
         let (stop, stopped) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let runtime = ListenerRuntime(Some(runtime));

@@ -13,8 +13,9 @@
 //! - `openapi`: the table and the shapes as a description for other programs
 //! - `question` reads what is asked, `answers` makes answers, `streams` those that go on
 //! - [`status`], [`found`], [`dead`], [`sending`], [`sink`], [`replay`], [`running`], [`reload`], [`history`],
-//!   [`explain`], [`log`]: the shapes of questions and answers; [`list`]: that of every list
+//!   [`explain`], [`fates`], [`log`]: the shapes of questions and answers; [`list`]: that of every list
 //! - [`client`]: how the live verbs ask
+//! - [`everyone`]: where several daemons share a journal, the answers of all of them as one
 
 mod answers;
 pub mod client;
@@ -23,7 +24,9 @@ mod connections;
 pub mod dead;
 mod doors;
 mod endpoints;
+pub mod everyone;
 pub mod explain;
+pub mod fates;
 pub mod found;
 mod guesses;
 pub mod history;
@@ -49,16 +52,17 @@ mod tests;
 
 pub use config::{AdminConfig, AdminKeys, Listen};
 pub use connections::{ANSWERED, QUEUE};
-pub use list::List;
+pub use list::{List, Unanswered};
 pub use listener::{AdminError, Listener};
+pub use service::Answering;
 pub use status::{Readiness, Status};
 
 use std::pin::Pin;
-use std::sync::Arc;
 
-use crate::metrics::Page;
+use crate::metrics::Format;
 use dead::{Count, DeadAct, DeadAsk, DeadDone, DeadView, OutcomeView, OutcomesAsk};
 use explain::{ExplainAsk, ExplainView};
+use fates::{FatesAsk, FatesView};
 use found::{CloudLine, EventAsk, EventView, EventsAsk, TailAsk, Tailed, TraceAsk, TraceView};
 use history::{HistoryAsk, HistoryView};
 use log::{LogAsk, LogLevels};
@@ -70,6 +74,9 @@ use sink::{ProbeDone, SinkAct, SinkAsk, SinkDone};
 
 /// What comes one after the other, for as long as it is asked for.
 pub type BoxStream<T> = Pin<Box<dyn futures_core::Stream<Item = T> + Send>>;
+
+/// With what a refusal begins where a sink is neither in the config nor in the ledger.
+pub const NO_SINK: &str = "there is no sink";
 
 /// Why the daemon does not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -101,8 +108,8 @@ pub trait Control: Send + Sync + 'static {
     fn readiness(&self) -> Readiness;
     /// All figures. Waits for the ledger at most.
     async fn status(&self) -> Status;
-    /// The same and more for Prometheus: half a second old at most.
-    async fn metrics(&self) -> Arc<Page>;
+    /// The same and more for Prometheus, in that format: half a second old at most.
+    async fn metrics(&self, format: Format) -> String;
     /// A page of dead letters.
     async fn dead(&self, ask: DeadAsk) -> Result<List<DeadView>, Refusal>;
     /// A page of what has failed and is tried again.
@@ -147,6 +154,8 @@ pub trait Control: Send + Sync + 'static {
     async fn event(&self, ask: EventAsk) -> Result<EventView, Refusal>;
     /// The history of a message, and the way of each of its events.
     async fn trace(&self, ask: TraceAsk) -> Result<TraceView, Refusal>;
+    /// What is known here of events that another daemon has found.
+    async fn fates(&self, ask: FatesAsk) -> Result<FatesView, Refusal>;
     /// The events that match, as they come. Ends when the stream is dropped.
     async fn tail(&self, ask: TailAsk) -> Result<BoxStream<Tailed>, Refusal>;
     /// The config in force, and the file's where that is another one.

@@ -13,6 +13,7 @@ use super::answers::Refused;
 use super::dead::{Count, DeadAct, DeadAsk, DeadDone, DeadView, OutcomeView, OutcomesAsk};
 use super::endpoints::{Endpoint, Right, TABLE};
 use super::explain::{ExplainAsk, ExplainView};
+use super::fates::{FatesAsk, FatesView};
 use super::found::{CloudLine, EventAsk, EventView, EventsAsk, TailAsk, TraceAsk, TraceView};
 use super::history::{HistoryAsk, HistoryView};
 use super::log::{LogAsk, LogLevels};
@@ -23,6 +24,7 @@ use super::running::ConfigView;
 use super::sending::{
     CancelAsk, CancelDone, KEY_HEADER, MAX_KEY, ResendView, ResendsAsk, SendAsk, SendDone, body_shape,
 };
+use super::service::{ITSELF, SCOPE};
 use super::sink::{ProbeAsk, ProbeDone, SinkAct, SinkAsk, SinkDone};
 use super::status::{Alive, ReadyView, Status};
 use crate::version::VERSION;
@@ -148,6 +150,9 @@ fn operation(
             "name": KEY_HEADER, "in": "header", "required": false, "description": description, "schema": schema,
         }));
     }
+    if endpoint.is_for_all() {
+        parameters.extend(scope(endpoint));
+    }
     if is_get {
         parameters.extend(query(&schema));
     } else if schema.is_object() {
@@ -164,6 +169,20 @@ fn operation(
         object.insert("parameters".into(), parameters.into());
     }
     operation
+}
+
+/// By what somebody asks one of several daemons for what it has itself.
+fn scope(endpoint: Endpoint) -> Vec<Value> {
+    let parameter = |name: &str, place: &str| {
+        let description = "Where several daemons share a journal: only what this one has itself.";
+        let schema = json!({ "type": "string", "enum": [ITSELF] });
+        json!({ "name": name, "in": place, "required": false, "description": description, "schema": schema })
+    };
+    let mut all = vec![parameter(SCOPE, "header")];
+    if endpoint == Endpoint::Metrics {
+        all.push(parameter("scope", "query"));
+    }
+    all
 }
 
 /// The name of a path's part that varies.
@@ -282,6 +301,10 @@ fn about(endpoint: Endpoint, path: &str) -> About {
         Endpoint::ListEvents => says("Lists events.", Some(of::<EventsAsk>), Json(to::<List<CloudLine>>)),
         Endpoint::ShowEvent => says("Shows an event.", Some(of::<EventAsk>), Json(to::<EventView>)),
         Endpoint::Trace => says("Shows the history of a message.", Some(of::<TraceAsk>), Json(to::<TraceView>)),
+        Endpoint::Fates => {
+            let summary = "Says what this daemon knows of events that another one has found.";
+            says(summary, Some(of::<FatesAsk>), Json(to::<FatesView>))
+        }
         Endpoint::Tail => {
             says("Shows events as they come: server-sent events.", Some(of::<TailAsk>), Text(&["text/event-stream"]))
         }

@@ -6,6 +6,8 @@ use schemars::generate::SchemaGenerator;
 use schemars::{JsonSchema, Schema, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::list::Unanswered;
+
 /// Longest wait for what comes of a message, seconds.
 pub const MAX_WAIT_S: u64 = 60;
 /// How long the answer waits where nobody says, seconds.
@@ -182,4 +184,7 @@ pub struct CancelDone {
     /// `dead retry` tries again and `dead drop` forgets, and what was passed over there. They are as they were.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub over: Vec<ResendView>,
+    /// Of several daemons those that said nothing: what they have may not be given up. Left out where all answered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unanswered: Vec<Unanswered>,
 }

@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use super::answers::{self, Answer, error};
 use super::connections::Slot;
 use super::doors::{Denied, Doors, Visitor};
-use super::endpoints::{self, Asked, NoEndpoint, Right};
+use super::endpoints::{self, Asked, Endpoint, NoEndpoint, Right};
 use super::streams::{GoesOn, Streams};
 use super::{AdminConfig, Control, Refusal};
 
@@ -26,10 +26,49 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// What is said where there is no slot.
 const BUSY: &str = "too many questions at once: ask again in a few seconds";
 
+/// By which header somebody asks a daemon for what it has itself, without the others: its value is [`ITSELF`].
+pub(super) const SCOPE: &str = "hookrelay-scope";
+/// See [`SCOPE`].
+pub(super) const ITSELF: &str = "node";
+/// By which header an answer says which of several daemons it comes from.
+pub(super) const NODE: &str = "hookrelay-node";
+
+/// Who answers.
+#[derive(Clone)]
+pub struct Answering {
+    /// All daemons that share the journal, as one.
+    pub all: Arc<dyn Control>,
+    /// This one, of what it has itself.
+    pub itself: Arc<dyn Control>,
+    /// Its name among them; none where there can be no others.
+    pub name: Option<String>,
+}
+
+impl<C: Control> From<Arc<C>> for Answering {
+    fn from(alone: Arc<C>) -> Self {
+        Self { all: alone.clone(), itself: alone, name: None }
+    }
+}
+
+impl Answering {
+    /// Whom a request asks. Not every scraper can send a header, so that `/metrics` takes it as `?scope=node`, too.
+    pub(super) fn who(&self, endpoint: Endpoint, request: &Request<Incoming>) -> Result<&dyn Control, Refusal> {
+        let header = request.headers().get(SCOPE).map(|scope| scope.as_bytes());
+        let query = request.uri().query().filter(|_| endpoint == Endpoint::Metrics);
+        let query = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("scope=")));
+        let mut scopes = header.into_iter().chain(query.map(str::as_bytes)).peekable();
+        let control = if scopes.peek().is_none() { &self.all } else { &self.itself };
+        if scopes.any(|scope| scope != ITSELF.as_bytes()) {
+            return Err(Refusal::Question(format!("`{SCOPE}` (of /metrics `scope`) is `{ITSELF}` or left out")));
+        }
+        Ok(&**control)
+    }
+}
+
 /// The daemon, and who may ask it.
 #[derive(Clone)]
 pub(super) struct Service {
-    pub control: Arc<dyn Control>,
+    pub answering: Answering,
     pub doors: Arc<Doors>,
     /// A runtime that has threads for work that blocks. The listener's own runtime has none to begin with, and tokio
     /// panics where the system does not give it the first one.
@@ -38,9 +77,9 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub fn new(control: Arc<dyn Control>, config: &AdminConfig, blocking: Handle) -> Self {
+    pub fn new(answering: Answering, config: &AdminConfig, blocking: Handle) -> Self {
         let doors = Doors::new(config.token.as_ref().map(Secret::expose), config.read_only);
-        Self { control, doors: Arc::new(doors), blocking, streams: Streams::new() }
+        Self { answering, doors: Arc::new(doors), blocking, streams: Streams::new() }
     }
 }
 
@@ -88,6 +127,10 @@ pub(super) async fn answer(
     }
     if answer.extensions().get::<GoesOn>().is_some() {
         slot.streams();
+    }
+    let name = service.answering.name.as_deref().filter(|_| is_known);
+    if let Some(Ok(name)) = name.map(header::HeaderValue::from_str) {
+        answer.headers_mut().insert(NODE, name);
     }
     answers::harden(&mut answer);
     Ok(answer)

@@ -43,6 +43,44 @@ pub struct Status {
     /// What waits to be sent again; there where a sink of the config sends messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resends: Option<ResendsStatus>,
+    /// Where several daemons share the journal, each of them; left out where none can. Then sources, reasons and what
+    /// is at risk are those of all that answered; `ready`, `version`, `started`, `config` and `disk` are of the one
+    /// that was asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeStatus>,
+}
+
+/// One of several daemons that share a journal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeStatus {
+    /// Its name: `[journal] node`.
+    pub name: String,
+    /// Whether it answered.
+    pub answered: bool,
+    /// Name of its host.
+    #[serde(default)]
+    pub host: String,
+    /// Its version.
+    #[serde(default)]
+    pub version: String,
+    /// Whether a webhook sent to it now would be taken; `null` where it did not answer.
+    #[serde(default)]
+    pub ready: Option<bool>,
+    /// Whether all is as it should be; `null` where it did not answer.
+    #[serde(default)]
+    pub state: Option<State>,
+    /// The codes of all that is not as it should be, each once.
+    #[serde(default)]
+    pub reasons: Vec<String>,
+    /// Bytes that it alone has, until they are in the journal; `null` where it did not answer.
+    #[serde(default)]
+    pub at_risk: Option<u64>,
+    /// Its config says something else than that of the daemon that was asked. What is a machine's own is not compared.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub config_differs: bool,
+    /// Why it did not answer, or why it could not be asked: one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// Messages that wait to be sent again.
@@ -55,7 +93,7 @@ pub struct ResendsStatus {
 }
 
 /// Something that is not as it should be, though webhooks may be taken all the same.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Reason {
     /// What is wrong: the name of a [`ReasonCode`].
     pub code: String,
@@ -63,6 +101,9 @@ pub struct Reason {
     pub subject: String,
     /// A sentence for people.
     pub text: String,
+    /// Of several daemons those of which it is told; left out where there is one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<String>,
 }
 
 impl Reason {
@@ -98,6 +139,9 @@ macro_rules! reason_codes {
         }
 
         impl ReasonCode {
+            /// All of them, the gravest first.
+            pub const ALL: &[Self] = &[$(Self::$code,)*];
+
             /// Its name.
             pub fn name(self) -> &'static str {
                 match self {
@@ -119,6 +163,8 @@ reason_codes! {
     BudgetLow "budget_low",
     /// A source has gone quiet.
     SourceSilent "source_silent",
+    /// Another daemon of the cluster does not answer.
+    NodeAway "node_away",
     /// A sink takes no deliveries.
     SinkDown "sink_down",
     /// The disk is near `min_free`, or what sinks are owed near `max_size`.
@@ -169,7 +215,8 @@ impl ConfigStatus {
 /// The disk that the journal lies on, bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DiskStatus {
-    /// Free for the daemon; 0 where the disk does not say.
+    /// Free for the daemon; 0 where the disk does not say. Where the journal is on Kafka: of the disk on which events
+    /// wait for it.
     pub free: u64,
     /// With less than this free the journal counts as full: `[journal] min_free`.
     pub min_free: u64,
@@ -180,10 +227,10 @@ pub struct DiskStatus {
 /// The journal at a glance.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JournalStatus {
-    /// Events that the journal holds.
-    pub events: u64,
-    /// Bytes of the journal's segments.
-    pub bytes: u64,
+    /// Events that the journal holds; `null` where others keep it and have not said.
+    pub events: Option<u64>,
+    /// Bytes of the journal's segments; where others keep it an estimate, or `null`.
+    pub bytes: Option<u64>,
     /// When the oldest event was accepted, RFC 3339; `null` where the journal holds none.
     pub oldest_time: Option<String>,
     /// Bytes that wait in memory because the disk cannot be written.

@@ -1,6 +1,5 @@
 //! The admin listener, asked by its own client.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
@@ -8,7 +7,9 @@ use sink_api::Secret;
 
 use super::client::{AskError, ask, get, send_message};
 use super::dead::{Count, DeadAct, DeadAsk, DeadDone, DeadView, OutcomeView, OutcomesAsk};
+use super::everyone::Everyone;
 use super::explain::{ExplainAsk, ExplainView};
+use super::fates::{FatesAsk, FatesView};
 use super::found::{CloudLine, EventAsk, EventView, EventsAsk, TailAsk, Tailed, TraceAsk, TraceView};
 use super::history::{HistoryAsk, HistoryView};
 use super::list::List;
@@ -17,10 +18,13 @@ use super::reload::ReloadDone;
 use super::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, ReplayOutcome, ReplayPlan, ReplayView};
 use super::running::ConfigView;
 use super::sending::{CancelAsk, CancelDone, ResendView, ResendsAsk, SendAsk, SendDone, SendState, ToSend};
+use super::service::Answering;
 use super::sink::{ProbeDone, SinkAct, SinkAsk, SinkDone};
 use super::status::JournalStatus;
 use super::{AdminConfig, BoxStream, Control, Listen, Listener, Readiness, Refusal, Status};
-use crate::metrics::Page;
+use crate::ledger::SettleError;
+use crate::ledger::nodes::{Node, Nodes};
+use crate::metrics::{Format, Page};
 
 struct Fixed(bool);
 
@@ -32,7 +36,7 @@ impl Control for Fixed {
 
     async fn dead(&self, ask: DeadAsk) -> Result<List<DeadView>, Refusal> {
         match ask.sink.as_deref() {
-            Some("crm") => Ok(List { items: vec![], next: Some("crm/a".into()) }),
+            Some("crm") => Ok(List::new(vec![], Some("crm/a".into()))),
             other => Err(Refusal::Question(format!("no sink {other:?}"))),
         }
     }
@@ -41,7 +45,7 @@ impl Control for Fixed {
         if act == DeadAct::Drop {
             return Err(Refusal::Unable("the disk is full".into()));
         }
-        Ok(DeadDone { letters: ask.ids.len() as u64, sinks: BTreeMap::new(), next: None })
+        Ok(DeadDone { letters: ask.ids.len() as u64, ..DeadDone::default() })
     }
 
     async fn sink(&self, ask: SinkAsk, act: SinkAct) -> Result<SinkDone, Refusal> {
@@ -50,7 +54,7 @@ impl Control for Fixed {
 
     async fn replays(&self) -> Result<List<ReplayView>, Refusal> {
         let items = vec![ReplayView { id: 3, sink: "crm".into(), done: 0.5, deliveries: 7 }];
-        Ok(List { items, next: None })
+        Ok(List::new(items, None))
     }
 
     async fn replay(&self, ask: ReplayAsk) -> Result<ReplayBegun, Refusal> {
@@ -74,7 +78,7 @@ impl Control for Fixed {
     }
 
     async fn status(&self) -> Status {
-        let journal = JournalStatus { events: 3, bytes: 9, ..JournalStatus::default() };
+        let journal = JournalStatus { events: Some(3), bytes: Some(9), ..JournalStatus::default() };
         Status { ready: self.0, journal, ..Status::default() }
     }
 
@@ -117,15 +121,15 @@ impl Control for Fixed {
     }
 
     async fn dead_counts(&self, _: DeadAsk) -> Result<List<Count>, Refusal> {
-        Ok(List { items: vec![], next: None })
+        Ok(List::default())
     }
 
     async fn pending_counts(&self, _: DeadAsk) -> Result<List<Count>, Refusal> {
-        Ok(List { items: vec![], next: None })
+        Ok(List::default())
     }
 
     async fn outcomes(&self, _: OutcomesAsk) -> Result<List<OutcomeView>, Refusal> {
-        Ok(List { items: vec![], next: None })
+        Ok(List::default())
     }
 
     async fn probe(&self, sink: String) -> Result<ProbeDone, Refusal> {
@@ -137,7 +141,7 @@ impl Control for Fixed {
     }
 
     async fn replay_outcome(&self, _: ReplayCancel) -> Result<List<ReplayOutcome>, Refusal> {
-        Ok(List { items: vec![], next: None })
+        Ok(List::default())
     }
 
     async fn config(&self) -> Result<ConfigView, Refusal> {
@@ -152,10 +156,14 @@ impl Control for Fixed {
         Err(Refusal::Unable("no rules".into()))
     }
 
-    async fn metrics(&self) -> Arc<Page> {
+    async fn fates(&self, _: FatesAsk) -> Result<FatesView, Refusal> {
+        Ok(FatesView::default())
+    }
+
+    async fn metrics(&self, format: Format) -> String {
         let mut page = Page::default();
         page.counter("asked_total", "Asked", [(vec![], 3)]);
-        Arc::new(page)
+        Arc::new(page).write(format)
     }
 }
 
@@ -186,7 +194,7 @@ async fn changes_go_through_and_a_refused_config_is_told_apart() {
 }
 
 fn on(path: &std::path::Path) -> AdminConfig {
-    AdminConfig { listen: Listen::Unix(path.to_owned()), token: None, read_only: false }
+    AdminConfig { listen: Listen::Unix(path.to_owned()), advertise: None, token: None, read_only: false }
 }
 
 #[tokio::test]
@@ -197,7 +205,7 @@ async fn a_stale_socket_is_replaced_by_one_for_its_owner_alone_and_goes_with_the
     let listener = Listener::start(&on(&path), Arc::new(Fixed(true))).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let status: Status = get(&on(&path), "/api/status").await.unwrap();
-    assert_eq!((status.ready, status.journal.events), (true, 3));
+    assert_eq!((status.ready, status.journal.events), (true, Some(3)));
     listener.stop();
     assert!(!path.exists());
     let error = get::<Status>(&on(&path), "/api/status").await.unwrap_err();
@@ -263,6 +271,7 @@ async fn over_tcp_the_token_is_demanded() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let with = |token: Option<&str>| AdminConfig {
         listen: Listen::Tcp(format!("127.0.0.1:{port}")),
+        advertise: None,
         token: token.map(Secret::new),
         read_only: false,
     };
@@ -303,7 +312,7 @@ fn on_a_connection(stream: &mut std::net::TcpStream, path: &str, token: Option<&
 async fn only_who_shows_the_token_keeps_a_connection() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let listen = Listen::Tcp(format!("127.0.0.1:{port}"));
-    let config = AdminConfig { listen, token: Some(Secret::new("right")), read_only: false };
+    let config = AdminConfig { listen, advertise: None, token: Some(Secret::new("right")), read_only: false };
     let listener = Listener::start(&config, Arc::new(Fixed(true))).unwrap();
     let connect = || std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     let strange = [("/healthz", None), ("/readyz", None), ("/api/status", None), ("/nothing", None)];
@@ -366,4 +375,66 @@ async fn the_status_of_a_send_says_how_far_it_has_come() {
     let bad = send(SendAsk::default(), Some("\u{fc}"), "{}").await;
     assert!(matches!(bad, Err(AskError::Refused { status: 400, .. })), "{bad:?}");
     listener.stop();
+}
+
+/// Daemons that share a journal: `a` is asked.
+struct Known(Vec<Node>);
+
+#[async_trait::async_trait]
+impl Nodes for Known {
+    fn own(&self) -> Option<&str> {
+        Some("a")
+    }
+
+    async fn announce(&self, _: Node) -> Result<(), SettleError> {
+        Ok(())
+    }
+
+    async fn withdraw(&self) -> Result<(), SettleError> {
+        Ok(())
+    }
+
+    async fn all(&self) -> Result<Vec<Node>, SettleError> {
+        Ok(self.0.clone())
+    }
+}
+
+#[tokio::test]
+async fn of_several_daemons_the_asked_one_answers_for_all_and_names_who_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(format!("{name}.sock"));
+    let node = |name: &str, socket: &str| Node {
+        name: name.into(),
+        admin: format!("unix:{}", at(socket).display()),
+        host: "red".into(),
+        ..Node::default()
+    };
+    let named = |name: &str| {
+        let fixed: Arc<dyn Control> = Arc::new(Fixed(true));
+        Answering { all: Arc::clone(&fixed), itself: fixed, name: Some(name.to_owned()) }
+    };
+    // One that answers, one whose address is another's, one that hangs, one that is away.
+    let other = Listener::start(&on(&at("b")), named("b")).unwrap();
+    let hangs = tokio::net::UnixListener::bind(at("d")).unwrap();
+    let nodes = vec![node("a", "a"), node("b", "b"), node("c", "b"), node("d", "d"), node("e", "e")];
+    let config = on(&at("a"));
+    let all = Everyone::new(Arc::new(Fixed(true)), Arc::new(Known(nodes)), ["a", "red"], &config);
+    let listener = Listener::start(&config, Answering { all: Arc::new(all), ..named("a") }).unwrap();
+
+    let status: Status = get(&config, "/api/status").await.unwrap();
+    let answered: Vec<_> = status.nodes.iter().map(|node| (node.name.as_str(), node.answered)).collect();
+    assert_eq!(answered, [("a", true), ("b", true), ("c", false), ("d", false), ("e", false)]);
+    assert_eq!(status.journal.at_risk, 0);
+    let why = |n: usize| status.nodes[n].why.clone().unwrap_or_default();
+    assert!(why(2).contains("`b` answers there"), "{}", why(2));
+    assert!(why(3).contains("no answer within 2 s"), "{}", why(3));
+    assert!(why(4).contains("nobody answers at"), "{}", why(4));
+    // It is not asked again at once, so that it makes no answer slow.
+    hangs.accept().await.unwrap();
+    let list: List<Count> = ask(&config, http::Method::GET, "/api/dead/counts", &()).await.unwrap();
+    let unanswered: Vec<_> = list.unanswered.iter().map(|one| one.node.as_str()).collect();
+    assert_eq!(unanswered, ["c", "d", "e"]);
+    let second = std::future::poll_fn(|cx| std::task::Poll::Ready(hangs.poll_accept(cx).is_ready())).await;
+    assert!(!second, "it was asked again");
+    tokio::task::spawn_blocking(|| (listener.stop(), other.stop())).await.unwrap();
 }

@@ -196,6 +196,7 @@ pub(super) fn rows(admin: &AdminConfig, path: &str, mut ask: DeadAsk, limit: usi
     loop {
         ask.limit = Some(limit.saturating_sub(rows.len()));
         let page: List<DeadView> = block_on(async { Ok(client::ask(admin, http::Method::GET, path, &ask).await?) })?;
+        super::say_unanswered(&page.unanswered);
         rows.extend(page.items);
         ask.after = page.next;
         if ask.after.is_none() || rows.len() >= limit {
@@ -221,6 +222,7 @@ pub(super) fn counted(
         all_there(&args.which.ids, &rows, "there is no row with the id", "the list without --by has the ids")?;
     }
     let list: List<Count> = block_on(async { Ok(client::ask(admin, http::Method::GET, path, &ask).await?) })?;
+    super::say_unanswered(&list.unanswered);
     let rows: Vec<Count> = list.items.into_iter().take(args.limit()).collect();
     if args.which.json {
         json(&rows, out)?;
@@ -321,6 +323,7 @@ fn change(admin: &AdminConfig, mut ask: DeadAsk, path: &str) -> Result<Changed, 
     let mut changed = Changed::default();
     loop {
         let done: DeadDone = block_on(async { Ok(client::ask(admin, http::Method::POST, path, &ask).await?) })?;
+        super::say_unanswered(&done.unanswered);
         changed.letters += done.letters;
         done.sinks.into_iter().for_each(|(sink, n)| *changed.sinks.entry(sink).or_default() += n);
         ask.after = done.next;
@@ -419,6 +422,7 @@ fn outcomes(admin: &AdminConfig, letters: &[DeadView], timeout: Duration) -> Res
             let (is_late, ask) = (Instant::now() >= end, OutcomesAsk { of });
             let list: List<OutcomeView> =
                 block_on(async { Ok(client::ask(admin, http::Method::POST, "/api/dead/outcomes", &ask).await?) })?;
+            super::say_unanswered(&list.unanswered);
             let ended = list.items.iter().filter(|outcome| outcome.outcome != PENDING).count();
             let left = known.iter_mut().filter(|known| known.outcome == PENDING);
             left.zip(list.items).for_each(|(known, outcome)| *known = outcome);

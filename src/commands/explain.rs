@@ -8,15 +8,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use sink_api::files::{self, Patience};
 use sink_api::{Event, json};
 
 use super::{Failure, block_on, dump, source_or_own};
+use crate::admin::client;
+use crate::admin::explain::{ExplainAsk, ExplainView, Explained, ExplainedDelivery, ExplainedEvent};
 use crate::config::Config;
 use crate::ingress::SourcePlan;
 use crate::journal::Find;
-use crate::route::printable_json;
+use crate::route::explain::{EventView, RouteView};
+use crate::route::{DeliveryView, Explanation, PayloadView, printable_json};
 use crate::trial::{self, Trial, masked};
 use crate::{event, journal};
 
@@ -44,8 +47,9 @@ pub struct ExplainArgs {
 /// For `--help`.
 pub const HELP: &str = "\
 EVENT.json is a webhook's raw body, as the provider would post it; --id takes an event from the
-journal as it was accepted, under the rules of the config given. Sinks that are not enabled
-are left out. Values that came in by ${…} are shown as ${NAME}.
+journal as it was accepted, under the rules of the config given. Where the journal is on Kafka
+the daemon is asked for it, and the rules are those in force. Sinks that are not enabled are left
+out. Values that came in by ${…} are shown as ${NAME}.
 
 Examples:
   hookrelay explain body.json
@@ -54,13 +58,16 @@ Examples:
   hookrelay explain body.json --json | jq '.deliveries[].sink'
 
 Exit codes: 0 explained (also where nothing matches), 1 the event cannot be read,
-78 the config has faults.";
+69 no daemon answers, 78 the config has faults.";
 
 /// Says where an event would go, and why.
 ///
 /// # Errors
 /// A file that cannot be read, a source that is not there.
 pub fn run(config: &Config, args: &ExplainArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    if let Some(id) = args.id.as_deref().filter(|_| config.journal.folder(&config.data_dir).is_err()) {
+        return by_daemon(config, id, args.json, out);
+    }
     let (event, notes) = match (&args.id, &args.event) {
         (Some(id), _) => {
             let event = journaled(config, id)?;
@@ -87,6 +94,37 @@ pub fn run(config: &Config, args: &ExplainArgs, out: &mut dyn Write) -> Result<(
         return Ok(writeln!(out, "{}", printable_json(&json))?);
     }
     Ok(write!(out, "{explanation}")?)
+}
+
+/// Of a journal that is on no disk of this machine, a daemon that runs has the event; it goes by the rules in force.
+fn by_daemon(config: &Config, id: &str, is_json: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    let ask = ExplainAsk { event: Some(id.to_owned()), clear: true, ..ExplainAsk::default() };
+    let view: ExplainView =
+        block_on(async { Ok(client::ask(&config.admin, Method::POST, "/api/explain", &ask).await?) })?;
+    let explained = view.now.ok_or_else(|| Failure::Refused("the daemon explains nothing".to_owned()))?;
+    if is_json {
+        let json = serde_json::to_string(&explained).map_err(io::Error::from)?;
+        return Ok(writeln!(out, "{}", printable_json(&json))?);
+    }
+    Ok(write!(out, "{}", explanation(explained))?)
+}
+
+/// What a daemon has explained, as it is shown to people.
+fn explanation(explained: Explained) -> Explanation {
+    let Explained { event, routes, deliveries } = explained;
+    let delivery = |one: ExplainedDelivery| DeliveryView {
+        sink: one.sink,
+        id: one.id,
+        key: one.key,
+        payload: PayloadView::of(one.payload.get().as_bytes()),
+        target: one.target.into_iter().collect(),
+    };
+    let ExplainedEvent { id, source, kind, subject, key, notes } = event;
+    Explanation {
+        event: EventView { id, source, kind, subject, key, notes },
+        routes: routes.into_iter().map(|r| RouteView { name: r.name, matched: r.matched, why: r.why }).collect(),
+        deliveries: deliveries.into_iter().map(delivery).collect(),
+    }
 }
 
 /// The event of that id, as it was accepted.

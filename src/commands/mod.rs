@@ -34,20 +34,24 @@ pub mod test;
 pub mod trace;
 pub mod version;
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::future::Future;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sink_api::Timestamp;
 use sink_api::fault::nearest;
 
+use crate::admin::Unanswered;
+use crate::admin::everyone::UNKNOWN;
 use crate::config::{Config, Faults};
 use crate::daemon::DaemonError;
 use crate::ids::short;
 use crate::ingress::SourcePlan;
 use crate::news::SOURCE;
+use crate::route::printable;
 use crate::times::{self, Zone};
 use crate::trial::TrialError;
 
@@ -156,6 +160,22 @@ fn span(since: Option<&str>, until: Option<&str>, zone: &Zone) -> Result<[Option
             Err(Failure::Usage(format!("--since ({begin}) is not before --until ({end}): are they swapped?")))
         }
         times => Ok(times),
+    }
+}
+
+/// Says on standard error which of several daemons said nothing to a question: each once, however often they are asked.
+fn say_unanswered(unanswered: &[Unanswered]) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    for Unanswered { node, why } in unanswered {
+        if said.insert(node.clone()) {
+            let who = match node.as_str() {
+                UNKNOWN => "not all daemons were asked".to_owned(),
+                node => format!("daemon {node} did not answer, and what it has is missing"),
+            };
+            // A remark: if standard error is gone, it is lost.
+            let _ = writeln!(io::stderr(), "remark: {}", printable(&format!("{who}: {why}")));
+        }
     }
 }
 

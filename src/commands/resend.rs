@@ -84,6 +84,7 @@ pub fn run(file: &Path, verb: &ResendVerb, zone: &Zone, out: &mut impl Write) ->
             let ask = CancelAsk { id: id.clone() };
             let done: CancelDone =
                 block_on(async { Ok(client::ask(&admin, Method::POST, "/api/resends/cancel", &ask).await?) })?;
+            super::say_unanswered(&done.unanswered);
             if *json {
                 return dead::json(&done, out);
             }
@@ -119,6 +120,7 @@ fn list(admin: &AdminConfig, args: &ListArgs, zone: &Zone, out: &mut impl Write)
         ask.limit = Some(limit.saturating_sub(rows.len()));
         let page: List<ResendView> =
             block_on(async { Ok(client::ask(admin, Method::GET, "/api/resends", &ask).await?) })?;
+        super::say_unanswered(&page.unanswered);
         rows.extend(page.items);
         ask.after = page.next;
         if ask.after.is_none() || rows.len() >= limit {

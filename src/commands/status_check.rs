@@ -139,7 +139,7 @@ mod tests {
         let mut status = Status { ready, ..Status::default() };
         status.journal.at_risk = at_risk;
         status.sinks = sinks.into_iter().enumerate().map(|(n, sink)| (format!("s{n}"), sink)).collect();
-        let reason = |code: &&str| Reason { code: (*code).to_owned(), subject: "x".into(), text: String::new() };
+        let reason = |code: &&str| Reason { code: (*code).to_owned(), subject: "x".into(), ..Reason::default() };
         status.reasons = codes.iter().map(reason).collect();
         judged(&status, &args(), "2026-11-29T12:00:00Z".parse().unwrap())
     }

@@ -13,7 +13,7 @@ use clap::Args;
 use http::Method;
 use sink_api::Timestamp;
 
-use super::{Failure, block_on, progress, time};
+use super::{Failure, block_on, progress, say_unanswered, time};
 use crate::admin::AdminConfig;
 use crate::admin::client::{self, AskError};
 use crate::admin::found::{MessageView, TraceAsk, TraceView};
@@ -108,7 +108,10 @@ pub(super) async fn ask_once(admin: &AdminConfig, ask: &TraceAsk) -> Result<Trac
     if let Some(members) = question.as_object_mut() {
         members.remove("id");
     }
-    client::ask(admin, Method::GET, &format!("/api/messages/{}", client::part(&ask.id)), &question).await
+    let found: TraceView =
+        client::ask(admin, Method::GET, &format!("/api/messages/{}", client::part(&ask.id)), &question).await?;
+    say_unanswered(&found.unanswered);
+    Ok(found)
 }
 
 /// Asks until all of a phone's span was looked at; other answers are whole at once.

@@ -32,6 +32,7 @@ use super::shown_config;
 use super::store::Store;
 use crate::admin::dead::{Count, DeadAct, DeadAsk, DeadDone, DeadView, OutcomeView, OutcomesAsk};
 use crate::admin::explain::{ExplainAsk, ExplainView};
+use crate::admin::fates::{FatesAsk, FatesView};
 use crate::admin::found::{CloudLine, EventAsk, EventView, EventsAsk, TailAsk, Tailed, TraceAsk, TraceView};
 use crate::admin::history::{HistoryAsk, HistoryView};
 use crate::admin::list::List;
@@ -54,7 +55,7 @@ use crate::ingress::{BudgetUse, Ingress, PreviousSecret, SourceFacts};
 use crate::ledger::Storage;
 use crate::ledger::held::Held;
 use crate::ledger::replays::Replay;
-use crate::metrics::Page;
+use crate::metrics::Format;
 use crate::route::Unmatched;
 use crate::telemetry::{self, config::Level, levels};
 use crate::version::VERSION;
@@ -129,11 +130,12 @@ impl Control for DaemonControl {
             refused_elsewhere: elsewhere.into_iter().map(|(path, count)| (path.to_string(), count)).collect(),
             sinks: self.figures.sinks().await,
             resends: self.resends_status().await,
+            nodes: vec![],
         }
     }
 
-    async fn metrics(&self) -> Arc<Page> {
-        self.scrape.page().await
+    async fn metrics(&self, format: Format) -> String {
+        self.scrape.page().await.write(format)
     }
 
     async fn dead(&self, ask: DeadAsk) -> Result<List<DeadView>, Refusal> {
@@ -169,7 +171,7 @@ impl Control for DaemonControl {
     }
 
     async fn replay_outcome(&self, ask: ReplayCancel) -> Result<List<ReplayOutcome>, Refusal> {
-        replay_outcome::outcome(&self.storage.ledger, ask.id).await
+        replay_outcome::outcome(&*self.storage.settle, ask.id).await
     }
 
     async fn change_dead(&self, ask: DeadAsk, act: DeadAct) -> Result<DeadDone, Refusal> {
@@ -210,6 +212,11 @@ impl Control for DaemonControl {
         aside(async move { found.trace(ask).await }).await
     }
 
+    async fn fates(&self, ask: FatesAsk) -> Result<FatesView, Refusal> {
+        let found = self.found.clone();
+        aside(async move { found.fates(ask).await }).await
+    }
+
     async fn tail(&self, ask: TailAsk) -> Result<BoxStream<Tailed>, Refusal> {
         self.found.tail(ask).await
     }
@@ -221,7 +228,7 @@ impl Control for DaemonControl {
     async fn replays(&self) -> Result<List<ReplayView>, Refusal> {
         let replays = self.figures.replays().await.map_err(unable)?;
         let view = |(Replay { id, sink, deliveries, .. }, done)| ReplayView { id, sink, done, deliveries };
-        Ok(List { items: replays.into_iter().map(view).collect(), next: None })
+        Ok(List::new(replays.into_iter().map(view).collect(), None))
     }
 
     async fn replay(&self, ask: ReplayAsk) -> Result<ReplayBegun, Refusal> {
@@ -350,6 +357,7 @@ impl DaemonControl {
         };
         reasons(&Seen {
             is_failing: gives_back || takes_none,
+            trouble: self.storage.journal.trouble(),
             at_risk: self.storage.journal.at_risk(),
             disk: self.disk_trouble.text(),
             pressed: self.ingress.is_pressed().then(|| self.ingress.pressed()),

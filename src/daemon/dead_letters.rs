@@ -72,7 +72,7 @@ pub(super) async fn list(
         let view = without_secrets(view(letter), &masker);
         if clear { view } else { masked(view) }
     };
-    Ok(List { items: letters.into_iter().map(shown).collect(), next })
+    Ok(List::new(letters.into_iter().map(shown).collect(), next))
 }
 
 /// How many there are of each key.
@@ -90,7 +90,7 @@ pub(super) async fn counts(
     };
     let (filter, _) = read(ledger, held, ask, config.zone).await?;
     let counts = ledger.held_by(filter, by).await.map_err(unable)?;
-    Ok(List { items: counts.into_iter().map(|(key, count)| Count { key, count }).collect(), next: None })
+    Ok(List::new(counts.into_iter().map(|(key, count)| Count { key, count }).collect(), None))
 }
 
 /// Where the next page begins.
@@ -120,7 +120,7 @@ pub(super) async fn change(
     let next = next(&letters, more);
     let letters = letters.into_iter().filter(|letter| act == DeadAct::Drop || config.sinks.contains(&letter.sink));
     let sinks = apply(&*storage.settle, letters, change).await?;
-    Ok(DeadDone { letters: sinks.values().sum(), sinks, next })
+    Ok(DeadDone { letters: sinks.values().sum(), sinks, next, unanswered: vec![] })
 }
 
 /// Changes these letters, which come in the order of their sinks; gives how many of each were changed.
@@ -257,22 +257,33 @@ pub(super) async fn outcomes(ledger: &Ledger, ask: OutcomesAsk) -> Result<List<O
         };
         items.push(OutcomeView { sink, id, outcome: outcome.to_owned(), code });
     }
-    Ok(List { items, next: None })
+    Ok(List::new(items, None))
 }
 
-/// What became of a delivery that is not held any more. Of one of which nothing is noted it is taken that it arrived.
+/// The place in the journal that a letter's `at` tells.
+pub(super) fn position(at: &str) -> Option<Position> {
+    let (shard, offset) = at.split_once('/')?;
+    Some(Position { shard: shard.parse().ok()?, offset: offset.parse().ok()? })
+}
+
+/// What became of a delivery that is not held any more. Of one of which nothing is noted, and that the sink has passed,
+/// it is taken that it arrived.
 async fn ended(ledger: &Ledger, sink: &str, id: &str, at: &str) -> Result<&'static str, Refusal> {
-    let position = at
-        .split_once('/')
-        .and_then(|(shard, offset)| Some(Position { shard: shard.parse().ok()?, offset: offset.parse().ok()? }));
-    let Some((position, event)) = position.zip(ids::event(id)) else {
+    let Some((position, event)) = position(at).zip(ids::event(id)) else {
         return Err(Refusal::Question(format!(
             "`{id}` at `{at}` is no delivery, expected `id` and `at` of a dead letter"
         )));
     };
     let fates = ledger.fates(position, *event.as_bytes()).await.map_err(unable)?;
-    let of_sink = fates.into_iter().filter(|fates| fates.sink == sink).flat_map(|fates| fates.deliveries);
-    let kinds: Vec<FateKind> = of_sink.filter(|fate| fate.id == id).map(|fate| fate.kind).collect();
+    let (mut kinds, mut is_known) = (Vec::<FateKind>::new(), false);
+    for fates in fates.into_iter().filter(|fates| fates.sink == sink) {
+        is_known = fates.is_passed;
+        kinds.extend(fates.deliveries.iter().filter(|fate| fate.id == id).map(|fate| fate.kind));
+    }
+    if kinds.is_empty() && !is_known {
+        // Of a shard that is another daemon's nothing is known.
+        return Ok("pending");
+    }
     let ends = [(FateKind::Delivered, "delivered"), (FateKind::Filtered, "filtered"), (FateKind::Dropped, "dropped")];
     Ok(ends.iter().find(|(kind, _)| kinds.contains(kind)).map_or("delivered", |(_, word)| word))
 }

@@ -9,9 +9,9 @@ use sink_api::Timestamp;
 use super::books::{BookSet, Books, SinkBook};
 use super::store::Store;
 use crate::admin::status::{SinkError, SinkStatus};
-use crate::deliver::{self, Condition, LastError, Vitals};
+use crate::deliver::{self, Book, Condition, LastError, Vitals};
 use crate::journal::{Chunk, Marks, News, Of, Record};
-use crate::ledger::replays::Replay;
+use crate::ledger::replays::{Replay, UnderWay};
 use crate::ledger::{SettleError, Storage};
 use crate::route::Unmatched;
 
@@ -48,7 +48,7 @@ impl Figures {
         let parked = self.parked(name, book.vitals()).await;
         let oldest = match pending {
             0 => None,
-            _ => tokio::time::timeout(PATIENCE, self.oldest_pending(books, name, book.cursors(), parked)).await.ok(),
+            _ => tokio::time::timeout(PATIENCE, self.oldest_pending(books, (name, book), parked)).await.ok(),
         };
         let oldest = oldest.flatten();
         let age = oldest.map_or(0, |time| Timestamp::now().as_microsecond().saturating_sub(time).max(0));
@@ -91,11 +91,16 @@ impl Figures {
 
     /// When the oldest event was accepted of which something is pending. What is parked stands before the cursor, so
     /// the ledger is asked for it.
-    async fn oldest_pending(&self, books: &BookSet, sink: &str, cursors: Option<Marks>, parked: u64) -> Option<i64> {
+    async fn oldest_pending(&self, books: &BookSet, (sink, book): (&str, &Book), parked: u64) -> Option<i64> {
         // A ledger that cannot be read says nothing: then only the journal is looked at.
         let parked = match parked {
             0 => None,
             _ => self.storage.ledger.oldest_parked(sink).await.ok().flatten(),
+        };
+        // Where several daemons settle, this one knows of its own shards, and the others' are asked for.
+        let cursors = match self.storage.journal.is_shared() {
+            true => self.storage.settle.load(sink).await.ok().flatten().map(|state| state.cursors),
+            false => book.cursors(),
         };
         let owed = match cursors {
             Some(cursors) => self.oldest_owed(books, sink, &cursors).await,
@@ -145,8 +150,11 @@ impl Figures {
     /// The ledger cannot be read.
     pub async fn replays(&self) -> Result<Vec<(Replay, f64)>, SettleError> {
         let mut replays = Vec::new();
-        for replay in self.storage.ledger.replays().await? {
-            let done = self.progress([&replay.first, &replay.at, &replay.until]).await;
+        for UnderWay { replay, done } in self.storage.settle.replays().await? {
+            let done = match done {
+                Some(done) => done,
+                None => self.progress([&replay.first, &replay.at, &replay.until]).await,
+            };
             replays.push((replay, done));
         }
         Ok(replays)

@@ -90,7 +90,7 @@ impl Found {
                 for (entry, event, sinks) in filter.matched(slice, &mut rules).await? {
                     if items.len() == limit || (bytes > MOST_BYTES && show.data) {
                         back.set_until(entry.position.behind());
-                        return Ok(List { items, next: back.cursor() });
+                        return Ok(List::new(items, back.cursor()));
                     }
                     bytes += event.body.len();
                     items.push(line(&event, show, sinks));
@@ -98,14 +98,14 @@ impl Found {
                 // jq may be slow. What it was not asked about yet is for the next answer.
                 if !window.is_empty() && is_over(deadline) {
                     last.into_iter().for_each(|last| back.set_until(last));
-                    return Ok(List { items, next: back.cursor() });
+                    return Ok(List::new(items, back.cursor()));
                 }
             }
             if is_over(deadline) {
                 break;
             }
         }
-        Ok(List { items, next: back.cursor() })
+        Ok(List::new(items, back.cursor()))
     }
 
     /// The events of one subject, by the journal's index.
@@ -132,16 +132,16 @@ impl Found {
             let last = slice.last().map(|entry| entry.position);
             for (entry, event, sinks) in filter.matched(slice, &mut rules).await? {
                 if items.len() == limit || (bytes > MOST_BYTES && show.data) {
-                    return Ok(List { items, next: Some(cursor(entry.position.behind())) });
+                    return Ok(List::new(items, Some(cursor(entry.position.behind()))));
                 }
                 bytes += event.body.len();
                 items.push(line(&event, show, sinks));
             }
             if !entries.is_empty() && is_over(deadline) {
-                return Ok(List { items, next: last.map(cursor) });
+                return Ok(List::new(items, last.map(cursor)));
             }
         }
-        Ok(List { items, next: rest })
+        Ok(List::new(items, rest))
     }
 
     /// One event, its routes and what became of its deliveries.
@@ -156,7 +156,7 @@ impl Found {
         let _places = self.places(rules.askers())?;
         let explanation = rules.explain(&event, ask.clear).await?;
         let deliveries = found_fates::of(&self.storage.ledger, &books, &entry, &explanation, ask.clear).await?;
-        Ok(EventView { deliveries, ..whole(&event, ask.clear, &explanation) })
+        Ok(EventView { deliveries, at: Some(entry.position), ..whole(&event, ask.clear, &explanation) })
     }
 
     /// An event's way: its routes and what became of its deliveries.
@@ -176,6 +176,7 @@ impl Found {
             time: event.time.to_string(),
             routes: routes(&explanation),
             deliveries,
+            at: Some(entry.position),
         })
     }
 

@@ -9,9 +9,10 @@ use super::books::{BookSet, SinkBook};
 use super::found_shown::micros;
 use super::refusals::unable;
 use crate::admin::Refusal;
+use crate::admin::fates::{self, SinkFate};
 use crate::admin::found::DeliveryFateView;
 use crate::deliver::Condition;
-use crate::journal::Entry;
+use crate::journal::{Entry, Position};
 use crate::ledger::Ledger;
 use crate::ledger::fates::{DeliveryFate, FateKind, Rest, SinkFates};
 use crate::mask;
@@ -56,12 +57,47 @@ pub(super) async fn of(
         views.extend(gone);
     }
     if !clear {
-        for view in &mut views {
-            view.detail = view.detail.as_deref().map(mask::text);
-            view.waits_for = view.waits_for.as_deref().map(mask::text);
-        }
+        views.iter_mut().for_each(masked);
     }
     Ok(views)
+}
+
+/// What became of an event at that position, as far as this daemon knows: for another one that shares the journal, and
+/// knows by its own rules what else there is to be known. Sinks of which nothing is known are left out.
+///
+/// # Errors
+/// The ledger cannot be read.
+pub(super) async fn known(
+    ledger: &Ledger,
+    books: &BookSet,
+    (at, id): (Position, [u8; 16]),
+    clear: bool,
+) -> Result<Vec<SinkFate>, Refusal> {
+    let mut sinks = Vec::new();
+    for SinkFates { sink, rest, deliveries, .. } in ledger.fates(at, id).await.map_err(unable)? {
+        if rest == Rest::Pending && deliveries.is_empty() {
+            continue;
+        }
+        let why = books.of(&sink).map_or_else(|| Some(Wait::gone()), why_it_waits);
+        let mut deliveries: Vec<_> = deliveries.into_iter().map(|fate| view(&sink, fate)).collect();
+        deliveries.iter_mut().for_each(|view| waits(view, why.as_ref()));
+        if !clear {
+            deliveries.iter_mut().for_each(masked);
+        }
+        let (rest, time, code) = match rest {
+            Rest::Nothing => (fates::Rest::Nothing, None, None),
+            Rest::Pending => (fates::Rest::Pending, None, None),
+            Rest::Over => (fates::Rest::Over, None, None),
+            Rest::Dropped { time, code } => (fates::Rest::Dropped, micros(time), Some(code.to_owned())),
+        };
+        sinks.push(SinkFate { sink, rest, time, code, deliveries });
+    }
+    Ok(sinks)
+}
+
+fn masked(view: &mut DeliveryFateView) {
+    view.detail = view.detail.as_deref().map(mask::text);
+    view.waits_for = view.waits_for.as_deref().map(mask::text);
 }
 
 /// What became of that one delivery of an event, which the sink is, or was, owed; as it is, not masked. A sink that is

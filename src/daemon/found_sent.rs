@@ -147,7 +147,8 @@ impl Found {
             return Err(Refusal::Missing(resends::nothing_to_cancel(id, &over)));
         }
         let cancelled = u64::try_from(rows.len()).unwrap_or(u64::MAX);
-        Ok(CancelDone { cancelled, resends: rows.into_iter().map(|row| resends::view(row, false)).collect(), over })
+        let resends = rows.into_iter().map(|row| resends::view(row, false)).collect();
+        Ok(CancelDone { cancelled, resends, over, unanswered: vec![] })
     }
 
     /// The message that an event asked for, once it was sent; of one that asked for it to be sent again the one that

@@ -27,6 +27,7 @@ pub(super) fn line(event: &Arc<Event>, show: Show, deliveries: Vec<String>) -> C
         payload: Payload::Body,
         target: Target::default(),
         trace: None,
+        position: None,
         event,
     };
     // What was just written can be read.
@@ -56,6 +57,8 @@ pub(super) fn whole(event: &Arc<Event>, clear: bool, explanation: &Explanation) 
         routes: routes(explanation),
         deliveries: vec![],
         masked: !clear,
+        unanswered: vec![],
+        at: None,
     }
 }
 

@@ -96,7 +96,8 @@ impl Found {
             notes.extend(unknown);
         }
         let (events, _) = self.ways(std::slice::from_ref(&entry), clear).await?;
-        Ok(TraceView { query, message, events, notes, masked: !clear, ..TraceView::default() })
+        let about = Some(about.to_string()).filter(|about| !about.is_empty());
+        Ok(TraceView { query, message, events, notes, masked: !clear, about, ..TraceView::default() })
     }
 
     async fn of_message(
@@ -113,8 +114,8 @@ impl Found {
         let message = ours.with(id, message, clear);
         let (events, left_out) = self.ways(&found.entries, clear).await?;
         notes.extend(left_out);
-        let query = query("message", id, clear);
-        Ok(TraceView { query, message, events, notes, masked: !clear, ..TraceView::default() })
+        let (query, about) = (query("message", id, clear), Some(id.to_owned()));
+        Ok(TraceView { query, message, events, notes, masked: !clear, about, ..TraceView::default() })
     }
 
     /// What hookrelay itself has to do with a message. Where that cannot be read, the rest is shown with a note.

@@ -83,7 +83,7 @@ impl History {
         let now = Timestamp::now().as_second();
         let [oldest, step] = [SPANS, STEPS].map(|of| of.get(at).copied().unwrap_or_default());
         let samples = samples.iter().filter(|sample| sample.time > now - oldest).copied().collect();
-        HistoryView { span, step_s: step.unsigned_abs(), samples }
+        HistoryView { span, step_s: step.unsigned_abs(), samples, unanswered: vec![] }
     }
 
     /// Takes samples until the task is ended.

@@ -10,6 +10,8 @@ use crate::ingress::{BudgetUse, Pressed, SourceFacts};
 pub(super) struct Seen<'s> {
     /// Whether the journal cannot be written: it gives back, or takes no more.
     pub is_failing: bool,
+    /// What keeps the journal from being written or asked, where others keep it.
+    pub trouble: Option<String>,
     /// Bytes that wait in memory for the disk.
     pub at_risk: u64,
     /// What is wrong with the room on the disk.
@@ -32,9 +34,15 @@ pub(super) struct Down {
 pub(super) fn reasons(seen: &Seen<'_>) -> Vec<Reason> {
     let mut all = Vec::new();
     let mut add = |code: ReasonCode, subject: &str, text: String| {
-        all.push(Reason { code: code.name().to_owned(), subject: subject.to_owned(), text });
+        all.push(Reason { code: code.name().to_owned(), subject: subject.to_owned(), text, nodes: vec![] });
     };
-    if seen.is_failing {
+    if let Some(trouble) = &seen.trouble {
+        let text = format!(
+            "the journal cannot be written: {trouble}; what is accepted waits on this machine's disk, and figures are \
+             those that were heard last"
+        );
+        add(ReasonCode::JournalFailing, "", text);
+    } else if seen.is_failing {
         add(
             ReasonCode::JournalFailing,
             "",
@@ -117,7 +125,8 @@ mod tests {
         ConfigStatus { state: ConfigState::Same, path: String::new(), since: String::new(), fault: None };
 
     fn fine(config: &ConfigStatus) -> Seen<'_> {
-        Seen { is_failing: false, at_risk: 0, disk: None, pressed: None, config, down: &[], sources: &[] }
+        let (trouble, disk, pressed) = (None, None, None);
+        Seen { is_failing: false, trouble, at_risk: 0, disk, pressed, config, down: &[], sources: &[] }
     }
 
     #[test]
@@ -132,13 +141,31 @@ mod tests {
         let config = ConfigStatus { state: ConfigState::Refused, path: "config.toml".into(), ..FINE };
         let pressed = Some(Pressed::default());
         let disk = Some("little room".to_owned());
-        let seen = Seen { is_failing: true, at_risk: 7, disk, pressed, config: &config, down: &down, sources: &[] };
+        let at_risk = 7;
+        let seen = Seen {
+            is_failing: true,
+            trouble: None,
+            at_risk,
+            disk,
+            pressed,
+            config: &config,
+            down: &down,
+            sources: &[],
+        };
         let all = reasons(&seen);
         let codes: Vec<&str> = all.iter().map(|reason| reason.code.as_str()).collect();
         let wanted = ["journal_failing", "at_risk", "sink_down", "disk_low", "config_refused", "front_pressed"];
         assert_eq!(codes, wanted);
         assert_eq!(all[2].text, "sink crm takes no deliveries since 1970-01-01T00:00:00Z: connect: refused");
         assert_eq!((all[2].subject.as_str(), all[4].subject.as_str()), ("crm", "config.toml"));
+    }
+
+    #[test]
+    fn where_others_keep_the_journal_what_is_wrong_there_is_told_in_its_place() {
+        let trouble = Some("its brokers are away".to_owned());
+        let all = reasons(&Seen { trouble, is_failing: true, ..fine(&FINE) });
+        assert_eq!((all.len(), all[0].code.as_str()), (1, "journal_failing"));
+        assert!(all[0].text.contains(": its brokers are away;"), "{}", all[0].text);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use globset::GlobMatcher;
 use sink_api::Timestamp;
 
-use crate::admin::Refusal;
+use crate::admin::{NO_SINK, Refusal};
 use crate::deliver::Rate;
 use crate::route::glob;
 use crate::times::{self, Zone};
@@ -27,7 +27,7 @@ pub(super) fn known_sink<'a>(name: &str, mut all: impl Iterator<Item = &'a Strin
         return Ok(());
     }
     let names = names.map(|sink| format!("`{sink}`")).collect::<Vec<_>>().join(", ");
-    Err(Refusal::Question(format!("there is no sink `{name}`, expected one of {names}")))
+    Err(Refusal::Question(format!("{NO_SINK} `{name}`, expected one of {names}")))
 }
 
 /// A sink that is not in the config has nobody who could deliver its dead letters.

@@ -277,10 +277,11 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
             node,
             partitions,
             overflow_disk,
+            flush,
             properties
         }
     );
-    let admin = changed_keys!("admin", &old.admin, &new.admin, AdminConfig { listen, token, read_only });
+    let admin = changed_keys!("admin", &old.admin, &new.admin, AdminConfig { listen, advertise, token, read_only });
     let dead_letters =
         changed_keys!("dead_letters", &old.dead_letters, &new.dead_letters, DeadLetterKeys { max_size, max_age });
     let delivery = changed_keys!("delivery", &old.delivery, &new.delivery, DeliveryConfig { memory });

@@ -31,7 +31,7 @@ pub(super) async fn list(outbox: &Outbox, rules: &Rules, ask: ResendsAsk) -> Res
         let rule_gone = !rules.has(&row.rule);
         ResendView { rule_gone, ..view(row, ask.clear) }
     };
-    Ok(List { items: rows.into_iter().map(shown).collect(), next })
+    Ok(List::new(rows.into_iter().map(shown).collect(), next))
 }
 
 /// Whether the sink is done with a delivery of that fate.

@@ -202,11 +202,13 @@ impl Scrape {
             [(vec![], seconds)],
         );
         page.histogram("hookrelay_commit_records", "Events in a batch of the journal.", [(vec![], records)]);
-        page.gauge("hookrelay_journal_bytes", "Size of the journal's segments.", one(stat.bytes));
+        // What is not known is not shown.
+        let known = |number: Option<u64>| number.map(|number| (vec![], number));
+        page.gauge("hookrelay_journal_bytes", "Size of the journal's segments.", known(stat.bytes));
         page.gauge(
             "hookrelay_journal_owed_bytes",
             "Size of the segments with events that a sink is owed.",
-            one(stat.owed_bytes),
+            known(stat.owed_bytes),
         );
         page.gauge("hookrelay_journal_segments", "The journal's segments.", one(stat.segments as u64));
         page.gauge(
@@ -260,7 +262,13 @@ impl Scrape {
         for (name, sink) in sinks {
             let Some(book) = books.of(name).map(|book| &book.book) else { continue };
             let SinkStatus { delivered, filtered, dropped, .. } = *sink;
-            let now = book.since_the_start(&Counters { delivered, filtered, dropped, ..Counters::default() });
+            let ended = Counters { delivered, filtered, dropped, ..Counters::default() };
+            let since_the_start = book.since_the_start(&ended);
+            // What several daemons count together begins at no start of one of them, so that all say the same.
+            let now = match self.journal.is_shared() {
+                true => Counters { dead: since_the_start.dead, ..ended },
+                false => since_the_start,
+            };
             for (outcome, count) in
                 [("delivered", now.delivered), ("dead", now.dead), ("filtered", now.filtered), ("dropped", now.dropped)]
             {

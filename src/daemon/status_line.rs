@@ -71,7 +71,7 @@ mod tests {
             (ReasonCode::FrontPressed, ""),
         ] {
             let code = code.name().to_owned();
-            status.reasons.push(Reason { code, subject: subject.to_owned(), text: String::new() });
+            status.reasons.push(Reason { code, subject: subject.to_owned(), ..Reason::default() });
         }
         assert_eq!(
             status_line(&status, 0.0),

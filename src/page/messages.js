@@ -2,7 +2,7 @@
 // waits to be sent again.
 import { html, useEffect, useRef, useState } from "./lib.js";
 import { AGAIN_MS, ask } from "./api.js";
-import { Badge, Empty, Field, Loading, Mask, Panel, Problem, Time } from "./parts.js";
+import { Badge, Empty, Field, Loading, Mask, Panel, Problem, Time, Unanswered } from "./parts.js";
 import * as format from "./format.js";
 import { go, link } from "./route.js";
 import { DeliveryTable, RouteList } from "./events.js";
@@ -99,6 +99,7 @@ function Trace({ id, since, readOnly }) {
       <span>${isLooking ? "Looking through the journal" : "Not all was looked through"}: ${Math.round((trace.done ?? 0) * 100)} %</span>
       ${isLooking ? html`<button type="button" onClick=${stop}>Stop</button>` : html`<button type="button" onClick=${again}>Look again</button>`}</div>`}
     ${(trace.notes ?? []).map((note) => html`<p key=${note} class="stale">▲ ${note}</p>`)}
+    <${Unanswered} of=${trace.unanswered} />
     ${trace.message && html`<${Message} message=${trace.message} mask=${mask} readOnly=${readOnly} again=${again} />`}
     ${trace.messages?.length > 0 && html`<${Several} messages=${trace.messages} />`}
     ${trace.events.length > 0 && html`<${Events} trace=${trace} mask=${trace.message ? null : mask} />`}

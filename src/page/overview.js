@@ -1,7 +1,7 @@
 // Overview: what flows, what is wrong and what mends it, and the last hour or day.
 import { html, useState } from "./lib.js";
 import { useAnswer } from "./api.js";
-import { Act, Answer, Badge, Empty, Loading, Panel, Problem, Sentence, Time, pre } from "./parts.js";
+import { Act, Answer, Badge, Empty, Loading, Panel, Problem, Scroll, Sentence, Time, pre } from "./parts.js";
 import { Chart } from "./chart.js";
 import { Flow } from "./flow.js";
 import * as format from "./format.js";
@@ -34,14 +34,17 @@ const JOURNAL_CODES = ["at_risk", "disk_low", "journal_failing"];
 function journalBox(status) {
   const about = status.reasons.filter((reason) => JOURNAL_CODES.includes(reason.code)).map((reason) => reason.code);
   const health = about.includes("journal_failing") || about.includes("at_risk") ? "bad" : about.length ? "warn" : "ok";
-  const state = about.length ? format.words(about[0]) : `${format.brief(status.journal.events)} events`;
-  return { name: "journal", health, state, top: "", bottom: format.bytes(status.journal.bytes), flows: false, to: link("events", "", { view: "history" }) };
+  const { events, bytes } = status.journal;
+  // Null where others keep the journal and have not said.
+  const state = about.length ? format.words(about[0]) : events === null ? "" : `${format.brief(events)} events`;
+  return { name: "journal", health, state, top: "", bottom: bytes === null ? "" : format.bytes(bytes), flows: false, to: link("events", "", { view: "history" }) };
 }
 
 const ADVICE = {
   at_risk: "Webhooks are answered, but lie in memory only: mend the disk, and do not stop the daemon before they are written.",
   journal_failing: "The journal cannot be written. Look at the disk and at the log: every failed write names its cause.",
   disk_low: "Make room on the journal's disk, or lower max_size of [journal] so that old segments go sooner.",
+  node_away: "Look whether that machine runs and can be reached from the others. Its share of the deliveries is made by them.",
   source_silent: "Look in the provider's dashboard whether the webhook is still switched on and its address is right.",
   front_pressed: "Strangers hold many connections. Nothing is lost; a proxy or firewall in front should keep them away.",
 };
@@ -152,6 +155,26 @@ function Charts({ data, theme }) {
   </div>`;
 }
 
+const NODE_KINDS = { ready: "ok", degraded: "warn", stopping: "warn" };
+
+// Several daemons that are one relay; where there is one of its own kind, there is nothing to tell.
+function Nodes({ nodes = [] }) {
+  if (!nodes.length) return null;
+  const words = (node) => [...node.reasons.map(format.words), node.why, node.config_differs && "its config is another one"].filter(Boolean).join(", ");
+  return html`<${Panel} id="nodes" title="Daemons">
+    <${Scroll} label="Daemons">
+      <table>
+        <thead><tr><th scope="col">Name</th><th scope="col">State</th><th scope="col">At risk</th><th scope="col">Host</th><th scope="col">Version</th><th scope="col">About it</th></tr></thead>
+        <tbody>${nodes.map((node) => html`<tr key=${node.name}>
+          <th scope="row">${node.name}</th>
+          <td>${node.answered ? html`<${Badge} kind=${node.ready ? NODE_KINDS[node.state] : "bad"}>${node.ready ? node.state : "not ready"}<//>` : html`<${Badge} kind="bad">no answer<//>`}</td>
+          <td>${node.at_risk === null ? "" : format.bytes(node.at_risk)}</td><td>${node.host}</td><td>${node.version}</td><td>${words(node)}</td>
+        </tr>`)}</tbody>
+      </table>
+    <//>
+  <//>`;
+}
+
 export function Overview({ status: answer, rateOf, readOnly, theme }) {
   const status = answer.data;
   if (!status) return answer.failure ? html`<${Problem} failure=${answer.failure} again=${answer.again} what="The status" />` : html`<${Loading} what="the status" />`;
@@ -167,5 +190,6 @@ export function Overview({ status: answer, rateOf, readOnly, theme }) {
       <${Flow} sources=${sources} journal=${journalBox(status)} sinks=${sinks} />
       <${Figures} status=${status} />
     <//>
+    <${Nodes} nodes=${status.nodes} />
     <${History} theme=${theme} />`;
 }

@@ -42,12 +42,16 @@ export function Problem({ failure, again, what = "This" }) {
   </div>`;
 }
 
+// Of several daemons those that said nothing: what they have is not shown.
+export const Unanswered = ({ of = [] }) => of.map(({ node, why }) =>
+  html`<p key=${node} class="stale" role="status">▲ ${node === "?" ? "Not all daemons were asked" : `Daemon ${node} did not answer, and what it has is missing`}: ${why}</p>`);
+
 // What an answer is shown as: loading, its failure, or by `children` once there is one.
 export function Answer({ answer, what, children }) {
   if (answer.data === null && answer.failure) return html`<${Problem} failure=${answer.failure} again=${answer.again} what=${what} />`;
   if (answer.data === null) return html`<${Loading} what=${what} />`;
   const stale = answer.failure && html`<p class="stale" role="status">▲ As of ${format.time(answer.at)}: ${answer.failure.message}</p>`;
-  return html`${stale}${children(answer.data)}`;
+  return html`${stale}<${Unanswered} of=${answer.data.unanswered} />${children(answer.data)}`;
 }
 
 export const Panel = ({ title, id, aside, children, class: more = "" }) =>

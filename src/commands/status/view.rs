@@ -6,9 +6,10 @@ use std::fmt::{self, Write};
 use anstyle::Style;
 use sink_api::Timestamp;
 
-use crate::admin::status::{ConfigState, Reason, SinkStatus, SourceStatus, State, Status};
+use crate::admin::status::{ConfigState, NodeStatus, Reason, SinkStatus, SourceStatus, State, Status};
 use crate::commands::columns::{BAD, Cell, DOUBTFUL, GOOD, QUIET, columns};
 use crate::commands::{count, human};
+use crate::route::printable;
 
 /// Most paths shown of those that no source has.
 const PATHS: usize = 5;
@@ -23,10 +24,15 @@ pub fn text(status: &Status, now: Timestamp) -> String {
 
 fn write_all(status: &Status, now: Timestamp, out: &mut String) -> fmt::Result {
     headline(status, out)?;
-    for Reason { code, text, .. } in &status.reasons {
-        writeln!(out, "  {DOUBTFUL}{code}{DOUBTFUL:#}: {text}")?;
+    for Reason { code, text, nodes, .. } in &status.reasons {
+        let of = if nodes.is_empty() { String::new() } else { format!(" ({})", nodes.join(", ")) };
+        writeln!(out, "  {DOUBTFUL}{code}{DOUBTFUL:#}{of}: {text}")?;
     }
     about(status, now, out)?;
+    if !status.nodes.is_empty() {
+        writeln!(out)?;
+        nodes(&status.nodes, out);
+    }
     writeln!(out)?;
     sources(status, now, out)?;
     writeln!(out)?;
@@ -56,8 +62,15 @@ fn about(status: &Status, now: Timestamp, out: &mut String) -> fmt::Result {
         Some(time) => format!(", the oldest {} ago", human::since(Some(time), now)),
         None => String::new(),
     };
-    let (bytes, most, free) = (human::size(journal.bytes), human::size(disk.max_size), human::size(disk.free));
-    writeln!(out, "journal: {}, {bytes} of {most}{oldest}; {free} free", events(journal.events))?;
+    let most = human::size(disk.max_size);
+    // What others keep they may not have told.
+    let holds = journal.events.map_or_else(|| "what it holds is not known".to_owned(), events);
+    let size = journal.bytes.map_or_else(|| format!("at most {most}"), |b| format!("{} of {most}", human::size(b)));
+    let free = match disk.free {
+        0 if journal.events.is_none() => String::new(),
+        free => format!("; {} free", human::size(free)),
+    };
+    writeln!(out, "journal: {holds}, {size}{oldest}{free}")?;
     let since = human::since(Some(&config.since), now);
     let fault = config.fault.as_ref().map(|fault| format!(" ({fault})")).unwrap_or_default();
     match config.state {
@@ -79,6 +92,37 @@ fn about(status: &Status, now: Timestamp, out: &mut String) -> fmt::Result {
         writeln!(out, "routes: {matched} matched none since the start (`hookrelay explain --id ID` tells why)")?;
     }
     Ok(())
+}
+
+/// Each of several daemons.
+fn nodes(nodes: &[NodeStatus], out: &mut String) {
+    let row = |node: &NodeStatus| {
+        let state = match (node.state, node.ready) {
+            (None, _) => Cell::styled("NO ANSWER".to_owned(), BAD),
+            (Some(State::Stopping), _) => Cell::styled("stopping".to_owned(), DOUBTFUL),
+            (Some(_), Some(false)) => Cell::styled("NOT READY".to_owned(), BAD),
+            (Some(State::Degraded), _) => Cell::styled("degraded".to_owned(), DOUBTFUL),
+            (Some(State::Ready), _) => Cell::styled("ready".to_owned(), GOOD),
+        };
+        let at_risk = match node.at_risk {
+            None => Cell::right("-".to_owned()),
+            Some(bytes) => Cell::right(human::size(bytes)).with(if bytes == 0 { Style::new() } else { BAD }),
+        };
+        let mut about: Vec<String> = node.reasons.iter().map(|code| code.replace('_', " ")).collect();
+        about.extend(node.why.clone());
+        if node.config_differs {
+            about.push("its config is another one".to_owned());
+        }
+        vec![
+            Cell::plain(printable(&node.name)),
+            state,
+            at_risk,
+            Cell::plain(printable(&node.host)),
+            Cell::plain(printable(&node.version)),
+            Cell::plain(printable(&about.join(", "))),
+        ]
+    };
+    out.push_str(&columns(&["NODE", "STATE", "AT RISK", "HOST", "VERSION", ""], nodes.iter().map(row).collect()));
 }
 
 fn events(n: u64) -> String {

@@ -96,7 +96,7 @@ pub fn event_in_words(one: &TracedEvent, zone: &Zone, now: Timestamp) -> String 
 }
 
 fn event(out: &mut String, event: &TracedEvent, zone: &Zone, now: Timestamp) {
-    let TracedEvent { id, kind, source, subject, time, routes, deliveries } = event;
+    let TracedEvent { id, kind, source, subject, time, routes, deliveries, .. } = event;
     let about = if subject.is_empty() { String::new() } else { format!(" about {subject}") };
     line(out, &format!("event {id}: {kind}{about}"));
     line(out, &format!("  {:<10} {} from {source}", "came", when(Some(time), zone)));
