@@ -10,8 +10,8 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -24,7 +24,9 @@ use super::clients::Quiet;
 use super::cluster::Cluster;
 use super::known::KnownEnds;
 use super::message;
+use super::reach::Reach;
 use super::scan::{Bounds, Next, Scanned, consumer, scan};
+use super::sizes::{Sizes, Weighed};
 use crate::journal::reader::in_order;
 use crate::journal::tally::Counted;
 use crate::journal::view::lock;
@@ -34,10 +36,19 @@ use crate::journal::{
 
 /// Longest that brokers may take for an answer.
 const ANSWER: Duration = Duration::from_secs(10);
+/// The same while it is found out whether they are there again.
+const PROBE: Duration = Duration::from_secs(3);
+/// Brokers that are away for so long are told of: leaders that move take a moment.
+const TOLD: Duration = Duration::from_secs(3);
 /// By how much clocks may differ.
 const SKEW: i64 = 10_000_000;
 /// Longest that a time is looked for, and what is owed is counted.
 const READING: Duration = Duration::from_secs(20);
+/// Longest that fingerprints are read.
+const REMEMBERING: Duration = Duration::from_secs(120);
+/// Pause before brokers that are away are asked for them again, and how often at most.
+const AGAIN: Duration = Duration::from_secs(2);
+const TRIES: usize = 300;
 /// Longest that events are looked for.
 const FINDING: Duration = Duration::from_secs(60);
 /// Most events that are read to count what is owed; how many more there are is told without reading them.
@@ -62,10 +73,14 @@ struct Inner {
     cluster: Cluster,
     known: Arc<KnownEnds>,
     subject_of: SubjectOf,
-    /// The client that answers short questions; it reads nothing.
-    client: OnceLock<BaseConsumer<Quiet>>,
+    reach: Arc<Reach>,
+    sizes: Arc<Sizes>,
+    /// The client that short questions are asked by; it reads nothing.
+    client: Mutex<Option<Arc<BaseConsumer<Quiet>>>>,
     /// The oldest time, and where it was read.
     oldest_time: Mutex<Option<(Marks, Option<i64>)>>,
+    /// What the journal was at a glance when it was looked at last.
+    last: Mutex<JournalStat>,
 }
 
 /// Whoever waits for a lookup. What is dropped waits no longer.
@@ -80,8 +95,17 @@ impl Drop for Asker {
 
 impl Looking {
     /// Asks nobody yet.
-    pub fn new(cluster: Cluster, known: Arc<KnownEnds>, subject_of: SubjectOf) -> Self {
-        let inner = Inner { cluster, known, subject_of, client: OnceLock::new(), oldest_time: Mutex::default() };
+    pub fn new(cluster: Cluster, known: Arc<KnownEnds>, subject_of: SubjectOf, sizes: Arc<Sizes>) -> Self {
+        let inner = Inner {
+            cluster,
+            known,
+            subject_of,
+            reach: Arc::default(),
+            sizes,
+            client: Mutex::default(),
+            oldest_time: Mutex::default(),
+            last: Mutex::default(),
+        };
         Self { inner: Arc::new(inner), turns: Arc::new(Semaphore::new(LOOKUPS)) }
     }
 
@@ -111,17 +135,43 @@ impl Looking {
         self.look(move |inner, is_gone| inner.find(&what, &within, is_gone)).await
     }
 
-    /// Events, and the time of the oldest. How many bytes they take, brokers do not tell by what librdkafka can ask.
-    pub async fn stat(&self) -> Result<JournalStat, JournalError> {
-        self.look(Inner::stat).await
+    /// Events and the time of the oldest, with an estimate of what they take; as it was last, where brokers are away.
+    pub async fn stat(&self) -> JournalStat {
+        let looked = self.look(Inner::stat).await;
+        let mut last = lock(&self.inner.last);
+        if let Ok(looked) = looked {
+            *last = looked;
+        }
+        *last
     }
 
-    /// See [`Journal::fingerprints`](crate::journal::Journal::fingerprints). Blocks.
-    pub fn fingerprints(&self, since: i64, max: usize) -> Vec<Fingerprint> {
-        self.inner.fingerprints(since, max).unwrap_or_else(|error| {
-            tracing::warn!(%error, "repeats of earlier events will not be recognised");
-            vec![]
-        })
+    /// See [`Journal::fingerprints`](crate::journal::Journal::fingerprints).
+    pub async fn fingerprints(&self, since: i64, max: usize) -> Vec<Fingerprint> {
+        let mut error = None;
+        for _ in 0..TRIES {
+            match self.look(move |inner, is_gone| inner.fingerprints(since, max, is_gone)).await {
+                Ok(found) => return found,
+                Err(why) => error = Some(why),
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+        tracing::warn!(error = error.map(tracing::field::display), "repeats of earlier events will not be recognised");
+        vec![]
+    }
+
+    /// That brokers are away, where they are.
+    pub fn trouble(&self) -> Option<String> {
+        self.inner.reach.away(TOLD, Instant::now())
+    }
+
+    /// Brokers were found to be away.
+    pub fn missed(&self, why: String) {
+        self.inner.reach.missed(why, Instant::now());
+    }
+
+    /// Whether it is of use to ask brokers something that waits for an answer.
+    pub fn check(&self) -> Result<(), JournalError> {
+        self.inner.reach.away(Duration::ZERO, Instant::now()).map_or(Ok(()), |why| Err(is_away(why)))
     }
 
     async fn ask<T: Send + 'static>(
@@ -137,6 +187,8 @@ impl Looking {
         &self,
         work: impl FnOnce(&Inner, &AtomicBool) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, JournalError> {
+        // Whoever holds a turn may wait for brokers that are away.
+        self.inner.reach.check(Instant::now()).map_err(is_away)?;
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         let asker = Asker::default();
         let is_gone = Arc::clone(&asker.0);
@@ -149,43 +201,63 @@ impl Looking {
 }
 
 impl Inner {
-    fn client(&self) -> Result<&BaseConsumer<Quiet>, JournalError> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
-        }
-        let made = consumer(&self.cluster, "look").map_err(|error| failed("a client cannot be made", &error))?;
-        Ok(self.client.get_or_init(|| made))
-    }
-
     /// The first offset in each shard that was appended at or after that time (milliseconds), or a place by its name.
     fn at(&self, time: i64) -> Result<Marks, JournalError> {
-        let what = format!("{} cannot be asked for its offsets", self.cluster.events());
-        let failed = |error: KafkaError| failed(&what, &error);
-        let mut list: TopicPartitionList = self.cluster.shards();
-        list.set_all_offsets(Offset::from_raw(time)).map_err(failed)?;
-        let found = self.client()?.offsets_for_times(list, ANSWER).map_err(failed)?;
-        let mut marks = Marks::default();
-        let mut is_behind = false;
-        for found in found.elements() {
-            found.error().map_err(failed)?;
-            let shard = found.partition() as u32;
-            let offset = match found.offset() {
-                Offset::Offset(offset) => offset as u64,
-                // Nothing was appended so late.
-                _ if time >= 0 => {
-                    is_behind = true;
-                    continue;
-                }
-                _ => return Err(failed(KafkaError::OffsetFetch(Code::NoOffset))),
-            };
-            marks.set(Position { shard, offset });
-        }
+        let patience = if self.reach.away(Duration::ZERO, Instant::now()).is_some() { PROBE } else { ANSWER };
+        let question = self.reach.ask(Instant::now()).map_err(is_away)?;
+        let found = self.ask_kept(time, patience);
+        // That there is no such topic is an answer.
+        let no_topic = [Code::UnknownTopic, Code::UnknownPartition, Code::UnknownTopicOrPartition].map(Some);
+        let failure = found.as_ref().err().filter(|error| !no_topic.contains(&error.rdkafka_error_code()));
+        self.reach.done(question, failure.map(ToString::to_string), Instant::now());
+        let what = || format!("{} cannot be asked for its offsets", self.cluster.events());
+        let (mut marks, is_behind) = found.map_err(|error| failed(&what(), &error))?;
         if is_behind {
             let is_named = |end: &Position| marks.iter().any(|mark| mark.shard == end.shard);
             let ends: Vec<_> = self.at(NEWEST)?.iter().filter(|end| !is_named(end)).collect();
             ends.into_iter().for_each(|end| marks.set(end));
         }
         Ok(marks)
+    }
+
+    /// [`Self::ask_at`] by the client that is kept, or where it fails by a new one, which is kept from then on. A
+    /// client that reads nothing asks for the shards' leaders again only after a quarter of an hour, and where a shard
+    /// had none when it asked last, it says so without asking (librdkafka 2.12,
+    /// `rd_kafka_topic_partition_list_get_leaders`).
+    fn ask_kept(&self, time: i64, patience: Duration) -> Result<(Marks, bool), KafkaError> {
+        let until = Instant::now() + patience;
+        let kept = lock(&self.client).clone();
+        let told = kept.map(|client| self.ask_at(&client, time, patience));
+        let left = until.saturating_duration_since(Instant::now());
+        match told {
+            Some(told) if told.is_ok() || left.is_zero() => told,
+            _ => {
+                let made = Arc::new(consumer(&self.cluster, "look")?);
+                let told = self.ask_at(&made, time, left);
+                *lock(&self.client) = told.is_ok().then_some(made);
+                told
+            }
+        }
+    }
+
+    /// The first offsets by that client, but for shards in which nothing was appended so late; says whether there are
+    /// any.
+    fn ask_at(&self, client: &BaseConsumer<Quiet>, time: i64, patience: Duration) -> Result<(Marks, bool), KafkaError> {
+        let mut list: TopicPartitionList = self.cluster.shards();
+        list.set_all_offsets(Offset::from_raw(time))?;
+        let found = client.offsets_for_times(list, patience)?;
+        let (mut marks, mut is_behind) = (Marks::default(), false);
+        for found in found.elements() {
+            found.error()?;
+            let shard = found.partition() as u32;
+            match found.offset() {
+                Offset::Offset(offset) => marks.set(Position { shard, offset: offset as u64 }),
+                // Nothing was appended so late.
+                _ if time >= 0 => is_behind = true,
+                _ => return Err(KafkaError::OffsetFetch(Code::NoOffset)),
+            }
+        }
+        Ok((marks, is_behind))
     }
 
     fn ends(&self) -> Result<Marks, JournalError> {
@@ -242,6 +314,7 @@ impl Inner {
     fn stat(&self, is_gone: &AtomicBool) -> Result<JournalStat, JournalError> {
         let (oldest, ends) = (self.at(OLDEST)?, self.ends()?);
         let events = distance(&oldest, &ends);
+        let Weighed { bytes, owed: owed_bytes } = self.sizes.weigh(&oldest, &ends, self.cluster.partitions);
         let known = lock(&self.oldest_time).clone();
         let oldest_time = match known {
             Some((marks, time)) if marks == oldest && time.is_some() => time,
@@ -257,17 +330,18 @@ impl Inner {
                 time
             }
         };
-        Ok(JournalStat { events, segments: self.cluster.partitions as usize, oldest_time, ..JournalStat::default() })
+        let segments = self.cluster.partitions as usize;
+        Ok(JournalStat { events: Some(events), bytes, segments, oldest_time, owed_bytes, free: None })
     }
 
-    fn fingerprints(&self, since: i64, max: usize) -> Result<Vec<Fingerprint>, JournalError> {
+    fn fingerprints(&self, since: i64, max: usize, is_gone: &AtomicBool) -> Result<Vec<Fingerprint>, JournalError> {
         let (from, ends) = (self.before(since)?, self.ends()?);
         // Of each shard as many as are asked for, as all that is new may stand in one.
         let back = |end: Position| Position { offset: end.offset.saturating_sub(max as u64), ..end };
         let from = from.later(&ends.iter().map(back).collect());
-        let (is_gone, mut found) = (AtomicBool::new(false), Vec::new());
-        let bounds = Bounds { until: Instant::now() + READING, is_gone: &is_gone };
-        scan(&self.cluster, (&from, &ends), &bounds, |_, message| {
+        let mut found = Vec::new();
+        let bounds = Bounds { until: Instant::now() + REMEMBERING, is_gone };
+        let scanned = scan(&self.cluster, (&from, &ends), &bounds, |_, message| {
             if let Ok(head) = message::head(message)
                 && let Some(fingerprint) = head.fingerprint.filter(|_| head.time >= since)
             {
@@ -280,6 +354,9 @@ impl Inner {
             ControlFlow::Continue(Next::On)
         })?;
         newest(&mut found, max);
+        if scanned.is_cut && !is_gone.load(Ordering::Relaxed) {
+            tracing::warn!(error = "reading them takes too long", "repeats of earlier events will not be recognised");
+        }
         Ok(found)
     }
 
@@ -406,6 +483,10 @@ fn whole(scanned: &Scanned, what: &str) -> Result<(), JournalError> {
         true => Err(failed(what, &"it would take too long")),
         false => Ok(()),
     }
+}
+
+fn is_away(why: String) -> JournalError {
+    JournalError::Kafka { what: "Kafka cannot be asked".into(), error: why }
 }
 
 fn failed(what: &str, error: &dyn std::fmt::Display) -> JournalError {

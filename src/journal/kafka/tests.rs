@@ -2,6 +2,7 @@
 
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use sink_api::{Size, Uuid};
 use tempfile::TempDir;
@@ -168,11 +169,14 @@ async fn brokers_that_do_not_answer_are_an_error_and_no_hang() {
             async { is_kafka(journal.seek(5).await.err()) },
             async { is_kafka(journal.find(Find::Event([0; 16]), Within::newest(1)).await.err()) },
             async { is_kafka(journal.owed(&marks, &until).await.err()) },
-            async { is_kafka(journal.stat().await.err()) },
+            async { assert_eq!(journal.stat().await.unwrap().events, None, "nobody has said") },
             async { is_kafka(reader.next(1).await.err()) },
         )
     };
     tokio::time::timeout(PATIENCE, all).await.expect("none hangs");
+    // By now that is known, and nobody is made to wait.
+    assert!(journal.trouble().is_some_and(|text| text.contains("brokers")), "{:?}", journal.trouble());
+    is_kafka(journal.reader(Of::Span { from: marks, until }).await.err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -190,7 +194,7 @@ async fn with_no_broker_an_event_is_at_risk_or_refused() {
     let large = Record { payload: vec![0; super::message::MAX_BYTES].into(), ..record(Uuid::now_v7(), "k", "") };
     let mut large = append(&journal, large, OnFailure::Keep);
     assert!(matches!(next(&mut large).await, Progress::Failed(AppendError::TooLarge(_))));
-    assert_eq!(journal.overflow().await.unwrap().events, 2, "their copies");
+    assert_eq!(journal.overflow().await.unwrap().events, Some(2), "their copies");
     journal.close().await.unwrap();
     let mut late = append(&journal, record(Uuid::now_v7(), "k", "4"), OnFailure::Keep);
     assert_eq!(next(&mut late).await, Progress::Failed(AppendError::Closed));
@@ -237,4 +241,79 @@ async fn a_producer_that_fails_is_followed_by_one_that_sends_the_rest_in_order()
         assert_eq!(firsts[key], (0..50).map(|i| i * 4 + n as u64).collect::<Vec<_>>());
     }
     end(&cluster, journal).await;
+}
+
+/// Bytes of a shard's events in the folder of one broker.
+fn on_disk(topic: &str, shard: u32) -> u64 {
+    let brokers = sink_testkit::kafka::Cluster::of_three();
+    let dir = format!("{}/data-1/{topic}-{shard}", brokers.folder());
+    let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let logs = files.filter(|file| file.path().extension().is_some_and(|ending| ending == "log"));
+    logs.map(|file| file.metadata().unwrap().len()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_events_take_is_estimated_by_what_was_sent() {
+    let Some((cluster, journal)) = real("estimates", 2).await else { return };
+    assert_eq!(journal.stat().await.unwrap().bytes, None, "nothing was sent");
+    let text = "it is the same again and again ".repeat(40);
+    let mut told = Vec::new();
+    for n in 0..600 {
+        told.push(append(&journal, record(Uuid::now_v7(), &format!("k{n}"), &format!("{n} {text}")), OnFailure::Keep));
+        if n % 20 == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+    for told in &mut told {
+        while !matches!(next(told).await, Progress::Durable(_)) {}
+    }
+    let ends = journal.ends().await.unwrap();
+    journal.sizes().need(Some([0, 1].map(|shard| Position { shard, offset: 100 }).into_iter().collect()));
+    // Statistics come every few seconds, and the first may not have all.
+    let told = async {
+        loop {
+            let stat = journal.stat().await.unwrap();
+            let really: u64 = (0..2).map(|shard| on_disk(&cluster.events(), shard)).sum();
+            match stat.bytes {
+                Some(estimate) if estimate.abs_diff(really) * 100 <= really => break (stat, estimate, really),
+                _ => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+            }
+        }
+    };
+    let (stat, estimate, really) = tokio::time::timeout(PATIENCE, told).await.expect("it is right to 1 %");
+    assert!(really < 600 * text.len() as u64 / 2, "compressed: {really}");
+    let fullest = ends.iter().map(|end| end.offset - 100).max().unwrap();
+    let owed = estimate * fullest * 2 / 600;
+    assert!(stat.owed_bytes.unwrap().abs_diff(owed) <= 2, "{stat:?} {owed}");
+    end(&cluster, journal).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_had_no_leader_for_a_moment_can_be_asked_for_its_end_again() {
+    let brokers = MockCluster::new(1).unwrap();
+    let cluster = testing::cluster(&brokers.bootstrap_servers(), 2);
+    brokers.create_topic(&cluster.events(), 2, 1).unwrap();
+    let journal = alone(&cluster).await;
+    journal.ends().await.unwrap();
+    brokers.partition_leader(&cluster.events(), 1, None).unwrap();
+    // First the old leader says so, then the brokers.
+    for _ in 0..2 {
+        asked(async || journal.ends().await.err().filter(|error| error.to_string().contains("its offsets"))).await;
+    }
+    brokers.partition_leader(&cluster.events(), 1, Some(1)).unwrap();
+    asked(async || journal.ends().await.ok()).await;
+    journal.close().await.unwrap();
+}
+
+/// Asks until there is such an answer: for a moment after brokers gave none they are not asked.
+async fn asked<T>(ask: impl AsyncFn() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            match ask().await {
+                Some(answer) => return answer,
+                None => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.expect("it is answered so")
 }
