@@ -15,12 +15,17 @@
 //! - `guide`: the recipes of docs/rules.md
 //! - `internal_events`: the daemon's own news, as events of source `hookrelay`
 //! - `sick_sinks`: a sink that hangs, refuses or is not there harms no other
+//! - `several`: several daemons on one journal in Kafka; `several_nodes`: any of them answers for all
 //! - `disk_use`: the journal stays within its bounds
 //! - `failing_disk`: a disk that fails and hangs under the running binary; no 200 before its flush
 //! - `full_disk`: starting and stopping where nothing can be written
 //! - `sources`: a source of every kind, tokens that leave no trace, retries signed anew
 //! - `sockets`: those that systemd passes, and Unix sockets; `health`: the path that load balancers ask
 //! - `tls`: webhooks over TLS, client certificates, certificates read again; `certificates`: an authority to make them
+//! - `several`: several daemons on one Kafka; `several_restarts`: they are restarted and reloaded
+//! - `several_kills`: they and brokers are killed; `several_chaos`: the world and the oracle of that, which
+//!   `several_verdict` proves; `dice`: random numbers
+//!   its oracle; `dice`: random numbers
 //! - `status`: the live figures, and that they add up after kill -9
 //! - `counts`: exact at any moment, whatever is reloaded under load; and whether a webhook would be taken
 //! - `metrics`: what `/metrics` shows, what `status` says of sinks and monitors; `prometheus`: a real one reads it
@@ -78,6 +83,7 @@ mod config;
 mod counts;
 mod dead;
 mod descriptors;
+mod dice;
 mod disk_use;
 mod doubtful_rules;
 mod exec;
@@ -93,6 +99,7 @@ mod hostile;
 mod internal_events;
 mod journal;
 mod jq_worker;
+mod kafka_ways;
 mod last_good;
 mod log;
 mod main_job;
@@ -120,6 +127,18 @@ mod rules;
 mod secrets;
 mod service_manager;
 mod several;
+mod several_chaos;
+mod several_cut;
+mod several_deleted;
+mod several_kills;
+mod several_nodes;
+mod several_proxy;
+mod several_replays;
+mod several_restarts;
+mod several_sick;
+mod several_start;
+mod several_verdict;
+mod several_ways;
 #[allow(dead_code)]
 #[path = "../soak/shim.rs"]
 mod shim;

@@ -5,28 +5,41 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use sink_testkit::kafka::{self, Cluster};
+use tokio::sync::RwLockReadGuard;
 
 use crate::bodies::numbered;
 use crate::harness::{Callback, House, post_all, wait_until};
 use crate::verbs::{self, json, verb};
 
 /// A cluster's name that no other test has, and the table that names it.
-struct Shared {
-    brokers: String,
-    cluster: String,
+pub struct Shared {
+    pub brokers: String,
+    pub cluster: String,
+    /// While it is held nobody stops these brokers.
+    _guard: Option<RwLockReadGuard<'static, ()>>,
 }
 
 impl Shared {
     /// `None` where there is no real Kafka: then the test is left out, by name.
-    async fn new(test: &str) -> Option<Self> {
+    pub async fn new(test: &str) -> Option<Self> {
         // That one only says whether there is one at all; a journal needs three brokers.
-        drop(kafka::shared(test).await?);
+        let (_, guard) = kafka::shared(test).await?;
+        Some(Self { _guard: Some(guard), ..Self::on(&Cluster::of_three()) })
+    }
+
+    /// The same on these brokers, which are the caller's own.
+    pub fn on(brokers: &Cluster) -> Self {
         let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
-        Some(Self { brokers: Cluster::of_three().brokers().to_owned(), cluster: format!("it-{nanos}") })
+        Self { brokers: brokers.brokers().to_owned(), cluster: format!("it-{nanos}"), _guard: None }
+    }
+
+    /// The same relay, its brokers reached by other addresses.
+    pub fn reached_by(&self, brokers: String) -> Self {
+        Self { brokers, cluster: self.cluster.clone(), _guard: None }
     }
 
     /// A daemon of that name, with a folder of its own.
-    fn house(&self, node: &str, tables: &str) -> House {
+    pub fn house(&self, node: &str, tables: &str) -> House {
         let house = House::new(tables);
         let text = std::fs::read_to_string(house.config()).unwrap();
         let journal = format!(
@@ -38,7 +51,7 @@ impl Shared {
     }
 }
 
-fn tables(url: &str) -> String {
+pub fn tables(url: &str) -> String {
     format!(
         "[sinks.crm]\nkind = \"http\"\nurl = \"{url}\"\ntimeout = \"1s\"\n\
          retry = {{ initial = \"10ms\", max = \"100ms\" }}\n\
@@ -46,19 +59,22 @@ fn tables(url: &str) -> String {
     )
 }
 
+/// Of a daemon whose name another may have had: it delivers later.
+pub const AWAITED: &str = "another daemon may have had this one's name";
+
 /// Accepted, delivered, dead, pending: over all daemons, whichever is asked.
-fn figures(house: &House) -> [u64; 4] {
+pub fn figures(house: &House) -> [u64; 4] {
     verbs::figures(house, "crm", ["accepted", "delivered", "dead", "pending"])
 }
 
 /// How often each id arrived.
-fn came(callback: &Callback) -> BTreeMap<String, usize> {
+pub fn came(callback: &Callback) -> BTreeMap<String, usize> {
     let mut came = BTreeMap::new();
     callback.got().into_iter().for_each(|got| *came.entry(got.id).or_default() += 1);
     came
 }
 
-async fn all_came(callback: &Callback, ids: &BTreeSet<String>) {
+pub async fn all_came(callback: &Callback, ids: &BTreeSet<String>) {
     wait_until("all arrived", || ids.iter().all(|id| came(callback).contains_key(id)).then_some(())).await;
 }
 
@@ -99,6 +115,7 @@ async fn what_a_daemon_had_taken_and_parked_is_delivered_by_the_others_when_it_d
     wait_until("all is settled", || (figures(&b) == [80, 80, 0, 0]).then_some(())).await;
     // It is back, and all say the same.
     let again = a.start();
+    assert!(!again.log.text().contains(AWAITED), "it was of this folder");
     ids.extend(post_all(&again.url(), (80..100).map(numbered)).await);
     all_came(&callback, &ids).await;
     for house in [&a, &b] {
@@ -131,6 +148,7 @@ async fn a_restart_goes_on_where_it_stood_and_dead_letters_are_still_there() {
     verb(&house, 0, &["dead", "retry", "--all"]);
     wait_until("all delivered", || (figures(&house) == [25, 25, 0, 0]).then_some(())).await;
     assert!(came(&callback).len() == 25);
+    assert!(!daemon.log.text().contains(AWAITED), "nobody else had its name");
     assert_eq!(daemon.terminate(), 0);
 }
 

@@ -11,6 +11,7 @@
 //! - `target`: the HTTP sink's server; `servers`: PostgreSQL and Kafka; `shim.c`: disk and clock
 //! - `verdict`: what arrived against what was answered
 //! - `resends`: messages that failed and are sent again, over kills; only in `make soak`
+//! - `several`: several daemons on one Kafka, of which daemons and brokers are killed; likewise
 
 #![allow(
     clippy::unwrap_used,
@@ -24,6 +25,8 @@
 #[allow(dead_code)]
 #[path = "../it/bodies.rs"]
 mod bodies;
+#[path = "../it/dice.rs"]
+mod dice;
 #[allow(dead_code)]
 #[path = "../it/harness.rs"]
 mod harness;
@@ -35,6 +38,10 @@ mod plan;
 mod resend_proof;
 mod resends;
 mod servers;
+mod several;
+#[allow(dead_code)]
+#[path = "../it/several_chaos/mod.rs"]
+mod several_chaos;
 #[allow(dead_code)]
 mod shim;
 mod target;
@@ -289,7 +296,7 @@ fn main() {
     // `cargo test` may ask for the list of tests, or name one of them.
     let names = arguments.iter().filter(|argument| !argument.starts_with('-')).collect::<Vec<_>>();
     if arguments.iter().any(|argument| argument == "--list") {
-        println!("soak: test\nresends: test");
+        println!("soak: test\nresends: test\nseveral: test");
         return;
     }
     let is_wanted = |test: &str| names.is_empty() || names.iter().any(|name| test.contains(name.as_str()));
@@ -304,6 +311,14 @@ fn main() {
         Some(resends) => is_good &= runtime.block_on(resends::run(resends)),
         None if names.iter().any(|name| *name == "resends") => {
             println!("resends: nothing says how often to kill: set HOOKRELAY_SOAK_RESEND_KILLS");
+            is_good = false;
+        }
+        None => {}
+    }
+    match plan::several(&plan).filter(|_| is_wanted("several")) {
+        Some(plan) => is_good &= runtime.block_on(several::run(plan)),
+        None if names.iter().any(|name| *name == "several") => {
+            println!("several: nothing says how often to kill: set HOOKRELAY_SOAK_SEVERAL");
             is_good = false;
         }
         None => {}

@@ -1,4 +1,9 @@
-//! What a soak does, as its environment says, and its random numbers.
+//! What a soak does, as its environment says.
+
+use std::time::Duration;
+
+pub use crate::dice::Dice;
+use crate::several_chaos::plan::Plan as Kills;
 
 /// How many events are acknowledged in each life before the kill.
 pub const PER_LIFE: u64 = 500;
@@ -49,22 +54,14 @@ impl Resends {
     }
 }
 
-/// Random numbers by SplitMix64 (Steele, Lea, Flood, 2014), so that the same seed gives the same evils.
-pub struct Dice(u64);
+/// A daemon and a broker are killed in this time.
+const PERIOD: Duration = Duration::from_secs(30);
 
-impl Dice {
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// A number below `n`.
-    pub fn roll(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n
-    }
+/// Reads `HOOKRELAY_SOAK_SEVERAL`, how many daemons and brokers are killed in the part of several daemons (0 is none).
+/// None where nothing is said of it: `make test` has a short form of it in `tests/it`.
+pub fn several(plan: &Plan) -> Option<Kills> {
+    let kills = std::env::var("HOOKRELAY_SOAK_SEVERAL").ok()?.parse().ok().filter(|kills| *kills > 0)?;
+    Some(Kills { seed: plan.seed, kills, period: PERIOD })
 }
 
 /// What may go wrong in a life besides the kill at its end.
