@@ -373,25 +373,38 @@ pub(super) fn taken(connection: &Connection) -> Result<HashMap<String, Dead>, ru
 /// Holds a delivery of a sink, dead or parked. A row with the same id that is there already (a replay came to the same
 /// end as the first delivery) makes way and counts as dropped.
 pub(super) fn keep(connection: &Connection, sink: &str, held: &HeldDelivery) -> Result<(), rusqlite::Error> {
-    let old = format!("SELECT due IS NULL, {DEAD_SIZE}, replay FROM held WHERE sink = ?1 AND id = ?2");
-    let old: Option<(bool, i64, Option<i64>)> = connection
+    let old = format!("SELECT due IS NULL, {DEAD_SIZE}, replay, shard, place FROM held WHERE sink = ?1 AND id = ?2");
+    let old: Option<(bool, i64, Option<i64>, Position)> = connection
         .prepare_cached(&old)?
-        .query_row(params![sink, held.id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .query_row(params![sink, held.id], |row| {
+            let (shard, place) = (row.get(3)?, row.get::<_, i64>(4)?);
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, Position { shard, offset: place.cast_unsigned() }))
+        })
         .optional()?;
-    if let Some((was_dead, _, before)) = old {
+    if let Some((was_dead, _, before, _)) = old {
         notes::ended(connection, sink, &held.id, End::Replaced)?;
         replays::count(connection, before, sink, Delta { dead: -i64::from(was_dead), dropped: 1, ..Delta::default() })?;
     }
-    insert(connection, sink, held)?;
+    let stood = old.filter(|(was_dead, ..)| !was_dead).map(|(.., place)| place);
+    match in_line(held.position, stood) {
+        position if position == held.position => insert(connection, sink, held)?,
+        position => insert(connection, sink, &HeldDelivery { position, ..held.clone() })?,
+    }
     let was_dead = old.filter(|(dead, ..)| *dead);
     let now = if held.due.is_none() { dead_size_of(held).cast_signed() } else { 0 };
-    let bytes = now - was_dead.map_or(0, |(_, size, _)| size);
+    let bytes = now - was_dead.map_or(0, |(_, size, ..)| size);
     connection
         .prepare_cached(
             "UPDATE sinks SET dead_bytes = dead_bytes + ?2, dead = dead - ?3, dropped = dropped + ?4 WHERE name = ?1",
         )?
         .execute(params![sink, bytes, i64::from(was_dead.is_some()), i64::from(old.is_some())])?;
     Ok(())
+}
+
+/// Where a delivery stands in its lane that takes the place of one of the same id, parked there: no later. An event may
+/// stand in the journal again, and what is parked of its key in between has to wait for it all the same.
+pub(super) fn in_line(at: Position, stood: Option<Position>) -> Position {
+    stood.filter(|stood| stood.shard == at.shard && stood.offset < at.offset).unwrap_or(at)
 }
 
 /// Writes a delivery, in the place of one of the same id, and counts nothing.

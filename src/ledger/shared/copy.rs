@@ -8,7 +8,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::derive::{Base, Known, KnownReplay};
 use super::note::Note;
+use super::restore;
 use super::rows::{Progress, State};
+use crate::journal::Position;
 use crate::ledger::held::{AS_WAS, BY_RULES, Change, DEAD_SIZE};
 use crate::ledger::parked::How;
 use crate::ledger::{Dead, SettleError, Settlement, Spent, Try, cursors, held, thread};
@@ -51,8 +53,10 @@ pub struct Follow {
     pub before: String,
     /// The note that it came to.
     pub after: String,
-    /// What it says of replays.
-    pub progress: Vec<(i64, Bytes)>,
+    /// How replays stand that begin with it.
+    pub begun: Vec<(i64, Bytes)>,
+    /// What it says of replays; `None`: they are forgotten in the shard.
+    pub progress: Vec<(i64, Option<Bytes>)>,
     /// What is done.
     pub what: What,
 }
@@ -79,14 +83,18 @@ pub fn set_note(connection: &Connection, sink: &str, shard: u32, note: &str) -> 
     connection.prepare_cached(sql)?.execute(params![sink, shard, note]).map(drop)
 }
 
-/// Writes how far a replay has come in a shard.
+/// Writes how far a replay has come in a shard, or forgets it.
 pub fn set_progress(
     connection: &Connection,
     sink: &str,
     shard: u32,
     replay: i64,
-    progress: &[u8],
+    progress: Option<&[u8]>,
 ) -> Result<(), rusqlite::Error> {
+    if progress.is_none() {
+        let sql = "DELETE FROM shared_replays WHERE sink = ?1 AND id = ?2 AND shard = ?3";
+        return connection.prepare_cached(sql)?.execute(params![sink, replay, shard]).map(drop);
+    }
     let sql = "INSERT INTO shared_replays (sink, id, shard, progress) VALUES (?1, ?2, ?3, ?4)
                ON CONFLICT (sink, id, shard) DO UPDATE SET progress = excluded.progress";
     connection.prepare_cached(sql)?.execute(params![sink, replay, shard, progress]).map(drop)
@@ -152,7 +160,8 @@ pub fn dead_bytes() -> String {
 /// A delivery that is held.
 pub fn find(connection: &Connection, sink: &str, id: &str) -> Result<Option<Found>, rusqlite::Error> {
     let sql = format!(
-        "SELECT shard, due, how, attempts, nth, uncounted, spent, first_try, last_try, code, detail, answer, replay, {}
+        "SELECT shard, due, how, attempts, nth, uncounted, spent, first_try, last_try, code, detail, answer, replay, {},
+           place
          FROM held WHERE sink = ?1 AND id = ?2",
         dead_bytes()
     );
@@ -171,10 +180,25 @@ pub fn find(connection: &Connection, sink: &str, id: &str) -> Result<Option<Foun
             answer: row.get(11)?,
         };
         let state = State { due: row.get(1)?, how, tried };
-        let known = Known { state, replay: row.get(12)? };
-        Ok(Found { shard: row.get(0)?, dead_bytes: row.get(13)?, known })
+        let (shard, place) = (row.get(0)?, row.get::<_, i64>(14)?);
+        let position = Position { shard, offset: place.cast_unsigned() };
+        let known = Known { state, replay: row.get(12)?, position };
+        Ok(Found { shard, dead_bytes: row.get(13)?, known })
     };
     connection.prepare_cached(&sql)?.query_row([sink, id], row).optional()
+}
+
+/// How far replays have come in the shards of a sink that are in the copy: number, shard, and that.
+pub fn progress(connection: &Connection, sink: &str) -> Result<Vec<(i64, u32, Progress)>, SettleError> {
+    let sql = "SELECT id, shard, progress FROM shared_replays WHERE sink = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([sink])?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next()? {
+        let progress = Progress::read(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?)?;
+        all.push((row.get(0)?, row.get(1)?, progress));
+    }
+    Ok(all)
 }
 
 fn replays(connection: &Connection, sink: &str, shard: u32) -> Result<BTreeMap<i64, KnownReplay>, SettleError> {
@@ -192,11 +216,18 @@ fn replays(connection: &Connection, sink: &str, shard: u32) -> Result<BTreeMap<i
 
 /// Follows steps of a sink that Kafka has. A shard that is not in the copy any more, or was taken anew since the step
 /// was derived, is left as it is: what Kafka has of it is another's, or was restored with the step in it.
-pub fn follow(connection: &Connection, sink: &str, follows: &[Follow], now: i64) -> Result<Dead, rusqlite::Error> {
+pub fn follow(connection: &Connection, sink: &str, follows: &[Follow], now: i64) -> Result<Dead, SettleError> {
     let mut changed = Dead::default();
-    for Follow { shard, before, after, progress, what } in follows {
+    for Follow { shard, before, after, begun, progress, what } in follows {
         if note(connection, sink, *shard)?.as_ref() != Some(before) {
             continue;
+        }
+        for (replay, progress) in begun {
+            set_progress(connection, sink, *shard, *replay, Some(progress))?;
+        }
+        if !begun.is_empty() {
+            // What is told of them by sink is there before the step adds to it.
+            restore::replays(connection, sink)?;
         }
         match what {
             What::Settle(steps) => thread::write(connection, steps.iter(), now)?,
@@ -208,7 +239,10 @@ pub fn follow(connection: &Connection, sink: &str, follows: &[Follow], now: i64)
         }
         set_note(connection, sink, *shard, after)?;
         for (replay, progress) in progress {
-            set_progress(connection, sink, *shard, *replay, progress)?;
+            set_progress(connection, sink, *shard, *replay, progress.as_deref())?;
+        }
+        if progress.iter().any(|(_, progress)| progress.is_none()) {
+            restore::replays(connection, sink)?;
         }
     }
     Ok(changed)

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 
-use super::note::Note;
+use super::note::{Come, MOST_REPLAYS, Note};
 use super::rows::{Body, Key, Progress, State};
 use crate::journal::Position;
 use crate::journal::kafka::seam::{Row, Stand, Step};
-use crate::ledger::held::Change;
+use crate::ledger::held::{Change, in_line};
 use crate::ledger::parked::How;
 use crate::ledger::replays::Delta;
 use crate::ledger::{Fate, HeldDelivery, ParkedFate, Settlement, Spent, Try};
@@ -25,6 +25,8 @@ pub struct Known {
     pub state: State,
     /// The replay that brought it, where one did.
     pub replay: Option<i64>,
+    /// Where its event stands.
+    pub position: Position,
 }
 
 /// A replay as the copy has it.
@@ -54,8 +56,8 @@ pub struct Base {
 pub struct Derived {
     /// For Kafka.
     pub step: Step,
-    /// What the step says of replays.
-    pub progress: Vec<(i64, Bytes)>,
+    /// What the step says of replays; `None`: they are forgotten in the shard.
+    pub progress: Vec<(i64, Option<Bytes>)>,
 }
 
 /// A step in the making.
@@ -78,6 +80,17 @@ impl Draft {
     /// Begins where the copy stands.
     pub fn new(base: Base) -> Self {
         Self { base, rows: BTreeMap::new(), replays: BTreeSet::new() }
+    }
+
+    /// Begins a replay in the shard. Those of `over`, which are under way nowhere any more, are forgotten where there
+    /// are too many, the oldest first.
+    pub fn begin_replay(&mut self, replay: i64, progress: Progress, over: impl Fn(i64) -> bool) {
+        let too_many = (self.base.replays.len() + 1).saturating_sub(MOST_REPLAYS);
+        let forgotten: Vec<i64> = self.base.replays.keys().copied().filter(|id| over(*id)).take(too_many).collect();
+        forgotten.iter().for_each(|id| _ = self.base.replays.remove(id));
+        self.replays.extend(forgotten);
+        self.base.replays.insert(replay, KnownReplay { progress, is_under_way: true });
+        self.replays.insert(replay);
     }
 
     /// Takes a step of the sink or of one of its replays.
@@ -128,12 +141,19 @@ impl Draft {
         let Self { base, mut rows, replays } = self;
         let mut progress = Vec::new();
         for replay in replays {
-            let Some(known) = base.replays.get(&replay) else { continue };
-            let row = known.progress.write();
-            rows.insert(Key::Progress(replay).to_string(), Some(row.clone()));
+            let row = base.replays.get(&replay).map(|known| known.progress.write());
+            rows.insert(Key::Progress(replay).to_string(), row.clone());
             progress.push((replay, row));
         }
-        let stand = Stand { cursor: base.cursor, note: base.note.next(by).to_string() };
+        let newest = base.replays.iter().rev().take(MOST_REPLAYS).rev();
+        let come = newest.map(|(replay, KnownReplay { progress, .. })| Come {
+            replay: *replay,
+            at: progress.at,
+            fed: progress.fed,
+            counts: progress.counts,
+        });
+        let note = Note { replays: come.collect(), ..base.note };
+        let stand = Stand { cursor: base.cursor, note: note.next(by).to_string() };
         let rows = rows.into_iter().map(|(key, value)| Row { key, value }).collect();
         Derived { step: Step { stand, rows }, progress }
     }
@@ -142,7 +162,10 @@ impl Draft {
 
     /// Holds a delivery, in the place of one of the same id.
     fn keep(&mut self, held: &HeldDelivery, replay: Option<i64>) {
-        if let Some(before) = self.base.held.get(&held.id).cloned() {
+        let before = self.base.held.get(&held.id).cloned();
+        let stood = before.as_ref().filter(|before| !before.state.is_dead()).map(|before| before.position);
+        let position = in_line(held.position, stood);
+        if let Some(before) = before {
             let was_dead = i64::from(before.state.is_dead());
             bump(&mut self.base.note.counters.dead, -was_dead);
             bump(&mut self.base.note.counters.dropped, 1);
@@ -151,9 +174,10 @@ impl Draft {
         }
         let state = State::of(held);
         self.count_row(&state, 1);
-        self.rows.insert(Key::Body(held.id.clone()).to_string(), Some(Body::of(held, replay).write()));
+        let body = Body { position, ..Body::of(held, replay) };
+        self.rows.insert(Key::Body(held.id.clone()).to_string(), Some(body.write()));
         self.rows.insert(Key::State(held.id.clone()).to_string(), Some(state.write()));
-        self.base.held.insert(held.id.clone(), Known { state, replay });
+        self.base.held.insert(held.id.clone(), Known { state, replay, position });
     }
 
     /// Writes a state of a delivery that is held.

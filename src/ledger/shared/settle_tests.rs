@@ -164,6 +164,21 @@ async fn whoever_takes_over_tries_again_what_was_parked_and_the_counts_add_up() 
 }
 
 #[tokio::test]
+async fn a_delivery_that_comes_again_while_it_is_parked_keeps_its_place_in_line() {
+    let (brokers, daemon) = began().await;
+    let parked = |id: &str, offset| HeldDelivery { position: at(0, offset), key: "k".into(), ..row(0, id, Some(1)) };
+    daemon.settle.settle(vec![step(0, 5, vec![parked("a", 3), parked("b", 4)])]).await.unwrap();
+    daemon.settle.settle(vec![step(0, 9, vec![parked("a", 8)])]).await.unwrap();
+    let next = Daemon::new(&brokers, 2);
+    brokers.take(SINK, &[0], 2, &next.copy).await;
+    for daemon in [&daemon, &next] {
+        let rows = daemon.ledger.parked(SINK, true, vec!["k".into()]).await.unwrap();
+        assert_eq!(rows.iter().map(|row| row.held.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    }
+    assert_eq!(counters(&next).await.dropped, 1, "one of the two");
+}
+
+#[tokio::test]
 async fn a_shard_that_was_lost_is_settled_no_more_and_a_sibling_is() {
     let (brokers, daemon) = began().await;
     daemon.settle.settle(vec![step(0, 5, vec![row(0, "a", None)]), step(1, 5, vec![row(1, "b", None)])]).await.unwrap();
@@ -312,9 +327,6 @@ async fn of_two_daemons_that_let_a_sink_begin_one_is_first_and_both_go_on_from_t
     assert!(matches!(&late, Err(SettleError::Fenced(shards)) if *shards == [0]), "{late:?}");
     let several = vec![step(0, 12, vec![]), first("other", 9)];
     assert!(matches!(one.settle.settle(several).await, Err(SettleError::NotOnKafka(_))));
-    let replay = replays::Replay { sink: SINK.into(), ..replays::Replay::default() };
-    assert!(matches!(one.settle.begin_replay(vec![replay]).await, Err(SettleError::NotOnKafka(_))));
-    assert!(matches!(one.settle.cancel_replay(1).await, Err(SettleError::NotOnKafka(_))));
 }
 
 #[tokio::test]
