@@ -75,13 +75,31 @@ impl Topics {
         let cluster = Cluster { node: node.into(), ..self.cluster.clone() };
         let groups = Groups::new(cluster, kept.clone(), decode, Handle::current());
         groups.set_session(SINK, SESSION);
-        Daemon { groups, kept }
+        Daemon { groups: Arc::new(groups), kept, folder: None }
+    }
+
+    /// The same, which leaves its mark on the name.
+    pub fn marked(&self, node: &str) -> Daemon {
+        let Daemon { groups, kept, .. } = self.daemon(node);
+        let folder = tempfile::tempdir().unwrap();
+        let groups = Arc::into_inner(groups).unwrap().marked_in(folder.path());
+        Daemon { groups: Arc::new(groups), kept, folder: Some(folder) }
     }
 
     /// Lets the sink begin at the beginning of each shard.
     pub async fn begin(&self) {
         let stands = (0..SHARDS).map(|shard| stand(shard, 0, "begin")).collect();
         self.daemon("beginner").groups.begin(SINK, stands).await.unwrap();
+    }
+
+    /// Lets another sink begin there; its topic of rows stays when the others go.
+    pub async fn begin_another(&self, sink: &str) {
+        let held = self.cluster.held(sink);
+        let topic = NewTopic::new(&held, SHARDS as i32, TopicReplication::Fixed(3)).set("cleanup.policy", "compact");
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        self.admin().create_topics(&[topic], &options).await.unwrap();
+        let stands = (0..SHARDS).map(|shard| stand(shard, 0, "begin")).collect();
+        self.daemon("beginner").groups.begin(sink, stands).await.unwrap();
     }
 
     /// Writes events, each with its number as payload, round about the shards.
@@ -211,8 +229,11 @@ impl Keeper for Kept {
 
 /// A daemon, as far as groups go.
 pub(super) struct Daemon {
-    pub groups: Groups,
+    pub groups: Arc<Groups>,
     pub kept: Arc<Kept>,
+    /// Where its mark lies.
+    #[allow(dead_code)]
+    pub folder: Option<tempfile::TempDir>,
 }
 
 impl Daemon {
