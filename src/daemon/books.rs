@@ -1,7 +1,8 @@
 //! The sinks' books: what each sink is owed, and what became of it. A reload replaces the set of books; a sink that
 //! stays in the config keeps its own book.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::deliver::{Book, Counting, Figures, OwedSnapshot, owed};
@@ -37,6 +38,8 @@ impl BookSet {
 pub(super) struct Books {
     now: RwLock<Arc<BookSet>>,
     counting: Arc<Counting>,
+    /// The figures of sinks over all daemons as they were heard last.
+    heard: Mutex<HashMap<String, Figures>>,
 }
 
 impl Books {
@@ -47,7 +50,8 @@ impl Books {
         for (at, sink) in sinks.iter().enumerate() {
             sink.book.counted_by(from, &counting.latest(), at, from);
         }
-        Self { now: RwLock::new(Arc::new(BookSet { rules: Arc::clone(rules), sinks })), counting }
+        let now = RwLock::new(Arc::new(BookSet { rules: Arc::clone(rules), sinks }));
+        Self { now, counting, heard: Mutex::default() }
     }
 
     /// The books in use now.
@@ -89,8 +93,8 @@ impl Books {
     pub async fn figures(&self, storage: &Storage, sink: &SinkBook) -> Figures {
         if storage.journal.is_shared() {
             let shared = tokio::time::timeout(PATIENCE, self.shared_figures(storage, &sink.name)).await;
-            // Where the brokers do not say, the book goes by what it heard last.
-            return shared.ok().flatten().unwrap_or_else(|| sink.book.figures(None));
+            // Where the brokers do not say, what they said last stands: this daemon's book alone is a part of it.
+            return self.heard(&sink.name, shared.ok().flatten()).unwrap_or_else(|| sink.book.figures(None));
         }
         let look = || -> (Marks, OwedSnapshot) { (self.counting.reached(), sink.book.snapshot()) };
         let (reached, first) = look();
@@ -106,10 +110,18 @@ impl Books {
         sink.book.figures(state)
     }
 
+    /// What is heard of a sink now, or was last.
+    fn heard(&self, sink: &str, now: Option<Figures>) -> Option<Figures> {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        // There are no more of them than the config ever had sinks.
+        now.inspect(|now| _ = heard.insert(sink.to_owned(), *now)).or_else(|| heard.get(sink).copied())
+    }
+
     /// The figures of a sink over all daemons; nothing where it cannot be said now.
     async fn shared_figures(&self, storage: &Storage, sink: &str) -> Option<Figures> {
-        let state = storage.settle.load(sink).await.ok()??;
+        // Asked first: it says at once that the brokers are away. What is appended after it is counted the next time.
         let ends = storage.journal.ends().await.ok()?;
+        let state = storage.settle.load(sink).await.ok()??;
         let Owed { known, unknown } = storage.journal.owed(&state.cursors, &ends).await.ok()?;
         let rules = Arc::clone(&self.now().rules);
         Some(Figures::behind(&state, owed(&rules, sink, &known), unknown, rules.most_owed(sink)))
