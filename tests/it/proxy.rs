@@ -31,7 +31,7 @@ const PAUSES: &[u64] = &[0, 0, 3, 150, 199, 200, 201, 205, 230];
 const POSTS: u64 = 36;
 
 /// Where a program of Debian's is, for users too, whose path has no `sbin`; `None`, said aloud, where it is not there.
-fn program(name: &str, test: &str) -> Option<PathBuf> {
+pub fn program(name: &str, test: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
     let found = folders.map(|folder| folder.join(name)).find(|at| at.is_file());
@@ -42,12 +42,12 @@ fn program(name: &str, test: &str) -> Option<PathBuf> {
 }
 
 /// A free port on an address that no other test uses.
-fn own_port(last: u8) -> SocketAddr {
+pub fn own_port(last: u8) -> SocketAddr {
     TcpListener::bind(SocketAddr::from(([127, 0, 7, last], 0))).unwrap().local_addr().unwrap()
 }
 
 /// A proxy; stopped when dropped.
-struct Proxy {
+pub struct Proxy {
     child: Child,
     folder: tempfile::TempDir,
 }
@@ -67,7 +67,7 @@ impl Proxy {
     }
 
     /// nginx with these servers.
-    async fn nginx(program: &Path, servers: &str, at: SocketAddr) -> Self {
+    pub async fn nginx(program: &Path, servers: &str, at: SocketAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let here = folder.path().display();
         // As root it would run its workers as a user who may not read this folder.
@@ -89,7 +89,7 @@ impl Proxy {
         Self::start(folder, command, at).await
     }
 
-    fn file(&self, name: &str) -> String {
+    pub fn file(&self, name: &str) -> String {
         fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
     }
 
@@ -222,7 +222,7 @@ async fn goes_through(house: &House, authority: &Authority, at: SocketAddr) {
 }
 
 /// Text of the guide with other addresses and paths, each of which must be in it.
-fn with(mut text: String, changes: &[(&str, &str)]) -> String {
+pub fn with(mut text: String, changes: &[(&str, &str)]) -> String {
     for (from, to) in changes {
         assert!(text.contains(from), "the guide has no `{from}`");
         text = text.replace(from, to);
