@@ -3,8 +3,8 @@
 
 use std::error::Error;
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::SocketAddr;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -87,6 +87,17 @@ impl Contestant {
             return Err(format!("{}: took {} of {events} events in {longest:?}", self.name, answers.all).into());
         }
         Ok(())
+    }
+
+    /// How many requests a receiver has taken.
+    pub fn taken(&self) -> Result<u64, Box<dyn Error>> {
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"GET /count HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (_, count) = answer.split_once("\r\n\r\n").ok_or("the receiver gave no answer")?;
+        Ok(count.trim().parse()?)
     }
 
     /// Stops the server as an operator would.

@@ -24,6 +24,8 @@ pub enum Part {
     Backlog,
     /// Tables of costs: body, connections, sinks, routes, backlog.
     Costs,
+    /// One, two and three daemons on one Kafka.
+    Several,
 }
 
 impl Part {
@@ -40,6 +42,7 @@ impl Part {
             Self::CatchUp => "catch-up",
             Self::Backlog => "backlog",
             Self::Costs => "costs",
+            Self::Several => "several",
         }
     }
 }
@@ -51,7 +54,7 @@ pub struct Options {
     /// One short round with small backlogs, to see that it works; its figures are noise.
     #[arg(long)]
     pub quick: bool,
-    /// Only these parts; all but `costs` where nothing is said, `front` alone with --build or --variant.
+    /// Only these parts; all but `costs` and `several` where nothing is said, `front` alone with --build or --variant.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PART,…")]
     only: Vec<Part>,
     /// How often each cell is measured.
@@ -107,6 +110,9 @@ pub struct Options {
     /// Be a receiver that counts, until standard input ends.
     #[arg(long, hide = true, value_name = "FOLDER")]
     pub serve_receiver: Option<PathBuf>,
+    /// Be one that takes its time for each answer, until standard input ends.
+    #[arg(long, hide = true, value_name = "FOLDER")]
+    pub serve_slow_receiver: Option<PathBuf>,
 }
 
 /// Of a quick run.

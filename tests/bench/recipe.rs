@@ -75,6 +75,11 @@ impl Recipe {
         Self { name: "receiver".to_owned(), server: Server::Own("--serve-receiver") }
     }
 
+    /// The same, which takes its time for each answer.
+    pub fn slow_receiver() -> Self {
+        Self { name: "receiver".to_owned(), server: Server::Own("--serve-slow-receiver") }
+    }
+
     /// The daemon of this build.
     pub fn relay() -> Self {
         Self::daemon("relay", Daemon::default())

@@ -5,11 +5,11 @@
 //! each figure means.
 //!
 //! Rooms: `options` is the command line. A part of the run each: `front` (also pinned, and with many sinks),
-//! `everyday`, `catch_up` with its `twins`, `backlog`, `costs`; `outside` measures a server that is not ours. `client`
-//! makes the load; `bare`, `durable` and `receiver` are servers; `recipe` says which server to start and how,
-//! `contestant` starts, measures and stops it; `admin` asks a daemon; `proc` is what the operating system accounts.
-//! `figures` turns cells into tables, `targets` is the list of what is wanted. The daemon runs as shipped: journal on
-//! disk, dedupe off because all bodies are alike.
+//! `everyday`, `catch_up` with its `twins`, `backlog`, `costs`, `several` with its `quota`; `outside` measures a server
+//! that is not ours. `client` makes the load; `bare`, `durable` and `receiver` are servers; `recipe` says which server
+//! to start and how, `contestant` starts, measures and stops it; `admin` asks a daemon; `proc` is what the operating
+//! system accounts. `figures` turns cells into tables, `targets` is the list of what is wanted. The daemon runs as
+//! shipped: journal on disk, dedupe off because all bodies are alike.
 
 #![allow(clippy::print_stdout, clippy::indexing_slicing, missing_docs)]
 
@@ -27,14 +27,17 @@ mod front;
 mod options;
 mod outside;
 mod proc;
+mod quota;
 mod receiver;
 mod recipe;
+mod several;
 mod targets;
 mod twins;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 
@@ -47,7 +50,8 @@ fn main() -> ExitCode {
     let done = match &options {
         Options { serve_bare: Some(_), .. } => bare::serve(),
         Options { serve_durable: Some(folder), .. } => durable::serve(folder),
-        Options { serve_receiver: Some(_), .. } => receiver::serve(),
+        Options { serve_receiver: Some(_), .. } => receiver::serve(Duration::ZERO),
+        Options { serve_slow_receiver: Some(_), .. } => receiver::serve(several::TAKES),
         Options { url: Some(url), .. } => outside::measure(&options, url, &folder),
         _ => compare(&options, &folder),
     };
@@ -84,6 +88,7 @@ fn compare(options: &Options, folder: &Path) -> Result<(), Box<dyn Error>> {
                     }
                 }
                 Part::Costs => costs::measure_round(folder, round, window, options.backlog(), &mut cells)?,
+                Part::Several => several::measure_round(folder, round, window, &mut cells)?,
                 Part::Backlog => {}
             }
         }
@@ -151,6 +156,10 @@ fn print_part(
         Part::Costs => {
             println!("{}\n", costs::MEANS);
             print!("{}", figures::table(cells, part, &all, None));
+        }
+        Part::Several => {
+            println!("{}\n", several::MEANS);
+            print!("{}", figures::table(cells, part, &[Leaving], Some("1 daemon")));
         }
     }
     println!();

@@ -6,6 +6,7 @@ use crate::everyday;
 use crate::figures::{Cells, Figure, connections_of};
 use crate::front::{CONNECTIONS, MANY_SINKS};
 use crate::options::Part;
+use crate::several;
 
 /// A bound on a figure.
 #[derive(Clone, Copy)]
@@ -36,6 +37,7 @@ fn targets(cells: &Cells, waiting: u64) -> Vec<Target> {
     all.extend(of_everyday(cells));
     all.extend(of_sinks(cells));
     all.extend(of_backlog(cells, waiting));
+    all.extend(of_several(cells));
     all
 }
 
@@ -116,6 +118,16 @@ fn of_backlog(cells: &Cells, waiting: u64) -> Vec<Target> {
             2,
         ),
     ]
+}
+
+fn of_several(cells: &Cells) -> Vec<Target> {
+    let rows = [several::BY_PROCESSOR, several::BY_TARGET].into_iter().flat_map(|at| [(at, 2), (at, 3)]);
+    let of = |(at, number): (&str, usize)| {
+        let figure = format!("what daemon {number} adds of one daemon's events/s, {at}");
+        let how = "several: (so many − one less) / 1 daemon";
+        target(figure, how, AtLeast(0.85), several::added(cells, at, number), 2)
+    };
+    rows.map(of).collect()
 }
 
 /// The table of all of them.

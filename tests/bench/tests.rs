@@ -13,7 +13,9 @@ mod front;
 mod options;
 mod outside;
 mod proc;
+mod quota;
 mod recipe;
+mod several;
 mod targets;
 
 use std::io::{Read as _, Write as _};

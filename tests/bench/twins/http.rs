@@ -3,8 +3,7 @@
 
 use std::cell::Cell;
 use std::error::Error;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream as BlockingStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -25,8 +24,6 @@ use crate::recipe::Recipe;
 
 /// Requests under way, as the sink's kind has it.
 const CONCURRENCY: usize = 8;
-/// Longest time that the receiver's count is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 pub struct HttpRow {
     /// What the sink delivers to, and what the twin does.
@@ -50,7 +47,7 @@ impl Row for HttpRow {
     }
 
     fn arrived(&mut self, _: u64) -> Result<u64, Box<dyn Error>> {
-        count(self.receivers[0].address)
+        self.receivers[0].taken()
     }
 
     fn by_hand(&mut self, samples: &[Sample], events: u64) -> Result<Duration, Box<dyn Error>> {
@@ -70,7 +67,7 @@ impl Row for HttpRow {
             Ok::<_, Box<dyn Error>>(())
         })?;
         let took = begun.elapsed();
-        let there = count(address)?;
+        let there = self.receivers[1].taken()?;
         if there == events { Ok(took) } else { Err(format!("{there} requests by hand, not {events}").into()) }
     }
 }
@@ -103,15 +100,4 @@ async fn send(
         answer.into_body().collect().await?;
     }
     Ok(())
-}
-
-/// How many requests a receiver has taken.
-fn count(address: SocketAddr) -> Result<u64, Box<dyn Error>> {
-    let mut stream = BlockingStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(b"GET /count HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (_, count) = answer.split_once("\r\n\r\n").ok_or("the receiver gave no answer")?;
-    Ok(count.trim().parse()?)
 }
