@@ -3,7 +3,8 @@
 //! joined, only once that is known. A thread of its own asks, as long as it takes; meanwhile the member polls on.
 //!
 //! The same is asked where the coordinator says that the name is another's: it says so of a member, too, that has lost
-//! its place while brokers were away, and asks with none. Where the name is ours the group is joined by a new client.
+//! its place while brokers were away, and asks with none. Where the name is ours the member ends, and a new
+//! client joins the group for the next reader; a worker that keeps its old one waits for ever.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
