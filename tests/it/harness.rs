@@ -16,6 +16,8 @@ pub use sink_testkit::{Callback, Got};
 
 /// Longest time that a condition is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// So many lines of a daemon's log are shown where a test fails.
+const SAID_LAST: usize = 100;
 pub const SECRET: &str = "test-secret";
 
 /// A config's tables that send everything into one file.
@@ -276,6 +278,13 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            // The test fails: what the daemon said last tells why.
+            let text = self.log.text();
+            let lines: Vec<&str> = text.lines().collect();
+            let last = &lines[lines.len().saturating_sub(SAID_LAST)..];
+            eprintln!("the log of process {} ends with:\n{}", self.child.id(), last.join("\n"));
+        }
     }
 }
 
