@@ -3,8 +3,8 @@
 //! joined, only once that is known. A thread of its own asks, as long as it takes; meanwhile the member polls on.
 //!
 //! The same is asked where the coordinator says that the name is another's: it says so of a member, too, that has lost
-//! its place while brokers were away, and asks with none. Where the name is ours the member ends, and a new
-//! client joins the group for the next reader; a worker that keeps its old one waits for ever.
+//! its place while brokers were away, and asks with none. Such a client is of no use any more: where the name is ours
+//! the member ends, and a new one joins the group for the next reader.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
@@ -21,8 +21,6 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct Losing {
     /// Those that the client still has to be told of.
     pub assigned: Vec<u32>,
-    /// Why the client is of no use any more, where it is not.
-    pub fatal: Option<String>,
     is_ours: Receiver<bool>,
 }
 
@@ -47,7 +45,7 @@ impl Losing {
         if let Err(error) = asking {
             warn!(%sink, %error, "nobody asks whose the daemon's name is");
         }
-        Self { assigned, fatal: None, is_ours }
+        Self { assigned, is_ours }
     }
 
     /// Whether the name is still this daemon's; `None`: it is not known yet.

@@ -307,7 +307,7 @@ impl Polling {
             return Ok(());
         };
         if clients::is_replaced(code) {
-            self.losing.get_or_insert_with(|| Losing::begin(&self.member, vec![])).fatal = Some(text);
+            self.losing.get_or_insert_with(|| Losing::begin(&self.member, vec![]));
             return Ok(());
         }
         Err(GroupError::Kafka { what: "reading events", why: text })
@@ -346,12 +346,13 @@ impl Polling {
     }
 
     /// Answers a loss, after which the group is joined anew, once it is known that the daemon's name is still its own.
+    /// A client that is of no use any more joins nothing: the loss and that error come in either order.
     fn lose(&mut self) -> Result<(), GroupError> {
         let Some(is_ours) = self.losing.as_ref().and_then(Losing::is_ours) else { return Ok(()) };
-        let (assigned, fatal) = self.losing.take().map(|losing| (losing.assigned, losing.fatal)).unwrap_or_default();
-        match fatal {
+        let assigned = self.losing.take().map(|losing| losing.assigned).unwrap_or_default();
+        match self.consumer.client().fatal_error() {
             _ if !is_ours => return Err(self.member.common.replace()),
-            Some(why) => return Err(GroupError::Kafka { what: "reading events", why }),
+            Some((_, why)) => return Err(GroupError::Kafka { what: "reading events", why }),
             None => self.unassign(&assigned),
         }
         Ok(())
