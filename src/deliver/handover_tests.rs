@@ -85,6 +85,23 @@ async fn what_was_read_of_a_shard_that_is_lost_is_not_settled_even_where_the_win
 }
 
 #[tokio::test]
+async fn a_sink_whose_reader_is_over_goes_on_with_another() {
+    let (sink, journal) = (Scripted::new(), Memory::new(1));
+    fill(&journal, 20, 10);
+    let running = start(&sink, &journal, keys(), 5, 2);
+    journal.wait_until("all settled", |j| j.passed() == 20).await;
+    // What it loses it is told of, and reads on with the same reader; that one ends then.
+    journal.take_at_once(0);
+    tokio::time::timeout(PATIENCE, sink.wait_until(|s| s.builds() == 2)).await.expect("it begins anew");
+    journal.end_reader();
+    fill(&journal, 20, 10);
+    journal.wait_until("all settled", |j| j.passed() == 40).await;
+    running.stop().await;
+    assert_eq!(journal.totals(), Counters { accepted: 40, delivered: 40, ..Counters::default() });
+    assert_eq!(sink.delivered().len(), 40, "nothing twice");
+}
+
+#[tokio::test]
 async fn calls_with_what_was_read_of_a_shard_that_is_lost_are_let_go_at_once() {
     let (sink, journal) = (Scripted::new(), Memory::new(2));
     sink.shut_gate();

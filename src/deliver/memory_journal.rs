@@ -31,9 +31,9 @@ struct Log {
     read: Mutex<Vec<u64>>,
     furthest: watch::Sender<u64>,
     hole: Mutex<Option<Gap>>,
-    /// The shards that the sink has, and what its reader is to learn of them.
+    /// The shards that the sink has, and what its reader is to learn of them. `None`: that it is over.
     owned: Mutex<BTreeSet<u32>>,
-    news: Mutex<VecDeque<News>>,
+    news: Mutex<VecDeque<Option<News>>>,
 }
 
 /// A journal in memory: what was settled can be looked at, and settling can be made to fail.
@@ -148,7 +148,7 @@ impl Memory {
 
     fn hand_over(&self, shard: u32, news: News) {
         self.log.owned.lock().unwrap().remove(&shard);
-        self.log.news.lock().unwrap().push_back(news);
+        self.log.news.lock().unwrap().push_back(Some(news));
         self.log.appended.send_modify(|_| {});
     }
 
@@ -156,7 +156,14 @@ impl Memory {
     pub async fn give(&self, shard: u32) {
         let cursors = self.ledger.load("crm").await.unwrap().unwrap().cursors;
         self.log.owned.lock().unwrap().insert(shard);
-        self.log.news.lock().unwrap().push_back(News::Given(cursors.at(shard).into()));
+        self.log.news.lock().unwrap().push_back(Some(News::Given(cursors.at(shard).into())));
+        self.log.appended.send_modify(|_| {});
+    }
+
+    /// Ends the sink's reader, which has lost its shards. The next reader has all of them.
+    pub fn end_reader(&self) {
+        self.log.owned.lock().unwrap().extend(0..self.log.shards.lock().unwrap().len() as u32);
+        self.log.news.lock().unwrap().push_back(None);
         self.log.appended.send_modify(|_| {});
     }
 
@@ -250,7 +257,15 @@ impl Journal for Memory {
             let owned = self.log.owned.lock().unwrap().clone();
             next.keep(|shard| owned.contains(&shard));
         }
-        Ok(Box::new(MemoryReader { log: Arc::clone(&self.log), appended, is_given: false, next, until, turn: 0 }))
+        Ok(Box::new(MemoryReader {
+            log: Arc::clone(&self.log),
+            appended,
+            is_given: false,
+            is_over: false,
+            next,
+            until,
+            turn: 0,
+        }))
     }
     async fn oldest(&self) -> Result<Marks, JournalError> {
         Ok(self.marks(|_| 0))
@@ -321,6 +336,7 @@ struct MemoryReader {
     log: Arc<Log>,
     appended: watch::Receiver<u64>,
     is_given: bool,
+    is_over: bool,
     next: Marks,
     until: Option<Marks>,
     turn: usize,
@@ -372,6 +388,10 @@ impl Reader for MemoryReader {
             if self.until.is_none()
                 && let Some(news) = self.log.news.lock().unwrap().pop_front()
             {
+                let Some(news) = news else {
+                    self.is_over = true;
+                    return Err(JournalError::Unfit("the reader is over".into()));
+                };
                 match &news {
                     News::Given(marks) => self.next = self.next.later(marks),
                     News::Taken(shards, _) | News::Lost(shards) => self.next.keep(|shard| !shards.contains(&shard)),
@@ -392,6 +412,9 @@ impl Reader for MemoryReader {
             }
             self.appended.changed().await.unwrap();
         }
+    }
+    fn is_over(&self) -> bool {
+        self.is_over
     }
 }
 

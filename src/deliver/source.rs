@@ -80,8 +80,8 @@ impl Source {
 
     async fn reader(&mut self) -> Result<&mut Box<dyn Reader>, JournalError> {
         let reader = match self.reader.take() {
-            Some(reader) => reader,
-            None => match self.span.clone() {
+            Some(reader) if !reader.is_over() => reader,
+            _ => match self.span.clone() {
                 None => self.storage.reader().await?,
                 Some([from, until]) => self.storage.span(from, until).await?,
             },

@@ -169,6 +169,11 @@ pub trait Reader: Send {
     /// then only shards that are given, taken or lost). Waits until there is something. Cancel-safe: what a call that
     /// was given up would have given comes with the next one.
     async fn next(&mut self, max_bytes: u64) -> Result<News, JournalError>;
+    /// Whether the last error was its end: whoever reads on needs another. By then it has told that its shards are
+    /// lost.
+    fn is_over(&self) -> bool {
+        false
+    }
 }
 
 /// Who still needs what of a journal that deletes by itself. What a holder has not passed stays, but for `max_size`.

@@ -85,7 +85,7 @@ impl Feed {
         let (readers, turn) = (inner.readers, inner.turn);
         // What is dropped here has senders in it: what they would have told is told by that.
         *inner = Inner { reader: readers, readers, turn, is_fresh: true, ..Inner::default() };
-        Some(Box::new(FeedReader { feed: Arc::clone(self), number: readers }))
+        Some(Box::new(FeedReader { feed: Arc::clone(self), number: readers, is_over: false }))
     }
 
     /// How long there has been no reader.
@@ -319,6 +319,7 @@ fn unreadable(from: Position, to: Position) -> Gap {
 struct FeedReader {
     feed: Arc<Feed>,
     number: u64,
+    is_over: bool,
 }
 
 impl FeedReader {
@@ -342,7 +343,14 @@ impl Reader for FeedReader {
     }
 
     async fn next(&mut self, max_bytes: u64) -> Result<News, JournalError> {
-        Ok(self.wait(|feed| feed.pop(self.number, max_bytes)).await?)
+        let next = self.wait(|feed| feed.pop(self.number, max_bytes)).await;
+        // Why comes last: behind what was lost.
+        self.is_over |= next.is_err();
+        Ok(next?)
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over
     }
 }
 

@@ -52,6 +52,10 @@ impl Reader for Noted {
         }
         Ok(news)
     }
+
+    fn is_over(&self) -> bool {
+        self.reader.is_over()
+    }
 }
 
 #[cfg(test)]

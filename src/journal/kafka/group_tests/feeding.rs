@@ -55,7 +55,9 @@ async fn a_feed_gives_shards_before_events_and_parts_of_one_shard_by_turns() {
     assert_eq!(told(&mut reader, 100).await, "given 0 2:3", "of all that was lost nothing more is told");
     feed.end(GroupError::Closed);
     assert_eq!(told(&mut reader, 0).await, "lost [0, 2]");
+    assert!(!reader.is_over(), "why is still to be told");
     assert!(told(&mut reader, 100).await.starts_with("error"));
+    assert!(reader.is_over());
     assert!(feed.reader().is_none() && feed.bytes() == 0);
 }
 
