@@ -1,11 +1,12 @@
 //! What a daemon asks of its brokers, and over which ways: TLS with a password, too.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use sink_testkit::kafka::Cluster;
 
 use crate::bodies::numbered;
-use crate::harness::{Callback, House, post_all, wait_until};
+use crate::harness::{Callback, House, PATIENCE, post_all, wait_until};
 use crate::kafka_ways::Ways;
 use crate::several::Shared;
 use crate::verbs;
@@ -30,13 +31,16 @@ const REQUESTS: &[(i16, &str)] = &[
     (12, "Heartbeat"),
     (13, "LeaveGroup"),
     (14, "SyncGroup"),
+    (15, "DescribeGroups"),
+    (16, "ListGroups"),
     (22, "InitProducerId"),
     (24, "AddPartitionsToTxn"),
     (25, "AddOffsetsToTxn"),
     (26, "EndTxn"),
     (28, "TxnOffsetCommit"),
-    (21, "DeleteRecords"),
+    (DELETE_RECORDS, "DeleteRecords"),
 ];
+const DELETE_RECORDS: i16 = 21;
 
 fn tables(url: &str) -> String {
     format!(
@@ -51,12 +55,14 @@ fn figures(house: &House) -> [u64; 4] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_broker_it_asks_for_transactions_and_classic_groups_and_what_any_broker_has() {
-    let test = "of_a_broker_it_asks_for_transactions_and_classic_groups_and_what_any_broker_has";
+async fn of_a_broker_it_asks_for_transactions_delete_records_and_classic_groups_and_what_any_broker_has() {
+    let test = "of_a_broker_it_asks_for_transactions_delete_records_and_classic_groups_and_what_any_broker_has";
     let Some(shared) = Shared::new(test).await else { return };
     let (ways, callback) = (Ways::open().await, Callback::start().await);
     let through = shared.reached_by(ways.brokers());
     let house = through.house("a", &tables(&callback.url()));
+    let text = std::fs::read_to_string(house.config()).unwrap();
+    std::fs::write(house.config(), text.replace("[journal]\n", "[journal]\nretention = \"1s\"\n")).unwrap();
     let daemon = house.start();
     post_all(&daemon.url(), (0..20).map(numbered)).await;
     wait_until("delivered", || (figures(&house) == [20, 20, 0, 0]).then_some(())).await;
@@ -70,6 +76,13 @@ async fn of_a_broker_it_asks_for_transactions_and_classic_groups_and_what_any_br
     wait_until("its shards are back", letters).await;
     verbs::verb(&house, 0, &["dead", "retry", "--all"]);
     wait_until("all delivered", || (figures(&house) == [25, 25, 0, 0]).then_some(())).await;
+    // What may go is looked for each minute.
+    let is_deleting = async {
+        while !ways.asked().contains(&DELETE_RECORDS) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE * 3, is_deleting).await.expect("it has records deleted");
     assert_eq!(daemon.terminate(), 0);
     let (asked, known) = (ways.asked(), REQUESTS.iter().map(|(number, _)| *number).collect::<BTreeSet<i16>>());
     let unknown: Vec<&i16> = asked.difference(&known).collect();

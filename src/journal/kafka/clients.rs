@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use tracing::{debug, error};
 
-use super::cluster::Cluster;
+use super::cluster::{CLIENT, Cluster};
 
 /// How often a member shows that it is alive, and so how late it learns that another has its name, milliseconds.
 const HEARTBEAT: &str = "2000";
@@ -108,10 +108,24 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, text: &str) {
     }
 }
 
+fn member_role(sink: &str) -> String {
+    format!("{sink}-member")
+}
+
+/// By which id this daemon's member of a sink's group is known to brokers.
+pub(super) fn member_id(cluster: &Cluster, sink: &str) -> String {
+    cluster.client_id(&member_role(sink))
+}
+
+/// Whether a client of that id is some daemon's member of a sink's group.
+pub(super) fn is_member_id(client: &str, sink: &str) -> bool {
+    client.starts_with(CLIENT) && client.ends_with(&format!("-{}", member_role(sink)))
+}
+
 /// A member of a sink's group, whose shards go to others when nothing is heard of it for a `session`.
 pub(super) fn member(cluster: &Cluster, sink: &str, session: Duration) -> ClientConfig {
     let session = session.clamp(MIN_SESSION, MAX_SESSION);
-    let mut config = cluster.client(&format!("{sink}-member"));
+    let mut config = cluster.client(&member_role(sink));
     config.set("group.id", cluster.group(sink)).set("group.instance.id", &cluster.node);
     config.set("group.protocol", "classic").set("partition.assignment.strategy", "cooperative-sticky");
     config.set("session.timeout.ms", session.as_millis().to_string()).set("heartbeat.interval.ms", HEARTBEAT);

@@ -11,6 +11,9 @@ use sink_api::Secret;
 
 use super::properties::RULES;
 
+/// What the ids of all daemons' clients begin with.
+pub(super) const CLIENT: &str = "hookrelay-";
+
 /// Which cluster, and who we are in it.
 #[derive(Clone, Debug)]
 pub struct Cluster {
@@ -57,8 +60,13 @@ impl Cluster {
     /// A client, before its role adds what it needs. Clients of one process have different ids (librdkafka#4783).
     pub fn client(&self, role: &str) -> ClientConfig {
         let mut config = RULES.client(&self.brokers, &self.properties, |path| self.base_dir.join(path));
-        config.set("client.id", format!("hookrelay-{}-{role}", self.node));
+        config.set("client.id", self.client_id(role));
         config
+    }
+
+    /// By which id a client of that role is known to brokers.
+    pub fn client_id(&self, role: &str) -> String {
+        format!("{CLIENT}{}-{role}", self.node)
     }
 
     /// All shards of the events, without offsets.

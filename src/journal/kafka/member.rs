@@ -11,26 +11,26 @@
 //! (`auto.offset.reset`): the shards are taken over anew, which finds the oldest offset, and a gap up to it. So a
 //! cursor comes to the end of its shard, even where nothing is left of it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message as _};
-use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientContext, TopicPartitionList};
 use tokio::sync::{oneshot, watch};
 use tracing::{debug, error, info, warn};
 
 use super::clients;
 pub(super) use super::cluster::list;
 use super::feed::Feed;
+use super::gathering::Gathering;
 use super::group::{Common, GroupError};
 use super::lease::Holding;
 use super::losing::Losing;
+use super::rebalances::{Event, Events};
 use super::restoring;
 use super::settling::Settling;
 use super::shards::Shards;
@@ -41,7 +41,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// Messages that are taken in before that.
 const BURST: usize = 256;
 /// How long a reader may take to settle shards that are taken away.
-const DRAIN: Duration = Duration::from_secs(5);
+pub(super) const DRAIN: Duration = Duration::from_secs(5);
 /// A member without a reader ends after this time.
 const ALONE: Duration = Duration::from_secs(10);
 /// Longest that a rebalance is on its way to the thread that polls.
@@ -50,60 +50,6 @@ const ANSWERED: Duration = Duration::from_secs(2);
 const SEEK: Duration = Duration::from_millis(500);
 /// Longest that the end of a member is waited for.
 const END: Duration = Duration::from_secs(30);
-
-/// A rebalance that is to be answered.
-enum Event {
-    Assign(Vec<u32>),
-    /// And whether the shards are another's already.
-    Revoke(Vec<u32>, bool),
-}
-
-/// Notes rebalances for the thread that polls.
-#[derive(Default)]
-pub(super) struct Events {
-    events: Mutex<VecDeque<Event>>,
-    /// The member ends: nobody will come for them.
-    is_over: AtomicBool,
-}
-
-impl Events {
-    fn next(&self) -> Option<Event> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
-    }
-}
-
-impl ClientContext for Events {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        clients::log(level, facility, text);
-    }
-
-    fn error(&self, error: KafkaError, why: &str) {
-        debug!(%error, why, "Kafka");
-    }
-}
-
-impl ConsumerContext for Events {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        let is_assignment = event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        if self.is_over.load(Ordering::Acquire) {
-            // The assignment is empty by now, or another's.
-            let answer = if is_assignment {
-                consumer.incremental_assign(&TopicPartitionList::new())
-            } else {
-                consumer.unassign()
-            };
-            if let Err(error) = answer {
-                debug!(%error, "a rebalance at the end");
-            }
-            return;
-        }
-        let shards = list.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok()).collect();
-        // It is known only here, and until the answer.
-        let is_lost = consumer.assignment_lost();
-        let event = if is_assignment { Event::Assign(shards) } else { Event::Revoke(shards, is_lost) };
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).push_back(event);
-    }
-}
 
 /// One sink's member. Its threads share it.
 pub(super) struct Member {
@@ -156,6 +102,7 @@ impl Member {
             leaving: vec![],
             rewinding: BTreeMap::new(),
             losing: None,
+            gathering: Gathering::default(),
             retook: None,
             is_paused: false,
         };
@@ -216,6 +163,8 @@ struct Polling {
     rewinding: BTreeMap<u32, u64>,
     /// Shards that are lost, until that is answered.
     losing: Option<Losing>,
+    /// Sees that each shard is somebody's.
+    gathering: Gathering,
     /// When shards were unassigned last without having been revoked.
     retook: Option<Instant>,
     is_paused: bool,
@@ -232,7 +181,8 @@ impl Polling {
         self.member.settling.void();
         self.member.feed.end(why);
         self.member.shards.end();
-        self.consumer.context().is_over.store(true, Ordering::Release);
+        self.consumer.context().end();
+        self.gathering.end();
         let Self { member, consumer, .. } = self;
         // Closes it, which may take as long as a broker takes to answer. A static member does not leave its group: the
         // shards are another's when its session is over.
@@ -251,11 +201,17 @@ impl Polling {
         }
         while let Some(event) = self.consumer.context().next() {
             match event {
-                Event::Assign(shards) => self.assigned(&shards),
+                Event::Assign(shards) => {
+                    self.assigned(&shards);
+                    self.gathering.assigned();
+                }
                 Event::Revoke(shards, is_lost) => self.revoked(shards, is_lost),
             }
         }
         self.lose()?;
+        if self.losing.is_none() && self.gathering.is_to_join_anew(&self.member) {
+            self.join_anew()?;
+        }
         self.drain();
         self.rewind();
         self.own()?;
@@ -356,6 +312,15 @@ impl Polling {
             None => self.unassign(&assigned),
         }
         Ok(())
+    }
+
+    /// Leaves the group, once what is had is given up, and joins it again: all members then say anew what they have.
+    fn join_anew(&self) -> Result<(), GroupError> {
+        let Member { sink, common, .. } = &*self.member;
+        warn!(%sink, "some shards are no daemon's: this one leaves the group and joins it again to have them shared");
+        self.consumer.unsubscribe();
+        let joining = self.consumer.subscribe(&[&common.cluster.events()]);
+        joining.map_err(|error| GroupError::kafka("joining a group", &error))
     }
 
     fn unassign(&self, shards: &[u32]) {

@@ -20,6 +20,7 @@
 //! | `looking`, `scan`, `span` | reading beside the groups: lookups, and spans |
 //! | `reach`, `sizes` | whether brokers answer; how much room events take, estimated |
 //! | `group`, `member`, `feed`, `shards` | a sink's member of its group: what it polls and which shards are ours |
+//! | `rebalances`, `gathering` | rebalances, noted until they are answered; that each shard is somebody's |
 //! | `lease`, `naming`, `losing` | until when a member may deliver what it has read; whose the daemon's name is |
 //! | `restoring`, `rows`, `standing` | shards that are taken over: where they stand, and what is held of them |
 //! | `settling`, `transaction`, `committing` | steps made durable by their owner |
@@ -29,7 +30,8 @@
 //! | `seam`, `cluster`, `clients`, `properties` | what is asked of the ledger; names, and how clients are set up |
 //!
 //! Threads: `kafka-produce` hears what became of events; a `kafka-span` reads one span; each member of a group has one
-//! that polls, one that restores and one that settles; `kafka-control` reads what all daemons know; the overflow has
+//! that polls, one that restores and one that settles, and for some time after a rebalance one that asks the group who
+//! has what; `kafka-control` reads what all daemons know; the overflow has
 //! those of a local journal; each of librdkafka's clients has some of its own.
 
 mod clients;
@@ -39,6 +41,7 @@ mod control;
 mod feed;
 mod feeding;
 mod flights;
+mod gathering;
 mod glancing;
 pub mod group;
 #[cfg(test)]
@@ -58,6 +61,7 @@ mod producer;
 mod producing;
 mod properties;
 mod reach;
+mod rebalances;
 mod restoring;
 pub mod retaining;
 mod rows;

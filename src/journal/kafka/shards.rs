@@ -11,7 +11,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerGroupMetadata};
 
-use super::member::Events;
+use super::rebalances::Events;
 use super::seam::{Stand, Step};
 use crate::journal::Position;
 

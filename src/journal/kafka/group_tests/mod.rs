@@ -2,6 +2,7 @@
 
 mod feeding;
 mod frozen;
+mod gathering;
 mod handing_over;
 mod kit;
 mod naming;
