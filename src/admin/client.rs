@@ -4,7 +4,7 @@ use std::fs::File;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, header};
+use http::{Method, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -173,6 +173,10 @@ pub(super) async fn ask_node(
     let at = place(config);
     let status = answer.status().as_u16();
     let refused = |why: String| AskError::Refused { at: at.clone(), status, why };
+    if status == StatusCode::UNAUTHORIZED.as_u16() {
+        // Who it is is said only to those who know the token.
+        return Err(refused("it does not take this token".into()));
+    }
     match answer.headers().get(NODE).map(|other| String::from_utf8_lossy(other.as_bytes()).into_owned()) {
         Some(other) if other == name => {}
         Some(other) => return Err(nobody(config, format!("`{other}` answers there"))),

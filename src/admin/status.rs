@@ -155,7 +155,7 @@ macro_rules! reason_codes {
 reason_codes! {
     /// The journal cannot be written.
     JournalFailing "journal_failing",
-    /// Accepted webhooks wait in memory for the disk.
+    /// Accepted webhooks wait in memory for the disk, or on one machine for those who keep the journal.
     AtRisk "at_risk",
     /// A source's provider has probably switched the feed off.
     BudgetSpent "budget_spent",
@@ -233,7 +233,8 @@ pub struct JournalStatus {
     pub bytes: Option<u64>,
     /// When the oldest event was accepted, RFC 3339; `null` where the journal holds none.
     pub oldest_time: Option<String>,
-    /// Bytes that wait in memory because the disk cannot be written.
+    /// Bytes that wait in memory because the disk cannot be written; where others keep the journal, those that are on
+    /// this machine alone.
     pub at_risk: u64,
 }
 
@@ -317,6 +318,14 @@ pub struct SinkStatus {
     /// Whether `accepted` and `pending` are bounds: there may be fewer. Left out where they are exact.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub at_most: bool,
+    /// Whether none of these figures is known: where others keep the journal, they have not answered since the start.
+    /// Left out where they are known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
+    /// Whether these figures are of a while ago, as those who keep the journal do not say newer ones. Left out where
+    /// they are of now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
     /// Deliveries that a condition or an empty transform held back.
     pub filtered: u64,
     /// Deliveries given up for good, by retention or by hand.
@@ -376,7 +385,8 @@ pub struct Alive {}
 /// The body of `GET /readyz`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ReadyView {
-    /// Bytes that wait in memory because the disk cannot be written.
+    /// Bytes that wait in memory because the disk cannot be written; where others keep the journal, those that are on
+    /// this machine alone.
     pub at_risk: u64,
     /// The codes of all that is not as it should be, each once.
     pub reasons: Vec<String>,
@@ -387,7 +397,8 @@ pub struct ReadyView {
 pub struct Readiness {
     /// Whether a webhook sent now would be taken.
     pub ready: bool,
-    /// Bytes that wait in memory because the disk cannot be written.
+    /// Bytes that wait in memory because the disk cannot be written; where others keep the journal, those that are on
+    /// this machine alone.
     pub at_risk: u64,
     /// The codes of all that is not as it should be, each once.
     pub reasons: Vec<String>,

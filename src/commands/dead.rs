@@ -244,11 +244,16 @@ fn list(admin: &AdminConfig, args: &ListArgs, zone: &Zone, out: &mut impl Write)
         return json(&letters, out);
     }
     if letters.is_empty() {
-        writeln!(out, "no dead letters")?;
+        writeln!(out, "{}", none())?;
         return Ok(());
     }
     let heads = ["SINK", "ID", "TYPE", "SUBJECT", "CAME", "DIED", "TRIES", "WHY"];
     Ok(print(&columns(&heads, letters.iter().map(|letter| cells(letter, zone)).collect()), colours(), out)?)
+}
+
+/// That there are none, or may be none.
+fn none() -> &'static str {
+    if super::is_partial() { "no dead letters that are known of now" } else { "no dead letters" }
 }
 
 fn cells(letter: &DeadView, zone: &Zone) -> Vec<Cell> {
@@ -281,7 +286,7 @@ fn show(admin: &AdminConfig, args: &DeadArgs, zone: &Zone, out: &mut impl Write)
             writeln!(std::io::stderr(), "remark: the first {MOST_WHOLE} that match are shown; narrow it for others");
     }
     if letters.is_empty() && !args.json {
-        writeln!(out, "no dead letters")?;
+        writeln!(out, "{}", none())?;
         return Ok(());
     }
     if args.json {

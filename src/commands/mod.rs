@@ -163,15 +163,22 @@ fn span(since: Option<&str>, until: Option<&str>, zone: &Zone) -> Result<[Option
     }
 }
 
+/// The daemons of which it was said that they said nothing.
+static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Whether some daemons have said nothing: then what was said may not be all.
+fn is_partial() -> bool {
+    !SAID.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+}
+
 /// Says on standard error which of several daemons said nothing to a question: each once, however often they are asked.
 fn say_unanswered(unanswered: &[Unanswered]) {
-    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
     for Unanswered { node, why } in unanswered {
         if said.insert(node.clone()) {
             let who = match node.as_str() {
                 UNKNOWN => "not all daemons were asked".to_owned(),
-                node => format!("daemon {node} did not answer, and what it has is missing"),
+                node => format!("what daemon {node} has may be missing"),
             };
             // A remark: if standard error is gone, it is lost.
             let _ = writeln!(io::stderr(), "remark: {}", printable(&format!("{who}: {why}")));

@@ -65,7 +65,8 @@ pub fn run(file: &Path, verb: &PendingVerb, zone: &Zone, out: &mut impl Write) -
     }
     let rest = elsewhere(&sinks, args.which.sink.as_deref());
     if rows.is_empty() && rest.is_empty() {
-        writeln!(out, "nothing is pending")?;
+        let nothing = if super::is_partial() { "nothing that is known of now" } else { "nothing" };
+        writeln!(out, "{nothing} is pending")?;
     } else if !rest.is_empty() {
         let sum = rest.iter().map(|(_, pending, _)| pending).sum::<u64>();
         let each: Vec<String> =

@@ -79,7 +79,7 @@ fn judged(status: &Status, args: &CheckArgs, now: Timestamp) -> (Level, String) 
         found.push((Level::Critical, "webhooks are refused".into()));
     }
     if status.journal.at_risk > 0 {
-        found.push((Level::Critical, format!("{} at risk, not on disk", count(status.journal.at_risk, "byte"))));
+        found.push((Level::Critical, format!("{} at risk", count(status.journal.at_risk, "byte"))));
     }
     for (name, sink) in status.sinks.iter().filter(|(_, sink)| sink.state == "down") {
         let since = sink.down_since.as_deref().and_then(|since| since.parse::<Timestamp>().ok());

@@ -14,6 +14,16 @@ use crate::route::RuleSet;
 /// Longest that others are asked for what they have settled and appended.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Of when a sink's figures are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    Now,
+    /// Those who keep the journal do not answer: they are of when they did last.
+    Before,
+    /// They have not answered since the start: nothing is known.
+    Never,
+}
+
 /// One sink's book.
 #[derive(Clone)]
 pub(super) struct SinkBook {
@@ -89,13 +99,31 @@ impl Books {
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
     }
 
-    /// The figures of a sink now.
+    /// The figures of a sink as far as they are known.
     pub async fn figures(&self, storage: &Storage, sink: &SinkBook) -> Figures {
-        if storage.journal.is_shared() {
-            let shared = tokio::time::timeout(PATIENCE, self.shared_figures(storage, &sink.name)).await;
-            // Where the brokers do not say, what they said last stands: this daemon's book alone is a part of it.
-            return self.heard(&sink.name, shared.ok().flatten()).unwrap_or_else(|| sink.book.figures(None));
+        self.heard_figures(storage, sink).await.0
+    }
+
+    /// The figures of a sink, and of when they are.
+    pub async fn heard_figures(&self, storage: &Storage, sink: &SinkBook) -> (Figures, Heard) {
+        if !storage.journal.is_shared() {
+            return (self.own_figures(storage, sink).await, Heard::Now);
         }
+        let shared = tokio::time::timeout(PATIENCE, self.shared_figures(storage, &sink.name)).await.ok().flatten();
+        // There are no more of them than the config ever had sinks.
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(now) = shared {
+            heard.insert(sink.name.clone(), now);
+            return (now, Heard::Now);
+        }
+        // What they said last stands: this daemon's book alone is a part of it.
+        match heard.get(&sink.name) {
+            Some(before) => (*before, Heard::Before),
+            None => (sink.book.figures(None), Heard::Never),
+        }
+    }
+
+    async fn own_figures(&self, storage: &Storage, sink: &SinkBook) -> Figures {
         let look = || -> (Marks, OwedSnapshot) { (self.counting.reached(), sink.book.snapshot()) };
         let (reached, first) = look();
         // The ledger may not be open yet, or not be readable: then the book goes by what the ledger said last.
@@ -110,18 +138,11 @@ impl Books {
         sink.book.figures(state)
     }
 
-    /// What is heard of a sink now, or was last.
-    fn heard(&self, sink: &str, now: Option<Figures>) -> Option<Figures> {
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        // There are no more of them than the config ever had sinks.
-        now.inspect(|now| _ = heard.insert(sink.to_owned(), *now)).or_else(|| heard.get(sink).copied())
-    }
-
     /// The figures of a sink over all daemons; nothing where it cannot be said now.
     async fn shared_figures(&self, storage: &Storage, sink: &str) -> Option<Figures> {
         // Asked first: it says at once that the brokers are away. What is appended after it is counted the next time.
         let ends = storage.journal.ends().await.ok()?;
-        let state = storage.settle.load(sink).await.ok()??;
+        let state = storage.settle.glance(sink).await.ok()??;
         let Owed { known, unknown } = storage.journal.owed(&state.cursors, &ends).await.ok()?;
         let rules = Arc::clone(&self.now().rules);
         Some(Figures::behind(&state, owed(&rules, sink, &known), unknown, rules.most_owed(sink)))

@@ -61,7 +61,7 @@ use crate::telemetry::{self, config::Level, levels};
 use crate::version::VERSION;
 
 /// Longest that the journal is asked for its own figures: brokers may be away.
-const STAT: Duration = Duration::from_secs(2);
+const STAT: Duration = Duration::from_secs(1);
 
 /// The admin listener's way to the daemon. What only reads is answered here; what changes something is sent to the main
 /// loop.
@@ -97,7 +97,8 @@ impl Control for DaemonControl {
         let config = self.config_state.status();
         let reasons = self.reasons(&config);
         // A journal that cannot be read shows nothing of itself.
-        let stat = tokio::time::timeout(STAT, self.storage.journal.stat()).await;
+        let stat = tokio::time::timeout(STAT, self.storage.journal.stat());
+        let (stat, sinks, resends) = tokio::join!(stat, self.figures.sinks(), self.resends_status());
         let stat = stat.ok().and_then(Result::ok).unwrap_or_default();
         let oldest_time = stat.oldest_time.and_then(|time| Timestamp::from_microsecond(time).ok());
         let previous: HashMap<String, _> = self.ingress.previous_secrets().into_iter().collect();
@@ -128,8 +129,8 @@ impl Control for DaemonControl {
             unmatched: self.unmatched.counts().into_iter().map(|(_, _, events)| events).sum(),
             sources: self.ingress.sources_now().into_iter().map(source).collect(),
             refused_elsewhere: elsewhere.into_iter().map(|(path, count)| (path.to_string(), count)).collect(),
-            sinks: self.figures.sinks().await,
-            resends: self.resends_status().await,
+            sinks,
+            resends,
             nodes: vec![],
         }
     }
@@ -222,20 +223,24 @@ impl Control for DaemonControl {
     }
 
     async fn sink(&self, ask: SinkAsk, act: SinkAct) -> Result<SinkDone, Refusal> {
+        self.is_reachable()?;
         self.requests.ask(|reply| Request::Sink(ask, act, reply)).await
     }
 
     async fn replays(&self) -> Result<List<ReplayView>, Refusal> {
+        self.is_reachable()?;
         let replays = self.figures.replays().await.map_err(unable)?;
         let view = |(Replay { id, sink, deliveries, .. }, done)| ReplayView { id, sink, done, deliveries };
         Ok(List::new(replays.into_iter().map(view).collect(), None))
     }
 
     async fn replay(&self, ask: ReplayAsk) -> Result<ReplayBegun, Refusal> {
+        self.is_reachable()?;
         self.requests.ask(|reply| Request::Replay(ask, reply)).await
     }
 
     async fn cancel_replay(&self, ask: ReplayCancel) -> Result<ReplayCancelled, Refusal> {
+        self.is_reachable()?;
         self.requests.ask(|reply| Request::CancelReplay(ask, reply)).await
     }
 
@@ -345,6 +350,14 @@ impl DaemonControl {
     }
 
     /// Everything that is not as it should be. Answers at once.
+    /// Refuses at once what would be waited for in vain: those who keep the journal are known not to answer.
+    fn is_reachable(&self) -> Result<(), Refusal> {
+        match self.storage.journal.trouble() {
+            Some(trouble) => Err(Refusal::Unable(format!("the journal cannot be asked: {trouble}"))),
+            None => Ok(()),
+        }
+    }
+
     fn reasons(&self, config: &ConfigStatus) -> Vec<Reason> {
         let (gives_back, takes_none) = self.storage.journal.refuses();
         let down = |book: &SinkBook| {
@@ -359,6 +372,7 @@ impl DaemonControl {
             is_failing: gives_back || takes_none,
             trouble: self.storage.journal.trouble(),
             at_risk: self.storage.journal.at_risk(),
+            is_shared: self.storage.journal.is_shared(),
             disk: self.disk_trouble.text(),
             pressed: self.ingress.is_pressed().then(|| self.ingress.pressed()),
             config,

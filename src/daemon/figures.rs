@@ -1,12 +1,13 @@
 //! What `status` and `replay --list` show of sinks and replays, worked out of the books, the ledger and the journal.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sink_api::Timestamp;
+use tokio::task::JoinSet;
 
-use super::books::{BookSet, Books, SinkBook};
+use super::books::{BookSet, Books, Heard, SinkBook};
 use super::store::Store;
 use crate::admin::status::{SinkError, SinkStatus};
 use crate::deliver::{self, Book, Condition, LastError, Vitals};
@@ -25,32 +26,49 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Figures {
     storage: Storage,
     books: Arc<Books>,
+    /// When the oldest event with something pending was accepted, by sink, as it was told last.
+    oldest: Mutex<HashMap<String, i64>>,
 }
 
 impl Figures {
     pub fn new(store: &Store, books: &Arc<Books>) -> Self {
-        Self { storage: store.storage.clone(), books: Arc::clone(books) }
+        Self { storage: store.storage.clone(), books: Arc::clone(books), oldest: Mutex::default() }
     }
 
-    /// The figures of every sink in the config, by name.
-    pub async fn sinks(&self) -> BTreeMap<String, SinkStatus> {
+    /// The figures of every sink in the config, by name. All are asked for at once: those who keep the journal may not
+    /// answer, and each is waited for.
+    pub async fn sinks(self: &Arc<Self>) -> BTreeMap<String, SinkStatus> {
         let books = self.books.now();
+        let mut asked = JoinSet::new();
+        for book in books.sinks.clone() {
+            let (this, books) = (Arc::clone(self), Arc::clone(&books));
+            asked.spawn(async move { (book.name.clone(), this.sink(&books, &book).await) });
+        }
         let mut sinks = BTreeMap::new();
-        for book in &books.sinks {
-            sinks.insert(book.name.clone(), self.sink(&books, book).await);
+        while let Some(asked) = asked.join_next().await {
+            // It cannot fail but by a panic, which was reported.
+            sinks.extend(asked);
         }
         sinks
     }
 
     async fn sink(&self, books: &BookSet, book: &SinkBook) -> SinkStatus {
-        let deliver::Figures { counters, pending, at_most } = self.books.figures(&self.storage, book).await;
+        let (deliver::Figures { counters, pending, at_most }, heard) =
+            self.books.heard_figures(&self.storage, book).await;
         let (name, book) = (&book.name, &book.book);
         let parked = self.parked(name, book.vitals()).await;
         let oldest = match pending {
             0 => None,
-            _ => tokio::time::timeout(PATIENCE, self.oldest_pending(books, (name, book), parked)).await.ok(),
+            // Who did not answer is not asked for more: what was the oldest is older now.
+            _ if heard != Heard::Now => {
+                self.oldest_parked(name, parked).await.into_iter().chain(self.oldest_before(name)).min()
+            }
+            _ => {
+                let oldest = tokio::time::timeout(PATIENCE, self.oldest_pending(books, (name, book), parked));
+                oldest.await.ok().flatten()
+            }
         };
-        let oldest = oldest.flatten();
+        self.keep_oldest(name, oldest);
         let age = oldest.map_or(0, |time| Timestamp::now().as_microsecond().saturating_sub(time).max(0));
         let vitals = book.vitals();
         let last_error = vitals.last_error().map(|LastError { time, why }| SinkError {
@@ -64,6 +82,8 @@ impl Figures {
             dead: counters.dead,
             pending,
             at_most,
+            unknown: heard == Heard::Never,
+            stale: heard == Heard::Before,
             filtered: counters.filtered,
             dropped: counters.dropped,
             breaker: book.breaker().name().to_owned(),
@@ -81,6 +101,20 @@ impl Figures {
         }
     }
 
+    /// When the oldest event with something pending was accepted, as it was told last.
+    fn oldest_before(&self, sink: &str) -> Option<i64> {
+        self.oldest.lock().unwrap_or_else(PoisonError::into_inner).get(sink).copied()
+    }
+
+    fn keep_oldest(&self, sink: &str, time: Option<i64>) {
+        // There are no more of them than the config ever had sinks.
+        let mut oldest = self.oldest.lock().unwrap_or_else(PoisonError::into_inner);
+        match time {
+            Some(time) => oldest.insert(sink.to_owned(), time),
+            None => oldest.remove(sink),
+        };
+    }
+
     /// How many deliveries are parked. Where no worker knows, the ledger is asked; one that cannot be read says none.
     async fn parked(&self, sink: &str, vitals: &Vitals) -> u64 {
         if matches!(vitals.condition(), Condition::Running | Condition::Down) {
@@ -92,14 +126,10 @@ impl Figures {
     /// When the oldest event was accepted of which something is pending. What is parked stands before the cursor, so
     /// the ledger is asked for it.
     async fn oldest_pending(&self, books: &BookSet, (sink, book): (&str, &Book), parked: u64) -> Option<i64> {
-        // A ledger that cannot be read says nothing: then only the journal is looked at.
-        let parked = match parked {
-            0 => None,
-            _ => self.storage.ledger.oldest_parked(sink).await.ok().flatten(),
-        };
+        let parked = self.oldest_parked(sink, parked).await;
         // Where several daemons settle, this one knows of its own shards, and the others' are asked for.
         let cursors = match self.storage.journal.is_shared() {
-            true => self.storage.settle.load(sink).await.ok().flatten().map(|state| state.cursors),
+            true => self.storage.settle.glance(sink).await.ok().flatten().map(|state| state.cursors),
             false => book.cursors(),
         };
         let owed = match cursors {
@@ -107,6 +137,14 @@ impl Figures {
             None => None,
         };
         parked.into_iter().chain(owed).min()
+    }
+
+    /// The same of what is parked. A ledger that cannot be read says nothing: then only the journal is looked at.
+    async fn oldest_parked(&self, sink: &str, parked: u64) -> Option<i64> {
+        match parked {
+            0 => None,
+            _ => self.storage.ledger.oldest_parked(sink).await.ok().flatten(),
+        }
     }
 
     /// When the oldest event behind the cursors that is owed to the sink was accepted. Where none of the events of a

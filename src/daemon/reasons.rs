@@ -12,8 +12,10 @@ pub(super) struct Seen<'s> {
     pub is_failing: bool,
     /// What keeps the journal from being written or asked, where others keep it.
     pub trouble: Option<String>,
-    /// Bytes that wait in memory for the disk.
+    /// Bytes that wait for the journal: in memory, or where others keep the journal on this machine.
     pub at_risk: u64,
+    /// Whether others keep the journal.
+    pub is_shared: bool,
     /// What is wrong with the room on the disk.
     pub disk: Option<String>,
     /// That strangers press on the port.
@@ -43,15 +45,19 @@ pub(super) fn reasons(seen: &Seen<'_>) -> Vec<Reason> {
         );
         add(ReasonCode::JournalFailing, "", text);
     } else if seen.is_failing {
-        add(
-            ReasonCode::JournalFailing,
-            "",
-            "the journal cannot be written, so that webhooks are refused or wait in memory: the log says why"
-                .to_owned(),
-        );
+        let how = match seen.is_shared {
+            true => "are refused or wait on this machine's disk",
+            false => "are refused or wait in memory",
+        };
+        let text = format!("the journal cannot be written, so that webhooks {how}: the log says why");
+        add(ReasonCode::JournalFailing, "", text);
     }
     if seen.at_risk > 0 {
-        let text = format!("{} bytes of accepted webhooks wait in memory, as the disk cannot be written", seen.at_risk);
+        let how = match seen.is_shared {
+            true => "are on this machine alone, until its brokers take them",
+            false => "wait in memory, as the disk cannot be written",
+        };
+        let text = format!("{} bytes of accepted webhooks {how}", seen.at_risk);
         add(ReasonCode::AtRisk, "", text);
     }
     for facts in seen.sources {
@@ -126,7 +132,17 @@ mod tests {
 
     fn fine(config: &ConfigStatus) -> Seen<'_> {
         let (trouble, disk, pressed) = (None, None, None);
-        Seen { is_failing: false, trouble, at_risk: 0, disk, pressed, config, down: &[], sources: &[] }
+        Seen {
+            is_failing: false,
+            trouble,
+            at_risk: 0,
+            is_shared: false,
+            disk,
+            pressed,
+            config,
+            down: &[],
+            sources: &[],
+        }
     }
 
     #[test]
@@ -146,6 +162,7 @@ mod tests {
             is_failing: true,
             trouble: None,
             at_risk,
+            is_shared: false,
             disk,
             pressed,
             config: &config,
@@ -163,8 +180,9 @@ mod tests {
     #[test]
     fn where_others_keep_the_journal_what_is_wrong_there_is_told_in_its_place() {
         let trouble = Some("its brokers are away".to_owned());
-        let all = reasons(&Seen { trouble, is_failing: true, ..fine(&FINE) });
-        assert_eq!((all.len(), all[0].code.as_str()), (1, "journal_failing"));
+        let all = reasons(&Seen { trouble, is_failing: true, at_risk: 7, is_shared: true, ..fine(&FINE) });
+        assert_eq!((all.len(), all[0].code.as_str()), (2, "journal_failing"));
+        assert!(all[1].text.starts_with("7 bytes") && all[1].text.contains("on this machine"), "{}", all[1].text);
         assert!(all[0].text.contains(": its brokers are away;"), "{}", all[0].text);
     }
 

@@ -17,7 +17,7 @@ pub(super) fn unable(error: impl Display) -> Refusal {
 
 /// Sinks and replays cannot be changed before the ledger is open.
 pub(super) fn sinks_not_started() -> Refusal {
-    Refusal::Unable("the sinks have not started yet: the disk is full or failing".into())
+    Refusal::Unable("the sinks have not started yet: `hookrelay status` says why".into())
 }
 
 /// Sees that a sink of that name is among those of the config.

@@ -220,7 +220,7 @@ impl Scrape {
         );
         page.gauge(
             "hookrelay_journal_at_risk_bytes",
-            "Events that wait in memory because the disk cannot be written.",
+            "Events that wait in memory because the disk cannot be written, or on this machine while brokers are away.",
             one(self.journal.at_risk()),
         );
         let [min_free, max_size] = self.disk_bounds;
@@ -272,7 +272,10 @@ impl Scrape {
             for (outcome, count) in
                 [("delivered", now.delivered), ("dead", now.dead), ("filtered", now.filtered), ("dropped", now.dropped)]
             {
-                deliveries.push((labels([("sink", name), ("outcome", outcome)]), count));
+                // What is not known is not shown: a counter that begins anew at 0 would be taken for a rate later.
+                if !sink.unknown {
+                    deliveries.push((labels([("sink", name), ("outcome", outcome)]), count));
+                }
             }
             for (code, count) in book.vitals().given_up() {
                 dead.push((labels([("sink", name), ("code", &code)]), count));
@@ -294,6 +297,11 @@ impl Scrape {
         let each = |figure: fn(&SinkStatus) -> u64| -> Vec<(Labels, u64)> {
             sinks.iter().map(|(name, sink)| (labels([("sink", name)]), figure(sink))).collect()
         };
+        // What is not known is not shown.
+        let known = |figure: fn(&SinkStatus) -> f64| -> Vec<(Labels, f64)> {
+            let known = sinks.iter().filter(|(_, sink)| !sink.unknown);
+            known.map(|(name, sink)| (labels([("sink", name)]), figure(sink))).collect()
+        };
         let Memory { all, held, .. } = self.budget.now();
         page.gauge(
             "hookrelay_delivery_memory_bytes",
@@ -301,17 +309,17 @@ impl Scrape {
             [(vec![], all)],
         );
         page.gauge("hookrelay_delivery_held_bytes", "How much of it is in use.", [(vec![], held)]);
-        page.gauge("hookrelay_sink_pending", "Deliveries yet to be made.", each(|sink| sink.pending));
+        page.gauge("hookrelay_sink_pending", "Deliveries yet to be made.", known(|sink| sink.pending as f64));
         page.gauge(
             "hookrelay_sink_parked",
             "Of these, those that have failed and wait in the ledger for the next try.",
             each(|sink| sink.parked),
         );
-        page.gauge("hookrelay_sink_dead", "Dead letters that are kept.", each(|sink| sink.dead));
+        page.gauge("hookrelay_sink_dead", "Dead letters that are kept.", known(|sink| sink.dead as f64));
         page.gauge(
             "hookrelay_sink_oldest_pending_seconds",
             "Age of the oldest event with a delivery yet to be made; 0 where there is none.",
-            sinks.iter().map(|(name, sink)| (labels([("sink", name)]), sink.oldest_pending_s)),
+            known(|sink| sink.oldest_pending_s),
         );
         page.gauge(
             "hookrelay_sink_up",

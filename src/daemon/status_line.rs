@@ -20,7 +20,7 @@ pub(super) fn status_line(status: &Status, rate: f64) -> String {
         parts.push(format!("paused: {paused}"));
     }
     if status.journal.at_risk > 0 {
-        parts.push(format!("AT RISK: {} bytes are not on disk", status.journal.at_risk));
+        parts.push(format!("AT RISK: {} bytes are not in the journal", status.journal.at_risk));
     }
     parts.extend(status.config.words().map(str::to_owned));
     // What the words above have not told.
@@ -75,8 +75,8 @@ mod tests {
         }
         assert_eq!(
             status_line(&status, 0.0),
-            "webhooks are REFUSED, 0 events/s, 8 pending, sick: a b, paused: c, AT RISK: 9 bytes are not on disk, \
-             config on disk refused, budget low (shop), front pressed"
+            "webhooks are REFUSED, 0 events/s, 8 pending, sick: a b, paused: c, AT RISK: 9 bytes are not in the \
+             journal, config on disk refused, budget low (shop), front pressed"
         );
     }
 }

@@ -62,6 +62,10 @@ pub struct Orders {
 pub trait Settle: Send + Sync {
     /// A sink's state, `None` where it never had one.
     async fn load(&self, sink: &str) -> Result<Option<SinkState>, SettleError>;
+    /// The same to be shown: not for who goes on from there, and may be asked often.
+    async fn glance(&self, sink: &str) -> Result<Option<SinkState>, SettleError> {
+        self.load(sink).await
+    }
     /// Makes these steps durable, all of them or none, and lets retention have what nobody needs any more.
     async fn settle(&self, steps: Vec<Settlement>) -> Result<(), SettleError>;
     /// Changes those of a sink's letters that are dead still.

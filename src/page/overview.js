@@ -41,8 +41,8 @@ function journalBox(status) {
 }
 
 const ADVICE = {
-  at_risk: "Webhooks are answered, but lie in memory only: mend the disk, and do not stop the daemon before they are written.",
-  journal_failing: "The journal cannot be written. Look at the disk and at the log: every failed write names its cause.",
+  at_risk: "Webhooks are answered, but are not where they are safe: mend the disk, or the brokers, and do not stop the daemon before they are written.",
+  journal_failing: "The journal cannot be written. Look at the disk, or at the brokers that keep it, and at the log: every failed write names its cause.",
   disk_low: "Make room on the journal's disk, or lower max_size of [journal] so that old segments go sooner.",
   node_away: "Look whether that machine runs and can be reached from the others. Its share of the deliveries is made by them.",
   source_silent: "Look in the provider's dashboard whether the webhook is still switched on and its address is right.",

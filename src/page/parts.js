@@ -44,7 +44,7 @@ export function Problem({ failure, again, what = "This" }) {
 
 // Of several daemons those that said nothing: what they have is not shown.
 export const Unanswered = ({ of = [] }) => of.map(({ node, why }) =>
-  html`<p key=${node} class="stale" role="status">▲ ${node === "?" ? "Not all daemons were asked" : `Daemon ${node} did not answer, and what it has is missing`}: ${why}</p>`);
+  html`<p key=${node} class="stale" role="status">▲ ${node === "?" ? "Not all daemons were asked" : `What daemon ${node} has may be missing`}: ${why}</p>`);
 
 // What an answer is shown as: loading, its failure, or by `children` once there is one.
 export function Answer({ answer, what, children }) {

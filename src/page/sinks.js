@@ -10,6 +10,9 @@ import { pause, probe, resume, skip } from "./acts.js";
 const PENDING_SHOWN = 100;
 const ACCOUNTS = ["accepted", "delivered", "pending", "dead", "filtered", "dropped"];
 
+// Those that may be fewer, where the sink says so.
+const BOUNDS = ["accepted", "pending"];
+
 export function Sinks({ route, status: answer, rateOf, readOnly }) {
   const latencyOf = useLatencies();
   const status = answer.data;
@@ -35,7 +38,7 @@ function Sink({ name, sink, rate, latency, readOnly, again }) {
       ${sink.state === "down" && sink.down_since && html`<span class="quiet">since <${Time} at=${sink.down_since} /></span>`}</div>
     ${error && html`<p class=${sink.state === "down" ? "error-line failure" : "error-line quiet"}><code>${error.code}</code> ${error.detail} <span class="quiet">(<${Time} at=${error.time} />)</span></p>`}
     <dl class="accounts">
-      ${ACCOUNTS.map((key) => html`<div key=${key} class=${sink[key] ? key : "zero"}><dt>${key}</dt><dd>${key === "dead" && sink.dead ? html`<a href=${link("dead", "", { sink: name })}>${format.brief(sink.dead)}</a>` : format.brief(sink[key])}</dd></div>`)}
+      ${sink.unknown ? html`<div class="zero"><dt>figures</dt><dd>not known yet</dd></div>` : ACCOUNTS.map((key) => html`<div key=${key} class=${sink[key] ? key : "zero"}><dt>${key}</dt><dd>${key === "dead" && sink.dead ? html`<a href=${link("dead", "", { sink: name })}>${format.brief(sink.dead)}</a>` : `${sink.stale ? "~ " : ""}${sink.at_most && BOUNDS.includes(key) ? "≤ " : ""}${format.brief(sink[key])}`}</dd></div>`)}
     </dl>
     <dl class="facts compact">
       <div><dt>Throughput</dt><dd>${rate === null ? "measuring" : format.rate(rate)}</dd></div>

@@ -34,6 +34,7 @@ use super::replay::{ReplayAsk, ReplayBegun, ReplayCancel, ReplayCancelled, Repla
 use super::running::ConfigView;
 use super::sending::{CancelAsk, CancelDone, ResendView, ResendsAsk, SendDone, ToSend};
 use super::sink::{ProbeDone, SinkAct, SinkAsk, SinkDone};
+use super::status::ReasonCode;
 use super::{AdminConfig, BoxStream, Control, Readiness, Refusal, Status, client};
 use crate::journal::Position;
 use crate::ledger::held::{MAX_PAGE, SHORT_ID};
@@ -74,9 +75,10 @@ impl Everyone {
         own: impl Future<Output = Result<List<DeadView>, Refusal>> + Send,
         ask: &DeadAsk,
     ) -> Result<List<DeadView>, Refusal> {
-        let (pages, unanswered) = self.all(own, Question::get(path, ask)).await?;
+        let (pages, mut unanswered) = self.all(own, Question::get(path, ask)).await?;
         let limit = ask.limit.unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE);
         let page = lists::page(pages, limit);
+        unanswered.extend(self.own_gap());
         if let Some((short, ids)) = lists::ambiguous(&short(&ask.ids), &page.items) {
             return Err(Refusal::Question(format!("`{short}` stands for several ids: {}", ids.join(", "))));
         }
@@ -89,8 +91,16 @@ impl Everyone {
         own: impl Future<Output = Result<List<Count>, Refusal>> + Send,
         ask: &DeadAsk,
     ) -> Result<List<Count>, Refusal> {
-        let (all, unanswered) = self.all(own, Question::get(path, ask)).await?;
+        let (all, mut unanswered) = self.all(own, Question::get(path, ask)).await?;
+        unanswered.extend(self.own_gap());
         Ok(List { unanswered, ..lists::counts(all) })
+    }
+
+    /// What a daemon holds is of the shards that it has. While those who keep the journal are away it may have none.
+    fn own_gap(&self) -> Option<Unanswered> {
+        let is_failing = self.own.readiness().reasons.iter().any(|code| code == ReasonCode::JournalFailing.name());
+        let why = "the journal cannot be asked: what is held of shards that no daemon has now is left out";
+        is_failing.then(|| Unanswered { node: self.others.own().to_owned(), why: why.to_owned() })
     }
 
     /// Adds what others know of these events, and of a message.
@@ -198,6 +208,11 @@ impl Control for Everyone {
             DeadAct::Retry => "/api/dead/retry",
             DeadAct::Drop => "/api/dead/drop",
         };
+        if page.items.is_empty()
+            && let Some(gap) = self.own_gap()
+        {
+            return Err(Refusal::Unable(gap.why));
+        }
         if page.items.is_empty() {
             // Nobody has any: what is wrong with the question the daemon itself knows.
             let done = self.own.change_dead(ask, act).await?;

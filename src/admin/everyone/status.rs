@@ -47,6 +47,7 @@ pub(super) fn merged(name: &str, own: Status, said: Said<Status>) -> Status {
         all.reasons.push(reason("", unknown(&why)));
     }
     settle_silence(&mut all, statuses);
+    settle_risk(&mut all);
     all.reasons.sort_by_key(|reason| ReasonCode::ALL.iter().position(|code| code.name() == reason.code));
     if all.state == State::Ready && !all.reasons.is_empty() {
         all.state = State::Degraded;
@@ -161,7 +162,37 @@ fn settle_silence(all: &mut Status, statuses: usize) {
     });
 }
 
+/// What is at risk is told as a sum: it may be at risk on several machines.
+fn settle_risk(all: &mut Status) {
+    let bytes = all.journal.at_risk;
+    let at_risk = |reason: &&mut Reason| reason.code == ReasonCode::AtRisk.name() && reason.nodes.len() > 1;
+    if let Some(reason) = all.reasons.iter_mut().find(at_risk) {
+        let machines = reason.nodes.len();
+        reason.text = format!(
+            "{bytes} bytes of accepted webhooks are on {machines} machines, each on one of them alone, until the \
+             brokers take them"
+        );
+    }
+}
+
 fn add_sink(own: &mut SinkStatus, more: SinkStatus) {
+    // Totals are all daemons', so the newest count.
+    let age = |sink: &SinkStatus| (sink.unknown, sink.stale);
+    if age(&more) < age(own) {
+        let SinkStatus { accepted, delivered, dead, pending, at_most, filtered, dropped, unknown, stale, .. } = more;
+        *own = SinkStatus {
+            accepted,
+            delivered,
+            dead,
+            pending,
+            at_most,
+            filtered,
+            dropped,
+            unknown,
+            stale,
+            ..std::mem::take(own)
+        };
+    }
     own.state = worst(&CONDITIONS, &own.state, more.state);
     own.breaker = worst(&BREAKERS, &own.breaker, more.breaker);
     own.paused |= more.paused;
@@ -283,6 +314,38 @@ mod tests {
         let reasons: Vec<_> = all.reasons.iter().map(|r| (r.code.as_str(), r.nodes.join(" "))).collect();
         assert_eq!(reasons, [("sink_down", "b c".to_owned()), ("config_refused", "b".to_owned())]);
         assert_eq!(all.nodes[1].reasons, ["sink_down"]);
+    }
+
+    #[test]
+    fn figures_that_one_daemon_has_not_heard_are_those_of_one_that_has() {
+        let known = SinkStatus { accepted: 9, delivered: 7, pending: 2, at_most: true, ..SinkStatus::default() };
+        let unknown = SinkStatus { unknown: true, parked: 1, ..SinkStatus::default() };
+        let of = |sink: &SinkStatus| status(SourceStatus::default(), sink.clone(), vec![]);
+        for (own, other) in [(&known, &unknown), (&unknown, &known)] {
+            let all = merge(of(own), vec![(node("c", "1"), Ok(of(other)))]);
+            let crm = &all.sinks["crm"];
+            assert_eq!((crm.accepted, crm.delivered, crm.pending, crm.parked), (9, 7, 2, 1));
+            assert!(crm.at_most && !crm.unknown && crm.balances());
+        }
+        let old = SinkStatus { accepted: 8, delivered: 8, stale: true, ..SinkStatus::default() };
+        let newer = merge(of(&old), vec![(node("c", "1"), Ok(of(&known)))]);
+        assert!(newer.sinks["crm"].accepted == 9 && !newer.sinks["crm"].stale);
+        let neither = merge(of(&unknown), vec![(node("c", "1"), Ok(of(&unknown)))]);
+        assert!(neither.sinks["crm"].unknown);
+    }
+
+    #[test]
+    fn what_is_at_risk_on_several_machines_is_told_as_a_sum() {
+        let at_risk = || {
+            let text = "5 bytes".to_owned();
+            vec![Reason { text, ..told(ReasonCode::AtRisk, "") }]
+        };
+        let of = |reasons| status(SourceStatus::default(), SinkStatus::default(), reasons);
+        let both = merge(of(at_risk()), vec![(node("c", "1"), Ok(of(at_risk())))]);
+        assert!(both.reasons[0].text.starts_with("10 bytes"), "{}", both.reasons[0].text);
+        let one = Status { journal: JournalStatus::default(), ..of(vec![]) };
+        let one = merge(of(at_risk()), vec![(node("c", "1"), Ok(one))]);
+        assert_eq!(one.reasons[0].text, "5 bytes");
     }
 
     #[test]

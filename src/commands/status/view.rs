@@ -214,13 +214,25 @@ fn sinks(status: &Status, now: Timestamp, out: &mut String) -> fmt::Result {
             "running" => Cell::styled("running".to_owned(), GOOD),
             other => Cell::styled(other.to_owned(), DOUBTFUL),
         };
-        let plain = |n: u64| Cell::right(human::number(n));
+        let old = if sink.stale { "~" } else { "" };
+        let plain =
+            |n: u64| Cell::right(if sink.unknown { "?".to_owned() } else { format!("{old}{}", human::number(n)) });
         let bad = |n: u64| plain(n).with(if n == 0 { Style::new() } else { BAD });
-        let oldest = if sink.pending == 0 { "-".to_owned() } else { human::seconds(sink.oldest_pending_s) };
+        let oldest = if sink.unknown {
+            "?".to_owned()
+        } else if sink.pending == 0 {
+            "-".to_owned()
+        } else {
+            human::seconds(sink.oldest_pending_s)
+        };
         let mut row = vec![Cell::plain(name.clone()), state];
         let bound = if sink.at_most { "≤" } else { "" };
-        let pending = Cell::right(format!("{bound}{}", human::number(sink.pending)));
-        row.extend([plain(sink.delivered), pending, plain(sink.parked), bad(sink.dead)]);
+        let pending = match sink.unknown {
+            true => plain(0),
+            false => Cell::right(format!("{old}{bound}{}", human::number(sink.pending))),
+        };
+        let parked = Cell::right(human::number(sink.parked));
+        row.extend([plain(sink.delivered), pending, parked, bad(sink.dead)]);
         row.extend([plain(sink.filtered), bad(sink.dropped), Cell::right(oldest)]);
         row.push(Cell::plain(human::ago(sink.last_delivered.as_deref(), now)));
         row.push(Cell::plain(human::until(sink.next_try.as_deref(), now)));

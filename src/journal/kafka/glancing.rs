@@ -15,7 +15,7 @@ use super::seam::Stand;
 use super::standing;
 
 /// Longest that open transactions are waited for.
-const SETTLING: Duration = Duration::from_secs(1);
+const SETTLING: Duration = Duration::from_millis(300);
 /// A client that nobody has used for so long goes.
 const KEPT: Duration = Duration::from_secs(30);
 
@@ -44,12 +44,16 @@ impl Glancing {
             (None, false) => (Arc::new(clients::glancer(cluster, &key.0).map_err(trouble)?), standing::ANSWER),
         };
         let shards: Vec<u32> = (0..cluster.partitions).collect();
-        let stands = standing::committed_by(&client, cluster, &shards, patience)?;
-        self.keep(key, client);
-        Ok(stands.into_iter().filter_map(|(_, stand)| stand).collect())
+        let stands = standing::committed_by(&client, cluster, &shards, patience);
+        // One that waited for a transaction in vain is as good as before; of brokers that do not answer at all the
+        // other kind of client learns.
+        if stands.is_ok() || key.1 {
+            self.keep(key, client);
+        }
+        Ok(stands?.into_iter().filter_map(|(_, stand)| stand).collect())
     }
 
-    /// Takes a client: one that fails is not put back.
+    /// Takes a client. One of those that wait for nothing is not put back where it fails.
     fn kept(&self, key: &Key) -> Option<Arc<Looker>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key).map(|(client, _)| client)
     }

@@ -257,6 +257,15 @@ fn begins(step: &Settlement) -> bool {
     step.cursor.is_some() && step.replay.is_none() && step.delta == Counters::default() && is_bare && is_silent
 }
 
+/// A sink's state by where it stands in all shards; `None` where it never began.
+fn state(stands: &[Stand]) -> Result<Option<SinkState>, SettleError> {
+    if stands.is_empty() {
+        return Ok(None);
+    }
+    let notes: Vec<Note> = stands.iter().map(|stand| Note::read(&stand.note)).collect::<Result<_, _>>()?;
+    Ok(Some(SinkState { cursors: marks(stands), counters: note::total(notes) }))
+}
+
 /// The deliveries that a step names.
 fn named(step: &Settlement) -> impl Iterator<Item = String> {
     let by = step.fates.iter().flat_map(|parked| match &parked.fate {
@@ -272,12 +281,11 @@ impl Settle for KafkaSettle {
     async fn load(&self, sink: &str) -> Result<Option<SinkState>, SettleError> {
         // Whoever looks at what is held has asked for this before.
         self.copy.begin().await?;
-        let stands = self.committer.stands(sink).await?;
-        if stands.is_empty() {
-            return Ok(None);
-        }
-        let notes: Vec<Note> = stands.iter().map(|stand| Note::read(&stand.note)).collect::<Result<_, _>>()?;
-        Ok(Some(SinkState { cursors: marks(&stands), counters: note::total(notes) }))
+        state(&self.committer.stands(sink).await?)
+    }
+
+    async fn glance(&self, sink: &str) -> Result<Option<SinkState>, SettleError> {
+        state(&self.committer.glance(sink).await?)
     }
 
     async fn settle(&self, steps: Vec<Settlement>) -> Result<(), SettleError> {
