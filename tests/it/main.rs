@@ -132,6 +132,7 @@ mod several_cut;
 mod several_deleted;
 mod several_kills;
 mod several_nodes;
+mod several_outage;
 mod several_proxy;
 mod several_replays;
 mod several_restarts;

@@ -6,30 +6,13 @@ use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use serde_json::Value;
-use sink_testkit::kafka::{self, Cluster};
+use sink_testkit::kafka::Cluster;
 
 use crate::bodies::numbered;
 use crate::harness::{Callback, House, post_all, wait_until};
 use crate::several::{Shared, all_came, came, tables};
+use crate::several_outage::Fleeting;
 use crate::verbs;
-
-/// Brokers of the cluster whose brokers all go away: no other test is on it.
-const BROKERS: usize = 2;
-
-/// That cluster; `None` where there is no real Kafka.
-async fn brokers(test: &str) -> Option<Cluster> {
-    drop(kafka::shared(test).await?);
-    Some(tokio::task::spawn_blocking(|| Cluster::of(BROKERS)).await.unwrap())
-}
-
-async fn kill(brokers: &Cluster) {
-    brokers.kill_all(BROKERS).await;
-}
-
-/// At the same time: each waits for the other.
-async fn start(brokers: &Cluster) {
-    tokio::join!(brokers.broker(1, "start"), brokers.broker(2, "start"));
-}
 
 /// The text of the reason that the journal cannot be written, where `status` has it.
 fn trouble(house: &House) -> Option<String> {
@@ -64,13 +47,13 @@ async fn mend(brokers: &Cluster, topic: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_all_brokers_away_a_daemon_starts_and_what_it_takes_is_delivered_once_when_they_are_back() {
     let test = "with_all_brokers_away_a_daemon_starts_and_what_it_takes_is_delivered_once";
-    let Some(brokers) = brokers(test).await else { return };
-    let (shared, callback) = (Shared::on(&brokers), Callback::start().await);
+    let Some(fleeting) = Fleeting::new(test).await else { return };
+    let (shared, callback) = (Shared::on(fleeting.brokers()), Callback::start().await);
     let house = shared.house("a", &tables(&callback.url()));
     // The very first start, then one that has events and sinks.
     let mut ids = BTreeSet::new();
     for life in 0..2 {
-        kill(&brokers).await;
+        fleeting.kill().await;
         let daemon = house.start();
         let own = post_all(&daemon.url(), (life * 20..life * 20 + 20).map(numbered)).await;
         ids.extend(own.iter().cloned());
@@ -82,7 +65,9 @@ async fn with_all_brokers_away_a_daemon_starts_and_what_it_takes_is_delivered_on
         assert_eq!(status["sinks"]["crm"]["state"], "starting", "{status}");
         let words = verbs::verb(&house, 0, &["status"]);
         assert!(words.contains("what it holds is not known") && !words.contains("0 B free"), "{words}");
-        start(&brokers).await;
+        let row = words.lines().find(|line| line.starts_with("crm")).unwrap();
+        assert!(status["sinks"]["crm"]["unknown"] == true && row.contains('?'), "{words}");
+        fleeting.start().await;
         all_came(&callback, &ids).await;
         let all = ids.len() as u64;
         wait_until("all is settled", || (figures(&house) == [all, all, 0, 0]).then_some(())).await;
@@ -96,7 +81,7 @@ async fn with_all_brokers_away_a_daemon_starts_and_what_it_takes_is_delivered_on
         assert_eq!(daemon.terminate(), 0);
     }
     assert!(came(&callback).values().all(|times| *times == 1), "nothing twice");
-    kill(&brokers).await;
+    fleeting.kill().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
