@@ -129,7 +129,15 @@ impl Browser {
                 return field.find(By::XPath(option)).await?.click().await;
             }
             field.clear().await?;
-            field.send_keys(text).await
+            field.send_keys(text).await?;
+            // A page that draws itself anew meanwhile, or next, may bring back what was cleared.
+            for _ in 0..2 {
+                if let Some(value) = field.value().await?.filter(|value| value != text && value.ends_with(text)) {
+                    return Err(WebDriverError::RequestFailed(value));
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Ok(())
         })
         .await;
     }
