@@ -155,8 +155,10 @@ async fn a_restart_and_a_kill_within_the_session_move_no_shard() {
     let callback = Callback::start().await;
     let (houses, balancer) = houses(Cluster::of_three().brokers(), &callback.url());
     let houses = houses.map(Arc::new);
-    let (mut first, second) = (start(&houses[0]).await, start(&houses[1]).await);
-    // Each has its half of six.
+    // The first has all six, whoever is slow to start; then each has its half.
+    let mut first = start(&houses[0]).await;
+    wait_until("the first has all", || (given(&first).iter().sum::<u64>() == 6).then_some(())).await;
+    let second = start(&houses[1]).await;
     wait_until("the second has its shards", || (given(&second).iter().sum::<u64>() == 3).then_some(())).await;
     let had = given(&second);
     for is_killed in [false, true] {
