@@ -208,12 +208,10 @@ impl Control for Everyone {
             DeadAct::Retry => "/api/dead/retry",
             DeadAct::Drop => "/api/dead/drop",
         };
-        if page.items.is_empty()
-            && let Some(gap) = self.own_gap()
-        {
-            return Err(Refusal::Unable(gap.why));
-        }
         if page.items.is_empty() {
+            if let Some(gap) = self.own_gap() {
+                return Err(Refusal::Unable(gap.why));
+            }
             // Nobody has any: what is wrong with the question the daemon itself knows.
             let done = self.own.change_dead(ask, act).await?;
             return Ok(DeadDone { unanswered: page.unanswered, ..done });

@@ -132,12 +132,12 @@ fn look(member: &Member) -> Result<Seen, KafkaError> {
     let shards = |assignment| shards(assignment, &topic);
     let members = group.members().iter();
     let members = members.map(|one| (one.client_id(), one.assignment().map(shards).unwrap_or_default())).collect();
-    let is_ours = |client: &str| clients::is_member_id(client, &member.sink);
-    Ok(judge(members, &clients::member_id(cluster, &member.sink), is_ours, cluster.partitions))
+    let is_daemon = |client: &str| clients::is_member_id(client, &member.sink);
+    Ok(judge(members, &clients::member_id(cluster, &member.sink), is_daemon, cluster.partitions))
 }
 
-/// What it comes to that these members, by their clients' ids, have these shards of so many. Of members that are no
-/// daemons, whoever let them join, none would take care.
+/// What it comes to that these members, by their clients' ids, have these shards of so many. Of the daemons among them
+/// one takes care of a gap; another member of the group, whoever let it join, would not.
 fn judge(members: Vec<(&str, Vec<u32>)>, own: &str, is_daemon: impl Fn(&str) -> bool, partitions: u32) -> Seen {
     if (0..partitions).all(|shard| members.iter().any(|(_, shards)| shards.contains(&shard))) {
         return Seen::Whole;
