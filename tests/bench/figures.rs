@@ -27,6 +27,8 @@ pub enum Figure {
     Written,
     /// The same, of the bodies' bytes.
     WrittenOfBodies,
+    /// Processors of the machine that had nothing to do.
+    Idle,
 }
 
 impl Figure {
@@ -42,6 +44,7 @@ impl Figure {
             Self::Ready => ("s until ready", 3),
             Self::Written => ("written/payload", 2),
             Self::WrittenOfBodies => ("written/bodies", 2),
+            Self::Idle => ("processors idle", 2),
         }
     }
 }

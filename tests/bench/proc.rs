@@ -26,6 +26,14 @@ pub fn cpu_time(pid: u32) -> Result<Duration, Box<dyn Error>> {
     Ok(Duration::from_secs_f64((user + system) as f64 / rustix::param::clock_ticks_per_second() as f64))
 }
 
+/// Time that all processors of the machine have had nothing to do, summed.
+pub fn idle_time() -> Result<Duration, Box<dyn Error>> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let idle = stat.lines().find_map(|line| line.strip_prefix("cpu ")?.split_whitespace().nth(3)?.parse::<u64>().ok());
+    let ticks = idle.ok_or("/proc/stat has another form")?;
+    Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+}
+
 /// Memory of a process that is resident now, and the most that ever was, in bytes.
 pub fn resident(pid: u32) -> Result<(u64, u64), Box<dyn Error>> {
     let kib = |name| number_in(&format!("/proc/{pid}/status"), name);

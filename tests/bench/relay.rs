@@ -121,7 +121,7 @@ fn print_part(
     cells: &Cells,
     catch_up: Option<&catch_up::CatchUp>,
 ) -> Result<(), Box<dyn Error>> {
-    use Figure::{Cpu, Leaving, P99, Peak, PerSecond, Ready, Resident, Written, WrittenOfBodies};
+    use Figure::{Cpu, Idle, Leaving, P99, Peak, PerSecond, Ready, Resident, Written, WrittenOfBodies};
     let all = [PerSecond, P99, Cpu, Resident, Peak];
     match part {
         Part::Front => {
@@ -159,7 +159,7 @@ fn print_part(
         }
         Part::Several => {
             println!("{}\n", several::MEANS);
-            print!("{}", figures::table(cells, part, &[Leaving], Some("1 daemon")));
+            print!("{}", figures::table(cells, part, &[Leaving, Cpu, Idle], None));
         }
     }
     println!();

@@ -20,20 +20,26 @@ use crate::recipe::{Recipe, file_of};
 
 /// Daemons at once.
 pub const DAEMONS: [usize; 3] = [1, 2, 3];
-/// The rows: each daemon has a tenth of a processor; each has so many calls under way to a target that takes its time.
-pub const BY_PROCESSOR: &str = "0.1 processors each";
-pub const BY_TARGET: &str = "target takes 50 ms";
+/// The rows: each daemon has a twentieth of a processor; each has so many calls under way to a target that takes its
+/// time; one daemon alone may do what it can.
+pub const BY_PROCESSOR: &str = "0.05 processors each";
+pub const BY_TARGET: &str = "target takes 200 ms";
+const UNBOUND: &str = "no bound";
 /// How long the slow target takes for an answer.
-pub const TAKES: Duration = Duration::from_millis(50);
-const SHARE: f64 = 0.1;
-/// Longer than other parts: a daemon with a tenth of a processor takes few events a second.
-const LONGER: u32 = 3;
-/// Connections of each daemon's client.
+pub const TAKES: Duration = Duration::from_millis(200);
+/// With brokers, client and all on a small machine, three times that is to be little enough that daemons are the limit.
+const SHARE: f64 = 0.05;
+/// Longer than other parts: a daemon with so little takes few events a second.
+const LONGER: u32 = 6;
+/// How long brokers are loaded before anything is measured.
+const WARM: Duration = Duration::from_secs(30);
+/// Connections of each daemon's client, and of the one that may do what it can.
 const CONNECTIONS: u16 = 16;
+const MANY_CONNECTIONS: u16 = 256;
 /// Messages that the events are about: many more than are under way at once.
 const KEYS: usize = 2_000;
 /// Requests a second and daemon that the slow target cannot take.
-const MORE: u32 = 190;
+const MORE: u32 = 50;
 /// How long nothing must be told of shards until they are spread.
 const CALM: Duration = Duration::from_secs(3);
 /// What a daemon's log says when shards are its own.
@@ -41,9 +47,10 @@ const OWN: &str = "these shards are this daemon's";
 
 /// What was measured.
 pub const MEANS: &str = "One to three daemons with `[journal] kind = \"kafka\"` on three brokers of this machine, 24 \
-                         shards. With 0.1 processors each: as many requests as go, until all events are in the file \
+                         shards. With 0.05 processors each: as many requests as go, until all events are in the file \
                          sinks. Slow target: an HTTP sink as shipped (8 calls under way), more events than it can \
-                         deliver.";
+                         deliver. No bound: as the first, by 256 connections. Processor time is that of the daemons, \
+                         an event; where no processor is idle, daemons were not the limit.";
 
 /// Where so many daemons stand in the table.
 pub fn daemons(daemons: usize) -> String {
@@ -56,25 +63,65 @@ pub fn added(cells: &Cells, at: &str, number: usize) -> Option<f64> {
     Some((rate(number)? - rate(number - 1)?) / rate(1)?)
 }
 
-/// One round of both rows, with one, two and three daemons.
+/// One round of all rows.
 pub fn measure_round(folder: &Path, round: u32, window: Duration, cells: &mut Cells) -> Result<(), Box<dyn Error>> {
     let cluster = Cluster::of_three();
     let window = window * LONGER;
+    if round == 1 {
+        warm(&cluster, folder)?;
+    }
+    let mut push = |at, number, values| cells.push(Part::Several, at, &daemons(number), round, values);
     for number in in_turn(DAEMONS.to_vec(), round) {
         let mut of_files = Several::start(&cluster, folder, number, 1, "")?;
-        let rate = of_files.by_processor(window)?;
-        cells.push(Part::Several, BY_PROCESSOR, &daemons(number), round, Values::from([(Figure::Leaving, rate)]));
+        push(BY_PROCESSOR, number, of_files.by_processor(Some(SHARE), CONNECTIONS, window)?);
         of_files.stop(folder)?;
     }
     for number in in_turn(DAEMONS.to_vec(), round) {
         let receiver = Contestant::start(&Recipe::slow_receiver(), folder)?;
         let slow = Several::start(&cluster, folder, number, 0, &everyday::http("slow", receiver.address))?;
-        let rate = slow.by_target(&receiver, window)?;
-        cells.push(Part::Several, BY_TARGET, &daemons(number), round, Values::from([(Figure::Leaving, rate)]));
+        push(BY_TARGET, number, slow.by_target(&receiver, window)?);
         slow.stop(folder)?;
         receiver.stop()?;
     }
-    Ok(())
+    let mut alone = Several::start(&cluster, folder, 1, 1, "")?;
+    push(UNBOUND, 1, alone.by_processor(None, MANY_CONNECTIONS, window)?);
+    alone.stop(folder)
+}
+
+/// Loads brokers until they run as they do after some time: a JVM that has just been started compiles what it runs.
+fn warm(cluster: &Cluster, folder: &Path) -> Result<(), Box<dyn Error>> {
+    let daemons = Several::start(cluster, folder, 2, 1, "")?;
+    daemons.press(Load { keys: KEYS, ..Load::full(CONNECTIONS, WARM) })?;
+    daemons.stop(folder)
+}
+
+/// A stretch of time in which events are counted.
+struct Stretch {
+    begun: Instant,
+    idle: Duration,
+    cpu: Duration,
+}
+
+impl Stretch {
+    fn begin(daemons: &[Contestant]) -> Result<Self, Box<dyn Error>> {
+        Ok(Self { begun: Instant::now(), idle: proc::idle_time()?, cpu: cpu_time(daemons)? })
+    }
+
+    /// So many events a second, what each cost the daemons, and how much of the machine was left, which says whether
+    /// the daemons were the limit.
+    fn end(self, daemons: &[Contestant], events: u64) -> Result<Values, Box<dyn Error>> {
+        let (took, cpu) = (self.begun.elapsed().as_secs_f64(), cpu_time(daemons)?.saturating_sub(self.cpu));
+        let idle = proc::idle_time()?.saturating_sub(self.idle);
+        Ok(Values::from([
+            (Figure::Leaving, events as f64 / took),
+            (Figure::Cpu, cpu.as_secs_f64() * 1e6 / events.max(1) as f64),
+            (Figure::Idle, idle.as_secs_f64() / took),
+        ]))
+    }
+}
+
+fn cpu_time(daemons: &[Contestant]) -> Result<Duration, Box<dyn Error>> {
+    daemons.iter().map(|daemon| proc::cpu_time(daemon.pid())).sum()
 }
 
 /// Daemons that are one relay.
@@ -136,35 +183,42 @@ impl Several {
         Ok(all)
     }
 
-    /// Events a second where each has its share of a processor, the time counted until all are in the files.
-    fn by_processor(&mut self, window: Duration) -> Result<f64, Box<dyn Error>> {
-        let quotas: Result<_, _> = self.daemons.iter().map(|daemon| Quota::of(daemon.pid(), SHARE)).collect();
-        self.quotas = quotas?;
-        let begun = Instant::now();
-        let all = self.press(Load { keys: KEYS, ..Load::full(CONNECTIONS, window) })?;
+    /// What each does with its share of a processor, the time counted until all events are in the files.
+    fn by_processor(
+        &mut self,
+        share: Option<f64>,
+        connections: u16,
+        window: Duration,
+    ) -> Result<Values, Box<dyn Error>> {
+        if let Some(share) = share {
+            let quotas: Result<_, _> = self.daemons.iter().map(|daemon| Quota::of(daemon.pid(), share)).collect();
+            self.quotas = quotas?;
+        }
+        let stretch = Stretch::begin(&self.daemons)?;
+        let all = self.press(Load { keys: KEYS, ..Load::full(connections, window) })?;
         let files = &mut self.files;
         let arrived = || {
             files.iter_mut().try_for_each(SinkFile::count_on)?;
-            Ok((files.iter().map(|file| file.lines).sum::<u64>() >= all).then(|| begun.elapsed()))
+            Ok((files.iter().map(|file| file.lines).sum::<u64>() >= all).then_some(()))
         };
-        let took = wait_until(arrived, || format!("LOST: not all of {all} are in the file sinks"))?;
-        Ok(all as f64 / took.as_secs_f64())
+        wait_until(arrived, || format!("LOST: not all of {all} are in the file sinks"))?;
+        stretch.end(&self.daemons, all)
     }
 
-    /// Events a second that a slow target takes while more are there than it can.
-    fn by_target(&self, receiver: &Contestant, window: Duration) -> Result<f64, Box<dyn Error>> {
+    /// What a slow target takes while more events are there than it can take.
+    fn by_target(&self, receiver: &Contestant, window: Duration) -> Result<Values, Box<dyn Error>> {
         let load = Load { rate: Some(MORE), keys: KEYS, ..Load::full(CONNECTIONS, window * 2) };
         let taken = || receiver.taken();
         std::thread::scope(|scope| {
             let pressing = scope.spawn(|| self.press(load).map_err(|error| error.to_string()));
             std::thread::sleep(window / 2);
-            let (before, begun) = (taken()?, Instant::now());
+            let (before, stretch) = (taken()?, Stretch::begin(&self.daemons)?);
             std::thread::sleep(window);
-            let rate = (taken()? - before) as f64 / begun.elapsed().as_secs_f64();
+            let values = stretch.end(&self.daemons, taken()? - before)?;
             let all = pressing.join().map_err(|_| "the client panicked")??;
             // What waits is to come, too: every answer counts.
             wait_until(|| Ok((taken()? >= all).then_some(())), || format!("LOST: {all} were acknowledged"))?;
-            Ok(rate)
+            Ok(values)
         })
     }
 

@@ -29,6 +29,11 @@ use options::Part;
 
 /// A server that gives these answers to the requests of one connection, one after the other, the last for ever.
 fn answering(answers: &'static [&'static str]) -> SocketAddr {
+    answering_late(answers, Duration::ZERO)
+}
+
+/// The same, each answer after so long.
+fn answering_late(answers: &'static [&'static str], after: Duration) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -37,6 +42,7 @@ fn answering(answers: &'static [&'static str]) -> SocketAddr {
         for answer in answers.iter().copied().chain(std::iter::repeat(last)) {
             // One request is smaller, and the next one comes after its answer.
             if stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {
+                std::thread::sleep(after);
                 let _ = stream.write_all(answer.as_bytes());
             } else {
                 return;
@@ -60,6 +66,16 @@ fn only_successes_are_counted_and_anything_else_ends_the_bench() {
     assert_eq!((good.all, good.latencies.len()), (5, 5));
     let bad = press(&Aim::own(answering(&[OK, OK, BUSY])), &load(5)).map(|answers| answers.all);
     assert!(bad.as_ref().is_err_and(|error| error.to_string().contains("503")), "{bad:?}");
+}
+
+#[test]
+fn a_steady_load_is_over_with_its_time_where_the_server_cannot_take_all_of_it() {
+    let slow = answering_late(&["HTTP/1.1 204 No Content\r\n\r\n"], Duration::from_millis(50));
+    let (asked, window) = (200, Duration::from_secs(1));
+    let load = Load { rate: Some(asked), warm_up: Duration::ZERO, ..Load::full(1, window) };
+    let answers = press(&Aim::own(slow), &load).unwrap();
+    // One answer each 50 ms at most, and one that was under way at the end.
+    assert!(answers.all > 0 && answers.all <= 21, "{} of {asked} were sent", answers.all);
 }
 
 #[test]
