@@ -6,8 +6,7 @@
 //! A disk that is full or failing does not keep ingress from starting, nor do others who keep the journal and do not
 //! answer: then the ledger and the sinks come later (`sinks`), and "ready" is logged when they have. The listen
 //! addresses are bound at the very beginning, when a fault costs nothing yet, but nobody listens on them before the end
-//! of the start: no client gets a connection that a start which fails would reset. (On a socket that systemd has passed
-//! connections wait meanwhile.)
+//! of the start: no client gets a connection that a failing start would reset (on a socket from systemd it waits).
 //!
 //! Imports inside this folder point one way; `tests/tidy/daemon.rs` holds the order and enforces it.
 
@@ -42,6 +41,7 @@ mod found_told;
 mod found_trace;
 mod history;
 mod host;
+pub mod inspecting;
 mod main_loop;
 mod nodes;
 mod open_ingress;

@@ -2,7 +2,7 @@
 //! now.
 
 use clap::Args;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use sink_api::{DiskFloor, SinkContext};
 
 use super::test::{self, Outcome};
 use super::{Failure, block_on, count};
-use crate::config::{self, Config, Faults, Located, SinkEntry};
-use crate::daemon::DaemonError;
+use crate::config::{self, Config, Faults, Located, Masks, SinkEntry};
+use crate::daemon::{DaemonError, inspecting};
 use crate::journal::folder::{self, FolderError};
 use crate::registry::KINDS;
 
@@ -43,12 +43,13 @@ writes nothing and connects to nothing.
 
 --connect connects to what each sink delivers to, and asks whether the sink could take deliveries now:
 servers are logged in to, folders and databases looked at, programs of `exec` sinks started without
-work, and the owner and mode of the data folders judged as a start would. It delivers, creates and
-changes nothing (an empty temporary folder for each sink is removed again), and says what `run` would
-create.
+work, and the owner and mode of the data folders judged as a start would; so are the topics of a
+journal on Kafka. It delivers, creates and changes nothing (an empty temporary folder for each sink
+is removed again), and says what `run` would create.
 
-Exit codes: 0 fine, 1 a test failed, 78 the config has faults or (--connect only) a start would refuse a data folder,
-69 a sink did not answer (--connect only).";
+Exit codes: 0 fine, 1 a test failed, 78 the config has faults or (--connect only) a start would
+refuse a data folder or the journal's topics, 69 a sink or the journal's brokers did not answer
+(--connect only).";
 
 /// Longest time that a sink is waited for.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -61,7 +62,10 @@ struct Verdict<'c> {
     /// The tests that failed.
     failed_tests: &'c [Outcome],
     #[serde(skip_serializing_if = "Option::is_none")]
-    sinks: Option<Vec<Probed>>,
+    sinks: &'c Option<Vec<Probed>>,
+    /// What the brokers answered that keep the journal, with `--connect` and where there are some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    journal: &'c Option<Answered>,
     /// Why the daemon would refuse its data folder or the journal's, with `--connect`.
     #[serde(skip_serializing_if = "Option::is_none")]
     folder: Option<String>,
@@ -72,16 +76,31 @@ struct Verdict<'c> {
 struct Probed {
     sink: String,
     kind: &'static str,
+    #[serde(flatten)]
+    answer: Answered,
+}
+
+/// What somebody answered whom the daemon needs.
+#[derive(Serialize)]
+struct Answered {
     ok: bool,
-    /// Why it could not take deliveries.
+    /// Why the daemon could not work with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
-    /// A note about a sink that could, such as what `run` would create.
+    /// A note about one that the daemon could work with, such as what `run` would create.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
 }
 
-impl Probed {
+impl Answered {
+    fn new(answer: Result<Option<String>, String>, masks: &Masks) -> Self {
+        let (why, note) = match answer {
+            Ok(note) => (None, note.map(|note| masks.mask(&note))),
+            Err(why) => (Some(masks.mask(&why)), None),
+        };
+        Self { ok: why.is_none(), why, note }
+    }
+
     fn text(&self) -> String {
         match (&self.why, &self.note) {
             (Some(why), _) => why.clone(),
@@ -100,7 +119,15 @@ pub fn run(file: &Path, args: &CheckArgs, out: &mut dyn Write) -> Result<(), Fai
         Ok(config) => passed(&config, args, out),
         Err(Faults(faults)) if args.json => {
             write_json(
-                &Verdict { ok: false, faults: &faults, warnings: &[], failed_tests: &[], sinks: None, folder: None },
+                &Verdict {
+                    ok: false,
+                    faults: &faults,
+                    warnings: &[],
+                    failed_tests: &[],
+                    sinks: &None,
+                    journal: &None,
+                    folder: None,
+                },
                 out,
             )?;
             Err(Failure::ConfigTold)
@@ -136,25 +163,77 @@ fn passed(config: &Config, args: &CheckArgs, out: &mut dyn Write) -> Result<(), 
             write!(out, "{}", test::as_text(outcome))?;
         }
     }
-    let probed = if args.connect { Some(block_on(probe_all(config))?) } else { None };
-    let failed = probed.iter().flatten().filter(|p| !p.ok).count();
-    let folder = if args.connect { inspect_folders(config).err() } else { None };
+    let found = if args.connect { connect(config)? } else { Connected::default() };
     if args.json {
-        let (ok, faults) = (failed == 0 && failed_tests.is_empty() && folder.is_none(), &[]);
+        let ok = found.is_fine() && failed_tests.is_empty();
         let (warnings, failed_tests) = (&config.warnings, &failed_tests);
+        let Connected { sinks, journal, folder, .. } = &found;
         let folder = folder.as_ref().map(ToString::to_string);
-        write_json(&Verdict { ok, faults, warnings, failed_tests, sinks: probed, folder }, out)?;
+        write_json(&Verdict { ok, faults: &[], warnings, failed_tests, sinks, journal, folder }, out)?;
     } else {
-        let width = config.sinks.iter().map(|s| s.name.len()).max().unwrap_or_default();
-        for probed in probed.iter().flatten() {
-            writeln!(out, "  {:width$}  {:7} {}", probed.sink, probed.kind, probed.text())?;
-        }
+        found.write(out)?;
     }
     test::verdict(ran, failed_tests.len())?;
-    if let Some(error) = folder {
-        return Err(DaemonError::from(error).into());
+    found.verdict()
+}
+
+/// What `--connect` has found; nothing without it.
+#[derive(Default)]
+struct Connected {
+    sinks: Option<Vec<Probed>>,
+    /// What whoever keeps the journal answered; `None` where this machine keeps it.
+    journal: Option<Answered>,
+    /// Why a start would refuse the journal.
+    refused: Option<DaemonError>,
+    /// Why a start would refuse a data folder.
+    folder: Option<FolderError>,
+}
+
+/// Asks all that the daemon needs.
+fn connect(config: &Config) -> Result<Connected, Failure> {
+    let all = async { Ok(tokio::join!(probe_all(config), inspecting::journal(config))) };
+    let (sinks, asked) = block_on(all)?;
+    let made = |topics: Vec<String>| (!topics.is_empty()).then(|| format!("`run` makes {}", topics.join(", ")));
+    let (answer, refused) = match asked {
+        Ok(missing) => (missing.map(|topics| Ok(made(topics))), None),
+        Err(error) => (Some(Err(error.to_string())), Some(error).filter(DaemonError::is_of_config)),
+    };
+    let journal = answer.map(|answer| Answered::new(answer, &config.masks));
+    Ok(Connected { sinks: Some(sinks), journal, refused, folder: inspect_folders(config).err() })
+}
+
+impl Connected {
+    fn is_fine(&self) -> bool {
+        let mut answers = self.journal.iter().chain(self.sinks.iter().flatten().map(|sink| &sink.answer));
+        answers.all(|answer| answer.ok) && self.folder.is_none()
     }
-    if failed == 0 { Ok(()) } else { Err(Failure::Unavailable(format!("{} did not answer", count(failed, "sink")))) }
+
+    /// A row for each that was asked. What a start refuses is told in full by [`Self::verdict`].
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        const JOURNAL: &str = "[journal]";
+        let sinks = self.sinks.iter().flatten().map(|sink| (sink.sink.as_str(), sink.kind, &sink.answer));
+        let journal = self.journal.iter().filter(|_| self.refused.is_none()).map(|answer| (JOURNAL, "kafka", answer));
+        let rows: Vec<_> = journal.chain(sinks).collect();
+        let width = rows.iter().map(|(name, ..)| name.len()).max().unwrap_or_default();
+        rows.iter().try_for_each(|(name, kind, answer)| writeln!(out, "  {name:width$}  {kind:7} {}", answer.text()))
+    }
+
+    fn verdict(self) -> Result<(), Failure> {
+        if let Some(error) = self.folder {
+            return Err(DaemonError::from(error).into());
+        }
+        if let Some(error) = self.refused {
+            return Err(error.into());
+        }
+        let failed = self.sinks.iter().flatten().filter(|sink| !sink.answer.ok).count();
+        let silent = self.journal.is_some_and(|journal| !journal.ok).then(|| "the journal's Kafka".to_owned());
+        let silent: Vec<String> = silent.into_iter().chain((failed > 0).then(|| count(failed, "sink"))).collect();
+        if silent.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::Unavailable(format!("{} did not answer", silent.join(", "))))
+        }
+    }
 }
 
 fn write_json(verdict: &Verdict<'_>, out: &mut dyn Write) -> Result<(), Failure> {
@@ -169,18 +248,15 @@ fn inspect_folders(config: &Config) -> Result<(), FolderError> {
 }
 
 /// Asks the sinks one after the other, in the order of the file.
-async fn probe_all(config: &Config) -> Result<Vec<Probed>, Failure> {
+async fn probe_all(config: &Config) -> Vec<Probed> {
     let mut probed = Vec::new();
     for sink in config.own_sinks() {
         let asked = tokio::time::timeout(PROBE_TIMEOUT, probe(config, sink)).await;
         let answer = asked.unwrap_or_else(|_| Err(format!("no answer within {} s", PROBE_TIMEOUT.as_secs())));
-        let (why, note) = match answer {
-            Ok(note) => (None, note.map(|note| config.masks.mask(&note))),
-            Err(why) => (Some(config.masks.mask(&why)), None),
-        };
-        probed.push(Probed { sink: sink.name.clone(), kind: sink.kind.name, ok: why.is_none(), why, note });
+        let answer = Answered::new(answer, &config.masks);
+        probed.push(Probed { sink: sink.name.clone(), kind: sink.kind.name, answer });
     }
-    Ok(probed)
+    probed
 }
 
 async fn probe(config: &Config, entry: &SinkEntry) -> Result<Option<String>, String> {

@@ -124,3 +124,28 @@ fn the_folder_a_probe_is_given_goes_away_with_all_it_holds() {
     drop(scratch);
     assert!(!path.exists());
 }
+
+#[test]
+fn connect_asks_the_brokers_that_keep_the_journal_and_nobody_asks_them_without_it() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let journal = format!("journal.kind = \"kafka\"\njournal.brokers = \"{nobody}\"\n");
+    let config = format!("{journal}{SOURCE}[sinks.a]\nkind = \"stdout\"\n[[routes]]\nmatch = \"*\"\nto = \"a\"\n");
+    let (outcome, text) = check(&config, false, false);
+    outcome.unwrap();
+    assert!(!text.contains("[journal]"), "{text}");
+    let (outcome, text) = check(&config, true, false);
+    let Err(Failure::Unavailable(why)) = &outcome else { panic!("{outcome:?}") };
+    assert_eq!(why, "the journal's Kafka did not answer");
+    let row = text.lines().nth(1).unwrap();
+    assert!(
+        row.starts_with("  [journal]  kafka   Kafka cannot be asked") && row.contains(&nobody.to_string()),
+        "{text}"
+    );
+    assert_eq!(text.lines().nth(2), Some("  a          stdout  ok"));
+    let (_, text) = check(&config, true, true);
+    let json: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (&json["ok"], &json["journal"]["ok"], &json["sinks"][0]["ok"]),
+        (&false.into(), &false.into(), &true.into())
+    );
+}

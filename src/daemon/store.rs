@@ -58,19 +58,23 @@ pub struct Store {
     pub lost: Option<bool>,
 }
 
+/// What the config says of the journal's engine.
+pub(super) fn opening<'o>(config: &'o Config, host: &'o str) -> Opening<'o> {
+    Opening {
+        config: &config.journal,
+        data_dir: &config.data_dir,
+        base_dir: &config.base_dir,
+        host,
+        dead_bytes: config.dead_letters.max_size.0,
+        subject_of: event::subject_of,
+    }
+}
+
 impl Store {
     /// Opens the journal. The ledger is not open yet. What the outbox notices goes to `news`.
     pub async fn open(config: &Config, cursors_now: bool, news: &News) -> Result<Self, DaemonError> {
         let Engine { storage, nodes, pulse, commits, had_records, ledger_file, folder, place } =
-            engine::open(&Opening {
-                config: &config.journal,
-                data_dir: &config.data_dir,
-                base_dir: &config.base_dir,
-                host: &host(),
-                dead_bytes: config.dead_letters.max_size.0,
-                subject_of: event::subject_of,
-            })
-            .await?;
+            engine::open(&opening(config, &host())).await?;
         let outbox = Outbox::new(config.data_dir.join(outbox::FILE), news.clone());
         outbox.put_in_force(Arc::clone(&config.resends));
         Ok(Self {

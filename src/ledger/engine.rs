@@ -11,7 +11,9 @@ use super::nodes::{Alone, Nodes};
 use super::shared::{KafkaNodes, KafkaSettle, ShardCopy};
 use super::{Ledger, LocalSettle, Storage};
 use crate::journal::kafka::{Bounds, Cluster, FromBegin, Groups, KafkaJournal, Retaining, message};
-use crate::journal::{Commits, JournalConfig, JournalError, Kind, LocalJournal, Pulse, SubjectOf, config, folder};
+use crate::journal::{
+    Commits, JournalConfig, JournalError, Kind, LocalJournal, Pulse, Reads, SubjectOf, config, folder,
+};
 
 /// What an engine is opened by.
 pub struct Opening<'o> {
@@ -86,30 +88,51 @@ fn local(opening: &Opening<'_>) -> Result<Engine, JournalError> {
     })
 }
 
-async fn kafka(opening: &Opening<'_>) -> Result<Engine, JournalError> {
+/// Whether whoever keeps the journal elsewhere is there, and would do; names what a start would make there. `None`
+/// where this machine keeps it. Changes nothing.
+///
+/// # Errors
+/// Where nobody answers, or a start would be refused.
+pub async fn inspect(opening: &Opening<'_>, readers: &[Reads]) -> Result<Option<Vec<String>>, JournalError> {
+    match opening.config.kind {
+        Kind::Local => Ok(None),
+        Kind::Kafka => {
+            let (cluster, bounds) = (cluster(opening)?, bounds(opening.config));
+            KafkaJournal::inspect(&cluster, &bounds, readers).await.map(Some)
+        }
+    }
+}
+
+fn cluster(opening: &Opening<'_>) -> Result<Cluster, JournalError> {
     let config = opening.config;
-    let unfit = |text: &str| JournalError::Unfit(text.to_owned());
     let brokers = addresses(config.brokers.as_deref().unwrap_or_default());
-    let cluster = Cluster {
-        brokers: brokers.map_err(|_| unfit("[journal] has no `brokers`"))?,
+    Ok(Cluster {
+        brokers: brokers.map_err(|_| JournalError::Unfit("[journal] has no `brokers`".to_owned()))?,
         name: config.cluster.clone().unwrap_or_else(|| config::CLUSTER.to_owned()),
         node: config.node.clone().unwrap_or_else(|| opening.host.to_owned()),
         partitions: config.partitions.unwrap_or(config::PARTITIONS),
         properties: config.properties.clone(),
         base_dir: opening.base_dir.to_owned(),
-    };
-    let ledger = Arc::new(Ledger::bounded(opening.dead_bytes));
-    let copy = Arc::new(ShardCopy::new(Arc::clone(&ledger)));
-    let overflow = opening.data_dir.join("overflow");
-    let groups = Groups::new(cluster.clone(), copy.clone(), message::decode, Handle::current());
-    let groups = Arc::new(groups.marked_in(&overflow));
-    let bounds = Bounds {
+    })
+}
+
+fn bounds(config: &JournalConfig) -> Bounds {
+    Bounds {
         max_size: config.max_size,
         overflow_max: config.overflow_max,
         overflow_disk: config.overflow_disk.unwrap_or(config::OVERFLOW_DISK),
         min_free: config.min_free,
         flush: config.flush.unwrap_or_default(),
-    };
+    }
+}
+
+async fn kafka(opening: &Opening<'_>) -> Result<Engine, JournalError> {
+    let (config, cluster, bounds) = (opening.config, cluster(opening)?, bounds(opening.config));
+    let ledger = Arc::new(Ledger::bounded(opening.dead_bytes));
+    let copy = Arc::new(ShardCopy::new(Arc::clone(&ledger)));
+    let overflow = opening.data_dir.join("overflow");
+    let groups = Groups::new(cluster.clone(), copy.clone(), message::decode, Handle::current());
+    let groups = Arc::new(groups.marked_in(&overflow));
     let nodes = Arc::new(KafkaNodes::new(cluster.node.clone(), groups.clone()));
     info!(cluster = cluster.name, node = cluster.node, shards = cluster.partitions, "the journal is on Kafka");
     let (members, subject_of) = (Arc::clone(&groups), opening.subject_of);

@@ -93,6 +93,8 @@ async fn topics_that_are_too_weak_are_refused_at_a_start_and_waited_for_where_br
     let weak = [("retention.ms", "1000"), ("min.insync.replicas", "2")];
     brokers.create(&topic, 4, &weak).await;
     let house = shared.house("a", &tables(&callback.url()));
+    let looked = verbs::verb(&house, 78, &["check", "--connect"]);
+    assert!(looked.contains("retention.ms") && looked.contains("kafka-configs.sh"), "{looked}");
     let Err((code, log)) = House::try_start(house.command(&["run"])) else { panic!("it started") };
     assert_eq!(code, Some(78), "{log}");
     assert!(log.contains("retention.ms") && log.contains("kafka-configs.sh"), "{log}");
@@ -120,11 +122,22 @@ async fn topics_that_are_too_weak_are_refused_at_a_start_and_waited_for_where_br
     let log = daemon.log.wait_for(|line| line.contains("the journal is refused"));
     assert!(log.is_some_and(|line| line.contains("retention.ms")), "{}", daemon.log.text());
     let later: BTreeSet<String> = post_all(&daemon.url(), (5..10).map(numbered)).await.into_iter().collect();
-    assert!(callback.got().is_empty());
+    // `check` has asked whether somebody is there.
+    assert!(ids.is_disjoint(&came(&callback).into_keys().collect()));
     // Mended as the log says, and nobody has to start anything.
     mend(&brokers, &topic).await;
-    all_came(&callback, &(&ids | &later)).await;
-    assert!(came(&callback).values().all(|times| *times == 1), "nothing twice");
+    let ids = &ids | &later;
+    all_came(&callback, &ids).await;
+    assert!(came(&callback).iter().all(|(id, times)| *times == 1 || !ids.contains(id)), "nothing twice");
     assert_eq!(daemon.terminate(), 0);
+    let looked = verbs::verb(&house, 0, &["check", "--connect"]);
+    assert!(looked.contains("[journal]  kafka   ok\n"), "{looked}");
+    // Of a relay that has never run the topics are named, and not made.
+    let text = std::fs::read_to_string(house.config()).unwrap();
+    std::fs::write(house.config(), text.replace(&format!("\"{}\"", shared.cluster), "\"new\"")).unwrap();
+    for _ in 0..2 {
+        let looked = verbs::verb(&house, 0, &["check", "--connect"]);
+        assert!(looked.contains("kafka   ok: `run` makes new.events, new.control, new.held.crm"), "{looked}");
+    }
     leading.abort();
 }

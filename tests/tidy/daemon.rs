@@ -8,7 +8,7 @@ const ROWS: &[&[&str]] = &[
     &["main_loop"],
     &["reload"],
     &["following", "replay_requests", "sink_requests"],
-    &["data_folder", "world"],
+    &["data_folder", "inspecting", "world"],
     &["admin_listener", "open_ingress", "running_replays", "service_manager", "sinks", "skipping"],
     &["background", "control"],
     &["nodes", "resending"],

@@ -93,12 +93,18 @@ impl KafkaJournal {
     /// judges those that are there. Events wait until this has succeeded once: to be called at the start, again where
     /// brokers were away, and for a sink that is added. Where nobody is there it is soon over.
     async fn see_topics(&self, readers: &[Reads]) -> Result<(), TopicsError> {
-        let cluster = &self.cluster;
+        topics::reach(&self.cluster.brokers).await?;
+        topics::prepare(&self.cluster, wanted(&self.cluster, &self.bounds, readers)).await
+    }
+
+    /// Whether [`Journal::prepare`] would succeed now: names the topics that it would make. Changes nothing.
+    ///
+    /// # Errors
+    /// As that.
+    pub async fn inspect(cluster: &Cluster, bounds: &Bounds, readers: &[Reads]) -> Result<Vec<String>, JournalError> {
+        patient(readers)?;
         topics::reach(&cluster.brokers).await?;
-        let held = readers.iter().map(|reads| Wanted::held(cluster, &reads.name));
-        let wanted = [Wanted::events(cluster, self.bounds.max_size.0), Wanted::control(cluster)];
-        let wanted = wanted.into_iter().chain(held).map(|topic| topic.flushed(self.bounds.flush));
-        topics::prepare(cluster, wanted.collect()).await
+        Ok(topics::inspect(cluster, wanted(cluster, bounds, readers)).await?)
     }
 
     /// Once the topics are as they must be: where they end is noted, then events are sent.
@@ -135,6 +141,20 @@ impl KafkaJournal {
     pub(super) fn fill_overflow(&self, is_full: bool) {
         self.producing.fill_overflow(is_full);
     }
+}
+
+/// The topics that must be there.
+fn wanted(cluster: &Cluster, bounds: &Bounds, readers: &[Reads]) -> Vec<Wanted> {
+    let held = readers.iter().map(|reads| Wanted::held(cluster, &reads.name));
+    let wanted = [Wanted::events(cluster, bounds.max_size.0), Wanted::control(cluster)];
+    wanted.into_iter().chain(held).map(|topic| topic.flushed(bounds.flush)).collect()
+}
+
+/// Whether brokers would wait for as long as a call of these readers may take.
+fn patient(readers: &[Reads]) -> Result<(), JournalError> {
+    let Some(reads) = readers.iter().find(|reads| reads.timeout > lease::MAX_TIMEOUT) else { return Ok(()) };
+    let (name, most) = (&reads.name, lease::MAX_TIMEOUT.as_secs());
+    Err(JournalError::Unfit(format!("[sinks.{name}] `timeout` is over {most} s: brokers wait no longer for a daemon")))
 }
 
 #[async_trait]
@@ -198,11 +218,7 @@ impl Journal for KafkaJournal {
     }
 
     async fn prepare(&self, readers: &[Reads]) -> Result<(), JournalError> {
-        if let Some(reads) = readers.iter().find(|reads| reads.timeout > lease::MAX_TIMEOUT) {
-            let (name, most) = (&reads.name, lease::MAX_TIMEOUT.as_secs());
-            let why = format!("[sinks.{name}] `timeout` is over {most} s: brokers wait no longer for a daemon");
-            return Err(JournalError::Unfit(why));
-        }
+        patient(readers)?;
         readers.iter().for_each(|reads| self.groups.set_session(&reads.name, lease::session(reads.timeout)));
         let seen = self.see_topics(readers).await.map_err(JournalError::from);
         match &seen {

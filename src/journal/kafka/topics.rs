@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -258,10 +259,7 @@ pub async fn reach(brokers: &str) -> Result<(), TopicsError> {
 /// [`TopicsError::Unavailable`] where no broker answers in time, [`TopicsError::Missing`] where a topic cannot be
 /// made, [`TopicsError::Weak`] with all faults of all topics.
 pub async fn prepare(cluster: &Cluster, wanted: Vec<Wanted>) -> Result<(), TopicsError> {
-    let mut config = cluster.client("topics");
-    let admin: AdminClient<Quiet> = config.create_with_context(Quiet).map_err(unavailable)?;
-    // A consumer's question makes no topics, whatever the brokers would make by themselves.
-    config.set("allow.auto.create.topics", "false");
+    let (config, admin) = clients(cluster)?;
     let mut faults = Vec::new();
     for topic in wanted {
         let mut seen = look(&config, topic.name.clone()).await?;
@@ -276,22 +274,64 @@ pub async fn prepare(cluster: &Cluster, wanted: Vec<Wanted>) -> Result<(), Topic
         if seen.is_missing {
             return Err(TopicsError::Unavailable(format!("the topic {} was made, and is not seen", topic.name)));
         }
-        let properties = described(&admin, &topic).await?;
-        if let Role::Events(bytes) = topic.role
-            && let Some(other) = properties.get("retention.bytes").filter(|found| **found != bytes.to_string())
-        {
-            let topic = &topic.name;
-            warn!(
-                topic,
-                retention_bytes = other,
-                max_size = bytes,
-                "Kafka deletes events at another size than `max_size`, of which each shard has its part: change \
-                either (`kafka-configs.sh --alter`)"
-            );
-        }
-        faults.extend(judge(&topic, &Found { properties, ..seen.found }));
+        faults.extend(judged(&admin, &topic, seen).await?);
     }
     if faults.is_empty() { Ok(()) } else { Err(TopicsError::Weak(faults)) }
+}
+
+/// Names the topics that are missing, which [`prepare`] would make, and judges the others. Changes nothing.
+///
+/// # Errors
+/// As [`prepare`].
+pub async fn inspect(cluster: &Cluster, wanted: Vec<Wanted>) -> Result<Vec<String>, TopicsError> {
+    let (config, admin) = clients(cluster)?;
+    let (mut missing, mut faults) = (Vec::new(), Vec::new());
+    for topic in wanted {
+        let seen = look(&config, topic.name.clone()).await?;
+        if seen.is_missing {
+            enough(&topic, seen.brokers)?;
+            missing.push(topic.name);
+        } else {
+            faults.extend(judged(&admin, &topic, seen).await?);
+        }
+    }
+    if faults.is_empty() { Ok(missing) } else { Err(TopicsError::Weak(faults)) }
+}
+
+/// How a client is set up that asks, and one that makes and describes.
+fn clients(cluster: &Cluster) -> Result<(ClientConfig, AdminClient<Quiet>), TopicsError> {
+    let mut config = cluster.client("topics");
+    let admin = config.create_with_context(Quiet).map_err(unavailable)?;
+    // A consumer's question makes no topics, whatever the brokers would make by themselves.
+    config.set("allow.auto.create.topics", "false");
+    Ok((config, admin))
+}
+
+/// In what a topic that is there is too weak.
+async fn judged(admin: &AdminClient<Quiet>, topic: &Wanted, seen: Seen) -> Result<Vec<Weak>, TopicsError> {
+    let properties = described(admin, topic).await?;
+    if let Role::Events(bytes) = topic.role
+        && let Some(other) = properties.get("retention.bytes").filter(|found| **found != bytes.to_string())
+    {
+        let topic = &topic.name;
+        warn!(
+            topic,
+            retention_bytes = other,
+            max_size = bytes,
+            "Kafka deletes events at another size than `max_size`, of which each shard has its part: change either \
+            (`kafka-configs.sh --alter`)"
+        );
+    }
+    Ok(judge(topic, &Found { properties, ..seen.found }))
+}
+
+/// Whether there are enough brokers for a topic that is to be made.
+fn enough(wanted: &Wanted, brokers: usize) -> Result<(), TopicsError> {
+    if brokers < IN_SYNC {
+        let why = format!("a 200 means that {IN_SYNC} brokers have the event, and there is one broker alone");
+        return Err(TopicsError::Missing { topic: wanted.name.clone(), why });
+    }
+    Ok(())
 }
 
 /// What the metadata say.
@@ -301,7 +341,7 @@ struct Seen {
     found: Found,
 }
 
-async fn look(config: &rdkafka::ClientConfig, topic: String) -> Result<Seen, TopicsError> {
+async fn look(config: &ClientConfig, topic: String) -> Result<Seen, TopicsError> {
     let config = config.clone();
     let ask = move || -> Result<Seen, TopicsError> {
         let client: BaseConsumer<Quiet> = config.create_with_context(Quiet).map_err(unavailable)?;
@@ -325,11 +365,7 @@ async fn look(config: &rdkafka::ClientConfig, topic: String) -> Result<Seen, Top
 
 async fn make(admin: &AdminClient<Quiet>, wanted: &Wanted, brokers: usize) -> Result<(), TopicsError> {
     let missing = |why: String| TopicsError::Missing { topic: wanted.name.clone(), why };
-    if brokers < IN_SYNC {
-        return Err(missing(format!(
-            "a 200 means that {IN_SYNC} brokers have the event, and there is one broker alone"
-        )));
-    }
+    enough(wanted, brokers)?;
     let partitions = i32::try_from(wanted.partitions).map_err(|error| missing(error.to_string()))?;
     let copies = i32::try_from(COPIES.min(brokers)).map_err(|error| missing(error.to_string()))?;
     let properties = wanted.properties();
@@ -376,95 +412,5 @@ fn unavailable(error: KafkaError) -> TopicsError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::testing;
-    use super::*;
-
-    fn wanted() -> (Wanted, Wanted) {
-        let cluster = testing::cluster("nowhere", 24);
-        (Wanted::events(&cluster, 2400), Wanted::held(&cluster, "s"))
-    }
-
-    /// As it would be made.
-    fn found(wanted: &Wanted) -> Found {
-        let properties = wanted.properties().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Found { partitions: wanted.partitions, copies: 3, properties }
-    }
-
-    #[test]
-    fn what_is_made_is_what_is_accepted() {
-        let (events, held) = wanted();
-        assert_eq!(events.role, Role::Events(100));
-        for topic in [events, held] {
-            assert_eq!(judge(&topic, &found(&topic)), []);
-        }
-    }
-
-    #[test]
-    fn a_topic_that_is_weaker_than_a_200_is_refused_for_each_reason() {
-        let (events, held) = wanted();
-        let with = |wanted: &Wanted, name: &str, value: &str| {
-            let mut found = found(wanted);
-            found.properties.insert(name.into(), value.into());
-            judge(wanted, &found)
-        };
-        for (name, value) in [
-            ("min.insync.replicas", "1"),
-            ("min.insync.replicas", "3"),
-            ("unclean.leader.election.enable", "true"),
-            ("max.message.bytes", "1048588"),
-            ("cleanup.policy", "compact"),
-            ("retention.ms", "604800000"),
-            ("message.timestamp.type", "CreateTime"),
-        ] {
-            let faults = with(&events, name, value);
-            let [fault] = &faults[..] else { panic!("{name}: {faults:?}") };
-            let text = fault.to_string();
-            assert!(text.contains(&events.name) && text.contains(name) && text.contains(value), "{text}");
-            assert!(text.contains("kafka-configs.sh"), "{text}");
-        }
-        let flushed = events.clone().flushed(true);
-        assert_eq!(judge(&flushed, &found(&flushed)), []);
-        assert_eq!((judge(&flushed, &found(&events)).len(), judge(&events, &found(&flushed)).len()), (1, 0));
-        assert_eq!(with(&flushed, "flush.messages", "9223372036854775807")[0].property, "flush.messages");
-        assert_eq!(with(&held, "cleanup.policy", "compact,delete").len(), 1);
-        assert_eq!(with(&held, "retention.ms", "604800000"), []);
-        let fewer = Found { partitions: 12, ..found(&events) };
-        assert!(judge(&events, &fewer)[0].help.contains("partitions = 12"));
-        assert_eq!(judge(&events, &Found { copies: 2, ..found(&events) }), []);
-        let alone = judge(&events, &Found { copies: 1, ..found(&events) });
-        assert_eq!((alone.len(), alone[0].property), (1, "replication.factor"));
-        assert!(judge(&events, &Found { partitions: 24, ..Found::default() }).len() > 5, "nothing is known of it");
-    }
-
-    #[tokio::test]
-    async fn where_nobody_listens_that_is_known_at_once() {
-        let somebody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (here, nobody) = (somebody.local_addr().unwrap(), testing::nobody());
-        let error = reach(&nobody).await.unwrap_err().to_string();
-        assert!(error.contains(&nobody), "{error}");
-        assert_eq!(reach(&format!("{nobody},{here}")).await, Ok(()));
-    }
-
-    #[tokio::test]
-    async fn topics_are_made_once_and_weak_ones_are_named() {
-        let Some(cluster) = testing::real("topics", 2) else { return };
-        let all = || {
-            let all = [Wanted::events(&cluster, 1 << 30), Wanted::held(&cluster, "s"), Wanted::control(&cluster)];
-            all.map(|topic| topic.flushed(true)).to_vec()
-        };
-        assert_eq!(prepare(&cluster, all()).await, Ok(()));
-        assert_eq!(prepare(&cluster, all()).await, Ok(()), "they are there");
-        let more = Cluster { partitions: 3, ..cluster.clone() };
-        let Err(TopicsError::Weak(faults)) = prepare(&more, vec![Wanted::events(&more, 1)]).await else { panic!() };
-        assert_eq!((faults[0].property, &*faults[0].found), ("partitions", "2"));
-        testing::remove(&cluster, &all().iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>()).await;
-    }
-
-    #[tokio::test]
-    async fn brokers_that_do_not_answer_are_an_error() {
-        let cluster = testing::cluster(&testing::nobody(), 2);
-        let error = prepare(&cluster, vec![Wanted::control(&cluster)]).await;
-        assert!(matches!(error, Err(TopicsError::Unavailable(_))), "{error:?}");
-    }
-}
+#[path = "topics_tests.rs"]
+mod tests;
