@@ -23,6 +23,8 @@ use super::member::{DRAIN, Member, spawn};
 const SETTLED: Duration = DRAIN.saturating_add(Duration::from_secs(5));
 /// Pause until it is asked again, where it was not as it should be.
 const AGAIN: Duration = Duration::from_secs(3);
+/// So many answers in a row with a gap, about a minute of them, are told.
+const MANY: u32 = 20;
 /// Longest one question to a broker.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Longest that the end of a question is waited for.
@@ -37,8 +39,8 @@ enum Seen {
     Unsettled,
     /// Each shard is somebody's.
     Whole,
-    /// Some are not; and whether this member is the one to join again.
-    Gap { is_ours: bool },
+    /// Some are not; and by its client's id the member that is to join again, where there is one.
+    Gap { whose: Option<String> },
 }
 
 /// When the group is asked, and what it has said.
@@ -46,34 +48,43 @@ enum Seen {
 pub(super) struct Gathering {
     due: Option<Instant>,
     asked: Option<Receiver<Seen>>,
-    /// Whether there was a gap when it was asked last.
-    was_gap: bool,
+    /// How often in a row there was a gap.
+    gaps: u32,
 }
 
 impl Gathering {
     /// The group was rebalanced.
     pub fn assigned(&mut self) {
-        *self = Self { due: Some(Instant::now() + SETTLED), ..Self::default() };
+        // A question that is under way stays: its thread is waited for at the end.
+        self.due = Some(Instant::now() + SETTLED);
+        self.gaps = 0;
     }
 
     /// Whether the member is to leave the group and join it again, now. Asks the group where that is due; waits for
     /// nothing.
     pub fn is_to_join_anew(&mut self, member: &Arc<Member>) -> bool {
         let now = Instant::now();
-        if let Some(asked) = &self.asked {
-            let seen = match asked.try_recv() {
-                Ok(seen) => seen,
-                Err(TryRecvError::Empty) => return false,
-                // No thread could be had.
-                Err(TryRecvError::Disconnected) => Seen::Unsettled,
-            };
-            self.asked = None;
-            return self.hear(seen, now);
+        if self.asked.is_some() {
+            return self.is_answered_so(now, &member.sink, &clients::member_id(&member.common.cluster, &member.sink));
         }
         if self.due.take_if(|due| *due <= now).is_some() {
             self.asked = Some(ask(member));
         }
         false
+    }
+
+    /// Whether the question that is under way has an answer by which the member, whose client has this id, is to join
+    /// again.
+    fn is_answered_so(&mut self, now: Instant, sink: &str, own: &str) -> bool {
+        let seen = match self.asked.as_ref().map(Receiver::try_recv) {
+            Some(Ok(seen)) => seen,
+            // No thread could be had.
+            Some(Err(TryRecvError::Disconnected)) => Seen::Unsettled,
+            Some(Err(TryRecvError::Empty)) | None => return false,
+        };
+        self.asked = None;
+        // Where the group was rebalanced since it was asked, the answer is of no use.
+        self.due.is_none() && self.hear(seen, now, sink, own)
     }
 
     /// Waits for a question that is under way, but not for ever: the process may end next, and takes from under its
@@ -86,17 +97,21 @@ impl Gathering {
     }
 
     /// Twice in a row there must be a gap: an owner that was slow may have joined again in between.
-    fn hear(&mut self, seen: Seen, now: Instant) -> bool {
-        let had_gap = std::mem::replace(&mut self.was_gap, matches!(seen, Seen::Gap { .. }));
-        let joins = had_gap && seen == Seen::Gap { is_ours: true };
-        if joins {
-            self.was_gap = false;
-        }
-        self.due = match seen {
-            Seen::Whole => None,
-            _ if joins => Some(now + SETTLED),
-            _ => Some(now + AGAIN),
+    fn hear(&mut self, seen: Seen, now: Instant, sink: &str, own: &str) -> bool {
+        let Seen::Gap { whose } = seen else {
+            self.gaps = 0;
+            self.due = (seen == Seen::Unsettled).then_some(now + AGAIN);
+            return false;
         };
+        self.gaps = self.gaps.saturating_add(1);
+        let joins = self.gaps > 1 && whose.as_deref() == Some(own);
+        if joins {
+            self.gaps = 0;
+        } else if self.gaps.is_multiple_of(MANY) {
+            let client = whose.unwrap_or_default();
+            warn!(%sink, client, "some shards are no daemon's: the one with this client does not take care of them");
+        }
+        self.due = Some(now + if joins { SETTLED } else { AGAIN });
         joins
     }
 }
@@ -132,19 +147,18 @@ fn look(member: &Member) -> Result<Seen, KafkaError> {
     let shards = |assignment| shards(assignment, &topic);
     let members = group.members().iter();
     let members = members.map(|one| (one.client_id(), one.assignment().map(shards).unwrap_or_default())).collect();
-    let is_daemon = |client: &str| clients::is_member_id(client, &member.sink);
-    Ok(judge(members, &clients::member_id(cluster, &member.sink), is_daemon, cluster.partitions))
+    Ok(judge(members, |client| clients::is_member_id(client, &member.sink), cluster.partitions))
 }
 
 /// What it comes to that these members, by their clients' ids, have these shards of so many. Of the daemons among them
 /// one takes care of a gap; another member of the group, whoever let it join, would not.
-fn judge(members: Vec<(&str, Vec<u32>)>, own: &str, is_daemon: impl Fn(&str) -> bool, partitions: u32) -> Seen {
+fn judge(members: Vec<(&str, Vec<u32>)>, is_daemon: impl Fn(&str) -> bool, partitions: u32) -> Seen {
     if (0..partitions).all(|shard| members.iter().any(|(_, shards)| shards.contains(&shard))) {
         return Seen::Whole;
     }
     let daemons = members.iter().filter(|(client, _)| is_daemon(client));
     let fewest = daemons.min_by_key(|(client, shards)| (shards.len(), *client));
-    Seen::Gap { is_ours: fewest.is_some_and(|(client, _)| *client == own) }
+    Seen::Gap { whose: fewest.map(|(client, _)| (*client).to_owned()) }
 }
 
 /// The partitions of a topic in an assignment as the consumers of a group write it (`ConsumerProtocolAssignment`: a
@@ -181,23 +195,52 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[test]
     fn of_shards_that_are_nobodys_the_member_with_the_fewest_takes_care_and_only_where_it_is_seen_twice() {
         let is_daemon = |client: &str| client != "0";
         let members = || vec![("b", vec![3, 4]), ("0", vec![]), ("c", vec![]), ("a", vec![])];
-        let judged = |own: &str| judge(members(), own, is_daemon, 5);
-        assert_eq!(judge(vec![("b", vec![1, 2]), ("a", vec![0])], "a", is_daemon, 3), Seen::Whole);
-        assert_eq!(["a", "b", "c"].map(|own| judged(own) == Seen::Gap { is_ours: true }), [true, false, false]);
+        assert_eq!(judge(vec![("b", vec![1, 2]), ("a", vec![0])], is_daemon, 3), Seen::Whole);
+        let gap = |whose: &str| Seen::Gap { whose: Some(whose.to_owned()) };
+        assert_eq!(judge(members(), is_daemon, 5), gap("a"));
+        assert_eq!(judge(vec![("0", vec![])], is_daemon, 1), Seen::Gap { whose: None });
         let (now, mut gathering) = (Instant::now(), Gathering::default());
-        let mut hear = |seen: Seen| (gathering.hear(seen, now), gathering.due.map(|due| due - now));
-        assert_eq!(hear(Seen::Gap { is_ours: true }), (false, Some(AGAIN)));
+        let mut hear = |seen: Seen| (gathering.hear(seen, now, "s", "a"), gathering.due.map(|due| due - now));
+        assert_eq!(hear(gap("a")), (false, Some(AGAIN)));
         assert_eq!(hear(Seen::Unsettled), (false, Some(AGAIN)));
-        assert_eq!(hear(Seen::Gap { is_ours: false }), (false, Some(AGAIN)));
-        assert_eq!(hear(Seen::Gap { is_ours: true }), (true, Some(SETTLED)));
-        assert_eq!(hear(Seen::Gap { is_ours: true }), (false, Some(AGAIN)), "it has just joined again");
+        assert_eq!(hear(gap("c")), (false, Some(AGAIN)));
+        assert_eq!(hear(gap("a")), (true, Some(SETTLED)));
+        assert_eq!(hear(gap("a")), (false, Some(AGAIN)), "it has just joined again");
         assert_eq!(hear(Seen::Whole), (false, None));
+    }
+
+    #[test]
+    fn an_answer_from_before_a_rebalance_counts_for_nothing_and_its_question_is_waited_for_at_the_end() {
+        let (tell, asked) = sync_channel(1);
+        let mut gathering = Gathering { due: None, asked: Some(asked), gaps: 1 };
+        gathering.assigned();
+        let due = gathering.due;
+        assert!(!gathering.is_answered_so(Instant::now(), "s", "a"));
+        tell.send(Seen::Gap { whose: Some("a".into()) }).unwrap();
+        assert!(!gathering.is_answered_so(Instant::now(), "s", "a"), "the gap may be gone by now");
+        assert!(gathering.gaps == 0 && gathering.due == due && gathering.asked.is_none());
+
+        let (tell, asked) = sync_channel(1);
+        gathering.asked = Some(asked);
+        gathering.assigned();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&is_over);
+        let question = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            ends.store(true, Ordering::Release);
+            tell.send(Seen::Whole)
+        });
+        gathering.end();
+        assert!(is_over.load(Ordering::Acquire), "the question is still under way");
+        let _ = question.join().unwrap();
     }
 
     #[test]
