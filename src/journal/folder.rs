@@ -1,9 +1,9 @@
 //! Folders that are the daemon's own: made for it alone, refused where somebody else could change what lies in them.
 //! And how files in them are opened: links are not followed, as one could lead anywhere.
 
-use std::fs::{self, DirBuilder, Permissions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -16,6 +16,24 @@ const OTHERS: u32 = 0o077;
 
 /// For opening a file of the daemon's own: a link is an error, and a pipe keeps nobody waiting.
 pub const NO_LINK: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
+
+/// Puts a small file of ours in the place of what has its name, by way of another name: all of it or nothing, flushed,
+/// closed to others. Blocks.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn replace(folder: &Path, [new, name]: [&str; 2], bytes: &[u8]) -> io::Result<()> {
+    let new = folder.join(new);
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(NO_LINK).open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, folder.join(name))?;
+    File::open(folder)?.sync_all()
+}
 
 /// Why a folder, or a file in it, cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +144,21 @@ pub fn link(path: &Path) -> FolderError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_small_file_is_replaced_whole_and_closed_to_others_and_no_link_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let other = dir.path().join("other");
+        fs::write(&other, "theirs").unwrap();
+        std::os::unix::fs::symlink(&other, dir.path().join("f.new")).unwrap();
+        for text in ["one", "two"] {
+            replace(dir.path(), ["f.new", "f"], text.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(dir.path().join("f")).unwrap(), text);
+            assert_eq!(fs::metadata(dir.path().join("f")).unwrap().mode() & 0o777, 0o600);
+        }
+        assert_eq!(fs::read_to_string(other).unwrap(), "theirs");
+        assert!(!fs::exists(dir.path().join("f.new")).unwrap());
+    }
 
     #[test]
     fn a_folder_of_somebody_else_or_open_to_their_writing_is_refused_and_one_open_to_their_eyes_is_not() {

@@ -12,8 +12,8 @@
 //!
 //! A folder that is copied while its daemon runs has that daemon's mark: of its copy this cannot tell.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::fs::OpenOptions;
+use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -27,7 +27,7 @@ use super::cluster::Cluster;
 use super::control;
 use super::group::GroupError;
 use super::seam::Row;
-use crate::journal::folder::NO_LINK;
+use crate::journal::folder::{self, NO_LINK};
 
 /// The file with this folder's mark, and what it is called until it is whole.
 const FILE: &str = "name";
@@ -97,7 +97,7 @@ fn last(cluster: &Cluster) -> Result<Option<Bytes>, GroupError> {
 fn claim(cluster: &Cluster, folder: &Path) -> Result<(String, bool), GroupError> {
     let mark = Uuid::now_v7().to_string();
     let has_elder = last(cluster)?.is_some_and(|last| read(folder).is_none_or(|own| last != own.as_bytes()));
-    if let Err(error) = write(folder, &mark) {
+    if let Err(error) = folder::replace(folder, [NEW, FILE], mark.as_bytes()) {
         warn!(%error, "the mark of this daemon's name cannot be kept: the next start waits for a session");
     }
     control::set(cluster, &Row { key: key(cluster), value: Some(mark.clone().into()) })?;
@@ -111,19 +111,6 @@ fn read(folder: &Path) -> Option<String> {
     Some(mark)
 }
 
-fn write(folder: &Path, mark: &str) -> io::Result<()> {
-    let new = folder.join(NEW);
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(NO_LINK).open(&new)?;
-    file.write_all(mark.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&new, folder.join(FILE))?;
-    File::open(folder)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,7 +120,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(read(folder.path()), None);
         for mark in ["one", "two"] {
-            write(folder.path(), mark).unwrap();
+            crate::journal::folder::replace(folder.path(), [NEW, FILE], mark.as_bytes()).unwrap();
             assert_eq!(read(folder.path()).as_deref(), Some(mark));
         }
     }

@@ -12,8 +12,8 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -131,14 +131,9 @@ impl Overflow {
     /// # Errors
     /// Where the file cannot be written.
     pub fn save(&self, cursors: &Marks) -> io::Result<()> {
-        let new = self.dir.join(FILE_NEW);
         let mut text = format!("{FIRST}\n");
         cursors.iter().for_each(|cursor| text.push_str(&format!("{} {}\n", cursor.shard, cursor.offset)));
-        let mut file = File::create(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, self.dir.join(FILE))?;
-        File::open(&self.dir)?.sync_all()?;
+        folder::replace(&self.dir, [FILE_NEW, FILE], text.as_bytes())?;
         let passed = cursors.iter().map(|cursor| cursor.offset).min().unwrap_or_default();
         self.journal.passed(HOLDER, place(passed));
         Ok(())
