@@ -169,7 +169,7 @@ pub async fn run(config: Config, options: RunOptions, signals: &mut Signals) -> 
     own_events.farewell(&news, ended.as_ref().map_or(NO_SINKS, |name| *name), |sink| sinks.is_running(sink)).await;
     store.storage.journal.closes_soon();
     replays.halt().await;
-    tokio::join!(sinks.stop(), nodes::withdraw(&*store.nodes, ended.is_ok()));
+    tokio::join!(sinks.stop(&*store.storage.journal), nodes::withdraw(&*store.nodes, ended.is_ok()));
     store.close();
     ingress.traces().flush().await;
     control.stopping();

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sink_api::{DiskFloor, SinkContext};
 use tokio::sync::watch;
@@ -18,7 +18,7 @@ use super::store::{Store, UNKNOWN};
 use crate::config::{Config, SinkEntry};
 use crate::deliver::config::StartAt;
 use crate::deliver::{self, Book, Spec};
-use crate::journal::{JournalError, Reads};
+use crate::journal::{Journal, JournalError, Reads};
 use crate::ledger::{SettleError, Storage};
 use crate::news::{News, SOURCE};
 use crate::route::RuleSet;
@@ -26,11 +26,16 @@ use crate::traces::Traces;
 
 /// How long a sink that is stopped may take to finish the deliveries under way.
 const DRAIN: Duration = Duration::from_secs(5);
+/// Longest that a stop waits for the sinks, which is longer than their last write takes unless nobody takes it. The
+/// whole stop is to be over before a service manager kills (`TimeoutStopSec=30s` in the unit).
+const STOP: Duration = DRAIN.saturating_add(Duration::from_secs(7));
 /// Longest that a start waits for others to answer, where they keep the journal. Where nobody listens at all that is
 /// known at once.
 const ANSWER: Duration = Duration::from_secs(5);
 /// Pause before the second try to start the sinks, and the longest pause; it doubles in between.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// How often it is told why they have not started yet.
+const TELL: Duration = Duration::from_secs(30);
 
 /// Who reads the journal under this config.
 pub(super) fn readers(config: &Config) -> Vec<Reads> {
@@ -49,6 +54,8 @@ pub struct Sinks {
     announced: bool,
     /// Why the journal is refused, as it was said last.
     refused: String,
+    /// When it was told last why no sink can start.
+    told: Option<Instant>,
 }
 
 struct Running {
@@ -61,7 +68,7 @@ impl Sinks {
     pub fn new(rules: &Arc<RuleSet>, news: News, traces: &Arc<Traces>) -> Self {
         let (rules, traces) = (watch::Sender::new(Arc::clone(rules)), Arc::clone(traces));
         let (running, refused) = (HashMap::new(), String::new());
-        Self { running, rules, news, traces, started: false, announced: false, refused }
+        Self { running, rules, news, traces, started: false, announced: false, refused, told: None }
     }
 
     /// Starts the sinks, unless the disk is full or failing, or others who keep the journal do not answer: then
@@ -86,6 +93,7 @@ impl Sinks {
         match started {
             Err(reason) if reason.may_pass() => {
                 error!(%reason, "no sink can start: webhooks are taken meanwhile, and it is tried again");
+                self.told = Some(Instant::now());
                 Ok(store.hold_everything(config).await?)
             }
             done => done,
@@ -103,7 +111,13 @@ impl Sinks {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSES.1);
             match self.start(config, store, books).await {
-                Err(reason) if reason.may_pass() => {}
+                Err(reason) if reason.may_pass() => {
+                    let is_due = self.told.is_none_or(|told| told.elapsed() >= TELL);
+                    if is_due {
+                        warn!(%reason, "no sink has started yet");
+                        self.told = Some(Instant::now());
+                    }
+                }
                 Err(DaemonError::Journal(JournalError::Unfit(why))) if is_shared => {
                     if why != self.refused {
                         error!(%why, "the journal is refused: webhooks are taken meanwhile, and it is tried again");
@@ -258,10 +272,14 @@ impl Sinks {
         }
     }
 
-    /// Stops all workers.
-    pub async fn stop(&mut self) {
+    /// Stops all workers, for good: one whose last write is not taken within [`STOP`] is left behind. Then nobody reads
+    /// the journal for them any more.
+    pub async fn stop(&mut self, journal: &dyn Journal) {
         let names: Vec<String> = self.running.keys().cloned().collect();
-        self.halt(names.iter().map(String::as_str)).await;
+        if timeout(STOP, self.halt(names.iter().map(String::as_str))).await.is_err() {
+            warn!("what sinks have delivered is not settled in time before the end: some of it is delivered again");
+        }
+        journal.end_readers().await;
     }
 }
 

@@ -152,6 +152,9 @@ pub trait Journal: Send + Sync {
     /// The journal will be closed soon: what closing would take long for is begun now, while records still come.
     /// Returns at once; where an engine has nothing to begin, nothing happens.
     fn closes_soon(&self) {}
+    /// Ends who reads for sinks, which have stopped for good; records still come. Waits for what that takes, but not
+    /// for ever. [`Self::close`] does so, too.
+    async fn end_readers(&self) {}
     /// Takes no more records, flushes what is queued, lets go of the lock.
     ///
     /// # Errors

@@ -239,8 +239,13 @@ impl Daemon {
     }
 
     /// Waits until it has ended, and gives the exit code.
-    pub fn ends(mut self) -> i32 {
-        let deadline = Instant::now() + PATIENCE;
+    pub fn ends(self) -> i32 {
+        self.ends_within(PATIENCE)
+    }
+
+    /// The same, for no longer than that.
+    pub fn ends_within(mut self, patience: Duration) -> i32 {
+        let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code().unwrap_or(-1);

@@ -111,3 +111,43 @@ async fn sinks_go_on_by_themselves_after_all_brokers_were_away_for_longer_than_t
         assert_eq!(daemon.terminate(), 0, "it ran all the time");
     }
 }
+
+/// How long the service manager waits for a stop before it kills.
+fn stop_time() -> Duration {
+    let unit = include_str!("../../systemd/hookrelay.service");
+    let seconds = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")?.strip_suffix('s'));
+    Duration::from_secs(seconds.unwrap().parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_all_brokers_are_away_takes_no_longer_than_the_unit_gives_it_and_loses_nothing() {
+    let test = "a_stop_while_all_brokers_are_away_takes_no_longer_than_the_unit_gives_it";
+    let Some(fleeting) = Fleeting::new(test).await else { return };
+    let (shared, callback) = (Shared::on(fleeting.brokers()), Callback::start().await);
+    // There is always something under way.
+    callback.take_time(Duration::from_millis(200));
+    let house = shared.house("a", &tables(&callback.url()));
+    let daemon = house.start();
+    let (stop, is_over) = watch::channel(false);
+    let loading = tokio::spawn(load(daemon.url(), 0, is_over));
+    wait_until("it delivers", || (callback.got().len() > 50).then_some(())).await;
+    fleeting.kill().await;
+    let failed = daemon.log.wait_for(|line| line.contains("the ledger cannot be written"));
+    assert!(failed.is_some(), "nothing was to be settled:\n{}", daemon.log.text());
+    // Webhooks are taken until the sinks have stopped.
+    daemon.signal(rustix::process::Signal::TERM);
+    stop.send_replace(true);
+    let ids = loading.await.unwrap();
+    assert_eq!(daemon.ends_within(stop_time()), 0);
+    fleeting.start().await;
+    let daemon = house.start();
+    all_came(&callback, &ids).await;
+    let all = ids.len() as u64;
+    // What brokers had taken and not acknowledged is in Kafka twice: the new process cannot know that.
+    let is_settled = |[accepted, delivered, dead, pending]: [u64; 4]| {
+        accepted >= all && accepted == delivered && [dead, pending] == [0, 0]
+    };
+    wait_until("all is settled", || is_settled(figures(&house)).then_some(())).await;
+    assert_eq!(daemon.terminate(), 0);
+    fleeting.kill().await;
+}

@@ -10,8 +10,8 @@ use std::time::Duration;
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
-use tracing::error;
+use tokio::sync::{OnceCell, watch};
+use tracing::{error, warn};
 
 use super::cluster::Cluster;
 use super::glancing::Glancing;
@@ -118,6 +118,8 @@ pub struct Groups {
     seats: Mutex<BTreeMap<String, Arc<Seat>>>,
     watching: Watching,
     glancing: Arc<Glancing>,
+    /// Whether the members have been waited for, which is done once.
+    closed: OnceCell<()>,
 }
 
 /// Where a sink's member is, or will be.
@@ -144,7 +146,13 @@ impl Groups {
         let watching = Watching::new(cluster.clone());
         let (naming, replaced) = (Naming::default(), watch::Sender::new(false));
         let common = Common { cluster, keeper, decode, runtime, naming, replaced };
-        Self { common: Arc::new(common), seats: Mutex::default(), watching, glancing: Arc::default() }
+        Self {
+            common: Arc::new(common),
+            seats: Mutex::default(),
+            watching,
+            glancing: Arc::default(),
+            closed: OnceCell::new(),
+        }
     }
 
     /// Keeps the mark of the daemon's name in this folder, which is its own: so it is known whether another daemon that
@@ -234,6 +242,10 @@ impl Groups {
     /// Ends all members and waits for that, but not for ever. Their shards are kept for this daemon until their
     /// sessions are over.
     pub async fn close(&self) {
+        self.closed.get_or_init(|| self.end_members()).await;
+    }
+
+    async fn end_members(&self) {
         let members = self.members();
         members.iter().for_each(|member| member.close());
         // One bound for all: a service manager waits for no more than a stop's time.
@@ -281,10 +293,18 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Does what blocks, on a thread for that.
+/// Longest that a question is waited for which bounds itself, by less. What has no bound is the end of its client: to
+/// close one waits until librdkafka says that it is closed.
+const BLOCKED: Duration = Duration::from_secs(60);
+
+/// Does what blocks, on a thread for that, which is left behind where it does not come back.
 pub(super) async fn blocking<T: Send + 'static, E: From<GroupError> + Send + 'static>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E> {
     let cut_short = |error: tokio::task::JoinError| GroupError::Thread(error.to_string());
-    tokio::task::spawn_blocking(work).await.map_err(cut_short)?
+    let Ok(done) = tokio::time::timeout(BLOCKED, tokio::task::spawn_blocking(work)).await else {
+        warn!("a call of Kafka's client does not come back: it is left behind");
+        return Err(GroupError::silent("a question").into());
+    };
+    done.map_err(cut_short)?
 }

@@ -256,6 +256,10 @@ impl Journal for KafkaJournal {
         Some(format!("{}:{}", position.shard, position.offset).into())
     }
 
+    async fn end_readers(&self) {
+        self.groups.close().await;
+    }
+
     async fn close(&self) -> Result<(), JournalError> {
         self.groups.close().await;
         Arc::clone(&self.producing).close().await
