@@ -184,10 +184,13 @@ pub fn judge(wanted: &Wanted, found: &Found) -> Vec<Weak> {
         faults.push(Weak { topic: wanted.name.clone(), property, found, needed, help });
     };
     if found.partitions != wanted.partitions {
-        let is_events = matches!(wanted.role, Role::Events(_));
-        let help = match is_events {
+        let help = match is_of_events(wanted) {
             true => format!("say `partitions = {}`, or name another `cluster`", found.partitions),
-            false => "partitions are for life: name another `cluster`, or delete the topic and what it holds".into(),
+            false => format!(
+                "say `partitions = {}` if the topic of events has as many, or name another `cluster`: what sinks \
+                 hold is in it",
+                found.partitions
+            ),
         };
         weak("partitions", found.partitions.to_string(), wanted.partitions.to_string(), help);
     }
@@ -253,7 +256,8 @@ pub async fn reach(brokers: &str) -> Result<(), TopicsError> {
     tokio::time::timeout(REACH, somebody).await.unwrap_or_else(silent).map_err(TopicsError::Unavailable)
 }
 
-/// Makes the topics that are missing, and judges the others. Blocks only for what creating a client takes.
+/// Judges the topics that are there, and makes those that are missing; none where one is refused. Blocks only for what
+/// creating a client takes.
 ///
 /// # Errors
 /// [`TopicsError::Unavailable`] where no broker answers in time, [`TopicsError::Missing`] where a topic cannot be
@@ -261,19 +265,20 @@ pub async fn reach(brokers: &str) -> Result<(), TopicsError> {
 pub async fn prepare(cluster: &Cluster, wanted: Vec<Wanted>) -> Result<(), TopicsError> {
     let (config, admin) = clients(cluster)?;
     let mut faults = Vec::new();
-    for topic in wanted {
+    let missing = missing(&config, &admin, wanted).await?;
+    let is_first = missing.iter().any(|(topic, _)| is_of_events(topic));
+    for (topic, brokers) in missing {
+        make(&admin, &topic, copies(cluster, &topic, brokers, is_first)?).await?;
+        let until = Instant::now() + SEEN;
         let mut seen = look(&config, topic.name.clone()).await?;
-        if seen.is_missing {
-            make(&admin, &topic, seen.brokers).await?;
-            let until = Instant::now() + SEEN;
-            while seen.is_missing && Instant::now() < until {
-                tokio::time::sleep(LOOK).await;
-                seen = look(&config, topic.name.clone()).await?;
-            }
+        while seen.is_missing && Instant::now() < until {
+            tokio::time::sleep(LOOK).await;
+            seen = look(&config, topic.name.clone()).await?;
         }
         if seen.is_missing {
             return Err(TopicsError::Unavailable(format!("the topic {} was made, and is not seen", topic.name)));
         }
+        // Another daemon may have been quicker, and wants something else.
         faults.extend(judged(&admin, &topic, seen).await?);
     }
     if faults.is_empty() { Ok(()) } else { Err(TopicsError::Weak(faults)) }
@@ -285,14 +290,25 @@ pub async fn prepare(cluster: &Cluster, wanted: Vec<Wanted>) -> Result<(), Topic
 /// As [`prepare`].
 pub async fn inspect(cluster: &Cluster, wanted: Vec<Wanted>) -> Result<Vec<String>, TopicsError> {
     let (config, admin) = clients(cluster)?;
+    let missing = missing(&config, &admin, wanted).await?;
+    let is_first = missing.iter().any(|(topic, _)| is_of_events(topic));
+    missing.iter().try_for_each(|(topic, brokers)| copies(cluster, topic, *brokers, is_first).map(drop))?;
+    Ok(missing.into_iter().map(|(topic, _)| topic.name).collect())
+}
+
+/// The topics that are missing, each with how many brokers there are. Those that are there are as they must be.
+async fn missing(
+    config: &ClientConfig,
+    admin: &AdminClient<Quiet>,
+    wanted: Vec<Wanted>,
+) -> Result<Vec<(Wanted, usize)>, TopicsError> {
     let (mut missing, mut faults) = (Vec::new(), Vec::new());
     for topic in wanted {
-        let seen = look(&config, topic.name.clone()).await?;
+        let seen = look(config, topic.name.clone()).await?;
         if seen.is_missing {
-            enough(&topic, seen.brokers)?;
-            missing.push(topic.name);
+            missing.push((topic, seen.brokers));
         } else {
-            faults.extend(judged(&admin, &topic, seen).await?);
+            faults.extend(judged(admin, &topic, seen).await?);
         }
     }
     if faults.is_empty() { Ok(missing) } else { Err(TopicsError::Weak(faults)) }
@@ -325,13 +341,26 @@ async fn judged(admin: &AdminClient<Quiet>, topic: &Wanted, seen: Seen) -> Resul
     Ok(judge(topic, &Found { properties, ..seen.found }))
 }
 
-/// Whether there are enough brokers for a topic that is to be made.
-fn enough(wanted: &Wanted, brokers: usize) -> Result<(), TopicsError> {
+fn is_of_events(topic: &Wanted) -> bool {
+    matches!(topic.role, Role::Events(_))
+}
+
+/// How many copies a topic is to have that is made now, which it then has for ever. So a relay's first topics are not
+/// made as long as fewer brokers are there than the config names. A sink that comes later waits for two.
+fn copies(cluster: &Cluster, wanted: &Wanted, brokers: usize, is_first: bool) -> Result<usize, TopicsError> {
+    let topic = &wanted.name;
+    let named = cluster.brokers.split(',').count();
+    let needed = named.min(if is_first { COPIES } else { IN_SYNC });
+    if brokers < needed {
+        return Err(TopicsError::Unavailable(format!(
+            "{topic} is missing, and is made once {needed} brokers are there: {brokers} of {named} are"
+        )));
+    }
     if brokers < IN_SYNC {
         let why = format!("a 200 means that {IN_SYNC} brokers have the event, and there is one broker alone");
-        return Err(TopicsError::Missing { topic: wanted.name.clone(), why });
+        return Err(TopicsError::Missing { topic: topic.clone(), why });
     }
-    Ok(())
+    Ok(COPIES.min(brokers))
 }
 
 /// What the metadata say.
@@ -345,7 +374,11 @@ async fn look(config: &ClientConfig, topic: String) -> Result<Seen, TopicsError>
     let config = config.clone();
     let ask = move || -> Result<Seen, TopicsError> {
         let client: BaseConsumer<Quiet> = config.create_with_context(Quiet).map_err(unavailable)?;
-        let metadata = client.fetch_metadata(Some(&topic), ANSWER).map_err(unavailable)?;
+        let silent = |error| {
+            let brokers = config.get("bootstrap.servers").unwrap_or_default();
+            TopicsError::Unavailable(format!("{brokers}: no answer that can be used within {ANSWER:?}: {error}"))
+        };
+        let metadata = client.fetch_metadata(Some(&topic), ANSWER).map_err(silent)?;
         let about = metadata.topics().iter().find(|about| about.name() == topic);
         let error = about.and_then(|about| about.error()).map(Code::from);
         let is_missing = matches!(error, Some(Code::UnknownTopicOrPartition | Code::UnknownTopic));
@@ -363,11 +396,17 @@ async fn look(config: &ClientConfig, topic: String) -> Result<Seen, TopicsError>
     tokio::task::spawn_blocking(ask).await.map_err(|error| TopicsError::Unavailable(error.to_string()))?
 }
 
-async fn make(admin: &AdminClient<Quiet>, wanted: &Wanted, brokers: usize) -> Result<(), TopicsError> {
+async fn make(admin: &AdminClient<Quiet>, wanted: &Wanted, copies: usize) -> Result<(), TopicsError> {
     let missing = |why: String| TopicsError::Missing { topic: wanted.name.clone(), why };
-    enough(wanted, brokers)?;
+    if copies < COPIES {
+        let topic = &wanted.name;
+        warn!(
+            topic,
+            copies, "a topic is made with two copies: while one of their brokers is away, Kafka takes no events"
+        );
+    }
     let partitions = i32::try_from(wanted.partitions).map_err(|error| missing(error.to_string()))?;
-    let copies = i32::try_from(COPIES.min(brokers)).map_err(|error| missing(error.to_string()))?;
+    let copies = i32::try_from(copies).map_err(|error| missing(error.to_string()))?;
     let properties = wanted.properties();
     let topic = NewTopic::new(&wanted.name, partitions, TopicReplication::Fixed(copies));
     let topic = properties.iter().fold(topic, |topic, (name, value)| topic.set(name, value));

@@ -60,6 +60,24 @@ fn a_topic_that_is_weaker_than_a_200_is_refused_for_each_reason() {
     assert!(judge(&events, &Found { partitions: 24, ..Found::default() }).len() > 5, "nothing is known of it");
 }
 
+#[test]
+fn a_topic_is_made_with_as_many_copies_as_brokers_are_named_or_not_yet() {
+    let of = |named: &str, brokers| {
+        let cluster = testing::cluster(named, 2);
+        copies(&cluster, &Wanted::control(&cluster), brokers, true)
+    };
+    assert_eq!([of("a:1,b:1,c:1", 3), of("a:1,b:1,c:1,d:1", 3), of("a:1", 5), of("a:1,b:1", 2)], [3, 3, 3, 2].map(Ok));
+    for away in [of("a:1,b:1,c:1", 2), of("a:1,b:1,c:1", 1), of("a:1,b:1", 1)] {
+        assert!(matches!(&away, Err(TopicsError::Unavailable(why)) if why.contains("brokers are there")), "{away:?}");
+    }
+    let cluster = testing::cluster("a:1,b:1,c:1", 2);
+    let later = |brokers| copies(&cluster, &Wanted::held(&cluster, "new"), brokers, false);
+    assert_eq!(later(2), Ok(2), "the relay goes on");
+    assert!(matches!(later(1), Err(TopicsError::Unavailable(_))));
+    let alone = of("a:1", 1);
+    assert!(matches!(&alone, Err(TopicsError::Missing { why, .. }) if why.contains("alone")), "{alone:?}");
+}
+
 #[tokio::test]
 async fn where_nobody_listens_that_is_known_at_once() {
     let somebody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
