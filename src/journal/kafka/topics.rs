@@ -265,10 +265,8 @@ pub async fn reach(brokers: &str) -> Result<(), TopicsError> {
 pub async fn prepare(cluster: &Cluster, wanted: Vec<Wanted>) -> Result<(), TopicsError> {
     let (config, admin) = clients(cluster)?;
     let mut faults = Vec::new();
-    let missing = missing(&config, &admin, wanted).await?;
-    let is_first = missing.iter().any(|(topic, _)| is_of_events(topic));
-    for (topic, brokers) in missing {
-        make(&admin, &topic, copies(cluster, &topic, brokers, is_first)?).await?;
+    for (topic, copies) in missing(cluster, &config, &admin, wanted).await? {
+        make(&admin, &topic, copies).await?;
         let until = Instant::now() + SEEN;
         let mut seen = look(&config, topic.name.clone()).await?;
         while seen.is_missing && Instant::now() < until {
@@ -290,14 +288,13 @@ pub async fn prepare(cluster: &Cluster, wanted: Vec<Wanted>) -> Result<(), Topic
 /// As [`prepare`].
 pub async fn inspect(cluster: &Cluster, wanted: Vec<Wanted>) -> Result<Vec<String>, TopicsError> {
     let (config, admin) = clients(cluster)?;
-    let missing = missing(&config, &admin, wanted).await?;
-    let is_first = missing.iter().any(|(topic, _)| is_of_events(topic));
-    missing.iter().try_for_each(|(topic, brokers)| copies(cluster, topic, *brokers, is_first).map(drop))?;
+    let missing = missing(cluster, &config, &admin, wanted).await?;
     Ok(missing.into_iter().map(|(topic, _)| topic.name).collect())
 }
 
-/// The topics that are missing, each with how many brokers there are. Those that are there are as they must be.
+/// The topics that are missing, each with how many copies it is to have. Those that are there are as they must be.
 async fn missing(
+    cluster: &Cluster,
     config: &ClientConfig,
     admin: &AdminClient<Quiet>,
     wanted: Vec<Wanted>,
@@ -311,7 +308,12 @@ async fn missing(
             faults.extend(judged(admin, &topic, seen).await?);
         }
     }
-    if faults.is_empty() { Ok(missing) } else { Err(TopicsError::Weak(faults)) }
+    if !faults.is_empty() {
+        return Err(TopicsError::Weak(faults));
+    }
+    let is_first = missing.iter().any(|(topic, _)| is_of_events(topic));
+    let with_copies = |(topic, brokers)| copies(cluster, &topic, brokers, is_first).map(|copies| (topic, copies));
+    missing.into_iter().map(with_copies).collect()
 }
 
 /// How a client is set up that asks, and one that makes and describes.
